@@ -1,0 +1,227 @@
+#!/usr/bin/env bash
+# Installs what the build (and, asked for, the tests or the benchmark) misses.
+#
+#   scripts/setup.sh            a Rust toolchain, cmake, a C compiler, make
+#   scripts/setup.sh --tests    and the servers and clients that tests run
+#   scripts/setup.sh --bench    and nginx, wrk, siege for `make bench`
+#
+# Says each command before it runs it, asks nothing, does nothing when all is
+# there. Ends with 1 when the build cannot work; a missing test tool is a warning.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# Where distributions keep nginx, which is not on every user's path.
+PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+# The one list of what is needed. Package names joined by + go together;
+# - means that the system brings it, or that it has no package there.
+# group command    apt                  dnf                  apk                  brew
+TOOLS='
+build   cc         gcc+libc6-dev        gcc+glibc-devel      gcc+musl-dev         -
+build   make       make                 make                 make                 -
+build   cmake      cmake                cmake                cmake                cmake
+rust    curl       curl+ca-certificates curl+ca-certificates curl+ca-certificates -
+tests   curl       curl                 curl                 curl                 -
+tests   nginx      nginx                nginx                nginx                nginx
+tests   openssl    openssl              openssl              openssl              openssl
+tests   git        git                  git                  git                  -
+tests   wget       wget                 wget                 wget                 wget
+tests   python3    python3              python3              python3              python3
+tests   wrk        wrk                  wrk                  wrk                  wrk
+tests   siege      siege                siege                siege                siege
+bench   nginx      nginx                nginx                nginx                nginx
+bench   curl       curl                 curl                 curl                 -
+bench   openssl    openssl              openssl              openssl              openssl
+bench   wrk        wrk                  wrk                  wrk                  wrk
+bench   siege      siege                siege                siege                siege
+'
+# Packages that would start a server when they are installed, or at the next boot.
+SERVERS='nginx'
+POLICY=/usr/sbin/policy-rc.d
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Shows a command, then runs it with the terminal's input taken away.
+run() {
+    say "$*"
+    "$@" </dev/null
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        run "$@"
+    elif [ -t 2 ]; then
+        say "sudo $*"
+        sudo "$@"
+    else
+        run sudo -n "$@"
+    fi
+}
+
+package_manager() {
+    local name
+    for name in apt-get dnf apk brew; do
+        if have "$name"; then
+            echo "$name"
+            return
+        fi
+    done
+}
+
+# missing GROUP COLUMN: one line a package for the commands that are not there.
+missing() {
+    local group command apt dnf apk brew
+    while read -r group command apt dnf apk brew; do
+        [ "$group" = "$1" ] || continue
+        have "$command" && continue
+        case "$2" in
+            apt-get) echo "$apt" ;;
+            dnf) echo "$dnf" ;;
+            apk) echo "$apk" ;;
+            brew) echo "$brew" ;;
+            *) echo "$command" ;;
+        esac
+    done <<<"$TOOLS" | tr '+' '\n' | grep -vx -e '-' || true
+}
+
+absent_commands() {
+    local group command rest
+    while read -r group command rest; do
+        if [ "$group" = "$1" ] && ! have "$command"; then
+            printf '%s ' "$command"
+        fi
+    done <<<"$TOOLS"
+}
+
+# Debian starts a server as soon as it is installed; a policy file forbids it.
+hold_services() {
+    [ -e "$POLICY" ] && return
+    as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$POLICY && chmod 755 $POLICY"
+    trap 'as_root rm -f "$POLICY"' EXIT
+}
+
+release_services() {
+    local package
+    if [ "$(trap -p EXIT)" ]; then
+        as_root rm -f "$POLICY"
+        trap - EXIT
+    fi
+    # And not at the next boot either. Only what was installed just now.
+    for package in $SERVERS; do
+        case " $* " in
+            *" $package "*)
+                if have systemctl; then
+                    as_root systemctl --quiet disable "$package" || true
+                fi
+                ;;
+        esac
+    done
+}
+
+apt_updated=
+apt_install() {
+    local status=0
+    if [ -z "$apt_updated" ]; then
+        as_root apt-get -qq update || say "apt-get update failed; trying with the lists that are there"
+        apt_updated=yes
+    fi
+    hold_services
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@" >&2 || status=1
+    release_services "$@"
+    return "$status"
+}
+
+install() {
+    local manager=$1
+    shift
+    case "$manager" in
+        apt-get) apt_install "$@" ;;
+        dnf) as_root dnf -q -y install "$@" >&2 ;;
+        apk) as_root apk add --quiet "$@" >&2 ;;
+        brew) run brew install --quiet "$@" >&2 ;;
+    esac
+}
+
+# provide GROUP: installs what it misses; true when every command is there after it.
+provide() {
+    local group=$1 manager package packages=()
+    [ -z "$(absent_commands "$group")" ] && return
+    manager=$(package_manager)
+    while read -r package; do
+        [ -n "$package" ] && packages+=("$package")
+    done < <(missing "$group" "$manager" | sort -u)
+    say "missing for $group: $(absent_commands "$group")"
+    if [ -z "$manager" ]; then
+        say "no apt-get, dnf, apk or brew here to install it with"
+    elif [ "$manager" != brew ] && [ "$(id -u)" -ne 0 ] && ! have sudo; then
+        say "installing needs root, and there is no sudo here"
+    elif [ "${#packages[@]}" -gt 0 ] && ! install "$manager" "${packages[@]}"; then
+        # One unknown name must not keep the rest away.
+        for package in "${packages[@]}"; do
+            install "$manager" "$package" || say "could not install $package"
+        done
+    fi
+    hash -r
+    [ -z "$(absent_commands "$group")" ]
+}
+
+# version_at_least HAVE WANT, for dotted numbers.
+version_at_least() {
+    awk -v have="$1" -v want="$2" 'BEGIN {
+        split(have, h, "."); split(want, w, ".")
+        for (i = 1; i <= 3; i++) if (h[i] + 0 != w[i] + 0) exit !(h[i] + 0 > w[i] + 0)
+        exit 0
+    }'
+}
+
+# rust_suffices: cargo is there, and rustc is not older than Cargo.toml wants.
+rust_suffices() {
+    local wanted current
+    have cargo || return
+    wanted=$(awk -F'"' '/^rust-version/ { print $2 }' Cargo.toml)
+    current=$(rustc --version 2>/dev/null | awk '{ sub(/-.*/, "", $2); print $2 }')
+    version_at_least "$current" "$wanted"
+}
+
+provide_rust() {
+    local script
+    rust_suffices && return
+    say "missing for the build: Rust $(awk -F'"' '/^rust-version/ { print $2 }' Cargo.toml) or later"
+    if have rustup; then
+        run rustup toolchain install stable --profile minimal --component clippy --component rustfmt >&2 &&
+            run rustup default stable >&2
+    elif provide rust; then
+        script=$(mktemp)
+        run curl --proto '=https' --tlsv1.2 -sSf -o "$script" https://sh.rustup.rs &&
+            run sh "$script" -y --no-modify-path --profile minimal \
+                --component clippy --component rustfmt >&2
+        rm -f "$script"
+    fi
+    hash -r
+    rust_suffices
+}
+
+extra=()
+for argument in "$@"; do
+    case "$argument" in
+        --tests | --bench) extra+=("${argument#--}") ;;
+        *)
+            echo "usage: scripts/setup.sh [--tests] [--bench]" >&2
+            exit 64
+            ;;
+    esac
+done
+
+if ! provide build; then
+    say "install these by hand, then try again: $(absent_commands build)"
+    [ "$(uname -s)" = Darwin ] && say "the C compiler comes with: xcode-select --install"
+    exit 1
+fi
+if ! provide_rust; then
+    say "install Rust by hand, then try again: https://rustup.rs"
+    exit 1
+fi
+for group in ${extra[@]+"${extra[@]}"}; do
+    provide "$group" || say "WARNING: still missing for $group, install by hand: $(absent_commands "$group")"
+done
