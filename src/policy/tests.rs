@@ -1,0 +1,300 @@
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::prelude::*;
+
+use super::*;
+
+mod spellings;
+
+fn networks(entries: &[&str]) -> Networks {
+    Networks::parse(entries).unwrap()
+}
+
+fn domains(entries: &[&str]) -> Domains {
+    Domains::parse(entries).unwrap()
+}
+
+fn authority(text: &str) -> Authority {
+    text.parse().unwrap()
+}
+
+/// The rule that decides on an address, after `+` when it admits.
+fn address_rule(policy: &EgressPolicy, address: &str) -> String {
+    let address: SocketAddr = address.parse().unwrap();
+    match policy.admit_address(address) {
+        Ok(admitted) => format!("+{}", admitted.rule),
+        Err(denied) => {
+            assert_eq!(denied.reason.kind(), "destination_ip_prohibited");
+            denied.rule.to_string()
+        }
+    }
+}
+
+/// The rule that denies a target, or `+`.
+fn target_rule(policy: &EgressPolicy, kind: Kind, target: &str) -> String {
+    match policy.admit_target(kind, &authority(target)) {
+        Ok(()) => "+".to_owned(),
+        Err(denied) => {
+            assert_eq!(denied.reason.kind(), "http_request_denied");
+            assert_eq!(denied.to_string(), format!("denied by {}", denied.rule));
+            denied.rule.to_string()
+        }
+    }
+}
+
+#[test]
+fn ports_by_kind() {
+    let policy = EgressPolicy::new(EgressRules::default());
+    assert_eq!(target_rule(&policy, Kind::Tunnel, "h:443"), "+");
+    assert_eq!(target_rule(&policy, Kind::Tunnel, "h:22"), "connect_ports");
+    assert_eq!(target_rule(&policy, Kind::Forward, "h:22"), "+");
+    let policy = EgressPolicy::new(EgressRules {
+        connect_ports: Ports::any(),
+        http_ports: Ports::parse(["80", "8000-8099"]).unwrap(),
+        ..EgressRules::default()
+    });
+    assert_eq!(target_rule(&policy, Kind::Tunnel, "h:22"), "+");
+    assert_eq!(target_rule(&policy, Kind::Forward, "h:8099"), "+");
+    assert_eq!(target_rule(&policy, Kind::Forward, "h:443"), "http_ports");
+}
+
+#[test]
+fn domains_before_resolving() {
+    let policy = EgressPolicy::new(EgressRules {
+        connect_ports: Ports::any(),
+        allow_networks: networks(&["10.0.0.0/8", "8.8.4.4", "fd00::/8"]),
+        allow_domains: domains(&[".example.org", "example.net"]),
+        deny_domains: domains(&[".bad.example.org", "www.example.net"]),
+        ..EgressRules::default()
+    });
+    for (target, expected) in [
+        ("example.org:443", "+"),
+        ("a.b.EXAMPLE.org.:443", "+"),
+        ("bad.example.org:443", "deny_domains:.bad.example.org"),
+        ("x.bad.example.org:443", "deny_domains:.bad.example.org"),
+        ("notbad.example.org:443", "+"),
+        ("example.net:443", "+"),
+        ("www.example.net:443", "deny_domains:www.example.net"),
+        ("a.example.net:443", "allow_domains"),
+        ("notexample.org:443", "allow_domains"),
+        ("org:443", "allow_domains"),
+        ("8.8.8.8:443", "allow_domains"),
+        ("8.8.4.4:443", "+"),
+        ("134744068:443", "allow_domains"),
+        ("10.1.2.3:443", "+"),
+        ("[::ffff:10.1.2.3]:443", "+"),
+        ("[64:ff9b::10.1.2.3]:443", "allow_domains"),
+        ("[fd00::1]:443", "+"),
+        ("[2606:4700::1]:443", "allow_domains"),
+    ] {
+        assert_eq!(
+            target_rule(&policy, Kind::Tunnel, target),
+            expected,
+            "{target}"
+        );
+    }
+    // Without allow_domains, an address is left to admit_address.
+    let policy = EgressPolicy::new(EgressRules::default());
+    assert_eq!(target_rule(&policy, Kind::Tunnel, "127.0.0.1:443"), "+");
+}
+
+#[test]
+fn a_deny_of_a_domain_is_not_undone_by_a_longer_allow() {
+    let policy = EgressPolicy::new(EgressRules {
+        allow_domains: domains(&["www.example.org"]),
+        deny_domains: domains(&[".org"]),
+        ..EgressRules::default()
+    });
+    let rule = target_rule(&policy, Kind::Tunnel, "www.example.org:443");
+    assert_eq!(rule, "deny_domains:.org");
+}
+
+#[test]
+fn networks_by_longest_prefix() {
+    let policy = EgressPolicy::new(EgressRules {
+        allow_networks: networks(&[
+            "10.1.0.0/16",
+            "192.168.0.0/16",
+            "8.8.8.8",
+            "fd00::/8",
+            "64:ff9b:1::/48",
+        ]),
+        deny_networks: networks(&[
+            "10.0.0.0/8",
+            "10.1.2.0/24",
+            "192.168.0.0/16",
+            "8.8.8.0/24",
+            "2606:4700::/32",
+        ]),
+        ..EgressRules::default()
+    });
+    for (address, expected) in [
+        ("10.0.0.1:80", "deny_networks:10.0.0.0/8"),
+        ("10.1.1.1:80", "+allow_networks:10.1.0.0/16"),
+        ("10.1.2.1:80", "deny_networks:10.1.2.0/24"),
+        ("192.168.1.1:80", "deny_networks:192.168.0.0/16"),
+        ("8.8.8.8:80", "+allow_networks:8.8.8.8/32"),
+        ("8.8.8.9:80", "deny_networks:8.8.8.0/24"),
+        ("8.8.4.4:80", "+default"),
+        ("172.16.0.1:80", "special_purpose:private_use"),
+        ("[::ffff:10.1.1.1]:80", "+allow_networks:10.1.0.0/16"),
+        ("[::ffff:10.1.2.1]:80", "deny_networks:10.1.2.0/24"),
+        ("[::ffff:8.8.4.4]:80", "+default"),
+        ("[fd00::1]:80", "+allow_networks:fd00::/8"),
+        ("[fc00::1]:80", "special_purpose:unique_local"),
+        ("[2606:4700::1]:80", "deny_networks:2606:4700::/32"),
+        ("[2606:4701::1]:80", "+default"),
+        // What is carried has to be admitted as well as what carries it.
+        ("[64:ff9b::8.8.4.4]:80", "+default"),
+        ("[64:ff9b::8.8.8.9]:80", "deny_networks:8.8.8.0/24"),
+        ("[64:ff9b::10.1.2.1]:80", "deny_networks:10.1.2.0/24"),
+        ("[64:ff9b::127.0.0.1]:80", "special_purpose:loopback"),
+        ("[64:ff9b:1::8.8.4.4]:80", "+allow_networks:64:ff9b:1::/48"),
+        ("[64:ff9b:1::8.8.8.9]:80", "deny_networks:8.8.8.0/24"),
+        ("[64:ff9b:1::127.0.0.1]:80", "special_purpose:loopback"),
+        ("[2002:a01:101::]:80", "special_purpose:6to4"),
+        ("[fd00::5efe:172.16.0.1]:80", "special_purpose:private_use"),
+    ] {
+        assert_eq!(address_rule(&policy, address), expected, "{address}");
+    }
+}
+
+#[test]
+fn the_demo_opens_loopback_and_nothing_else() {
+    let policy = EgressPolicy::new(EgressRules {
+        allow_networks: networks(&["127.0.0.0/8", "::1"]),
+        own_listeners: vec!["127.0.0.1:8888".parse().unwrap()],
+        ..EgressRules::default()
+    });
+    for (address, expected) in [
+        ("127.0.0.1:80", "+allow_networks:127.0.0.0/8"),
+        ("[::1]:80", "+allow_networks:::1/128"),
+        ("127.0.0.1:8888", "own_listener"),
+        ("[::ffff:127.0.0.1]:8888", "own_listener"),
+        ("0.0.0.0:80", "special_purpose:unspecified"),
+        ("10.0.0.1:80", "special_purpose:private_use"),
+        ("169.254.169.254:80", "special_purpose:link_local"),
+    ] {
+        assert_eq!(address_rule(&policy, address), expected, "{address}");
+    }
+}
+
+#[test]
+fn own_listeners() {
+    let listeners = ["198.41.0.4:8888", "0.0.0.0:9000", "[::ffff:1.2.3.4]:7000"];
+    let rules = EgressRules {
+        own_listeners: listeners.map(|listener| listener.parse().unwrap()).to_vec(),
+        own_addresses: ["9.9.9.9", "2606:4700::9", "::ffff:9.9.9.10"]
+            .map(|ip| ip.parse().unwrap())
+            .to_vec(),
+        ..EgressRules::default()
+    };
+    let policy = EgressPolicy::new(rules.clone());
+    for (address, expected) in [
+        ("198.41.0.4:8888", "own_listener"),
+        ("[::ffff:198.41.0.4]:8888", "own_listener"),
+        ("[64:ff9b::198.41.0.4]:8888", "own_listener"),
+        ("0.0.0.0:8888", "own_listener"),
+        ("[::]:8888", "own_listener"),
+        ("[::ffff:0.0.0.0]:8888", "own_listener"),
+        ("198.41.0.4:443", "+default"),
+        ("9.9.9.9:8888", "+default"),
+        ("9.9.9.9:9000", "own_listener"),
+        ("9.9.9.10:9000", "own_listener"),
+        ("[::ffff:9.9.9.9]:9000", "own_listener"),
+        ("[2606:4700::9]:9000", "own_listener"),
+        ("127.0.0.1:9000", "own_listener"),
+        ("127.9.9.9:9000", "own_listener"),
+        ("[::1]:9000", "own_listener"),
+        ("0.0.0.0:9000", "own_listener"),
+        ("9.9.9.9:9001", "+default"),
+        ("8.8.8.8:9000", "+default"),
+        ("1.2.3.4:7000", "own_listener"),
+        ("0.0.0.0:81", "special_purpose:unspecified"),
+    ] {
+        assert_eq!(address_rule(&policy, address), expected, "{address}");
+    }
+    // Only a host route lifts it, and only for its address.
+    let policy = EgressPolicy::new(EgressRules {
+        allow_networks: networks(&[
+            "0.0.0.0/0",
+            "9.9.9.9/32",
+            "2606:4700::/32",
+            "2606:4700::9/128",
+        ]),
+        deny_networks: networks(&["9.9.9.0/24"]),
+        ..rules
+    });
+    for (address, expected) in [
+        ("9.9.9.9:9000", "+allow_networks:9.9.9.9/32"),
+        ("[2606:4700::9]:9000", "+allow_networks:2606:4700::9/128"),
+        ("9.9.9.10:9000", "own_listener"),
+        ("127.0.0.1:9000", "own_listener"),
+        ("127.0.0.1:9001", "+allow_networks:0.0.0.0/0"),
+        ("[::1]:9001", "special_purpose:loopback"),
+    ] {
+        assert_eq!(address_rule(&policy, address), expected, "{address}");
+    }
+}
+
+#[test]
+fn public_places_are_admitted() {
+    let policy = EgressPolicy::new(EgressRules::default());
+    for ip in [
+        "1.1.1.1",
+        "8.8.8.8",
+        "192.0.1.1",
+        "100.128.0.1",
+        "172.32.0.1",
+        "2606:4700::1111",
+        "::ffff:1.1.1.1",
+        "2a00:1450:4001::5e",
+        "2001:4860:4860::8888",
+        "64:ff9b::1.1.1.1",
+        "2620:0:860::1",
+    ] {
+        let ip: IpAddr = ip.parse().unwrap();
+        let admitted = policy.admit_address(SocketAddr::new(ip, 443)).unwrap();
+        assert_eq!(admitted.rule, Rule::Default, "{ip}");
+    }
+}
+
+#[test]
+fn every_address_of_a_name_is_judged_by_itself() {
+    // A name that answers with a public and a private address, as a rebinding one does.
+    let policy = EgressPolicy::new(EgressRules::default());
+    let answers = [
+        "1.1.1.1:443",
+        "127.0.0.1:443",
+        "[::ffff:10.0.0.1]:443",
+        "[2606:4700::1]:443",
+    ];
+    let admitted: Vec<&str> = answers
+        .into_iter()
+        .filter(|answer| policy.admit_address(answer.parse().unwrap()).is_ok())
+        .collect();
+    assert_eq!(admitted, ["1.1.1.1:443", "[2606:4700::1]:443"]);
+}
+
+proptest! {
+    #[test]
+    fn mapped_is_judged_as_ipv4(ip: std::net::Ipv4Addr, port: u16) {
+        let policy = EgressPolicy::new(EgressRules {
+            allow_networks: networks(&["10.0.0.0/9", "128.0.0.0/2"]),
+            deny_networks: networks(&["64.0.0.0/2", "160.0.0.0/3"]),
+            own_listeners: vec![SocketAddr::new(ip.into(), 443)],
+            ..EgressRules::default()
+        });
+        let plain = policy.admit_address(SocketAddr::new(ip.into(), port));
+        let mapped = policy.admit_address(SocketAddr::new(ip.to_ipv6_mapped().into(), port));
+        prop_assert_eq!(plain, mapped);
+    }
+
+    /// Without exceptions, whatever is special is denied and whatever is admitted is not.
+    #[test]
+    fn default_rules_are_the_special_ranges(ip: IpAddr, port: u16) {
+        let policy = EgressPolicy::new(EgressRules::default());
+        let admitted = policy.admit_address(SocketAddr::new(ip, port)).is_ok();
+        prop_assert_eq!(admitted, special_purpose(ip).is_none());
+    }
+}
