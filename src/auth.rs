@@ -1,0 +1,28 @@
+//! Who is asking: Basic proxy authentication (RFC 7617) against an htpasswd file.
+//!
+//! Pure: no network, no async runtime, no Pingora. It says whether credentials
+//! are good; it does not write the 407, does not choose the thread that hashes
+//! and, except for [`passwd`], does not touch the file system.
+//!
+//! ```text
+//! field value -> Token68 -> VerifiedCache -- hit --> User
+//!                               | miss
+//!                               v
+//!                          Credentials -> Htpasswd -> PasswordHash (slow)
+//! ```
+
+mod authenticator;
+mod cache;
+mod credentials;
+mod hash;
+mod htpasswd;
+pub mod passwd;
+
+pub use self::authenticator::{Attempt, Authenticator, Check};
+pub use self::cache::{CacheKey, EntropyError, Generation, VerifiedCache};
+pub use self::credentials::{
+    Credentials, CredentialsError, MAX_CREDENTIALS_LEN, MAX_USER_LEN, Secret, Token68, User,
+    UserError,
+};
+pub use self::hash::{PasswordHash, PasswordHashError};
+pub use self::htpasswd::{Htpasswd, LineError, LineProblem};

@@ -1,0 +1,235 @@
+//! Credentials that were verified lately, so that a slow hash runs once and not
+//! for each request.
+//!
+//! Holds a keyed MAC of the credentials, never the credentials: whoever reads
+//! this memory without the key learns user names only. Wrong credentials are
+//! not held; they would let a stranger fill the cache.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+use thiserror::Error;
+
+use super::credentials::{Token68, User};
+
+/// Verified credentials by their MAC, at most as many as it was made for, each
+/// for a fixed time. Shared between threads by reference.
+pub struct VerifiedCache {
+    /// Of this process and never stored; makes the MAC useless elsewhere.
+    secret: [u8; 32],
+    entries: Cache<CacheKey, Entry>,
+    generation: AtomicU64,
+    ttl: Duration,
+}
+
+/// Stands for one pair of credentials within this process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CacheKey([u8; 32]);
+
+/// Which set of users a verification relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u64);
+
+/// The system gave no random bytes.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("cannot get random bytes from the system: {0}")]
+pub struct EntropyError(getrandom::Error);
+
+#[derive(Clone)]
+struct Entry {
+    user: User,
+    verified_at: Instant,
+    generation: Generation,
+}
+
+impl VerifiedCache {
+    /// An empty cache for about `capacity` pairs (some 200 bytes each). A `ttl`
+    /// of zero or a capacity of zero switches it off.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when no secret can be made.
+    pub fn new(capacity: usize, ttl: Duration) -> Result<Self, EntropyError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(EntropyError)?;
+        Ok(Self {
+            secret,
+            entries: Cache::new(capacity),
+            generation: AtomicU64::new(0),
+            ttl,
+        })
+    }
+
+    /// The key for credentials as they were sent.
+    pub fn key(&self, token: Token68<'_>) -> CacheKey {
+        CacheKey(*blake3::keyed_hash(&self.secret, token.expose()).as_bytes())
+    }
+
+    /// The user whose credentials these are, if they were verified within the
+    /// `ttl` before `now` and the users have not changed since. Does not
+    /// allocate; takes one shared lock of one shard.
+    pub fn lookup(&self, key: &CacheKey, now: Instant) -> Option<User> {
+        let entry = self.entries.get(key)?;
+        let fresh = entry.generation == self.generation()
+            && now.saturating_duration_since(entry.verified_at) < self.ttl;
+        fresh.then_some(entry.user)
+    }
+
+    /// The present generation. Take it **before** reading the users that a
+    /// verification relies on.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Holds credentials that were verified at `now` against the users of
+    /// `generation`. Without effect when the users have changed since.
+    pub fn insert(&self, key: CacheKey, user: User, generation: Generation, now: Instant) {
+        // Only saves the place. That a stale entry is never found is due to the
+        // generation in the entry: this check and the insertion are two steps.
+        if generation == self.generation() {
+            self.entries.insert(
+                key,
+                Entry {
+                    user,
+                    verified_at: now,
+                    generation,
+                },
+            );
+        }
+    }
+
+    /// Forgets everything, also what verifications that are still running will
+    /// insert. Call it **after** the new users are in place.
+    pub fn invalidate_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.entries.clear();
+    }
+
+    /// How many pairs are held, stale ones included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl fmt::Debug for VerifiedCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedCache")
+            .field("entries", &self.entries.len())
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CacheKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    fn cache() -> VerifiedCache {
+        VerifiedCache::new(1000, TTL).unwrap()
+    }
+
+    fn user(name: &str) -> User {
+        User::parse(name).unwrap()
+    }
+
+    fn key(cache: &VerifiedCache, field_value: &str) -> CacheKey {
+        cache.key(Token68::parse(field_value.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn finds_what_was_inserted_and_nothing_else() {
+        let cache = cache();
+        let now = Instant::now();
+        let [ann, bob] = ["Basic YW5uOjE=", "Basic Ym9iOjE="].map(|value| key(&cache, value));
+        assert_eq!(cache.lookup(&ann, now), None);
+        cache.insert(ann, user("ann"), cache.generation(), now);
+        cache.insert(bob, user("bob"), cache.generation(), now);
+        assert_eq!(cache.lookup(&ann, now), Some(user("ann")));
+        assert_eq!(cache.lookup(&bob, now), Some(user("bob")));
+        assert_eq!(cache.lookup(&key(&cache, "Basic YW5uOjI="), now), None);
+        // The scheme's case is no part of the credentials.
+        assert_eq!(key(&cache, "bASIC   YW5uOjE="), ann);
+    }
+
+    #[test]
+    fn an_entry_lives_for_the_ttl() {
+        let cache = cache();
+        let now = Instant::now();
+        let ann = key(&cache, "Basic YW5uOjE=");
+        cache.insert(ann, user("ann"), cache.generation(), now);
+        let last = now + TTL - Duration::from_nanos(1);
+        assert_eq!(cache.lookup(&ann, last), Some(user("ann")));
+        // Being used does not make it live longer.
+        assert_eq!(cache.lookup(&ann, now + TTL), None);
+
+        let off = VerifiedCache::new(1000, Duration::ZERO).unwrap();
+        off.insert(ann, user("ann"), off.generation(), now);
+        assert_eq!(off.lookup(&ann, now), None);
+    }
+
+    #[test]
+    fn invalidating_drops_everything_and_what_was_under_way() {
+        let cache = cache();
+        let now = Instant::now();
+        let [ann, bob] = ["Basic YW5uOjE=", "Basic Ym9iOjE="].map(|value| key(&cache, value));
+        cache.insert(ann, user("ann"), cache.generation(), now);
+        // A verification begins, the users change, the verification ends.
+        let began = cache.generation();
+        cache.invalidate_all();
+        cache.insert(bob, user("bob"), began, now);
+        assert_eq!(cache.lookup(&ann, now), None);
+        assert_eq!(cache.lookup(&bob, now), None);
+        assert!(cache.is_empty());
+
+        // The same, with the change between the check and the insertion.
+        cache.entries.insert(
+            bob,
+            Entry {
+                user: user("bob"),
+                verified_at: now,
+                generation: began,
+            },
+        );
+        assert_eq!(cache.lookup(&bob, now), None);
+
+        cache.insert(bob, user("bob"), cache.generation(), now);
+        assert_eq!(cache.lookup(&bob, now), Some(user("bob")));
+    }
+
+    #[test]
+    fn is_bounded() {
+        let cache = VerifiedCache::new(100, TTL).unwrap();
+        let now = Instant::now();
+        for n in 0..10_000_u32 {
+            let token = format!("Basic {n}");
+            cache.insert(key(&cache, &token), user("ann"), cache.generation(), now);
+        }
+        // Shards round the capacity up.
+        assert!(cache.len() <= 256, "{} entries", cache.len());
+
+        let none = VerifiedCache::new(0, TTL).unwrap();
+        let ann = key(&none, "Basic YW5uOjE=");
+        none.insert(ann, user("ann"), none.generation(), now);
+        assert_eq!(none.lookup(&ann, now), None);
+    }
+
+    #[test]
+    fn every_cache_has_its_own_secret() {
+        let value = "Basic YW5uOjE=";
+        assert_ne!(key(&cache(), value), key(&cache(), value));
+    }
+}

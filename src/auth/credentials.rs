@@ -1,0 +1,276 @@
+//! What a client sends in `Proxy-Authorization`: the Basic scheme of RFC 7617.
+//!
+//! Owns the syntax and the types that keep a password out of every log. It does
+//! not know which credentials are good.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// The longest `user:password`, decoded, in bytes.
+///
+/// Longer than any password that a person or a token service makes, short
+/// enough that a hash over it costs a hostile client nothing worth having.
+pub const MAX_CREDENTIALS_LEN: usize = 1024;
+
+/// The longest user name in bytes; the limit of Apache's `htpasswd` too.
+pub const MAX_USER_LEN: usize = 255;
+
+/// [`MAX_CREDENTIALS_LEN`] in base64.
+const MAX_TOKEN_LEN: usize = MAX_CREDENTIALS_LEN.div_ceil(3) * 4;
+
+/// The name of a user: not empty, at most [`MAX_USER_LEN`] bytes, no colon, no
+/// control character. Compared byte by byte; cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct User(Arc<str>);
+
+/// Why a text is not a user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum UserError {
+    /// It is empty.
+    #[error("the user name is empty")]
+    Empty,
+    /// The colon ends the user name (RFC 7617 §2).
+    #[error("the user name has a colon")]
+    Colon,
+    /// Forbidden by RFC 7617 §2, and a way to forge log lines.
+    #[error("the user name has a control character")]
+    ControlCharacter,
+    /// It has more than [`MAX_USER_LEN`] bytes.
+    #[error("the user name is longer than {MAX_USER_LEN} bytes")]
+    TooLong,
+}
+
+/// A password. Wiped from memory when dropped and never printed: not by
+/// `Debug`, and there is no `Display`.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+/// A user name and the password that came with it; nothing says yet that they
+/// are good.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Who the client says it is.
+    pub user: User,
+    /// What it offers as proof.
+    pub password: Secret,
+}
+
+/// Why a `Proxy-Authorization` field carries no usable credentials.
+///
+/// Every variant is answered with 407, so that the client can try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CredentialsError {
+    /// There is no field, or an empty one.
+    #[error("no credentials")]
+    Missing,
+    /// The field came more than once; it is not a list (RFC 9110 §11.7.2).
+    #[error("more than one credentials field")]
+    Repeated,
+    /// The scheme is not Basic.
+    #[error("not the Basic scheme")]
+    UnsupportedScheme,
+    /// What follows the scheme is not padded base64 (RFC 4648 §4).
+    #[error("credentials are not base64")]
+    NotBase64,
+    /// More than [`MAX_CREDENTIALS_LEN`] bytes, or a user name above
+    /// [`MAX_USER_LEN`].
+    #[error("credentials are too long")]
+    TooLong,
+    /// The challenge asks for UTF-8 (RFC 7617 §2.1).
+    #[error("credentials are not utf-8")]
+    NotUtf8,
+    /// A control character in the user name or the password (RFC 7617 §2).
+    #[error("credentials have a control character")]
+    ControlCharacter,
+    /// No colon between user and password.
+    #[error("credentials have no colon")]
+    NoColon,
+    /// Nothing before the colon.
+    #[error("credentials have no user name")]
+    EmptyUser,
+}
+
+/// Basic credentials as they were sent, still in base64: enough to look them up
+/// in the cache without decoding. At most 1368 bytes; they may not be base64.
+#[derive(Clone, Copy)]
+pub struct Token68<'a>(&'a [u8]);
+
+impl User {
+    /// Checks a user name.
+    ///
+    /// # Errors
+    /// One variant of [`UserError`] for each rule of the type.
+    pub fn parse(name: &str) -> Result<Self, UserError> {
+        if name.is_empty() {
+            return Err(UserError::Empty);
+        }
+        if name.len() > MAX_USER_LEN {
+            return Err(UserError::TooLong);
+        }
+        if name.contains(':') {
+            return Err(UserError::Colon);
+        }
+        if name.contains(char::is_control) {
+            return Err(UserError::ControlCharacter);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for User {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Secret {
+    /// Takes a password over; no other copy should stay behind.
+    pub fn new(password: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(password.into()))
+    }
+
+    /// The password itself. Only for what hashes it or checks its form.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not even the length: it helps whoever guesses.
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Credentials {
+    /// Reads one `Proxy-Authorization` field value.
+    ///
+    /// # Errors
+    /// See [`CredentialsError`].
+    pub fn parse(field_value: &[u8]) -> Result<Self, CredentialsError> {
+        Token68::parse(field_value)?.decode()
+    }
+}
+
+impl<'a> Token68<'a> {
+    /// Takes the token from a field value, without decoding or allocating.
+    ///
+    /// The scheme is compared without case; one or more spaces follow it
+    /// (RFC 9110 §11.4).
+    ///
+    /// # Errors
+    /// [`CredentialsError::Missing`], [`CredentialsError::UnsupportedScheme`],
+    /// [`CredentialsError::NotBase64`] when nothing follows the scheme, and
+    /// [`CredentialsError::TooLong`], so that no later step sees more than 1368
+    /// bytes.
+    pub fn parse(field_value: &'a [u8]) -> Result<Self, CredentialsError> {
+        // Whitespace around a value is no part of it (RFC 9110 §5.5).
+        let value = field_value.trim_ascii();
+        if value.is_empty() {
+            return Err(CredentialsError::Missing);
+        }
+        let mut parts = value.splitn(2, |byte| *byte == b' ');
+        let scheme = parts.next().unwrap_or_default();
+        let token = parts.next().unwrap_or_default().trim_ascii_start();
+        if !scheme.eq_ignore_ascii_case(b"Basic") {
+            return Err(CredentialsError::UnsupportedScheme);
+        }
+        if token.is_empty() {
+            return Err(CredentialsError::NotBase64);
+        }
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(CredentialsError::TooLong);
+        }
+        Ok(Self(token))
+    }
+
+    /// Takes the token from the values of all `Proxy-Authorization` fields of
+    /// one request.
+    ///
+    /// # Errors
+    /// As [`Token68::parse`], and [`CredentialsError::Repeated`]: which of two
+    /// fields counts must not depend on who reads them.
+    pub fn from_fields(
+        field_values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, CredentialsError> {
+        let mut values = field_values.into_iter();
+        let first = values.next().ok_or(CredentialsError::Missing)?;
+        if values.next().is_some() {
+            return Err(CredentialsError::Repeated);
+        }
+        Self::parse(first)
+    }
+
+    /// The bytes as they were sent. They are the password to whoever sees them.
+    pub fn expose(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Decodes the credentials.
+    ///
+    /// The first colon ends the user name, so a password may have more. Padding
+    /// is required: RFC 4648 §3.2 wants it unless the format says otherwise,
+    /// RFC 7617 does not, and curl, Go, Java, Node, Python and the browsers all
+    /// send it. One spelling per pair also means one hash per pair.
+    ///
+    /// # Errors
+    /// See [`CredentialsError`].
+    pub fn decode(self) -> Result<Credentials, CredentialsError> {
+        // Full size from the start: a vector that grows leaves copies behind.
+        let mut buffer = Zeroizing::new(vec![0; base64::decoded_len_estimate(self.0.len())]);
+        let Ok(len) = STANDARD.decode_slice(self.0, &mut buffer) else {
+            return Err(CredentialsError::NotBase64);
+        };
+        let decoded = buffer.get(..len).unwrap_or_default();
+        if decoded.len() > MAX_CREDENTIALS_LEN {
+            return Err(CredentialsError::TooLong);
+        }
+        let Ok(text) = std::str::from_utf8(decoded) else {
+            return Err(CredentialsError::NotUtf8);
+        };
+        if text.contains(char::is_control) {
+            return Err(CredentialsError::ControlCharacter);
+        }
+        let (user, password) = text.split_once(':').ok_or(CredentialsError::NoColon)?;
+        Ok(Credentials {
+            user: User::parse(user)?,
+            password: Secret::new(password),
+        })
+    }
+}
+
+impl fmt::Debug for Token68<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token68(..)")
+    }
+}
+
+impl From<UserError> for CredentialsError {
+    fn from(error: UserError) -> Self {
+        match error {
+            UserError::Empty => Self::EmptyUser,
+            UserError::Colon => Self::NoColon,
+            UserError::ControlCharacter => Self::ControlCharacter,
+            UserError::TooLong => Self::TooLong,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
