@@ -1,0 +1,222 @@
+//! Telemetry: the access log, the metrics and the statistics.
+//!
+//! One call per request, [`Telemetry::record`], does all three; a tunnel has
+//! one at its start and one at its end, and its bytes show in between. Calls
+//! never wait for a disk or a scrape, and none of them can fail: a proxy that
+//! cannot log goes on and counts what it lost.
+//!
+//! What must not be here: decisions about requests, and anything that holds a
+//! credential. [`Record`] has no field for one.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod access_log;
+mod counters;
+mod format;
+mod metrics;
+pub mod names;
+mod open;
+mod process;
+mod record;
+mod sink;
+mod stats;
+mod text;
+mod top;
+mod users;
+
+use access_log::AccessLog;
+pub use access_log::{Destination, Format, FormatError};
+use metrics::Metrics;
+pub use open::{OpenConnection, OpenTunnel, Queued};
+use record::Event;
+pub use record::{Record, Role};
+use stats::{Report, Stats};
+use users::Users;
+
+/// `Content-Type` of [`Telemetry::render_metrics`].
+pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+/// `Content-Type` of [`Telemetry::render_stats`].
+pub const STATS_CONTENT_TYPE: &str = "application/json";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What can be chosen about the telemetry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Where the access log goes. A relative path is one in the working
+    /// directory of the moment when [`Telemetry::new`] is called.
+    pub access: Destination,
+    /// How its lines look.
+    pub format: Format,
+    /// Whether a tunnel gets a line when it opens too. Only the JSON format
+    /// can tell the two apart, so the combined one never has it.
+    pub tunnel_open: bool,
+}
+
+/// Why the telemetry cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The access log's file cannot be opened.
+    #[error("cannot open the access log")]
+    AccessLog(#[source] io::Error),
+    /// The metrics contradict each other: a mistake in this program.
+    #[error("cannot register the metrics")]
+    Metrics(#[source] prometheus::Error),
+}
+
+/// How a reload of files ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// The new files are in use.
+    Succeeded,
+    /// The new files are broken and the old state stays.
+    Failed,
+}
+
+/// The telemetry of one process; shared by all that serve requests.
+pub struct Telemetry {
+    log: AccessLog,
+    log_tunnel_open: bool,
+    metrics: Metrics,
+    stats: Stats,
+    users: Users,
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}
+
+impl Telemetry {
+    /// Opens the access log and sets all counts to nothing.
+    ///
+    /// Starts no thread, so it may be called before the process daemonizes.
+    ///
+    /// # Errors
+    /// [`TelemetryError::AccessLog`] when the file cannot be opened.
+    pub fn new(settings: &Settings) -> Result<Telemetry, TelemetryError> {
+        let metrics = Metrics::new(VERSION).map_err(TelemetryError::Metrics)?;
+        let users = Users::register(metrics.registry()).map_err(TelemetryError::Metrics)?;
+        let log = AccessLog::open(&settings.access, settings.format, metrics.losses.clone())
+            .map_err(TelemetryError::AccessLog)?;
+        Ok(Telemetry {
+            log,
+            log_tunnel_open: settings.tunnel_open,
+            metrics,
+            stats: Stats::new(),
+            users,
+        })
+    }
+
+    /// Records a request that is over, or a CONNECT that was refused.
+    pub fn record(&self, record: &Record<'_>) {
+        self.count(record);
+        self.add_bytes(
+            record.role,
+            record.bytes_from_client,
+            record.bytes_to_client,
+        );
+        if let Some(user) = record.user {
+            self.users.with(user, |usage| {
+                usage.requests.inc();
+                usage.add_bytes(record.bytes_from_client, record.bytes_to_client);
+            });
+        }
+        self.log.write(Event::Request, record);
+    }
+
+    /// Records a tunnel that was established, to be called once its 200 is sent.
+    ///
+    /// It counts as a request here, and not again when it closes. Bytes in the
+    /// record are not counted: give them to [`OpenTunnel::add_bytes`].
+    pub fn tunnel_opened(self: &Arc<Self>, record: &Record<'_>) -> OpenTunnel {
+        self.count(record);
+        let tunnel = OpenTunnel::new(Arc::clone(self), record.user);
+        tunnel.count_request();
+        if self.log_tunnel_open {
+            self.log.write(Event::TunnelOpen, record);
+        }
+        tunnel
+    }
+
+    /// Counts a client connection as open until the guard is dropped.
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.metrics.connections.inc();
+        OpenConnection::new(&self.metrics.open_connections)
+    }
+
+    /// Counts a client connection that was closed before a request was read,
+    /// as for a limit or a failed handshake.
+    pub fn connection_rejected(&self, reason: &'static str) {
+        self.metrics.connections_rejected.inc(reason);
+    }
+
+    /// Counts credentials that were missing or wrong.
+    pub fn auth_failed(&self, reason: &'static str) {
+        self.metrics.auth_failures.inc(reason);
+    }
+
+    /// Counts a request as waiting for the local pool until the guard is dropped.
+    pub fn gateway_queued(self: &Arc<Self>) -> Queued {
+        Queued::new(Arc::clone(self))
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        match outcome {
+            ReloadOutcome::Succeeded => self.metrics.reloads_succeeded.inc(),
+            ReloadOutcome::Failed => self.metrics.reloads_failed.inc(),
+        }
+    }
+
+    /// The metrics in Prometheus' text format.
+    ///
+    /// Reads `/proc` and walks every series: milliseconds at worst, so not for
+    /// a thread that serves requests.
+    pub fn render_metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// The statistics as one JSON object.
+    pub fn render_stats(&self) -> String {
+        Report::of(self).to_json()
+    }
+
+    /// One line of text on what was served, for the end of the program.
+    pub fn summary(&self) -> String {
+        Report::of(self).summary()
+    }
+
+    /// Waits until every record so far is written, for `timeout` at most.
+    ///
+    /// Returns whether they are. Blocks: for the end of the program.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.log.flush(timeout)
+    }
+
+    /// Opens the access log's file by its path again, for log rotation.
+    ///
+    /// Returns at once. If the file cannot be opened the old one stays in use
+    /// and the failure is logged.
+    pub fn reopen(&self) {
+        self.log.reopen();
+    }
+
+    fn count(&self, record: &Record<'_>) {
+        self.metrics.count_request(record);
+        self.stats.count_request(record);
+    }
+
+    fn add_bytes(&self, role: Role, from_client: u64, to_client: u64) {
+        if let Some(bytes) = self.metrics.bytes(role) {
+            bytes.from_client.inc_by(from_client);
+            bytes.to_client.inc_by(to_client);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The access log: one line per request and per tunnel.
+//!
+//! Lines are made on the calling thread, in a buffer of its own, and handed to
+//! the queue that `sink.rs` owns. What a line looks like is `format.rs`' matter.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::format::{push_combined_line, push_json_line};
+use super::record::{Event, Record};
+use super::sink::{Losses, Place, Sink};
+use super::text::Clock;
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Destination {
+    /// Nowhere.
+    Off,
+    /// The standard output of the process as it is when the first line is written.
+    #[default]
+    Stdout,
+    /// The standard error of the process as it is when the first line is written.
+    Stderr,
+    /// A file, opened for appending and created with mode 0640 where missing.
+    File(PathBuf),
+}
+
+impl Destination {
+    /// Reads `stdout`, `stderr`, `off` or a path, as in `log.access`.
+    ///
+    /// A file of one of these names is written with a directory: `./off`.
+    pub fn parse(text: &str) -> Destination {
+        match text {
+            "off" => Destination::Off,
+            "stdout" => Destination::Stdout,
+            "stderr" => Destination::Stderr,
+            path => Destination::File(PathBuf::from(path)),
+        }
+    }
+}
+
+/// How a line of the access log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// Apache's combined log format.
+    Combined,
+}
+
+/// The name is not that of a format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown log format, expected json or combined")]
+pub struct FormatError;
+
+impl Format {
+    /// Reads `json` or `combined`, as in `log.format`.
+    ///
+    /// # Errors
+    /// [`FormatError`] for any other name.
+    pub fn parse(text: &str) -> Result<Format, FormatError> {
+        match text {
+            "json" => Ok(Format::Json),
+            "combined" => Ok(Format::Combined),
+            _ => Err(FormatError),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    format: Format,
+    sink: Option<Sink>,
+}
+
+/// What a thread keeps between two lines.
+#[derive(Default)]
+struct Scratch {
+    line: Vec<u8>,
+    clock: Clock,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl AccessLog {
+    /// Opens the destination; starts nothing.
+    pub(crate) fn open(
+        destination: &Destination,
+        format: Format,
+        losses: Losses,
+    ) -> io::Result<AccessLog> {
+        let place = match destination {
+            Destination::Off => None,
+            Destination::Stdout => Some(Place::Stdout),
+            Destination::Stderr => Some(Place::Stderr),
+            Destination::File(path) => Some(Place::File(std::path::absolute(path)?)),
+        };
+        let sink = match place {
+            None => None,
+            Some(place) => Some(Sink::open(place, losses)?),
+        };
+        Ok(AccessLog { format, sink })
+    }
+
+    pub(crate) fn write(&self, event: Event, record: &Record) {
+        let Some(sink) = &self.sink else { return };
+        let push = |Scratch { line, clock }: &mut Scratch| {
+            line.clear();
+            match self.format {
+                Format::Json => push_json_line(line, clock, event, record),
+                // The format has no place to say that a tunnel has only begun.
+                Format::Combined if event == Event::TunnelOpen => return,
+                Format::Combined => push_combined_line(line, clock, record),
+            }
+            sink.push(line);
+        };
+        let pushed = SCRATCH.try_with(|scratch| scratch.try_borrow_mut().map(|mut s| push(&mut s)));
+        // A thread that is ending has no scratch any more.
+        if !matches!(pushed, Ok(Ok(()))) {
+            push(&mut Scratch::default());
+        }
+    }
+
+    pub(crate) fn flush(&self, timeout: Duration) -> bool {
+        self.sink.as_ref().is_none_or(|sink| sink.flush(timeout))
+    }
+
+    pub(crate) fn reopen(&self) {
+        if let Some(sink) = &self.sink {
+            sink.reopen();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

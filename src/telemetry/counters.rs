@@ -1,0 +1,116 @@
+//! Counter families whose label values are found while running, with a bound
+//! on how many there can be and without a look-up by text where it is hot.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use parking_lot::RwLock;
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+/// The label value that takes what no longer fits the bound.
+pub(crate) const OTHER: &str = "other";
+
+/// The registered status codes (RFC 9110 §15 and the IANA registry), sorted.
+///
+/// An origin may invent others; those share one series per class.
+const CODES: [u16; 61] = [
+    100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304,
+    305, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415,
+    416, 417, 421, 422, 423, 424, 425, 426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506,
+    507, 508, 510, 511,
+];
+/// After the codes: no answer, five classes, and what is in no class.
+const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", OTHER];
+
+/// Counts events of one role by status code. A code gets its series when it is
+/// first seen; from then on counting it is an index and an addition.
+pub(crate) struct StatusCounters {
+    family: IntCounterVec,
+    role: &'static str,
+    series: [OnceLock<IntCounter>; CODES.len() + CLASSES.len()],
+}
+
+impl StatusCounters {
+    pub(crate) fn new(family: &IntCounterVec, role: &'static str) -> Self {
+        StatusCounters {
+            family: family.clone(),
+            role,
+            series: std::array::from_fn(|_| OnceLock::new()),
+        }
+    }
+
+    pub(crate) fn inc(&self, status: Option<u16>) {
+        let known = status.and_then(|status| CODES.binary_search(&status).ok());
+        let index = known.unwrap_or_else(|| CODES.len() + class(status));
+        if let Some(series) = self.series.get(index) {
+            series.get_or_init(|| self.resolve(index)).inc();
+        }
+    }
+
+    fn resolve(&self, index: usize) -> IntCounter {
+        match CODES.get(index) {
+            Some(code) => self
+                .family
+                .with_label_values(&[self.role, &code.to_string()]),
+            None => {
+                let class = CLASSES.get(index - CODES.len()).unwrap_or(&OTHER);
+                self.family.with_label_values(&[self.role, class])
+            }
+        }
+    }
+}
+
+/// Index into [`CLASSES`].
+fn class(status: Option<u16>) -> usize {
+    match status {
+        None => 0,
+        Some(status @ 100..=599) => usize::from(status / 100),
+        Some(_) => CLASSES.len() - 1,
+    }
+}
+
+/// Counts events by one label, with at most `max` values and then "other".
+pub(crate) struct LabelledCounters {
+    family: IntCounterVec,
+    max: usize,
+    series: RwLock<HashMap<Box<str>, IntCounter>>,
+    other: OnceLock<IntCounter>,
+}
+
+impl LabelledCounters {
+    pub(crate) fn register(
+        registry: &Registry,
+        opts: Opts,
+        label: &str,
+        max: usize,
+    ) -> prometheus::Result<Self> {
+        let family = IntCounterVec::new(opts, &[label])?;
+        registry.register(Box::new(family.clone()))?;
+        Ok(LabelledCounters {
+            family,
+            max,
+            series: RwLock::default(),
+            other: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn inc(&self, value: &str) {
+        if let Some(series) = self.series.read().get(value) {
+            return series.inc();
+        }
+        let mut map = self.series.write();
+        if map.len() < self.max || map.contains_key(value) {
+            let series = map
+                .entry(value.into())
+                .or_insert_with(|| self.family.with_label_values(&[value]));
+            return series.inc();
+        }
+        drop(map);
+        self.other
+            .get_or_init(|| self.family.with_label_values(&[OTHER]))
+            .inc();
+    }
+}
+
+#[cfg(test)]
+mod tests;

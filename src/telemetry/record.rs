@@ -1,0 +1,178 @@
+//! What is known about one request or tunnel when it is counted and logged.
+//!
+//! Everything is borrowed, so that building a record allocates nothing. There
+//! is no field for credentials: whoever fills a record cannot hand one over.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+/// In which of its three roles Tollgate served a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Absolute-form request, sent to the origin that it names (RFC 9112 §3.2.2).
+    Forward,
+    /// CONNECT (RFC 9110 §9.3.6).
+    Tunnel,
+    /// Origin-form request, sent to the local pool.
+    Gateway,
+    /// The head was refused before the form of its target was known.
+    Unknown,
+}
+
+impl Role {
+    /// Every role, in the order of [`Role::index`].
+    pub(crate) const ALL: [Role; 4] = [Role::Forward, Role::Tunnel, Role::Gateway, Role::Unknown];
+
+    /// The stable name used in logs and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Forward => "forward",
+            Role::Tunnel => "tunnel",
+            Role::Gateway => "gateway",
+            Role::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Role::Forward => 0,
+            Role::Tunnel => 1,
+            Role::Gateway => 2,
+            Role::Unknown => 3,
+        }
+    }
+}
+
+/// Which moment a line of the access log is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A request was answered, or a CONNECT was refused.
+    Request,
+    /// A tunnel was established.
+    TunnelOpen,
+    /// A tunnel ended.
+    TunnelClose,
+}
+
+impl Event {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Event::Request => "request",
+            Event::TunnelOpen => "tunnel_open",
+            Event::TunnelClose => "tunnel_close",
+        }
+    }
+}
+
+/// One request, or one tunnel.
+///
+/// Text may hold any bytes: it is escaped and cut where it is written. Take
+/// [`Record::new`] and set what is known; the rest means "not known".
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// When the request's first byte was read.
+    pub time: SystemTime,
+    /// The id that the client also gets in the answer.
+    pub request_id: &'a str,
+    /// The role in which the request was served.
+    pub role: Role,
+    /// The TCP peer, or the address that a trusted PROXY header gave.
+    pub client: SocketAddr,
+    /// The user whose password was verified. A name that was only claimed must
+    /// not be put here: people type passwords into the wrong box.
+    pub user: Option<&'a str>,
+    /// Request method as received.
+    pub method: &'a [u8],
+    /// Canonical request-target. Empty when it could not be parsed; should one
+    /// with userinfo arrive all the same, the userinfo is masked.
+    pub target: &'a [u8],
+    /// Canonical authority that was asked for (`host:port`), counted as a site.
+    pub site: Option<&'a str>,
+    /// Protocol of the downstream request, as in `HTTP/1.1`.
+    pub version: &'a str,
+    /// Status sent to the client; `None` when no answer was sent.
+    pub status: Option<u16>,
+    /// Bytes of content read from the client.
+    pub bytes_from_client: u64,
+    /// Bytes of content written to the client. For a tunnel 0 means "not
+    /// measured apart": what was read from the upstream is taken.
+    pub bytes_to_client: u64,
+    /// Bytes of content read from the upstream.
+    pub bytes_from_upstream: u64,
+    /// From the first byte of the request to the end of the answer; for a
+    /// tunnel's close, to the end of the tunnel.
+    pub duration: Duration,
+    /// The address that was dialled.
+    pub upstream: Option<SocketAddr>,
+    /// Time the dial took; `None` when a pooled connection was used.
+    pub connect: Option<Duration>,
+    /// From the first byte of the request to the first byte of the upstream's
+    /// answer.
+    pub first_byte: Option<Duration>,
+    /// Error kind, with the names of RFC 9209 §2.3 where one fits.
+    pub error: Option<&'static str>,
+    /// The policy rule that denied the request.
+    pub rule: Option<&'a str>,
+    /// Why the tunnel ended.
+    pub end_reason: Option<&'static str>,
+    /// `Referer` field as received.
+    pub referer: Option<&'a [u8]>,
+    /// `User-Agent` field as received.
+    pub user_agent: Option<&'a [u8]>,
+}
+
+impl<'a> Record<'a> {
+    /// A record of which nothing but this is known.
+    pub fn new(time: SystemTime, request_id: &'a str, role: Role, client: SocketAddr) -> Self {
+        Record {
+            time,
+            request_id,
+            role,
+            client,
+            ..Record::default()
+        }
+    }
+
+    /// Whether the request got what it asked for: an answer below 400 and no error.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.error.is_none() && self.status.is_some_and(|status| status < 400)
+    }
+
+    /// The site to count, if this request may count one.
+    ///
+    /// Strangers and denied requests must not be able to fill the table of
+    /// sites with names of their choice.
+    pub(crate) fn visited_site(&self) -> Option<&'a str> {
+        self.site
+            .filter(|_| self.user.is_some() && self.rule.is_none())
+    }
+}
+
+impl Default for Record<'_> {
+    fn default() -> Self {
+        Record {
+            time: SystemTime::UNIX_EPOCH,
+            request_id: "",
+            role: Role::Unknown,
+            client: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            user: None,
+            method: b"",
+            target: b"",
+            site: None,
+            version: "",
+            status: None,
+            bytes_from_client: 0,
+            bytes_to_client: 0,
+            bytes_from_upstream: 0,
+            duration: Duration::ZERO,
+            upstream: None,
+            connect: None,
+            first_byte: None,
+            error: None,
+            rule: None,
+            end_reason: None,
+            referer: None,
+            user_agent: None,
+        }
+    }
+}

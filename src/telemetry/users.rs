@@ -1,0 +1,182 @@
+//! What each user used, in metrics and statistics alike.
+//!
+//! Users are those whose password was verified, so their number is that of the
+//! password file; the bound holds should that ever be wrong.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use serde::Serialize;
+
+use super::counters::OTHER;
+use super::names;
+
+/// Users with numbers of their own. Each costs four series.
+const MAX_USERS: usize = 1000;
+
+pub(crate) struct Users {
+    families: Families,
+    max: usize,
+    map: RwLock<HashMap<Box<str>, Arc<Usage>>>,
+    other: OnceLock<Arc<Usage>>,
+}
+
+struct Families {
+    requests: IntCounterVec,
+    bytes: IntCounterVec,
+    open_tunnels: IntGaugeVec,
+}
+
+/// The counters of one user.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    pub(crate) requests: IntCounter,
+    pub(crate) bytes_from_client: IntCounter,
+    pub(crate) bytes_to_client: IntCounter,
+    pub(crate) open_tunnels: IntGauge,
+}
+
+/// The numbers of one user at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct UsageReport {
+    pub(crate) requests: u64,
+    pub(crate) bytes_from_client: u64,
+    pub(crate) bytes_to_client: u64,
+    pub(crate) open_tunnels: i64,
+}
+
+impl Users {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Users> {
+        Users::with_max(registry, MAX_USERS)
+    }
+
+    fn with_max(registry: &Registry, max: usize) -> prometheus::Result<Users> {
+        let requests = IntCounterVec::new(
+            Opts::new(names::USER_REQUESTS_TOTAL, "Requests by user."),
+            &["user"],
+        )?;
+        let bytes = IntCounterVec::new(
+            Opts::new(
+                names::USER_BYTES_TOTAL,
+                "Bytes of content by user and direction; of a tunnel, live.",
+            ),
+            &["user", "direction"],
+        )?;
+        let open_tunnels = IntGaugeVec::new(
+            Opts::new(names::USER_OPEN_TUNNELS, "Tunnels that are open, by user."),
+            &["user"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(bytes.clone()))?;
+        registry.register(Box::new(open_tunnels.clone()))?;
+        Ok(Users {
+            families: Families {
+                requests,
+                bytes,
+                open_tunnels,
+            },
+            max,
+            map: RwLock::default(),
+            other: OnceLock::new(),
+        })
+    }
+
+    /// Lends the counters of `user`.
+    pub(crate) fn with(&self, user: &str, count: impl FnOnce(&Usage)) {
+        if let Some(usage) = self.map.read().get(user) {
+            return count(usage);
+        }
+        count(&self.usage(user));
+    }
+
+    /// The counters of `user`, to be kept.
+    pub(crate) fn usage(&self, user: &str) -> Arc<Usage> {
+        if let Some(usage) = self.map.read().get(user) {
+            return Arc::clone(usage);
+        }
+        let mut map = self.map.write();
+        if map.len() < self.max || map.contains_key(user) {
+            let usage = map
+                .entry(user.into())
+                .or_insert_with(|| Arc::new(self.families.usage(user)));
+            return Arc::clone(usage);
+        }
+        drop(map);
+        let other = self
+            .other
+            .get_or_init(|| Arc::new(self.families.usage(OTHER)));
+        Arc::clone(other)
+    }
+
+    /// All users, and the sum of those who were beyond the bound.
+    pub(crate) fn report(&self) -> (BTreeMap<String, UsageReport>, Option<UsageReport>) {
+        let users = self
+            .map
+            .read()
+            .iter()
+            .map(|(user, usage)| (user.to_string(), usage.report()))
+            .collect();
+        (users, self.other.get().map(|usage| usage.report()))
+    }
+}
+
+impl Families {
+    fn usage(&self, user: &str) -> Usage {
+        Usage {
+            requests: self.requests.with_label_values(&[user]),
+            bytes_from_client: self.bytes.with_label_values(&[user, "from_client"]),
+            bytes_to_client: self.bytes.with_label_values(&[user, "to_client"]),
+            open_tunnels: self.open_tunnels.with_label_values(&[user]),
+        }
+    }
+}
+
+impl Usage {
+    pub(crate) fn add_bytes(&self, from_client: u64, to_client: u64) {
+        self.bytes_from_client.inc_by(from_client);
+        self.bytes_to_client.inc_by(to_client);
+    }
+
+    fn report(&self) -> UsageReport {
+        UsageReport {
+            requests: self.requests.get(),
+            bytes_from_client: self.bytes_from_client.get(),
+            bytes_to_client: self.bytes_to_client.get(),
+            open_tunnels: self.open_tunnels.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_beyond_the_bound_share_one_entry() {
+        let registry = Registry::new();
+        let users = Users::with_max(&registry, 2).unwrap();
+        for user in ["a", "b", "c", "d", "a"] {
+            users.with(user, |usage| usage.requests.inc());
+        }
+        let (map, other) = users.report();
+        assert_eq!(map.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(map["a"].requests, 2);
+        assert_eq!(other.unwrap().requests, 2);
+    }
+
+    #[test]
+    fn kept_and_lent_counters_are_the_same() {
+        let users = Users::register(&Registry::new()).unwrap();
+        let kept = users.usage("alice");
+        kept.add_bytes(3, 5);
+        users.with("alice", |usage| usage.add_bytes(10, 20));
+        let (map, other) = users.report();
+        assert_eq!(
+            (map["alice"].bytes_from_client, map["alice"].bytes_to_client),
+            (13, 25)
+        );
+        assert_eq!(other, None);
+    }
+}
