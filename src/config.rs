@@ -1,0 +1,205 @@
+//! The checked configuration that the program runs on, read from one YAML file.
+//!
+//! Two levels: the file as written, which the private modules read, and [`Config`], whose values
+//! can be used without another check. Nothing is bound, started or written here, and no value of a
+//! file is ever repeated in a [`Problem`].
+//!
+//! ```text
+//! pingora.yaml -> yaml (nodes with lines) -> reader (typed keys) -> one module per section -> Config
+//!                                                                       |
+//!                        htpasswd, list files, PEM files <- files ------+-> Problem, Problem, ...
+//! ```
+//!
+//! `conf/production.yaml` has every key with its default; a test holds the two together.
+
+mod auth;
+mod egress;
+mod files;
+mod gateway;
+mod limits;
+mod listeners;
+mod pingora;
+mod problem;
+mod reader;
+mod reload;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod units;
+mod yaml;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use pingora_core::server::configuration::ServerConf;
+
+pub use self::auth::Auth;
+pub use self::gateway::{Dns, Gateway, HealthCheck};
+pub use self::limits::{Limits, Timeouts};
+pub use self::listeners::Listener;
+pub use self::problem::{ConfigError, Problem};
+pub use self::reload::{Reloaded, Reloader};
+
+use self::files::Base;
+use self::problem::Sink;
+use self::reader::Section;
+use crate::policy::EgressRules;
+use crate::telemetry;
+
+/// The most that a configuration file may have.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Everything that can be configured, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The file that it was read from; absolute.
+    pub file: PathBuf,
+    /// Pingora's part, with Tollgate's defaults and absolute paths.
+    pub server: ServerConf,
+    /// Where clients connect; at least one, and none in the way of another.
+    pub listeners: Vec<Listener>,
+    /// Where metrics and statistics are served, if at all.
+    pub admin: Option<SocketAddr>,
+    /// Who may come in.
+    pub auth: Auth,
+    /// What is behind requests in origin-form.
+    pub gateway: Gateway,
+    /// Where requests and tunnels may go. Has the listeners and the admin service as own
+    /// listeners; the machine's addresses are for the server to add.
+    pub egress: EgressRules,
+    /// How names are resolved.
+    pub dns: Dns,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How large and how many things may be.
+    pub limits: Limits,
+    /// Where the access log goes and how it looks; a path in it is absolute.
+    pub log: telemetry::Settings,
+    /// The directory of the default paths, when one of them is in use.
+    run_directory: Option<PathBuf>,
+}
+
+/// What a file is read for.
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    /// To start, or to check.
+    Start,
+    /// For a running process, which is exposed when one of its listeners is not loopback.
+    Reload { exposed: bool },
+}
+
+impl Config {
+    /// Reads the configuration and every file that it names.
+    ///
+    /// Blocks, and may hash a password: once, at the start.
+    ///
+    /// # Errors
+    /// Every problem of all the files together.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let sink = Sink::new(path);
+        let config = read(path, &sink, Scope::Start);
+        sink.finish(config)
+    }
+
+    /// Whether anyone but programs on this machine can connect.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        is_exposed(&self.listeners)
+    }
+
+    /// Makes the directory of the default `pid_file` and `upgrade_sock`, for this user alone.
+    ///
+    /// Does nothing when both are configured: their directories were checked.
+    ///
+    /// # Errors
+    /// The directory is not there and cannot be made.
+    pub fn create_run_directory(&self) -> io::Result<()> {
+        match &self.run_directory {
+            Some(directory) => DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_exposed(listeners: &[Listener]) -> bool {
+    listeners.iter().any(|listener| !listener.is_loopback())
+}
+
+/// Reads a configuration; reports to `sink`, and returns one only when it is whole.
+fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
+    let advice =
+        || Some("name a configuration file, as in `tollgate -c conf/pingora.yaml`".to_owned());
+    let text = match files::read_text(path, MAX_FILE) {
+        Ok(text) => text,
+        Err(error) => {
+            sink.report(None, "", error.to_string(), advice());
+            return None;
+        }
+    };
+    let base = match Base::of(path) {
+        Ok(base) => base,
+        Err(error) => {
+            let message = format!("the working directory cannot be read: {error}");
+            sink.report(None, "", message, advice());
+            return None;
+        }
+    };
+    let document = yaml::parse(&text, sink)?;
+    let mut root = Section::root(&document, sink);
+    let open = matches!(scope, Scope::Start);
+    let server = pingora::Server::read(&mut root, &base, open);
+    let mut tollgate = match root.item("tollgate") {
+        Some(item) => item.section(),
+        None => {
+            root.report(
+                "tollgate",
+                "missing",
+                "write `tollgate:` with `listeners` and `auth` below it",
+            );
+            root.finish();
+            return None;
+        }
+    };
+
+    let (listeners, admin) = listeners::read(&mut tollgate, &base, open);
+    let exposed = match scope {
+        Scope::Start => is_exposed(&listeners),
+        Scope::Reload { exposed } => exposed,
+    };
+    let own_listeners = listeners
+        .iter()
+        .map(|listener| listener.address)
+        .chain(admin);
+    let auth = auth::read(&mut tollgate, server.threads());
+    let gateway = Gateway::read(&mut tollgate, &listeners);
+    let egress = egress::read(&mut tollgate, sink, &base, own_listeners.collect());
+    let dns = Dns::read(&mut tollgate);
+    let timeouts = Timeouts::read(&mut tollgate);
+    let limits = Limits::read(&mut tollgate);
+    let log = limits::read_log(&mut tollgate, &base.directory, open);
+    tollgate.finish();
+    let (server, run_directory) = server.finish(&root, timeouts.drain);
+    root.finish();
+
+    let auth = auth.open(sink, &base, exposed)?;
+    Some(Config {
+        file: base.directory.join(path.file_name()?),
+        server,
+        listeners,
+        admin,
+        auth,
+        gateway,
+        egress,
+        dns,
+        timeouts,
+        limits,
+        log,
+        run_directory,
+    })
+}

@@ -1,0 +1,159 @@
+//! `tollgate.auth`: the htpasswd file and how its hashes are verified.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::files::{self, Base};
+use super::problem::Sink;
+use super::reader::{Item, Section};
+use super::units::{days, milliseconds, minutes};
+use crate::auth::{Credentials, Htpasswd, Secret, User};
+
+/// Some ten million users.
+const MAX_HTPASSWD: u64 = 1 << 30;
+
+/// The credentials of the quick start, which everyone knows.
+const DEMO_USER: &str = "username";
+const DEMO_PASSWORD: &str = "password";
+
+/// The longest realm; some clients show it in a window's title.
+const MAX_REALM: usize = 128;
+
+/// Who may come in, and what it costs to find out.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// Names the protection space in the challenge (RFC 9110 §11.5); printable ASCII without
+    /// quotes and backslashes.
+    pub realm: String,
+    /// The users, read from [`Auth::htpasswd`]; at least one.
+    pub users: Arc<Htpasswd>,
+    /// Where the users were read from; absolute.
+    pub htpasswd: PathBuf,
+    /// How long verified credentials are believed without hashing again.
+    pub cache_ttl: Duration,
+    /// How many verified credentials are kept.
+    pub cache_entries: usize,
+    /// How many passwords are hashed at the same time.
+    pub hash_threads: usize,
+    /// How many requests may wait for their password to be hashed; more are answered with 503.
+    pub hash_queue: usize,
+}
+
+/// The section as written: without the users, who are in a file of their own.
+pub(super) struct Written<'d> {
+    htpasswd: Option<Item<'d>>,
+    realm: String,
+    cache_ttl: Duration,
+    cache_entries: usize,
+    hash_threads: usize,
+    hash_queue: usize,
+}
+
+/// Reads the keys of `auth`. `threads` is the default for the threads that hash.
+pub(super) fn read<'d>(tollgate: &mut Section<'d>, threads: usize) -> Written<'d> {
+    let mut auth = tollgate.section("auth");
+    let written = Written {
+        htpasswd: auth.item("htpasswd"),
+        realm: auth
+            .item("realm")
+            .and_then(|item| realm(&item))
+            .unwrap_or_else(|| "tollgate".to_owned()),
+        cache_ttl: auth.duration("cache_ttl", minutes(5), milliseconds(1)..=days(1)),
+        cache_entries: auth.count("cache_entries", 65_536, 1..=10_000_000),
+        hash_threads: auth.count("hash_threads", threads, 1..=1024),
+        hash_queue: auth.count("hash_queue", 256, 1..=1_000_000),
+    };
+    if written.htpasswd.is_none() {
+        auth.report(
+            "htpasswd",
+            "missing: every request is authenticated",
+            "make a file with `tollgate passwd FILE USER` and name it here",
+        );
+    }
+    auth.finish();
+    written
+}
+
+impl Written<'_> {
+    /// Reads the users too. Slow when `exposed`: then the password of the quick start is tried.
+    pub(super) fn open(self, sink: &Sink, base: &Base, exposed: bool) -> Option<Auth> {
+        let item = self.htpasswd?;
+        let htpasswd = item.file(&base.directory)?;
+        let shown = base.show(&htpasswd);
+        let users = users(&item, &htpasswd, &shown, sink)?;
+        if exposed && is_demo(&users) {
+            let advice = format!(
+                "change it with `tollgate passwd {} {DEMO_USER}`, or listen on 127.0.0.1",
+                shown.display()
+            );
+            let message =
+                "the demo user with its well-known password, on a listener that is not loopback";
+            item.report(message, advice);
+        }
+        Some(Auth {
+            realm: self.realm,
+            users: Arc::new(users),
+            htpasswd,
+            cache_ttl: self.cache_ttl,
+            cache_entries: self.cache_entries,
+            hash_threads: self.hash_threads,
+            hash_queue: self.hash_queue,
+        })
+    }
+}
+
+fn realm(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let printable = text
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+    if printable && text.len() <= MAX_REALM {
+        return Some(text.to_owned());
+    }
+    let advice = format!("write up to {MAX_REALM} printable ASCII characters without \" and \\");
+    item.report("not a realm", advice);
+    None
+}
+
+fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpasswd> {
+    let advice = format!("make one with `tollgate passwd {} USER`", shown.display());
+    let text = match files::read_text(path, MAX_HTPASSWD) {
+        Ok(text) => text,
+        Err(error) => {
+            item.report(error.to_string(), advice);
+            return None;
+        }
+    };
+    match Htpasswd::parse(&text) {
+        Ok(users) if users.is_empty() => {
+            item.report("the file has no user: nobody could come in", advice);
+            None
+        }
+        Ok(users) => {
+            // The hash of a password that is in the documentation is no secret.
+            if !(users.len() == 1 && users.contains(DEMO_USER)) {
+                files::warn_if_world_readable(path, "password file");
+            }
+            Some(users)
+        }
+        Err(errors) => {
+            for error in errors {
+                sink.report_in(shown, Some(error.line), "", error.problem.to_string(), None);
+            }
+            None
+        }
+    }
+}
+
+/// Whether anyone who has read the documentation gets in.
+fn is_demo(users: &Htpasswd) -> bool {
+    // Verifying is slow, also for a user who is not there.
+    users.contains(DEMO_USER)
+        && User::parse(DEMO_USER).is_ok_and(|user| {
+            users.verify(&Credentials {
+                user,
+                password: Secret::new(DEMO_PASSWORD),
+            })
+        })
+}

@@ -1,0 +1,262 @@
+//! `tollgate.listeners` and `tollgate.admin`: addresses to bind, and which of them collide.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::files::Base;
+use super::reader::{Item, Section};
+use super::tls;
+
+/// Where clients connect.
+#[derive(Clone)]
+pub struct Listener {
+    /// Never port 0.
+    pub address: SocketAddr,
+    /// What TLS is served with; none on a plain listener. Offers `http/1.1` alone, and asks for a
+    /// client certificate where `client_ca` is configured.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether every connection begins with a PROXY protocol header (v1 or v2).
+    pub proxy_protocol: bool,
+}
+
+impl Listener {
+    /// Whether only programs on this machine can connect.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(self.address)
+    }
+}
+
+impl fmt::Debug for Listener {
+    /// Leaves out what TLS is served with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .field("tls", &self.tls.is_some())
+            .field("proxy_protocol", &self.proxy_protocol)
+            .finish()
+    }
+}
+
+/// Reads `listeners` and `admin`.
+pub(super) fn read(
+    tollgate: &mut Section<'_>,
+    base: &Base,
+    open: bool,
+) -> (Vec<Listener>, Option<SocketAddr>) {
+    let mut bound = Vec::new();
+    let mut listeners = Vec::new();
+    let items = match tollgate.item("listeners") {
+        Some(item) => {
+            let items = item.list();
+            if items.as_ref().is_some_and(Vec::is_empty) {
+                item.report("no listener", "add `- address: \"127.0.0.1:8888\"`");
+            }
+            items.unwrap_or_default()
+        }
+        None => {
+            let advice = "write a list with `- address: \"127.0.0.1:8888\"`";
+            tollgate.report("listeners", "missing", advice);
+            Vec::new()
+        }
+    };
+    for item in &items {
+        let mut section = item.section();
+        let address = address(&mut section, &mut bound);
+        let tls = section.item("tls").map(|item| tls::read(&item, base, open));
+        let proxy_protocol = section.flag("proxy_protocol", false);
+        section.finish();
+        if let Some(address) = address {
+            listeners.push(Listener {
+                address,
+                tls: tls.flatten(),
+                proxy_protocol,
+            });
+        }
+    }
+    // `admin:` without anything below it is a problem: it says neither on nor off.
+    let admin = tollgate.item("admin").and_then(|item| {
+        let mut section = item.section();
+        let address = address(&mut section, &mut bound);
+        section.finish();
+        address
+    });
+    if let Some(address) = admin
+        && open
+        && !is_loopback(address)
+    {
+        log::warn!("the admin service on {address} has no authentication and is not on loopback");
+    }
+    (listeners, admin)
+}
+
+/// An address of this program that is bound already, with the path of its key.
+type Bound = (SocketAddr, String);
+
+fn address(section: &mut Section<'_>, bound: &mut Vec<Bound>) -> Option<SocketAddr> {
+    let Some(item) = section.item("address") else {
+        section.report("address", "missing", "write one such as \"127.0.0.1:8888\"");
+        return None;
+    };
+    let address = parse_address(&item, None)?;
+    if let Some((_, other)) = bound.iter().find(|(other, _)| collide(*other, address)) {
+        item.report(
+            format!("the same address as {other}"),
+            "give each one its own port",
+        );
+        return None;
+    }
+    bound.push((address, item.path.clone()));
+    Some(address)
+}
+
+/// Reads an IP address with a port, which may be left out when there is a default.
+pub(super) fn parse_address(item: &Item<'_>, default_port: Option<u16>) -> Option<SocketAddr> {
+    const EXAMPLE: &str = "write it as \"127.0.0.1:8888\" or \"[::1]:8888\"";
+    let text = item.text()?;
+    let address = text.parse::<SocketAddr>().ok();
+    let with_default = || {
+        let text = text
+            .strip_prefix('[')
+            .map_or(Some(text), |text| text.strip_suffix(']'))?;
+        Some(SocketAddr::new(text.parse().ok()?, default_port?))
+    };
+    match address.or_else(with_default) {
+        Some(address) if address.port() == 0 => {
+            item.report("port 0", "write a port from 1 to 65535");
+            None
+        }
+        Some(address) => Some(address),
+        None => {
+            let (message, advice) = explain(text);
+            item.report(message, advice.unwrap_or(EXAMPLE));
+            None
+        }
+    }
+}
+
+/// Says what is wrong with an address that does not parse.
+fn explain(text: &str) -> (&'static str, Option<&'static str>) {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<IpAddr>().is_ok() {
+        return ("an address without a port", None);
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return ("not an address with a port", None);
+    };
+    let host_is_address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
+        .parse::<IpAddr>()
+        .is_ok();
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let names_port = digits && port.parse::<u16>().is_ok();
+    match (host_is_address, names_port) {
+        (true, false) if digits => (
+            "the port is out of range",
+            Some("write a port from 1 to 65535"),
+        ),
+        (true, false) => (
+            "the port is not a number",
+            Some("write a port from 1 to 65535"),
+        ),
+        (true, true) => ("an IPv6 address without brackets", None),
+        (false, true) if host == "localhost" => (
+            "a name, where an address is wanted",
+            Some("write 127.0.0.1 or [::1] for localhost"),
+        ),
+        (false, true) => (
+            "a name, where an address is wanted",
+            Some("write its IP address"),
+        ),
+        (false, false) => ("not an address with a port", None),
+    }
+}
+
+/// Whether binding both fails, or takes connections from one for the other.
+pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
+    let covers = |wide: IpAddr, ip: IpAddr| {
+        // An unspecified IPv6 address takes IPv4 connections too (ipv6(7), bindv6only = 0).
+        wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4())
+    };
+    let scope = |address| match address {
+        SocketAddr::V6(address) => address.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
+    a.port() == b.port()
+        && (covers(ip_a, ip_b) || covers(ip_b, ip_a) || (ip_a == ip_b && scope(a) == scope(b)))
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collisions() {
+        let cases = [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("0.0.0.0:80", "[::]:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true),
+            ("[fe80::1%1]:80", "[fe80::1%2]:80", false),
+        ];
+        for (a, b, expected) in cases {
+            let (first, second) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!(collide(first, second), expected, "{a} {b}");
+            assert_eq!(collide(second, first), expected, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn explanations() {
+        let cases = [
+            ("127.0.0.1", "an address without a port"),
+            ("::1", "an address without a port"),
+            ("[::1]", "an address without a port"),
+            ("127.0.0.1:65536", "the port is out of range"),
+            ("127.0.0.1:99999999999", "the port is out of range"),
+            ("[::1]:70000", "the port is out of range"),
+            ("127.0.0.1:http", "the port is not a number"),
+            ("127.0.0.1:", "the port is not a number"),
+            ("127.0.0.1:+80", "the port is not a number"),
+            ("fe80::1%eth0:80", "a name, where an address is wanted"),
+            ("localhost:80", "a name, where an address is wanted"),
+            ("proxy.example.org:80", "a name, where an address is wanted"),
+            ("8888", "not an address with a port"),
+            ("http://127.0.0.1", "not an address with a port"),
+            (":8888", "a name, where an address is wanted"),
+        ];
+        for (text, expected) in cases {
+            assert!(text.parse::<SocketAddr>().is_err());
+            assert_eq!(explain(text).0, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback() {
+        for (text, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+        ] {
+            assert_eq!(is_loopback(text.parse().unwrap()), expected, "{text}");
+        }
+    }
+}

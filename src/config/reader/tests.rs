@@ -1,0 +1,161 @@
+use super::*;
+use crate::config::yaml;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Reads `text` and returns what was reported, without the name of the file.
+fn problems(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
+    let sink = Sink::new(Path::new("f"));
+    if let Some(node) = yaml::parse(text, &sink) {
+        let mut root = Section::root(&node, &sink);
+        read(&mut root);
+        root.finish();
+    }
+    let problems = sink
+        .finish(Some(()))
+        .err()
+        .map(|error| error.problems().to_vec());
+    let shown = problems.unwrap_or_default().into_iter();
+    shown
+        .map(|problem| problem.to_string().replacen("f:", "", 1))
+        .collect()
+}
+
+#[test]
+fn good_values() {
+    let text = "d: 30s\ns: 64KiB\nc: 7\nf: true\nl: [a, 'b']\nt: text\nm: {x: 1}\ne:\n";
+    let none = problems(text, |root| {
+        assert_eq!(
+            root.duration("d", SECOND, SECOND..=60 * SECOND),
+            30 * SECOND
+        );
+        assert_eq!(root.size("s", 1, 1..=1 << 20), 65_536);
+        assert_eq!(root.count("c", 1, 1..=9), 7);
+        assert!(root.flag("f", false));
+        let list = root.list("l");
+        assert_eq!(list[1].text(), Some("b"));
+        assert_eq!(list[1].path, "l[1]");
+        let path = root.item("t").unwrap().file(Path::new("/base"));
+        assert_eq!(path, Some("/base/text".into()));
+        let mut map = root.section("m");
+        assert_eq!(map.count("x", 9, 0..=1), 1);
+        map.finish();
+        // A section whose keys are all commented out has the defaults.
+        let mut empty = root.section("e");
+        assert_eq!(empty.count("x", 9, 0..=1), 9);
+        empty.finish();
+        assert_eq!(root.optional_size("missing", 0..=1), None);
+        assert!(root.list("gone").is_empty());
+    });
+    assert_eq!(none, [""; 0]);
+}
+
+#[test]
+fn bad_values_report_and_give_the_default() {
+    let duration = |text: &str| {
+        problems(text, |root| {
+            assert_eq!(root.duration("k", SECOND, SECOND..=60 * SECOND), SECOND);
+        })
+    };
+    let size = |text: &str| {
+        problems(text, |root| {
+            assert_eq!(root.size("k", 5, 1024..=1 << 20), 5)
+        })
+    };
+    let count = |text: &str| problems(text, |root| assert_eq!(root.count("k", 5, 1..=9), 5));
+    let flag = |text: &str| problems(text, |root| assert!(root.flag("k", true)));
+    let list = |text: &str| problems(text, |root| assert!(root.list("k").is_empty()));
+    let section = |text: &str| problems(text, |root| root.section("k").finish());
+
+    let range = "write one from 1s to 1m, such as 1m";
+    let sizes = "write one from 1KiB to 1MiB, in B, KiB, MiB, GiB or TiB";
+    let cases: &[(Vec<String>, String)] = &[
+        (duration("k: 0s"), format!("1: k: out of range; {range}")),
+        (duration("k: 2m"), format!("1: k: out of range; {range}")),
+        (duration("k: 99999999999999999999s"), format!("1: k: out of range; {range}")),
+        (duration("k: 30"), "1: k: a duration needs a unit; add one of ms, s, m, h, d, as in 30s".into()),
+        (duration("k: soon"), format!("1: k: not a duration; {range}")),
+        (duration("k:"), "1: k: has no value; write one behind the colon".into()),
+        (duration("\nk: [1s]"), "2: k: a list, where a value is wanted; write one behind the colon".into()),
+        (duration("k: {a: 1}"), "1: k: a map, where a value is wanted; write one behind the colon".into()),
+        (size("k: 1023"), format!("1: k: out of range; {sizes}")),
+        (size("k: 64K"), format!("1: k: not a size; {sizes}")),
+        (size("k: -1"), format!("1: k: not a size; {sizes}")),
+        (count("k: 0"), "1: k: out of range; write one from 1 to 9".into()),
+        (count("k: 10"), "1: k: out of range; write one from 1 to 9".into()),
+        (count("k: 99999999999999999999"), "1: k: out of range; write one from 1 to 9".into()),
+        (count("k: 1.0"), "1: k: not a whole number; write one from 1 to 9".into()),
+        (count("k: +5"), "1: k: not a whole number; write one from 1 to 9".into()),
+        (count("k: two"), "1: k: not a whole number; write one from 1 to 9".into()),
+        (duration("k: \"1s\\0\""), "1: k: has a control character; remove it".into()),
+        (flag("k: yes"), "1: k: neither true nor false; write true or false".into()),
+        (list("k: a"), "1: k: a single value, where a list is wanted; write [one, two], or [] for an empty one".into()),
+        (list("k:"), "1: k: has no value; write [one, two], or [] for an empty one".into()),
+        (section("k: 1"), "1: k: a single value, where a map of keys is wanted; write `key: value` lines".into()),
+        (section("k:\n - a"), "1: k: a list, where a map of keys is wanted; write `key: value` lines".into()),
+        (problems("- a", |_| ()), "1: a list, where a map of keys is wanted; write `key: value` lines".into()),
+    ];
+    for (reported, expected) in cases {
+        assert_eq!(reported.join("\n"), *expected);
+    }
+}
+
+#[test]
+fn unknown_keys_get_the_nearest_known_one() {
+    let text = "m:\n  conect: 1\n  tunnel-idle: 1\n  Drain: 1\n  colour: 1\n  my secret: 1\n";
+    let reported = problems(text, |root| {
+        let mut map = root.section("m");
+        for key in ["connect", "tunnel_idle", "drain"] {
+            map.item(key);
+        }
+        map.finish();
+    });
+    assert_eq!(
+        reported,
+        [
+            "2: m.conect: unknown key; did you mean \"connect\"?",
+            "3: m.tunnel-idle: unknown key; did you mean \"tunnel_idle\"?",
+            "4: m.Drain: unknown key; did you mean \"drain\"?",
+            "5: m.colour: unknown key; known here: connect, tunnel_idle, drain",
+            "6: m.?: unknown key; known here: connect, tunnel_idle, drain",
+        ]
+    );
+}
+
+#[test]
+fn what_was_refused_is_reported_once() {
+    let reported = problems("a: *b\n", |root| {
+        root.section("a").finish();
+    });
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    // A known anchor reaches the readers, which stay silent about the alias.
+    let reported = problems("x: &b 1\na: *b\nl: *b\nd: *b\n", |root| {
+        root.item("x");
+        root.section("a").finish();
+        root.list("l");
+        root.duration("d", SECOND, SECOND..=SECOND);
+    });
+    assert_eq!(reported.len(), 4, "{reported:?}");
+}
+
+#[test]
+fn scalars_for_pingora() {
+    for (text, expected) in [
+        ("k: 2", serde_json::json!(2)),
+        ("k: -2", serde_json::json!(-2)),
+        ("k: '2'", serde_json::json!("2")),
+        ("k: true", serde_json::json!(true)),
+        ("k: null", serde_json::json!(null)),
+        ("k: 1.5", serde_json::json!("1.5")),
+        ("k: [a, 1]", serde_json::json!(["a", 1])),
+    ] {
+        let none = problems(text, |root| {
+            assert_eq!(root.item("k").unwrap().json(), Some(expected));
+        });
+        assert_eq!(none, [""; 0]);
+    }
+    let reported = problems("k: {a: 1}", |root| {
+        assert_eq!(root.item("k").unwrap().json(), None);
+    });
+    assert_eq!(reported.len(), 1);
+}

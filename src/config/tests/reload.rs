@@ -1,0 +1,40 @@
+//! What a running process reads again.
+
+use super::{ALICE, DEMO, Setup, with};
+use crate::policy::{EgressPolicy, Kind};
+
+#[test]
+fn a_reload_reads_users_and_rules_again() {
+    let setup = Setup::new();
+    setup.file("deny.txt", "a.example\n");
+    let yaml = with("  egress: {deny_domains: ['@deny.txt']}\n");
+    let reloader = setup.load(&yaml).unwrap().reloader();
+
+    setup.file("users", format!("{ALICE}{}", ALICE.replace("alice", "bob")));
+    setup.file("deny.txt", "a.example\nb.example\n");
+    // What a running process does not take over is not opened either.
+    setup.file("f.yaml", format!("{yaml}  log: {{access: gone/log}}\n"));
+    let reloaded = reloader.reload().unwrap();
+    assert!(reloaded.users.contains("bob"));
+    let policy = EgressPolicy::new(reloaded.egress);
+    let target = "b.example:443".parse().unwrap();
+    assert!(policy.admit_target(Kind::Tunnel, &target).is_err());
+
+    setup.file("users", "alice\n");
+    setup.file("f.yaml", format!("{yaml}  limit: {{}}\n"));
+    let error = reloader.reload().unwrap_err();
+    assert_eq!(
+        setup.shown(&error),
+        "f.yaml:6: tollgate.limit: unknown key; did you mean \"limits\"?\n\
+         users:1: no colon after the user name; write lines with `tollgate passwd FILE USER`"
+    );
+
+    // The listeners of the process count, not those of a file that has changed since.
+    setup.file("users", ALICE);
+    let exposed = yaml.replace("127.0.0.1", "0.0.0.0");
+    let reloader = setup.load(&exposed).unwrap().reloader();
+    setup.file("users", DEMO);
+    setup.file("f.yaml", &yaml);
+    assert!(reloader.reload().is_err());
+    assert!(setup.load(&yaml).is_ok());
+}

@@ -1,0 +1,215 @@
+//! The files of the repository: quick start, reference and documentation load and agree.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{ALICE, Setup, identity, with};
+use crate::config::problem::Sink;
+use crate::config::{Config, yaml};
+use crate::policy::EgressPolicy;
+
+/// The repository's own file of that name.
+pub(super) fn own(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+#[test]
+fn the_quick_start_loads_and_its_user_gets_in() {
+    let config = Config::load(&own("conf/pingora.yaml")).unwrap();
+    assert!(!config.is_exposed());
+    let credentials = crate::auth::Credentials::parse(b"Basic dXNlcm5hbWU6cGFzc3dvcmQ=").unwrap();
+    assert!(config.auth.users.verify(&credentials));
+    let policy = EgressPolicy::new(config.egress);
+    assert!(
+        policy
+            .admit_address("127.0.0.1:80".parse().unwrap())
+            .is_ok()
+    );
+    assert!(policy.admit_address("[::1]:80".parse().unwrap()).is_ok());
+    assert!(
+        policy
+            .admit_address("10.0.0.1:80".parse().unwrap())
+            .is_err()
+    );
+}
+
+/// The paths of all keys of a YAML text, without indexes.
+fn keys_of(text: &str) -> BTreeSet<String> {
+    let sink = Sink::new(Path::new("f"));
+    let node = yaml::parse(text, &sink).unwrap();
+    let mut keys = BTreeSet::new();
+    collect(&node, "", &mut keys);
+    keys
+}
+
+fn collect(node: &yaml::Node, path: &str, keys: &mut BTreeSet<String>) {
+    match &node.value {
+        yaml::Value::Map(entries) => {
+            for entry in entries {
+                let path = yaml::join(path, &entry.key);
+                collect(&entry.node, &path, keys);
+                keys.insert(path);
+            }
+        }
+        yaml::Value::List(items) => items.iter().for_each(|item| collect(item, path, keys)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_reference_has_the_defaults() {
+    let reference = Config::load(&own("conf/production.yaml")).unwrap();
+    let setup = Setup::new();
+    setup.file("users", fs::read(own("conf/users.htpasswd")).unwrap());
+    let minimal = setup
+        .load(&with("  admin: {address: \"127.0.0.1:9188\"}\n"))
+        .unwrap();
+    assert_eq!(reference.server, minimal.server);
+    let shown = |mut config: Config| {
+        config.file = PathBuf::new();
+        config.auth.htpasswd = PathBuf::new();
+        format!("{config:#?}")
+    };
+    assert_eq!(shown(reference), shown(minimal));
+}
+
+#[test]
+fn the_reference_is_whole_and_every_key_can_be_uncommented() {
+    let text = fs::read_to_string(own("conf/production.yaml")).unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| {
+            let bare = line.trim_start();
+            match bare.strip_prefix("# ") {
+                Some(code) if is_code(code) => {
+                    let indentation = line.len() - bare.len();
+                    format!("{:indentation$}{code}\n", "")
+                }
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect();
+
+    let setup = Setup::new();
+    let identity = identity();
+    setup.file("cert.pem", &identity.certificate);
+    setup.file("key.pem", &identity.key);
+    setup.file("clients.pem", &identity.authority);
+    setup.file("ca.pem", &identity.authority);
+    setup.file("users.htpasswd", ALICE);
+    let local = uncommented
+        .replace("/etc/ssl/certs/ca-certificates.crt", "ca.pem")
+        .replace("/var/log/tollgate/", "")
+        .replace("/run/tollgate/", "");
+    let config = setup.load(&local).unwrap();
+    assert_eq!(config.listeners.len(), 2);
+
+    // Ask the readers themselves which keys there are: an unknown key makes them list them.
+    let keys = keys_of(&uncommented);
+    for section in [
+        "listeners[0]",
+        "listeners[0].tls",
+        "admin",
+        "auth",
+        "gateway",
+        "gateway.health_check",
+        "egress",
+        "dns",
+        "timeouts",
+        "limits",
+        "log",
+    ] {
+        let prefix = section.replace("[0]", "");
+        for key in known_keys(&setup, section) {
+            let path = format!("tollgate.{prefix}.{key}");
+            assert!(keys.contains(&path), "{path} is missing in production.yaml");
+        }
+    }
+}
+
+/// Whether a comment is a key that is commented out, and not a sentence.
+fn is_code(comment: &str) -> bool {
+    let comment = comment.trim_start().trim_start_matches("- ");
+    let key = comment.split(':').next().unwrap_or_default();
+    comment.contains(':')
+        && !key.contains(' ')
+        && key
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The keys that the reader of a section asks for.
+fn known_keys(setup: &Setup, section: &str) -> Vec<String> {
+    const UNKNOWN: &str = "zzzzzzzzzzzzzzzz";
+    let mut lines = "version: 1\ntollgate:\n".to_owned();
+    let mut indentation = "  ".to_owned();
+    for part in section.split('.') {
+        match part.strip_suffix("[0]") {
+            Some(list) => {
+                lines += &format!("{indentation}{list}:\n{indentation}  -\n");
+                indentation += "    ";
+            }
+            None => {
+                lines += &format!("{indentation}{part}:\n");
+                indentation += "  ";
+            }
+        }
+    }
+    lines += &format!("{indentation}{UNKNOWN}: 1\n");
+    let error = setup.load(&lines).unwrap_err();
+    let problem = error
+        .problems()
+        .iter()
+        .find(|problem| problem.path.ends_with(UNKNOWN))
+        .unwrap();
+    let remedy = problem.remedy.as_deref().unwrap();
+    let list = remedy.strip_prefix("known here: ").unwrap();
+    list.split(", ").map(str::to_owned).collect()
+}
+
+/// Blocks marked `yaml` are whole files; those marked `yaml fragment` lack what is required.
+#[test]
+fn the_documentation_loads() {
+    let text = fs::read_to_string(own("docs/configuration.md")).unwrap();
+    let setup = Setup::new();
+    let identity = identity();
+    for (name, content) in [
+        ("cert.pem", identity.certificate.as_str()),
+        ("key.pem", &identity.key),
+        ("clients.pem", &identity.authority),
+        ("users.htpasswd", ALICE),
+        ("allowed.txt", "example.org\n"),
+        ("denied.txt", ".example.net\n"),
+    ] {
+        setup.file(name, content);
+    }
+    let mut loaded = 0;
+    for block in text.split("```yaml").skip(1) {
+        let block = block.split("```").next().unwrap();
+        let (mark, block) = block.split_once('\n').unwrap();
+        let whole = match mark {
+            " fragment" => format!(
+                "version: 1\n{block}  listeners: [{{address: \"127.0.0.1:1\"}}]\n  \
+                 auth: {{htpasswd: users.htpasswd}}\n"
+            ),
+            _ => block.to_owned(),
+        };
+        if let Err(error) = setup.load(&whole) {
+            panic!(
+                "{error}
+{whole}"
+            );
+        }
+        loaded += 1;
+    }
+    assert!(loaded >= 3, "{loaded} blocks");
+    let keys = keys_of(&fs::read_to_string(own("conf/production.yaml")).unwrap());
+    for key in keys {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(
+            text.contains(&format!("`{name}`")) || text.contains(&format!("`{key}`")),
+            "{key} is not explained"
+        );
+    }
+}

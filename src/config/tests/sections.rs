@@ -1,0 +1,201 @@
+//! One section after the other: what is taken over, and what is refused.
+
+use std::fs;
+use std::time::Duration;
+
+use super::{ALICE, DEMO, Setup, check, with};
+use crate::telemetry::Destination;
+
+#[test]
+fn listeners_and_admin() {
+    let one = |listeners: &str| {
+        format!("version: 1\ntollgate:\n  auth: {{htpasswd: users}}\n  listeners: {listeners}\n")
+    };
+    let setup = Setup::new();
+    for (listeners, expected) in [
+        (
+            "[]",
+            "f.yaml:4: tollgate.listeners: no listener; add `- address: \"127.0.0.1:8888\"`",
+        ),
+        (
+            "127.0.0.1:8888",
+            "f.yaml:4: tollgate.listeners: a single value, where a list is wanted; write [one, two], or [] for an empty one",
+        ),
+        (
+            "[127.0.0.1:8888]",
+            "f.yaml:4: tollgate.listeners[0]: a single value, where a map of keys is wanted; write `key: value` lines\n\
+             f.yaml:4: tollgate.listeners[0].address: missing; write one such as \"127.0.0.1:8888\"",
+        ),
+        (
+            "[{address: 127.0.0.1:65536}]",
+            "f.yaml:4: tollgate.listeners[0].address: the port is out of range; write a port from 1 to 65535",
+        ),
+        (
+            "[{address: 8888}]",
+            "f.yaml:4: tollgate.listeners[0].address: not an address with a port; write it as \"127.0.0.1:8888\" or \"[::1]:8888\"",
+        ),
+        (
+            "[{address: '[::]:80'}, {address: '127.0.0.1:80'}]",
+            "f.yaml:4: tollgate.listeners[1].address: the same address as tollgate.listeners[0].address; give each one its own port",
+        ),
+        (
+            "[{address: '[::1]:80', tls: }]",
+            "f.yaml:4: tollgate.listeners[0].tls: has no value; write `key: value` lines\n\
+             f.yaml:4: tollgate.listeners[0].tls.certificate: missing; name a PEM file, or remove `tls` for a plain listener\n\
+             f.yaml:4: tollgate.listeners[0].tls.key: missing; name a PEM file, or remove `tls` for a plain listener",
+        ),
+    ] {
+        assert_eq!(setup.problems(&one(listeners)), expected);
+    }
+    check(
+        "  admin:\n",
+        "f.yaml:5: tollgate.admin: has no value; write `key: value` lines\n\
+         f.yaml:5: tollgate.admin.address: missing; write one such as \"127.0.0.1:8888\"",
+    );
+    let config = setup
+        .load(&with("  admin: {address: '[::1]:9188'}\n"))
+        .unwrap();
+    assert_eq!(config.admin, Some("[::1]:9188".parse().unwrap()));
+    let own: Vec<_> = config
+        .egress
+        .own_listeners
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(own, ["127.0.0.1:8888", "[::1]:9188"]);
+}
+
+#[test]
+fn values_within_their_sections() {
+    let setup = Setup::new();
+    let config = setup
+        .load(&with(
+            "  gateway:
+    upstreams: [\"127.0.0.1:80\", \"[::1]:80\"]
+    max_connections_per_upstream: 9
+    queue_timeout: 1s
+    health_check: {interval: 3s, timeout: 20ms}
+  dns: {servers: [192.0.2.53, \"192.0.2.54:5353\", \"2001:db8::53\", \"[2001:db8::54]\"], timeout: 1s, cache_entries: 7}
+  timeouts: {drain: 0s, tunnel_idle: 100ms}
+  limits: {request_head: 8KiB, request_body: 1GiB, max_connections: 10}
+  log: {access: access.log, format: combined, tunnel_open: true}
+",
+        ))
+        .unwrap();
+    assert_eq!(config.gateway.upstreams.len(), 2);
+    assert_eq!(
+        config.gateway.health_check.timeout,
+        Duration::from_millis(20)
+    );
+    let servers: Vec<_> = config.dns.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        servers,
+        [
+            "192.0.2.53:53",
+            "192.0.2.54:5353",
+            "[2001:db8::53]:53",
+            "[2001:db8::54]:53"
+        ]
+    );
+    assert_eq!(config.timeouts.drain, Duration::ZERO);
+    assert_eq!(config.timeouts.tunnel_idle, Duration::from_millis(100));
+    // The default of a part does not exceed the whole.
+    assert_eq!(
+        (config.limits.request_head, config.limits.request_target),
+        (8192, 8192)
+    );
+    assert_eq!(config.limits.request_body, Some(1 << 30));
+    let log = setup.directory.path().join("access.log");
+    assert_eq!(config.log.access, Destination::File(log));
+    assert!(config.log.tunnel_open);
+    assert_eq!(config.server.grace_period_seconds, Some(1));
+}
+
+#[test]
+fn values_that_contradict_each_other_or_mean_nothing() {
+    check(
+        "  limits: {request_head: 4KiB, request_target: 8KiB}\n",
+        "f.yaml:5: tollgate.limits.request_target: larger than request_head, which it is a part of; raise request_head or lower this",
+    );
+    check(
+        "  limits: {request_fields: 256, max_connections: 0, request_body: some}\n",
+        "f.yaml:5: tollgate.limits.max_connections: out of range; write one from 1 to 10000000\n\
+         f.yaml:5: tollgate.limits.request_fields: out of range; write one from 1 to 255\n\
+         f.yaml:5: tollgate.limits.request_body: not a size; write one from 1B to 1TiB, in B, KiB, MiB, GiB or TiB",
+    );
+    check(
+        "  log: {access: false}\n",
+        "f.yaml:5: tollgate.log.access: not a destination; write a path, stdout, stderr or off",
+    );
+    check(
+        "  gateway: {upstreams: [\"127.0.0.1:80\", \"127.0.0.1:80\"]}\n",
+        "f.yaml:5: tollgate.gateway.upstreams[1]: given twice; keep one of the two",
+    );
+    check(
+        "  egress: {http_ports: 80, connect_ports: [any, 443]}\n",
+        "f.yaml:5: tollgate.egress.connect_ports[1]: any stands alone, without other entries; correct the entry or remove it\n\
+         f.yaml:5: tollgate.egress.http_ports: not a list; write a list such as [443, 8000-8099], or any",
+    );
+    check(
+        "  egress: {deny_networks: ['# 10.0.0.0/8']}\n",
+        "f.yaml:5: tollgate.egress.deny_networks[0]: has a # in it; write comments outside of the quotes",
+    );
+    let grace = Setup::new().problems(&format!("grace_period_seconds: 5\n{}", with("")));
+    assert_eq!(
+        grace,
+        "f.yaml:1: grace_period_seconds: shorter than tollgate.timeouts.drain; remove it, or make the drain shorter"
+    );
+}
+
+#[test]
+fn a_list_of_what_is_allowed_never_becomes_empty_by_accident() {
+    let setup = Setup::new();
+    setup.file("allow.txt", "# nothing yet\n");
+    let advice = "fill the list, or write [] to admit every domain";
+    assert_eq!(
+        setup.problems(&with(
+            "  egress:\n    allow_domains:\n      - '@allow.txt'\n"
+        )),
+        format!(
+            "f.yaml:7: tollgate.egress.allow_domains[0]: the list names no domain, which would admit every domain; {advice}"
+        )
+    );
+    check(
+        "  egress:\n    allow_domains:\n      # - example.org\n",
+        "f.yaml:6: tollgate.egress.allow_domains: has no value; write [one, two], or [] for an empty one",
+    );
+    assert!(setup.load(&with("  egress: {allow_domains: []}\n")).is_ok());
+}
+
+#[test]
+fn users() {
+    let setup = Setup::new();
+    let auth = |listener: &str| {
+        format!(
+            "version: 1\ntollgate:\n  listeners: [{{address: '{listener}'}}]\n  auth:\n    htpasswd: users\n"
+        )
+    };
+    setup.file("users", "# nobody\n");
+    assert_eq!(
+        setup.problems(&auth("127.0.0.1:8888")),
+        "f.yaml:5: tollgate.auth.htpasswd: the file has no user: nobody could come in; make one with `tollgate passwd users USER`"
+    );
+    fs::remove_file(setup.directory.path().join("users")).unwrap();
+    assert_eq!(
+        setup.problems(&auth("127.0.0.1:8888")),
+        "f.yaml:5: tollgate.auth.htpasswd: cannot be read: No such file or directory (os error 2); make one with `tollgate passwd users USER`"
+    );
+    // What everyone knows is good enough for nobody but this machine.
+    setup.file("users", format!("{ALICE}{DEMO}"));
+    assert!(setup.load(&auth("127.0.0.1:8888")).is_ok());
+    assert!(setup.load(&auth("[::1]:8888")).is_ok());
+    for listener in ["0.0.0.0:8888", "[::]:8888", "192.0.2.1:8888"] {
+        assert_eq!(
+            setup.problems(&auth(listener)),
+            "f.yaml:5: tollgate.auth.htpasswd: the demo user with its well-known password, on a listener that is not loopback; change it with `tollgate passwd users username`, or listen on 127.0.0.1"
+        );
+    }
+    // The name alone does no harm.
+    setup.file("users", DEMO.replace("W6ph", "W6pi"));
+    assert!(setup.load(&auth("0.0.0.0:8888")).is_ok());
+}

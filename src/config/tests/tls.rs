@@ -1,0 +1,143 @@
+//! TLS listeners: what their files may be, and who gets through the handshake.
+
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+use super::{Identity, Setup, identity};
+
+/// A file with one listener and this `tls`, on line 6.
+fn tls(files: &str) -> String {
+    format!(
+        "version: 1\ntollgate:\n  auth: {{htpasswd: users}}\n  listeners:\n    \
+         - address: 127.0.0.1:8443\n      tls: {{{files}}}\n"
+    )
+}
+
+#[test]
+fn tls_listeners() {
+    let setup = Setup::new();
+    let (ours, other) = (identity(), identity());
+    setup.file("cert.pem", &ours.certificate);
+    setup.file("key.pem", &ours.key);
+    setup.file("ca.pem", &ours.authority);
+    setup.file("other.pem", &other.key);
+    setup.file(
+        "locked.pem",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    setup.file("cut.pem", &ours.key[..ours.key.len() - 40]);
+    let text = ours.key.replace("\nM", "\n!hunter2!");
+    setup.file("damaged.pem", text);
+    let config = setup
+        .load(&tls("certificate: cert.pem, key: key.pem"))
+        .unwrap();
+    let served = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(served.alpn_protocols, [b"http/1.1"]);
+    assert_eq!(
+        format!("{:?}", config.listeners[0]),
+        "Listener { address: 127.0.0.1:8443, tls: true, proxy_protocol: false }"
+    );
+    let mutual = "certificate: cert.pem, key: key.pem, client_ca: ca.pem";
+    assert!(setup.load(&tls(mutual)).unwrap().listeners[0].tls.is_some());
+
+    let tls_path = "f.yaml:6: tollgate.listeners[0].tls";
+    for (files, expected) in [
+        (
+            "certificate: cert.pem, key: other.pem",
+            ".key: is not the key of the certificate; name the key that the certificate was made for",
+        ),
+        (
+            "certificate: cert.pem, key: cert.pem",
+            ".key: has no private key; give a file with BEGIN PRIVATE KEY in it",
+        ),
+        (
+            "certificate: key.pem, key: key.pem",
+            ".certificate: has no certificate; give a file with BEGIN CERTIFICATE in it",
+        ),
+        (
+            "certificate: cert.pem, key: locked.pem",
+            ".key: is an encrypted private key; decrypt it, as with `openssl pkey -in FILE -out FILE`",
+        ),
+        (
+            "certificate: cert.pem, key: cut.pem",
+            ".key: is cut off: an END line is missing; give an undamaged PEM file",
+        ),
+        (
+            "certificate: cert.pem, key: damaged.pem",
+            ".key: is damaged: not base64; give an undamaged PEM file",
+        ),
+        (
+            "certificate: cert.pem, key: key.pem, client_ca: key.pem",
+            ".client_ca: has no certificate; give a file with BEGIN CERTIFICATE in it",
+        ),
+        (
+            "certificate: cert.pem",
+            ".key: missing; name a PEM file, or remove `tls` for a plain listener",
+        ),
+    ] {
+        assert_eq!(setup.problems(&tls(files)), format!("{tls_path}{expected}"));
+    }
+}
+
+/// Shakes hands in memory; the protocol that was agreed on, or why it failed.
+fn shake_hands(
+    server: &Arc<ServerConfig>,
+    trusted: &Identity,
+    shown: Option<&Identity>,
+) -> Result<Option<Vec<u8>>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(trusted.authority.as_bytes()).unwrap();
+    roots.add(authority).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let mut client = match shown {
+        None => builder.with_no_client_auth(),
+        Some(shown) => {
+            let chain = CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![chain], key)?
+        }
+    };
+    client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = ServerName::try_from("proxy.example").unwrap();
+    let mut client = ClientConnection::new(Arc::new(client), name)?;
+    let mut server = ServerConnection::new(Arc::clone(server))?;
+    while client.is_handshaking() || server.is_handshaking() || client.wants_write() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        server.process_new_packets()?;
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(server.alpn_protocol().map(<[u8]>::to_vec))
+}
+
+#[test]
+fn handshakes() {
+    let setup = Setup::new();
+    let (ours, other) = (identity(), identity());
+    setup.file("cert.pem", &ours.certificate);
+    setup.file("key.pem", &ours.key);
+    setup.file("ca.pem", &ours.authority);
+    let served = |files: &str| {
+        let mut config = setup.load(&tls(files)).unwrap();
+        config.listeners.remove(0).tls.unwrap()
+    };
+    let http1 = Ok(Some(b"http/1.1".to_vec()));
+
+    let open = served("certificate: cert.pem, key: key.pem");
+    assert_eq!(shake_hands(&open, &ours, None), http1);
+
+    let mutual = served("certificate: cert.pem, key: key.pem, client_ca: ca.pem");
+    assert_eq!(shake_hands(&mutual, &ours, Some(&ours)), http1);
+    assert!(shake_hands(&mutual, &ours, None).is_err());
+    assert!(shake_hands(&mutual, &ours, Some(&other)).is_err());
+}

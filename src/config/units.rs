@@ -1,0 +1,228 @@
+//! Durations and sizes as people write them: `30s`, `64KiB`. Pure.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+/// The units of time, longest first, with their length in milliseconds.
+const TIME_UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
+/// The units of size, with their length in bytes. The first letters alone (`64K`) are refused:
+/// tools disagree about whether they mean 1000 or 1024.
+const SIZE_UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("KB", 1_000),
+    ("B", 1),
+];
+
+/// Why a text is no duration or no size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UnitError {
+    /// A number without a unit, where one is required.
+    #[error("a duration needs a unit")]
+    MissingUnit,
+    /// Not digits followed by a unit.
+    #[error("not a number with a unit")]
+    Malformed,
+    /// More than 64 bits can count.
+    #[error("the number is too large")]
+    TooLarge,
+}
+
+/// A number of milliseconds.
+pub(super) const fn milliseconds(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
+/// A number of seconds.
+pub(super) const fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+/// A number of minutes.
+pub(super) const fn minutes(number: u64) -> Duration {
+    seconds(number * 60)
+}
+
+/// A number of hours.
+pub(super) const fn hours(number: u64) -> Duration {
+    minutes(number * 60)
+}
+
+/// A number of days.
+pub(super) const fn days(number: u64) -> Duration {
+    hours(number * 24)
+}
+
+/// Reads a duration: digits and one of `ms`, `s`, `m`, `h`, `d`.
+///
+/// # Errors
+/// A bare number is [`UnitError::MissingUnit`]: 30 of what would be a guess.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    let (number, unit) = split(text)?;
+    if unit.is_empty() {
+        return Err(UnitError::MissingUnit);
+    }
+    let milliseconds = TIME_UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, length)| *length)
+        .ok_or(UnitError::Malformed)?;
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or(UnitError::TooLarge)
+}
+
+/// Reads a size in bytes: digits and an optional unit, `B`, `KiB` (1024), `KB` (1000) and so on.
+///
+/// # Errors
+/// When the text is not of that form or counts more than 64 bits.
+pub(super) fn parse_size(text: &str) -> Result<u64, UnitError> {
+    let (number, unit) = split(text)?;
+    let bytes = if unit.is_empty() {
+        1
+    } else {
+        SIZE_UNITS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+            .map(|(_, length)| *length)
+            .ok_or(UnitError::Malformed)?
+    };
+    number.checked_mul(bytes).ok_or(UnitError::TooLarge)
+}
+
+/// Writes a duration so that [`parse_duration`] reads it back, to the millisecond.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if milliseconds == 0 {
+        return "0s".to_owned();
+    }
+    shortest(milliseconds, &TIME_UNITS)
+}
+
+/// Writes a size so that [`parse_size`] reads it back. Powers of two come first.
+pub(super) fn show_size(bytes: u64) -> String {
+    if bytes == 0 {
+        return "0".to_owned();
+    }
+    shortest(bytes, &SIZE_UNITS)
+}
+
+/// The number in the first unit that divides it.
+fn shortest(number: u64, units: &[(&str, u64)]) -> String {
+    units
+        .iter()
+        .find(|(_, length)| number.is_multiple_of(*length))
+        .map_or_else(
+            || number.to_string(),
+            |(name, length)| join(number / length, name),
+        )
+}
+
+fn join(number: impl Display, unit: &str) -> String {
+    format!("{number}{unit}")
+}
+
+/// Splits digits from what follows them. One space between is let through, as in `64 KiB`.
+fn split(text: &str) -> Result<(u64, &str), UnitError> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    if digits.is_empty() {
+        return Err(UnitError::Malformed);
+    }
+    // Only digits are left, so the one way to fail is too many of them.
+    let number = digits.parse().or(Err(UnitError::TooLarge))?;
+    Ok((number, unit.strip_prefix(' ').unwrap_or(unit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations() {
+        let cases: &[(&str, Result<u64, UnitError>)] = &[
+            ("500ms", Ok(500)),
+            ("30s", Ok(30_000)),
+            ("30 s", Ok(30_000)),
+            ("5m", Ok(300_000)),
+            ("1h", Ok(3_600_000)),
+            ("1d", Ok(86_400_000)),
+            ("0s", Ok(0)),
+            ("30", Err(UnitError::MissingUnit)),
+            ("", Err(UnitError::Malformed)),
+            ("s", Err(UnitError::Malformed)),
+            ("-1s", Err(UnitError::Malformed)),
+            ("+1s", Err(UnitError::Malformed)),
+            ("1.5s", Err(UnitError::Malformed)),
+            ("1h30m", Err(UnitError::Malformed)),
+            ("30S", Err(UnitError::Malformed)),
+            ("30sec", Err(UnitError::Malformed)),
+            ("30  s", Err(UnitError::Malformed)),
+            ("٣s", Err(UnitError::Malformed)),
+            ("18446744073709551615d", Err(UnitError::TooLarge)),
+            ("99999999999999999999s", Err(UnitError::TooLarge)),
+        ];
+        for (text, expected) in cases {
+            let read = parse_duration(text);
+            assert_eq!(read, expected.map(Duration::from_millis), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let cases: &[(&str, Result<u64, UnitError>)] = &[
+            ("64KiB", Ok(65_536)),
+            ("64kib", Ok(65_536)),
+            ("64 KiB", Ok(65_536)),
+            ("64KB", Ok(64_000)),
+            ("1MiB", Ok(1_048_576)),
+            ("1MB", Ok(1_000_000)),
+            ("2GiB", Ok(2_147_483_648)),
+            ("3TB", Ok(3_000_000_000_000)),
+            ("16384", Ok(16_384)),
+            ("16384B", Ok(16_384)),
+            ("0", Ok(0)),
+            ("64K", Err(UnitError::Malformed)),
+            ("KiB", Err(UnitError::Malformed)),
+            ("1.5MiB", Err(UnitError::Malformed)),
+            ("-1", Err(UnitError::Malformed)),
+            ("0x10", Err(UnitError::Malformed)),
+            ("18446744073709551615KiB", Err(UnitError::TooLarge)),
+            ("99999999999999999999", Err(UnitError::TooLarge)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_size(text), *expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_is_read_or_refused(text in "\\PC{0,40}") {
+            let _ = parse_duration(&text);
+            let _ = parse_size(&text);
+        }
+
+        #[test]
+        fn what_is_shown_is_read_back(number in 0..u64::MAX / 2) {
+            let duration = Duration::from_millis(number);
+            prop_assert_eq!(parse_duration(&show_duration(duration)), Ok(duration));
+            prop_assert_eq!(parse_size(&show_size(number)), Ok(number));
+        }
+    }
+}
