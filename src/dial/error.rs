@@ -1,0 +1,218 @@
+//! What can go wrong between a target's authority and a connected socket.
+
+use std::io;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::error::{Kind, RequestError};
+use crate::policy::Denied;
+
+/// Why a target could not be dialled.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The name has no usable answer.
+    #[error("name resolution failed")]
+    Dns(#[source] DnsFailure),
+    /// As many names are being looked up as [`DnsOptions::max_lookups`] admits.
+    ///
+    /// [`DnsOptions::max_lookups`]: super::DnsOptions::max_lookups
+    #[error("too many name look-ups are under way")]
+    TooManyLookups,
+    /// Not one address of the target is admitted; holds the first denial.
+    #[error("every address of the target is denied")]
+    Prohibited(#[source] Denied),
+    /// There was no address to dial.
+    #[error("no address to dial")]
+    NoAddress,
+    /// The target refuses connections to this port.
+    #[error("connection refused")]
+    Refused,
+    /// The connection was reset while it was made.
+    #[error("connection reset while connecting")]
+    Terminated,
+    /// There is no route to the address, or the local firewall denies it.
+    #[error("no route to the address")]
+    Unreachable(#[source] io::Error),
+    /// No address accepted the connection in time.
+    #[error("connection not accepted in time")]
+    Timeout,
+    /// This host is out of descriptors, ports or socket memory.
+    #[error("out of sockets")]
+    Exhausted(#[source] io::Error),
+    /// The operating system gave another error.
+    #[error("connection failed")]
+    Io(#[source] io::Error),
+}
+
+impl DialError {
+    /// What this means for the request.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Dns(DnsFailure::NotFound | DnsFailure::NoAddress) | Self::NoAddress => {
+                Kind::NameNotFound
+            }
+            Self::Dns(DnsFailure::Timeout) => Kind::DnsTimeout,
+            Self::Dns(
+                DnsFailure::ServerFailure | DnsFailure::ServerRefused | DnsFailure::Transport,
+            ) => Kind::DnsError,
+            Self::TooManyLookups => Kind::DnsOverloaded,
+            Self::Prohibited(_) => Kind::AddressDenied,
+            Self::Refused => Kind::ConnectionRefused,
+            Self::Terminated => Kind::ConnectionTerminated,
+            Self::Unreachable(_) => Kind::Unroutable,
+            Self::Timeout => Kind::ConnectTimeout,
+            Self::Exhausted(_) => Kind::Internal,
+            Self::Io(_) => Kind::Unreachable,
+        }
+    }
+
+    /// Sorts an error of `socket(2)` or `connect(2)`.
+    pub(super) fn from_connect(error: io::Error, to_ipv6: bool) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::CONNREFUSED) => Self::Refused,
+            Some(Errno::CONNRESET | Errno::CONNABORTED) => Self::Terminated,
+            Some(Errno::TIMEDOUT) => Self::Timeout,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                Self::Exhausted(error)
+            }
+            // Linux says this for a host without IPv6, and for one whose
+            // ephemeral ports are all taken.
+            Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) if to_ipv6 => Self::Unreachable(error),
+            Some(Errno::ADDRNOTAVAIL) => Self::Exhausted(error),
+            Some(
+                Errno::NETUNREACH
+                | Errno::HOSTUNREACH
+                | Errno::NETDOWN
+                | Errno::HOSTDOWN
+                | Errno::PERM
+                | Errno::ACCESS,
+            ) => Self::Unreachable(error),
+            _ => Self::Io(error),
+        }
+    }
+
+    /// Of the errors of several attempts, the one that tells most: trouble of
+    /// this host first, since only its operator can end it, then what the target
+    /// said, then silence. No route comes last: on a host without IPv6 every
+    /// name that has an IPv6 address gives one.
+    pub(super) fn more_telling(self, other: Self) -> Self {
+        if other.telling() > self.telling() {
+            other
+        } else {
+            self
+        }
+    }
+
+    const fn telling(&self) -> u8 {
+        match self {
+            Self::Exhausted(_) => 6,
+            Self::Refused => 5,
+            Self::Terminated => 4,
+            Self::Timeout => 3,
+            Self::Io(_) => 2,
+            Self::Unreachable(_) => 1,
+            Self::Dns(_) | Self::TooManyLookups | Self::Prohibited(_) | Self::NoAddress => 0,
+        }
+    }
+}
+
+impl From<DialError> for RequestError {
+    fn from(error: DialError) -> Self {
+        let failure = Self::new(error.kind());
+        match &error {
+            DialError::Prohibited(denied) => failure.by_rule(denied.rule.to_string()),
+            _ => failure,
+        }
+        .because(error)
+    }
+}
+
+/// Why a name has no address. Small and `Copy`, since failures are cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DnsFailure {
+    /// The name does not exist (NXDOMAIN, RFC 2308 §2.1), or cannot exist.
+    #[error("the name does not exist")]
+    NotFound,
+    /// The name exists and has no address (NODATA, RFC 2308 §2.2).
+    #[error("the name has no address")]
+    NoAddress,
+    /// The name server failed (SERVFAIL and every response code without a name here).
+    #[error("the name server failed")]
+    ServerFailure,
+    /// The name server refused to answer.
+    #[error("the name server refused to answer")]
+    ServerRefused,
+    /// No name server answered in time.
+    #[error("the name server did not answer in time")]
+    Timeout,
+    /// No name server could be reached, or its answer could not be read.
+    #[error("the name server could not be asked")]
+    Transport,
+}
+
+impl DnsFailure {
+    /// Whether a name server said that there is no address. The others only say
+    /// that nobody knows.
+    pub(super) const fn is_negative_answer(self) -> bool {
+        matches!(self, Self::NotFound | Self::NoAddress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_errors_are_sorted() {
+        let cases = [
+            (Errno::CONNREFUSED, false, "connection_refused"),
+            (Errno::CONNRESET, false, "connection_terminated"),
+            (Errno::TIMEDOUT, false, "connection_timeout"),
+            (Errno::MFILE, false, "proxy_internal_error"),
+            (Errno::ADDRNOTAVAIL, false, "proxy_internal_error"),
+            (Errno::ADDRNOTAVAIL, true, "destination_ip_unroutable"),
+            (Errno::AFNOSUPPORT, true, "destination_ip_unroutable"),
+            (Errno::NETUNREACH, true, "destination_ip_unroutable"),
+            (Errno::HOSTUNREACH, false, "destination_ip_unroutable"),
+            (Errno::PERM, false, "destination_ip_unroutable"),
+            (Errno::INVAL, false, "connection_failed"),
+        ];
+        for (errno, to_ipv6, kind) in cases {
+            let error = DialError::from_connect(errno.into(), to_ipv6);
+            assert_eq!(error.kind().name(), kind, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn dns_failures_have_a_kind() {
+        let cases = [
+            (DnsFailure::NotFound, "name_not_found"),
+            (DnsFailure::NoAddress, "name_not_found"),
+            (DnsFailure::ServerFailure, "dns_error"),
+            (DnsFailure::ServerRefused, "dns_error"),
+            (DnsFailure::Timeout, "dns_timeout"),
+            (DnsFailure::Transport, "dns_error"),
+        ];
+        for (failure, name) in cases {
+            assert_eq!(DialError::Dns(failure).kind().name(), name);
+        }
+    }
+
+    #[test]
+    fn the_more_telling_error_wins_from_either_side() {
+        let unreachable = || DialError::Unreachable(Errno::NETUNREACH.into());
+        let exhausted = || DialError::Exhausted(Errno::MFILE.into());
+        let cases = [
+            (unreachable(), DialError::Refused, "connection_refused"),
+            (DialError::Refused, unreachable(), "connection_refused"),
+            (DialError::Timeout, unreachable(), "connection_timeout"),
+            (DialError::Timeout, DialError::Refused, "connection_refused"),
+            (DialError::Refused, exhausted(), "proxy_internal_error"),
+        ];
+        for (one, other, kind) in cases {
+            assert_eq!(one.more_telling(other).kind().name(), kind);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The one error that a request can end in, and what each kind of it means to
+//! the client, the log, the metrics and `Proxy-Status`.
+//!
+//! Pure: no I/O. The modules that can fail keep their own small errors and turn
+//! them into a [`RequestError`] themselves, so this file knows none of them.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// Whose fault a failed request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client: a malformed, unauthenticated or denied request.
+    Downstream,
+    /// The origin, a local upstream or the way to it.
+    Upstream,
+    /// Tollgate itself: a bound that was reached, or a defect.
+    Internal,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal, $error:literal, $status:ident, $side:ident, $text:literal;)*) => {
+        /// Why a request did not get what it asked for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $variant,)* }
+
+        impl Kind {
+            /// Every kind, in the order of the documentation.
+            pub const ALL: &'static [Kind] = &[$(Kind::$variant,)*];
+
+            /// The stable name in the access log and the metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Kind::$variant => $name,)* }
+            }
+
+            /// The error type that `Proxy-Status` carries (RFC 9209 §2.3).
+            pub const fn proxy_status(self) -> &'static str {
+                match self { $(Kind::$variant => $error,)* }
+            }
+
+            /// The status code that the client gets.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Kind::$variant => StatusCode::$status,)* }
+            }
+
+            /// Whose fault it is.
+            pub const fn side(self) -> Side {
+                match self { $(Kind::$variant => Side::$side,)* }
+            }
+
+            /// One fixed sentence for the person who reads the answer. It names
+            /// the remedy and never a user, an address or a policy entry.
+            pub const fn text(self) -> &'static str {
+                match self { $(Kind::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The message is not HTTP, or not unambiguous HTTP.
+    BadRequest => "http_request_error", "http_request_error", BAD_REQUEST, Downstream,
+        "The request is malformed; it was not forwarded.";
+    /// The head was not complete before its deadline.
+    HeadTimeout => "http_request_timeout", "http_request_error", REQUEST_TIMEOUT, Downstream,
+        "The request head did not arrive in time.";
+    /// The body stalled for longer than its deadline.
+    BodyTimeout => "http_request_body_timeout", "http_request_error", REQUEST_TIMEOUT, Downstream,
+        "The request body did not arrive in time.";
+    /// The request body is longer than `limits.request_body`.
+    BodyTooLarge => "http_request_body_size", "http_request_error", PAYLOAD_TOO_LARGE, Downstream,
+        "The request body is larger than this proxy admits.";
+    /// The request-target is longer than `limits.request_target`.
+    TargetTooLong => "http_request_target_size", "http_request_error", URI_TOO_LONG, Downstream,
+        "The request-target is longer than this proxy admits.";
+    /// The head is larger than `limits.request_head` or has too many fields.
+    HeadTooLarge => "http_request_head_size", "http_request_error", REQUEST_HEADER_FIELDS_TOO_LARGE, Downstream,
+        "The request head is larger than this proxy admits.";
+    /// An `Expect` other than `100-continue`.
+    ExpectationFailed => "http_expectation_failed", "http_request_error", EXPECTATION_FAILED, Downstream,
+        "The only expectation that can be met is 100-continue.";
+    /// A method that has no meaning at a proxy.
+    MethodNotAllowed => "http_method_not_allowed", "http_request_denied", METHOD_NOT_ALLOWED, Downstream,
+        "The method is not allowed here.";
+    /// A method that no proxy knows what to do with.
+    MethodUnknown => "http_method_unknown", "http_request_error", NOT_IMPLEMENTED, Downstream,
+        "The method is not known.";
+    /// A scheme other than http and https, or one that cannot be proxied this way.
+    SchemeUnsupported => "scheme_unsupported", "http_request_error", NOT_IMPLEMENTED, Downstream,
+        "Only http and https targets can be proxied.";
+    /// A major version other than HTTP/1.
+    VersionUnsupported => "http_version_unsupported", "http_request_error", HTTP_VERSION_NOT_SUPPORTED, Downstream,
+        "Use HTTP/1.1 on this connection.";
+    /// No credentials.
+    CredentialsMissing => "credentials_missing", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
+        "This proxy needs credentials: send Basic proxy authorization.";
+    /// Credentials that cannot be read.
+    CredentialsMalformed => "credentials_malformed", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
+        "The proxy credentials cannot be read: send Basic proxy authorization.";
+    /// Credentials that are wrong.
+    CredentialsWrong => "credentials_wrong", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
+        "The user name or the password is wrong.";
+    /// Too many password checks are waiting already.
+    AuthenticationOverloaded => "authentication_overloaded", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
+        "Too many password checks are waiting; try again shortly.";
+    /// The policy denies the name, the port or the method.
+    Denied => "http_request_denied", "http_request_denied", FORBIDDEN, Downstream,
+        "The policy of this proxy denies this request.";
+    /// The policy denies every address of the target.
+    AddressDenied => "destination_ip_prohibited", "destination_ip_prohibited", FORBIDDEN, Downstream,
+        "The policy of this proxy denies the address of this target.";
+    /// The request came through this proxy before.
+    Loop => "proxy_loop_detected", "proxy_loop_detected", LOOP_DETECTED, Downstream,
+        "The request has been here before: two proxies point at each other.";
+    /// The name does not exist or has no address.
+    NameNotFound => "name_not_found", "dns_error", BAD_GATEWAY, Upstream,
+        "The name of the target does not exist.";
+    /// The name servers answered with an error.
+    DnsError => "dns_error", "dns_error", BAD_GATEWAY, Upstream,
+        "The name of the target could not be resolved.";
+    /// The name servers did not answer in time.
+    DnsTimeout => "dns_timeout", "dns_timeout", GATEWAY_TIMEOUT, Upstream,
+        "The name of the target could not be resolved in time.";
+    /// Too many look-ups are under way.
+    DnsOverloaded => "dns_overloaded", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
+        "Too many names are being resolved; try again shortly.";
+    /// The target refuses connections.
+    ConnectionRefused => "connection_refused", "connection_refused", BAD_GATEWAY, Upstream,
+        "The target refused the connection.";
+    /// There is no route to the target.
+    Unroutable => "destination_ip_unroutable", "destination_ip_unroutable", BAD_GATEWAY, Upstream,
+        "There is no route to the target.";
+    /// Connecting failed in another way.
+    Unreachable => "connection_failed", "destination_unavailable", BAD_GATEWAY, Upstream,
+        "The target could not be reached.";
+    /// The target did not accept the connection in time.
+    ConnectTimeout => "connection_timeout", "connection_timeout", GATEWAY_TIMEOUT, Upstream,
+        "The target did not accept the connection in time.";
+    /// The upstream closed or reset the connection before a whole response.
+    ConnectionTerminated => "connection_terminated", "connection_terminated", BAD_GATEWAY, Upstream,
+        "The target closed the connection before it had answered.";
+    /// The upstream did not answer in time.
+    ResponseTimeout => "http_response_timeout", "http_response_timeout", GATEWAY_TIMEOUT, Upstream,
+        "The target did not answer in time.";
+    /// The upstream did not take the request in time.
+    WriteTimeout => "connection_write_timeout", "connection_write_timeout", GATEWAY_TIMEOUT, Upstream,
+        "The target did not take the request in time.";
+    /// The upstream does not speak HTTP as RFC 9112 has it.
+    ProtocolError => "http_protocol_error", "http_protocol_error", BAD_GATEWAY, Upstream,
+        "The target did not answer in valid HTTP.";
+    /// The certificate of an https target does not verify.
+    TlsCertificate => "tls_certificate_error", "tls_certificate_error", BAD_GATEWAY, Upstream,
+        "The certificate of the target could not be verified.";
+    /// The TLS handshake with an https target failed.
+    TlsProtocol => "tls_protocol_error", "tls_protocol_error", BAD_GATEWAY, Upstream,
+        "The TLS handshake with the target failed.";
+    /// Every local upstream is down.
+    UpstreamsDown => "destination_unavailable", "destination_unavailable", BAD_GATEWAY, Upstream,
+        "No upstream of this gateway is available.";
+    /// The queue in front of the local upstreams did not move in time.
+    QueueTimeout => "gateway_queue_timeout", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
+        "The upstreams of this gateway are busy; try again shortly.";
+    /// The process is about to stop.
+    Draining => "draining", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
+        "This proxy is shutting down; try again.";
+    /// The client went away; nobody reads the answer.
+    ClientGone => "client_gone", "http_request_error", BAD_REQUEST, Downstream,
+        "The connection was closed before the exchange was complete.";
+    /// A defect of Tollgate.
+    Internal => "proxy_internal_error", "proxy_internal_error", INTERNAL_SERVER_ERROR, Internal,
+        "This proxy failed; its log says why.";
+}
+
+/// A request that did not get what it asked for: the kind that the client and
+/// the metrics see, and the cause that only the log sees.
+#[derive(Debug)]
+pub struct RequestError {
+    kind: Kind,
+    rule: Option<Cow<'static, str>>,
+    retry_after: Option<Duration>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl RequestError {
+    /// An error without a further cause.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            rule: None,
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Names the policy rule that decided.
+    #[must_use]
+    pub fn by_rule(mut self, rule: impl Into<Cow<'static, str>>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// Tells the client when to come back (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The policy rule that decided, where one did.
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
+    }
+
+    /// When the client may come back, where that is known.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The whole chain of causes, for the log alone.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl From<Kind> for RequestError {
+    fn from(kind: Kind) -> Self {
+        Self::new(kind)
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.name())
+    }
+}
+
+impl StdError for RequestError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source
+            .as_deref()
+            .map(|error| error as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The error types of RFC 9209 §2.3.
+    const REGISTERED: &[&str] = &[
+        "dns_timeout",
+        "dns_error",
+        "destination_not_found",
+        "destination_unavailable",
+        "destination_ip_prohibited",
+        "destination_ip_unroutable",
+        "connection_refused",
+        "connection_terminated",
+        "connection_timeout",
+        "connection_write_timeout",
+        "connection_limit_reached",
+        "tls_protocol_error",
+        "tls_certificate_error",
+        "http_request_error",
+        "http_request_denied",
+        "http_response_timeout",
+        "http_protocol_error",
+        "proxy_internal_error",
+        "proxy_loop_detected",
+    ];
+
+    #[test]
+    fn names_are_distinct_and_proxy_status_is_registered() {
+        let mut seen = HashSet::new();
+        for kind in Kind::ALL {
+            assert!(seen.insert(kind.name()), "{} is used twice", kind.name());
+            assert!(
+                REGISTERED.contains(&kind.proxy_status()),
+                "{} is not an error type of RFC 9209",
+                kind.proxy_status()
+            );
+        }
+    }
+
+    #[test]
+    fn status_class_agrees_with_the_side() {
+        for kind in Kind::ALL {
+            let client_error = kind.status().is_client_error();
+            match kind.side() {
+                Side::Downstream => assert!(
+                    client_error || matches!(kind.status().as_u16(), 501 | 505 | 508),
+                    "{kind:?}"
+                ),
+                Side::Upstream | Side::Internal => assert!(!client_error, "{kind:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn chain_shows_every_cause_and_display_only_the_kind() {
+        let error = RequestError::new(Kind::DnsError)
+            .because(std::io::Error::other("server said no"))
+            .by_rule("dns");
+        assert_eq!(error.to_string(), "dns_error");
+        assert_eq!(error.chain(), "dns_error: server said no");
+        assert_eq!(error.rule(), Some("dns"));
+    }
+}
