@@ -1,0 +1,142 @@
+//! The admin service: metrics for Prometheus and statistics as JSON.
+//!
+//! Reads only. It answers whoever reaches it, so it should listen on an address
+//! that only operators reach; a browser on such a machine is kept from being
+//! used against it by the check of `Host`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderName, Method, Response, StatusCode};
+use pingora_core::apps::ServerApp;
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::server::ShutdownWatch;
+
+use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
+
+/// Serves `/metrics` and `/stats`.
+#[derive(Debug)]
+pub struct Admin {
+    telemetry: Arc<Telemetry>,
+}
+
+impl Admin {
+    /// Shows what `telemetry` has counted.
+    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry }
+    }
+
+    /// Serves one connection.
+    pub async fn serve(self: &Arc<Self>, stream: Stream, draining: ShutdownWatch) {
+        let mut stopped = draining.clone();
+        tokio::select! {
+            _ = ServerApp::process_new(self, Box::new(stream), &draining) => {}
+            // A scraper that keeps its connection must not hold up the end.
+            _ = stopped.wait_for(|draining| *draining) => {}
+        }
+    }
+
+    async fn render(&self, path: &str) -> Option<(&'static str, String)> {
+        let telemetry = Arc::clone(&self.telemetry);
+        // Rendering reads /proc and walks every series.
+        let render = match path {
+            "/metrics" => tokio::task::spawn_blocking(move || {
+                (METRICS_CONTENT_TYPE, telemetry.render_metrics())
+            }),
+            "/stats" => {
+                tokio::task::spawn_blocking(move || (STATS_CONTENT_TYPE, telemetry.render_stats()))
+            }
+            _ => return None,
+        };
+        render.await.ok()
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let method = request.method.clone();
+        let path = request.uri.path().to_owned();
+        let host = request.headers.get(HOST).map(|value| value.as_bytes());
+        if !is_direct(host) {
+            return text(StatusCode::MISDIRECTED_REQUEST, "ask by address\n");
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+            set(&mut answer, ALLOW, "GET, HEAD");
+            return answer;
+        }
+        match self.render(&path).await {
+            Some((content_type, body)) => respond(StatusCode::OK, content_type, body),
+            None => text(StatusCode::NOT_FOUND, "try /metrics or /stats\n"),
+        }
+    }
+}
+
+/// Whether the service was asked for by address or as localhost. A page that
+/// points a name of its own here (DNS rebinding) sends that name.
+fn is_direct(host: Option<&[u8]>) -> bool {
+    let Some(host) = host.and_then(|host| std::str::from_utf8(host).ok()) else {
+        return host.is_none();
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Vec<u8>> {
+    respond(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn respond(status: StatusCode, content_type: &str, body: String) -> Response<Vec<u8>> {
+    let mut answer = Response::new(body.into_bytes());
+    *answer.status_mut() = status;
+    let length = answer.body().len().to_string();
+    set(&mut answer, CONTENT_TYPE, content_type);
+    set(&mut answer, CONTENT_LENGTH, &length);
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    answer
+}
+
+fn set(answer: &mut Response<Vec<u8>>, name: HeaderName, value: &str) {
+    if let Ok(value) = value.parse() {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_direct() {
+        for host in [
+            "127.0.0.1:9188",
+            "127.0.0.1",
+            "[::1]:9188",
+            "localhost:1",
+            "LOCALHOST",
+        ] {
+            assert!(is_direct(Some(host.as_bytes())), "{host}");
+        }
+        for host in [
+            "evil.example:9188",
+            "localhost.evil.example",
+            "",
+            "127.0.0.1.evil",
+            "\u{ff}",
+        ] {
+            assert!(!is_direct(Some(host.as_bytes())), "{host}");
+        }
+        assert!(is_direct(None));
+        assert!(!is_direct(Some(b"\xff")));
+    }
+}

@@ -1,0 +1,94 @@
+//! What every connection shares: made once from the configuration, handed to the
+//! parts that serve requests.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+
+use crate::authorize::Gatekeeper;
+use crate::config::{Config, Limits, Timeouts};
+use crate::dial::{Dialer, DnsOptions};
+use crate::error::RequestError;
+use crate::exchange::Exchange;
+use crate::fields::Pseudonym;
+use crate::gateway::Pool;
+use crate::http1::HeadLimits;
+use crate::lifecycle::Lifecycle;
+use crate::reply::Reply;
+use crate::request_id::RequestIds;
+use crate::telemetry::Telemetry;
+
+/// The parts that all connections share.
+#[derive(Debug)]
+pub struct App {
+    /// Who may come in and where they may go.
+    pub gatekeeper: Gatekeeper,
+    /// The way out.
+    pub dialer: Dialer,
+    /// The local upstreams; none: the embedded origin.
+    pub pool: Option<Pool>,
+    /// Access log, metrics and statistics.
+    pub telemetry: Arc<Telemetry>,
+    /// Whether the process runs, drains or stops.
+    pub lifecycle: Lifecycle,
+    /// This instance's name in `Via`.
+    pub pseudonym: Pseudonym,
+    /// Numbers requests.
+    pub ids: RequestIds,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How large things may be.
+    pub limits: Limits,
+    /// The same for heads, as their parser takes them.
+    pub head_limits: HeadLimits,
+    challenge: HeaderValue,
+}
+
+impl App {
+    /// Makes the parts. Starts no thread and opens no socket: the process may
+    /// still fork.
+    ///
+    /// # Errors
+    /// A part cannot be made, with the reason.
+    pub fn new(config: &Config) -> anyhow::Result<Arc<Self>> {
+        let mut seed = [0; 12];
+        getrandom::fill(&mut seed)?;
+        let [a, b, c, d, start @ ..] = seed;
+        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
+        Ok(Arc::new(Self {
+            gatekeeper: Gatekeeper::new(config)?,
+            dialer: Dialer::new(
+                DnsOptions {
+                    servers: config.dns.servers.clone(),
+                    timeout: config.dns.timeout,
+                    cache_entries: config.dns.cache_entries,
+                    ..DnsOptions::default()
+                },
+                config.timeouts.connect,
+            ),
+            pool: Pool::new(&config.gateway)?,
+            telemetry: Arc::new(Telemetry::new(&config.log)?),
+            lifecycle: Lifecycle::new(),
+            pseudonym: Pseudonym::new(u32::from_ne_bytes([a, b, c, d])),
+            ids: RequestIds::starting_at(u64::from_ne_bytes(start)),
+            timeouts: config.timeouts.clone(),
+            limits: config.limits.clone(),
+            head_limits: HeadLimits {
+                max_head: config.limits.request_head,
+                max_target: config.limits.request_target,
+                max_fields: config.limits.request_fields,
+            },
+            challenge: HeaderValue::from_str(&challenge)?,
+        }))
+    }
+
+    /// The answer to a request that failed; notes the failure in `exchange`.
+    pub fn refuse(&self, exchange: &mut Exchange, error: &RequestError) -> Reply {
+        exchange.fail(error);
+        if error.kind().status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            self.telemetry.auth_failed(error.kind().name());
+        }
+        log::debug!("request {}: {}", exchange.id, error.chain());
+        Reply::to_error(error, exchange.id, &self.challenge, exchange.json)
+    }
+}

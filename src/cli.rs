@@ -1,0 +1,94 @@
+//! The command line. Structs only; what they ask for is done elsewhere.
+
+use std::path::PathBuf;
+
+use structopt::StructOpt;
+
+/// What the help begins with. The derive macro would take the subcommands' own
+/// comment otherwise.
+const ABOUT: &str = "Authenticated HTTP/HTTPS proxy: forward proxy, CONNECT tunnels and gateway \
+    on one port";
+
+/// The command line of `tollgate`.
+#[derive(Debug, StructOpt)]
+#[structopt(
+    name = "tollgate",
+    about = ABOUT,
+    after_help = "Signals: TERM drains and exits, INT exits at once, HUP reloads users and egress \
+        lists,\nUSR1 reopens the access log, QUIT hands over to a process started with -u."
+)]
+pub struct Cli {
+    /// Configuration file; needed to serve
+    #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+    pub conf: Option<PathBuf>,
+
+    /// Run in the background
+    #[structopt(short, long)]
+    pub daemon: bool,
+
+    /// Take the listening sockets over from the running process, which has to
+    /// get SIGQUIT
+    #[structopt(short, long)]
+    pub upgrade: bool,
+
+    /// Check the configuration and exit
+    #[structopt(short, long)]
+    pub test: bool,
+
+    /// What to do instead of serving
+    #[structopt(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done instead of serving.
+#[derive(Debug, StructOpt)]
+#[structopt(about = ABOUT)]
+pub enum Command {
+    /// Check the configuration and every file that it names
+    Check {
+        /// Configuration file
+        #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+        conf: PathBuf,
+    },
+    /// Set a user's password in an htpasswd file; asks for it, or reads it from
+    /// standard input
+    Passwd {
+        /// The htpasswd file; made if it is not there
+        #[structopt(value_name = "FILE", parse(from_os_str))]
+        file: PathBuf,
+        /// The user
+        #[structopt(value_name = "USER")]
+        user: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, structopt::clap::Error> {
+        Cli::from_iter_safe(std::iter::once("tollgate").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn serving() {
+        let cli = parse("-c a.yaml -d -u").unwrap();
+        assert_eq!(cli.conf, Some("a.yaml".into()));
+        assert!(cli.daemon && cli.upgrade && !cli.test);
+        assert!(parse("-c").is_err());
+        assert!(parse("-x").is_err());
+    }
+
+    #[test]
+    fn subcommands_bring_their_own() {
+        let cli = parse("check -c a.yaml").unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Check { conf }) if conf == PathBuf::from("a.yaml"))
+        );
+        let cli = parse("passwd users alice").unwrap();
+        assert!(matches!(cli.command, Some(Command::Passwd { user, .. }) if user == "alice"));
+        assert!(parse("passwd users").is_err());
+        assert!(parse("check").is_err());
+        assert!(parse("frobnicate").is_err());
+    }
+}

@@ -1,0 +1,10 @@
+//! The client's connection: the transport under it, and the view of it that
+//! Pingora is lent for the time of one request.
+//!
+//! Knows framing and Pingora's I/O traits, nothing of what is served.
+
+mod stream;
+mod transport;
+
+pub use stream::{ClientStream, Lease, LentStream};
+pub use transport::Transport;

@@ -1,0 +1,429 @@
+//! The client's side of a connection as Pingora is allowed to see it.
+//!
+//! [`ClientStream`] owns the transport and what was read from it too early or is
+//! not yet written to it. While a request is with Pingora, a [`LentStream`]
+//! stands for the connection: it lets through exactly the bytes of that
+//! request's body, so that nothing that follows a request can be taken for a
+//! part of it, and it brings the connection back here however Pingora ends.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use std::os::fd::AsRawFd;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::transport::Transport;
+use crate::http1::{BodyScanner, Framing, FramingError};
+use crate::tunnel::Socket;
+
+/// Writes up to this size are held back until a flush, so that a response head
+/// and a small body leave in one segment and one system call.
+const WRITE_BUFFER: usize = 16 * 1024;
+
+/// The most that one read takes from the wire while a head is awaited. On the
+/// stack: a connection that waits holds no buffer.
+const READ_CHUNK: usize = 8 * 1024;
+
+/// How long, and for how many bytes, a connection is read on that we close.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A client's connection and the bytes on their way through it.
+#[derive(Debug)]
+pub struct ClientStream {
+    transport: Transport,
+    client: SocketAddr,
+    /// Read from the wire, not yet handed on.
+    inbox: BytesMut,
+    /// Handed over for writing, not yet on the wire.
+    outbox: Vec<u8>,
+    ended: bool,
+    body: BodyScanner,
+    framing_error: Option<FramingError>,
+}
+
+impl ClientStream {
+    /// Takes over an accepted connection. `client` is who the policy and the log
+    /// take the client to be: the peer, or whom a PROXY header names.
+    pub fn new(transport: Transport, client: SocketAddr, inbox: BytesMut) -> Self {
+        Self {
+            transport,
+            client,
+            inbox,
+            outbox: Vec::new(),
+            ended: false,
+            body: BodyScanner::new(Framing::None),
+            framing_error: None,
+        }
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// The transport, to look at.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Bytes that are here already.
+    pub fn inbox(&self) -> &[u8] {
+        &self.inbox
+    }
+
+    /// Takes the first `len` bytes that are here already.
+    pub fn take(&mut self, len: usize) -> BytesMut {
+        self.inbox.split_to(len)
+    }
+
+    /// Whether the client has ended its side.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the last body was taken from the wire to its end.
+    pub fn body_is_done(&self) -> bool {
+        self.framing_error.is_none() && self.body.is_done()
+    }
+
+    /// Reads what the wire has into the inbox; 0 when the client has ended its side.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::<u8>::uninit(); READ_CHUNK];
+        let mut buf = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buf))?;
+        self.inbox.extend_from_slice(buf.filled());
+        self.ended |= buf.filled().is_empty();
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Gives idle memory back while the connection waits for its next request.
+    pub fn release_buffers(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = BytesMut::new();
+        }
+        if self.outbox.is_empty() {
+            self.outbox = Vec::new();
+        }
+    }
+
+    /// Writes all of `bytes` to the wire.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        poll_fn(|cx| self.poll_drain(cx)).await?;
+        self.transport.write_all(bytes).await?;
+        self.transport.flush().await
+    }
+
+    /// Ends our side, then reads on for a while as long as the client sends:
+    /// closing a socket with unread bytes resets it, and a reset can destroy an
+    /// answer before the client has read it (RFC 9112 §9.6).
+    pub async fn linger_briefly(self) {
+        if tokio::time::timeout(LINGER_TIME, self.linger())
+            .await
+            .is_err()
+        {
+            log::trace!("client connection: closed while it still sent");
+        }
+    }
+
+    async fn linger(mut self) {
+        if poll_fn(|cx| self.poll_drain(cx)).await.is_err()
+            || self.transport.shutdown().await.is_err()
+        {
+            return;
+        }
+        let mut read = 0;
+        while !self.ended && read < LINGER_BYTES {
+            self.inbox.clear();
+            match poll_fn(|cx| self.poll_fill(cx)).await {
+                Ok(len) => read += len,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives up HTTP: the transport, and what the client has sent behind the head.
+    pub fn into_parts(self) -> (Transport, BytesMut) {
+        (self.transport, self.inbox)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut written = 0;
+        let result = loop {
+            let rest = self.outbox.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                break Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut self.transport).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => written += n,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.outbox.drain(..written);
+        ready!(result)?;
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    /// Reads bytes of the request's body, and nothing behind them.
+    fn poll_read_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.body.is_done() {
+            return self.poll_watch(cx);
+        }
+        if self.inbox.is_empty() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+            let fresh = buf.filled().get(before..).unwrap_or_default();
+            if fresh.is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            let own = scan(&mut self.body, &mut self.framing_error, fresh)?;
+            self.inbox
+                .extend_from_slice(fresh.get(own..).unwrap_or_default());
+            buf.set_filled(before + own);
+        } else {
+            let here = self.inbox.len().min(buf.remaining());
+            let chunk = self.inbox.get(..here).unwrap_or_default();
+            let own = scan(&mut self.body, &mut self.framing_error, chunk)?;
+            buf.put_slice(chunk.get(..own).unwrap_or_default());
+            self.inbox.advance(own);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Between the end of a body and the next head nothing may be read as part
+    /// of this request. One read ahead is made to learn of a reset; a client
+    /// that has only ended its side still wants its answer.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.inbox.is_empty() && !self.ended {
+            ready!(self.poll_fill(cx))?;
+        }
+        Poll::Pending
+    }
+
+    fn poll_read_raw(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.inbox.is_empty() {
+            return Pin::new(&mut self.transport).poll_read(cx, buf);
+        }
+        let len = self.inbox.len().min(buf.remaining());
+        buf.put_slice(self.inbox.get(..len).unwrap_or_default());
+        self.inbox.advance(len);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_buffered(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.outbox.len() + data.len() <= WRITE_BUFFER {
+            self.outbox.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        loop {
+            let held = self.outbox.len();
+            let slices = [IoSlice::new(&self.outbox), IoSlice::new(data)];
+            let written = ready!(Pin::new(&mut self.transport).poll_write_vectored(cx, &slices))?;
+            self.outbox.drain(..written.min(held));
+            if written > held {
+                return Poll::Ready(Ok(written - held));
+            }
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+    }
+}
+
+fn scan(
+    body: &mut BodyScanner,
+    first_error: &mut Option<FramingError>,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    body.scan(bytes).map_err(|error| {
+        *first_error = Some(error.clone());
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    })
+}
+
+/// Where a lent connection comes back, and the switch to raw bytes.
+#[derive(Debug, Default)]
+pub struct Lease {
+    home: Mutex<Option<Box<ClientStream>>>,
+    upgraded: AtomicBool,
+    kept: AtomicBool,
+}
+
+impl Lease {
+    /// Lends `stream` for one request with a body framed as `framing` says.
+    pub fn lend(self: &Arc<Self>, mut stream: Box<ClientStream>, framing: Framing) -> LentStream {
+        stream.body = BodyScanner::new(framing);
+        self.upgraded.store(false, Ordering::Relaxed);
+        self.kept.store(false, Ordering::Relaxed);
+        LentStream {
+            stream: Some(stream),
+            lease: Arc::clone(self),
+        }
+    }
+
+    /// After a 101 the bytes are another protocol's and pass as they are.
+    pub fn upgrade(&self) {
+        self.upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has left HTTP.
+    pub fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Relaxed)
+    }
+
+    /// A whole answer was written that promises to keep the connection, although
+    /// Pingora will not give it back for reuse.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`keep`](Self::keep) was called for the last request.
+    pub fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// The connection, once Pingora is done with it.
+    pub fn reclaim(&self) -> Option<Box<ClientStream>> {
+        self.home.lock().take()
+    }
+}
+
+/// A [`ClientStream`] in Pingora's hands for the time of one request.
+pub struct LentStream {
+    stream: Option<Box<ClientStream>>,
+    lease: Arc<Lease>,
+}
+
+impl LentStream {
+    fn stream(&mut self) -> io::Result<&mut ClientStream> {
+        // Present until drop.
+        self.stream
+            .as_deref_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for LentStream {
+    fn drop(&mut self) {
+        *self.lease.home.lock() = self.stream.take();
+    }
+}
+
+impl fmt::Debug for LentStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LentStream").finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for LentStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let upgraded = this.lease.is_upgraded();
+        let stream = this.stream()?;
+        if upgraded {
+            stream.poll_read_raw(cx, buf)
+        } else {
+            stream.poll_read_body(cx, buf)
+        }
+    }
+}
+
+impl AsyncWrite for LentStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().stream()?.poll_write_buffered(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream()?.poll_drain(cx)
+    }
+
+    /// Only flushes: whether the connection ends is decided when it is back.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for LentStream {
+    async fn shutdown(&mut self) {
+        // A failure here shows again when the connection is used next.
+        if let Err(error) = self.flush().await {
+            log::debug!("client connection: {error}");
+        }
+    }
+}
+
+impl UniqueID for LentStream {
+    fn id(&self) -> UniqueIDType {
+        self.stream.as_deref().map_or(0, |stream| {
+            UniqueIDType::try_from(stream.transport.tcp().as_raw_fd()).unwrap_or(0)
+        })
+    }
+}
+
+impl Ssl for LentStream {}
+
+impl GetTimingDigest for LentStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for LentStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for LentStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}
+
+impl Peek for LentStream {}

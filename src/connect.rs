@@ -1,0 +1,151 @@
+//! CONNECT (RFC 9110 §9.3.6): the service that opens tunnels.
+//!
+//! Pingora sees none of this: its HTTP proxy would carry the request on and frame
+//! the answer, and a tunnel is neither.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::App;
+use crate::client::ClientStream;
+use crate::dial::Dialed;
+use crate::error::{Kind, RequestError};
+use crate::exchange::Exchange;
+use crate::http1::RequestHead;
+use crate::telemetry::{OpenTunnel, Record};
+use crate::tunnel::{self, Ended, Meter, Traffic};
+
+/// No field at all: whatever a 2xx to CONNECT says of framing must be ignored,
+/// and clients exist that do not.
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// Serves one CONNECT to its end. Gives the connection back when it can go on,
+/// which is after a 407 alone.
+pub async fn serve(
+    app: &Arc<App>,
+    mut client: Box<ClientStream>,
+    head: &RequestHead,
+    mut exchange: Exchange,
+) -> Option<Box<ClientStream>> {
+    match open(app, head, &mut exchange).await {
+        Ok(dialed) => {
+            exchange.upstream = Some(dialed.address);
+            exchange.connect = Some(exchange.started.elapsed());
+            join(app, client, dialed, head, &exchange).await;
+            None
+        }
+        Err(error) => {
+            // Bytes behind a refused CONNECT are a tunnel's, sent too early. To
+            // take them for requests would let a client smuggle some in.
+            let close = error.kind().status() != http::StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                || !client.inbox().is_empty()
+                || !head.keep_alive;
+            let reply = app.refuse(&mut exchange, &error);
+            let bytes = reply.to_bytes(close, false);
+            let sent = tokio::time::timeout(app.timeouts.send, client.send(&bytes)).await;
+            let status = reply.status().as_u16();
+            record(&exchange, head, Some(status), |record| {
+                app.telemetry.record(record);
+            });
+            match sent {
+                Ok(Ok(())) if close => {
+                    client.linger_briefly().await;
+                    None
+                }
+                Ok(Ok(())) => Some(client),
+                Ok(Err(_)) | Err(_) => None,
+            }
+        }
+    }
+}
+
+/// Authorises, resolves and dials: all that can fail before the 200.
+async fn open(
+    app: &App,
+    head: &RequestHead,
+    exchange: &mut Exchange,
+) -> Result<Dialed, RequestError> {
+    app.gatekeeper
+        .authorize(exchange, head.proxy_authorization())
+        .await?;
+    if head
+        .fields()
+        .any(|(name, value)| name.eq_ignore_ascii_case(b"via") && app.pseudonym.is_in(value))
+    {
+        return Err(Kind::Loop.into());
+    }
+    if app.lifecycle.is_draining() {
+        return Err(Kind::Draining.into());
+    }
+    let authority = exchange.authority.as_ref().ok_or(Kind::Internal)?;
+    let policy = app.gatekeeper.policy();
+    let admit = |address| policy.admit_address(address).map(drop);
+    let candidates = app.dialer.candidates(authority, &admit).await?;
+    drop(policy);
+    Ok(app.dialer.connect(&candidates).await?)
+}
+
+/// Says 200 and relays until the tunnel ends.
+async fn join(
+    app: &Arc<App>,
+    mut client: Box<ClientStream>,
+    dialed: Dialed,
+    head: &RequestHead,
+    exchange: &Exchange,
+) {
+    let open = record(exchange, head, Some(200), |record| {
+        app.telemetry.tunnel_opened(record)
+    });
+    let sent = tokio::time::timeout(app.timeouts.send, client.send(ESTABLISHED)).await;
+    let (ended, traffic) = if let Ok(Ok(())) = sent {
+        let (transport, early) = client.into_parts();
+        let cut = drain_deadline(app);
+        let idle = app.timeouts.tunnel_idle;
+        tunnel::relay(transport, dialed.stream, &early, idle, &open, cut).await
+    } else {
+        (Ended::ClientReset, Traffic::default())
+    };
+    record(exchange, head, Some(200), |record| {
+        let mut record = *record;
+        record.bytes_from_client = traffic.bytes_from_client;
+        record.bytes_from_upstream = traffic.bytes_from_upstream;
+        record.end_reason = Some(ended.name());
+        open.close(&record);
+    });
+}
+
+/// Ready when the process has drained for as long as tunnels are given.
+fn drain_deadline(app: &Arc<App>) -> impl Future<Output = ()> + use<> {
+    let mut draining = app.lifecycle.watch();
+    let limit: Duration = app.timeouts.drain;
+    async move {
+        // The sender lives as long as the process.
+        if draining.wait_for(|draining| *draining).await.is_ok() {
+            tokio::time::sleep(limit).await;
+        }
+    }
+}
+
+impl Meter for OpenTunnel {
+    fn moved(&self, traffic: Traffic) {
+        self.add_bytes(traffic.bytes_from_client, traffic.bytes_from_upstream);
+    }
+}
+
+fn record<T>(
+    exchange: &Exchange,
+    head: &RequestHead,
+    status: Option<u16>,
+    write: impl FnOnce(&Record<'_>) -> T,
+) -> T {
+    let target = exchange.canonical_target("");
+    let mut record = exchange.record();
+    record.method = b"CONNECT";
+    record.target = target.as_bytes();
+    record.site = Some(&target);
+    record.status = status;
+    record.user_agent = head.field("user-agent");
+    record.referer = head.field("referer");
+    write(&record)
+}

@@ -1,0 +1,173 @@
+//! What is known of one request or tunnel, from its head to its record.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::auth::User;
+use crate::client::Lease;
+use crate::dial::Candidates;
+use crate::error::{Kind, RequestError};
+use crate::gateway::Slot;
+use crate::http1::{Framing, RequestHead, Version};
+use crate::request_id::RequestId;
+use crate::target::{Authority, Scheme, Target};
+use crate::telemetry::{Record, Role};
+
+/// Where requests of one connection come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The number of the connection.
+    pub connection: u64,
+    /// Whether it is encrypted.
+    pub tls: bool,
+}
+
+/// One request on its way through.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What the client can quote.
+    pub id: RequestId,
+    /// When the head was complete.
+    pub time: SystemTime,
+    /// The same on the monotonic clock.
+    pub started: Instant,
+    /// Who asks.
+    pub client: SocketAddr,
+    /// In which role it is served.
+    pub role: Role,
+    /// The HTTP version of the request.
+    pub version: Version,
+    /// Scheme of the target; what an absolute-form says, else the connection's.
+    pub scheme: Scheme,
+    /// What the target names; none for the gateway.
+    pub authority: Option<Authority>,
+    /// The number of the client's connection.
+    pub connection: u64,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub expect_continue: bool,
+    /// Whether the request asks for another protocol on the connection.
+    pub upgrade: bool,
+    /// Whether the client wants JSON for an answer of ours.
+    pub json: bool,
+    /// Who was authenticated.
+    pub user: Option<User>,
+    /// The policy rule that decided against it.
+    pub rule: Option<String>,
+    /// How it failed.
+    pub error: Option<Kind>,
+    /// The address that was dialled.
+    pub upstream: Option<SocketAddr>,
+    /// How long the dial took; none on a pooled connection.
+    pub connect: Option<Duration>,
+    /// When the upstream's answer began, from the start.
+    pub first_byte: Option<Duration>,
+    /// Where a forwarded request may go.
+    pub candidates: Option<Candidates>,
+    /// The place that a gateway request has at its upstream.
+    pub slot: Option<Slot>,
+    /// Upstreams that did not take this request.
+    pub failed: Vec<SocketAddr>,
+    /// The client's connection, while it is with Pingora.
+    pub lease: Option<Arc<Lease>>,
+}
+
+impl Exchange {
+    /// The exchange that `head` asks for.
+    pub fn new(id: RequestId, source: Source, head: &RequestHead) -> Self {
+        let connection_scheme = if source.tls {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        let (role, scheme, authority) = match &head.target {
+            Target::Absolute {
+                scheme, authority, ..
+            } => (Role::Forward, *scheme, Some(authority.clone())),
+            Target::Authority(authority) => {
+                (Role::Tunnel, connection_scheme, Some(authority.clone()))
+            }
+            Target::Origin | Target::Asterisk => (Role::Gateway, connection_scheme, None),
+        };
+        Self {
+            role,
+            version: head.version,
+            scheme,
+            authority,
+            upgrade: head.upgrade,
+            json: crate::fields::accepts_json(head.field("accept")),
+            framing: head.framing,
+            expect_continue: head.expect_continue,
+            ..Self::unread(id, source)
+        }
+    }
+
+    /// An exchange whose head could not be read.
+    pub fn unread(id: RequestId, source: Source) -> Self {
+        Self {
+            id,
+            time: SystemTime::now(),
+            started: Instant::now(),
+            client: source.client,
+            connection: source.connection,
+            role: Role::Unknown,
+            version: Version::Http11,
+            scheme: Scheme::Http,
+            authority: None,
+            framing: Framing::None,
+            expect_continue: false,
+            upgrade: false,
+            json: false,
+            user: None,
+            rule: None,
+            error: None,
+            upstream: None,
+            connect: None,
+            first_byte: None,
+            candidates: None,
+            slot: None,
+            failed: Vec::new(),
+            lease: None,
+        }
+    }
+
+    /// Notes how it failed.
+    pub fn fail(&mut self, error: &RequestError) {
+        self.error = Some(error.kind());
+        self.rule = error.rule().map(str::to_owned).or(self.rule.take());
+    }
+
+    /// The target as the log shows it: canonical, and without anything that could
+    /// be a credential. `path` is the path and query that is sent on.
+    pub fn canonical_target(&self, path: &str) -> String {
+        match (self.role, &self.authority) {
+            (Role::Forward, Some(authority)) => {
+                let host = authority.host_field(self.scheme);
+                format!("{}://{host}{path}", self.scheme.as_str())
+            }
+            (Role::Tunnel, Some(authority)) => authority.to_string(),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// The record of this exchange, to be filled in with what only its end knows.
+    pub fn record(&self) -> Record<'_> {
+        let mut record = Record::new(self.time, self.id.as_str(), self.role, self.client);
+        record.user = self.user.as_ref().map(User::as_str);
+        record.version = match self.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        };
+        record.duration = self.started.elapsed();
+        record.upstream = self.upstream;
+        record.connect = self.connect;
+        record.first_byte = self.first_byte;
+        record.error = self.error.map(Kind::name);
+        record.rule = self.rule.as_deref();
+        record
+    }
+}

@@ -1,0 +1,234 @@
+//! Header fields that a proxy adds, removes or must understand (RFC 9110 §7.6).
+//!
+//! Pure: no I/O, no Pingora types.
+
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TRAILER, UPGRADE, VIA,
+};
+
+/// Fields that describe one hop and that an origin may not send past us
+/// (RFC 9110 §7.6.1), except those that `Connection` names.
+///
+/// `Proxy-Authenticate` and its kin are among them: an origin that challenges in
+/// the proxy's name would have the client send it the proxy's credentials.
+static HOP_BY_HOP: [HeaderName; 5] = [
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    TRAILER,
+];
+
+/// The fields of a response that must not be passed on, those that its
+/// `Connection` names included. `Transfer-Encoding` is not among them: the framing
+/// belongs to Pingora, as does `Connection` itself.
+///
+/// With `upgraded` (a 101) `Upgrade` stays: it is the message.
+pub fn hop_by_hop(headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
+    let mut names: Vec<_> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !is_kept(option))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| headers.contains_key(name))
+        .collect();
+    names.extend(
+        HOP_BY_HOP
+            .iter()
+            .filter(|name| headers.contains_key(*name))
+            .cloned(),
+    );
+    if !upgraded && headers.contains_key(UPGRADE) {
+        names.push(UPGRADE);
+    }
+    names
+}
+
+/// Options that are no field, or that name a field which frames, routes or dates
+/// the message: no option takes such a field away.
+fn is_kept(option: &[u8]) -> bool {
+    const KEPT: &[&[u8]] = &[
+        b"close",
+        b"keep-alive",
+        b"upgrade",
+        b"connection",
+        b"content-length",
+        b"transfer-encoding",
+        b"via",
+        b"date",
+    ];
+    KEPT.iter().any(|kept| option.eq_ignore_ascii_case(kept))
+}
+
+/// This proxy's name in `Via` (RFC 9110 §7.6.3): a pseudonym, so that no host
+/// name leaves, and one that no other instance has, so that a chain of two
+/// Tollgates is not a loop.
+#[derive(Clone, Debug)]
+pub struct Pseudonym(String);
+
+impl Pseudonym {
+    /// A pseudonym that ends in `instance` as eight hex digits.
+    pub fn new(instance: u32) -> Self {
+        Self(format!("tollgate-{instance:08x}"))
+    }
+
+    /// The pseudonym itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The `Via` member for a message that was received as HTTP/1.x.
+    pub fn via(&self, version: http::Version) -> String {
+        let protocol = match version {
+            http::Version::HTTP_09 | http::Version::HTTP_10 => "1.0",
+            http::Version::HTTP_2 => "2.0",
+            _ => "1.1",
+        };
+        format!("{protocol} {}", self.0)
+    }
+
+    /// Whether a `Via` field line holds this pseudonym: the message was here.
+    pub fn is_in(&self, via: &[u8]) -> bool {
+        via.split(|byte| *byte == b',').any(|member| {
+            let mut words = member
+                .split(|byte| byte.is_ascii_whitespace())
+                .filter(|word| !word.is_empty());
+            words.next();
+            words.next() == Some(self.0.as_bytes())
+        })
+    }
+
+    /// Whether any `Via` of `headers` holds this pseudonym.
+    pub fn is_in_headers(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get_all(VIA)
+            .iter()
+            .any(|value| self.is_in(value.as_bytes()))
+    }
+}
+
+/// Whether `Accept` asks for JSON rather than text (RFC 9110 §12.5.1). A client
+/// that accepts anything gets text: a person may be reading.
+pub fn accepts_json(accept: Option<&[u8]>) -> bool {
+    accept.is_some_and(|value| {
+        value.split(|byte| *byte == b',').any(|range| {
+            let mut parts = range.split(|byte| *byte == b';');
+            let media = parts.next().unwrap_or_default().trim_ascii();
+            let refused = parts.any(|parameter| {
+                let parameter = parameter.trim_ascii();
+                matches!(parameter, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000")
+            });
+            !refused
+                && (media.eq_ignore_ascii_case(b"application/json")
+                    || media.eq_ignore_ascii_case(b"application/problem+json"))
+        })
+    })
+}
+
+/// Whether `Authorization` names a scheme that authenticates the connection and
+/// not the request, so that the connection must not be shared (RFC 4559 §6).
+pub fn authenticates_connection(authorization: Option<&HeaderValue>) -> bool {
+    authorization.is_some_and(|value| {
+        let scheme = value
+            .as_bytes()
+            .split(|byte| *byte == b' ')
+            .next()
+            .unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"negotiate") || scheme.eq_ignore_ascii_case(b"ntlm")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        map
+    }
+
+    fn stripped(lines: &[(&str, &str)], upgraded: bool) -> Vec<String> {
+        let mut map = headers(lines);
+        for name in hop_by_hop(&map, upgraded) {
+            map.remove(name);
+        }
+        let mut left: Vec<_> = map.keys().map(ToString::to_string).collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn hop_by_hop_fields_of_a_response_go() {
+        let left = stripped(
+            &[
+                ("Connection", "close, X-Private"),
+                ("Keep-Alive", "timeout=5"),
+                ("X-Private", "1"),
+                ("Proxy-Authenticate", "Basic realm=origin"),
+                ("Upgrade", "h2c"),
+                ("Trailer", "X"),
+                ("Server", "origin"),
+                ("Content-Length", "3"),
+            ],
+            false,
+        );
+        assert_eq!(left, ["connection", "content-length", "server"]);
+    }
+
+    #[test]
+    fn no_option_takes_framing_away() {
+        let left = stripped(
+            &[
+                ("Connection", "content-length, transfer-encoding, via"),
+                ("Content-Length", "3"),
+                ("Via", "1.1 a"),
+            ],
+            false,
+        );
+        assert_eq!(left, ["connection", "content-length", "via"]);
+    }
+
+    #[test]
+    fn an_upgrade_keeps_its_fields() {
+        let left = stripped(&[("Connection", "Upgrade"), ("Upgrade", "websocket")], true);
+        assert_eq!(left, ["connection", "upgrade"]);
+    }
+
+    #[test]
+    fn a_loop_is_our_own_pseudonym_as_received_by() {
+        let own = Pseudonym::new(0x1f2e);
+        assert_eq!(own.as_str(), "tollgate-00001f2e");
+        assert!(own.is_in(b"1.1 tollgate-00001f2e"));
+        assert!(own.is_in(b"1.0 fred, 1.1\ttollgate-00001f2e (comment)"));
+        assert!(!own.is_in(b"1.1 tollgate-00001f2f"));
+        assert!(!own.is_in(b"1.1 fred (tollgate-00001f2e)"));
+        assert!(!own.is_in(b""));
+        assert_eq!(own.via(http::Version::HTTP_10), "1.0 tollgate-00001f2e");
+    }
+
+    #[test]
+    fn json_only_when_asked_for() {
+        assert!(accepts_json(Some(b"text/html, application/json;q=0.9")));
+        assert!(accepts_json(Some(b"Application/Problem+JSON")));
+        assert!(!accepts_json(Some(b"application/json;q=0")));
+        assert!(!accepts_json(Some(b"*/*")));
+        assert!(!accepts_json(None));
+    }
+
+    #[test]
+    fn connection_bound_schemes() {
+        let value = |text: &str| HeaderValue::from_str(text).unwrap();
+        assert!(authenticates_connection(Some(&value("NTLM TlRM"))));
+        assert!(authenticates_connection(Some(&value("negotiate YII"))));
+        assert!(!authenticates_connection(Some(&value("Basic eA=="))));
+        assert!(!authenticates_connection(None));
+    }
+}

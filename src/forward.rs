@@ -1,0 +1,435 @@
+//! Requests that Pingora carries: absolute-form to the origin that the target
+//! names, origin-form to the local pool.
+//!
+//! The hooks stand in the order in which Pingora calls them and are thin: they
+//! call the parts that decide, and put into Pingora's terms what these say.
+
+mod failure;
+mod peer;
+
+use std::any::Any;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{
+    HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING, USER_AGENT, VIA,
+};
+use http::{HeaderName, Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::app::App;
+use crate::error::{Kind, RequestError};
+use crate::exchange::Exchange;
+use crate::fields;
+use crate::gateway;
+use crate::http1::Framing;
+use crate::reply::Reply;
+use crate::telemetry::Role;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A refused request's body up to this size is read and dropped, so that the
+/// connection can go on; a longer one costs the connection.
+const MAX_DRAINED_BODY: u64 = 64 * 1024;
+
+/// How long such a body may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Forward proxy and gateway as Pingora's application.
+#[derive(Debug)]
+pub struct Forward {
+    app: Arc<App>,
+}
+
+/// The exchange of a request. Pingora makes the context before it has one.
+#[derive(Debug, Default)]
+pub struct Context(Option<Box<Exchange>>);
+
+impl Context {
+    fn exchange(&mut self) -> Result<&mut Exchange> {
+        self.0
+            .as_deref_mut()
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
+    }
+}
+
+impl Forward {
+    /// Serves with the parts of `app`.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+
+    /// Everything that must hold before a request is sent anywhere.
+    async fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), RequestError> {
+        let request = session.req_header();
+        let credentials = request.headers.get(PROXY_AUTHORIZATION);
+        self.app
+            .gatekeeper
+            .authorize(exchange, credentials.map(|value| value.as_bytes()))
+            .await?;
+        if self.app.pseudonym.is_in_headers(&request.headers) {
+            return Err(Kind::Loop.into());
+        }
+        if let (Some(limit), Framing::Length(length)) =
+            (self.app.limits.request_body, exchange.framing)
+            && length > limit
+        {
+            return Err(Kind::BodyTooLarge.into());
+        }
+        if let (Role::Forward, Some(authority)) = (exchange.role, &exchange.authority) {
+            let policy = self.app.gatekeeper.policy();
+            let admit = |address| policy.admit_address(address).map(drop);
+            let candidates = self.app.dialer.candidates(authority, &admit).await?;
+            exchange.candidates = Some(candidates);
+        }
+        Ok(())
+    }
+
+    /// Answers in place of an upstream, where that is for Tollgate to do.
+    fn own_answer(&self, session: &Session, exchange: &Exchange) -> Result<Option<Reply>, Kind> {
+        let request = session.req_header();
+        // RFC 9110 §7.6.2: at zero the request is for us.
+        if forwards_left(request) == Some(0) {
+            return match request.method {
+                Method::OPTIONS => Ok(Some(Reply::new(StatusCode::OK, "text/plain", Bytes::new()))),
+                _ => Err(Kind::MethodNotAllowed),
+            };
+        }
+        if exchange.role != Role::Gateway || self.app.pool.is_some() {
+            return Ok(None);
+        }
+        let page = gateway::serve(&request.method, request.uri.path())?;
+        let body = Bytes::from_static(page.body.as_bytes());
+        Ok(Some(Reply::new(page.status, page.content_type, body)))
+    }
+
+    /// Refuses a request that has not been sent anywhere. The connection stays
+    /// usable unless the client may still be sending a long body.
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        error: &RequestError,
+    ) -> Result<()> {
+        let short = matches!(exchange.framing, Framing::Length(len) if len <= MAX_DRAINED_BODY);
+        if short && !exchange.expect_continue {
+            let drain = session.as_downstream_mut().drain_request_body();
+            // Not drained in time: Pingora sees the unread body and closes.
+            match pingora_timeout::timeout(DRAIN_TIMEOUT, drain).await {
+                Ok(drained) => drained?,
+                Err(_) => session.set_keepalive(None),
+            }
+        }
+        self.app.refuse(exchange, error).write_to(session).await
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Forward {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    /// No modules: the default one, response compression, costs each request.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    /// The connection hands each request's exchange over this way.
+    fn on_connection_reuse(
+        &self,
+        _: &mut Session,
+        ctx: &mut Context,
+        handed_over: Box<dyn Any + Send + Sync>,
+    ) {
+        ctx.0 = handed_over.downcast::<Exchange>().ok();
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let exchange = ctx.exchange()?;
+        session.set_read_timeout(Some(self.app.timeouts.request_body));
+        session.set_write_timeout(Some(self.app.timeouts.send));
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        if let Err(error) = self.admit(session, exchange).await {
+            self.refuse(session, exchange, &error).await?;
+            return Ok(true);
+        }
+        match self.own_answer(session, exchange) {
+            Ok(None) => Ok(false),
+            Ok(Some(reply)) => {
+                reply.write_to(session).await?;
+                Ok(true)
+            }
+            Err(kind) => {
+                self.refuse(session, exchange, &kind.into()).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
+        let exchange = ctx.exchange()?;
+        let peer = match exchange.role {
+            Role::Gateway => peer::of_pool(&self.app, exchange).await,
+            _ => {
+                let authorization = session.get_header(http::header::AUTHORIZATION);
+                peer::of_target(&self.app, exchange, authorization)
+            }
+        };
+        peer.map_err(failure::into_pingora)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let (Ok(exchange), Some(pool)) = (ctx.exchange(), &self.app.pool) else {
+            return error;
+        };
+        if exchange.role == Role::Gateway {
+            exchange.slot = None;
+            exchange.failed.extend(peer.address().as_inet().copied());
+            // The next upstream_peer passes over those that failed, and says so
+            // when none is left.
+            error.set_retry(exchange.failed.len() < pool.len());
+        }
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        peer: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let exchange = ctx.exchange()?;
+        exchange.upstream = peer.address().as_inet().copied();
+        if !reused && let Some(digest) = digest {
+            let socket = digest.socket_digest.as_ref();
+            let dialled = socket.and_then(|socket| socket.peer_addr()?.as_inet().copied());
+            exchange.upstream = dialled.or(exchange.upstream);
+            exchange.connect = digest
+                .timing_digest
+                .iter()
+                .flatten()
+                .filter_map(|timing| timing.establishment_duration)
+                .reduce(|sum, layer| sum + layer);
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let exchange = ctx.exchange()?;
+        // Pingora has taken it away with the other hop-by-hop fields; nothing
+        // that changes there may let the credentials out.
+        request.remove_header(&PROXY_AUTHORIZATION);
+        request.append_header(VIA, self.app.pseudonym.via(session.req_header().version))?;
+        if let Some(left) = forwards_left(request) {
+            request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string())?;
+        }
+        if exchange.role != Role::Gateway {
+            return Ok(());
+        }
+        // A local server sees only this proxy's address: it learns the client's
+        // from us, and from nobody else.
+        request.insert_header(X_FORWARDED_FOR, exchange.client.ip().to_string())?;
+        request.insert_header(X_FORWARDED_PROTO, exchange.scheme.as_str())?;
+        match request.headers.get(HOST).cloned() {
+            Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
+            None => {
+                request.remove_header(&X_FORWARDED_HOST);
+                // HTTP/1.0 needs no Host, but it is sent on as HTTP/1.1.
+                if let Some(slot) = &exchange.slot {
+                    request.insert_header(HOST, slot.address.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        _: &mut Context,
+    ) -> Result<()> {
+        match self.app.limits.request_body {
+            Some(limit) if session.body_bytes_read() as u64 > limit => {
+                Err(failure::into_pingora(Kind::BodyTooLarge.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let exchange = ctx.exchange()?;
+        if exchange.first_byte.is_none() {
+            exchange.first_byte = Some(exchange.started.elapsed());
+        }
+        let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        for name in fields::hop_by_hop(&response.headers, upgraded) {
+            response.remove_header(&name);
+        }
+        response.append_header(VIA, self.app.pseudonym.via(response.version))?;
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            if let Some(lease) = &ctx.exchange()?.lease {
+                lease.upgrade();
+            }
+            return Ok(());
+        }
+        // HTTP/1.0 knows no chunks (RFC 9112 §6.1): there the end of the
+        // connection ends the body.
+        if session.req_header().version == Version::HTTP_10
+            && response.headers.contains_key(TRANSFER_ENCODING)
+        {
+            response.remove_header(&TRANSFER_ENCODING);
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let unanswered = session.response_written().is_none();
+        let error = failure::judge_retry(peer, session, error, reused && unanswered);
+        if error.retry()
+            && let Ok(exchange) = ctx.exchange()
+        {
+            log::debug!("request {}: again after {error}", exchange.id);
+            exchange.slot = None;
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let mut reply = FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
+        let Ok(exchange) = ctx.exchange() else {
+            return reply;
+        };
+        let failure = failure::classify(error);
+        let answer = self.app.refuse(exchange, &failure);
+        let begun = session
+            .response_written()
+            .is_some_and(|head| !head.status.is_informational());
+        // Half a response cannot be taken back: closing says that it is broken.
+        if begun || failure.kind() == Kind::ClientGone {
+            return reply;
+        }
+        reply.error_code = answer.status().as_u16();
+        match answer.write_to(session).await {
+            Ok(()) => {
+                if let Some(lease) = &exchange.lease
+                    && session.get_keepalive().is_some()
+                {
+                    lease.keep();
+                }
+            }
+            Err(error) => log::debug!("request {}: answering: {error}", exchange.id),
+        }
+        reply
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+        let Ok(exchange) = ctx.exchange() else {
+            return;
+        };
+        let request = session.req_header();
+        let path = String::from_utf8_lossy(request.raw_path());
+        let target = exchange.canonical_target(&path);
+        let site = exchange.authority.as_ref().map(ToString::to_string);
+        let mut record = exchange.record();
+        record.method = request.method.as_str().as_bytes();
+        record.target = target.as_bytes();
+        record.site = Some(site.as_deref().unwrap_or("gateway"));
+        record.status = session.response_written().map(|head| head.status.as_u16());
+        record.bytes_from_client = session.body_bytes_read() as u64;
+        record.bytes_to_client = session.body_bytes_sent() as u64;
+        record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;
+        record.referer = request.headers.get(REFERER).map(|value| value.as_bytes());
+        record.user_agent = request
+            .headers
+            .get(USER_AGENT)
+            .map(|value| value.as_bytes());
+        self.app.telemetry.record(&record);
+        // The place at the upstream is free now, not when Pingora lets go.
+        exchange.slot = None;
+    }
+
+    /// Every failure has its record; the error log is for what needs a person.
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Context,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// How many proxies may still forward an OPTIONS or TRACE (RFC 9110 §7.6.2).
+fn forwards_left(request: &RequestHeader) -> Option<u64> {
+    if request.method != Method::OPTIONS && request.method != Method::TRACE {
+        return None;
+    }
+    let value = request.headers.get(MAX_FORWARDS)?;
+    value.to_str().ok()?.parse().ok()
+}

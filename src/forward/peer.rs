@@ -1,0 +1,106 @@
+//! Where Pingora connects to, and how: the peer of one request.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::HeaderValue;
+use pingora_core::connectors::l4::Connect;
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::upstreams::peer::HttpPeer;
+
+use super::failure;
+use crate::app::App;
+use crate::dial::Candidates;
+use crate::error::{Kind, RequestError};
+use crate::exchange::Exchange;
+use crate::fields;
+use crate::target::{Host, Scheme};
+
+/// Pooled connections of the two roles are kept apart: an address can be a local
+/// upstream and a target as well.
+const GATEWAY_GROUP: u64 = 1;
+const FORWARD_GROUP: u64 = 2;
+
+/// A place at the next local upstream that is up.
+pub(super) async fn of_pool(
+    app: &App,
+    exchange: &mut Exchange,
+) -> Result<Box<HttpPeer>, RequestError> {
+    let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
+    let slot = pool.slot(&exchange.failed, &app.telemetry).await?;
+    let mut peer = HttpPeer::new(slot.address, false, String::new());
+    peer.group_key = GATEWAY_GROUP;
+    peer.options.connection_timeout = Some(app.timeouts.connect);
+    set_timeouts(&mut peer, app, exchange);
+    exchange.slot = Some(slot);
+    Ok(Box::new(peer))
+}
+
+/// The admitted addresses of the target.
+pub(super) fn of_target(
+    app: &Arc<App>,
+    exchange: &Exchange,
+    authorization: Option<&HeaderValue>,
+) -> Result<Box<HttpPeer>, RequestError> {
+    let (Some(authority), Some(candidates)) = (&exchange.authority, &exchange.candidates) else {
+        return Err(Kind::Internal.into());
+    };
+    let first = candidates.first();
+    let tls = exchange.scheme == Scheme::Https;
+    // Never empty with TLS: Pingora takes an empty name for "do not verify".
+    let name = match (&authority.host, tls) {
+        (_, false) => String::new(),
+        (Host::Name(name), true) => name.to_string(),
+        (Host::Ip(address), true) => address.to_string(),
+    };
+    let mut peer = HttpPeer::new(first, tls, name);
+    peer.group_key = if fields::authenticates_connection(authorization) {
+        exchange.connection.rotate_left(8) | FORWARD_GROUP
+    } else {
+        FORWARD_GROUP
+    };
+    peer.options.custom_l4 = Some(Arc::new(Race {
+        app: Arc::clone(app),
+        candidates: candidates.clone(),
+    }));
+    set_timeouts(&mut peer, app, exchange);
+    Ok(Box::new(peer))
+}
+
+fn set_timeouts(peer: &mut HttpPeer, app: &App, exchange: &Exchange) {
+    let timeouts = &app.timeouts;
+    // The dial has a bound of its own; this one covers the TLS handshake, too.
+    peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls_handshake);
+    peer.options.read_timeout = Some(if exchange.upgrade {
+        timeouts.tunnel_idle
+    } else {
+        timeouts.response
+    });
+    peer.options.write_timeout = Some(timeouts.send);
+    peer.options.idle_timeout = Some(timeouts.upstream_keep_alive);
+}
+
+/// Connects Pingora by our own dial, so that every admitted address is tried and
+/// no other.
+struct Race {
+    app: Arc<App>,
+    candidates: Candidates,
+}
+
+impl fmt::Debug for Race {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Race").field(&self.candidates).finish()
+    }
+}
+
+#[async_trait]
+impl Connect for Race {
+    async fn connect(&self, _: &PingoraAddr) -> pingora_core::Result<Stream> {
+        match self.app.dialer.connect(&self.candidates).await {
+            Ok(dialed) => Ok(Stream::from(dialed.stream)),
+            Err(error) => Err(failure::into_pingora(error.into())),
+        }
+    }
+}

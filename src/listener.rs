@@ -1,0 +1,297 @@
+//! What happens to a connection before a request is served: accept, bounds,
+//! PROXY header, TLS. Then [`connection`] takes over.
+//!
+//! Tollgate accepts by itself instead of through Pingora's listeners, and hands
+//! Pingora one checked request at a time: bounds on a head, a deadline for all of
+//! it, strict framing and tunnels are to be had in no other way.
+
+mod clock;
+mod connection;
+mod proxy_protocol;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::protocols::l4::stream::Stream as PingoraStream;
+use pingora_proxy::HttpProxy;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+
+use crate::admin::Admin;
+use crate::app::App;
+use crate::client::{ClientStream, Transport};
+use crate::config;
+use crate::exchange::Source;
+use crate::forward::Forward;
+
+/// The system caps it (net.core.somaxconn); here it should not be the bound.
+const BACKLOG: i32 = 65_535;
+
+/// How long accepting rests when the process has no descriptor left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What listens on an address, and for what.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    purpose: Purpose,
+}
+
+/// What the connections of a listener get.
+#[derive(Clone)]
+pub enum Purpose {
+    /// The proxy itself.
+    Proxy {
+        /// TLS, where the listener has it.
+        tls: Option<TlsAcceptor>,
+        /// Whether each connection begins with a PROXY header.
+        proxy_protocol: bool,
+    },
+    /// Metrics and statistics.
+    Admin(Arc<Admin>),
+}
+
+impl fmt::Debug for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proxy { tls: None, .. } => "proxy",
+            Self::Proxy { tls: Some(_), .. } => "proxy with TLS",
+            Self::Admin(_) => "admin",
+        })
+    }
+}
+
+impl Purpose {
+    /// The purpose of a listener of the configuration.
+    pub fn proxy(listener: &config::Listener) -> Self {
+        Self::Proxy {
+            tls: listener.tls.clone().map(TlsAcceptor::from),
+            proxy_protocol: listener.proxy_protocol,
+        }
+    }
+}
+
+impl Listener {
+    /// Takes over a socket that listens already.
+    ///
+    /// # Errors
+    /// The socket cannot be made non-blocking.
+    pub fn inherited(socket: OwnedFd, purpose: Purpose) -> io::Result<Self> {
+        let socket = std::net::TcpListener::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, purpose })
+    }
+
+    /// Listens on `address`.
+    ///
+    /// # Errors
+    /// The system's, as when the address is taken.
+    pub fn bind(address: SocketAddr, purpose: Purpose) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        // A restart must not wait for connections of the last run to time out.
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            // So that 0.0.0.0 and [::] can both be configured.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = socket.into();
+        Ok(Self { socket, purpose })
+    }
+
+    /// The socket, to hand it to another process.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} on ", self.purpose)?;
+        match self.socket.local_addr() {
+            Ok(address) => address.fmt(f),
+            Err(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Serves connections: what the accept loops share.
+pub struct Acceptor {
+    app: Arc<App>,
+    proxy: Arc<HttpProxy<Forward>>,
+    places: Arc<Semaphore>,
+    connections: AtomicU64,
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("places", &self.places.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Acceptor {
+    /// Serves with the parts of `app`, and with Pingora for what is not a tunnel.
+    pub fn new(app: Arc<App>, proxy: Arc<HttpProxy<Forward>>) -> Self {
+        let places = Arc::new(Semaphore::new(app.limits.max_connections));
+        Self {
+            app,
+            proxy,
+            places,
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    /// Accepts on `listener` until the process drains.
+    ///
+    /// At the bound on connections no more are accepted: they wait in the
+    /// kernel's queue, where they cost this process nothing.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub async fn run(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+        let socket = TcpListener::from_std(listener.socket)?;
+        let mut draining = self.app.lifecycle.watch();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => break,
+                accepted = self.accept(&socket) => accepted,
+            };
+            self.admit(accepted, &listener.purpose).await;
+        }
+        // Whoever is in the queue has a connection already as far as the client
+        // knows; closing the socket would reset it. Unless another process
+        // listens on it too: it is asked without waiting, so nothing is held up.
+        while let Some(accepted) = now_or_never(self.accept(&socket)) {
+            if accepted.is_err() {
+                break;
+            }
+            self.admit(accepted, &listener.purpose).await;
+        }
+        Ok(())
+    }
+
+    async fn accept(
+        &self,
+        socket: &TcpListener,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let (stream, peer) = socket.accept().await?;
+        Ok((stream, peer, place))
+    }
+
+    async fn admit(
+        self: &Arc<Self>,
+        accepted: io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)>,
+        purpose: &Purpose,
+    ) {
+        match accepted {
+            Ok((stream, peer, place)) => {
+                let acceptor = Arc::clone(self);
+                let purpose = purpose.clone();
+                tokio::spawn(async move {
+                    acceptor.serve(stream, peer, purpose).await;
+                    drop(place);
+                });
+            }
+            // The client was faster than we were.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                log::warn!("cannot accept a connection: {error}");
+                self.app.telemetry.connection_rejected("accept_error");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+
+    async fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, purpose: Purpose) {
+        let _busy = self.app.lifecycle.busy();
+        if let Err(error) = stream.set_nodelay(true) {
+            log::debug!("client connection: TCP_NODELAY: {error}");
+        }
+        match purpose {
+            Purpose::Proxy {
+                tls,
+                proxy_protocol,
+            } => {
+                let _open = self.app.telemetry.connection_opened();
+                let limit = self.app.timeouts.tls_handshake;
+                let prepared = prepare(stream, peer, tls, proxy_protocol);
+                match tokio::time::timeout(limit, prepared).await {
+                    Ok(Ok((transport, client))) => self.serve_http(transport, client).await,
+                    Ok(Err(error)) => {
+                        log::debug!("client connection from {peer}: {error}");
+                        self.app.telemetry.connection_rejected("handshake_failed");
+                    }
+                    Err(_) => self.app.telemetry.connection_rejected("handshake_timeout"),
+                }
+            }
+            Purpose::Admin(admin) => {
+                let draining = self.app.lifecycle.watch();
+                admin.serve(PingoraStream::from(stream), draining).await;
+            }
+        }
+    }
+
+    async fn serve_http(self: &Arc<Self>, transport: Transport, client: SocketAddr) {
+        let source = Source {
+            client,
+            connection: self.connections.fetch_add(1, Ordering::Relaxed),
+            tls: transport.is_tls(),
+        };
+        let stream = Box::new(ClientStream::new(transport, client, BytesMut::new()));
+        connection::serve(&self.app, &self.proxy, stream, source).await;
+    }
+}
+
+/// All that comes before HTTP on a connection.
+async fn prepare(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    proxy_protocol: bool,
+) -> io::Result<(Transport, SocketAddr)> {
+    let client = if proxy_protocol {
+        proxy_protocol::read_header(&mut stream)
+            .await?
+            .unwrap_or(peer)
+    } else {
+        peer
+    };
+    let transport = match tls {
+        Some(acceptor) => Transport::Tls(Box::new(acceptor.accept(stream).await?)),
+        None => Transport::Plain(stream),
+    };
+    Ok((transport, client))
+}
+
+/// The output of `future` if it is ready at once.
+fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}

@@ -1,0 +1,197 @@
+//! The PROXY protocol, versions 1 and 2: who the client of a load balancer in
+//! front of us is.
+
+use std::io;
+use std::net::SocketAddr;
+
+use ppp::{HeaderResult, PartialResult, v1, v2};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// The longest header that is read: version 2 with all its extensions could be
+/// 64 KiB, none that is sent comes near this.
+const MAX_HEADER: usize = 4096;
+
+/// Reads the header that must come first, and nothing behind it.
+///
+/// `None` when the sender speaks for itself (LOCAL, UNKNOWN): a health check.
+///
+/// # Errors
+/// There is no well-formed header, or the connection ends within it.
+pub(super) async fn read_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let mut header = Vec::new();
+    let mut window = [0; 512];
+    loop {
+        // What lies behind the header may be TLS, which reads for itself: look
+        // first, then take only what belongs to the header.
+        let seen = stream.peek(&mut window).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let taken = header.len();
+        header.extend_from_slice(window.get(..seen).unwrap_or_default());
+        match parse(&header)? {
+            Some(parsed) => {
+                consume(stream, parsed.len.saturating_sub(taken)).await?;
+                return Ok(parsed.source);
+            }
+            None if header.len() > MAX_HEADER => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "PROXY header too long",
+                ));
+            }
+            None => consume(stream, seen).await?,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parsed {
+    len: usize,
+    source: Option<SocketAddr>,
+}
+
+/// `None` when more is needed.
+fn parse(bytes: &[u8]) -> io::Result<Option<Parsed>> {
+    if may_be_cut(bytes) {
+        return Ok(None);
+    }
+    let result = HeaderResult::parse(bytes);
+    if begins(bytes, v2::PROTOCOL_PREFIX) && result.is_incomplete() {
+        return Ok(None);
+    }
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no PROXY header");
+    match result {
+        HeaderResult::V1(Ok(header)) => {
+            let source = match header.addresses {
+                v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
+                v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
+                v1::Addresses::Unknown => None,
+            };
+            let len = header.header.len();
+            Ok(Some(Parsed { len, source }))
+        }
+        HeaderResult::V2(Ok(header)) => {
+            let source = match (header.command, header.addresses) {
+                (v2::Command::Local, _) => None,
+                (_, v2::Addresses::IPv4(ip)) => Some((ip.source_address, ip.source_port).into()),
+                (_, v2::Addresses::IPv6(ip)) => Some((ip.source_address, ip.source_port).into()),
+                (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
+            };
+            let len = header.len();
+            Ok(Some(Parsed { len, source }))
+        }
+        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(invalid()),
+    }
+}
+
+/// Whether this is the beginning of a signature, or of a version 1 line whose end
+/// is still to come. The parser takes a cut number for a whole one, and whatever is
+/// short for incomplete: a client that sends something else must not be waited for.
+fn may_be_cut(bytes: &[u8]) -> bool {
+    const V1: &[u8] = b"PROXY ";
+    // With its line end a version 1 header has at most 107 bytes.
+    let v1_line =
+        bytes.starts_with(V1) && bytes.len() < 107 && !bytes.windows(2).any(|pair| pair == b"\r\n");
+    let short = bytes.len() < v2::PROTOCOL_PREFIX.len() && begins(bytes, v2::PROTOCOL_PREFIX);
+    v1_line || short || (bytes.len() < V1.len() && begins(bytes, V1))
+}
+
+/// Whether `bytes` are the beginning of `signature`, or the other way round.
+fn begins(bytes: &[u8], signature: &[u8]) -> bool {
+    let len = bytes.len().min(signature.len());
+    bytes.get(..len) == signature.get(..len)
+}
+
+async fn consume(stream: &mut TcpStream, mut len: usize) -> io::Result<()> {
+    let mut sink = [0; 512];
+    while len > 0 {
+        let part = sink.len().min(len);
+        let space = sink.get_mut(..part).unwrap_or_default();
+        len -= stream.read_exact(space).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn v2_header(source: &str) -> Vec<u8> {
+        let source: SocketAddr = source.parse().unwrap();
+        let destination: SocketAddr = "127.0.0.1:443".parse().unwrap();
+        v2::Builder::with_addresses(
+            v2::Version::Two | v2::Command::Proxy,
+            v2::Protocol::Stream,
+            (source, destination),
+        )
+        .build()
+        .unwrap()
+    }
+
+    fn source(bytes: &[u8]) -> Option<SocketAddr> {
+        parse(bytes).unwrap().unwrap().source
+    }
+
+    #[test]
+    fn the_source_is_the_client() {
+        let v1 = b"PROXY TCP4 192.0.2.1 198.51.100.1 5000 443\r\nGET / HTTP/1.1\r\n";
+        assert_eq!(source(v1), Some("192.0.2.1:5000".parse().unwrap()));
+        let v1 = b"PROXY TCP6 2001:db8::1 ::1 5000 443\r\n";
+        assert_eq!(source(v1), Some("[2001:db8::1]:5000".parse().unwrap()));
+        assert_eq!(source(b"PROXY UNKNOWN\r\n"), None);
+        let v2 = v2_header("192.0.2.7:1");
+        assert_eq!(source(&v2), Some("192.0.2.7:1".parse().unwrap()));
+        assert_eq!(parse(&v2).unwrap().unwrap().len, v2.len());
+    }
+
+    #[test]
+    fn a_header_may_come_in_pieces() {
+        for header in [
+            b"PROXY TCP4 192.0.2.1 198.51.100.1 5000 443\r\n".to_vec(),
+            v2_header("192.0.2.7:1"),
+        ] {
+            for cut in 1..header.len() {
+                assert_eq!(parse(&header[..cut]).unwrap(), None, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bytes in [
+            b"GET / HTTP/1.1\r\n".as_slice(),
+            b"\x16\x03\x01",
+            b"PROXY TCP4 999.0.2.1 198.51.100.1 5000 443\r\n",
+            b"PROXY TCP5 a b c d\r\n",
+            &[b'P'; 200],
+        ] {
+            assert!(
+                parse(bytes).is_err(),
+                "{:?}",
+                bytes.escape_ascii().to_string()
+            );
+        }
+        let mut endless = b"PROXY TCP4 ".to_vec();
+        endless.extend([b' '; 200]);
+        assert!(parse(&endless).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn what_follows_is_not_part_of_it(rest in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut bytes = b"PROXY TCP4 192.0.2.1 198.51.100.1 5000 443\r\n".to_vec();
+            let len = bytes.len();
+            bytes.extend(rest);
+            prop_assert_eq!(parse(&bytes).unwrap().unwrap().len, len);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What signals ask for. Pingora's own handling would wait out its grace period
+//! even when nothing is left, knows no reload, and would stop serving although
+//! nobody took over.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nix::sys::signal::{SigSet, Signal as Number};
+use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::app::App;
+use crate::config::Reloader;
+use crate::handover;
+use crate::telemetry::ReloadOutcome;
+
+/// Beyond what tunnels get: for their records, and for requests that end late.
+const DRAIN_MARGIN: Duration = Duration::from_secs(2);
+
+const HANDLED: [Number; 5] = [
+    Number::SIGTERM,
+    Number::SIGINT,
+    Number::SIGQUIT,
+    Number::SIGHUP,
+    Number::SIGUSR1,
+];
+
+/// Holds signals back until there is somebody to handle them. The sockets accept
+/// connections long before: a signal in between must not kill the process.
+pub(super) fn block() -> io::Result<()> {
+    Ok(HANDLED.into_iter().collect::<SigSet>().thread_block()?)
+}
+
+fn unblock() -> io::Result<()> {
+    Ok(HANDLED.into_iter().collect::<SigSet>().thread_unblock()?)
+}
+
+/// Waits for signals and does what they ask for.
+pub(super) struct Signals {
+    pub(super) app: Arc<App>,
+    pub(super) reloader: Reloader,
+    pub(super) upgrade_sock: PathBuf,
+    pub(super) sockets: Arc<Vec<(String, OwnedFd)>>,
+    pub(super) drain: Duration,
+}
+
+struct Handlers {
+    term: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hup: Signal,
+    usr1: Signal,
+}
+
+impl Handlers {
+    fn install() -> io::Result<Self> {
+        let handlers = Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        };
+        unblock()?;
+        Ok(handlers)
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    /// Always answers with a fast shutdown: what has to be waited for was waited
+    /// for here.
+    async fn recv(&self) -> ShutdownSignal {
+        match Handlers::install() {
+            Ok(handlers) => self.handle(handlers).await,
+            Err(error) => log::error!("cannot handle signals, stopping: {error}"),
+        }
+        ShutdownSignal::FastShutdown
+    }
+}
+
+impl Signals {
+    /// Returns when the process is to end.
+    async fn handle(&self, mut on: Handlers) {
+        loop {
+            tokio::select! {
+                _ = on.interrupt.recv() => {
+                    log::info!("SIGINT: stopping at once");
+                    return;
+                }
+                _ = on.term.recv() => {
+                    log::info!("SIGTERM: draining for {:?} at most", self.drain);
+                    return self.drain(on).await;
+                }
+                _ = on.quit.recv() => {
+                    if self.hand_over().await {
+                        return self.drain(on).await;
+                    }
+                }
+                _ = on.hup.recv() => self.reload().await,
+                _ = on.usr1.recv() => {
+                    log::info!("SIGUSR1: reopening the access log");
+                    self.app.telemetry.reopen();
+                }
+            }
+        }
+    }
+
+    /// Ends what can be ended, and waits for the rest. A second signal cuts the
+    /// wait short.
+    async fn drain(&self, mut on: Handlers) {
+        let lifecycle = &self.app.lifecycle;
+        lifecycle.drain();
+        tokio::select! {
+            in_time = lifecycle.drained(self.drain + DRAIN_MARGIN) => {
+                if in_time {
+                    log::info!("drained");
+                } else {
+                    log::warn!("{} connections did not end in time", lifecycle.busy_count());
+                }
+            }
+            _ = on.interrupt.recv() => log::info!("SIGINT: stopping at once"),
+            _ = on.term.recv() => log::info!("SIGTERM again: stopping at once"),
+        }
+    }
+
+    /// Whether another process serves now.
+    async fn hand_over(&self) -> bool {
+        log::info!("SIGQUIT: handing over at {}", self.upgrade_sock.display());
+        let path = self.upgrade_sock.clone();
+        let sockets = Arc::clone(&self.sockets);
+        let given = tokio::task::spawn_blocking(move || handover::give(&path, &sockets)).await;
+        match given.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => {
+                log::info!(
+                    "the new process serves; draining for {:?} at most",
+                    self.drain
+                );
+                true
+            }
+            Err(error) => {
+                log::error!("nobody took over, serving on: {error}");
+                false
+            }
+        }
+    }
+
+    /// Reads users and egress lists again; what is broken changes nothing.
+    async fn reload(&self) {
+        let reloader = self.reloader.clone();
+        let read = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        match read {
+            Ok(Ok(parts)) => {
+                let users = parts.users.len();
+                self.app.gatekeeper.replace(parts.users, parts.egress);
+                self.app.telemetry.reloaded(ReloadOutcome::Succeeded);
+                log::info!("SIGHUP: reloaded; {users} users");
+            }
+            Ok(Err(error)) => {
+                self.app.telemetry.reloaded(ReloadOutcome::Failed);
+                log::error!("SIGHUP: nothing was changed, the new files are broken:\n{error}");
+            }
+            Err(error) => {
+                self.app.telemetry.reloaded(ReloadOutcome::Failed);
+                log::error!("SIGHUP: nothing was changed: {error}");
+            }
+        }
+    }
+}
