@@ -1,0 +1,265 @@
+//! Programs that people use, through the proxy. `make test` installs them: one that is missing
+//! is a failure and no reason to skip.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::command::{Outcome, run};
+use crate::support::message::{Request, ok, response};
+use crate::support::origin::Origin;
+use crate::support::payload;
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::ALICE;
+use crate::support::tls::Authority;
+
+/// A command without the environment's own proxies.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command
+            .env_remove(name)
+            .env_remove(name.to_ascii_uppercase());
+    }
+    command
+}
+
+fn proxy_url(proxy: &Proxy) -> String {
+    format!("http://{}:{}@{}", ALICE.0, ALICE.1, proxy.address)
+}
+
+fn curl(arguments: &[&str]) -> Outcome {
+    run(
+        command("curl")
+            .args(["-sS", "--max-time", "20"])
+            .args(arguments),
+        "",
+    )
+}
+
+fn assert_output(outcome: &Outcome, expected: &str) {
+    assert!(
+        outcome.status.success(),
+        "{}: {}",
+        outcome.status,
+        outcome.output()
+    );
+    assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
+}
+
+#[test]
+fn curl_fetches_http() {
+    let proxy = Proxy::plain();
+    let origin = Origin::ok("page");
+    let url = format!("http://{}/", origin.address);
+    assert_output(&curl(&["-x", &proxy_url(&proxy), &url, &url]), "pagepage");
+    assert_output(
+        &curl(&["--http1.0", "-x", &proxy_url(&proxy), &url]),
+        "page",
+    );
+    let bare = format!("http://{}", proxy.address);
+    let code = ["-o", "/dev/null", "-w", "%{http_code}"];
+    assert_output(
+        &curl(&[&["-x", &bare, &url], code.as_slice()].concat()),
+        "407",
+    );
+    let user = format!("{}:{}", ALICE.0, ALICE.1);
+    assert_output(
+        &curl(&["--proxy-anyauth", "-U", &user, "-x", &bare, &url]),
+        "page",
+    );
+    assert_output(&curl(&["-p", "-x", &proxy_url(&proxy), &url]), "page");
+}
+
+#[test]
+fn curl_fetches_https_through_a_tunnel() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"]);
+    let setup = Setup::new().file("ca.pem", authority.pem());
+    let ca = setup.path("ca.pem").display().to_string();
+    let proxy = setup.start();
+    let origin = Origin::https(identity.server(), |request| ok(&request.body));
+    let url = format!("https://{}/", origin.address);
+    let base = ["--cacert", &ca, "-d", "secret", &url];
+    assert_output(
+        &curl(&[&["-x", &proxy_url(&proxy)], base.as_slice()].concat()),
+        "secret",
+    );
+    let user = format!("{}:{}", ALICE.0, ALICE.1);
+    let bare = format!("http://{}", proxy.address);
+    let anyauth = ["--proxy-anyauth", "-U", &user, "-x", &bare];
+    assert_output(
+        &curl(&[anyauth.as_slice(), base.as_slice()].concat()),
+        "secret",
+    );
+    let refused = curl(&[&["-x", &bare], base.as_slice()].concat());
+    assert_eq!(refused.code(), Some(56), "{}", refused.output());
+    assert!(refused.stderr.contains("407"), "{}", refused.stderr);
+}
+
+#[test]
+fn curl_uses_a_tls_listener() {
+    let authority = Authority::new();
+    let setup = Setup::new()
+        .file("ca.pem", authority.pem())
+        .tls(&authority.issue(&["127.0.0.1"]));
+    let ca = setup.path("ca.pem").display().to_string();
+    let proxy = setup.start();
+    let origin = Origin::ok("page");
+    let url = format!("http://{}/", origin.address);
+    let https = format!("https://{}:{}@{}", ALICE.0, ALICE.1, proxy.secure_address());
+    assert_output(&curl(&["--proxy-cacert", &ca, "-x", &https, &url]), "page");
+    assert_output(
+        &curl(&["--proxy-cacert", &ca, "-p", "-x", &https, &url]),
+        "page",
+    );
+}
+
+#[test]
+fn curl_sends_and_gets_large_bodies() {
+    let body = payload::bytes(20_000_000);
+    let proxy = Proxy::plain();
+    let origin = Origin::http(|request| ok(&request.body));
+    let url = format!("http://{}/", origin.address);
+    let (sent, got) = (proxy.path("sent"), proxy.path("got"));
+    std::fs::write(&sent, &body).unwrap();
+    let data = format!("@{}", sent.display());
+    let output = got.display().to_string();
+    let proxy_url = proxy_url(&proxy);
+    for extra in [
+        &[][..],
+        &["-p"],
+        &["-H", "Transfer-Encoding: chunked"],
+        &["-H", "Expect:"],
+    ] {
+        let arguments = [
+            "-x",
+            &proxy_url,
+            "--data-binary",
+            &data,
+            "-o",
+            &output,
+            &url,
+        ];
+        let outcome = curl(&[extra, arguments.as_slice()].concat());
+        assert!(outcome.status.success(), "{extra:?}: {}", outcome.output());
+        assert!(
+            std::fs::read(&got).unwrap() == body,
+            "{extra:?}: another body"
+        );
+        std::fs::remove_file(&got).unwrap();
+    }
+}
+
+#[test]
+fn wget_fetches_a_page() {
+    let proxy = Proxy::plain();
+    let origin = Origin::ok("page");
+    let mut command = command("wget");
+    command
+        .env("http_proxy", proxy_url(&proxy))
+        .args(["-q", "-t", "1", "-T", "20", "--no-config", "-O", "-"])
+        .arg(format!("http://{}/", origin.address));
+    assert_output(&run(&mut command, ""), "page");
+}
+
+#[test]
+fn python_fetches_http_and_https() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"]);
+    let setup = Setup::new().file("ca.pem", authority.pem());
+    let ca = setup.path("ca.pem");
+    let proxy = setup.start();
+    let plain = Origin::ok("plain");
+    let secure = Origin::https(identity.server(), |_| ok("secure"));
+    let script = format!(
+        "import ssl, urllib.request as u
+context = ssl.create_default_context(cafile={ca:?})
+proxies = u.ProxyHandler({{'http': {url:?}, 'https': {url:?}}})
+opener = u.build_opener(proxies, u.HTTPSHandler(context=context))
+for url in ({plain:?}, {secure:?}):
+    print(opener.open(url, timeout=20).read().decode())",
+        url = proxy_url(&proxy),
+        plain = format!("http://{}/", plain.address),
+        secure = format!("https://{}/", secure.address),
+    );
+    let outcome = run(command("python3").args(["-c", &script]), "");
+    assert_output(&outcome, "plain\nsecure\n");
+}
+
+/// Serves the files of a directory.
+fn files(root: &Path) -> impl Fn(&Request) -> Vec<u8> + Send + Sync + use<> {
+    let root = root.to_owned();
+    move |request| {
+        let path = request
+            .head
+            .target()
+            .split('?')
+            .next()
+            .unwrap_or("")
+            .to_owned();
+        match std::fs::read(root.join(path.trim_start_matches('/'))) {
+            Ok(content) => ok(content),
+            Err(_) => response("404 Not Found", "", "absent"),
+        }
+    }
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> Outcome {
+    let mut git = command("git");
+    // Its variable would win over the option.
+    git.env_remove("GIT_SSL_CAINFO")
+        .env_remove("GIT_SSL_CAPATH");
+    // No configuration but our own.
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.test",
+            "-c",
+            "init.defaultBranch=main",
+        ])
+        .args(arguments)
+        .current_dir(directory);
+    let outcome = run(&mut git, "");
+    assert!(
+        outcome.status.success(),
+        "{arguments:?}: {}",
+        outcome.output()
+    );
+    outcome
+}
+
+#[test]
+fn git_clones_over_http_and_https() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    git(root, &["init", "-q", "work"]);
+    std::fs::write(root.join("work/file"), payload::bytes(300_000)).unwrap();
+    git(&root.join("work"), &["add", "file"]);
+    git(&root.join("work"), &["commit", "-q", "-m", "first"]);
+    git(root, &["clone", "-q", "--bare", "work", "served.git"]);
+    git(&root.join("served.git"), &["update-server-info"]);
+
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"]);
+    let plain = Origin::http(files(root));
+    let secure = Origin::https(identity.server(), files(root));
+    let proxy = Setup::new().file("ca.pem", authority.pem()).start();
+    let through = format!("http.proxy={}", proxy_url(&proxy));
+    let ca = format!("http.sslCAInfo={}", proxy.path("ca.pem").display());
+    for (url, name) in [
+        (format!("http://{}/served.git", plain.address), "plain"),
+        (format!("https://{}/served.git", secure.address), "secure"),
+    ] {
+        git(
+            root,
+            &["-c", &through, "-c", &ca, "clone", "-q", &url, name],
+        );
+        let cloned = std::fs::read(root.join(name).join("file")).unwrap();
+        assert!(cloned == payload::bytes(300_000), "{name}: another file");
+    }
+    assert!(!plain.requests().is_empty() && !secure.requests().is_empty());
+}

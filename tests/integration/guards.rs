@@ -1,0 +1,397 @@
+//! Guards: what the sources, the configurations and the documents promise about each other.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::support::command::tollgate;
+use crate::support::proxy::{Proxy, Setup, merge};
+use crate::support::request::{ALICE, sha_line};
+use crate::support::tls::Authority;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every file below `folder` with that extension.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder);
+        for entry in entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|have| have == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The layers of `docs/architecture.md`, top first. A module may use those below its own line,
+/// and its neighbours on the line.
+const LAYERS: &[&[&str]] = &[
+    &["main"],
+    &["cli", "server"],
+    &["listener", "handover"],
+    &["connect", "forward", "admin"],
+    &["app"],
+    &["exchange", "authorize"],
+    &[
+        "client",
+        "reply",
+        "gateway",
+        "dial",
+        "tunnel",
+        "telemetry",
+        "http1",
+        "lifecycle",
+        "request_id",
+        "config",
+    ],
+    &["auth", "policy"],
+    &["target", "fields", "error"],
+];
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// The code of a file without its comments and without its tests.
+fn code(path: &Path) -> String {
+    let text = read(path);
+    let tested = text.split("#[cfg(test)]").next().unwrap_or("");
+    let lines = tested
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The source files that are not tests, with the module of the crate each belongs to.
+fn sources() -> Vec<(String, PathBuf)> {
+    let src = root().join("src");
+    files(&src, "rs")
+        .into_iter()
+        .filter(|path| !path.components().any(|part| part.as_os_str() == "tests"))
+        .filter(|path| path.file_name().is_some_and(|name| name != "tests.rs"))
+        .map(|path| {
+            let below = path.strip_prefix(&src).unwrap();
+            let first = below.components().next().unwrap().as_os_str();
+            let module = first.to_str().unwrap().trim_end_matches(".rs").to_owned();
+            (module, path)
+        })
+        .filter(|(module, _)| module != "lib")
+        .collect()
+}
+
+/// The modules that a text names after `crate::`, also inside braces.
+fn used_modules(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let list = rest
+            .strip_prefix('{')
+            .map_or(rest, |inner| inner.split(';').next().unwrap_or(""));
+        let word = |text: &str| -> String {
+            let text = text.trim_start();
+            text.chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect()
+        };
+        if list.len() == rest.len() {
+            used.insert(word(rest));
+            continue;
+        }
+        // The first word after each comma of the outer braces.
+        let mut depth = 0;
+        let mut start = 0;
+        for (index, character) in list.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth == 0 => {
+                    used.insert(word(&list[start..index]));
+                    break;
+                }
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    used.insert(word(&list[start..index]));
+                    start = index + 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    used.remove("");
+    used
+}
+
+#[test]
+fn used_modules_are_found_in_every_spelling() {
+    let code = "use crate::a::B; use crate::{b::{C, d}, c::D, e}; crate::f::g();";
+    let found: Vec<_> = used_modules(code).into_iter().collect();
+    assert_eq!(found, ["a", "b", "c", "e", "f"]);
+}
+
+#[test]
+fn modules_use_only_what_is_below_them() {
+    let mut wrong = Vec::new();
+    for (module, path) in sources() {
+        let Some(own) = layer(&module) else {
+            wrong.push(format!(
+                "{module} has no layer; give it one here and in docs/architecture.md"
+            ));
+            continue;
+        };
+        for used in used_modules(&code(&path)) {
+            if layer(&used).is_some_and(|other| other < own) {
+                wrong.push(format!("{} uses {used}, which is above it", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_modules_know_no_runtime_and_no_framework() {
+    let mut wrong = Vec::new();
+    for (module, path) in sources() {
+        let banned: &[&str] = match module.as_str() {
+            "auth" | "policy" | "target" | "fields" | "error" => &["tokio", "pingora"],
+            "tunnel" | "dial" | "telemetry" => &["pingora"],
+            _ => &[],
+        };
+        let code = code(&path);
+        for name in banned {
+            let used = [
+                format!("use {name}"),
+                format!("{name}::"),
+                format!("{name}_core::"),
+            ];
+            if used.iter().any(|text| code.contains(text)) {
+                wrong.push(format!("{} uses {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_stay_short() {
+    for folder in ["src", "tests"] {
+        for path in files(&root().join(folder), "rs") {
+            let lines = read(&path).lines().count();
+            assert!(lines <= 500, "{}: {lines} lines", path.display());
+        }
+    }
+}
+
+/// Checks a configuration where its relative files are.
+fn assert_loads(what: &str, setup: &Setup, yaml: &str) {
+    let path = setup.path("checked.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    let outcome = tollgate(["check".as_ref(), "-c".as_ref(), path.as_os_str()]);
+    assert_eq!(
+        outcome.code(),
+        Some(0),
+        "{what}: {}\n{yaml}",
+        outcome.output()
+    );
+}
+
+#[test]
+fn every_configuration_of_the_project_loads() {
+    // Those of the benchmarks are templates, filled in when one runs.
+    let all = files(&root().join("conf"), "yaml");
+    assert!(
+        all.iter().any(|path| path.ends_with("conf/pingora.yaml")),
+        "{all:?}"
+    );
+    assert!(
+        all.iter()
+            .any(|path| path.ends_with("conf/production.yaml")),
+        "{all:?}"
+    );
+    for path in all {
+        let outcome = tollgate(["check".as_ref(), "-c".as_ref(), path.as_os_str()]);
+        // A production file names files that the reader has and we have not.
+        let missing = outcome
+            .stderr
+            .lines()
+            .filter(|line| line.contains("tollgate."));
+        let only_missing = missing.clone().all(|line| {
+            line.contains("htpasswd") || line.contains("certificate") || line.contains(".key")
+        });
+        assert!(
+            outcome.code() == Some(0)
+                || (path.ends_with("production.yaml") && missing.count() > 0 && only_missing),
+            "{}: {}",
+            path.display(),
+            outcome.output()
+        );
+    }
+}
+
+/// The YAML blocks of a document, with the words after `yaml` on the fence.
+fn yaml_blocks(text: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(words) = line.trim_start().strip_prefix("```yaml") {
+            let indent = line.len() - line.trim_start().len();
+            let block: Vec<_> = lines
+                .by_ref()
+                .take_while(|line| line.trim() != "```")
+                .map(|line| line.get(indent..).unwrap_or(""))
+                .collect();
+            blocks.push((words.trim().to_owned(), block.join("\n")));
+        }
+    }
+    blocks
+}
+
+#[test]
+fn every_yaml_block_of_the_documents_loads() {
+    let mut documents = files(&root().join("docs"), "md");
+    documents.push(root().join("README.md"));
+    let mut seen = 0;
+    for document in documents {
+        for (words, block) in yaml_blocks(&read(&document)) {
+            let what = document.display().to_string();
+            seen += 1;
+            // The files that examples name.
+            let setup = Setup::new();
+            let authority = Authority::new();
+            let certificate = authority.issue(&["proxy.test"]);
+            let setup = setup
+                .file("cert.pem", &certificate.certificate_pem)
+                .file("key.pem", &certificate.key_pem)
+                .file("clients.pem", authority.pem())
+                .file("users.htpasswd", sha_line(ALICE));
+            for name in block.split(['"', '\'', ' ', ',', '[', ']']) {
+                if let Some(list) = name.strip_prefix('@') {
+                    std::fs::write(setup.path(list), "listed.test\n").unwrap();
+                }
+            }
+            if words.contains("fragment") {
+                let mut base: serde_yaml::Value =
+                    serde_yaml::from_str(&read(&setup.write())).unwrap();
+                let value = serde_yaml::from_str(&block)
+                    .unwrap_or_else(|error| panic!("{what}: {error}\n{block}"));
+                merge(&mut base, value);
+                assert_loads(&what, &setup, &serde_yaml::to_string(&base).unwrap());
+            } else {
+                assert_loads(&what, &setup, &block);
+            }
+        }
+    }
+    assert!(seen > 0, "no document shows a configuration");
+}
+
+/// Every word of a text, comments included.
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The keys that the sources of the configuration ask for by name.
+fn configuration_keys() -> BTreeSet<String> {
+    const CALLS: [&str; 6] = [
+        "read(",
+        ".section(",
+        ".item(",
+        ".duration(",
+        ".size(",
+        ".count(",
+    ];
+    let mut keys = BTreeSet::new();
+    for path in files(&root().join("src/config"), "rs") {
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        let code: String = code(&path).split_whitespace().collect();
+        for call in CALLS {
+            for (at, _) in code.match_indices(call) {
+                let argument = code[at + call.len()..].strip_prefix('"');
+                let key = argument.and_then(|rest| rest.split('"').next());
+                keys.extend(key.map(str::to_owned));
+            }
+        }
+    }
+    keys
+}
+
+#[test]
+fn production_configuration_and_reference_name_every_key() {
+    let keys = configuration_keys();
+    for known in ["tunnel_idle", "max_connections", "timeouts"] {
+        assert!(keys.contains(known), "the scan finds no {known}: {keys:?}");
+    }
+    let mut missing = Vec::new();
+    for place in ["conf/production.yaml", "docs/configuration.md"] {
+        let present = words(&read(&root().join(place)));
+        let absent = keys.iter().filter(|key| !present.contains(*key));
+        missing.extend(absent.map(|key| format!("{key} is not in {place}")));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn every_metric_and_log_field_is_documented() {
+    let document = read(&root().join("docs/observability.md"));
+    let documented = words(&document);
+    let proxy = Proxy::start("log: { tunnel_open: true }");
+    let origin = crate::support::origin::Origin::ok("in");
+    proxy.fetch(&format!("http://{}/", origin.address));
+    proxy.fetch("http://10.0.0.1/");
+    drop(proxy.tunnel(origin.address));
+    let mut names = BTreeSet::new();
+    for record in proxy.wait_records(4) {
+        names.extend(record.as_object().unwrap().keys().cloned());
+    }
+    let stats: serde_json::Value = serde_json::from_slice(&proxy.admin("/stats").body).unwrap();
+    names.extend(stats.as_object().unwrap().keys().cloned());
+    let metrics = proxy.admin("/metrics").text();
+    let types = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    names.extend(
+        types
+            .filter_map(|line| line.split(' ').next())
+            .map(str::to_owned),
+    );
+    assert!(names.len() > 20, "{names:?}");
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !documented.contains(*name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "not in docs/observability.md: {missing:?}"
+    );
+}
+
+#[test]
+fn repository_has_what_a_reader_looks_for() {
+    for name in [
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "Makefile",
+        "docs/architecture.md",
+        "docs/configuration.md",
+        "docs/observability.md",
+        "docs/operations.md",
+    ] {
+        assert!(root().join(name).is_file(), "{name}");
+    }
+}

@@ -1,0 +1,32 @@
+//! The integration suite: the real program, black box, byte by byte.
+//!
+//! `TOLLGATE_BIN` points it at another build than the one Cargo made.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod auth;
+mod bodies;
+mod clients;
+mod config;
+mod connect;
+mod forward;
+mod gateway;
+mod guards;
+mod heads;
+mod limits;
+mod ops;
+mod origins;
+mod policy;
+mod refusals;
+mod smuggling;
+mod support;
+mod targets;
+mod telemetry;
+mod tunnel;
+mod users;

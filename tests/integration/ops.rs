@@ -1,0 +1,366 @@
+//! Signals, drains, daemons and upgrades.
+
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::support::client::Wire;
+use crate::support::command::{program, run};
+use crate::support::eventually;
+use crate::support::message::ok;
+use crate::support::origin::Origin;
+use crate::support::payload;
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::{auth, connect, fetch};
+
+/// Longer than any drain here, far shorter than Pingora's 300 seconds.
+const SOON: Duration = Duration::from_secs(8);
+
+fn gate() -> String {
+    format!("GET / HTTP/1.1\r\nHost: gate\r\n{}\r\n", auth())
+}
+
+#[test]
+fn sigterm_ends_an_idle_proxy_at_once() {
+    let mut proxy = Proxy::plain();
+    let mut idle: Vec<Wire> = (0..5).map(|_| proxy.connect()).collect();
+    for wire in &mut idle {
+        assert_eq!(wire.exchange(gate()).status(), 200);
+    }
+    let start = Instant::now();
+    proxy.signal(Signal::TERM);
+    for wire in &mut idle {
+        wire.assert_closed();
+    }
+    let status = proxy.wait_exit(SOON);
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(status.success(), "{status}");
+    assert!(TcpStream::connect(proxy.address).is_err());
+}
+
+/// An origin that answers when told to.
+fn held_origin() -> (Origin, mpsc::Sender<()>) {
+    let (release, released) = mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let origin = Origin::raw(move |mut wire, seen| {
+        if let Some(request) = wire.request()? {
+            seen.keep(request);
+            let waited = released
+                .lock()
+                .unwrap()
+                .recv_timeout(Duration::from_secs(15));
+            waited.map_err(std::io::Error::other)?;
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n")?;
+            payload::generate(3_000_000, |part| wire.send(part))?;
+        }
+        Ok(())
+    });
+    (origin, release)
+}
+
+#[test]
+fn sigterm_lets_a_request_finish() {
+    let mut proxy = Proxy::plain();
+    let (origin, release) = held_origin();
+    let mut wire = proxy.connect();
+    wire.send(fetch(&format!("http://{}/", origin.address)))
+        .unwrap();
+    origin.request();
+    proxy.signal(Signal::TERM);
+    eventually("the listener to close", || {
+        TcpStream::connect(proxy.address).err()
+    });
+    assert!(proxy.is_running());
+    release.send(()).unwrap();
+    let answer = wire.response("GET").unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(blake3::hash(&answer.body), payload::hash(3_000_000));
+    wire.assert_closed();
+    assert!(proxy.wait_exit(SOON).success());
+    let records = proxy.records();
+    assert_eq!(
+        records.len(),
+        1,
+        "the last request is in the log: {records:?}"
+    );
+}
+
+#[test]
+fn sigterm_gives_tunnels_the_drain_time_and_no_more() {
+    let mut proxy = Proxy::start("timeouts: { drain: 2s }");
+    let origin = Origin::echo();
+    let mut tunnel = proxy.tunnel(origin.address);
+    let start = Instant::now();
+    proxy.signal(Signal::TERM);
+    eventually("the listener to close", || {
+        TcpStream::connect(proxy.address).err()
+    });
+    tunnel.send("still here").unwrap();
+    assert_eq!(tunnel.read_bytes(10).unwrap(), b"still here");
+    tunnel.rest();
+    let lived = start.elapsed();
+    assert!(
+        lived > Duration::from_millis(1500) && lived < Duration::from_secs(6),
+        "{lived:?}"
+    );
+    assert!(proxy.wait_exit(SOON).success());
+    let record = proxy.record("the tunnel", |record| record["event"] == "tunnel_close");
+    assert_eq!(record["bytes_from_client"], 10, "{record}");
+}
+
+#[test]
+fn last_tunnel_ends_the_drain() {
+    let mut proxy = Proxy::start("timeouts: { drain: 60s }");
+    let origin = Origin::echo();
+    let tunnel = proxy.tunnel(origin.address);
+    proxy.signal(Signal::TERM);
+    eventually("the listener to close", || {
+        TcpStream::connect(proxy.address).err()
+    });
+    assert!(proxy.is_running());
+    drop(tunnel);
+    assert!(proxy.wait_exit(SOON).success());
+}
+
+#[test]
+fn request_that_never_ends_is_cut_after_the_drain() {
+    let mut proxy = Proxy::start("timeouts: { drain: 1s }");
+    let (origin, _held) = held_origin();
+    let mut wire = proxy.connect();
+    wire.send(fetch(&format!("http://{}/", origin.address)))
+        .unwrap();
+    origin.request();
+    proxy.signal(Signal::TERM);
+    proxy.wait_exit(SOON);
+    wire.rest();
+}
+
+#[test]
+fn sigint_stops_without_a_drain() {
+    let mut proxy = Proxy::start("timeouts: { drain: 60s }");
+    let origin = Origin::echo();
+    let mut tunnel = proxy.tunnel(origin.address);
+    let mut idle = proxy.connect();
+    assert_eq!(idle.exchange(gate()).status(), 200);
+    proxy.signal(Signal::INT);
+    proxy.wait_exit(SOON);
+    tunnel.rest();
+    idle.rest();
+}
+
+#[test]
+fn second_signal_ends_a_drain() {
+    let mut proxy = Proxy::start("timeouts: { drain: 60s }");
+    let origin = Origin::echo();
+    let _tunnel = proxy.tunnel(origin.address);
+    proxy.signal(Signal::TERM);
+    eventually("the listener to close", || {
+        TcpStream::connect(proxy.address).err()
+    });
+    proxy.signal(Signal::INT);
+    proxy.wait_exit(SOON);
+}
+
+#[test]
+fn sighup_drops_nothing() {
+    let mut proxy = Proxy::plain();
+    let (web, echo) = (Origin::ok("page"), Origin::echo());
+    let mut tunnel = proxy.tunnel(echo.address);
+    let mut kept = proxy.connect();
+    let url = format!("http://{}/", web.address);
+    assert_eq!(kept.exchange(fetch(&url)).status(), 200);
+    for _ in 0..20 {
+        proxy.signal(Signal::HUP);
+        assert_eq!(kept.exchange(fetch(&url)).text(), "page");
+        tunnel.send("ping").unwrap();
+        assert_eq!(tunnel.read_bytes(4).unwrap(), b"ping");
+    }
+    assert!(proxy.is_running());
+}
+
+/// A process that is ours and not our child's; killed at the end.
+struct Daemon(Pid);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _already_gone = kill_process(self.0, Signal::KILL);
+    }
+}
+
+fn daemon_of(pid_file: &std::path::Path) -> Daemon {
+    let pid = eventually("the pid file", || {
+        let text = std::fs::read_to_string(pid_file).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    });
+    Daemon(pid)
+}
+
+#[test]
+fn daemon_writes_its_pid_and_serves() {
+    let setup = Setup::new();
+    let (address, pid_file) = (setup.address(), setup.path("tollgate.pid"));
+    let path = setup.write();
+    let mut command = Command::new(program());
+    command.arg("-d").arg("-c").arg(path.file_name().unwrap());
+    // Relative paths must survive the change of directory.
+    command.current_dir(setup.directory.path());
+    let outcome = run(&mut command, "");
+    assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
+    let daemon = daemon_of(&pid_file);
+    let mut wire = eventually("the daemon to accept", || Wire::connect(address).ok());
+    assert_eq!(wire.exchange(gate()).status(), 200);
+    drop(wire);
+    eventually("the access log", || {
+        let log = std::fs::read_to_string(setup.path("access.log")).ok()?;
+        log.ends_with('\n').then_some(())
+    });
+    kill_process(daemon.0, Signal::TERM).unwrap();
+    eventually("the daemon to end", || test_kill_process(daemon.0).err());
+}
+
+/// The next program of the same configuration.
+struct Successor(Child);
+
+impl Successor {
+    fn start(proxy: &Proxy) -> Self {
+        let child = Command::new(program())
+            .args(["-u", "-c"])
+            .arg(proxy.path("pingora.yaml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _already_gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// What clients saw who never stopped asking.
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    served: AtomicUsize,
+    failed: std::sync::Mutex<Vec<String>>,
+}
+
+impl Load {
+    fn fail(&self, text: String) {
+        self.failed.lock().unwrap().push(text);
+    }
+
+    /// A new connection for each request: none may be refused, none may fail.
+    fn new_connections(&self, address: std::net::SocketAddr, request: &str) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let served = Wire::connect(address).and_then(|mut wire| {
+                wire.send(request)?;
+                wire.response("GET")
+            });
+            match served {
+                Ok(answer) if answer.status() == 200 => {
+                    self.served.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(answer) => self.fail(answer.head.start),
+                Err(error) => self.fail(format!("new connection: {error}")),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// One connection until it is told to close, which may happen between two answers alone.
+    fn kept_connections(&self, address: std::net::SocketAddr, request: &str) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let Ok(mut wire) = Wire::connect(address) else {
+                self.fail("kept connection: refused".to_owned());
+                continue;
+            };
+            for number in 0.. {
+                if self.stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let answer = wire.send(request).and_then(|()| wire.response("GET"));
+                match answer {
+                    Ok(answer) if answer.status() == 200 => {
+                        self.served.fetch_add(1, Ordering::SeqCst);
+                        if answer.head.fields.lists("connection", "close") {
+                            break;
+                        }
+                    }
+                    Ok(answer) => self.fail(answer.head.start),
+                    // An idle connection may be closed; every client tries again then.
+                    Err(_) if number > 0 => break,
+                    Err(error) => self.fail(format!("kept connection: {error}")),
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+#[test]
+fn upgrade_under_load_fails_no_request() {
+    let mut proxy = Proxy::start("timeouts: { drain: 2s }");
+    let origin = Origin::http(|_| ok("page"));
+    let echo = Origin::echo();
+    let mut tunnel = proxy.tunnel(echo.address);
+    let load = Arc::new(Load::default());
+    let request = fetch(&format!("http://{}/", origin.address));
+    let address = proxy.address;
+    let clients: Vec<_> = (0..4)
+        .map(|number| {
+            let (load, request) = (Arc::clone(&load), request.clone());
+            std::thread::spawn(move || match number % 2 {
+                0 => load.new_connections(address, &request),
+                _ => load.kept_connections(address, &request),
+            })
+        })
+        .collect();
+    eventually("load", || {
+        (load.served.load(Ordering::SeqCst) > 50).then_some(())
+    });
+
+    proxy.signal(Signal::QUIT);
+    let mut successor = Successor::start(&proxy);
+    // The old one ends by itself, with the tunnel it had.
+    tunnel.send("ping").unwrap();
+    assert_eq!(tunnel.read_bytes(4).unwrap(), b"ping");
+    drop(tunnel);
+    let status = proxy.wait_exit(Duration::from_secs(30));
+    assert!(status.success(), "{status}");
+    let before = load.served.load(Ordering::SeqCst);
+    eventually("the successor to serve", || {
+        (load.served.load(Ordering::SeqCst) > before + 50).then_some(())
+    });
+    load.stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.join().unwrap();
+    }
+    let failed = load.failed.lock().unwrap().clone();
+    assert!(
+        failed.is_empty(),
+        "{} failed: {:?}",
+        failed.len(),
+        &failed[..failed.len().min(5)]
+    );
+    assert!(
+        successor.0.try_wait().unwrap().is_none(),
+        "the successor runs"
+    );
+    // It judges as the first one did (case 40).
+    let mut wire = Wire::connect(address).unwrap();
+    assert_eq!(wire.exchange(connect("10.0.0.1:443")).status(), 403);
+}

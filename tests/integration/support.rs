@@ -1,0 +1,39 @@
+//! What the tests share: the program under test, clients, origins, names and certificates.
+//!
+//! Nothing here knows how Tollgate is built; everything goes through its ports, its files and its
+//! exit code. Every wait has a deadline.
+
+pub(crate) mod client;
+pub(crate) mod command;
+pub(crate) mod dns;
+pub(crate) mod message;
+pub(crate) mod nginx;
+pub(crate) mod origin;
+pub(crate) mod payload;
+pub(crate) mod port;
+pub(crate) mod proxy;
+pub(crate) mod request;
+pub(crate) mod tls;
+
+use std::time::{Duration, Instant};
+
+/// How long any single step may take before the test fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Asks again until `ready` gives a value; the test fails when [`DEADLINE`] has passed.
+///
+/// For state that nobody announces (a file that grows, a process that ends). What can be waited
+/// for on a socket is waited for there.
+pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(
+            start.elapsed() < DEADLINE,
+            "{what}: not within {DEADLINE:?}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,111 @@
+//! Programs that are run: ours and others'.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The program: the one Cargo built, or the one `TOLLGATE_BIN` names.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("TOLLGATE_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_tollgate").into(), PathBuf::from)
+}
+
+/// What a command that ends by itself has left.
+pub(crate) struct Outcome {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Outcome {
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Both outputs together.
+    pub(crate) fn output(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs a command to its end, within the deadline.
+pub(crate) fn run(command: &mut Command, input: &str) -> Outcome {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error} (`make test` installs it)"));
+    let (stdout, stderr) = (
+        Capture::of(child.stdout.take()),
+        Capture::of(child.stderr.take()),
+    );
+    // A program that does not read its input is no error.
+    let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!(
+                "{command:?} does not end: {}{}",
+                stdout.text(),
+                stderr.text()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Outcome {
+        status,
+        stdout: stdout.finish(),
+        stderr: stderr.finish(),
+    }
+}
+
+/// Runs the program itself with those arguments.
+pub(crate) fn tollgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+    run(Command::new(program()).args(arguments), "")
+}
+
+/// An output that is read to its end in the background.
+pub(crate) struct Capture {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    ended: Receiver<()>,
+}
+
+impl Capture {
+    pub(crate) fn of(output: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (end, ended) = channel();
+        if let Some(mut output) = output {
+            let bytes = Arc::clone(&bytes);
+            std::thread::spawn(move || {
+                let mut chunk = [0; 8192];
+                while let Ok(count @ 1..) = output.read(&mut chunk) {
+                    bytes.lock().unwrap().extend_from_slice(&chunk[..count]);
+                }
+                drop(end);
+            });
+        }
+        Self { bytes, ended }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    /// The whole output of a process that has ended.
+    ///
+    /// A daemon that it left behind may hold the pipe for ever, so the wait is short.
+    fn finish(self) -> String {
+        let _ended_or_held = self.ended.recv_timeout(Duration::from_secs(2));
+        self.text()
+    }
+}

@@ -1,0 +1,357 @@
+//! The program under test: a child process with a configuration of its own.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::client::Wire;
+use super::command::{Capture, program};
+use super::eventually;
+use super::message::Response;
+use super::port::Port;
+use super::request::{ALICE, BOB, COLON, UNICODE, connect, fetch, sha_line};
+use super::tls::Identity;
+
+/// Puts `from` over `onto`, map by map.
+pub(crate) fn merge(onto: &mut serde_yaml::Value, from: serde_yaml::Value) {
+    match (onto, from) {
+        (serde_yaml::Value::Mapping(onto), serde_yaml::Value::Mapping(from)) => {
+            for (key, value) in from {
+                merge(onto.entry(key).or_insert(serde_yaml::Value::Null), value);
+            }
+        }
+        (_, serde_yaml::Value::Null) => {}
+        (onto, from) => *onto = from,
+    }
+}
+
+/// What a proxy is started with.
+pub(crate) struct Setup {
+    pub(crate) directory: tempfile::TempDir,
+    port: Port,
+    admin: Port,
+    secure: Option<Port>,
+    has_admin: bool,
+    config: serde_yaml::Value,
+}
+
+impl Setup {
+    /// One plain listener, an admin listener, the four users, loopback open to all.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (port, admin) = (Port::reserve(), Port::reserve());
+        let config = format!(
+            "version: 1
+threads: 2
+pid_file: {directory}/tollgate.pid
+upgrade_sock: {directory}/upgrade.sock
+tollgate:
+  listeners:
+    - address: \"{}\"
+  admin: {{ address: \"{}\" }}
+  auth: {{ realm: tollgate, htpasswd: users.htpasswd }}
+  egress:
+    connect_ports: any
+    http_ports: any
+    allow_networks: [\"127.0.0.0/8\", \"::1/128\"]
+  log: {{ access: access.log, format: json }}
+",
+            port.address,
+            admin.address,
+            directory = directory.path().display()
+        );
+        let setup = Self {
+            directory,
+            port,
+            admin,
+            secure: None,
+            has_admin: true,
+            config: serde_yaml::from_str(&config).unwrap(),
+        };
+        let users: String = [ALICE, BOB, COLON, UNICODE].map(sha_line).concat();
+        setup.file("users.htpasswd", users)
+    }
+
+    /// Lays YAML over what is under `tollgate:`.
+    pub(crate) fn config(self, yaml: &str) -> Self {
+        let value: serde_yaml::Value = serde_yaml::from_str(yaml).unwrap();
+        let mut under = serde_yaml::Mapping::new();
+        under.insert("tollgate".into(), value);
+        self.overlay(under.into())
+    }
+
+    /// Lays YAML over the top level, where Pingora's own keys are.
+    pub(crate) fn server(self, yaml: &str) -> Self {
+        let value = serde_yaml::from_str(yaml).unwrap();
+        self.overlay(value)
+    }
+
+    fn overlay(mut self, value: serde_yaml::Value) -> Self {
+        merge(&mut self.config, value);
+        self
+    }
+
+    /// Replaces the whole configuration.
+    pub(crate) fn whole(mut self, yaml: &str) -> Self {
+        self.config = serde_yaml::from_str(yaml).unwrap();
+        self
+    }
+
+    /// Says that the configuration has no admin listener to wait for.
+    pub(crate) fn without_admin(mut self) -> Self {
+        self.has_admin = false;
+        self
+    }
+
+    /// Writes a file beside the configuration.
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    /// Adds a TLS listener that shows `identity`.
+    pub(crate) fn tls(mut self, identity: &Identity) -> Self {
+        let secure = Port::reserve();
+        let yaml = format!(
+            "listeners:
+  - address: \"{}\"
+  - address: \"{}\"
+    tls: {{ certificate: cert.pem, key: key.pem }}",
+            self.port.address, secure.address
+        );
+        self.secure = Some(secure);
+        self.file("cert.pem", &identity.certificate_pem)
+            .file("key.pem", &identity.key_pem)
+            .config(&yaml)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The proxy's address, before it is started.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.port.address
+    }
+
+    /// The admin listener's address, before it is started.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin.address
+    }
+
+    /// Writes the configuration and returns its path.
+    pub(crate) fn write(&self) -> PathBuf {
+        let path = self.path("pingora.yaml");
+        std::fs::write(&path, serde_yaml::to_string(&self.config).unwrap()).unwrap();
+        path
+    }
+
+    /// Starts the program and waits until it accepts.
+    pub(crate) fn start(self) -> Proxy {
+        let config = self.write();
+        let mut process = Command::new(program())
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = Capture::of(process.stdout.take());
+        let stderr = Capture::of(process.stderr.take());
+        let mut proxy = Proxy {
+            process,
+            address: self.port.address,
+            stdout,
+            stderr,
+            setup: self,
+        };
+        eventually("the proxy to accept", || {
+            if let Some(status) = proxy.process.try_wait().unwrap() {
+                panic!("the proxy ended with {status}: {}", proxy.errors());
+            }
+            let up = TcpStream::connect(proxy.address).is_ok();
+            let admin =
+                !proxy.setup.has_admin || TcpStream::connect(proxy.setup.admin.address).is_ok();
+            (up && admin).then_some(())
+        });
+        proxy
+    }
+}
+
+/// The running program. It is killed when this goes out of scope.
+pub(crate) struct Proxy {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    stdout: Capture,
+    stderr: Capture,
+    pub(crate) setup: Setup,
+}
+
+impl Proxy {
+    /// Starts one with `yaml` laid over what is under `tollgate:`.
+    pub(crate) fn start(yaml: &str) -> Self {
+        Setup::new().config(yaml).start()
+    }
+
+    /// Starts one with the base configuration.
+    pub(crate) fn plain() -> Self {
+        Setup::new().start()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.setup.admin.address
+    }
+
+    /// The TLS listener's address.
+    pub(crate) fn secure_address(&self) -> SocketAddr {
+        self.setup.secure.as_ref().unwrap().address
+    }
+
+    /// A new connection to the plain listener.
+    pub(crate) fn connect(&self) -> Wire {
+        Wire::connect(self.address).unwrap()
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn exchange(&self, request: impl AsRef<[u8]>) -> Response {
+        self.connect().exchange(request)
+    }
+
+    /// Alice's GET of `url` on a connection of its own.
+    pub(crate) fn fetch(&self, url: &str) -> Response {
+        self.exchange(fetch(url))
+    }
+
+    /// Alice's tunnel to `authority`; the test fails unless the answer is 200.
+    pub(crate) fn tunnel(&self, authority: impl std::fmt::Display) -> Wire {
+        let mut wire = self.connect();
+        let answer = wire.exchange(connect(authority));
+        assert_eq!(answer.status(), 200, "{:?}", answer.text());
+        wire
+    }
+
+    /// A GET at the admin listener.
+    pub(crate) fn admin(&self, path: &str) -> Response {
+        let mut wire = Wire::connect(self.admin_address()).unwrap();
+        wire.exchange(format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.admin_address()
+        ))
+    }
+
+    /// The records of the JSON access log so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.path("access.log")).unwrap_or_default();
+        // The last line may be half written.
+        let complete = log.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        complete
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}")))
+            .collect()
+    }
+
+    /// Waits for a record that `wanted` accepts.
+    pub(crate) fn record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let records = self.records();
+            if let Some(record) = records.iter().find(|record| wanted(record)) {
+                return record.clone();
+            }
+            assert!(
+                start.elapsed() < super::DEADLINE,
+                "no record of {what} in {records:#?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until there are that many records.
+    pub(crate) fn wait_records(&self, count: usize) -> Vec<Value> {
+        eventually("access-log records", || {
+            let records = self.records();
+            (records.len() >= count).then_some(records)
+        })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.setup.path(name)
+    }
+
+    /// What the program has written to its error output so far.
+    pub(crate) fn errors(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// What the program has written to its standard output so far.
+    pub(crate) fn output(&self) -> String {
+        self.stdout.text()
+    }
+
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).unwrap();
+    }
+
+    /// Waits for the end of the process; the test fails when it takes longer.
+    pub(crate) fn wait_exit(&mut self, longest: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                start.elapsed() < longest,
+                "still running after {longest:?}: {}",
+                self.errors()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether the process still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        resident(
+            Path::new("/proc")
+                .join(self.process.id().to_string())
+                .as_path(),
+        )
+    }
+
+    /// Open file descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        let directory = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(directory).unwrap().count()
+    }
+}
+
+fn resident(process: &Path) -> u64 {
+    let status = std::fs::read_to_string(process.join("status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.unwrap().parse().unwrap()
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _already_gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
