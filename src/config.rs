@@ -184,7 +184,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
     let limits = Limits::read(&mut tollgate);
     let log = limits::read_log(&mut tollgate, &base.directory, open);
     tollgate.finish();
-    let (server, run_directory) = server.finish(&root, timeouts.drain);
+    let (server, run_directory) = server.finish(open);
     root.finish();
 
     let auth = auth.open(sink, &base, exposed)?;

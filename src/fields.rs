@@ -3,7 +3,7 @@
 //! Pure: no I/O, no Pingora types.
 
 use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TRAILER, UPGRADE, VIA,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE, VIA,
 };
 
 /// Fields that describe one hop and that an origin may not send past us
@@ -11,11 +11,12 @@ use http::header::{
 ///
 /// `Proxy-Authenticate` and its kin are among them: an origin that challenges in
 /// the proxy's name would have the client send it the proxy's credentials.
-static HOP_BY_HOP: [HeaderName; 5] = [
+static HOP_BY_HOP: [HeaderName; 6] = [
     PROXY_AUTHENTICATE,
     HeaderName::from_static("proxy-authentication-info"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("keep-alive"),
+    TE,
     TRAILER,
 ];
 
@@ -175,6 +176,7 @@ mod tests {
                 ("Proxy-Authenticate", "Basic realm=origin"),
                 ("Upgrade", "h2c"),
                 ("Trailer", "X"),
+                ("TE", "trailers"),
                 ("Server", "origin"),
                 ("Content-Length", "3"),
             ],

@@ -184,7 +184,7 @@ impl ProxyHttp for Forward {
     ) -> Result<Box<HttpPeer>> {
         let exchange = ctx.exchange()?;
         let peer = match exchange.role {
-            Role::Gateway => peer::of_pool(&self.app, exchange).await,
+            Role::Gateway => peer::of_pool(&self.app, exchange, session).await,
             _ => {
                 let authorization = session.get_header(http::header::AUTHORIZATION);
                 peer::of_target(&self.app, exchange, authorization)
@@ -298,6 +298,9 @@ impl ProxyHttp for Forward {
             exchange.first_byte = Some(exchange.started.elapsed());
         }
         let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if upgraded && !exchange.upgrade {
+            return Err(failure::into_pingora(Kind::ProtocolError.into()));
+        }
         for name in fields::hop_by_hop(&response.headers, upgraded) {
             response.remove_header(&name);
         }
@@ -316,6 +319,11 @@ impl ProxyHttp for Forward {
                 lease.upgrade();
             }
             return Ok(());
+        }
+        // The client may stop sending now, as it is told no. The rest of the body is
+        // taken for a while; waited for it is not.
+        if response.status.as_u16() >= 400 && !session.is_body_done() {
+            session.set_read_timeout(Some(DRAIN_TIMEOUT));
         }
         // HTTP/1.0 knows no chunks (RFC 9112 §6.1): there the end of the
         // connection ends the body.

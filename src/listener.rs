@@ -35,6 +35,14 @@ use crate::forward::Forward;
 /// The system caps it (net.core.somaxconn); here it should not be the bound.
 const BACKLOG: i32 = 65_535;
 
+/// Connections of the admin service. They are not clients', and must be there to
+/// look at a proxy that has as many of those as it may have.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+
+/// What is still taken from the queue when the process drains: as much as the
+/// queue holds by default, so that new arrivals cannot keep it going.
+const MAX_LATE_CONNECTIONS: usize = 4096;
+
 /// How long accepting rests when the process has no descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -113,6 +121,17 @@ impl Listener {
         Ok(Self { socket, purpose })
     }
 
+    /// The same listener for another task that accepts.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            purpose: self.purpose.clone(),
+        })
+    }
+
     /// The socket, to hand it to another process.
     ///
     /// # Errors
@@ -137,6 +156,7 @@ pub struct Acceptor {
     app: Arc<App>,
     proxy: Arc<HttpProxy<Forward>>,
     places: Arc<Semaphore>,
+    admin_places: Arc<Semaphore>,
     connections: AtomicU64,
 }
 
@@ -156,78 +176,81 @@ impl Acceptor {
             app,
             proxy,
             places,
+            admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             connections: AtomicU64::new(0),
         }
     }
 
     /// Accepts on `listener` until the process drains.
     ///
-    /// At the bound on connections no more are accepted: they wait in the
-    /// kernel's queue, where they cost this process nothing.
+    /// At the bound on connections one more is accepted and waits for its turn; the
+    /// rest wait in the kernel's queue, where they cost this process nothing.
     ///
     /// # Errors
     /// The socket cannot be used.
     pub async fn run(self: Arc<Self>, listener: Listener) -> io::Result<()> {
         let socket = TcpListener::from_std(listener.socket)?;
+        let purpose = listener.purpose;
+        let places = match purpose {
+            Purpose::Proxy { .. } => &self.places,
+            Purpose::Admin(_) => &self.admin_places,
+        };
         let mut draining = self.app.lifecycle.watch();
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = draining.wait_for(|draining| *draining) => break,
-                accepted = self.accept(&socket) => accepted,
+                accepted = socket.accept() => accepted,
             };
-            self.admit(accepted, &listener.purpose).await;
+            let (stream, peer) = match accepted {
+                Ok(connection) => connection,
+                // The client was faster than we were.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    log::warn!("cannot accept a connection: {error}");
+                    self.app.telemetry.connection_rejected("accept_error");
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    continue;
+                }
+            };
+            let place = tokio::select! {
+                place = Arc::clone(places).acquire_owned() => place.map_err(io::Error::other)?,
+                // Dropped: it would have been served by nobody.
+                _ = draining.wait_for(|draining| *draining) => break,
+            };
+            self.spawn(stream, peer, place, purpose.clone());
         }
         // Whoever is in the queue has a connection already as far as the client
-        // knows; closing the socket would reset it. Unless another process
-        // listens on it too: it is asked without waiting, so nothing is held up.
-        while let Some(accepted) = now_or_never(self.accept(&socket)) {
-            if accepted.is_err() {
+        // knows; closing the socket would reset it.
+        for _ in 0..MAX_LATE_CONNECTIONS {
+            let (Some(Ok((stream, peer))), Ok(place)) = (
+                now_or_never(socket.accept()),
+                Arc::clone(places).try_acquire_owned(),
+            ) else {
                 break;
-            }
-            self.admit(accepted, &listener.purpose).await;
+            };
+            self.spawn(stream, peer, place, purpose.clone());
         }
         Ok(())
     }
 
-    async fn accept(
-        &self,
-        socket: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places)
-            .acquire_owned()
-            .await
-            .map_err(io::Error::other)?;
-        let (stream, peer) = socket.accept().await?;
-        Ok((stream, peer, place))
-    }
-
-    async fn admit(
+    fn spawn(
         self: &Arc<Self>,
-        accepted: io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)>,
-        purpose: &Purpose,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+        purpose: Purpose,
     ) {
-        match accepted {
-            Ok((stream, peer, place)) => {
-                let acceptor = Arc::clone(self);
-                let purpose = purpose.clone();
-                tokio::spawn(async move {
-                    acceptor.serve(stream, peer, purpose).await;
-                    drop(place);
-                });
-            }
-            // The client was faster than we were.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                log::warn!("cannot accept a connection: {error}");
-                self.app.telemetry.connection_rejected("accept_error");
-                tokio::time::sleep(EXHAUSTED_PAUSE).await;
-            }
-        }
+        // Counted before the accept loop goes on, so that draining waits for it.
+        let busy = self.app.lifecycle.busy();
+        let acceptor = Arc::clone(self);
+        tokio::spawn(async move {
+            acceptor.serve(stream, peer, purpose).await;
+            drop((place, busy));
+        });
     }
 
     async fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, purpose: Purpose) {
-        let _busy = self.app.lifecycle.busy();
         if let Err(error) = stream.set_nodelay(true) {
             log::debug!("client connection: TCP_NODELAY: {error}");
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora_core::server::configuration::Opt;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service;
@@ -84,7 +85,7 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
         app: Arc::clone(&app),
         reloader: config.reloader(),
         upgrade_sock,
-        sockets: Arc::new(given),
+        sockets: Mutex::new(Some(Arc::new(given))),
         drain: config.timeouts.drain,
     };
     server.run(RunArgs {
@@ -158,7 +159,7 @@ struct Front {
 
 #[async_trait]
 impl Service for Front {
-    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
+    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, tasks: usize) {
         let acceptor = Arc::new(Acceptor::new(
             Arc::clone(&self.app),
             Arc::clone(&self.proxy),
@@ -166,6 +167,15 @@ impl Service for Front {
         let mut loops = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
             log::info!("{listener}");
+            for _ in 1..tasks {
+                match listener.try_clone() {
+                    Ok(again) => loops.spawn(Arc::clone(&acceptor).run(again)),
+                    Err(error) => {
+                        log::warn!("one accepting task less: {error}");
+                        break;
+                    }
+                };
+            }
             loops.spawn(Arc::clone(&acceptor).run(listener));
         }
         if let Some(inheritance) = self.inheritance.take()

@@ -9,7 +9,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use pingora_core::server::configuration::ServerConf;
 use serde_json::{Map, Value};
@@ -25,8 +24,8 @@ const VERSION: u64 = 1;
 /// proxy open new ones all the time.
 const KEEPALIVE_POOL_SIZE: usize = 1024;
 
-/// How long the last threads may take to end, once nothing is left to drain.
-const THREADS_END_SECONDS: u64 = 5;
+/// Pingora's waits at a shutdown. Tollgate drains by itself, and stops when that is done.
+const WITHOUT_EFFECT: [&str; 2] = ["grace_period_seconds", "graceful_shutdown_timeout_seconds"];
 
 /// What a Unix socket's path may have at most, the NUL behind it not counted (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -93,23 +92,15 @@ impl Server {
         self.conf.threads
     }
 
-    /// Sets how long a shutdown takes, where the file does not say.
-    ///
-    /// Pingora waits for the grace period whether anything is left or not, unless the process ends
-    /// before; it must be long enough for what `drain` promises to tunnels.
-    pub(super) fn finish(mut self, root: &Section<'_>, drain: Duration) -> Finished {
-        let least = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
-        match self.conf.grace_period_seconds {
-            None => self.conf.grace_period_seconds = Some(least + 1),
-            Some(given) if given < least => root.report(
-                "grace_period_seconds",
-                "shorter than tollgate.timeouts.drain",
-                "remove it, or make the drain shorter",
-            ),
-            Some(_) => {}
+    /// Pingora's part, and the run directory when a default path in it is in use.
+    pub(super) fn finish(self, open: bool) -> Finished {
+        for key in WITHOUT_EFFECT {
+            if open && self.given.contains(key) {
+                log::warn!(
+                    "{key} has no effect: how long a shutdown takes is tollgate.timeouts.drain"
+                );
+            }
         }
-        let timeout = &mut self.conf.graceful_shutdown_timeout_seconds;
-        timeout.get_or_insert(THREADS_END_SECONDS);
         (self.conf, self.run_directory)
     }
 

@@ -1,6 +1,6 @@
 //! Pingora's errors and ours, one into the other.
 
-use std::error::Error as StdError;
+use std::error::Error as _;
 use std::io;
 
 use pingora_core::upstreams::peer::HttpPeer;
@@ -92,23 +92,18 @@ fn is_framing(error: &Error) -> bool {
         .is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
+/// Pingora keeps only the text of a failed handshake.
 fn names_certificate(error: &Error) -> bool {
-    let Some(cause) = error.cause.as_deref() else {
-        return false;
-    };
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(cause);
-    while let Some(error) = cause {
-        let tls = error
-            .downcast_ref::<io::Error>()
-            .and_then(|error| error.get_ref())
-            .and_then(|error| error.downcast_ref::<rustls::Error>())
-            .or_else(|| error.downcast_ref::<rustls::Error>());
-        if let Some(tls) = tls {
-            return matches!(tls, rustls::Error::InvalidCertificate(_));
-        }
-        cause = error.source();
-    }
-    false
+    // How rustls begins every complaint about a certificate.
+    const COMPLAINT: &str = "invalid peer certificate";
+    error
+        .context
+        .as_ref()
+        .is_some_and(|context| context.as_str().contains(COMPLAINT))
+        || error
+            .cause
+            .as_deref()
+            .is_some_and(|cause| cause.to_string().contains(COMPLAINT))
 }
 
 /// Whether the request may be sent again: nothing of an answer was seen, the

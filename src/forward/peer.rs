@@ -9,6 +9,7 @@ use pingora_core::connectors::l4::Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::upstreams::peer::HttpPeer;
+use pingora_proxy::Session;
 
 use super::failure;
 use crate::app::App;
@@ -16,6 +17,7 @@ use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::fields;
+use crate::http1::Framing;
 use crate::target::{Host, Scheme};
 
 /// Pooled connections of the two roles are kept apart: an address can be a local
@@ -23,13 +25,22 @@ use crate::target::{Host, Scheme};
 const GATEWAY_GROUP: u64 = 1;
 const FORWARD_GROUP: u64 = 2;
 
-/// A place at the next local upstream that is up.
+/// A place at the next local upstream that is up. A client that breaks its
+/// connection while it waits gives up its place in the queue.
 pub(super) async fn of_pool(
     app: &App,
     exchange: &mut Exchange,
+    session: &mut Session,
 ) -> Result<Box<HttpPeer>, RequestError> {
     let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
-    let slot = pool.slot(&exchange.failed, &app.telemetry).await?;
+    let has_body = !matches!(exchange.framing, Framing::None | Framing::Length(0));
+    let slot = tokio::select! {
+        biased;
+        slot = pool.slot(&exchange.failed, &app.telemetry) => slot?,
+        _ = session.as_downstream_mut().read_body_or_idle(true), if !has_body => {
+            return Err(Kind::ClientGone.into());
+        }
+    };
     let mut peer = HttpPeer::new(slot.address, false, String::new());
     peer.group_key = GATEWAY_GROUP;
     peer.options.connection_timeout = Some(app.timeouts.connect);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nix::sys::signal::{SigSet, Signal as Number};
+use parking_lot::Mutex;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -44,7 +45,8 @@ pub(super) struct Signals {
     pub(super) app: Arc<App>,
     pub(super) reloader: Reloader,
     pub(super) upgrade_sock: PathBuf,
-    pub(super) sockets: Arc<Vec<(String, OwnedFd)>>,
+    /// The listening sockets, to hand over; gone once nothing may be accepted.
+    pub(super) sockets: Mutex<Option<Arc<Vec<(String, OwnedFd)>>>>,
     pub(super) drain: Duration,
 }
 
@@ -113,6 +115,8 @@ impl Signals {
     /// Ends what can be ended, and waits for the rest. A second signal cuts the
     /// wait short.
     async fn drain(&self, mut on: Handlers) {
+        // As long as one descriptor of it is open, a socket takes connections.
+        self.sockets.lock().take();
         let lifecycle = &self.app.lifecycle;
         lifecycle.drain();
         tokio::select! {
@@ -132,7 +136,9 @@ impl Signals {
     async fn hand_over(&self) -> bool {
         log::info!("SIGQUIT: handing over at {}", self.upgrade_sock.display());
         let path = self.upgrade_sock.clone();
-        let sockets = Arc::clone(&self.sockets);
+        let Some(sockets) = self.sockets.lock().clone() else {
+            return false;
+        };
         let given = tokio::task::spawn_blocking(move || handover::give(&path, &sockets)).await;
         match given.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => {

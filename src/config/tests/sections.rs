@@ -108,7 +108,6 @@ fn values_within_their_sections() {
     let log = setup.directory.path().join("access.log");
     assert_eq!(config.log.access, Destination::File(log));
     assert!(config.log.tunnel_open);
-    assert_eq!(config.server.grace_period_seconds, Some(1));
 }
 
 #[test]
@@ -139,11 +138,6 @@ fn values_that_contradict_each_other_or_mean_nothing() {
     check(
         "  egress: {deny_networks: ['# 10.0.0.0/8']}\n",
         "f.yaml:5: tollgate.egress.deny_networks[0]: has a # in it; write comments outside of the quotes",
-    );
-    let grace = Setup::new().problems(&format!("grace_period_seconds: 5\n{}", with("")));
-    assert_eq!(
-        grace,
-        "f.yaml:1: grace_period_seconds: shorter than tollgate.timeouts.drain; remove it, or make the drain shorter"
     );
 }
 

@@ -77,7 +77,7 @@ fn pingoras_keys() {
         assert_eq!(setup.problems(&top(lines)), expected, "{lines}");
     }
     let config = setup
-        .load(&top("threads: 3\npid_file: my.pid\nupgrade_sock: /tmp/my.sock\nerror_log: err.log\ngrace_period_seconds: 60\nupstream_keepalive_pool_size: 5\n"))
+        .load(&top("threads: 3\npid_file: my.pid\nupgrade_sock: /tmp/my.sock\nerror_log: err.log\nupstream_keepalive_pool_size: 5\n"))
         .unwrap();
     let (server, directory) = (config.server, setup.directory.path());
     assert_eq!((server.threads, config.auth.hash_threads), (3, 3));
@@ -87,13 +87,10 @@ fn pingoras_keys() {
         server.error_log.map(PathBuf::from),
         Some(directory.join("err.log"))
     );
-    assert_eq!(server.grace_period_seconds, Some(60));
-    assert_eq!(server.graceful_shutdown_timeout_seconds, Some(5));
     assert_eq!(server.upstream_keepalive_pool_size, 5);
     assert_eq!(config.run_directory, None);
 
-    let config = setup.load(&with("  timeouts: {drain: 1500ms}\n")).unwrap();
-    assert_eq!(config.server.grace_period_seconds, Some(3));
+    let config = setup.load(&with("")).unwrap();
     assert_eq!(config.server.upstream_keepalive_pool_size, 1024);
     assert!(config.server.threads >= 1);
     let run = config.run_directory.unwrap();

@@ -71,18 +71,9 @@ async fn answers_become_candidates_or_errors() {
         ),
         (Truncated(&["192.0.2.1"]), Ok(&["192.0.2.1"])),
         (Addresses(&[], 60), Err("name_not_found")),
-        (
-            Code(ResponseCode::NXDomain, Some(5)),
-            Err("name_not_found"),
-        ),
-        (
-            Code(ResponseCode::NXDomain, None),
-            Err("name_not_found"),
-        ),
-        (
-            Code(ResponseCode::NoError, Some(5)),
-            Err("name_not_found"),
-        ),
+        (Code(ResponseCode::NXDomain, Some(5)), Err("name_not_found")),
+        (Code(ResponseCode::NXDomain, None), Err("name_not_found")),
+        (Code(ResponseCode::NoError, Some(5)), Err("name_not_found")),
         (Code(ResponseCode::ServFail, None), Err("dns_error")),
         (Code(ResponseCode::Refused, None), Err("dns_error")),
         (Code(ResponseCode::NotImp, None), Err("dns_error")),
