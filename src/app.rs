@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use crate::authorize::Gatekeeper;
 use crate::config::{Config, Limits, Timeouts};
 use crate::dial::{Dialer, DnsOptions};
-use crate::error::RequestError;
+use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::fields::Pseudonym;
 use crate::gateway::Pool;
@@ -80,6 +80,42 @@ impl App {
             },
             challenge: HeaderValue::from_str(&challenge)?,
         }))
+    }
+
+    /// Decides whether an exchange may happen, and resolves where it may go: all
+    /// that must hold before anything is sent for it. `seen` tells that the request
+    /// came through this proxy before.
+    ///
+    /// # Errors
+    /// The credentials, the policy, the loop or the resolver.
+    pub async fn admit(
+        &self,
+        exchange: &mut Exchange,
+        credentials: Option<&[u8]>,
+        seen: bool,
+    ) -> Result<(), RequestError> {
+        self.gatekeeper.authorize(exchange, credentials).await?;
+        if seen {
+            return Err(Kind::Loop.into());
+        }
+        if let Some(authority) = &exchange.authority {
+            let policy = self.gatekeeper.policy();
+            let admit = |address| policy.admit_address(address).map(drop);
+            exchange.candidates = Some(self.dialer.candidates(authority, &admit).await?);
+        }
+        Ok(())
+    }
+
+    /// Ready when the process has drained for as long as tunnels are given.
+    pub fn drain_deadline(&self) -> impl Future<Output = ()> + use<> {
+        let mut draining = self.lifecycle.watch();
+        let limit = self.timeouts.drain;
+        async move {
+            // The sender lives as long as the process.
+            if draining.wait_for(|draining| *draining).await.is_ok() {
+                tokio::time::sleep(limit).await;
+            }
+        }
     }
 
     /// The answer to a request that failed; notes the failure in `exchange`.

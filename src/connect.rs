@@ -3,9 +3,7 @@
 //! Pingora sees none of this: its HTTP proxy would carry the request on and frame
 //! the answer, and a tunnel is neither.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::app::App;
 use crate::client::ClientStream;
@@ -66,24 +64,14 @@ async fn open(
     head: &RequestHead,
     exchange: &mut Exchange,
 ) -> Result<Dialed, RequestError> {
-    app.gatekeeper
-        .authorize(exchange, head.proxy_authorization())
+    let seen = app.pseudonym.is_in_fields(head.fields());
+    app.admit(exchange, head.proxy_authorization(), seen)
         .await?;
-    if head
-        .fields()
-        .any(|(name, value)| name.eq_ignore_ascii_case(b"via") && app.pseudonym.is_in(value))
-    {
-        return Err(Kind::Loop.into());
-    }
     if app.lifecycle.is_draining() {
         return Err(Kind::Draining.into());
     }
-    let authority = exchange.authority.as_ref().ok_or(Kind::Internal)?;
-    let policy = app.gatekeeper.policy();
-    let admit = |address| policy.admit_address(address).map(drop);
-    let candidates = app.dialer.candidates(authority, &admit).await?;
-    drop(policy);
-    Ok(app.dialer.connect(&candidates).await?)
+    let candidates = exchange.candidates.as_ref().ok_or(Kind::Internal)?;
+    Ok(app.dialer.connect(candidates).await?)
 }
 
 /// Says 200 and relays until the tunnel ends.
@@ -100,7 +88,7 @@ async fn join(
     let sent = tokio::time::timeout(app.timeouts.send, client.send(ESTABLISHED)).await;
     let (ended, traffic) = if let Ok(Ok(())) = sent {
         let (transport, early) = client.into_parts();
-        let cut = drain_deadline(app);
+        let cut = app.drain_deadline();
         let idle = app.timeouts.tunnel_idle;
         tunnel::relay(transport, dialed.stream, &early, idle, &open, cut).await
     } else {
@@ -113,18 +101,6 @@ async fn join(
         record.end_reason = Some(ended.name());
         open.close(&record);
     });
-}
-
-/// Ready when the process has drained for as long as tunnels are given.
-fn drain_deadline(app: &Arc<App>) -> impl Future<Output = ()> + use<> {
-    let mut draining = app.lifecycle.watch();
-    let limit: Duration = app.timeouts.drain;
-    async move {
-        // The sender lives as long as the process.
-        if draining.wait_for(|draining| *draining).await.is_ok() {
-            tokio::time::sleep(limit).await;
-        }
-    }
 }
 
 impl Meter for OpenTunnel {

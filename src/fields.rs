@@ -47,6 +47,23 @@ pub fn hop_by_hop(headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
     names
 }
 
+/// Whether a request's field of this name describes one hop (RFC 9110 §7.6.1).
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    const NAMES: &[&[u8]] = &[
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    ];
+    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
 /// Options that are no field, or that name a field which frames, routes or dates
 /// the message: no option takes such a field away.
 fn is_kept(option: &[u8]) -> bool {
@@ -99,6 +116,13 @@ impl Pseudonym {
             words.next();
             words.next() == Some(self.0.as_bytes())
         })
+    }
+
+    /// Whether a `Via` among these field lines holds this pseudonym.
+    pub fn is_in_fields<'a>(&self, fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+        fields
+            .into_iter()
+            .any(|(name, value)| name.eq_ignore_ascii_case(b"via") && self.is_in(value))
     }
 
     /// Whether any `Via` of `headers` holds this pseudonym.

@@ -71,26 +71,16 @@ impl Forward {
 
     /// Everything that must hold before a request is sent anywhere.
     async fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), RequestError> {
-        let request = session.req_header();
-        let credentials = request.headers.get(PROXY_AUTHORIZATION);
-        self.app
-            .gatekeeper
-            .authorize(exchange, credentials.map(|value| value.as_bytes()))
-            .await?;
-        if self.app.pseudonym.is_in_headers(&request.headers) {
-            return Err(Kind::Loop.into());
-        }
+        let headers = &session.req_header().headers;
+        let credentials = headers.get(PROXY_AUTHORIZATION);
+        let credentials = credentials.map(|value| value.as_bytes());
+        let seen = self.app.pseudonym.is_in_headers(headers);
+        self.app.admit(exchange, credentials, seen).await?;
         if let (Some(limit), Framing::Length(length)) =
             (self.app.limits.request_body, exchange.framing)
             && length > limit
         {
             return Err(Kind::BodyTooLarge.into());
-        }
-        if let (Role::Forward, Some(authority)) = (exchange.role, &exchange.authority) {
-            let policy = self.app.gatekeeper.policy();
-            let admit = |address| policy.admit_address(address).map(drop);
-            let candidates = self.app.dialer.candidates(authority, &admit).await?;
-            exchange.candidates = Some(candidates);
         }
         Ok(())
     }

@@ -51,3 +51,4 @@ pub mod server;
 pub mod target;
 pub mod telemetry;
 pub mod tunnel;
+pub mod upgrade;

@@ -28,6 +28,7 @@ use crate::exchange::{Exchange, Source};
 use crate::forward::Forward;
 use crate::http1::{HeadError, HeadScanner, RequestHead};
 use crate::target::TargetError;
+use crate::upgrade;
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(
@@ -55,6 +56,8 @@ pub(super) async fn serve(
         let exchange = Exchange::new(app.ids.next(), source, &head);
         let served = if head.method == Method::CONNECT {
             connect::serve(app, stream, &head, exchange).await
+        } else if upgrade::is_for(app, &head, &exchange) {
+            upgrade::serve(app, stream, &head, exchange).await
         } else {
             hand_to_pingora(proxy, stream, head, exchange, &draining).await
         };

@@ -40,13 +40,16 @@ fn unblock() -> io::Result<()> {
     Ok(HANDLED.into_iter().collect::<SigSet>().thread_unblock()?)
 }
 
+/// Listening sockets by their addresses.
+pub(super) type Sockets = Vec<(String, OwnedFd)>;
+
 /// Waits for signals and does what they ask for.
 pub(super) struct Signals {
     pub(super) app: Arc<App>,
     pub(super) reloader: Reloader,
     pub(super) upgrade_sock: PathBuf,
     /// The listening sockets, to hand over; gone once nothing may be accepted.
-    pub(super) sockets: Mutex<Option<Arc<Vec<(String, OwnedFd)>>>>,
+    pub(super) sockets: Mutex<Option<Arc<Sockets>>>,
     pub(super) drain: Duration,
 }
 

@@ -41,7 +41,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli", "server"],
     &["listener", "handover"],
-    &["connect", "forward", "admin"],
+    &["connect", "upgrade", "forward", "admin"],
     &["app"],
     &["exchange", "authorize"],
     &[

@@ -24,6 +24,7 @@ mod ops;
 mod origins;
 mod policy;
 mod refusals;
+mod regression;
 mod smuggling;
 mod support;
 mod targets;
