@@ -56,8 +56,12 @@ impl Buffer {
             self.release();
         }
         if self.space.is_none() {
-            let kept = KEPT.with_borrow_mut(Vec::pop);
-            self.hold(kept.unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice()));
+            let kept = KEPT.try_with(|kept| kept.borrow_mut().pop());
+            self.hold(
+                kept.ok()
+                    .flatten()
+                    .unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice()),
+            );
         }
         self.space.as_deref_mut().unwrap_or_default()
     }
@@ -82,15 +86,15 @@ impl Buffer {
         if space.len() != BUFFER_SIZE {
             return;
         }
-        // Tunnels may be dropped while their thread ends and has no pool left:
-        // then the space is freed with the closure.
-        let kept = KEPT.try_with(|kept| {
+        // A tunnel dropped while its thread ends may find no pool: then the space
+        // is freed with the closure.
+        KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
             if kept.len() < MAX_KEPT {
                 kept.push(space);
             }
-        });
-        drop(kept);
+        })
+        .unwrap_or_default();
     }
 
     fn hold(&mut self, space: Box<[u8]>) {

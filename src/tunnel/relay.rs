@@ -3,23 +3,20 @@
 //! Each direction reads into a buffer and writes it out before it reads again,
 //! so a slow reader holds at most one buffer and slows its sender down. The end
 //! of one direction is passed on and the other goes on (half-close). A reset is
-//! passed on as a reset.
+//! passed on as a reset, within a second.
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::unconstrained;
+use tokio::time::Instant;
 
-use super::buffer::Buffer;
-use super::{Socket, is_reset, reset_on_close};
-
-/// How often a direction that does not read, because it cannot write or because
-/// its source has ended, looks whether its source was reset: it would go unseen.
-const RESET_CHECK: Duration = Duration::from_millis(500);
+use super::direction::{Broken, Direction};
+use super::idle::Idle;
+use super::{Socket, end, is_reset, open};
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +71,12 @@ const METER_PERIOD: Duration = Duration::from_secs(1);
 /// fails, nothing moves for `idle_timeout`, or `cancelled` is ready. `early` are
 /// bytes of the client that were read along with its CONNECT.
 ///
-/// Both streams are closed on return.
+/// Both streams are closed on return, and reset unless both had ended; so they
+/// are when the future is dropped.
 pub async fn relay<C, U>(
     mut client: C,
     mut upstream: U,
-    early: &[u8],
+    early: impl AsRef<[u8]>,
     idle_timeout: Duration,
     meter: &impl Meter,
     cancelled: impl Future<Output = ()>,
@@ -87,39 +85,57 @@ where
     C: AsyncRead + AsyncWrite + Socket + Unpin,
     U: AsyncRead + AsyncWrite + Socket + Unpin,
 {
-    let mut to_upstream = Direction::new(Buffer::holding(early));
-    let mut to_client = Direction::new(Buffer::default());
+    open(client.tcp());
+    open(upstream.tcp());
+    let mut to_upstream = Direction::new(early.as_ref());
+    // An idle tunnel is to hold no memory that it does not need.
+    drop(early);
+    let mut to_client = Direction::new(&[]);
     let mut reports = Reports::new();
     let mut idle = Idle::new(idle_timeout);
-    let mut cancelled = std::pin::pin!(cancelled);
+    // A tunnel that uses up its task's budget each time must see it all the same.
+    let mut cancelled = pin!(unconstrained(cancelled));
+    let mut client_first = false;
 
     let ended = poll_fn(|cx| {
-        let before = to_upstream.carried + to_client.carried;
-        let sent = to_upstream.poll(cx, &mut client, &mut upstream);
-        let received = to_client.poll(cx, &mut upstream, &mut client);
-        if to_upstream.carried + to_client.carried != before {
-            idle.touch();
-            reports.update(idle.last, to_upstream.carried, to_client.carried, meter);
+        let before = to_upstream.carried() + to_client.carried();
+        // By turns, so that the one which uses up the budget is not always the same.
+        client_first = !client_first;
+        for from_client in [client_first, !client_first] {
+            let (result, source, sink) = if from_client {
+                let result = to_upstream.poll(cx, &mut client, &mut upstream);
+                (result, Ended::ClientReset, Ended::UpstreamReset)
+            } else {
+                let result = to_client.poll(cx, &mut upstream, &mut client);
+                (result, Ended::UpstreamReset, Ended::ClientReset)
+            };
+            // At once: polled now, the other direction would take what is left of
+            // a broken stream for its end.
+            match result {
+                Poll::Ready(Err(Broken::Reading)) => return Poll::Ready(source),
+                Poll::Ready(Err(Broken::Writing)) => return Poll::Ready(sink),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
         }
-        match (sent, received) {
-            (Poll::Ready(Err(Broken::Reading)), _) | (_, Poll::Ready(Err(Broken::Writing))) => {
-                return Poll::Ready(Ended::ClientReset);
-            }
-            (Poll::Ready(Err(Broken::Writing)), _) | (_, Poll::Ready(Err(Broken::Reading))) => {
-                return Poll::Ready(Ended::UpstreamReset);
-            }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ended::Complete),
-            _ => {}
+        if to_upstream.is_done() && to_client.is_done() {
+            return Poll::Ready(Ended::Complete);
+        }
+        let carried = to_upstream.carried() + to_client.carried();
+        if carried != before
+            && let Some(now) = to_upstream.moved().max(to_client.moved())
+        {
+            idle.touch(now);
+            reports.update(now, to_upstream.carried(), to_client.carried(), meter);
         }
         if cancelled.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ended::Drained);
         }
         let unread = !to_upstream.is_reading() || !to_client.is_reading();
         while idle.poll(cx, unread).is_ready() {
-            if !to_upstream.is_reading() && is_reset(client.tcp()).unwrap_or(true) {
+            if !to_upstream.is_reading() && is_reset(client.tcp()) {
                 return Poll::Ready(Ended::ClientReset);
             }
-            if !to_client.is_reading() && is_reset(upstream.tcp()).unwrap_or(true) {
+            if !to_client.is_reading() && is_reset(upstream.tcp()) {
                 return Poll::Ready(Ended::UpstreamReset);
             }
             if idle.is_over() {
@@ -130,13 +146,18 @@ where
     })
     .await;
 
-    if ended != Ended::Complete {
-        reset_on_close(client.tcp());
-        reset_on_close(upstream.tcp());
+    match ended {
+        Ended::Complete => {
+            end(client.tcp());
+            end(upstream.tcp());
+        }
+        Ended::ClientReset => to_upstream.pass_on_rest(&mut client, &mut upstream).await,
+        Ended::UpstreamReset => to_client.pass_on_rest(&mut upstream, &mut client).await,
+        Ended::Idle | Ended::Drained => {}
     }
     let traffic = Traffic {
-        bytes_from_client: to_upstream.carried,
-        bytes_from_upstream: to_client.carried,
+        bytes_from_client: to_upstream.carried(),
+        bytes_from_upstream: to_client.carried(),
     };
     (ended, traffic)
 }
@@ -171,163 +192,6 @@ impl Reports {
                 bytes_from_upstream: from_upstream,
             };
         }
-    }
-}
-
-/// Which end of a direction failed.
-#[derive(Clone, Copy, Debug)]
-enum Broken {
-    Reading,
-    Writing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Copying,
-    /// The source has ended and everything is written: the end is passed on.
-    Ending,
-    Done,
-}
-
-/// One direction of a tunnel.
-#[derive(Debug)]
-struct Direction {
-    buffer: Buffer,
-    phase: Phase,
-    unflushed: bool,
-    carried: u64,
-}
-
-impl Direction {
-    fn new(buffer: Buffer) -> Self {
-        Self {
-            buffer,
-            phase: Phase::Copying,
-            unflushed: false,
-            carried: 0,
-        }
-    }
-
-    /// Whether it would see a reset of its source.
-    fn is_reading(&self) -> bool {
-        self.phase == Phase::Copying && self.buffer.is_empty()
-    }
-
-    fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut R,
-        sink: &mut W,
-    ) -> Poll<Result<(), Broken>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        while self.phase == Phase::Copying {
-            if self.buffer.is_empty() {
-                match self.poll_fill(cx, source) {
-                    Poll::Ready(Ok(())) => continue,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Reading)),
-                    Poll::Pending => {
-                        // What was written must not wait for more to come (TLS buffers).
-                        if self.unflushed {
-                            ready!(Pin::new(&mut *sink).poll_flush(cx)).map_err(writing)?;
-                            self.unflushed = false;
-                        }
-                        return Poll::Pending;
-                    }
-                }
-            }
-            match ready!(Pin::new(&mut *sink).poll_write(cx, self.buffer.filled())) {
-                Ok(len) if len > 0 => {
-                    self.buffer.consume(len);
-                    self.carried += len as u64;
-                    self.unflushed = true;
-                }
-                Ok(_) | Err(_) => return Poll::Ready(Err(Broken::Writing)),
-            }
-        }
-        if self.phase == Phase::Ending {
-            ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(writing)?;
-            self.phase = Phase::Done;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_fill<R>(&mut self, cx: &mut Context<'_>, source: &mut R) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-    {
-        let mut space = ReadBuf::new(self.buffer.space());
-        let result = Pin::new(source).poll_read(cx, &mut space);
-        let len = space.filled().len();
-        self.buffer.fill(len);
-        if len == 0 {
-            self.buffer.release();
-        }
-        ready!(result)?;
-        if len == 0 {
-            self.phase = Phase::Ending;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// For `map_err`: the cause is in neither the log nor the metrics, the side is.
-fn writing(_: io::Error) -> Broken {
-    Broken::Writing
-}
-
-/// The idle clock. Activity only notes the time; the timer is set anew when it
-/// rings, so that a busy tunnel does not touch the timer wheel for each read.
-#[derive(Debug)]
-struct Idle {
-    timeout: Duration,
-    last: Instant,
-    timer: Pin<Box<Sleep>>,
-    checks_reset: bool,
-}
-
-impl Idle {
-    fn new(timeout: Duration) -> Self {
-        let now = Instant::now();
-        Self {
-            timeout,
-            last: now,
-            timer: Box::pin(sleep_until(now + timeout)),
-            checks_reset: false,
-        }
-    }
-
-    fn touch(&mut self) {
-        self.last = Instant::now();
-    }
-
-    fn is_over(&self) -> bool {
-        self.last.elapsed() >= self.timeout
-    }
-
-    /// Ready when it is time to look: at the idle time-out, or at the reset check.
-    fn poll(&mut self, cx: &mut Context<'_>, unread: bool) -> Poll<()> {
-        if unread && !self.checks_reset {
-            self.checks_reset = true;
-            self.arm(Some(RESET_CHECK));
-        }
-        ready!(self.timer.as_mut().poll(cx));
-        self.checks_reset = unread;
-        self.arm(unread.then_some(RESET_CHECK));
-        Poll::Ready(())
-    }
-
-    fn arm(&mut self, at_most: Option<Duration>) {
-        let now = Instant::now();
-        let idle = self.last + self.timeout;
-        let mut deadline = at_most.map_or(idle, |delay| idle.min(now + delay));
-        // When the time-out is over the caller ends the tunnel; never spin.
-        if deadline <= now {
-            deadline = now + RESET_CHECK;
-        }
-        self.timer.as_mut().reset(deadline);
     }
 }
 

@@ -1,1 +1,9 @@
+//! The relay over real loopback sockets, and over memory where time is played.
 
+mod bytes;
+mod closing;
+mod fairness;
+mod idle;
+mod reset;
+mod support;
+mod tls;

@@ -1,0 +1,70 @@
+//! The idle clock of a tunnel, which also rings for the reset check.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How often a source that is not read, because its sink is slow or because it
+/// has ended, is asked whether it was reset: nothing else would tell.
+pub(super) const RESET_CHECK: Duration = Duration::from_millis(300);
+
+/// Time-outs above it are as good as none, and would overflow an [`Instant`].
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The clock. Activity only notes the time; the timer is set anew when it rings,
+/// so that a busy tunnel does not touch the timer wheel for each read.
+#[derive(Debug)]
+pub(super) struct Idle {
+    timeout: Duration,
+    last: Instant,
+    timer: Pin<Box<Sleep>>,
+    checks_reset: bool,
+}
+
+impl Idle {
+    pub(super) fn new(timeout: Duration) -> Self {
+        let timeout = timeout.min(MAX_TIMEOUT);
+        let now = Instant::now();
+        Self {
+            timeout,
+            last: now,
+            timer: Box::pin(sleep_until(now + timeout)),
+            checks_reset: false,
+        }
+    }
+
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.last = now;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.last.elapsed() >= self.timeout
+    }
+
+    /// Ready when it is time to look: at the idle time-out, and every
+    /// [`RESET_CHECK`] while something is `unread`. To be called again when it
+    /// was ready, for as long as the tunnel goes on.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, unread: bool) -> Poll<()> {
+        if unread && !self.checks_reset {
+            self.checks_reset = true;
+            self.arm(Some(RESET_CHECK));
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        self.checks_reset = unread;
+        self.arm(unread.then_some(RESET_CHECK));
+        Poll::Ready(())
+    }
+
+    fn arm(&mut self, at_most: Option<Duration>) {
+        let now = Instant::now();
+        let idle = self.last + self.timeout;
+        let mut deadline = at_most.map_or(idle, |delay| idle.min(now + delay));
+        // When the time-out is over the caller ends the tunnel; never spin.
+        if deadline <= now {
+            deadline = now + RESET_CHECK;
+        }
+        self.timer.as_mut().reset(deadline);
+    }
+}

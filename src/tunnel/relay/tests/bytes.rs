@@ -1,0 +1,339 @@
+//! What goes in comes out: bytes, their order, their ends.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf, ReadHalf, WriteHalf,
+};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::support::{NEVER, Tunnel, outcome, payload, stuff, within};
+use crate::tunnel::buffer::BUFFER_SIZE;
+use crate::tunnel::buffer::tests::held;
+use crate::tunnel::{Ended, Socket};
+
+/// A sink that keeps what it gets until it is full or flushed, as TLS may.
+impl Socket for BufWriter<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref()
+    }
+}
+
+/// A stream that takes and gives so much at a time at most.
+struct Chopped {
+    stream: TcpStream,
+    limit: usize,
+}
+
+impl Socket for Chopped {
+    fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl AsyncRead for Chopped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let limit = self.limit.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit));
+        let result = Pin::new(&mut self.stream).poll_read(cx, &mut part);
+        let len = part.filled().len();
+        buf.advance(len);
+        result
+    }
+}
+
+impl AsyncWrite for Chopped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let limit = self.limit.min(bytes.len());
+        Pin::new(&mut self.stream).poll_write(cx, &bytes[..limit])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What one side does: its parts with pauses between them, how it reads, and
+/// whether its last part waits for the end of the other side.
+#[derive(Clone, Debug)]
+struct Script {
+    parts: Vec<(usize, u64)>,
+    chunk: usize,
+    pause: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Neither,
+    Client,
+    Upstream,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Streams {
+    Plain,
+    Buffered,
+    Chopped(usize),
+}
+
+fn script() -> impl Strategy<Value = Script> {
+    let size = prop_oneof![0..4_usize, 1..5_000_usize, 1..400_000_usize];
+    let pause = prop_oneof![3 => Just(0_u64), 1 => 1..4_u64];
+    let parts = prop::collection::vec((size, pause.clone()), 0..5);
+    (parts, 1..100_000_usize, pause).prop_map(|(parts, chunk, pause)| Script {
+        parts,
+        chunk,
+        pause,
+    })
+}
+
+fn streams() -> impl Strategy<Value = Streams> {
+    prop_oneof![
+        Just(Streams::Plain),
+        Just(Streams::Buffered),
+        (500..100_000_usize).prop_map(Streams::Chopped)
+    ]
+}
+
+async fn pause(millis: u64) {
+    if millis > 0 {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+}
+
+async fn send(
+    mut half: WriteHalf<TcpStream>,
+    script: Script,
+    bytes: Vec<u8>,
+    last: Option<oneshot::Receiver<()>>,
+) {
+    let mut rest = bytes.as_slice();
+    let (early, late) = match last {
+        Some(_) => script.parts.split_at(script.parts.len().saturating_sub(1)),
+        None => script.parts.split_at(script.parts.len()),
+    };
+    for (len, millis) in early {
+        let (part, behind) = rest.split_at(*len);
+        half.write_all(part).await.unwrap();
+        rest = behind;
+        pause(*millis).await;
+    }
+    if let Some(other_ended) = last {
+        other_ended.await.unwrap();
+        for (len, _) in late {
+            let (part, behind) = rest.split_at(*len);
+            half.write_all(part).await.unwrap();
+            rest = behind;
+        }
+    }
+    assert!(rest.is_empty());
+    half.shutdown().await.unwrap();
+}
+
+async fn receive(
+    mut half: ReadHalf<TcpStream>,
+    script: Script,
+    ended: oneshot::Sender<()>,
+) -> Vec<u8> {
+    let mut got = Vec::new();
+    let mut chunk = vec![0; script.chunk];
+    loop {
+        match half.read(&mut chunk).await.unwrap() {
+            0 => break,
+            len => got.extend_from_slice(&chunk[..len]),
+        }
+        // A few slow reads are as good as many, and the test stays short.
+        if got.len() < 20 * script.chunk {
+            pause(script.pause).await;
+        }
+    }
+    // Nobody may be waiting for it.
+    ended.send(()).unwrap_or_default();
+    got
+}
+
+async fn play(early: usize, client: Script, upstream: Script, last: Last, streams: Streams) {
+    let total = |script: &Script| script.parts.iter().map(|(len, _)| len).sum::<usize>();
+    let from_client = payload(1, early + total(&client));
+    let from_upstream = payload(2, total(&upstream));
+    let (early, behind) = from_client.split_at(early);
+    let tunnel = match streams {
+        Streams::Plain => Tunnel::open_with(early.to_vec(), NEVER, |stream| stream),
+        Streams::Buffered => Tunnel::open_with(early.to_vec(), NEVER, BufWriter::new),
+        Streams::Chopped(limit) => Tunnel::open_with(early.to_vec(), NEVER, move |stream| {
+            Chopped { stream, limit }
+        }),
+    };
+    let (client_reads, client_writes) = tokio::io::split(tunnel.client);
+    let (upstream_reads, upstream_writes) = tokio::io::split(tunnel.upstream);
+    let (client_ended, for_upstream) = oneshot::channel();
+    let (upstream_ended, for_client) = oneshot::channel();
+    let for_client = (last == Last::Client).then_some(for_client);
+    let for_upstream = (last == Last::Upstream).then_some(for_upstream);
+    let exchange = async {
+        tokio::join!(
+            send(client_writes, client.clone(), behind.to_vec(), for_client),
+            send(
+                upstream_writes,
+                upstream.clone(),
+                from_upstream.clone(),
+                for_upstream
+            ),
+            receive(client_reads, client.clone(), upstream_ended),
+            receive(upstream_reads, upstream.clone(), client_ended),
+        )
+    };
+    let ((), (), at_client, at_upstream) = within("the exchange", exchange).await;
+    assert!(at_upstream == from_client, "what the client sent");
+    assert!(at_client == from_upstream, "what the upstream sent");
+    let (ended, traffic) = outcome(tunnel.relay).await;
+    assert_eq!(ended, Ended::Complete);
+    assert_eq!(traffic.bytes_from_client, from_client.len() as u64);
+    assert_eq!(traffic.bytes_from_upstream, from_upstream.len() as u64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        max_shrink_iters: 100,
+        max_shrink_time: 5_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn bytes_and_ends_arrive_as_they_were_sent(
+        early in prop_oneof![Just(0_usize), 1..3_usize, 1..100_000_usize],
+        client in script(),
+        upstream in script(),
+        last in prop_oneof![Just(Last::Neither), Just(Last::Client), Just(Last::Upstream)],
+        streams in streams(),
+        threads in any::<bool>(),
+    ) {
+        let mut runtime = if threads {
+            tokio::runtime::Builder::new_multi_thread()
+        } else {
+            tokio::runtime::Builder::new_current_thread()
+        };
+        runtime
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(play(early, client, upstream, last, streams));
+        prop_assert_eq!(held(), 0);
+    }
+}
+
+#[tokio::test]
+async fn early_bytes_come_first_and_what_follows_is_read_at_full_size() {
+    let mut tunnel = Tunnel::open_with(b"early".to_vec(), NEVER, |stream| stream);
+    tunnel.client.write_all(b" and late").await.unwrap();
+    let mut got = [0; 14];
+    within("the bytes", tunnel.upstream.read_exact(&mut got))
+        .await
+        .unwrap();
+    assert_eq!(&got, b"early and late");
+    tunnel.idle().await;
+    assert_eq!(tunnel.at_client.borrow().least_space, Some(BUFFER_SIZE));
+}
+
+#[tokio::test]
+async fn a_sink_that_buffers_is_flushed_when_nothing_follows() {
+    let mut tunnel = Tunnel::open_with(b"early".to_vec(), NEVER, BufWriter::new);
+    let mut got = [0; 5];
+    within("the early bytes", tunnel.upstream.read_exact(&mut got))
+        .await
+        .unwrap();
+    for round in 0..20 {
+        tunnel.client.write_all(&[round; 5]).await.unwrap();
+        within("the question", tunnel.upstream.read_exact(&mut got))
+            .await
+            .unwrap();
+        tunnel.upstream.write_all(&got).await.unwrap();
+        within("the answer", tunnel.client.read_exact(&mut got))
+            .await
+            .unwrap();
+        assert_eq!(got, [round; 5]);
+    }
+    // More than all buffers hold, so that the last flush is blocked for a while.
+    let bulk = payload(3, 12_345_678);
+    let (mut reads, mut writes) = tokio::io::split(tunnel.client);
+    let sent = bulk.clone();
+    let sending = tokio::spawn(async move {
+        writes.write_all(&sent).await.unwrap();
+        writes
+    });
+    within(
+        "a blocked sink",
+        tunnel.at_upstream.wait_for(|seen| seen.blocked),
+    )
+    .await
+    .unwrap();
+    let mut got = vec![0; bulk.len()];
+    within("the bulk", tunnel.upstream.read_exact(&mut got))
+        .await
+        .unwrap();
+    assert!(got == bulk);
+    tunnel.upstream.write_all(b"still").await.unwrap();
+    let mut got = [0; 5];
+    within("an answer", reads.read_exact(&mut got))
+        .await
+        .unwrap();
+    drop(within("the sender", sending).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_one_buffer_and_an_idle_tunnel_none() {
+    let bulk = payload(4, 40_000_000);
+    let mut tunnel = Tunnel::open();
+    tunnel.idle().await;
+    assert_eq!(held(), 0, "before the first byte");
+
+    let sent = stuff(&tunnel.client, &bulk).await;
+    tunnel.settled().await;
+    assert!(sent < bulk.len(), "the sender is slowed down");
+    let (read, written) = (
+        tunnel.at_client.borrow().bytes_read,
+        tunnel.at_upstream.borrow().bytes_written,
+    );
+    assert!(tunnel.at_upstream.borrow().blocked);
+    assert!(read - written <= BUFFER_SIZE as u64, "{read} - {written}");
+    assert_eq!(held(), 1, "one direction is blocked");
+
+    let back = stuff(&tunnel.upstream, &bulk).await;
+    tunnel.settled().await;
+    assert!(back < bulk.len(), "the other direction too");
+    assert_eq!(held(), 2, "both are blocked");
+
+    let mut got = vec![0; sent];
+    within("what was sent", tunnel.upstream.read_exact(&mut got))
+        .await
+        .unwrap();
+    assert!(got == bulk[..sent]);
+    let mut got = vec![0; back];
+    within("what was sent back", tunnel.client.read_exact(&mut got))
+        .await
+        .unwrap();
+    assert!(got == bulk[..back]);
+    tunnel.idle().await;
+    assert_eq!(held(), 0, "idle again");
+    assert_eq!(tunnel.at_client.borrow().bytes_written, back as u64);
+}
