@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 
 use crate::authorize::Gatekeeper;
+use crate::client::ClientStream;
 use crate::config::{Config, Limits, Timeouts};
 use crate::dial::{Dialer, DnsOptions};
 use crate::error::{Kind, RequestError};
@@ -106,18 +107,6 @@ impl App {
         Ok(())
     }
 
-    /// Ready when the process has drained for as long as tunnels are given.
-    pub fn drain_deadline(&self) -> impl Future<Output = ()> + use<> {
-        let mut draining = self.lifecycle.watch();
-        let limit = self.timeouts.drain;
-        async move {
-            // The sender lives as long as the process.
-            if draining.wait_for(|draining| *draining).await.is_ok() {
-                tokio::time::sleep(limit).await;
-            }
-        }
-    }
-
     /// The answer to a request that failed; notes the failure in `exchange`.
     pub fn refuse(&self, exchange: &mut Exchange, error: &RequestError) -> Reply {
         exchange.fail(error);
@@ -126,5 +115,24 @@ impl App {
         }
         log::debug!("request {}: {}", exchange.id, error.chain());
         Reply::to_error(error, exchange.id, &self.challenge, exchange.json)
+    }
+
+    /// Sends an answer of our own on a connection that is not with Pingora. Gives
+    /// the connection back when it can go on.
+    pub async fn answer(
+        &self,
+        mut client: Box<ClientStream>,
+        reply: &Reply,
+        close: bool,
+    ) -> Option<Box<ClientStream>> {
+        let bytes = reply.to_bytes(close);
+        match tokio::time::timeout(self.timeouts.send, client.send(&bytes)).await {
+            Ok(Ok(())) if !close => Some(client),
+            Ok(Ok(())) => {
+                client.linger_briefly().await;
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        }
     }
 }

@@ -52,7 +52,7 @@ impl Gatekeeper {
         exchange: &mut Exchange,
         credentials: Option<&[u8]>,
     ) -> Result<(), RequestError> {
-        exchange.user = Some(self.authenticate(credentials).await?);
+        exchange.user = Some(self.authenticate(credentials, exchange.client.ip()).await?);
         let kind = match exchange.role {
             Role::Tunnel => policy::Kind::Tunnel,
             Role::Forward => policy::Kind::Forward,
@@ -76,13 +76,20 @@ impl Gatekeeper {
         self.authenticator.replace_users(users);
     }
 
-    async fn authenticate(&self, credentials: Option<&[u8]>) -> Result<User, RequestError> {
+    async fn authenticate(
+        &self,
+        credentials: Option<&[u8]>,
+        client: IpAddr,
+    ) -> Result<User, RequestError> {
         let field = credentials.ok_or(Kind::CredentialsMissing)?;
         let token = Token68::parse(field)?;
         match self.authenticator.check(token, Instant::now())? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
-                let verified = self.hashing.verify(&self.authenticator, attempt).await?;
+                let verified = self
+                    .hashing
+                    .verify(&self.authenticator, attempt, client)
+                    .await?;
                 verified.ok_or_else(|| Kind::CredentialsWrong.into())
             }
         }

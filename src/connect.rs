@@ -4,6 +4,9 @@
 //! the answer, and a tunnel is neither.
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use http::StatusCode;
 
 use crate::app::App;
 use crate::client::ClientStream;
@@ -11,6 +14,7 @@ use crate::dial::Dialed;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::http1::RequestHead;
+use crate::reply::Reply;
 use crate::telemetry::{OpenTunnel, Record};
 use crate::tunnel::{self, Ended, Meter, Traffic};
 
@@ -22,40 +26,36 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 /// which is after a 407 alone.
 pub async fn serve(
     app: &Arc<App>,
-    mut client: Box<ClientStream>,
+    client: Box<ClientStream>,
     head: &RequestHead,
     mut exchange: Exchange,
 ) -> Option<Box<ClientStream>> {
     match open(app, head, &mut exchange).await {
         Ok(dialed) => {
-            exchange.upstream = Some(dialed.address);
-            exchange.connect = Some(exchange.started.elapsed());
             join(app, client, dialed, head, &exchange).await;
             None
         }
         Err(error) => {
-            // Bytes behind a refused CONNECT are a tunnel's, sent too early. To
-            // take them for requests would let a client smuggle some in.
-            let close = error.kind().status() != http::StatusCode::PROXY_AUTHENTICATION_REQUIRED
-                || !client.inbox().is_empty()
-                || !head.keep_alive;
             let reply = app.refuse(&mut exchange, &error);
-            let bytes = reply.to_bytes(close, false);
-            let sent = tokio::time::timeout(app.timeouts.send, client.send(&bytes)).await;
-            let status = reply.status().as_u16();
-            record(&exchange, head, Some(status), |record| {
-                app.telemetry.record(record);
+            record(&exchange, head, Some(reply.status().as_u16()), |record| {
+                let mut record = *record;
+                record.bytes_to_client = reply.body_len();
+                app.telemetry.record(&record);
             });
-            match sent {
-                Ok(Ok(())) if close => {
-                    client.linger_briefly().await;
-                    None
-                }
-                Ok(Ok(())) => Some(client),
-                Ok(Err(_)) | Err(_) => None,
-            }
+            let close = must_close(&client, &reply, head);
+            app.answer(client, &reply, close).await
         }
     }
+}
+
+/// Whether a refusal of something that would have left HTTP ends the connection.
+///
+/// Bytes behind such a request are the other protocol's, sent too early. To take
+/// them for requests would let a client smuggle some in.
+pub fn must_close(client: &ClientStream, reply: &Reply, head: &RequestHead) -> bool {
+    reply.status() != StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        || !client.inbox().is_empty()
+        || !head.keep_alive
 }
 
 /// Authorises, resolves and dials: all that can fail before the 200.
@@ -71,7 +71,11 @@ async fn open(
         return Err(Kind::Draining.into());
     }
     let candidates = exchange.candidates.as_ref().ok_or(Kind::Internal)?;
-    Ok(app.dialer.connect(candidates).await?)
+    let begun = Instant::now();
+    let dialed = app.dialer.connect(candidates).await?;
+    exchange.connect = Some(begun.elapsed());
+    exchange.upstream = Some(dialed.address);
+    Ok(dialed)
 }
 
 /// Says 200 and relays until the tunnel ends.
@@ -88,9 +92,9 @@ async fn join(
     let sent = tokio::time::timeout(app.timeouts.send, client.send(ESTABLISHED)).await;
     let (ended, traffic) = if let Ok(Ok(())) = sent {
         let (transport, early) = client.into_parts();
-        let cut = app.drain_deadline();
+        let cut = app.lifecycle.when_cut();
         let idle = app.timeouts.tunnel_idle;
-        tunnel::relay(transport, dialed.stream, &early, idle, &open, cut).await
+        tunnel::relay(transport, dialed.stream, early, idle, &open, cut).await
     } else {
         (Ended::ClientReset, Traffic::default())
     };

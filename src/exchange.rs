@@ -1,5 +1,6 @@
 //! What is known of one request or tunnel, from its head to its record.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -46,6 +47,12 @@ pub struct Exchange {
     pub authority: Option<Authority>,
     /// The number of the client's connection.
     pub connection: u64,
+    /// Whether the client's connection has one upstream connection to itself.
+    pub bound_upstream: bool,
+    /// Whether the upstream's answer says no (4xx, 5xx).
+    pub declined: bool,
+    /// Interim answers so far.
+    pub interim: usize,
     /// Where the body ends.
     pub framing: Framing,
     /// Whether the client waits for a 100 before it sends the body.
@@ -118,6 +125,9 @@ impl Exchange {
             version: Version::Http11,
             scheme: Scheme::Http,
             authority: None,
+            bound_upstream: false,
+            declined: false,
+            interim: 0,
             framing: Framing::None,
             expect_continue: false,
             upgrade: false,
@@ -143,14 +153,14 @@ impl Exchange {
 
     /// The target as the log shows it: canonical, and without anything that could
     /// be a credential. `path` is the path and query that is sent on.
-    pub fn canonical_target(&self, path: &str) -> String {
+    pub fn canonical_target<'a>(&self, path: &'a str) -> Cow<'a, str> {
         match (self.role, &self.authority) {
             (Role::Forward, Some(authority)) => {
                 let host = authority.host_field(self.scheme);
-                format!("{}://{host}{path}", self.scheme.as_str())
+                Cow::Owned(format!("{}://{host}{path}", self.scheme.as_str()))
             }
-            (Role::Tunnel, Some(authority)) => authority.to_string(),
-            _ => path.to_owned(),
+            (Role::Tunnel, Some(authority)) => Cow::Owned(authority.to_string()),
+            _ => Cow::Borrowed(path),
         }
     }
 

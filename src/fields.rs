@@ -26,24 +26,21 @@ static HOP_BY_HOP: [HeaderName; 6] = [
 ///
 /// With `upgraded` (a 101) `Upgrade` stays: it is the message.
 pub fn hop_by_hop(headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
-    let mut names: Vec<_> = headers
+    let mut names = Vec::new();
+    for name in headers.keys() {
+        if HOP_BY_HOP.contains(name) || (name == UPGRADE && !upgraded) {
+            names.push(name.clone());
+        }
+    }
+    let options = headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|option| !is_kept(option))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| headers.contains_key(name))
-        .collect();
-    names.extend(
-        HOP_BY_HOP
-            .iter()
-            .filter(|name| headers.contains_key(*name))
-            .cloned(),
-    );
-    if !upgraded && headers.contains_key(UPGRADE) {
-        names.push(UPGRADE);
-    }
+        .filter(|name| headers.contains_key(name));
+    names.extend(options);
     names
 }
 
@@ -62,6 +59,18 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
         b"http2-settings",
     ];
     NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// Whether a field says who the client is or what it asked for, as proxies in front
+/// of a server do. What a client sends of these is not passed to a local server:
+/// there they are ours to say.
+pub fn tells_of_the_client(name: &[u8]) -> bool {
+    const NAMES: &[&[u8]] = &[b"forwarded", b"x-real-ip", b"x-client-ip"];
+    const PREFIX: &[u8] = b"x-forwarded-";
+    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
+        || name
+            .get(..PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// Options that are no field, or that name a field which frames, routes or dates
@@ -84,27 +93,40 @@ fn is_kept(option: &[u8]) -> bool {
 /// name leaves, and one that no other instance has, so that a chain of two
 /// Tollgates is not a loop.
 #[derive(Clone, Debug)]
-pub struct Pseudonym(String);
+pub struct Pseudonym {
+    name: String,
+    /// The members, made once: every message gets one.
+    via10: HeaderValue,
+    via11: HeaderValue,
+}
 
 impl Pseudonym {
     /// A pseudonym that ends in `instance` as eight hex digits.
     pub fn new(instance: u32) -> Self {
-        Self(format!("tollgate-{instance:08x}"))
+        let name = format!("tollgate-{instance:08x}");
+        // Hex digits, letters and a hyphen are always a value.
+        let member = |protocol| {
+            HeaderValue::from_str(&format!("{protocol} {name}"))
+                .unwrap_or(HeaderValue::from_static("1.1 tollgate"))
+        };
+        Self {
+            via10: member("1.0"),
+            via11: member("1.1"),
+            name,
+        }
     }
 
     /// The pseudonym itself.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     /// The `Via` member for a message that was received as HTTP/1.x.
-    pub fn via(&self, version: http::Version) -> String {
-        let protocol = match version {
-            http::Version::HTTP_09 | http::Version::HTTP_10 => "1.0",
-            http::Version::HTTP_2 => "2.0",
-            _ => "1.1",
-        };
-        format!("{protocol} {}", self.0)
+    pub fn via(&self, version: http::Version) -> HeaderValue {
+        match version {
+            http::Version::HTTP_09 | http::Version::HTTP_10 => self.via10.clone(),
+            _ => self.via11.clone(),
+        }
     }
 
     /// Whether a `Via` field line holds this pseudonym: the message was here.
@@ -114,7 +136,7 @@ impl Pseudonym {
                 .split(|byte| byte.is_ascii_whitespace())
                 .filter(|word| !word.is_empty());
             words.next();
-            words.next() == Some(self.0.as_bytes())
+            words.next() == Some(self.name.as_bytes())
         })
     }
 
@@ -154,13 +176,9 @@ pub fn accepts_json(accept: Option<&[u8]>) -> bool {
 
 /// Whether `Authorization` names a scheme that authenticates the connection and
 /// not the request, so that the connection must not be shared (RFC 4559 §6).
-pub fn authenticates_connection(authorization: Option<&HeaderValue>) -> bool {
+pub fn authenticates_connection(authorization: Option<&[u8]>) -> bool {
     authorization.is_some_and(|value| {
-        let scheme = value
-            .as_bytes()
-            .split(|byte| *byte == b' ')
-            .next()
-            .unwrap_or_default();
+        let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
         scheme.eq_ignore_ascii_case(b"negotiate") || scheme.eq_ignore_ascii_case(b"ntlm")
     })
 }
@@ -251,10 +269,9 @@ mod tests {
 
     #[test]
     fn connection_bound_schemes() {
-        let value = |text: &str| HeaderValue::from_str(text).unwrap();
-        assert!(authenticates_connection(Some(&value("NTLM TlRM"))));
-        assert!(authenticates_connection(Some(&value("negotiate YII"))));
-        assert!(!authenticates_connection(Some(&value("Basic eA=="))));
+        assert!(authenticates_connection(Some(b"NTLM TlRM")));
+        assert!(authenticates_connection(Some(b"negotiate YII")));
+        assert!(!authenticates_connection(Some(b"Basic eA==")));
         assert!(!authenticates_connection(None));
     }
 }

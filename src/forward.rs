@@ -5,6 +5,7 @@
 //! call the parts that decide, and put into Pingora's terms what these say.
 
 mod failure;
+mod framing;
 mod peer;
 
 use std::any::Any;
@@ -15,9 +16,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING, USER_AGENT, VIA,
+    CONTENT_LENGTH, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING, USER_AGENT,
 };
-use http::{HeaderName, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -30,13 +31,13 @@ use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::fields;
 use crate::gateway;
-use crate::http1::Framing;
+use crate::http1::{self, Framing};
 use crate::reply::Reply;
 use crate::telemetry::Role;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Interim answers that one request may get: each is passed on, and a flood of them
+/// would be neither an answer nor bounded.
+const MAX_INTERIM: usize = 16;
 
 /// A refused request's body up to this size is read and dropped, so that the
 /// connection can go on; a longer one costs the connection.
@@ -92,7 +93,7 @@ impl Forward {
         if forwards_left(request) == Some(0) {
             return match request.method {
                 Method::OPTIONS => Ok(Some(Reply::new(StatusCode::OK, "text/plain", Bytes::new()))),
-                _ => Err(Kind::MethodNotAllowed),
+                _ => Err(Kind::MethodUnknown),
             };
         }
         if exchange.role != Role::Gateway || self.app.pool.is_some() {
@@ -113,11 +114,14 @@ impl Forward {
     ) -> Result<()> {
         let short = matches!(exchange.framing, Framing::Length(len) if len <= MAX_DRAINED_BODY);
         if short && !exchange.expect_continue {
-            let drain = session.as_downstream_mut().drain_request_body();
-            // Not drained in time: Pingora sees the unread body and closes.
-            match pingora_timeout::timeout(DRAIN_TIMEOUT, drain).await {
-                Ok(drained) => drained?,
-                Err(_) => session.set_keepalive(None),
+            // Not drained in time, or gone: the answer is the same, the connection ends.
+            if session
+                .as_downstream_mut()
+                .drain_request_body()
+                .await
+                .is_err()
+            {
+                session.set_keepalive(None);
             }
         }
         self.app.refuse(exchange, error).write_to(session).await
@@ -148,7 +152,8 @@ impl ProxyHttp for Forward {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let exchange = ctx.exchange()?;
         session.set_read_timeout(Some(self.app.timeouts.request_body));
-        session.set_write_timeout(Some(self.app.timeouts.send));
+        // Interim answers are news to HTTP/1.0 (RFC 9110 §15.2).
+        session.set_ignore_info_resp(exchange.version == http1::Version::Http10);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         if let Err(error) = self.admit(session, exchange).await {
             self.refuse(session, exchange, &error).await?;
@@ -175,10 +180,7 @@ impl ProxyHttp for Forward {
         let exchange = ctx.exchange()?;
         let peer = match exchange.role {
             Role::Gateway => peer::of_pool(&self.app, exchange, session).await,
-            _ => {
-                let authorization = session.get_header(http::header::AUTHORIZATION);
-                peer::of_target(&self.app, exchange, authorization)
-            }
+            _ => peer::of_target(&self.app, exchange),
         };
         peer.map_err(failure::into_pingora)
     }
@@ -238,22 +240,30 @@ impl ProxyHttp for Forward {
         // Pingora has taken it away with the other hop-by-hop fields; nothing
         // that changes there may let the credentials out.
         request.remove_header(&PROXY_AUTHORIZATION);
-        request.append_header(VIA, self.app.pseudonym.via(session.req_header().version))?;
+        request.append_header("Via", self.app.pseudonym.via(session.req_header().version))?;
         if let Some(left) = forwards_left(request) {
             request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string())?;
         }
         if exchange.role != Role::Gateway {
             return Ok(());
         }
-        // A local server sees only this proxy's address: it learns the client's
-        // from us, and from nobody else.
-        request.insert_header(X_FORWARDED_FOR, exchange.client.ip().to_string())?;
-        request.insert_header(X_FORWARDED_PROTO, exchange.scheme.as_str())?;
+        // A local server sees only this proxy's address: it learns the client's from
+        // us, and from nobody else.
+        let told: Vec<_> = request
+            .headers
+            .keys()
+            .filter(|name| fields::tells_of_the_client(name.as_str().as_bytes()))
+            .cloned()
+            .collect();
+        for name in told {
+            request.remove_header(&name);
+        }
+        request.insert_header("X-Forwarded-For", exchange.client.ip().to_string())?;
+        request.insert_header("X-Forwarded-Proto", exchange.scheme.as_str())?;
         match request.headers.get(HOST).cloned() {
-            Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
+            Some(host) => request.insert_header("X-Forwarded-Host", host)?,
+            // HTTP/1.0 needs no Host, but it is sent on as HTTP/1.1.
             None => {
-                request.remove_header(&X_FORWARDED_HOST);
-                // HTTP/1.0 needs no Host, but it is sent on as HTTP/1.1.
                 if let Some(slot) = &exchange.slot {
                     request.insert_header(HOST, slot.address.to_string())?;
                 }
@@ -270,7 +280,7 @@ impl ProxyHttp for Forward {
         _: &mut Context,
     ) -> Result<()> {
         match self.app.limits.request_body {
-            Some(limit) if session.body_bytes_read() as u64 > limit => {
+            Some(limit) if session.body_bytes_read() as u64 > limit && !session.was_upgraded() => {
                 Err(failure::into_pingora(Kind::BodyTooLarge.into()))
             }
             _ => Ok(()),
@@ -291,10 +301,19 @@ impl ProxyHttp for Forward {
         if upgraded && !exchange.upgrade {
             return Err(failure::into_pingora(Kind::ProtocolError.into()));
         }
+        if response.status.is_informational() && !upgraded {
+            exchange.interim += 1;
+            if exchange.interim > MAX_INTERIM {
+                return Err(failure::into_pingora(Kind::ProtocolError.into()));
+            }
+        }
+        framing::settle(response)?;
         for name in fields::hop_by_hop(&response.headers, upgraded) {
             response.remove_header(&name);
         }
-        response.append_header(VIA, self.app.pseudonym.via(response.version))?;
+        response.append_header("Via", self.app.pseudonym.via(response.version))?;
+        // The version is that of this hop (RFC 9112 §2.3).
+        response.set_version(Version::HTTP_11);
         Ok(())
     }
 
@@ -308,12 +327,19 @@ impl ProxyHttp for Forward {
             if let Some(lease) = &ctx.exchange()?.lease {
                 lease.upgrade();
             }
+            session.set_read_timeout(Some(self.app.timeouts.tunnel_idle));
             return Ok(());
         }
-        // The client may stop sending now, as it is told no. The rest of the body is
-        // taken for a while; waited for it is not.
-        if response.status.as_u16() >= 400 && !session.is_body_done() {
-            session.set_read_timeout(Some(DRAIN_TIMEOUT));
+        let exchange = ctx.exchange()?;
+        exchange.declined = response.status.as_u16() >= 400;
+        // Without a body the answer ends here, see `response_body_filter`.
+        if exchange.declined
+            && response
+                .headers
+                .get(CONTENT_LENGTH)
+                .is_some_and(|length| length == "0")
+        {
+            stop_waiting(session);
         }
         // HTTP/1.0 knows no chunks (RFC 9112 §6.1): there the end of the
         // connection ends the body.
@@ -324,6 +350,19 @@ impl ProxyHttp for Forward {
             session.set_keepalive(None);
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        if end && ctx.exchange()?.declined {
+            stop_waiting(session);
+        }
+        Ok(None)
     }
 
     fn error_while_proxy(
@@ -359,14 +398,22 @@ impl ProxyHttp for Forward {
             return reply;
         };
         let failure = failure::classify(error);
-        let answer = self.app.refuse(exchange, &failure);
-        let begun = session
-            .response_written()
-            .is_some_and(|head| !head.status.is_informational());
-        // Half a response cannot be taken back: closing says that it is broken.
-        if begun || failure.kind() == Kind::ClientGone {
+        // The place at the upstream is free, whether the client reads on or not.
+        exchange.slot = None;
+        let status = session.response_written().map(|head| head.status);
+        if let Some(status) = status.filter(|status| is_final(*status)) {
+            // Half a response cannot be taken back: closing says that it is broken.
+            // One that was a refusal is whole; that its request was not is no news.
+            if !(status.as_u16() >= 400 && failure.kind() == Kind::BodyTimeout) {
+                exchange.fail(&failure);
+            }
             return reply;
         }
+        if failure.kind() == Kind::ClientGone {
+            exchange.fail(&failure);
+            return reply;
+        }
+        let answer = self.app.refuse(exchange, &failure);
         reply.error_code = answer.status().as_u16();
         match answer.write_to(session).await {
             Ok(()) => {
@@ -393,7 +440,10 @@ impl ProxyHttp for Forward {
         record.method = request.method.as_str().as_bytes();
         record.target = target.as_bytes();
         record.site = Some(site.as_deref().unwrap_or("gateway"));
-        record.status = session.response_written().map(|head| head.status.as_u16());
+        let status = session.response_written().map(|head| head.status);
+        record.status = status
+            .filter(|status| is_final(*status))
+            .map(|status| status.as_u16());
         record.bytes_from_client = session.body_bytes_read() as u64;
         record.bytes_to_client = session.body_bytes_sent() as u64;
         record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;
@@ -420,6 +470,19 @@ impl ProxyHttp for Forward {
         _: ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+/// Whether a status ends the answer in HTTP: an interim one does not, a 101 does.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// A client that is told no may stop sending its body. Once the answer is whole the
+/// rest is taken for a while and not waited for.
+fn stop_waiting(session: &mut Session) {
+    if !session.is_body_done() {
+        session.set_read_timeout(Some(DRAIN_TIMEOUT));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whether the process runs, drains or stops, and how many connections are left.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,7 +9,9 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Lifecycle {
     draining: watch::Sender<bool>,
-    /// Held by whatever must not be cut off without need; drained when all are gone.
+    cut: watch::Sender<bool>,
+    succeeded: AtomicBool,
+    /// What draining waits for.
     busy: watch::Sender<usize>,
 }
 
@@ -17,13 +20,22 @@ impl Lifecycle {
     pub fn new() -> Self {
         Self {
             draining: watch::Sender::new(false),
+            cut: watch::Sender::new(false),
+            succeeded: AtomicBool::new(false),
             busy: watch::Sender::new(0),
         }
     }
 
-    /// From now on nothing new begins.
-    pub fn drain(&self) {
+    /// From now on nothing new begins. `succeeded`: another process takes what
+    /// still comes in.
+    pub fn drain(&self, succeeded: bool) {
+        self.succeeded.store(succeeded, Ordering::Release);
         self.draining.send_replace(true);
+    }
+
+    /// From now on nothing goes on; everything leaves its record and ends.
+    pub fn cut(&self) {
+        self.cut.send_replace(true);
     }
 
     /// Whether nothing new may begin.
@@ -31,9 +43,23 @@ impl Lifecycle {
         *self.draining.borrow()
     }
 
+    /// Whether another process has taken over.
+    pub fn has_successor(&self) -> bool {
+        self.succeeded.load(Ordering::Acquire)
+    }
+
     /// Tells when draining begins; Pingora's idea of a shutdown watch, too.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
+    }
+
+    /// Ready when nothing may go on.
+    pub fn when_cut(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut cut = self.cut.subscribe();
+        async move {
+            // The sender lives as long as the process.
+            let _ = cut.wait_for(|cut| *cut).await;
+        }
     }
 
     /// Marks work that draining waits for, until dropped.
@@ -79,7 +105,7 @@ mod tests {
     async fn drained_when_the_last_work_is_dropped() {
         let lifecycle = Lifecycle::new();
         let (first, second) = (lifecycle.busy(), lifecycle.busy());
-        lifecycle.drain();
+        lifecycle.drain(false);
         assert!(lifecycle.is_draining());
         assert!(!lifecycle.drained(Duration::from_millis(1)).await);
         drop(first);

@@ -15,9 +15,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use pingora_core::protocols::l4::stream::Stream as PingoraStream;
 use pingora_proxy::HttpProxy;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -38,6 +37,9 @@ const BACKLOG: i32 = 65_535;
 /// Connections of the admin service. They are not clients', and must be there to
 /// look at a proxy that has as many of those as it may have.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
+
+/// How long one of them may be open, whatever it does.
+const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(600);
 
 /// What is still taken from the queue when the process drains: as much as the
 /// queue holds by default, so that new arrivals cannot keep it going.
@@ -70,8 +72,15 @@ pub enum Purpose {
 impl fmt::Debug for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Proxy { tls: None, .. } => "proxy",
-            Self::Proxy { tls: Some(_), .. } => "proxy with TLS",
+            Self::Proxy {
+                tls,
+                proxy_protocol,
+            } => match (tls.is_some(), proxy_protocol) {
+                (false, false) => "proxy",
+                (true, false) => "proxy with TLS",
+                (false, true) => "proxy behind the PROXY protocol",
+                (true, true) => "proxy with TLS behind the PROXY protocol",
+            },
             Self::Admin(_) => "admin",
         })
     }
@@ -158,6 +167,9 @@ pub struct Acceptor {
     places: Arc<Semaphore>,
     admin_places: Arc<Semaphore>,
     connections: AtomicU64,
+    started: Instant,
+    /// The second of the last warning.
+    warned_at: AtomicU64,
 }
 
 impl fmt::Debug for Acceptor {
@@ -178,6 +190,8 @@ impl Acceptor {
             places,
             admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             connections: AtomicU64::new(0),
+            started: Instant::now(),
+            warned_at: AtomicU64::new(0),
         }
     }
 
@@ -220,16 +234,33 @@ impl Acceptor {
             };
             self.spawn(stream, peer, place, purpose.clone());
         }
-        // Whoever is in the queue has a connection already as far as the client
-        // knows; closing the socket would reset it.
+        if !self.app.lifecycle.has_successor() {
+            self.accept_late(socket, places, &purpose)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever is in the queue has a connection already as far as the client knows;
+    /// closing the socket would reset it. The runtime's own accept may say "not yet"
+    /// with the queue full, so the socket is asked itself.
+    fn accept_late(
+        self: &Arc<Self>,
+        socket: TcpListener,
+        places: &Arc<Semaphore>,
+        purpose: &Purpose,
+    ) -> io::Result<()> {
+        let socket = socket.into_std()?;
         for _ in 0..MAX_LATE_CONNECTIONS {
-            let (Some(Ok((stream, peer))), Ok(place)) = (
-                now_or_never(socket.accept()),
-                Arc::clone(places).try_acquire_owned(),
-            ) else {
+            let Ok(place) = Arc::clone(places).try_acquire_owned() else {
                 break;
             };
-            self.spawn(stream, peer, place, purpose.clone());
+            let (stream, peer) = match socket.accept() {
+                Ok(connection) => connection,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(_) => break,
+            };
+            stream.set_nonblocking(true)?;
+            self.spawn(TcpStream::from_std(stream)?, peer, place, purpose.clone());
         }
         Ok(())
     }
@@ -264,17 +295,30 @@ impl Acceptor {
                 let prepared = prepare(stream, peer, tls, proxy_protocol);
                 match tokio::time::timeout(limit, prepared).await {
                     Ok(Ok((transport, client))) => self.serve_http(transport, client).await,
-                    Ok(Err(error)) => {
-                        log::debug!("client connection from {peer}: {error}");
-                        self.app.telemetry.connection_rejected("handshake_failed");
-                    }
-                    Err(_) => self.app.telemetry.connection_rejected("handshake_timeout"),
+                    Ok(Err(error)) => self.reject(peer, "handshake_failed", &error),
+                    Err(elapsed) => self.reject(peer, "handshake_timeout", &elapsed),
                 }
             }
             Purpose::Admin(admin) => {
                 let draining = self.app.lifecycle.watch();
-                admin.serve(PingoraStream::from(stream), draining).await;
+                let served = admin.serve(PingoraStream::from(stream), draining);
+                if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)
+                    .await
+                    .is_err()
+                {
+                    log::debug!("admin connection from {peer}: ended for its age");
+                }
             }
+        }
+    }
+
+    /// Counts a connection that did not get to HTTP, and says so now and then: a load
+    /// balancer that is set up wrongly shows nowhere else.
+    fn reject(&self, peer: SocketAddr, reason: &'static str, error: &dyn fmt::Display) {
+        self.app.telemetry.connection_rejected(reason);
+        let now = self.started.elapsed().as_secs() + 1;
+        if self.warned_at.swap(now, Ordering::Relaxed) != now {
+            log::warn!("connection from {peer} ended before its first request: {error}");
         }
     }
 
@@ -284,7 +328,7 @@ impl Acceptor {
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
             tls: transport.is_tls(),
         };
-        let stream = Box::new(ClientStream::new(transport, client, BytesMut::new()));
+        let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));
         connection::serve(&self.app, &self.proxy, stream, source).await;
     }
 }
@@ -308,13 +352,4 @@ async fn prepare(
         None => Transport::Plain(stream),
     };
     Ok((transport, client))
-}
-
-/// The output of `future` if it is ready at once.
-fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(output) => Some(output),
-        std::task::Poll::Pending => None,
-    }
 }

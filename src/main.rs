@@ -24,7 +24,7 @@ const EX_CONFIG: u8 = 78;
 /// What is logged unless RUST_LOG says otherwise. Pingora reports each client that
 /// goes away as an error; the access log has those.
 const LOG_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=off,hickory_net=warn,\
-    hickory_resolver=warn,rustls=error";
+    hickory_resolver=warn,rustls=error,pingora_core::protocols=off";
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
@@ -81,7 +81,10 @@ fn set_password(file: &Path, user: &str) -> ExitCode {
             eprintln!("{}: {done} user {user}", file.display());
             ExitCode::SUCCESS
         }
-        Err(error) => fail(1, &format_args!("tollgate: {error}")),
+        Err(error) => fail(
+            1,
+            &format_args!("tollgate: {:#}", anyhow::Error::new(error)),
+        ),
     }
 }
 

@@ -71,6 +71,7 @@ impl Reply {
             reply.fields.push(("Proxy-Authenticate", challenge.clone()));
         }
         if kind == Kind::MethodNotAllowed {
+            // What the embedded origin knows: nothing else refuses a method.
             reply.push("Allow", "GET, HEAD");
         }
         if let Some(delay) = error.retry_delay() {
@@ -90,6 +91,11 @@ impl Reply {
             ],
             body,
         }
+    }
+
+    /// Bytes of the body.
+    pub fn body_len(&self) -> u64 {
+        self.body.len() as u64
     }
 
     /// The status code.
@@ -113,7 +119,7 @@ impl Reply {
     }
 
     /// The answer as bytes for a connection that is not with Pingora.
-    pub fn to_bytes(&self, close: bool, head_only: bool) -> Vec<u8> {
+    pub fn to_bytes(&self, close: bool) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512 + self.body.len());
         let reason = self.status.canonical_reason().unwrap_or_default();
         bytes.extend_from_slice(
@@ -132,9 +138,7 @@ impl Reply {
         field("Date", date.as_bytes());
         field("Connection", if close { b"close" } else { b"keep-alive" });
         bytes.extend_from_slice(b"\r\n");
-        if !head_only {
-            bytes.extend_from_slice(&self.body);
-        }
+        bytes.extend_from_slice(&self.body);
         bytes
     }
 
@@ -155,7 +159,7 @@ mod tests {
     fn reply(error: RequestError, json: bool) -> String {
         let challenge = HeaderValue::from_static("Basic realm=\"r\", charset=\"UTF-8\"");
         let reply = Reply::to_error(&error, RequestId::new(7), &challenge, json);
-        String::from_utf8(reply.to_bytes(true, false)).unwrap()
+        String::from_utf8(reply.to_bytes(true)).unwrap()
     }
 
     #[test]

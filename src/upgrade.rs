@@ -12,13 +12,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use self::message::{Answer, MAX_HEAD};
 use crate::app::App;
 use crate::client::ClientStream;
+use crate::connect;
 use crate::dial::{Dialed, connect_any};
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
@@ -36,7 +37,9 @@ pub fn is_for(app: &App, head: &RequestHead, exchange: &Exchange) -> bool {
         Role::Gateway => app.pool.is_some(),
         _ => exchange.scheme == Scheme::Http,
     };
+    // RFC 6455 §4.1: with GET, which is also all that is known here about bodies.
     head.upgrade
+        && head.method == Method::GET
         && head.framing == Framing::None
         && reachable
         && head
@@ -61,19 +64,14 @@ pub async fn serve(
         Ok((upstream, answer)) => pass_on(app, &mut client, upstream, &answer).await,
         Err(error) => {
             let reply = app.refuse(&mut exchange, &error);
-            let close = !client.inbox().is_empty() || !head.keep_alive;
-            let bytes = reply.to_bytes(close, false);
-            let sent = tokio::time::timeout(app.timeouts.send, client.send(&bytes)).await;
             let status = reply.status().as_u16();
-            record(app, head, &exchange, Some(status), Traffic::default(), None);
-            return match sent {
-                Ok(Ok(())) if !close => Some(client),
-                Ok(Ok(())) => {
-                    client.linger_briefly().await;
-                    None
-                }
-                Ok(Err(_)) | Err(_) => None,
+            let traffic = Traffic {
+                bytes_from_client: 0,
+                bytes_from_upstream: reply.body_len(),
             };
+            record(app, head, &exchange, Some(status), traffic, None);
+            let close = connect::must_close(&client, &reply, head);
+            return app.answer(client, &reply, close).await;
         }
     };
     let status = outcome.status.as_u16();
@@ -100,6 +98,9 @@ async fn open(
     let seen = app.pseudonym.is_in_fields(head.fields());
     app.admit(exchange, head.proxy_authorization(), seen)
         .await?;
+    if app.lifecycle.is_draining() {
+        return Err(Kind::Draining.into());
+    }
     let begun = std::time::Instant::now();
     let dialed = match &exchange.candidates {
         Some(candidates) => app.dialer.connect(candidates).await?,
@@ -182,9 +183,9 @@ async fn switch(
     };
     let (transport, early) = client.into_parts();
     let idle = app.timeouts.tunnel_idle;
-    let cut = app.drain_deadline();
+    let cut = app.lifecycle.when_cut();
     let (ended, mut traffic) =
-        tunnel::relay(transport, upstream, &early, idle, &Unmetered, cut).await;
+        tunnel::relay(transport, upstream, early, idle, &Unmetered, cut).await;
     traffic.bytes_from_upstream += answer.behind.len() as u64;
     (ended, traffic)
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,11 +28,21 @@ type Verdict = Option<Option<User>>;
 pub(super) struct Hashing {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    /// What one client may have under way: half, so that one that guesses passwords
+    /// does not keep all others waiting.
+    max_by_client: usize,
     under_way: Arc<UnderWay>,
 }
 
 #[derive(Debug, Default)]
-struct UnderWay(Mutex<HashMap<CacheKey, watch::Receiver<Verdict>>>);
+struct UnderWay(Mutex<Attempts>);
+
+#[derive(Debug, Default)]
+struct Attempts {
+    verdicts: HashMap<CacheKey, watch::Receiver<Verdict>>,
+    /// How many of them each client began.
+    by_client: HashMap<IpAddr, usize>,
+}
 
 impl Hashing {
     /// At most `threads` hashes at once, and `queue` more that wait.
@@ -39,6 +50,7 @@ impl Hashing {
         Self {
             running: Arc::new(Semaphore::new(threads)),
             admitted: Arc::new(Semaphore::new(threads + queue)),
+            max_by_client: (threads + queue).div_ceil(2),
             under_way: Arc::default(),
         }
     }
@@ -51,8 +63,9 @@ impl Hashing {
         &self,
         authenticator: &Arc<Authenticator>,
         attempt: Attempt,
+        client: IpAddr,
     ) -> Result<Option<User>, RequestError> {
-        let mut verdict = self.join(authenticator, attempt)?;
+        let mut verdict = self.join(authenticator, attempt, client)?;
         match verdict.wait_for(Option::is_some).await {
             Ok(verdict) => Ok(verdict.clone().flatten()),
             // The task ended without a verdict.
@@ -65,22 +78,34 @@ impl Hashing {
         &self,
         authenticator: &Arc<Authenticator>,
         attempt: Attempt,
+        client: IpAddr,
     ) -> Result<watch::Receiver<Verdict>, RequestError> {
+        let overloaded =
+            || RequestError::new(Kind::AuthenticationOverloaded).retry_after(RETRY_AFTER);
         let mut under_way = self.under_way.0.lock();
-        let place = match under_way.entry(attempt.key()) {
+        let Attempts {
+            verdicts,
+            by_client,
+        } = &mut *under_way;
+        let place = match verdicts.entry(attempt.key()) {
             Entry::Occupied(running) => return Ok(running.get().clone()),
             Entry::Vacant(place) => place,
         };
+        if by_client
+            .get(&client)
+            .is_some_and(|begun| *begun >= self.max_by_client)
+        {
+            return Err(overloaded());
+        }
         let admission = match Arc::clone(&self.admitted).try_acquire_owned() {
             Ok(admission) => admission,
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                return Err(
-                    RequestError::new(Kind::AuthenticationOverloaded).retry_after(RETRY_AFTER)
-                );
+                return Err(overloaded());
             }
         };
         let (sender, receiver) = watch::channel(None);
         place.insert(receiver.clone());
+        *by_client.entry(client).or_default() += 1;
         drop(under_way);
 
         // A task of its own: whoever began it may go away while others wait.
@@ -89,6 +114,7 @@ impl Hashing {
         let done = Done {
             under_way: Arc::clone(&self.under_way),
             key: attempt.key(),
+            client,
         };
         tokio::spawn(async move {
             let _admission = admission;
@@ -116,10 +142,18 @@ impl Hashing {
 struct Done {
     under_way: Arc<UnderWay>,
     key: CacheKey,
+    client: IpAddr,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
-        self.under_way.0.lock().remove(&self.key);
+        let mut under_way = self.under_way.0.lock();
+        under_way.verdicts.remove(&self.key);
+        if let Entry::Occupied(mut begun) = under_way.by_client.entry(self.client) {
+            *begun.get_mut() -= 1;
+            if *begun.get() == 0 {
+                begun.remove();
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! part of it, and it brings the connection back here however Pingora ends.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -27,6 +27,7 @@ use pingora_core::protocols::{
 };
 use std::os::fd::AsRawFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::transport::Transport;
 use crate::http1::{BodyScanner, Framing, FramingError};
@@ -56,20 +57,35 @@ pub struct ClientStream {
     ended: bool,
     body: BodyScanner,
     framing_error: Option<FramingError>,
+    /// Bytes that the wire has taken.
+    written: u64,
+    stall: Option<Stall>,
+    send_timeout: Duration,
+}
+
+/// A write that the wire does not take.
+#[derive(Debug)]
+struct Stall {
+    written: u64,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl ClientStream {
     /// Takes over an accepted connection. `client` is who the policy and the log
-    /// take the client to be: the peer, or whom a PROXY header names.
-    pub fn new(transport: Transport, client: SocketAddr, inbox: BytesMut) -> Self {
+    /// take the client to be: the peer, or whom a PROXY header names. A client that
+    /// takes nothing for `send_timeout` is given up.
+    pub fn new(transport: Transport, client: SocketAddr, send_timeout: Duration) -> Self {
         Self {
             transport,
             client,
-            inbox,
+            inbox: BytesMut::new(),
             outbox: Vec::new(),
             ended: false,
             body: BodyScanner::new(Framing::None),
             framing_error: None,
+            written: 0,
+            stall: None,
+            send_timeout,
         }
     }
 
@@ -90,6 +106,10 @@ impl ClientStream {
 
     /// Takes the first `len` bytes that are here already.
     pub fn take(&mut self, len: usize) -> BytesMut {
+        if len == self.inbox.len() {
+            // Splitting would make both halves share a counted buffer.
+            return std::mem::take(&mut self.inbox);
+        }
         self.inbox.split_to(len)
     }
 
@@ -184,8 +204,32 @@ impl ClientStream {
             }
         };
         self.outbox.drain(..written);
+        self.written += written as u64;
         ready!(result)?;
         Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    /// Turns a write that has been pending for too long into an error. Any byte that
+    /// the wire takes begins the wait anew.
+    fn guard<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if write.is_ready() {
+            self.stall = None;
+            return write;
+        }
+        let (written, limit) = (self.written, self.send_timeout);
+        let stall = match &mut self.stall {
+            Some(stall) if stall.written == written => stall,
+            other => other.insert(Stall {
+                written,
+                timer: Box::pin(sleep(limit)),
+            }),
+        };
+        ready!(stall.timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Reads bytes of the request's body, and nothing behind them.
@@ -249,6 +293,10 @@ impl ClientStream {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.outbox.len() + data.len() <= WRITE_BUFFER {
+            if self.outbox.capacity() == 0 {
+                // A head and a small body; they come in two pieces.
+                self.outbox.reserve(1024.max(data.len()));
+            }
             self.outbox.extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));
         }
@@ -257,6 +305,7 @@ impl ClientStream {
             let slices = [IoSlice::new(&self.outbox), IoSlice::new(data)];
             let written = ready!(Pin::new(&mut self.transport).poll_write_vectored(cx, &slices))?;
             self.outbox.drain(..written.min(held));
+            self.written += written as u64;
             if written > held {
                 return Poll::Ready(Ok(written - held));
             }
@@ -284,6 +333,7 @@ pub struct Lease {
     home: Mutex<Option<Box<ClientStream>>>,
     upgraded: AtomicBool,
     kept: AtomicBool,
+    aborted: AtomicBool,
 }
 
 impl Lease {
@@ -301,6 +351,11 @@ impl Lease {
     /// After a 101 the bytes are another protocol's and pass as they are.
     pub fn upgrade(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes every further use of the lent connection fail: the process ends.
+    pub fn abort(&self) {
+        self.aborted.store(true, Ordering::Relaxed);
     }
 
     /// Whether the connection has left HTTP.
@@ -333,6 +388,9 @@ pub struct LentStream {
 
 impl LentStream {
     fn stream(&mut self) -> io::Result<&mut ClientStream> {
+        if self.lease.aborted.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         // Present until drop.
         self.stream
             .as_deref_mut()
@@ -375,11 +433,15 @@ impl AsyncWrite for LentStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().stream()?.poll_write_buffered(cx, data)
+        let stream = self.get_mut().stream()?;
+        let written = stream.poll_write_buffered(cx, data);
+        stream.guard(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream()?.poll_drain(cx)
+        let stream = self.get_mut().stream()?;
+        let flushed = stream.poll_drain(cx);
+        stream.guard(cx, flushed)
     }
 
     /// Only flushes: whether the connection ends is decided when it is back.

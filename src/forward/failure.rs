@@ -54,7 +54,7 @@ fn repeat(error: &RequestError) -> RequestError {
 fn kind(error: &Error, source: &ErrorSource) -> Kind {
     use ErrorType::{
         ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed,
-        HandshakeError, InvalidCert, ReadError, ReadTimedout, TLSHandshakeFailure,
+        HandshakeError, InternalError, InvalidCert, ReadError, ReadTimedout, TLSHandshakeFailure,
         TLSHandshakeTimedout, TLSWantX509Lookup, WriteError, WriteTimedout,
     };
     if *source == ErrorSource::Downstream {
@@ -65,14 +65,24 @@ fn kind(error: &Error, source: &ErrorSource) -> Kind {
             _ => Kind::BadRequest,
         };
     }
-    if *source != ErrorSource::Upstream {
+    if *source == ErrorSource::Internal {
         return Kind::Internal;
+    }
+    if *source == ErrorSource::Unset {
+        // What comes from the upstream is marked; writing to the client may not be.
+        return match error.etype() {
+            ReadError | ReadTimedout | WriteError | WriteTimedout | ConnectionClosed => {
+                Kind::ClientGone
+            }
+            _ => Kind::Internal,
+        };
     }
     match error.etype() {
         ConnectTimedout | TLSHandshakeTimedout => Kind::ConnectTimeout,
         ConnectRefused => Kind::ConnectionRefused,
         ConnectNoRoute => Kind::Unroutable,
-        ConnectError => Kind::Unroutable,
+        ConnectError => Kind::Unreachable,
+        InternalError => Kind::Internal,
         InvalidCert => Kind::TlsCertificate,
         TLSHandshakeFailure if names_certificate(error) => Kind::TlsCertificate,
         TLSHandshakeFailure | TLSWantX509Lookup | HandshakeError => Kind::TlsProtocol,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::HeaderValue;
 use pingora_core::connectors::l4::Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::l4::stream::Stream;
@@ -16,7 +15,6 @@ use crate::app::App;
 use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
-use crate::fields;
 use crate::http1::Framing;
 use crate::target::{Host, Scheme};
 
@@ -42,7 +40,7 @@ pub(super) async fn of_pool(
         }
     };
     let mut peer = HttpPeer::new(slot.address, false, String::new());
-    peer.group_key = GATEWAY_GROUP;
+    peer.group_key = group(GATEWAY_GROUP, exchange);
     peer.options.connection_timeout = Some(app.timeouts.connect);
     set_timeouts(&mut peer, app, exchange);
     exchange.slot = Some(slot);
@@ -53,13 +51,16 @@ pub(super) async fn of_pool(
 pub(super) fn of_target(
     app: &Arc<App>,
     exchange: &Exchange,
-    authorization: Option<&HeaderValue>,
 ) -> Result<Box<HttpPeer>, RequestError> {
     let (Some(authority), Some(candidates)) = (&exchange.authority, &exchange.candidates) else {
         return Err(Kind::Internal.into());
     };
     let first = candidates.first();
     let tls = exchange.scheme == Scheme::Https;
+    // Pingora pools by this address. When another one wins the race, its connection
+    // is pooled under the wrong one and thrown away on the next use, when Pingora
+    // compares the peer's address; the winner goes first from then on.
+    //
     // Never empty with TLS: Pingora takes an empty name for "do not verify".
     let name = match (&authority.host, tls) {
         (_, false) => String::new(),
@@ -67,17 +68,23 @@ pub(super) fn of_target(
         (Host::Ip(address), true) => address.to_string(),
     };
     let mut peer = HttpPeer::new(first, tls, name);
-    peer.group_key = if fields::authenticates_connection(authorization) {
-        exchange.connection.rotate_left(8) | FORWARD_GROUP
-    } else {
-        FORWARD_GROUP
-    };
+    peer.group_key = group(FORWARD_GROUP, exchange);
     peer.options.custom_l4 = Some(Arc::new(Race {
         app: Arc::clone(app),
         candidates: candidates.clone(),
     }));
     set_timeouts(&mut peer, app, exchange);
     Ok(Box::new(peer))
+}
+
+/// Which pooled connections a request may use. Schemes such as NTLM authenticate a
+/// connection: a client that uses one has its upstream connections to itself.
+fn group(role: u64, exchange: &Exchange) -> u64 {
+    if exchange.bound_upstream {
+        exchange.connection.wrapping_shl(8) | role
+    } else {
+        role
+    }
 }
 
 fn set_timeouts(peer: &mut HttpPeer, app: &App, exchange: &Exchange) {

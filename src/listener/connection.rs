@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Method;
@@ -25,6 +26,7 @@ use crate::client::{ClientStream, Lease};
 use crate::connect;
 use crate::error::{Kind, RequestError};
 use crate::exchange::{Exchange, Source};
+use crate::fields;
 use crate::forward::Forward;
 use crate::http1::{HeadError, HeadScanner, RequestHead};
 use crate::target::TargetError;
@@ -37,12 +39,12 @@ pub(super) async fn serve(
     mut stream: Box<ClientStream>,
     source: Source,
 ) {
-    let mut draining = app.lifecycle.watch();
+    let draining = app.lifecycle.watch();
     let mut waiting = Waiting::new(app);
-    // The first head is due at once; the next may take the keep-alive time to begin.
-    let mut idle_limit = app.timeouts.request_head;
+    let lease = Arc::new(Lease::default());
+    let mut bound = false;
     loop {
-        let read = waiting.read_head(app, &mut stream, idle_limit).await;
+        let read = waiting.read_head(app, &mut stream).await;
         let head = match read.and_then(|bytes| parse(app, bytes)) {
             Ok(head) => head,
             Err(NoHead::Gone) => return,
@@ -52,26 +54,32 @@ pub(super) async fn serve(
                 return;
             }
         };
-        idle_limit = app.timeouts.keep_alive;
-        let exchange = Exchange::new(app.ids.next(), source, &head);
+        waiting.is_first = false;
+        let mut exchange = Exchange::new(app.ids.next(), source, &head);
+        // For good: the handshake of such a scheme takes several requests.
+        bound |= fields::authenticates_connection(head.field("authorization"));
+        exchange.bound_upstream = bound;
         let served = if head.method == Method::CONNECT {
             connect::serve(app, stream, &head, exchange).await
         } else if upgrade::is_for(app, &head, &exchange) {
             upgrade::serve(app, stream, &head, exchange).await
         } else {
-            hand_to_pingora(proxy, stream, head, exchange, &draining).await
+            let cut = waiting.cut.as_mut();
+            hand_to_pingora(proxy, &lease, stream, head, exchange, &draining, cut).await
         };
         stream = match served {
             Some(stream) => stream,
             None => return,
         };
-        if *draining.borrow_and_update() {
+        if app.lifecycle.is_draining() {
             stream.linger_briefly().await;
             return;
         }
-        stream.release_buffers();
     }
 }
+
+/// See [`Waiting::grace`].
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// Why there is no request to serve.
 enum NoHead {
@@ -102,7 +110,25 @@ fn parse(app: &App, head: BytesMut) -> Result<RequestHead, NoHead> {
 /// would cost more than reading it.
 struct Waiting {
     clock: Clock,
-    drained: Pin<Box<dyn Future<Output = ()> + Send>>,
+    draining: Registered,
+    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// When an idle connection is closed because the process drains.
+    given_up_at: Option<Instant>,
+    is_first: bool,
+}
+
+/// A future that is polled once to be woken by it, and then only asked.
+struct Registered {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    polled: bool,
+}
+
+impl Registered {
+    fn register(&mut self, cx: &mut std::task::Context<'_>) {
+        if !self.polled {
+            self.polled = self.future.as_mut().poll(cx).is_pending();
+        }
+    }
 }
 
 impl Waiting {
@@ -110,21 +136,32 @@ impl Waiting {
         let mut draining = app.lifecycle.watch();
         Self {
             clock: Clock::new(Instant::now() + app.timeouts.request_head),
-            drained: Box::pin(async move {
-                // The sender lives as long as the process.
-                let _ = draining.wait_for(|draining| *draining).await;
-            }),
+            draining: Registered {
+                future: Box::pin(async move {
+                    // The sender lives as long as the process.
+                    let _ = draining.wait_for(|draining| *draining).await;
+                }),
+                polled: false,
+            },
+            cut: Box::pin(app.lifecycle.when_cut()),
+            given_up_at: None,
+            is_first: true,
         }
     }
 
-    /// Reads one head. `idle_limit` is for its first byte, from then on all of it
-    /// has to arrive within the time for a head.
+    /// Reads one head. Its first byte may take the keep-alive time, on a new
+    /// connection only that for a head; from then on all of it has to arrive within
+    /// the time for a head.
     async fn read_head(
         &mut self,
         app: &App,
         stream: &mut ClientStream,
-        idle_limit: std::time::Duration,
     ) -> Result<BytesMut, NoHead> {
+        let idle_limit = if self.is_first {
+            app.timeouts.request_head
+        } else {
+            app.timeouts.keep_alive
+        };
         let mut scanner = HeadScanner::default();
         let mut deadline = Instant::now() + idle_limit;
         let mut begun = false;
@@ -139,7 +176,7 @@ impl Waiting {
                 begun = true;
                 deadline = Instant::now() + app.timeouts.request_head;
             }
-            match self.wait(stream, deadline, begun).await {
+            match self.wait(app, stream, deadline, begun).await {
                 Wake::Filled(Ok(_)) => {}
                 Wake::Filled(Err(_)) | Wake::Draining => return Err(NoHead::Gone),
                 Wake::Late if begun => return Err(Kind::HeadTimeout.into()),
@@ -148,22 +185,42 @@ impl Waiting {
         }
     }
 
-    async fn wait(&mut self, stream: &mut ClientStream, deadline: Instant, begun: bool) -> Wake {
+    async fn wait(
+        &mut self,
+        app: &App,
+        stream: &mut ClientStream,
+        mut deadline: Instant,
+        begun: bool,
+    ) -> Wake {
         poll_fn(|cx| {
             if let Poll::Ready(filled) = stream.poll_fill(cx) {
                 return Poll::Ready(Wake::Filled(filled));
             }
             // A request that has begun is served; an idle connection is not kept.
-            if !begun && self.is_draining(cx) {
-                return Poll::Ready(Wake::Draining);
+            self.draining.register(cx);
+            if !begun && app.lifecycle.is_draining() {
+                let now = Instant::now();
+                let given_up_at = *self.given_up_at.get_or_insert(now + self.grace(app));
+                if now >= given_up_at {
+                    return Poll::Ready(Wake::Draining);
+                }
+                deadline = deadline.min(given_up_at);
             }
+            stream.release_buffers();
             self.clock.poll(cx, deadline).map(|()| Wake::Late)
         })
         .await
     }
 
-    fn is_draining(&mut self, cx: &mut std::task::Context<'_>) -> bool {
-        self.drained.as_mut().poll(cx).is_ready()
+    /// How long a draining process waits for a request that may be on its way: on a
+    /// new connection certainly, and on any when another process takes over, since
+    /// then nobody is to notice.
+    fn grace(&self, app: &App) -> Duration {
+        if self.is_first || app.lifecycle.has_successor() {
+            DRAIN_GRACE
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -176,13 +233,14 @@ enum Wake {
 /// Has Pingora serve one request. Gives the connection back when it can go on.
 async fn hand_to_pingora(
     proxy: &Arc<HttpProxy<Forward>>,
+    lease: &Arc<Lease>,
     stream: Box<ClientStream>,
     head: RequestHead,
     mut exchange: Exchange,
     draining: &ShutdownWatch,
+    cut: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Option<Box<ClientStream>> {
-    let lease = Arc::new(Lease::default());
-    exchange.lease = Some(Arc::clone(&lease));
+    exchange.lease = Some(Arc::clone(lease));
     let RequestHead {
         canonical,
         framing,
@@ -192,9 +250,19 @@ async fn hand_to_pingora(
     let mut session = ServerSession::new_http1(Box::new(lease.lend(stream, framing)));
     session.set_pipelined_prefix(canonical);
     session.set_connection_user_context(Some(Box::new(exchange)));
-    let reusable = proxy.process_new_http(session, draining).await.is_some();
-
-    // Pingora has dropped its side by now, so the connection is back.
+    let mut served = proxy.process_new_http(session, draining);
+    let reused = tokio::select! {
+        biased;
+        reused = &mut served => reused,
+        () = cut => {
+            // Ends with an error, and so with a record.
+            lease.abort();
+            served.await
+        }
+    };
+    let reusable = reused.is_some();
+    // Pingora's end of the loan.
+    drop(reused);
     let stream = lease.reclaim()?;
     let goes_on = (reusable || lease.is_kept())
         && keep_alive
@@ -212,19 +280,16 @@ async fn hand_to_pingora(
 /// is not known.
 async fn refuse(
     app: &App,
-    mut stream: Box<ClientStream>,
+    stream: Box<ClientStream>,
     mut exchange: Exchange,
     error: &RequestError,
 ) {
     let reply = app.refuse(&mut exchange, error);
-    let bytes = reply.to_bytes(true, false);
-    let sent = tokio::time::timeout(app.timeouts.send, stream.send(&bytes)).await;
     let mut record = exchange.record();
     record.status = Some(reply.status().as_u16());
+    record.bytes_to_client = reply.body_len();
     app.telemetry.record(&record);
-    if let Ok(Ok(())) = sent {
-        stream.linger_briefly().await;
-    }
+    app.answer(stream, &reply, true).await;
 }
 
 impl From<HeadError> for RequestError {

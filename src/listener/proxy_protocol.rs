@@ -73,6 +73,13 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Parsed>> {
             Ok(Some(Parsed { len, source }))
         }
         HeaderResult::V2(Ok(header)) => {
+            let stream = matches!(
+                header.protocol,
+                v2::Protocol::Stream | v2::Protocol::Unspecified
+            );
+            if !stream && header.command == v2::Command::Proxy {
+                return Err(invalid());
+            }
             let source = match (header.command, header.addresses) {
                 (v2::Command::Local, _) => None,
                 (_, v2::Addresses::IPv4(ip)) => Some((ip.source_address, ip.source_port).into()),

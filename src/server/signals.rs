@@ -19,8 +19,8 @@ use crate::config::Reloader;
 use crate::handover;
 use crate::telemetry::ReloadOutcome;
 
-/// Beyond what tunnels get: for their records, and for requests that end late.
-const DRAIN_MARGIN: Duration = Duration::from_secs(2);
+/// What connections that are cut get to leave their record.
+const RECORD_TIME: Duration = Duration::from_secs(1);
 
 const HANDLED: [Number; 5] = [
     Number::SIGTERM,
@@ -95,15 +95,23 @@ impl Signals {
             tokio::select! {
                 _ = on.interrupt.recv() => {
                     log::info!("SIGINT: stopping at once");
-                    return;
+                    self.sockets.lock().take();
+                    self.app.lifecycle.drain(false);
+                    return self.cut().await;
                 }
                 _ = on.term.recv() => {
                     log::info!("SIGTERM: draining for {:?} at most", self.drain);
-                    return self.drain(on).await;
+                    return self.drain(on, false).await;
                 }
                 _ = on.quit.recv() => {
-                    if self.hand_over().await {
-                        return self.drain(on).await;
+                    let handed_over = tokio::select! {
+                        done = self.hand_over() => done,
+                        // Who stops us does not want us to wait for a successor.
+                        _ = on.interrupt.recv() => return self.drain(on, false).await,
+                        _ = on.term.recv() => return self.drain(on, false).await,
+                    };
+                    if handed_over {
+                        return self.drain(on, true).await;
                     }
                 }
                 _ = on.hup.recv() => self.reload().await,
@@ -117,21 +125,31 @@ impl Signals {
 
     /// Ends what can be ended, and waits for the rest. A second signal cuts the
     /// wait short.
-    async fn drain(&self, mut on: Handlers) {
+    async fn drain(&self, mut on: Handlers, succeeded: bool) {
         // As long as one descriptor of it is open, a socket takes connections.
         self.sockets.lock().take();
         let lifecycle = &self.app.lifecycle;
-        lifecycle.drain();
+        lifecycle.drain(succeeded);
         tokio::select! {
-            in_time = lifecycle.drained(self.drain + DRAIN_MARGIN) => {
+            in_time = lifecycle.drained(self.drain) => {
                 if in_time {
                     log::info!("drained");
-                } else {
-                    log::warn!("{} connections did not end in time", lifecycle.busy_count());
+                    return;
                 }
+                log::warn!("{} connections did not end in time", lifecycle.busy_count());
             }
             _ = on.interrupt.recv() => log::info!("SIGINT: stopping at once"),
             _ = on.term.recv() => log::info!("SIGTERM again: stopping at once"),
+        }
+        self.cut().await;
+    }
+
+    /// Ends everything, and gives it the time to leave its record.
+    async fn cut(&self) {
+        self.app.lifecycle.cut();
+        if !self.app.lifecycle.drained(RECORD_TIME).await {
+            let left = self.app.lifecycle.busy_count();
+            log::warn!("{left} connections ended without a record");
         }
     }
 

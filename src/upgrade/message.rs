@@ -30,18 +30,10 @@ pub(super) fn request(app: &App, head: &RequestHead, exchange: &Exchange) -> Vec
         .flat_map(|(_, value)| value.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .collect();
-    let replaced: &[&[u8]] = match exchange.role {
-        Role::Gateway => &[
-            b"x-forwarded-for",
-            b"x-forwarded-proto",
-            b"x-forwarded-host",
-        ],
-        _ => &[],
-    };
     for (name, value) in head.fields() {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         let dropped = fields::is_hop_by_hop(name)
-            || replaced.iter().any(|other| is(other))
+            || (exchange.role == Role::Gateway && fields::tells_of_the_client(name))
             || (!is(b"upgrade") && options.iter().any(|option| is(option)));
         if !dropped {
             line(&mut out, name, value);

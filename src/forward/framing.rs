@@ -1,0 +1,119 @@
+//! The framing of an upstream's answer, made unmistakable or refused.
+//!
+//! Pingora reads more than one may pass on: doubled lengths, codings it does not
+//! know, framing fields on answers that have no body. Whoever reads next must see
+//! what we saw (RFC 9112 §6.3).
+
+use http::StatusCode;
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use pingora::http::ResponseHeader;
+use pingora_core::Result;
+
+use super::failure;
+use crate::error::Kind;
+
+/// Leaves at most one field that frames the body.
+///
+/// # Errors
+/// [`Kind::ProtocolError`] when the framing can be read in two ways.
+pub(super) fn settle(response: &mut ResponseHeader) -> Result<()> {
+    match judge(response.status, &response.headers) {
+        Some(Verdict::Keep) => {}
+        Some(Verdict::Drop) => {
+            response.remove_header(&CONTENT_LENGTH);
+            response.remove_header(&TRANSFER_ENCODING);
+        }
+        Some(Verdict::Length(length)) => {
+            response.insert_header(CONTENT_LENGTH, length.to_string())?;
+        }
+        None => return Err(failure::into_pingora(Kind::ProtocolError.into())),
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    /// The status has no body, so nothing may frame one (RFC 9110 §8.6, RFC 9112 §6.1).
+    Drop,
+    /// Several equal lengths are one.
+    Length(u64),
+}
+
+/// None: ambiguous.
+fn judge(status: StatusCode, headers: &HeaderMap) -> Option<Verdict> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let (coding, length) = (codings.next(), lengths.next());
+    if coding.is_none() && length.is_none() {
+        return Some(Verdict::Keep);
+    }
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        return Some(Verdict::Drop);
+    }
+    if let Some(coding) = coding {
+        let known = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        // With a length beside it, Pingora goes by the coding and drops the length.
+        return (known && codings.next().is_none()).then_some(Verdict::Keep);
+    }
+    let mut one = None;
+    let mut members = 0;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        for member in value.to_str().ok()?.split(',') {
+            let member = member.trim_matches([' ', '\t']);
+            let digits = !member.is_empty() && member.bytes().all(|byte| byte.is_ascii_digit());
+            let number = member.parse::<u64>().ok().filter(|_| digits)?;
+            // What no body reaches is what another reader overflows on.
+            if number > i64::MAX as u64 || one.is_some_and(|one| one != number) {
+                return None;
+            }
+            one = Some(number);
+            members += 1;
+        }
+    }
+    match one {
+        Some(number) if members > 1 => Some(Verdict::Length(number)),
+        _ => Some(Verdict::Keep),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn judged(status: u16, fields: &[(&'static str, &str)]) -> Option<Verdict> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        judge(StatusCode::from_u16(status).unwrap(), &headers)
+    }
+
+    #[test]
+    fn one_reading_or_none() {
+        let length = |text| ("content-length", text);
+        let coding = |text| ("transfer-encoding", text);
+        assert_eq!(judged(200, &[]), Some(Verdict::Keep));
+        assert_eq!(judged(200, &[length("5")]), Some(Verdict::Keep));
+        assert_eq!(judged(200, &[length("0")]), Some(Verdict::Keep));
+        assert_eq!(judged(200, &[length("5, 5")]), Some(Verdict::Length(5)));
+        assert_eq!(
+            judged(200, &[length("5"), length("5")]),
+            Some(Verdict::Length(5))
+        );
+        assert_eq!(judged(200, &[length("5"), length("6")]), None);
+        assert_eq!(judged(200, &[length("18446744073709551615")]), None);
+        assert_eq!(judged(200, &[length("+5")]), None);
+        assert_eq!(judged(200, &[length("")]), None);
+        assert_eq!(judged(200, &[coding("Chunked")]), Some(Verdict::Keep));
+        assert_eq!(judged(200, &[coding("xchunked")]), None);
+        assert_eq!(judged(200, &[coding("identity")]), None);
+        assert_eq!(judged(200, &[coding("chunked"), coding("chunked")]), None);
+        assert_eq!(judged(204, &[length("5")]), Some(Verdict::Drop));
+        assert_eq!(judged(204, &[coding("chunked")]), Some(Verdict::Drop));
+        assert_eq!(judged(103, &[length("5")]), Some(Verdict::Drop));
+        assert_eq!(judged(304, &[length("5")]), Some(Verdict::Keep));
+    }
+}
