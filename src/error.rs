@@ -308,6 +308,21 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        for kind in Kind::ALL {
+            let row = format!(
+                "| `{}` | {} | `{}` |",
+                kind.name(),
+                kind.status().as_u16(),
+                kind.proxy_status()
+            );
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn status_class_agrees_with_the_side() {
         for kind in Kind::ALL {
             let client_error = kind.status().is_client_error();

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING, USER_AGENT,
 };
-use http::{Method, StatusCode, Version};
+use http::{HeaderName, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -34,6 +34,10 @@ use crate::gateway;
 use crate::http1::{self, Framing};
 use crate::reply::Reply;
 use crate::telemetry::Role;
+
+/// Not by their text, which would be read anew for each request.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Interim answers that one request may get: each is passed on, and a flood of them
 /// would be neither an answer nor bounded.
@@ -258,16 +262,13 @@ impl ProxyHttp for Forward {
         for name in told {
             request.remove_header(&name);
         }
-        request.insert_header("X-Forwarded-For", exchange.client.ip().to_string())?;
-        request.insert_header("X-Forwarded-Proto", exchange.scheme.as_str())?;
-        match request.headers.get(HOST).cloned() {
-            Some(host) => request.insert_header("X-Forwarded-Host", host)?,
-            // HTTP/1.0 needs no Host, but it is sent on as HTTP/1.1.
-            None => {
-                if let Some(slot) = &exchange.slot {
-                    request.insert_header(HOST, slot.address.to_string())?;
-                }
-            }
+        request.insert_header(X_FORWARDED_FOR, exchange.client.ip().to_string())?;
+        request.insert_header(X_FORWARDED_PROTO, exchange.scheme.as_str())?;
+        // Host is passed as it came. HTTP/1.0 needs none, but it is sent on as HTTP/1.1.
+        if !request.headers.contains_key(HOST)
+            && let Some(slot) = &exchange.slot
+        {
+            request.insert_header(HOST, slot.address.to_string())?;
         }
         Ok(())
     }

@@ -71,10 +71,6 @@ pub(super) async fn serve(
             Some(stream) => stream,
             None => return,
         };
-        if app.lifecycle.is_draining() {
-            stream.linger_briefly().await;
-            return;
-        }
     }
 }
 

@@ -48,9 +48,6 @@ pub(super) fn request(app: &App, head: &RequestHead, exchange: &Exchange) -> Vec
         line(&mut out, b"X-Forwarded-For", client.as_bytes());
         let scheme = exchange.scheme.as_str();
         line(&mut out, b"X-Forwarded-Proto", scheme.as_bytes());
-        if let Some(host) = head.field("host") {
-            line(&mut out, b"X-Forwarded-Host", host);
-        }
     }
     out.extend_from_slice(b"\r\n");
     out

@@ -281,7 +281,7 @@ impl Load {
         }
     }
 
-    /// One connection until it is told to close, which may happen between two answers alone.
+    /// One connection until it is told to close by an answer.
     fn kept_connections(&self, address: std::net::SocketAddr, request: &str) {
         while !self.stop.load(Ordering::SeqCst) {
             let Ok(mut wire) = Wire::connect(address) else {
@@ -301,9 +301,10 @@ impl Load {
                         }
                     }
                     Ok(answer) => self.fail(answer.head.start),
-                    // An idle connection may be closed; every client tries again then.
-                    Err(_) if number > 0 => break,
-                    Err(error) => self.fail(format!("kept connection: {error}")),
+                    Err(error) => {
+                        self.fail(format!("kept connection, request {number}: {error}"));
+                        break;
+                    }
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
