@@ -1,5 +1,5 @@
 //! What happens to a connection before a request is served: accept, bounds,
-//! PROXY header, TLS. Then [`connection`] takes over.
+//! PROXY header, TLS. Then `connection` takes over.
 //!
 //! Tollgate accepts by itself instead of through Pingora's listeners, and hands
 //! Pingora one checked request at a time: bounds on a head, a deadline for all of
