@@ -11,7 +11,7 @@ use crate::config::{Config, Limits, Timeouts};
 use crate::dial::{Dialer, DnsOptions};
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
-use crate::fields::Pseudonym;
+use crate::fields::{self, Pseudonym};
 use crate::gateway::Pool;
 use crate::http1::HeadLimits;
 use crate::lifecycle::Lifecycle;
@@ -84,8 +84,7 @@ impl App {
     }
 
     /// Decides whether an exchange may happen, and resolves where it may go: all
-    /// that must hold before anything is sent for it. `seen` tells that the request
-    /// came through this proxy before.
+    /// that must hold before anything is sent for it.
     ///
     /// # Errors
     /// The credentials, the policy, the loop or the resolver.
@@ -93,10 +92,9 @@ impl App {
         &self,
         exchange: &mut Exchange,
         credentials: Option<&[u8]>,
-        seen: bool,
     ) -> Result<(), RequestError> {
         self.gatekeeper.authorize(exchange, credentials).await?;
-        if seen {
+        if exchange.seen {
             return Err(Kind::Loop.into());
         }
         if let Some(authority) = &exchange.authority {
@@ -107,14 +105,21 @@ impl App {
         Ok(())
     }
 
-    /// The answer to a request that failed; notes the failure in `exchange`.
-    pub fn refuse(&self, exchange: &mut Exchange, error: &RequestError) -> Reply {
+    /// The answer to a request that failed, as text or what its `accept` asks for;
+    /// notes the failure in `exchange`.
+    pub fn refuse(
+        &self,
+        exchange: &mut Exchange,
+        error: &RequestError,
+        accept: Option<&[u8]>,
+    ) -> Reply {
         exchange.fail(error);
         if error.kind().status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             self.telemetry.auth_failed(error.kind().name());
         }
         log::debug!("request {}: {}", exchange.id, error.chain());
-        Reply::to_error(error, exchange.id, &self.challenge, exchange.json)
+        let json = fields::accepts_json(accept);
+        Reply::to_error(error, exchange.id, &self.challenge, json)
     }
 
     /// Sends an answer of our own on a connection that is not with Pingora. Gives

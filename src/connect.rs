@@ -36,7 +36,7 @@ pub async fn serve(
             None
         }
         Err(error) => {
-            let reply = app.refuse(&mut exchange, &error);
+            let reply = app.refuse(&mut exchange, &error, head.field("accept"));
             record(&exchange, head, Some(reply.status().as_u16()), |record| {
                 let mut record = *record;
                 record.bytes_to_client = reply.body_len();
@@ -64,9 +64,7 @@ async fn open(
     head: &RequestHead,
     exchange: &mut Exchange,
 ) -> Result<Dialed, RequestError> {
-    let seen = app.pseudonym.is_in_fields(head.fields());
-    app.admit(exchange, head.proxy_authorization(), seen)
-        .await?;
+    app.admit(exchange, head.proxy_authorization()).await?;
     if app.lifecycle.is_draining() {
         return Err(Kind::Draining.into());
     }

@@ -59,8 +59,8 @@ pub struct Exchange {
     pub expect_continue: bool,
     /// Whether the request asks for another protocol on the connection.
     pub upgrade: bool,
-    /// Whether the client wants JSON for an answer of ours.
-    pub json: bool,
+    /// Whether the request came through this proxy before.
+    pub seen: bool,
     /// Who was authenticated.
     pub user: Option<User>,
     /// The policy rule that decided against it.
@@ -106,7 +106,6 @@ impl Exchange {
             scheme,
             authority,
             upgrade: head.upgrade,
-            json: crate::fields::accepts_json(head.field("accept")),
             framing: head.framing,
             expect_continue: head.expect_continue,
             ..Self::unread(id, source)
@@ -131,7 +130,7 @@ impl Exchange {
             framing: Framing::None,
             expect_continue: false,
             upgrade: false,
-            json: false,
+            seen: false,
             user: None,
             rule: None,
             error: None,

@@ -16,9 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, CONTENT_LENGTH, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING,
+    USER_AGENT, VIA,
 };
-use http::{HeaderName, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -34,10 +35,6 @@ use crate::gateway;
 use crate::http1::{self, Framing};
 use crate::reply::Reply;
 use crate::telemetry::Role;
-
-/// Not by their text, which would be read anew for each request.
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Interim answers that one request may get: each is passed on, and a flood of them
 /// would be neither an answer nor bounded.
@@ -79,8 +76,7 @@ impl Forward {
         let headers = &session.req_header().headers;
         let credentials = headers.get(PROXY_AUTHORIZATION);
         let credentials = credentials.map(|value| value.as_bytes());
-        let seen = self.app.pseudonym.is_in_headers(headers);
-        self.app.admit(exchange, credentials, seen).await?;
+        self.app.admit(exchange, credentials).await?;
         if let (Some(limit), Framing::Length(length)) =
             (self.app.limits.request_body, exchange.framing)
             && length > limit
@@ -128,7 +124,8 @@ impl Forward {
                 session.set_keepalive(None);
             }
         }
-        self.app.refuse(exchange, error).write_to(session).await
+        let reply = self.app.refuse(exchange, error, accept(session));
+        reply.write_to(session).await
     }
 }
 
@@ -234,39 +231,22 @@ impl ProxyHttp for Forward {
         Ok(())
     }
 
+    /// `Via` and what a local server learns of the client stand in the canonical head.
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let exchange = ctx.exchange()?;
         // Pingora has taken it away with the other hop-by-hop fields; nothing
         // that changes there may let the credentials out.
         request.remove_header(&PROXY_AUTHORIZATION);
-        request.append_header("Via", self.app.pseudonym.via(session.req_header().version))?;
         if let Some(left) = forwards_left(request) {
             request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string())?;
         }
-        if exchange.role != Role::Gateway {
-            return Ok(());
-        }
-        // A local server sees only this proxy's address: it learns the client's from
-        // us, and from nobody else.
-        let told: Vec<_> = request
-            .headers
-            .keys()
-            .filter(|name| fields::tells_of_the_client(name.as_str().as_bytes()))
-            .cloned()
-            .collect();
-        for name in told {
-            request.remove_header(&name);
-        }
-        request.insert_header(X_FORWARDED_FOR, exchange.client.ip().to_string())?;
-        request.insert_header(X_FORWARDED_PROTO, exchange.scheme.as_str())?;
         // Host is passed as it came. HTTP/1.0 needs none, but it is sent on as HTTP/1.1.
         if !request.headers.contains_key(HOST)
-            && let Some(slot) = &exchange.slot
+            && let Some(slot) = &ctx.exchange()?.slot
         {
             request.insert_header(HOST, slot.address.to_string())?;
         }
@@ -312,7 +292,11 @@ impl ProxyHttp for Forward {
         for name in fields::hop_by_hop(&response.headers, upgraded) {
             response.remove_header(&name);
         }
-        response.append_header("Via", self.app.pseudonym.via(response.version))?;
+        // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for
+        // the server.
+        if exchange.role == Role::Forward {
+            response.append_header(VIA, self.app.pseudonym.via(response.version))?;
+        }
         // The version is that of this hop (RFC 9112 §2.3).
         response.set_version(Version::HTTP_11);
         Ok(())
@@ -414,7 +398,7 @@ impl ProxyHttp for Forward {
             exchange.fail(&failure);
             return reply;
         }
-        let answer = self.app.refuse(exchange, &failure);
+        let answer = self.app.refuse(exchange, &failure, accept(session));
         reply.error_code = answer.status().as_u16();
         match answer.write_to(session).await {
             Ok(()) => {
@@ -472,6 +456,12 @@ impl ProxyHttp for Forward {
     ) -> bool {
         true
     }
+}
+
+/// What the client wants an answer of ours to be.
+fn accept(session: &Session) -> Option<&[u8]> {
+    let value = session.req_header().headers.get(ACCEPT)?;
+    Some(value.as_bytes())
 }
 
 /// Whether a status ends the answer in HTTP: an interim one does not, a 101 does.

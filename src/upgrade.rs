@@ -63,7 +63,7 @@ pub async fn serve(
         }
         Ok((upstream, answer)) => pass_on(app, &mut client, upstream, &answer).await,
         Err(error) => {
-            let reply = app.refuse(&mut exchange, &error);
+            let reply = app.refuse(&mut exchange, &error, head.field("accept"));
             let status = reply.status().as_u16();
             let traffic = Traffic {
                 bytes_from_client: 0,
@@ -95,9 +95,7 @@ async fn open(
     head: &RequestHead,
     exchange: &mut Exchange,
 ) -> Result<(TcpStream, Answer), RequestError> {
-    let seen = app.pseudonym.is_in_fields(head.fields());
-    app.admit(exchange, head.proxy_authorization(), seen)
-        .await?;
+    app.admit(exchange, head.proxy_authorization()).await?;
     if app.lifecycle.is_draining() {
         return Err(Kind::Draining.into());
     }
@@ -109,7 +107,7 @@ async fn open(
     exchange.upstream = Some(dialed.address);
     exchange.connect = Some(begun.elapsed());
     let mut upstream = dialed.stream;
-    let request = message::request(app, head, exchange);
+    let request = message::request(head);
     let terminated =
         |error: io::Error| RequestError::new(Kind::ConnectionTerminated).because(error);
     match tokio::time::timeout(app.timeouts.send, upstream.write_all(&request)).await {

@@ -41,6 +41,9 @@ const WRITE_BUFFER: usize = 16 * 1024;
 /// stack: a connection that waits holds no buffer.
 const READ_CHUNK: usize = 8 * 1024;
 
+/// Room behind what was read, for the fields that are added to a head.
+const HEAD_ROOM: usize = 160;
+
 /// How long, and for how many bytes, a connection is read on that we close.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
@@ -131,6 +134,9 @@ impl ClientStream {
         let mut space = [MaybeUninit::<u8>::uninit(); READ_CHUNK];
         let mut buf = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buf))?;
+        if self.inbox.is_empty() {
+            self.inbox.reserve(buf.filled().len() + HEAD_ROOM);
+        }
         self.inbox.extend_from_slice(buf.filled());
         self.ended |= buf.filled().is_empty();
         Poll::Ready(Ok(buf.filled().len()))

@@ -8,6 +8,7 @@ use memchr::memchr;
 
 use super::scanner::MAX_FIELDS;
 use super::{HeadError, Version, is_tchar, trim_ows};
+use crate::fields::{authenticates_connection, tells_of_the_client};
 
 /// Connection options beyond this number have no honest use.
 const MAX_CONNECTION_OPTIONS: usize = 32;
@@ -113,26 +114,34 @@ pub(super) enum Kind {
     Connection,
     Upgrade,
     Expect,
+    Authorization,
     ProxyAuthorization,
     ProxyConnection,
+    Via,
+    /// Says who the client is or what it asked for.
+    OfTheClient,
     Other,
 }
 
 impl Kind {
     pub(super) fn of(name: &str) -> Self {
         let (known, kind) = match name.len() {
+            3 => ("via", Self::Via),
             4 => ("host", Self::Host),
             6 => ("expect", Self::Expect),
             7 => ("upgrade", Self::Upgrade),
             10 => ("connection", Self::Connection),
+            13 => ("authorization", Self::Authorization),
             14 => ("content-length", Self::ContentLength),
             16 => ("proxy-connection", Self::ProxyConnection),
             17 => ("transfer-encoding", Self::TransferEncoding),
             19 => ("proxy-authorization", Self::ProxyAuthorization),
-            _ => return Self::Other,
+            _ => ("", Self::Other),
         };
         if name.eq_ignore_ascii_case(known) {
             kind
+        } else if tells_of_the_client(name.as_bytes()) {
+            Self::OfTheClient
         } else {
             Self::Other
         }
@@ -154,6 +163,9 @@ pub(super) struct Facts<'a> {
     pub(super) expect_continue: bool,
     pub(super) proxy_connection: bool,
     pub(super) proxy_authorization: Option<Range<usize>>,
+    pub(super) via: bool,
+    pub(super) of_the_client: bool,
+    pub(super) authenticates_connection: bool,
     content_length_text: &'a [u8],
     connection_options: usize,
 }
@@ -169,6 +181,11 @@ impl<'a> Facts<'a> {
         for header in headers {
             match Kind::of(header.name) {
                 Kind::Other => {}
+                Kind::Via => facts.via = true,
+                Kind::OfTheClient => facts.of_the_client = true,
+                Kind::Authorization => {
+                    facts.authenticates_connection |= authenticates_connection(header.value);
+                }
                 Kind::Host => facts.host(header.value)?,
                 Kind::ContentLength => facts.content_length(header.value)?,
                 Kind::TransferEncoding => facts.transfer_encoding(header.value, version)?,

@@ -14,7 +14,7 @@ use memchr::memchr;
 use super::fields::{self, Facts, FieldStorage, Fields, Kind};
 use super::request_line::RequestLine;
 use super::scanner::{self, MAX_FIELDS};
-use super::{Framing, HeadError, HeadLimits, Version};
+use super::{Framing, HeadError, HeadLimits, Version, is_tchar, is_value_byte};
 use crate::target::Target;
 
 #[cfg(test)]
@@ -42,13 +42,19 @@ pub struct RequestHead {
     /// Whether the client offers another protocol: HTTP/1.1, `Upgrade`, and the
     /// connection option that makes it count (RFC 9110 §7.8).
     pub upgrade: bool,
+    /// Whether there is a `Via`: only then this request can have been here before.
+    pub has_via: bool,
+    /// Whether `Authorization` authenticates the connection and not the request
+    /// (RFC 4559 §6).
+    pub authenticates_connection: bool,
     /// What Pingora parses.
     ///
     /// The client's bytes where they can stay as they are. Otherwise absolute-
     /// form has become origin-form, `Host` is the target's and comes first,
     /// equal `Content-Length` lines are one, and gone are `Proxy-Connection`,
-    /// an `Upgrade` that does not count, `Expect` in HTTP/1.0 and
-    /// `Content-Length` of a `CONNECT`. Order and case of all else are kept.
+    /// an `Upgrade` that does not count, `Expect` in HTTP/1.0, `Content-Length`
+    /// of a `CONNECT`, and towards the local pool what the client says of where
+    /// it comes from. Order and case of all else are kept.
     pub canonical: BytesMut,
     proxy_authorization: Option<Range<usize>>,
 }
@@ -95,6 +101,8 @@ impl RequestHead {
                     && facts.upgrade_value
                     && method != Method::CONNECT),
             drop_proxy_connection: facts.proxy_connection,
+            // A local server learns of the client from us, and from nobody else.
+            drop_of_the_client: facts.of_the_client && target.authority().is_none(),
             encode: line.target.iter().any(|&byte| is_encodable(byte)),
         };
         let mut parsed = Self {
@@ -105,6 +113,8 @@ impl RequestHead {
                 && facts.expect_continue
                 && !matches!(framing, Framing::None | Framing::Length(0)),
             upgrade: facts.upgrade_field && !plan.drop_upgrade,
+            has_via: facts.via,
+            authenticates_connection: facts.authenticates_connection,
             proxy_authorization: facts.proxy_authorization.clone(),
             canonical: BytesMut::new(),
             method,
@@ -145,6 +155,19 @@ impl RequestHead {
         self.canonical.get(self.proxy_authorization.clone()?)
     }
 
+    /// Adds a field line at the end of the canonical head.
+    ///
+    /// `name` has to be a token and `value` a field value, as all are that this
+    /// program makes itself.
+    pub fn push_field(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(name.bytes().all(is_tchar) && value.iter().copied().all(is_value_byte));
+        let end = self.canonical.len().saturating_sub(2);
+        self.canonical.truncate(end);
+        for part in [name.as_bytes(), b": ", value, b"\r\n\r\n"] {
+            self.canonical.extend_from_slice(part);
+        }
+    }
+
     fn rewrite(
         &mut self,
         head: &[u8],
@@ -152,8 +175,9 @@ impl RequestHead {
         headers: &[httparse::Header<'_>],
         plan: &Plan,
     ) {
-        // Enough for all but percent-encoded targets and names that IDNA makes longer.
-        let mut out = BytesMut::with_capacity(head.len() + 64);
+        // Enough for all but percent-encoded targets and names that IDNA makes longer,
+        // with room for what is added behind.
+        let mut out = BytesMut::with_capacity(head.len() + 256);
         out.extend_from_slice(line.method);
         out.extend_from_slice(b" ");
         self.write_target(&mut out, line, plan);
@@ -177,9 +201,12 @@ impl RequestHead {
                 Kind::Expect => plan.drop_expect,
                 Kind::Upgrade => plan.drop_upgrade,
                 Kind::ProxyConnection => plan.drop_proxy_connection,
+                Kind::OfTheClient => plan.drop_of_the_client,
                 Kind::TransferEncoding
                 | Kind::Connection
+                | Kind::Authorization
                 | Kind::ProxyAuthorization
+                | Kind::Via
                 | Kind::Other => false,
             };
             if dropped {
@@ -273,6 +300,7 @@ struct Plan {
     drop_expect: bool,
     drop_upgrade: bool,
     drop_proxy_connection: bool,
+    drop_of_the_client: bool,
     encode: bool,
 }
 
@@ -284,6 +312,7 @@ impl Plan {
             || self.drop_expect
             || self.drop_upgrade
             || self.drop_proxy_connection
+            || self.drop_of_the_client
             || self.encode
     }
 }

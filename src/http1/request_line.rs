@@ -25,6 +25,15 @@ pub enum Version {
     Http11,
 }
 
+impl From<Version> for http::Version {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::Http10 => Self::HTTP_10,
+            Version::Http11 => Self::HTTP_11,
+        }
+    }
+}
+
 impl Version {
     /// As it stands in a request line.
     pub fn as_str(self) -> &'static str {

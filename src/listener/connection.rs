@@ -26,10 +26,10 @@ use crate::client::{ClientStream, Lease};
 use crate::connect;
 use crate::error::{Kind, RequestError};
 use crate::exchange::{Exchange, Source};
-use crate::fields;
 use crate::forward::Forward;
 use crate::http1::{HeadError, HeadScanner, RequestHead};
 use crate::target::TargetError;
+use crate::telemetry::Role;
 use crate::upgrade;
 
 /// Serves requests until the connection ends.
@@ -42,10 +42,11 @@ pub(super) async fn serve(
     let draining = app.lifecycle.watch();
     let mut waiting = Waiting::new(app);
     let lease = Arc::new(Lease::default());
+    let client_address = source.client.ip().to_string();
     let mut bound = false;
     loop {
         let read = waiting.read_head(app, &mut stream).await;
-        let head = match read.and_then(|bytes| parse(app, bytes)) {
+        let mut head = match read.and_then(|bytes| parse(app, bytes)) {
             Ok(head) => head,
             Err(NoHead::Gone) => return,
             Err(NoHead::Refused(error)) => {
@@ -56,21 +57,39 @@ pub(super) async fn serve(
         };
         waiting.is_first = false;
         let mut exchange = Exchange::new(app.ids.next(), source, &head);
+        exchange.seen = head.has_via && app.pseudonym.is_in_fields(head.fields());
         // For good: the handshake of such a scheme takes several requests.
-        bound |= fields::authenticates_connection(head.field("authorization"));
+        bound |= head.authenticates_connection;
         exchange.bound_upstream = bound;
+        announce(app, &mut head, &exchange, &client_address);
         let served = if head.method == Method::CONNECT {
             connect::serve(app, stream, &head, exchange).await
         } else if upgrade::is_for(app, &head, &exchange) {
             upgrade::serve(app, stream, &head, exchange).await
         } else {
-            let cut = waiting.cut.as_mut();
-            hand_to_pingora(proxy, &lease, stream, head, exchange, &draining, cut).await
+            let cut = &mut waiting.cut;
+            hand_to_pingora(app, proxy, &lease, stream, head, exchange, (&draining, cut)).await
         };
         stream = match served {
             Some(stream) => stream,
             None => return,
         };
+    }
+}
+
+/// Adds what the next hop is told: that the message came through here (RFC 9110
+/// §7.6.3), and a local server, which sees only this proxy's address, who the client
+/// is. Here and not by Pingora's hooks: a line more for its parser costs less than
+/// two maps that have to grow.
+fn announce(app: &App, head: &mut RequestHead, exchange: &Exchange, client_address: &str) {
+    if exchange.role == Role::Tunnel {
+        return;
+    }
+    let via = app.pseudonym.via(head.version.into());
+    head.push_field("Via", via.as_bytes());
+    if exchange.role == Role::Gateway {
+        head.push_field("X-Forwarded-For", client_address.as_bytes());
+        head.push_field("X-Forwarded-Proto", exchange.scheme.as_str().as_bytes());
     }
 }
 
@@ -107,7 +126,7 @@ fn parse(app: &App, head: BytesMut) -> Result<RequestHead, NoHead> {
 struct Waiting {
     clock: Clock,
     draining: Registered,
-    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    cut: Registered,
     /// When an idle connection is closed because the process drains.
     given_up_at: Option<Instant>,
     is_first: bool,
@@ -139,7 +158,10 @@ impl Waiting {
                 }),
                 polled: false,
             },
-            cut: Box::pin(app.lifecycle.when_cut()),
+            cut: Registered {
+                future: Box::pin(app.lifecycle.when_cut()),
+                polled: false,
+            },
             given_up_at: None,
             is_first: true,
         }
@@ -228,13 +250,13 @@ enum Wake {
 
 /// Has Pingora serve one request. Gives the connection back when it can go on.
 async fn hand_to_pingora(
+    app: &App,
     proxy: &Arc<HttpProxy<Forward>>,
     lease: &Arc<Lease>,
     stream: Box<ClientStream>,
     head: RequestHead,
     mut exchange: Exchange,
-    draining: &ShutdownWatch,
-    cut: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    (draining, cut): (&ShutdownWatch, &mut Registered),
 ) -> Option<Box<ClientStream>> {
     exchange.lease = Some(Arc::clone(lease));
     let RequestHead {
@@ -247,15 +269,17 @@ async fn hand_to_pingora(
     session.set_pipelined_prefix(canonical);
     session.set_connection_user_context(Some(Box::new(exchange)));
     let mut served = proxy.process_new_http(session, draining);
-    let reused = tokio::select! {
-        biased;
-        reused = &mut served => reused,
-        () = cut => {
+    let mut aborted = false;
+    let reused = poll_fn(|cx| {
+        cut.register(cx);
+        if !aborted && app.lifecycle.is_cut() {
             // Ends with an error, and so with a record.
             lease.abort();
-            served.await
+            aborted = true;
         }
-    };
+        served.as_mut().poll(cx)
+    })
+    .await;
     let reusable = reused.is_some();
     // Pingora's end of the loan.
     drop(reused);
@@ -280,7 +304,7 @@ async fn refuse(
     mut exchange: Exchange,
     error: &RequestError,
 ) {
-    let reply = app.refuse(&mut exchange, error);
+    let reply = app.refuse(&mut exchange, error, None);
     let mut record = exchange.record();
     record.status = Some(reply.status().as_u16());
     record.bytes_to_client = reply.body_len();

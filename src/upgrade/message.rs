@@ -6,20 +6,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::app::App;
 use crate::error::{Kind, RequestError};
-use crate::exchange::Exchange;
 use crate::fields;
 use crate::http1::{Framing, RequestHead};
-use crate::telemetry::Role;
 
 /// The largest head of an answer.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 const MAX_FIELDS: usize = 128;
 
-/// The head that is sent upstream: that of the client without hop-by-hop fields,
-/// with those that a proxy adds.
-pub(super) fn request(app: &App, head: &RequestHead, exchange: &Exchange) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.canonical.len() + 256);
+/// The head that is sent upstream: the canonical one without hop-by-hop fields.
+pub(super) fn request(head: &RequestHead) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.canonical.len() + 64);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.request_target());
@@ -32,23 +29,13 @@ pub(super) fn request(app: &App, head: &RequestHead, exchange: &Exchange) -> Vec
         .collect();
     for (name, value) in head.fields() {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-        let dropped = fields::is_hop_by_hop(name)
-            || (exchange.role == Role::Gateway && fields::tells_of_the_client(name))
-            || (!is(b"upgrade") && options.iter().any(|option| is(option)));
-        if !dropped {
+        let nominated = !is(b"upgrade") && options.iter().any(|option| is(option));
+        if !fields::is_hop_by_hop(name) && !nominated {
             line(&mut out, name, value);
         }
     }
     line(&mut out, b"Connection", b"Upgrade");
     line(&mut out, b"Upgrade", b"websocket");
-    let via = app.pseudonym.via(Version::HTTP_11);
-    line(&mut out, b"Via", via.as_bytes());
-    if exchange.role == Role::Gateway {
-        let client = exchange.client.ip().to_string();
-        line(&mut out, b"X-Forwarded-For", client.as_bytes());
-        let scheme = exchange.scheme.as_str();
-        line(&mut out, b"X-Forwarded-Proto", scheme.as_bytes());
-    }
     out.extend_from_slice(b"\r\n");
     out
 }

@@ -43,6 +43,21 @@ fn unchanged_heads_are_not_copied() {
 }
 
 #[test]
+fn fields_are_added_at_the_end() {
+    let mut parsed =
+        accept("GET /a HTTP/1.1\r\nHost: h\r\nvia: 1.1 x\r\nAuthorization: NTLM TlRM\r\n\r\n");
+    assert!(parsed.has_via && parsed.authenticates_connection);
+    parsed.push_field("Via", b"1.1 y");
+    parsed.push_field("X-Forwarded-For", b"::1");
+    let tail = "NTLM TlRM\r\nVia: 1.1 y\r\nX-Forwarded-For: ::1\r\n\r\n";
+    assert!(text(&parsed.canonical).ends_with(tail));
+    assert_eq!(parsed.field("x-forwarded-for"), Some(&b"::1"[..]));
+
+    let parsed = accept("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Basic eA==\r\n\r\n");
+    assert!(!parsed.has_via && !parsed.authenticates_connection);
+}
+
+#[test]
 fn canonical_heads() {
     for (head, expected) in [
         (
@@ -104,6 +119,14 @@ fn canonical_heads() {
         (
             "GET http://h/<a> HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /%3Ca%3E HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
+        (
+            "GET /a HTTP/1.1\r\nx-forwarded-FOR: 1\r\nHost: h\r\nForwarded: for=x\r\nX-Real-Ip: 2\r\nForward: 3\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost: h\r\nForward: 3\r\n\r\n",
+        ),
+        (
+            "GET http://h/a HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1\r\n\r\n",
         ),
     ] {
         let parsed = accept(head);
