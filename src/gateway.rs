@@ -1,8 +1,8 @@
 //! The gateway's side: the pool of local upstreams, or the embedded origin that
 //! stands in for it.
 //!
-//! Which upstream is up is for Pingora's load balancer to know; how many requests
-//! each may have at once is bounded here. A request over the bound waits its turn
+//! Which upstream is up is for Pingora's load balancer to find out; whose turn it is,
+//! and how many requests each may have at once, is decided here. A request over the bound waits its turn
 //! instead of opening one more connection: that is what keeps a proxy fast when
 //! thousands of clients ask at the same moment.
 
@@ -10,11 +10,13 @@ mod origin;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pingora::lb::LoadBalancer;
-use pingora::lb::health_check::TcpHealthCheck;
+use async_trait::async_trait;
+use pingora::lb::health_check::{HealthObserve, TcpHealthCheck};
 use pingora::lb::selection::RoundRobin;
+use pingora::lb::{Backend, LoadBalancer};
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,9 +29,19 @@ use crate::telemetry::Telemetry;
 /// The local upstreams.
 pub struct Pool {
     balancer: Arc<LoadBalancer<RoundRobin>>,
-    /// Few, so that a walk is faster than a hash.
-    slots: Vec<(SocketAddr, Arc<Semaphore>)>,
+    upstreams: Arc<[Upstream]>,
+    /// Where the next turn begins.
+    turn: AtomicUsize,
     queue_timeout: Duration,
+}
+
+/// One local upstream.
+struct Upstream {
+    address: SocketAddr,
+    slots: Arc<Semaphore>,
+    /// What the last health check said. Kept here because to ask the balancer for a
+    /// turn hashes every backend that it passes.
+    is_up: AtomicBool,
 }
 
 /// The right to have one request at an upstream, until dropped.
@@ -53,20 +65,23 @@ impl Pool {
             return Ok(None);
         }
         let mut balancer = LoadBalancer::try_from_iter(&gateway.upstreams)?;
+        let bound = gateway.max_connections_per_upstream;
+        let upstream = |address: &SocketAddr| Upstream {
+            address: *address,
+            slots: Arc::new(Semaphore::new(bound)),
+            is_up: AtomicBool::new(true),
+        };
+        let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
         let mut check = TcpHealthCheck::new();
+        check.health_changed_callback = Some(Box::new(Observer(Arc::clone(&upstreams))));
         check.peer_template.options.connection_timeout = Some(gateway.health_check.timeout);
         balancer.set_health_check(check);
         balancer.health_check_frequency = Some(gateway.health_check.interval);
         balancer.parallel_health_check = true;
-        let bound = gateway.max_connections_per_upstream;
-        let slots = gateway
-            .upstreams
-            .iter()
-            .map(|address| (*address, Arc::new(Semaphore::new(bound))))
-            .collect();
         Ok(Some(Self {
             balancer: Arc::new(balancer),
-            slots,
+            upstreams,
+            turn: AtomicUsize::new(0),
             queue_timeout: gateway.queue_timeout,
         }))
     }
@@ -78,12 +93,12 @@ impl Pool {
 
     /// How many upstreams there are.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.upstreams.len()
     }
 
     /// Whether there is none; a pool that exists has one.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.upstreams.is_empty()
     }
 
     /// Takes a slot at the next upstream that is up and not among `failed`: one
@@ -98,27 +113,26 @@ impl Pool {
         telemetry: &Arc<Telemetry>,
     ) -> Result<Slot, RequestError> {
         let mut first = None;
-        let mut seen = 0;
-        // Each pass asks for the next in turn; a full one is passed over.
-        while seen < self.slots.len() {
-            seen += 1;
-            let Some((address, slots)) = self.next(failed) else {
-                break;
-            };
-            if let Ok(permit) = Arc::clone(slots).try_acquire_owned() {
+        // In turn from the next one on; a full one is passed over.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        for upstream in self.from(turn) {
+            if !upstream.is_up.load(Ordering::Relaxed) || failed.contains(&upstream.address) {
+                continue;
+            }
+            if let Ok(permit) = Arc::clone(&upstream.slots).try_acquire_owned() {
                 return Ok(Slot {
-                    address,
+                    address: upstream.address,
                     _permit: permit,
                 });
             }
-            first.get_or_insert((address, slots));
+            first.get_or_insert(upstream);
         }
-        let (address, slots) = first.ok_or(Kind::UpstreamsDown)?;
+        let upstream = first.ok_or(Kind::UpstreamsDown)?;
         let _queued = telemetry.gateway_queued();
-        let wait = Arc::clone(slots).acquire_owned();
+        let wait = Arc::clone(&upstream.slots).acquire_owned();
         match pingora_timeout::timeout(self.queue_timeout, wait).await {
             Ok(Ok(permit)) => Ok(Slot {
-                address,
+                address: upstream.address,
                 _permit: permit,
             }),
             // The semaphore is never closed, so this is the time-out.
@@ -128,22 +142,33 @@ impl Pool {
         }
     }
 
-    fn next(&self, failed: &[SocketAddr]) -> Option<(SocketAddr, &Arc<Semaphore>)> {
-        let backend =
-            self.balancer
-                .select_with(b"", self.slots.len().max(1) * 2, |backend, healthy| {
-                    healthy && !inet(&backend.addr).is_some_and(|address| failed.contains(&address))
-                })?;
-        let address = inet(&backend.addr)?;
-        let (_, slots) = self.slots.iter().find(|(own, _)| *own == address)?;
-        Some((address, slots))
+    /// Every upstream once, from `turn` on.
+    fn from(&self, turn: usize) -> impl Iterator<Item = &Upstream> {
+        let start = turn.checked_rem(self.upstreams.len()).unwrap_or(0);
+        let (after, before) = (self.upstreams.get(start..), self.upstreams.get(..start));
+        after.into_iter().chain(before).flatten()
+    }
+}
+
+/// Notes what the health checks find.
+struct Observer(Arc<[Upstream]>);
+
+#[async_trait]
+impl HealthObserve for Observer {
+    async fn observe(&self, backend: &Backend, healthy: bool) {
+        let address = inet(&backend.addr);
+        for upstream in self.0.iter().filter(|it| Some(it.address) == address) {
+            upstream.is_up.store(healthy, Ordering::Relaxed);
+            let state = if healthy { "up" } else { "down" };
+            log::warn!("upstream {} is {state}", upstream.address);
+        }
     }
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool")
-            .field("upstreams", &self.slots.len())
+            .field("upstreams", &self.upstreams.len())
             .finish_non_exhaustive()
     }
 }
@@ -199,6 +224,22 @@ mod tests {
         let taken = [second.address];
         let (slot, ()) = tokio::join!(pool.slot(&taken, &telemetry), async { drop(first) });
         assert_eq!(slot.unwrap().address, freed);
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_is_down_is_passed_over_until_it_is_up() {
+        let telemetry = Arc::new(Telemetry::new(&Default::default()).unwrap());
+        let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
+        let observer = Observer(Arc::clone(&pool.upstreams));
+        let first = Backend::new("127.0.0.1:81").unwrap();
+        observer.observe(&first, false).await;
+        for _ in 0..4 {
+            let slot = pool.slot(&[], &telemetry).await.unwrap();
+            assert_eq!(slot.address.port(), 82);
+        }
+        observer.observe(&first, true).await;
+        let (one, other) = (pool.slot(&[], &telemetry), pool.slot(&[], &telemetry));
+        assert_ne!(one.await.unwrap().address, other.await.unwrap().address);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 pub struct Lifecycle {
     draining: watch::Sender<bool>,
     cut: watch::Sender<bool>,
+    /// The same, to be asked for each request.
+    is_cut: AtomicBool,
     succeeded: AtomicBool,
     /// What draining waits for.
     busy: watch::Sender<usize>,
@@ -21,6 +23,7 @@ impl Lifecycle {
         Self {
             draining: watch::Sender::new(false),
             cut: watch::Sender::new(false),
+            is_cut: AtomicBool::new(false),
             succeeded: AtomicBool::new(false),
             busy: watch::Sender::new(0),
         }
@@ -35,6 +38,7 @@ impl Lifecycle {
 
     /// From now on nothing goes on; everything leaves its record and ends.
     pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
         self.cut.send_replace(true);
     }
 
@@ -51,6 +55,11 @@ impl Lifecycle {
     /// Tells when draining begins; Pingora's idea of a shutdown watch, too.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
+    }
+
+    /// Whether nothing may go on.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
     }
 
     /// Ready when nothing may go on.
