@@ -1,8 +1,10 @@
 //! A connection of raw bytes with a deadline on every step, for either end.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::DEADLINE;
 use super::message::{Framing, Head, Request, Response};
@@ -26,6 +28,24 @@ impl Wire {
     /// Connects within the deadline.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
         Self::new(TcpStream::connect_timeout(&address, DEADLINE)?)
+    }
+
+    /// Connects from another loopback address, as another client.
+    pub(crate) fn connect_from(source: &str, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        let source: IpAddr = source.parse().map_err(io::Error::other)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), DEADLINE)?;
+        Self::new(socket.into())
+    }
+
+    /// Connects with a receive buffer as small as the system allows: what is not read
+    /// stays with the sender.
+    pub(crate) fn connect_narrow(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_recv_buffer_size(1)?;
+        socket.connect_timeout(&address.into(), DEADLINE)?;
+        Self::new(socket.into())
     }
 
     /// Takes over a connected socket.

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use super::eventually;
@@ -57,6 +58,11 @@ impl Nginx {
             TcpStream::connect(nginx.address()).ok()
         });
         nginx
+    }
+
+    /// Where a file that it serves lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     fn errors(&self) -> String {

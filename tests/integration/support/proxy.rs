@@ -14,7 +14,7 @@ use super::eventually;
 use super::message::Response;
 use super::port::Port;
 use super::request::{ALICE, BOB, COLON, UNICODE, connect, fetch, sha_line};
-use super::tls::Identity;
+use super::tls::{Authority, Identity};
 
 /// Puts `from` over `onto`, map by map.
 pub(crate) fn merge(onto: &mut serde_yaml::Value, from: serde_yaml::Value) {
@@ -114,19 +114,48 @@ tollgate:
     }
 
     /// Adds a TLS listener that shows `identity`.
-    pub(crate) fn tls(mut self, identity: &Identity) -> Self {
+    pub(crate) fn tls(self, identity: &Identity) -> Self {
+        self.secure_listener(identity, "tls: { certificate: cert.pem, key: key.pem }")
+    }
+
+    /// Adds a TLS listener that shows `identity` and admits who has a certificate of `clients`.
+    pub(crate) fn mutual_tls(self, identity: &Identity, clients: &Authority) -> Self {
+        self.file("clients.pem", clients.pem()).secure_listener(
+            identity,
+            "tls: { certificate: cert.pem, key: key.pem, client_ca: clients.pem }",
+        )
+    }
+
+    /// Adds a TLS listener where each connection begins with a PROXY header, in the clear.
+    pub(crate) fn tls_behind_proxy_protocol(self, identity: &Identity) -> Self {
+        self.secure_listener(
+            identity,
+            "tls: { certificate: cert.pem, key: key.pem }\n    proxy_protocol: true",
+        )
+    }
+
+    fn secure_listener(mut self, identity: &Identity, keys: &str) -> Self {
         let secure = Port::reserve();
         let yaml = format!(
             "listeners:
   - address: \"{}\"
   - address: \"{}\"
-    tls: {{ certificate: cert.pem, key: key.pem }}",
+    {keys}",
             self.port.address, secure.address
         );
         self.secure = Some(secure);
         self.file("cert.pem", &identity.certificate_pem)
             .file("key.pem", &identity.key_pem)
             .config(&yaml)
+    }
+
+    /// Has each connection to the plain listener begin with a PROXY header.
+    pub(crate) fn proxy_protocol(self) -> Self {
+        let yaml = format!(
+            "listeners: [{{ address: \"{}\", proxy_protocol: true }}]",
+            self.port.address
+        );
+        self.config(&yaml)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

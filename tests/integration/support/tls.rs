@@ -6,7 +6,10 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 use super::client::Wire;
 
@@ -52,37 +55,61 @@ impl Authority {
         }
     }
 
-    fn client(&self) -> Arc<ClientConfig> {
+    /// A client that trusts this authority alone, speaks those versions and shows what it is told.
+    fn client(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        shown: Option<&Identity>,
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Arc::new(config)
+            .with_root_certificates(roots);
+        Arc::new(match shown {
+            None => config.with_no_client_auth(),
+            Some(identity) => config
+                .with_client_auth_cert(vec![identity.certificate.clone()], identity.private_key())
+                .unwrap(),
+        })
     }
 
     /// Speaks TLS over a connected socket, trusting this authority alone.
     pub(crate) fn wrap(&self, socket: TcpStream, name: &str) -> Wire {
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        let tls = ClientConnection::new(self.client(), name).unwrap();
-        let stream = StreamOwned::new(tls, socket.try_clone().unwrap());
+        let stream = self.session(socket, name, rustls::ALL_VERSIONS, None);
+        let socket = stream.sock.try_clone().unwrap();
         Wire::over(Box::new(stream), socket).unwrap()
+    }
+
+    /// As [`Authority::wrap`], with everything of TLS at hand. The handshake is still to come.
+    pub(crate) fn session(
+        &self,
+        socket: TcpStream,
+        name: &str,
+        versions: &[&'static SupportedProtocolVersion],
+        shown: Option<&Identity>,
+    ) -> StreamOwned<ClientConnection, TcpStream> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let tls = ClientConnection::new(self.client(versions, shown), name).unwrap();
+        StreamOwned::new(tls, socket)
     }
 }
 
 impl Identity {
+    fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()))
+    }
+
     /// A server that shows this certificate.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         let provider = Arc::new(ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone()], key)
+            .with_single_cert(vec![self.certificate.clone()], self.private_key())
             .unwrap();
         Arc::new(config)
     }
