@@ -8,7 +8,7 @@ use crate::support::client::Wire;
 use crate::support::eventually;
 use crate::support::message::Response;
 use crate::support::origin::Origin;
-use crate::support::proxy::{Proxy, Setup};
+use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, BOB, COLON, credentials, fetch, sha_line};
 
 /// Takes a second or so to verify anything against.

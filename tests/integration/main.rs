@@ -12,6 +12,7 @@
 
 mod auth;
 mod bodies;
+mod bound;
 mod clients;
 mod config;
 mod connect;
