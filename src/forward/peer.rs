@@ -23,6 +23,9 @@ use crate::target::{Host, Scheme};
 const GATEWAY_GROUP: u64 = 1;
 const FORWARD_GROUP: u64 = 2;
 
+/// Marks a client's own group: the number of a connection may be 0.
+const OWN_GROUP: u64 = 4;
+
 /// A place at the next local upstream that is up. A client that breaks its
 /// connection while it waits gives up its place in the queue.
 pub(super) async fn of_pool(
@@ -81,7 +84,7 @@ pub(super) fn of_target(
 /// connection: a client that uses one has its upstream connections to itself.
 fn group(role: u64, exchange: &Exchange) -> u64 {
     if exchange.bound_upstream {
-        exchange.connection.wrapping_shl(8) | role
+        exchange.connection.wrapping_shl(8) | OWN_GROUP | role
     } else {
         role
     }
