@@ -79,7 +79,7 @@ fn check(role: Role) {
         "NTLM TlRMTVNTUAAB",
         "Negotiate YIIB",
         "nTLM x",
-        "negotiate\tx",
+        "negotiate x",
     ] {
         let (origin, users) = counting_origin();
         let proxy = Proxy::start(&format!(
@@ -143,7 +143,7 @@ fn authenticated_connections_of_the_gateway_are_not_shared() {
 /// Credentials of other schemes are each request's own: they cost no connection.
 #[test]
 fn other_schemes_leave_connections_shared() {
-    let (origin, _) = counting_origin();
+    let (origin, users) = counting_origin();
     let proxy = Proxy::plain();
     let mut first = Client::new(&proxy, Role::Forward, &origin, "first");
     let mut second = Client::new(&proxy, Role::Forward, &origin, "second");
@@ -153,9 +153,20 @@ fn other_schemes_leave_connections_shared() {
         "Digest username=\"negotiate\"",
     ] {
         let authorization = format!("Authorization: {scheme}\r\n");
-        // An answer may be there before its connection is back in the pool.
+        users.lock().unwrap().clear();
+        // An answer may be there before its connection is back in the pool, so there may be
+        // two of them; three requests a round do not fall into step with that.
         eventually("one connection for both", || {
-            (first.ask(&authorization) == second.ask(&authorization)).then_some(())
+            first.ask(&authorization);
+            second.ask(&authorization);
+            second.ask(&authorization);
+            let users = users.lock().unwrap();
+            let both = |names: &Vec<String>| {
+                ["first", "second"]
+                    .iter()
+                    .all(|name| names.iter().any(|have| have == name))
+            };
+            users.values().any(both).then_some(())
         });
     }
 }

@@ -16,6 +16,7 @@ mod bound;
 mod clients;
 mod config;
 mod connect;
+mod cut;
 mod forward;
 mod framing;
 mod gateway;
