@@ -284,6 +284,10 @@ async fn hand_to_pingora(
     // Pingora's end of the loan.
     drop(reused);
     let stream = lease.reclaim()?;
+    if aborted {
+        // There is no time to linger, and its answer is broken anyway.
+        return None;
+    }
     let goes_on = (reusable || lease.is_kept())
         && keep_alive
         && stream.body_is_done()
