@@ -27,7 +27,7 @@ fn proxy_url(proxy: &Proxy) -> String {
     format!("http://{}:{}@{}", ALICE.0, ALICE.1, proxy.address)
 }
 
-fn curl(arguments: &[&str]) -> Outcome {
+pub(crate) fn curl(arguments: &[&str]) -> Outcome {
     run(
         command("curl")
             .args(["-sS", "--max-time", "20"])
@@ -36,7 +36,7 @@ fn curl(arguments: &[&str]) -> Outcome {
     )
 }
 
-fn assert_output(outcome: &Outcome, expected: &str) {
+pub(crate) fn assert_output(outcome: &Outcome, expected: &str) {
     assert!(
         outcome.status.success(),
         "{}: {}",

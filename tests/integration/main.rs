@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod admin;
 mod auth;
 mod bodies;
 mod bound;
@@ -28,11 +29,15 @@ mod limits;
 mod ops;
 mod origins;
 mod policy;
+mod proxy_protocol;
 mod refusals;
 mod regression;
+mod rotation;
 mod smuggling;
+mod stalls;
 mod support;
 mod targets;
 mod telemetry;
+mod tls;
 mod tunnel;
 mod users;

@@ -1,0 +1,219 @@
+//! TLS listeners, with and without certificates of clients.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConnection, ProtocolVersion, StreamOwned, SupportedProtocolVersion};
+
+use crate::clients::{assert_output, curl};
+use crate::support::DEADLINE;
+use crate::support::client::Wire;
+use crate::support::message::ok;
+use crate::support::origin::Origin;
+use crate::support::payload;
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::{ALICE, connect, fetch};
+use crate::support::tls::{Authority, Identity};
+
+type Session = StreamOwned<ClientConnection, TcpStream>;
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+fn session(
+    proxy: &Proxy,
+    authority: &Authority,
+    version: &'static SupportedProtocolVersion,
+    shown: Option<&Identity>,
+) -> Session {
+    let socket = TcpStream::connect_timeout(&proxy.secure_address(), DEADLINE).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.set_write_timeout(Some(DEADLINE)).unwrap();
+    authority.session(socket, "proxy.test", &[version], shown)
+}
+
+/// The raw bytes on a session as a connection of the tests.
+fn wire(session: Session) -> Wire {
+    let socket = session.sock.try_clone().unwrap();
+    Wire::over(Box::new(session), socket).unwrap()
+}
+
+#[test]
+fn both_versions_are_served() {
+    let authority = Authority::new();
+    let proxy = Setup::new().tls(&authority.issue(&["proxy.test"])).start();
+    let (web, echo) = (Origin::ok("page"), Origin::echo());
+    for (version, spoken) in [
+        (&TLS12, ProtocolVersion::TLSv1_2),
+        (&TLS13, ProtocolVersion::TLSv1_3),
+    ] {
+        let mut session = session(&proxy, &authority, version, None);
+        while session.conn.is_handshaking() {
+            session.conn.complete_io(&mut session.sock).unwrap();
+        }
+        assert_eq!(session.conn.protocol_version(), Some(spoken));
+        let mut wire = wire(session);
+        let answer = wire.exchange(fetch(&format!("http://{}/", web.address)));
+        assert_eq!(answer.text(), "page", "{spoken:?}");
+        assert_eq!(wire.exchange(connect(echo.address)).status(), 200);
+        wire.send("ping").unwrap();
+        assert_eq!(wire.read_bytes(4).unwrap(), b"ping", "{spoken:?}");
+    }
+}
+
+/// Checks that nothing is answered on a session, and nothing recorded.
+fn assert_refused(proxy: &Proxy, session: Session, what: &str) {
+    let before = proxy.records().len();
+    let mut wire = wire(session);
+    let _maybe_closed = wire.send(fetch("http://10.0.0.1/"));
+    let answer = wire.response("GET");
+    assert!(answer.is_err(), "{what}: {answer:?}");
+    assert_eq!(proxy.records().len(), before, "{what}");
+}
+
+#[test]
+fn only_clients_with_a_certificate_of_the_right_authority_get_in() {
+    let (ours, clients, others) = (Authority::new(), Authority::new(), Authority::new());
+    let proxy = Setup::new()
+        .mutual_tls(&ours.issue(&["proxy.test"]), &clients)
+        .start();
+    let origin = Origin::ok("page");
+    let (right, wrong) = (
+        clients.issue(&["client.test"]),
+        others.issue(&["client.test"]),
+    );
+    // The authority that the proxy's own certificate is from is none of clients.
+    let near = ours.issue(&["client.test"]);
+    for version in VERSIONS {
+        let what = format!("{:?}", version.version);
+        for (shown, name) in [
+            (None, "none"),
+            (Some(&wrong), "wrong"),
+            (Some(&near), "near"),
+        ] {
+            let refused = session(&proxy, &ours, version, shown);
+            assert_refused(&proxy, refused, &format!("{what}, {name}"));
+        }
+        let mut wire = wire(session(&proxy, &ours, version, Some(&right)));
+        let answer = wire.exchange(fetch(&format!("http://{}/", origin.address)));
+        assert_eq!(answer.text(), "page", "{what}");
+        // A certificate lets in; it is no user.
+        let answer = wire.exchange("GET / HTTP/1.1\r\nHost: gate\r\n\r\n");
+        assert_eq!(answer.status(), 407, "{what}");
+    }
+    let line = "tollgate_connections_rejected_total{reason=\"handshake_failed\"} ";
+    let metrics = proxy.admin("/metrics").text();
+    let rejected = metrics.lines().find_map(|found| found.strip_prefix(line));
+    assert_eq!(rejected, Some("6"), "{metrics}");
+    // The plain listener beside it asks for none.
+    assert_eq!(proxy.fetch("http://10.0.0.1/").status(), 403);
+}
+
+/// The client ends its side with close_notify, in a tunnel: the other direction goes on, and its
+/// end is told the same way.
+#[test]
+fn half_close_inside_tls_delivers_what_is_in_flight() {
+    let authority = Authority::new();
+    let proxy = Setup::new().tls(&authority.issue(&["proxy.test"])).start();
+    // Says its bytes only when it has got the end of the client's.
+    let origin = Origin::raw(|mut wire, _| {
+        let got = wire.read_to_end()?;
+        wire.send(format!("{} bytes, and\n", got.len()))?;
+        wire.send(payload::bytes(300_000))?;
+        wire.finish()
+    });
+    for version in VERSIONS {
+        let mut session = session(&proxy, &authority, version, None);
+        session
+            .write_all(connect(origin.address).as_bytes())
+            .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            session.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200"), "{head:?}");
+        session.write_all(&payload::bytes(100_000)).unwrap();
+        session.conn.send_close_notify();
+        session.flush().unwrap();
+        let mut rest = Vec::new();
+        // Fails with UnexpectedEof when the end comes without a close_notify.
+        session.read_to_end(&mut rest).unwrap();
+        let (said, body) = rest.split_at(18);
+        assert_eq!(said, b"100000 bytes, and\n");
+        assert_eq!(blake3::hash(body), payload::hash(300_000));
+    }
+    for record in proxy.wait_records(2) {
+        assert_eq!(record["end_reason"], "complete", "{record}");
+        assert_eq!(record["bytes_from_client"], 100_000, "{record}");
+    }
+}
+
+#[test]
+fn gateway_is_told_that_the_client_spoke_tls() {
+    let authority = Authority::new();
+    let origin = Origin::ok("behind");
+    let proxy = Setup::new()
+        .tls(&authority.issue(&["proxy.test"]))
+        .config(&format!(
+            "gateway: {{ upstreams: [\"{}\"] }}",
+            origin.address
+        ))
+        .start();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: gate\r\nX-Forwarded-Proto: ftp\r\n{}\r\n",
+        crate::support::request::auth()
+    );
+    let mut secure = wire(session(&proxy, &authority, &TLS13, None));
+    let mut plain = proxy.connect();
+    for (wire, scheme) in [(&mut secure, "https"), (&mut plain, "http")] {
+        assert_eq!(wire.exchange(&request).text(), "behind");
+        let fields = origin.requests().pop().unwrap().head.fields;
+        assert_eq!(fields.all("x-forwarded-proto"), [scheme]);
+    }
+}
+
+#[test]
+fn curl_shows_its_certificate_to_the_proxy() {
+    let (ours, clients) = (Authority::new(), Authority::new());
+    let (right, wrong) = (
+        clients.issue(&["client.test"]),
+        ours.issue(&["client.test"]),
+    );
+    let setup = Setup::new()
+        .mutual_tls(&ours.issue(&["127.0.0.1"]), &clients)
+        .file("ca.pem", ours.pem())
+        .file("right.pem", right.certificate_pem.clone() + &right.key_pem)
+        .file("wrong.pem", wrong.certificate_pem.clone() + &wrong.key_pem);
+    let path = |name: &str| setup.path(name).display().to_string();
+    let (ca, right, wrong) = (path("ca.pem"), path("right.pem"), path("wrong.pem"));
+    let proxy = setup.start();
+    let plain = Origin::ok("plain");
+    let secure = Origin::https(ours.issue(&["127.0.0.1"]).server(), |request| {
+        ok(&request.body)
+    });
+    let through = format!("https://{}:{}@{}", ALICE.0, ALICE.1, proxy.secure_address());
+    let base = ["--proxy-cacert", ca.as_str(), "-x", &through];
+    let (http, https) = (
+        format!("http://{}/", plain.address),
+        format!("https://{}/", secure.address),
+    );
+    let requests: [(&[&str], &str); 3] = [
+        (&[&http], "plain"),
+        (&["--proxytunnel", &http], "plain"),
+        (&["--cacert", &ca, "-d", "secret", &https], "secret"),
+    ];
+    for (request, body) in requests {
+        for versions in [&["--tls-max", "1.2"][..], &[]] {
+            let shown = |certificate| {
+                [&base[..], versions, &["--proxy-cert", certificate], request].concat()
+            };
+            assert_output(&curl(&shown(&right)), body);
+            for refused in [shown(&wrong), [&base[..], versions, request].concat()] {
+                let outcome = curl(&refused);
+                assert!(!outcome.status.success(), "{refused:?}");
+                assert!(!outcome.stdout.contains(body), "{refused:?}");
+            }
+        }
+    }
+}
