@@ -13,7 +13,7 @@ use crate::support::request::ALICE;
 use crate::support::tls::Authority;
 
 /// A command without the environment's own proxies.
-fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command
@@ -23,7 +23,7 @@ fn command(program: &str) -> Command {
     command
 }
 
-fn proxy_url(proxy: &Proxy) -> String {
+pub(crate) fn proxy_url(proxy: &Proxy) -> String {
     format!("http://{}:{}@{}", ALICE.0, ALICE.1, proxy.address)
 }
 
