@@ -41,6 +41,7 @@ mod stalls;
 mod support;
 mod targets;
 mod telemetry;
+mod timely;
 mod tls;
 mod tunnel;
 mod users;
