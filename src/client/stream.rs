@@ -20,11 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
 use std::os::fd::AsRawFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -62,6 +58,8 @@ pub struct ClientStream {
     framing_error: Option<FramingError>,
     /// Bytes that the wire has taken.
     written: u64,
+    /// How far the answer was when its writer last came to wait with bytes held back.
+    held_at: u64,
     stall: Option<Stall>,
     send_timeout: Duration,
 }
@@ -87,6 +85,7 @@ impl ClientStream {
             body: BodyScanner::new(Framing::None),
             framing_error: None,
             written: 0,
+            held_at: 0,
             stall: None,
             send_timeout,
         }
@@ -213,6 +212,23 @@ impl ClientStream {
         self.written += written as u64;
         ready!(result)?;
         Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    /// Sends what is held back while the origin pauses: Pingora flushes an answer whose
+    /// length is known at its end alone. Not at once, since the body mostly follows its
+    /// head, but when there is nothing new the next time.
+    fn release(&mut self, cx: &mut Context<'_>) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let at = self.written + self.outbox.len() as u64;
+        if self.held_at == at {
+            // A failure shows again with the next write.
+            let _ = self.poll_drain(cx);
+        } else {
+            self.held_at = at;
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Turns a write that has been pending for too long into an error. Any byte that
@@ -426,10 +442,13 @@ impl AsyncRead for LentStream {
         let upgraded = this.lease.is_upgraded();
         let stream = this.stream()?;
         if upgraded {
-            stream.poll_read_raw(cx, buf)
-        } else {
-            stream.poll_read_body(cx, buf)
+            return stream.poll_read_raw(cx, buf);
         }
+        let read = stream.poll_read_body(cx, buf);
+        if read.is_pending() {
+            stream.release(cx);
+        }
+        read
     }
 }
 
@@ -473,25 +492,3 @@ impl UniqueID for LentStream {
         })
     }
 }
-
-impl Ssl for LentStream {}
-
-impl GetTimingDigest for LentStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for LentStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for LentStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for LentStream {}
