@@ -292,7 +292,8 @@ impl Acceptor {
             } => {
                 let _open = self.app.telemetry.connection_opened();
                 let limit = self.app.timeouts.tls_handshake;
-                let prepared = prepare(stream, peer, tls, proxy_protocol);
+                // Boxed, since a handshake takes more room than a connection that waits.
+                let prepared = Box::pin(prepare(stream, peer, tls, proxy_protocol));
                 match tokio::time::timeout(limit, prepared).await {
                     Ok(Ok((transport, client))) => self.serve_http(transport, client).await,
                     Ok(Err(error)) => self.reject(peer, "handshake_failed", &error),
@@ -301,7 +302,7 @@ impl Acceptor {
             }
             Purpose::Admin(admin) => {
                 let draining = self.app.lifecycle.watch();
-                let served = admin.serve(PingoraStream::from(stream), draining);
+                let served = Box::pin(admin.serve(PingoraStream::from(stream), draining));
                 if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)
                     .await
                     .is_err()

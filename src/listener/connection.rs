@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Method;
-use pingora_core::apps::HttpServerApp;
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
@@ -50,25 +50,28 @@ pub(super) async fn serve(
             Ok(head) => head,
             Err(NoHead::Gone) => return,
             Err(NoHead::Refused(error)) => {
-                let exchange = Exchange::unread(app.ids.next(), source);
-                refuse(app, stream, exchange, &error).await;
+                let exchange = Box::new(Exchange::unread(app.ids.next(), source));
+                Box::pin(refuse(app, stream, exchange, &error)).await;
                 return;
             }
         };
         waiting.is_first = false;
-        let mut exchange = Exchange::new(app.ids.next(), source, &head);
+        let mut exchange = Box::new(Exchange::new(app.ids.next(), source, &head));
         exchange.seen = head.has_via && app.pseudonym.is_in_fields(head.fields());
         // For good: the handshake of such a scheme takes several requests.
         bound |= head.authenticates_connection;
         exchange.bound_upstream = bound;
         announce(app, &mut head, &exchange, &client_address);
         let served = if head.method == Method::CONNECT {
-            connect::serve(app, stream, &head, exchange).await
+            // Boxed, as the next: a connection that waits holds no room for a tunnel.
+            Box::pin(connect::serve(app, stream, &head, exchange)).await
         } else if upgrade::is_for(app, &head, &exchange) {
-            upgrade::serve(app, stream, &head, exchange).await
+            Box::pin(upgrade::serve(app, stream, &head, exchange)).await
         } else {
             let cut = &mut waiting.cut;
-            hand_to_pingora(app, proxy, &lease, stream, head, exchange, (&draining, cut)).await
+            let keep_alive = head.keep_alive;
+            let served = lend(proxy, &lease, stream, head, exchange, &draining);
+            take_back(app, &lease, served, keep_alive, cut).await
         };
         stream = match served {
             Some(stream) => stream,
@@ -248,27 +251,34 @@ enum Wake {
     Late,
 }
 
-/// Has Pingora serve one request. Gives the connection back when it can go on.
-async fn hand_to_pingora(
-    app: &App,
-    proxy: &Arc<HttpProxy<Forward>>,
+/// Pingora at work on a request.
+type Served<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>;
+
+/// Has Pingora serve one request. Not async itself: a future would have room for
+/// all of this as long as the connection lives.
+fn lend<'a>(
+    proxy: &'a Arc<HttpProxy<Forward>>,
     lease: &Arc<Lease>,
     stream: Box<ClientStream>,
     head: RequestHead,
-    mut exchange: Exchange,
-    (draining, cut): (&ShutdownWatch, &mut Registered),
-) -> Option<Box<ClientStream>> {
+    mut exchange: Box<Exchange>,
+    draining: &'a ShutdownWatch,
+) -> Served<'a> {
     exchange.lease = Some(Arc::clone(lease));
-    let RequestHead {
-        canonical,
-        framing,
-        keep_alive,
-        ..
-    } = head;
-    let mut session = ServerSession::new_http1(Box::new(lease.lend(stream, framing)));
-    session.set_pipelined_prefix(canonical);
-    session.set_connection_user_context(Some(Box::new(exchange)));
-    let mut served = proxy.process_new_http(session, draining);
+    let mut session = ServerSession::new_http1(Box::new(lease.lend(stream, head.framing)));
+    session.set_pipelined_prefix(head.canonical);
+    session.set_connection_user_context(Some(exchange));
+    proxy.process_new_http(session, draining)
+}
+
+/// Waits for the end of a request. Gives the connection back when it can go on.
+async fn take_back(
+    app: &App,
+    lease: &Lease,
+    mut served: Served<'_>,
+    keep_alive: bool,
+    cut: &mut Registered,
+) -> Option<Box<ClientStream>> {
     let mut aborted = false;
     let reused = poll_fn(|cx| {
         cut.register(cx);
@@ -280,6 +290,7 @@ async fn hand_to_pingora(
         served.as_mut().poll(cx)
     })
     .await;
+    drop(served);
     let reusable = reused.is_some();
     // Pingora's end of the loan.
     drop(reused);
@@ -296,7 +307,7 @@ async fn hand_to_pingora(
     if goes_on {
         return Some(stream);
     }
-    stream.linger_briefly().await;
+    Box::pin(stream.linger_briefly()).await;
     None
 }
 
@@ -305,7 +316,7 @@ async fn hand_to_pingora(
 async fn refuse(
     app: &App,
     stream: Box<ClientStream>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     error: &RequestError,
 ) {
     let reply = app.refuse(&mut exchange, error, None);
@@ -328,5 +339,23 @@ impl From<HeadError> for RequestError {
             _ => Kind::BadRequest,
         };
         Self::new(kind).because(error)
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        let size = size(
+            |app: &Arc<App>, proxy: &Arc<HttpProxy<Forward>>, stream, source| {
+                serve(app, proxy, stream, source)
+            },
+        );
+        assert!(size < 1024, "{size} bytes for each connection");
     }
 }
