@@ -5,9 +5,13 @@
 mod buffer;
 mod direction;
 mod idle;
+mod pace;
+mod pipe;
 mod relay;
 
 use std::io;
+#[cfg(test)]
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,20 +23,36 @@ pub use relay::{Ended, Meter, Traffic, relay};
 pub trait Socket {
     /// The socket, to set options on and to ask for its state.
     fn tcp(&self) -> &TcpStream;
+
+    /// The socket, when the bytes of the stream are those of the socket: nothing is
+    /// encrypted, and nothing waits in user space, neither read nor written. Then
+    /// they may be moved past the stream.
+    fn plain_tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// Shows a test how many bytes were taken past the stream.
+    #[cfg(test)]
+    fn splice_read(&self, _: Poll<io::Result<usize>>) {}
+
+    /// Shows a test how many bytes were given past the stream.
+    #[cfg(test)]
+    fn splice_write(&self, _: Poll<io::Result<usize>>) {}
 }
 
 impl Socket for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
     }
+
+    fn plain_tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
 }
 
-/// Makes `socket` pass on at once what it is given, and makes closing it a
-/// reset: however the tunnel is cut, be it by the end of the process, the other
-/// end learns that the stream was cut and did not end.
+/// Makes closing `socket` a reset: however the tunnel is cut, be it by the end of
+/// the process, the other end learns that the stream was cut and did not end.
 fn open(socket: &TcpStream) {
-    // A sender that waits between two small writes must not wait for Nagle too.
-    log_failure("TCP_NODELAY", socket.set_nodelay(true));
     let linger = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
     log_failure("SO_LINGER", linger);
 }

@@ -44,6 +44,13 @@ impl Socket for Transport {
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
+
+    fn plain_tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for Transport {

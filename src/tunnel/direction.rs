@@ -1,4 +1,5 @@
-//! One direction of a tunnel: from a source to a sink through one buffer.
+//! One direction of a tunnel: from a source to a sink through one buffer or, as
+//! long as it moves bulk between two bare sockets, through one pipe.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,14 +7,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::Socket;
 use super::buffer::Buffer;
+use super::pace::{LIMITS, Limits, Pace};
+#[cfg(test)]
+use super::pipe::tests::shown;
+use super::pipe::{MAX_TOTAL, Moved, Pipe, Pool};
 
-/// Buffers carried before it is another's turn: the other direction's, then that
+/// What is carried before it is another's turn: the other direction's, then that
 /// of the other tasks of the thread. A source may always have more.
 const MAX_ROUNDS: usize = 16;
+const MAX_BYTES: u64 = 1024 * 1024;
 
 /// How long what a source sent before it broke is still passed on, and has to
 /// leave, before the reset is passed on too, which destroys what it overtakes.
@@ -26,9 +34,22 @@ pub(super) enum Broken {
     Writing,
 }
 
+/// When a direction splices, and through which pipes.
+#[derive(Debug)]
+pub(super) struct Splicing {
+    pub(super) limits: Limits,
+    pub(super) pipes: Pool,
+}
+
+/// What all tunnels of the process share.
+pub(super) static SPLICING: Splicing = Splicing {
+    limits: LIMITS,
+    pipes: Pool::new(MAX_TOTAL),
+};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Copying,
+    Carrying,
     /// The source has ended and everything is written: the end is passed on.
     Ending,
     Done,
@@ -38,6 +59,12 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Direction {
     buffer: Buffer,
+    /// Holds what comes behind the buffer's bytes, and is given back when empty.
+    pipe: Option<Pipe>,
+    /// When the pipe got what it holds.
+    filled: Option<Instant>,
+    pace: Pace,
+    splicing: &'static Splicing,
     phase: Phase,
     unflushed: bool,
     carried: u64,
@@ -46,10 +73,14 @@ pub(super) struct Direction {
 
 impl Direction {
     /// A direction that has `early` to write before it reads.
-    pub(super) fn new(early: &[u8]) -> Self {
+    pub(super) fn new(early: &[u8], splicing: &'static Splicing) -> Self {
         Self {
             buffer: Buffer::holding(early),
-            phase: Phase::Copying,
+            pipe: None,
+            filled: None,
+            pace: Pace::new(&splicing.limits),
+            splicing,
+            phase: Phase::Carrying,
             unflushed: false,
             carried: 0,
             moved: None,
@@ -58,7 +89,7 @@ impl Direction {
 
     /// Whether it would see a reset of its source.
     pub(super) fn is_reading(&self) -> bool {
-        self.phase == Phase::Copying && self.buffer.is_empty()
+        self.phase == Phase::Carrying && self.is_empty()
     }
 
     /// Whether the end of the source was passed on.
@@ -85,10 +116,10 @@ impl Direction {
         sink: &mut W,
     ) -> Poll<Result<(), Broken>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: AsyncRead + Socket + Unpin,
+        W: AsyncWrite + Socket + Unpin,
     {
-        ready!(self.poll_copy(cx, source, sink))?;
+        ready!(self.poll_carry(cx, source, sink))?;
         if self.phase == Phase::Ending {
             ready!(Pin::new(sink).poll_shutdown(cx)).map_err(writing)?;
             self.phase = Phase::Done;
@@ -102,12 +133,12 @@ impl Direction {
     /// the end of what the peer had to say.
     pub(super) async fn pass_on_rest<R, W>(&mut self, source: &mut R, sink: &mut W)
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: AsyncRead + Socket + Unpin,
+        W: AsyncWrite + Socket + Unpin,
     {
         let rest = async {
-            let copied = poll_fn(|cx| self.poll_copy(cx, source, sink)).await;
-            if matches!(copied, Err(Broken::Writing))
+            let carried = poll_fn(|cx| self.poll_carry(cx, source, sink)).await;
+            if matches!(carried, Err(Broken::Writing))
                 || poll_fn(|cx| self.poll_flush(cx, sink)).await.is_err()
             {
                 return;
@@ -122,45 +153,168 @@ impl Direction {
     }
 
     /// Ready when the source has ended and all it sent is written.
-    fn poll_copy<R, W>(
+    fn poll_carry<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut R,
         sink: &mut W,
     ) -> Poll<Result<(), Broken>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: AsyncRead + Socket + Unpin,
+        W: AsyncWrite + Socket + Unpin,
     {
+        let enough = self.carried + MAX_BYTES;
         for _ in 0..MAX_ROUNDS {
-            if self.buffer.is_empty() {
-                if self.phase != Phase::Copying {
+            if self.is_empty() {
+                if self.phase != Phase::Carrying {
                     return Poll::Ready(Ok(()));
                 }
-                match self.poll_fill(cx, source) {
+                match self.poll_take(cx, source, sink) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Reading)),
                     Poll::Pending => {
+                        self.pace.paused();
                         // What was written must not wait for more to come (TLS buffers).
                         ready!(self.poll_flush(cx, sink))?;
                         return Poll::Pending;
                     }
                 }
             }
-            while !self.buffer.is_empty() {
-                match ready!(Pin::new(&mut *sink).poll_write(cx, self.buffer.filled())) {
-                    Ok(len) if len > 0 => {
-                        self.buffer.consume(len);
-                        self.carried += len as u64;
-                        self.moved = Some(Instant::now());
-                        self.unflushed = true;
-                    }
-                    Ok(_) | Err(_) => return Poll::Ready(Err(Broken::Writing)),
-                }
+            while !self.is_empty() {
+                ready!(self.poll_give(cx, sink)).map_err(writing)?;
+            }
+            if self.carried >= enough {
+                break;
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.pipe.is_none()
+    }
+
+    /// Takes some of what the source has.
+    fn poll_take<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut R,
+        sink: &W,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Socket + Unpin,
+        W: Socket,
+    {
+        if self.pace.is_bulk() {
+            if let (Some(socket), Some(_)) = (source.plain_tcp(), sink.plain_tcp()) {
+                // Left from copying: the next pause must find none.
+                self.buffer.release();
+                let taken = self.poll_take_by_pipe(cx, socket);
+                #[cfg(test)]
+                source.splice_read(shown(&taken));
+                match ready!(taken)? {
+                    Moved::Some(_) => return Poll::Ready(Ok(())),
+                    // It is for a read to say why, and to be told when that is over.
+                    Moved::None => {}
+                    Moved::Unsupported => self.pace.give_up(),
+                }
+            } else {
+                self.pace.give_up();
+            }
+        }
+        self.poll_fill(cx, source)
+    }
+
+    fn poll_take_by_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &TcpStream,
+    ) -> Poll<io::Result<Moved>> {
+        ready!(socket.poll_read_ready(cx))?;
+        let Some(mut pipe) = self.splicing.pipes.lend() else {
+            self.pace.postpone();
+            return Poll::Ready(Ok(Moved::None));
+        };
+        let moved = pipe.fill(socket);
+        if !pipe.is_empty() {
+            self.pipe = Some(pipe);
+            self.filled = Some(Instant::now());
+        }
+        Poll::Ready(moved)
+    }
+
+    /// Gives the sink some of what is held.
+    fn poll_give<W>(&mut self, cx: &mut Context<'_>, sink: &mut W) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Socket + Unpin,
+    {
+        let len = if self.buffer.is_empty() {
+            let given = self.poll_give_by_pipe(cx, sink.plain_tcp());
+            #[cfg(test)]
+            sink.splice_write(shown(&given));
+            match ready!(given)? {
+                Moved::Some(len) => len,
+                Moved::None | Moved::Unsupported => return Poll::Ready(self.empty_pipe()),
+            }
+        } else {
+            let len = ready!(Pin::new(sink).poll_write(cx, self.buffer.filled()))?;
+            if len == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.buffer.consume(len);
+            self.unflushed = true;
+            len
+        };
+        let now = Instant::now();
+        self.carried += len as u64;
+        self.pace.moved(len);
+        self.moved = Some(now);
+        if self.pipe.is_none()
+            && let Some(filled) = self.filled.take()
+        {
+            self.pace.emptied(now - filled);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_give_by_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: Option<&TcpStream>,
+    ) -> Poll<io::Result<Moved>> {
+        let (Some(socket), Some(pipe)) = (socket, &mut self.pipe) else {
+            return Poll::Ready(Ok(Moved::Unsupported));
+        };
+        loop {
+            ready!(socket.poll_write_ready(cx))?;
+            let given = socket.try_io(Interest::WRITABLE, || match pipe.drain(socket)? {
+                Moved::None => Err(io::ErrorKind::WouldBlock.into()),
+                moved => Ok(moved),
+            });
+            match given {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                given => {
+                    self.pipe.take_if(|pipe| pipe.is_empty());
+                    return Poll::Ready(given);
+                }
+            }
+        }
+    }
+
+    /// Moves bytes of a pipe that the sink does not take from it to the buffer.
+    fn empty_pipe(&mut self) -> io::Result<()> {
+        self.pace.give_up();
+        let Some(pipe) = &mut self.pipe else {
+            return Ok(());
+        };
+        let len = pipe.read(self.buffer.space())?;
+        self.buffer.fill(len);
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.pipe.take_if(|pipe| pipe.is_empty());
+        Ok(())
     }
 
     fn poll_flush<W>(&mut self, cx: &mut Context<'_>, sink: &mut W) -> Poll<Result<(), Broken>>

@@ -1,7 +1,7 @@
 //! The relay of one tunnel.
 //!
-//! Each direction reads into a buffer and writes it out before it reads again,
-//! so a slow reader holds at most one buffer and slows its sender down. The end
+//! Each direction fills a buffer or a pipe and empties it before it takes more, so
+//! a slow reader holds at most one of them and slows its sender down. The end
 //! of one direction is passed on and the other goes on (half-close). A reset is
 //! passed on as a reset, within a second.
 
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
-use super::direction::{Broken, Direction};
+use super::direction::{Broken, Direction, SPLICING, Splicing};
 use super::idle::Idle;
 use super::{Socket, end, is_reset, open};
 
@@ -71,15 +71,42 @@ const METER_PERIOD: Duration = Duration::from_secs(1);
 /// fails, nothing moves for `idle_timeout`, or `cancelled` is ready. `early` are
 /// bytes of the client that were read along with its CONNECT.
 ///
+/// Both sockets have `TCP_NODELAY` set already: a sender that waits between two
+/// small writes must not wait for Nagle too.
+///
 /// Both streams are closed on return, and reset unless both had ended; so they
 /// are when the future is dropped.
-pub async fn relay<C, U>(
+pub fn relay<C, U>(
+    client: C,
+    upstream: U,
+    early: impl AsRef<[u8]>,
+    idle_timeout: Duration,
+    meter: &impl Meter,
+    cancelled: impl Future<Output = ()>,
+) -> impl Future<Output = (Ended, Traffic)>
+where
+    C: AsyncRead + AsyncWrite + Socket + Unpin,
+    U: AsyncRead + AsyncWrite + Socket + Unpin,
+{
+    join(
+        client,
+        upstream,
+        early,
+        idle_timeout,
+        meter,
+        cancelled,
+        &SPLICING,
+    )
+}
+
+async fn join<C, U>(
     mut client: C,
     mut upstream: U,
     early: impl AsRef<[u8]>,
     idle_timeout: Duration,
     meter: &impl Meter,
     cancelled: impl Future<Output = ()>,
+    splicing: &'static Splicing,
 ) -> (Ended, Traffic)
 where
     C: AsyncRead + AsyncWrite + Socket + Unpin,
@@ -87,10 +114,10 @@ where
 {
     open(client.tcp());
     open(upstream.tcp());
-    let mut to_upstream = Direction::new(early.as_ref());
+    let mut to_upstream = Direction::new(early.as_ref(), splicing);
     // An idle tunnel is to hold no memory that it does not need.
     drop(early);
-    let mut to_client = Direction::new(&[]);
+    let mut to_client = Direction::new(&[], splicing);
     let mut reports = Reports::new();
     let mut idle = Idle::new(idle_timeout);
     // A tunnel that uses up its task's budget each time must see it all the same.

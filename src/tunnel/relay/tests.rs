@@ -5,5 +5,6 @@ mod closing;
 mod fairness;
 mod idle;
 mod reset;
+mod splicing;
 mod support;
 mod tls;

@@ -12,9 +12,12 @@ use tokio::io::{
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::support::{NEVER, Tunnel, outcome, payload, stuff, within};
+use super::support::{
+    Mode, NEVER, Tunnel, in_every_mode, outcome, payload, splicing, stuff, within,
+};
 use crate::tunnel::buffer::BUFFER_SIZE;
 use crate::tunnel::buffer::tests::held;
+use crate::tunnel::pipe::{PIPE_SIZE, Pool};
 use crate::tunnel::{Ended, Socket};
 
 /// A sink that keeps what it gets until it is full or flushed, as TLS may.
@@ -169,17 +172,28 @@ async fn receive(
     got
 }
 
-async fn play(early: usize, client: Script, upstream: Script, last: Last, streams: Streams) {
+async fn play(
+    mode: Mode,
+    early: usize,
+    client: Script,
+    upstream: Script,
+    last: Last,
+    streams: Streams,
+) {
+    let splicing = splicing(mode);
     let total = |script: &Script| script.parts.iter().map(|(len, _)| len).sum::<usize>();
     let from_client = payload(1, early + total(&client));
     let from_upstream = payload(2, total(&upstream));
     let (early, behind) = from_client.split_at(early);
     let tunnel = match streams {
-        Streams::Plain => Tunnel::open_with(early.to_vec(), NEVER, |stream| stream),
-        Streams::Buffered => Tunnel::open_with(early.to_vec(), NEVER, BufWriter::new),
-        Streams::Chopped(limit) => Tunnel::open_with(early.to_vec(), NEVER, move |stream| {
-            Chopped { stream, limit }
-        }),
+        Streams::Plain => Tunnel::open_with(splicing, early.to_vec(), NEVER, |stream| stream),
+        Streams::Buffered => Tunnel::open_with(splicing, early.to_vec(), NEVER, BufWriter::new),
+        Streams::Chopped(limit) => {
+            Tunnel::open_with(splicing, early.to_vec(), NEVER, move |stream| Chopped {
+                stream,
+                limit,
+            })
+        }
     };
     let (client_reads, client_writes) = tokio::io::split(tunnel.client);
     let (upstream_reads, upstream_writes) = tokio::io::split(tunnel.upstream);
@@ -207,6 +221,21 @@ async fn play(early: usize, client: Script, upstream: Script, last: Last, stream
     assert_eq!(ended, Ended::Complete);
     assert_eq!(traffic.bytes_from_client, from_client.len() as u64);
     assert_eq!(traffic.bytes_from_upstream, from_upstream.len() as u64);
+    assert_eq!(splicing.pipes.lent(), 0);
+    let spliced =
+        tunnel.at_client.borrow().bytes_spliced + tunnel.at_upstream.borrow().bytes_spliced;
+    match (mode, streams) {
+        // Not all of it: what comes between a splice that finds nothing and the read
+        // that asks why is copied.
+        (Mode::Splice, Streams::Plain) => {
+            let carried = traffic.bytes_from_client + traffic.bytes_from_upstream;
+            let most = carried - early.len() as u64;
+            assert!(spliced <= most, "{spliced} of {most}");
+            assert!(spliced > 0 || most < 1_000_000, "{spliced} of {most}");
+        }
+        (Mode::Copy, _) | (_, Streams::Buffered | Streams::Chopped(_)) => assert_eq!(spliced, 0),
+        (Mode::Adaptive, Streams::Plain) => {}
+    }
 }
 
 proptest! {
@@ -223,6 +252,7 @@ proptest! {
         early in prop_oneof![Just(0_usize), 1..3_usize, 1..100_000_usize],
         client in script(),
         upstream in script(),
+        mode in prop_oneof![1 => Just(Mode::Copy), 2 => Just(Mode::Splice), 2 => Just(Mode::Adaptive)],
         last in prop_oneof![Just(Last::Neither), Just(Last::Client), Just(Last::Upstream)],
         streams in streams(),
         threads in any::<bool>(),
@@ -237,14 +267,13 @@ proptest! {
             .enable_all()
             .build()
             .unwrap()
-            .block_on(play(early, client, upstream, last, streams));
+            .block_on(play(mode, early, client, upstream, last, streams));
         prop_assert_eq!(held(), 0);
     }
 }
 
-#[tokio::test]
-async fn early_bytes_come_first_and_what_follows_is_read_at_full_size() {
-    let mut tunnel = Tunnel::open_with(b"early".to_vec(), NEVER, |stream| stream);
+async fn early_bytes_come_first_and_what_follows_is_read_at_full_size(mode: Mode) {
+    let mut tunnel = Tunnel::open_with(splicing(mode), b"early".to_vec(), NEVER, |stream| stream);
     tunnel.client.write_all(b" and late").await.unwrap();
     let mut got = [0; 14];
     within("the bytes", tunnel.upstream.read_exact(&mut got))
@@ -252,12 +281,12 @@ async fn early_bytes_come_first_and_what_follows_is_read_at_full_size() {
         .unwrap();
     assert_eq!(&got, b"early and late");
     tunnel.idle().await;
-    assert_eq!(tunnel.at_client.borrow().least_space, Some(BUFFER_SIZE));
+    let least = tunnel.at_client.borrow().least_space;
+    assert!(least.is_none_or(|least| least == BUFFER_SIZE), "{least:?}");
 }
 
-#[tokio::test]
-async fn a_sink_that_buffers_is_flushed_when_nothing_follows() {
-    let mut tunnel = Tunnel::open_with(b"early".to_vec(), NEVER, BufWriter::new);
+async fn a_sink_that_buffers_is_flushed_when_nothing_follows(mode: Mode) {
+    let mut tunnel = Tunnel::open_with(splicing(mode), b"early".to_vec(), NEVER, BufWriter::new);
     let mut got = [0; 5];
     within("the early bytes", tunnel.upstream.read_exact(&mut got))
         .await
@@ -300,12 +329,17 @@ async fn a_sink_that_buffers_is_flushed_when_nothing_follows() {
     drop(within("the sender", sending).await.unwrap());
 }
 
-#[tokio::test]
-async fn a_slow_reader_holds_one_buffer_and_an_idle_tunnel_none() {
+/// Buffers and pipes that are in use.
+fn holds(pipes: &Pool) -> usize {
+    usize::try_from(held()).unwrap() + pipes.lent()
+}
+
+async fn a_slow_reader_holds_one_buffer_or_pipe_and_an_idle_tunnel_none(mode: Mode) {
     let bulk = payload(4, 40_000_000);
-    let mut tunnel = Tunnel::open();
+    let mut tunnel = Tunnel::open(mode);
     tunnel.idle().await;
-    assert_eq!(held(), 0, "before the first byte");
+    let pipes = &tunnel.splicing.pipes;
+    assert_eq!(holds(pipes), 0, "before the first byte");
 
     let sent = stuff(&tunnel.client, &bulk).await;
     tunnel.settled().await;
@@ -315,13 +349,17 @@ async fn a_slow_reader_holds_one_buffer_and_an_idle_tunnel_none() {
         tunnel.at_upstream.borrow().bytes_written,
     );
     assert!(tunnel.at_upstream.borrow().blocked);
-    assert!(read - written <= BUFFER_SIZE as u64, "{read} - {written}");
-    assert_eq!(held(), 1, "one direction is blocked");
+    let most = match mode {
+        Mode::Copy => BUFFER_SIZE,
+        Mode::Splice | Mode::Adaptive => PIPE_SIZE,
+    };
+    assert!(read - written <= most as u64, "{read} - {written}");
+    assert_eq!(holds(pipes), 1, "one direction is blocked");
 
     let back = stuff(&tunnel.upstream, &bulk).await;
     tunnel.settled().await;
     assert!(back < bulk.len(), "the other direction too");
-    assert_eq!(held(), 2, "both are blocked");
+    assert_eq!(holds(pipes), 2, "both are blocked");
 
     let mut got = vec![0; sent];
     within("what was sent", tunnel.upstream.read_exact(&mut got))
@@ -334,6 +372,12 @@ async fn a_slow_reader_holds_one_buffer_and_an_idle_tunnel_none() {
         .unwrap();
     assert!(got == bulk[..back]);
     tunnel.idle().await;
-    assert_eq!(held(), 0, "idle again");
+    assert_eq!(holds(pipes), 0, "idle again");
     assert_eq!(tunnel.at_client.borrow().bytes_written, back as u64);
+}
+
+in_every_mode! {
+    early_bytes_come_first_and_what_follows_is_read_at_full_size,
+    a_sink_that_buffers_is_flushed_when_nothing_follows,
+    a_slow_reader_holds_one_buffer_or_pipe_and_an_idle_tunnel_none,
 }

@@ -1,13 +1,13 @@
 //! Ends of tunnels that are not resets by a peer: complete, half-closed, cut.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{NEVER, Tunnel, assert_reset, outcome, payload, reset, rest_of, within};
+use super::support::{
+    Mode, Tunnel, assert_reset, in_every_mode, outcome, payload, reset, rest_of, splicing, within,
+};
 use crate::tunnel::{Ended, is_reset};
 
 /// More than the sockets' buffers hold.
@@ -16,9 +16,8 @@ const BULK: usize = 12_345_678;
 /// Less than they hold.
 const TAIL: usize = 200_000;
 
-#[tokio::test]
-async fn half_close_by_the_client_delivers_what_is_in_flight() {
-    let mut tunnel = Tunnel::open();
+async fn half_close_by_the_client_delivers_what_is_in_flight(mode: Mode) {
+    let mut tunnel = Tunnel::open(mode);
     let sent = payload(1, BULK);
     let (_, (got, end)) = tokio::join!(
         async {
@@ -46,9 +45,8 @@ async fn half_close_by_the_client_delivers_what_is_in_flight() {
     assert_eq!(traffic.bytes_from_upstream, BULK as u64);
 }
 
-#[tokio::test]
-async fn half_close_by_the_upstream_delivers_what_is_in_flight() {
-    let mut tunnel = Tunnel::open();
+async fn half_close_by_the_upstream_delivers_what_is_in_flight(mode: Mode) {
+    let mut tunnel = Tunnel::open(mode);
     let sent = payload(2, BULK);
     let (_, (got, end)) = tokio::join!(
         async {
@@ -68,9 +66,8 @@ async fn half_close_by_the_upstream_delivers_what_is_in_flight() {
     assert_eq!(outcome(tunnel.relay).await.0, Ended::Complete);
 }
 
-#[tokio::test]
-async fn a_complete_tunnel_delivers_what_its_sockets_still_hold() {
-    let mut tunnel = Tunnel::open();
+async fn a_complete_tunnel_delivers_what_its_sockets_still_hold(mode: Mode) {
+    let mut tunnel = Tunnel::open(mode);
     let sent = payload(3, TAIL);
     tunnel.upstream.write_all(&sent).await.unwrap();
     tunnel.upstream.shutdown().await.unwrap();
@@ -85,9 +82,8 @@ async fn a_complete_tunnel_delivers_what_its_sockets_still_hold() {
     assert!(got.is_empty());
 }
 
-#[tokio::test]
-async fn a_drained_tunnel_is_cut_on_both_sides() {
-    let mut tunnel = Tunnel::open();
+async fn a_drained_tunnel_is_cut_on_both_sides(mode: Mode) {
+    let mut tunnel = Tunnel::open(mode);
     tunnel.client.write_all(b"question").await.unwrap();
     let mut got = [0; 8];
     within("the question", tunnel.upstream.read_exact(&mut got))
@@ -102,35 +98,24 @@ async fn a_drained_tunnel_is_cut_on_both_sides() {
     assert_reset("the upstream", &tunnel.upstream).await;
 }
 
-#[tokio::test]
-async fn a_dropped_tunnel_is_cut_on_both_sides() {
-    let mut tunnel = Tunnel::open();
+async fn a_dropped_tunnel_is_cut_on_both_sides(mode: Mode) {
+    let mut tunnel = Tunnel::open(mode);
     tunnel.idle().await;
     tunnel.relay.abort();
     assert_reset("the client", &tunnel.client).await;
     assert_reset("the upstream", &tunnel.upstream).await;
 }
 
-#[tokio::test]
-async fn an_idle_tunnel_is_cut_on_both_sides() {
-    let tunnel = Tunnel::open_with(Vec::new(), Duration::from_millis(100), |stream| stream);
+async fn an_idle_tunnel_is_cut_on_both_sides(mode: Mode) {
+    let tunnel = Tunnel::open_with(
+        splicing(mode),
+        Vec::new(),
+        Duration::from_millis(100),
+        |stream| stream,
+    );
     assert_eq!(outcome(tunnel.relay).await.0, Ended::Idle);
     assert_reset("the client", &tunnel.client).await;
     assert_reset("the upstream", &tunnel.upstream).await;
-}
-
-#[tokio::test]
-async fn both_sockets_pass_on_small_writes_at_once() {
-    let clones = Mutex::new(Vec::new());
-    let mut tunnel = Tunnel::open_with(Vec::new(), NEVER, |stream| {
-        let clone = stream.as_fd().try_clone_to_owned().unwrap();
-        clones.lock().unwrap().push(socket2::Socket::from(clone));
-        stream
-    });
-    tunnel.idle().await;
-    for clone in clones.lock().unwrap().iter() {
-        assert!(clone.tcp_nodelay().unwrap());
-    }
 }
 
 #[tokio::test]
@@ -181,4 +166,13 @@ fn every_reason_has_its_own_name() {
     for (ended, name) in reasons {
         assert_eq!(ended.name(), name);
     }
+}
+
+in_every_mode! {
+    half_close_by_the_client_delivers_what_is_in_flight,
+    half_close_by_the_upstream_delivers_what_is_in_flight,
+    a_complete_tunnel_delivers_what_its_sockets_still_hold,
+    a_drained_tunnel_is_cut_on_both_sides,
+    a_dropped_tunnel_is_cut_on_both_sides,
+    an_idle_tunnel_is_cut_on_both_sides,
 }

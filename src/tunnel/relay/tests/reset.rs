@@ -1,12 +1,15 @@
 //! Resets by a peer: seen in every state, passed on as such, and not so early
 //! that they destroy what came before.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use super::support::{Tunnel, assert_reset, outcome, payload, reset, rest_of, stuff, within};
+use super::support::{
+    Mode, SOON, Tunnel, assert_reset, in_every_mode, outcome, payload, reset, rest_of, stuff,
+    within,
+};
 use crate::tunnel::Ended;
 
 /// More than all buffers of a tunnel hold.
@@ -49,9 +52,9 @@ const STATES: [State; 8] = [
     State::OtherHalfClosed,
 ];
 
-async fn breaks(breaker: Breaker, state: State) {
-    let what = format!("{breaker:?} breaks: {state:?}");
-    let mut tunnel = Tunnel::open();
+async fn breaks(mode: Mode, breaker: Breaker, state: State) {
+    let what = format!("{mode:?}: {breaker:?} breaks: {state:?}");
+    let mut tunnel = Tunnel::open(mode);
     let bulk = vec![7; BULK];
     tunnel.idle().await;
     {
@@ -89,7 +92,8 @@ async fn breaks(breaker: Breaker, state: State) {
     };
     reset(breaking);
     assert_reset(&what, &other).await;
-    assert!(start.elapsed() < Duration::from_secs(1), "{what}");
+    let elapsed = start.elapsed();
+    assert!(elapsed < SOON, "{what}: {elapsed:?}");
     let ended = match breaker {
         Breaker::Client => Ended::ClientReset,
         Breaker::Upstream => Ended::UpstreamReset,
@@ -97,30 +101,28 @@ async fn breaks(breaker: Breaker, state: State) {
     assert_eq!(outcome(tunnel.relay).await.0, ended, "{what}");
 }
 
-async fn breaks_in_every_state(breaker: Breaker) {
+async fn breaks_in_every_state(mode: Mode, breaker: Breaker) {
     let mut runs = JoinSet::new();
     for state in STATES {
-        runs.spawn(breaks(breaker, state));
+        runs.spawn(breaks(mode, breaker, state));
     }
     while let Some(run) = runs.join_next().await {
         run.unwrap();
     }
 }
 
-#[tokio::test]
-async fn a_reset_by_the_client_is_passed_on_in_every_state() {
-    breaks_in_every_state(Breaker::Client).await;
+async fn a_reset_by_the_client_is_passed_on_in_every_state(mode: Mode) {
+    breaks_in_every_state(mode, Breaker::Client).await;
 }
 
-#[tokio::test]
-async fn a_reset_by_the_upstream_is_passed_on_in_every_state() {
-    breaks_in_every_state(Breaker::Upstream).await;
+async fn a_reset_by_the_upstream_is_passed_on_in_every_state(mode: Mode) {
+    breaks_in_every_state(mode, Breaker::Upstream).await;
 }
 
 /// A tunnel that has carried `rounds` bytes each way, one at a time: each wakes
 /// the relay, so that it is one or the other direction's turn to be first.
-async fn warm(rounds: usize) -> Tunnel {
-    let mut tunnel = Tunnel::open();
+async fn warm(mode: Mode, rounds: usize) -> Tunnel {
+    let mut tunnel = Tunnel::open(mode);
     let mut byte = [0];
     for _ in 0..rounds {
         tunnel.client.write_all(b"?").await.unwrap();
@@ -134,13 +136,13 @@ async fn warm(rounds: usize) -> Tunnel {
 
 /// Runs `case` on tunnels where it is the one and where it is the other
 /// direction's turn, all at once.
-async fn in_turns<F>(case: impl Fn(Tunnel) -> F)
+async fn in_turns<F>(mode: Mode, case: impl Fn(Tunnel) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let mut runs = JoinSet::new();
     for rounds in 0..4 {
-        runs.spawn(case(warm(rounds).await));
+        runs.spawn(case(warm(mode, rounds).await));
     }
     while let Some(run) = runs.join_next().await {
         run.unwrap();
@@ -148,9 +150,8 @@ where
 }
 
 /// A failed write takes the error from the socket, which reads as ended then.
-#[tokio::test]
-async fn a_reset_found_by_writing_is_not_taken_for_an_end() {
-    in_turns(|mut tunnel| async move {
+async fn a_reset_found_by_writing_is_not_taken_for_an_end(mode: Mode) {
+    in_turns(mode, |mut tunnel| async move {
         // Nothing is awaited between the two: the relay wakes to both.
         tunnel.client.try_write(b"x").unwrap();
         reset(tunnel.upstream);
@@ -160,7 +161,7 @@ async fn a_reset_found_by_writing_is_not_taken_for_an_end() {
         end.expect_err("an end, although the upstream broke");
     })
     .await;
-    in_turns(|mut tunnel| async move {
+    in_turns(mode, |mut tunnel| async move {
         tunnel.upstream.try_write(b"x").unwrap();
         reset(tunnel.client);
         assert_eq!(outcome(tunnel.relay).await.0, Ended::ClientReset);
@@ -172,9 +173,8 @@ async fn a_reset_found_by_writing_is_not_taken_for_an_end() {
 }
 
 /// A server that refuses an upload answers, closes, and by that resets.
-#[tokio::test]
-async fn an_answer_sent_before_the_reset_arrives() {
-    in_turns(|mut tunnel| async move {
+async fn an_answer_sent_before_the_reset_arrives(mode: Mode) {
+    in_turns(mode, |mut tunnel| async move {
         let answer = payload(1, 300_000);
         let len = answer.len() as u64;
         assert_eq!(stuff(&tunnel.upstream, &answer).await, answer.len());
@@ -199,9 +199,8 @@ async fn an_answer_sent_before_the_reset_arrives() {
 
 /// Nothing is awaited before the reset: the answer and the reset are both there
 /// when the relay looks, and its own write is what fails.
-#[tokio::test]
-async fn an_answer_that_is_found_with_the_reset_arrives() {
-    in_turns(|mut tunnel| async move {
+async fn an_answer_that_is_found_with_the_reset_arrives(mode: Mode) {
+    in_turns(mode, |mut tunnel| async move {
         tunnel.upstream.try_write(b"too large").unwrap();
         tunnel.client.try_write(b"upload").unwrap();
         reset(tunnel.upstream);
@@ -215,10 +214,9 @@ async fn an_answer_that_is_found_with_the_reset_arrives() {
 
 /// The upstream has ended in good order and is gone; what the client still says
 /// is answered by a reset, and must not cost it the answer.
-#[tokio::test]
-async fn a_reset_after_the_end_does_not_overtake_what_came_before() {
+async fn a_reset_after_the_end_does_not_overtake_what_came_before(mode: Mode) {
     let answer = payload(2, 1_000_000);
-    let mut tunnel = Tunnel::open();
+    let mut tunnel = Tunnel::open(mode);
     let sent = stuff(&tunnel.upstream, &answer).await;
     assert_eq!(sent, answer.len());
     tunnel.upstream.shutdown().await.unwrap();
@@ -256,9 +254,8 @@ async fn a_reset_after_the_end_does_not_overtake_what_came_before() {
 }
 
 /// What is left is passed on for a while only.
-#[tokio::test]
-async fn a_stalled_reader_does_not_hold_up_the_reset() {
-    let mut tunnel = Tunnel::open();
+async fn a_stalled_reader_does_not_hold_up_the_reset(mode: Mode) {
+    let mut tunnel = Tunnel::open(mode);
     let bulk = vec![7; BULK];
     let sent = stuff(&tunnel.upstream, &bulk).await;
     assert!(sent < BULK);
@@ -267,6 +264,16 @@ async fn a_stalled_reader_does_not_hold_up_the_reset() {
     tunnel.client.write_all(b"x").await.unwrap();
     reset(tunnel.upstream);
     assert_eq!(outcome(tunnel.relay).await.0, Ended::UpstreamReset);
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < SOON);
     assert_reset("the client", &tunnel.client).await;
+}
+
+in_every_mode! {
+    a_reset_by_the_client_is_passed_on_in_every_state,
+    a_reset_by_the_upstream_is_passed_on_in_every_state,
+    a_reset_found_by_writing_is_not_taken_for_an_end,
+    an_answer_sent_before_the_reset_arrives,
+    an_answer_that_is_found_with_the_reset_arrives,
+    a_reset_after_the_end_does_not_overtake_what_came_before,
+    a_stalled_reader_does_not_hold_up_the_reset,
 }

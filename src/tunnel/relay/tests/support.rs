@@ -14,12 +14,64 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::tunnel::{Ended, Meter, Socket, Traffic, relay};
+use crate::tunnel::direction::{SPLICING, Splicing};
+use crate::tunnel::pace::Limits;
+use crate::tunnel::pipe::{PIPE_SIZE, Pool};
+use crate::tunnel::relay::join;
+use crate::tunnel::{Ended, Meter, Socket, Traffic};
 
 /// Only a failing test waits so long.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// What the kernel holds for a socket each way; it doubles the value.
+const SOCKET_BUFFER: usize = 1024 * 1024;
+
+/// A reset is passed on within a second; the rest is for a busy machine.
+pub(super) const SOON: Duration = Duration::from_secs(2);
+
 pub(super) const NEVER: Duration = Duration::from_secs(3600);
+
+/// How a tunnel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Through buffers alone.
+    Copy,
+    /// Through pipes from the first byte, where both sockets are bare.
+    Splice,
+    /// As it thinks best.
+    Adaptive,
+}
+
+/// Runs asynchronous tests of a [`Mode`] in every one.
+macro_rules! in_every_mode {
+    ($($name:ident),* $(,)?) => {
+        mod copied {
+            $(#[tokio::test] async fn $name() { super::$name(super::Mode::Copy).await; })*
+        }
+        mod spliced {
+            $(#[tokio::test] async fn $name() { super::$name(super::Mode::Splice).await; })*
+        }
+        mod adaptive {
+            $(#[tokio::test] async fn $name() { super::$name(super::Mode::Adaptive).await; })*
+        }
+    };
+}
+pub(super) use in_every_mode;
+
+/// Splicing of one tunnel's own.
+pub(super) fn splicing(mode: Mode) -> &'static Splicing {
+    let max = if mode == Mode::Copy { 0 } else { 8 * PIPE_SIZE };
+    let limits = match mode {
+        Mode::Adaptive => SPLICING.limits,
+        Mode::Copy | Mode::Splice => Limits {
+            bulk_after: 0,
+            small_burst: 0,
+            slow: Duration::MAX,
+        },
+    };
+    let pipes = Pool::new(max);
+    Box::leak(Box::new(Splicing { limits, pipes }))
+}
 
 /// The output of `future`, in time.
 pub(super) async fn within<F: Future>(what: &str, future: F) -> F::Output {
@@ -34,6 +86,12 @@ pub(super) fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let one = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (other, _) = listener.accept().unwrap();
+    for socket in [&one, &other] {
+        // The system would let them grow to tens of megabytes, more than a test sends.
+        let socket = socket2::SockRef::from(socket);
+        socket.set_recv_buffer_size(SOCKET_BUFFER).unwrap();
+        socket.set_send_buffer_size(SOCKET_BUFFER).unwrap();
+    }
     one.set_nonblocking(true).unwrap();
     other.set_nonblocking(true).unwrap();
     (
@@ -62,10 +120,10 @@ pub(super) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// The other end of `stream` is reset within a second, seen without reading.
+/// The other end of `stream` is reset soon, seen without reading.
 pub(super) async fn assert_reset(what: &str, stream: &TcpStream) {
-    let seen = timeout(Duration::from_secs(1), stream.ready(Interest::ERROR)).await;
-    let ready = seen.unwrap_or_else(|_| panic!("{what}: no reset within a second"));
+    let seen = timeout(SOON, stream.ready(Interest::ERROR)).await;
+    let ready = seen.unwrap_or_else(|_| panic!("{what}: no reset"));
     assert!(ready.unwrap().is_error(), "{what}");
     let error = stream.take_error().unwrap().map(|error| error.kind());
     assert!(
@@ -111,6 +169,8 @@ pub(super) struct Seen {
     pub(super) failed: bool,
     pub(super) shut_down: bool,
     pub(super) bytes_read: u64,
+    /// Of these, past the stream.
+    pub(super) bytes_spliced: u64,
     pub(super) bytes_written: u64,
     /// The smallest space that it read into.
     pub(super) least_space: Option<usize>,
@@ -141,6 +201,31 @@ impl<S> Watched<S> {
 impl<S: Socket> Socket for Watched<S> {
     fn tcp(&self) -> &TcpStream {
         self.stream.tcp()
+    }
+
+    fn plain_tcp(&self) -> Option<&TcpStream> {
+        self.stream.plain_tcp()
+    }
+
+    fn splice_read(&self, taken: Poll<io::Result<usize>>) {
+        self.note(|seen| {
+            seen.reads = taken.is_pending();
+            seen.failed |= matches!(taken, Poll::Ready(Err(_)));
+            if let Poll::Ready(Ok(len)) = taken {
+                seen.bytes_read += len as u64;
+                seen.bytes_spliced += len as u64;
+            }
+        });
+    }
+
+    fn splice_write(&self, given: Poll<io::Result<usize>>) {
+        self.note(|seen| {
+            seen.blocked = given.is_pending();
+            seen.failed |= matches!(given, Poll::Ready(Err(_)));
+            if let Poll::Ready(Ok(len)) = given {
+                seen.bytes_written += len as u64;
+            }
+        });
     }
 }
 
@@ -254,14 +339,16 @@ pub(super) struct Tunnel {
     pub(super) at_upstream: watch::Receiver<Seen>,
     pub(super) cancel: oneshot::Sender<()>,
     pub(super) relay: JoinHandle<(Ended, Traffic)>,
+    pub(super) splicing: &'static Splicing,
 }
 
 impl Tunnel {
-    pub(super) fn open() -> Self {
-        Self::open_with(Vec::new(), NEVER, |stream| stream)
+    pub(super) fn open(mode: Mode) -> Self {
+        Self::open_with(splicing(mode), Vec::new(), NEVER, |stream| stream)
     }
 
     pub(super) fn open_with<S>(
+        splicing: &'static Splicing,
         early: Vec<u8>,
         idle_timeout: Duration,
         wrap: impl Fn(TcpStream) -> S,
@@ -281,13 +368,14 @@ impl Tunnel {
                     std::future::pending::<()>().await;
                 }
             };
-            let (ended, traffic) = relay(
+            let (ended, traffic) = join(
                 near_client,
                 near_upstream,
                 early,
                 idle_timeout,
                 &meter,
                 cancelled,
+                splicing,
             )
             .await;
             let told = meter.reports();
@@ -304,6 +392,7 @@ impl Tunnel {
             at_upstream,
             cancel,
             relay,
+            splicing,
         }
     }
 
