@@ -17,10 +17,10 @@ SERVICE_LOGS := -e 's|^\# error_log:|error_log:|' \
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test check lint doc deny bench install clean
+.PHONY: help setup run build test check lint doc deny bench bench-smoke release-pgo install clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what the build and the tests miss
 	@bash scripts/setup.sh --tests
@@ -61,6 +61,14 @@ deny: ## licences, banned crates, sources and known advisories
 bench: ## measure Tollgate beside nginx, Squid and others; see bench/README.md
 	@bash scripts/setup.sh --bench
 	bash bench/run.sh
+
+bench-smoke: ## fail when a request costs more CPU than SMOKE_RATIO x a bare Pingora, under a minute
+	@bash scripts/setup.sh --smoke
+	bash bench/smoke.sh
+
+release-pgo: ## build target/release-pgo/tollgate, optimised by a training run; two builds
+	@bash scripts/setup.sh --smoke
+	bash bench/pgo.sh
 
 target/release/tollgate:
 	@echo 'build it first, as yourself and not as root: make build' >&2; exit 1

@@ -2,151 +2,100 @@
 # Measures Tollgate beside other proxies, on this machine, in one run.
 # What it does and how to read it: bench/README.md. Settings, with their defaults:
 #
-#   DURATION=10s  ROUNDS=3  CONNECTIONS=100  TUNNELS=50  WORKERS, ORIGIN_WORKERS=(processors)
-#   PAYLOADS="index.html 1K 16K 128K 1M"  LOADS="wrk siege connect"
-#   PEERS="direct tollgate nginx haproxy squid tinyproxy"
-#   TOLLGATE=path of a binary (none: only the peers)  ACCESS_LOG=off (or stdout, a path)
+#   BENCH_ONLY=            workloads, with commas: http,close,siege,sweep,latency,connect,bulk,idle,tls,auth,log,policy
+#   BENCH_QUICK=           1: short and few rounds, a look
+#   BENCH_RUNS=bench/runs  where the results go
+#   BENCH_MINUTES=25       no further rounds after this; the first of each workload is always run
+#   ROUNDS=3               COST_ROUNDS=8 for auth, log and policy
+#   DURATION=2             seconds of a row in a round
+#   CONNECTIONS=100  TUNNELS=50  IDLE_TUNNELS=3000  RATE=2000  WORKERS=2  ORIGIN_WORKERS=2
+#   PAYLOADS="71B 1K 16K 128K 1M"  SWEEP="100 1000 5000 9000"
+#   PEERS="direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio"
+#   TOLLGATE, BARE_PINGORA, BARE_TOKIO=paths of binaries; none given: they are built
 set -euo pipefail
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export LC_ALL=C
 
 BENCH=$(cd "$(dirname "$0")" && pwd)
+# For the scripts of wrk.
+export BENCH
 ROOT=$(dirname "$BENCH")
 # shellcheck source=bench/lib.sh
 . "$BENCH/lib.sh"
+# shellcheck source=bench/build.sh
+. "$BENCH/build.sh"
 # shellcheck source=bench/peers.sh
 . "$BENCH/peers.sh"
 # shellcheck source=bench/load.sh
 . "$BENCH/load.sh"
+# shellcheck source=bench/workloads.sh
+. "$BENCH/workloads.sh"
+# shellcheck source=bench/costs.sh
+. "$BENCH/costs.sh"
+# shellcheck source=bench/versions.sh
+. "$BENCH/versions.sh"
 
-DURATION=${DURATION:-10s}
-case "$DURATION" in *[!0-9]*) ;; *) DURATION=${DURATION}s ;; esac
+if [ -n "${BENCH_QUICK:-}" ]; then
+    ROUNDS=${ROUNDS:-1} DURATION=${DURATION:-1} COST_ROUNDS=${COST_ROUNDS:-2}
+    PAYLOADS=${PAYLOADS:-71B 16K 1M} SWEEP=${SWEEP:-100 1000 9000} IDLE_TUNNELS=${IDLE_TUNNELS:-1000}
+fi
 ROUNDS=${ROUNDS:-3}
+COST_ROUNDS=${COST_ROUNDS:-8}
+DURATION=${DURATION:-2}
+SECONDS_EACH=${DURATION%s}
+BENCH_MINUTES=${BENCH_MINUTES:-25}
 CONNECTIONS=${CONNECTIONS:-100}
 TUNNELS=${TUNNELS:-50}
-PAYLOADS=${PAYLOADS:-index.html 1K 16K 128K 1M}
-LOADS=${LOADS:-wrk siege connect}
-PEERS=${PEERS:-direct tollgate nginx haproxy squid tinyproxy}
-export WORKERS=${WORKERS:-$(nproc)}
-export ORIGIN_WORKERS=${ORIGIN_WORKERS:-$(nproc)}
-export ACCESS_LOG=${ACCESS_LOG:-off}
+IDLE_TUNNELS=${IDLE_TUNNELS:-3000}
+IDLE_SECONDS=2
+RATE=${RATE:-2000}
+PAYLOADS=${PAYLOADS:-71B 1K 16K 128K 1M}
+SWEEP=${SWEEP:-100 1000 5000 9000}
+PEERS=${PEERS:-direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio}
+ALL='http close siege sweep latency connect bulk idle tls auth log policy'
+ONLY=${BENCH_ONLY:-$ALL}
+ONLY=${ONLY//,/ }
+export WORKERS=${WORKERS:-2}
+export ORIGIN_WORKERS=${ORIGIN_WORKERS:-2}
 
 [ "$(uname -s)" = Linux ] || die "needs Linux: it reads /proc"
-[[ $DURATION =~ ^[1-9][0-9]*s$ ]] || die "DURATION is a whole number of seconds, such as 10s"
-for tool in nginx wrk siege curl openssl; do
+for number in "$ROUNDS" "$COST_ROUNDS" "$SECONDS_EACH" "$BENCH_MINUTES" "$CONNECTIONS" "$TUNNELS" "$IDLE_TUNNELS" "$RATE" "$WORKERS" "$ORIGIN_WORKERS"; do
+    [[ $number =~ ^[1-9][0-9]*$ ]] || die "settings are whole numbers of at least 1, not $number"
+done
+for workload in $ONLY; do
+    case " $ALL " in *" $workload "*) ;; *) die "BENCH_ONLY: no such workload: $workload; there are: $ALL" ;; esac
+done
+for tool in nginx curl openssl wrk siege oha python3; do
     have "$tool" || die "$tool is missing: run bash scripts/setup.sh --bench"
 done
-ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
-if [ "$(ulimit -n)" != unlimited ] && [ "$(ulimit -n)" -lt $((2 * CONNECTIONS + 200)) ]; then
-    die "$CONNECTIONS connections need more open files than ulimit -n = $(ulimit -n)"
-fi
 
-# What a proxy may hold: two descriptors a connection, and some to spare.
-MAXCONN=$(ulimit -n | awk '{ n = $1 == "unlimited" ? 65536 : $1; n = (n - 100) / 2; print int(n < 30000 ? n : 30000) }')
-export MAXCONN
+raise_file_limit
+[ $((CONNECTIONS + 200)) -le "$FILES" ] || die "$CONNECTIONS connections need more open files than ulimit -n = $FILES"
+COMMIT=$(git -C "$ROOT" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+make_work
+build_binaries
+SECONDS=0
 
-if [ -z "${TOLLGATE:-}" ]; then
-    note "building the release binary"
-    (cd "$ROOT" && cargo build --release --locked)
-    TOLLGATE=${CARGO_TARGET_DIR:-$ROOT/target}/release/tollgate
-fi
-
-WORK=$(mktemp -d "${TMPDIR:-/tmp}/tollgate-bench.XXXXXX")
-export DIR=$WORK
-trap 'stop_all; rm -rf "$WORK"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-# nginx and Squid give up root, and must still come in.
-chmod 755 "$WORK"
-USER=nobody
-[ "$(id -u)" -eq 0 ] || USER=$(id -un)
-GROUP=$(id -gn "$USER")
-export USER GROUP
-
-mkdir -p "$WORK/output" "$WORK/www" "$WORK/nginx-temp"
-chmod 1777 "$WORK/nginx-temp"
-
-# apr1, because Squid's helper reads it too.
-printf 'username:%s\n' "$(openssl passwd -apr1 password)" >"$WORK/users.htpasswd"
-chmod 644 "$WORK/users.htpasswd"
-BASIC=$(printf username:password | openssl base64)
-export BASIC
-FIELD="Proxy-Authorization: Basic $BASIC"
-
-cp "$BENCH/www/index.html" "$WORK/www/"
-payload 1K 1024
-payload 16K 16384
-payload 128K 131072
-payload 1M 1048576
-chmod -R a+rX "$WORK/www"
-: >"$WORK/access.log"
+make_accounts
 start_origin
+KEEP=${#STARTED[@]}
 
-case " $LOADS " in
-    *" connect "*)
-        # Only std, so one file is enough; cargo would build the whole tree again.
-        rustc --edition 2024 -C opt-level=3 -o "$WORK/connect_load" "$ROOT/examples/connect_load.rs"
-        ECHO=$(free_port)
-        start echo "$ECHO" "$WORK/connect_load" --echo "127.0.0.1:$ECHO"
-        ;;
-esac
-
-# Who is measured, and which way: "name role".
-ROWS=()
-for name in $PEERS; do
-    [ "$name $TOLLGATE" = "tollgate none" ] && continue
-    case "$name" in
-        direct) roles=direct ;;
-        tollgate) roles="gateway forward" ;;
-        nginx | haproxy) roles=gateway ;;
-        squid | tinyproxy) roles=forward ;;
-        *) die "PEERS: no such peer: $name" ;;
-    esac
-    if [ "$name" != direct ] && ! start_peer "$name"; then
-        # A peer may be missing; what is measured here may not.
-        [ "$name" = tollgate ] && die "tollgate does not run"
-        continue
-    fi
-    for role in $roles; do
-        verify "$name" "$role" || die "$name $role does not do the work"
-        ROWS+=("$name $role")
-    done
-done
-[ "${#ROWS[@]}" -gt 0 ] || die "nobody to measure"
-
-RUN="$BENCH/runs/$(date +%Y-%m-%d-%H%M%S)-$(hostname -s 2>/dev/null || uname -n)"
+RUN="${BENCH_RUNS:-$BENCH/runs}/$(date +%Y-%m-%d-%H%M%S)-$(hostname -s 2>/dev/null || uname -n)"
 mkdir -p "$RUN"
+header >"$RUN/raw.csv"
+: >"$RUN/remarks.txt"
 versions >"$RUN/versions.txt" 2>&1
-{
-    echo "DURATION=$DURATION ROUNDS=$ROUNDS CONNECTIONS=$CONNECTIONS TUNNELS=$TUNNELS WORKERS=$WORKERS"
-    echo "ORIGIN_WORKERS=$ORIGIN_WORKERS ACCESS_LOG=$ACCESS_LOG PAYLOADS='$PAYLOADS' LOADS='$LOADS' PEERS='$PEERS'"
-} >>"$RUN/versions.txt"
-echo "$HEADER" >"$RUN/raw.csv"
 
-# Rounds are interleaved: what the machine does meanwhile hits everyone alike.
-for ((round = 1; round <= ROUNDS; round++)); do
-    for load in $LOADS; do
-        case "$load" in
-            wrk) files=$PAYLOADS ;;
-            siege) files=index.html ;;
-            connect) files=64B ;;
-            *) die "LOADS: no such load: $load" ;;
-        esac
-        for file in $files; do
-            note "round $round of $ROUNDS: $load, $file"
-            for entry in "${ROWS[@]}"; do
-                # A gateway opens no tunnels.
-                case "$load $entry" in
-                    connect*gateway) continue ;;
-                esac
-                # shellcheck disable=SC2086
-                "${load}_load" "$round" $entry "$file"
-            done
-        done
-    done
+if [ "$TOLLGATE" = none ]; then
+    ALL='http close siege sweep latency connect bulk idle tls'
+fi
+for WORKLOAD in $ALL; do
+    case " $ONLY " in
+        *" $WORKLOAD "*) "${WORKLOAD}_workload" ;;
+    esac
 done
+stop_all
 
-bash "$BENCH/report.sh" "$RUN" >"$RUN/summary.md"
-echo
-cat "$RUN/summary.md"
-note "written to ${RUN#"$ROOT"/}"
+note "measured for $((SECONDS / 60)) min $((SECONDS % 60)) s"
+python3 "$BENCH/report" "$RUN"
+note "written to ${RUN#"$ROOT"/}: summary.md, raw.csv, versions.txt, plots"

@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh            a Rust toolchain, cmake, a C compiler, make
 #   scripts/setup.sh --tests    and the servers and clients that tests run
-#   scripts/setup.sh --bench    and nginx, wrk, siege for `make bench`
+#   scripts/setup.sh --bench    and the proxies and load generators of `make bench`
+#   scripts/setup.sh --smoke    and what `make bench-smoke` needs of these
 #
 # Says each command before it runs it, asks nothing, does nothing when all is
 # there. Ends with 1 when the build cannot work; a missing test tool is a warning.
@@ -13,7 +14,8 @@ cd "$(dirname "$0")/.."
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # The one list of what is needed. Package names joined by + go together;
-# - means that the system brings it, or that it has no package there.
+# - means that the system brings it, or that it has no package there; a/b is one
+# command under two names.
 # group command    apt                  dnf                  apk                  brew
 TOOLS='
 build   cc         gcc+libc6-dev        gcc+glibc-devel      gcc+musl-dev         -
@@ -28,18 +30,27 @@ tests   wget       wget                 wget                 wget               
 tests   python3    python3              python3              python3              python3
 tests   wrk        wrk                  wrk                  wrk                  wrk
 tests   siege      siege                siege                siege                siege
+smoke   nginx      nginx                nginx                nginx                nginx
+smoke   curl       curl                 curl                 curl                 -
+smoke   openssl    openssl              openssl              openssl              openssl
+smoke   wrk        wrk                  wrk                  wrk                  wrk
 bench   nginx      nginx                nginx                nginx                nginx
 bench   curl       curl                 curl                 curl                 -
 bench   openssl    openssl              openssl              openssl              openssl
+bench   python3    python3              python3              python3              python3
 bench   wrk        wrk                  wrk                  wrk                  wrk
 bench   siege      siege                siege                siege                siege
+bench   haproxy    haproxy              haproxy              haproxy              haproxy
+bench   squid      squid                squid                squid                squid
+bench   apache2/httpd apache2-bin       httpd                apache2+apache2-proxy  httpd
+bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 '
 # Packages that would start a server when they are installed, or at the next boot.
-SERVERS='nginx'
+SERVERS='nginx haproxy squid tinyproxy httpd apache2'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }
-have() { command -v "$1" >/dev/null 2>&1; }
+have() { command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1; }
 
 # Shows a command, then runs it with the terminal's input taken away.
 run() {
@@ -202,12 +213,19 @@ provide_rust() {
     rust_suffices
 }
 
+# The load generator that speaks to proxies; distributions do not carry it.
+provide_oha() {
+    have oha && return
+    say "missing for bench: oha; building it takes some minutes, once"
+    run cargo install --locked oha >&2 && hash -r && have oha
+}
+
 extra=()
 for argument in "$@"; do
     case "$argument" in
-        --tests | --bench) extra+=("${argument#--}") ;;
+        --tests | --bench | --smoke) extra+=("${argument#--}") ;;
         *)
-            echo "usage: scripts/setup.sh [--tests] [--bench]" >&2
+            echo "usage: scripts/setup.sh [--tests] [--bench] [--smoke]" >&2
             exit 64
             ;;
     esac
@@ -223,5 +241,8 @@ if ! provide_rust; then
     exit 1
 fi
 for group in ${extra[@]+"${extra[@]}"}; do
+    if [ "$group" = bench ] && ! provide_oha; then
+        say "WARNING: oha is missing; try: cargo install --locked oha"
+    fi
     provide "$group" || say "WARNING: still missing for $group, install by hand: $(absent_commands "$group")"
 done

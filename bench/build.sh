@@ -1,0 +1,54 @@
+# shellcheck shell=bash
+# The binaries that are measured and the load generator. Sourced by run.sh and
+# smoke.sh.
+# shellcheck disable=SC2154  # shared with the files that source this one
+
+# build_tollgate PROFILE: sets TOLLGATE unless it is given.
+build_tollgate() {
+    [ -z "${TOLLGATE:-}" ] || return 0
+    note "building tollgate, profile $1"
+    (cd "$ROOT" && cargo build --profile "$1" --locked --bin tollgate)
+    TOLLGATE=${CARGO_TARGET_DIR:-$ROOT/target}/$1/tollgate
+}
+
+# build_yardsticks PROFILE NAME...: the bare programs of examples/. As examples
+# they would be built with the features that tests want of their dependencies;
+# here they get Tollgate's own, its lock file and its profiles.
+build_yardsticks() {
+    local profile=$1 name package=$WORK/yardsticks
+    shift
+    mkdir -p "$package"
+    cp "$ROOT/Cargo.lock" "$package/"
+    {
+        printf '[package]\nname = "tollgate"\nversion = "%s"\nedition = "2024"\nautobins = false\n' \
+            "$(awk -F'"' '/^version = / { print $2; exit }' "$ROOT/Cargo.toml")"
+        for name in "$@"; do
+            printf '[[bin]]\nname = "%s"\npath = "%s/examples/%s.rs"\n' "$name" "$ROOT" "$name"
+        done
+        awk '/^\[/ { keep = /^\[(dependencies|profile\.)/ } keep' "$ROOT/Cargo.toml"
+    } >"$package/Cargo.toml"
+    note "building the yardsticks ($*), profile $profile"
+    # Not --locked: cargo drops from the copy what only tests want.
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target} \
+        cargo build --manifest-path "$package/Cargo.toml" --profile "$profile"
+    YARDSTICKS=${CARGO_TARGET_DIR:-$ROOT/target}/$profile
+}
+
+# build_binaries: Tollgate, the yardsticks that are wanted, the load generator.
+# Only Tollgate must be there.
+build_binaries() {
+    local wanted=()
+    build_tollgate release
+    case " $PEERS " in *" bare-pingora "*) [ -n "${BARE_PINGORA:-}" ] || wanted+=(bare_pingora) ;; esac
+    case " $PEERS " in *" bare-tokio "*) [ -n "${BARE_TOKIO:-}" ] || wanted+=(bare_tokio) ;; esac
+    if [ "${#wanted[@]}" -gt 0 ]; then
+        if build_yardsticks release "${wanted[@]}"; then
+            BARE_PINGORA=${BARE_PINGORA:-$YARDSTICKS/bare_pingora}
+            BARE_TOKIO=${BARE_TOKIO:-$YARDSTICKS/bare_tokio}
+        else
+            note "the yardsticks do not build: left out"
+        fi
+    fi
+    # Only std, so no package is needed.
+    rustc --edition 2024 -C opt-level=3 -o "$WORK/connect_load" "$ROOT/examples/connect_load/main.rs"
+}
