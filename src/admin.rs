@@ -1,33 +1,37 @@
-//! The admin service: metrics for Prometheus and statistics as JSON.
+//! The admin service: metrics for Prometheus, statistics as JSON, and reloading.
 //!
-//! Reads only. It answers whoever reaches it, so it should listen on an address
-//! that only operators reach; a browser on such a machine is kept from being
-//! used against it by the check of `Host`.
+//! It answers whoever reaches it, so it should listen on an address that only
+//! operators reach; a browser on such a machine is kept from being used against it
+//! by the checks of `Host` and `Origin`. All that can be changed through it is what
+//! the files on the disk say already.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderName, Method, Response, StatusCode};
 use pingora_core::apps::ServerApp;
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::server::ShutdownWatch;
+use serde_json::json;
 
+use crate::reload::{Reload, ReloadError};
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 
-/// Serves `/metrics` and `/stats`.
+/// Serves `/metrics`, `/stats` and `/reload`.
 #[derive(Debug)]
 pub struct Admin {
     telemetry: Arc<Telemetry>,
+    reload: Arc<Reload>,
 }
 
 impl Admin {
-    /// Shows what `telemetry` has counted.
-    pub fn new(telemetry: Arc<Telemetry>) -> Self {
-        Self { telemetry }
+    /// Shows what `telemetry` has counted, and reloads by `reload`.
+    pub fn new(telemetry: Arc<Telemetry>, reload: Arc<Reload>) -> Self {
+        Self { telemetry, reload }
     }
 
     /// Serves one connection.
@@ -54,6 +58,30 @@ impl Admin {
         };
         render.await.ok()
     }
+
+    /// Reloads, and says what came of it: 200 with the numbers, 422 with every problem
+    /// of the files, which keep the process as it is.
+    async fn reload(&self) -> Response<Vec<u8>> {
+        let (status, outcome) = match self.reload.run("admin").await {
+            Ok(summary) => (
+                StatusCode::OK,
+                json!({"result": "success", "users": summary.users, "rules": summary.rules}),
+            ),
+            Err(ReloadError::Config(error)) => {
+                let problems: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+                let unlisted = error.unlisted();
+                (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    json!({"result": "failure", "problems": problems, "unlisted": unlisted}),
+                )
+            }
+            Err(ReloadError::System(error)) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                json!({"result": "failure", "problems": [error], "unlisted": 0}),
+            ),
+        };
+        respond(status, "application/json", format!("{outcome}\n"))
+    }
 }
 
 #[async_trait]
@@ -66,6 +94,18 @@ impl ServeHttp for Admin {
         if !is_direct(host) {
             return text(StatusCode::MISDIRECTED_REQUEST, "ask by address\n");
         }
+        if path == "/reload" {
+            // A page of any site can have its browser send a POST here; not without this.
+            if request.headers.contains_key(ORIGIN) {
+                return text(StatusCode::FORBIDDEN, "not from a browser\n");
+            }
+            if method != Method::POST {
+                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "POST only\n");
+                set(&mut answer, ALLOW, "POST");
+                return answer;
+            }
+            return self.reload().await;
+        }
         if method != Method::GET && method != Method::HEAD {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
             set(&mut answer, ALLOW, "GET, HEAD");
@@ -73,7 +113,10 @@ impl ServeHttp for Admin {
         }
         match self.render(&path).await {
             Some((content_type, body)) => respond(StatusCode::OK, content_type, body),
-            None => text(StatusCode::NOT_FOUND, "try /metrics or /stats\n"),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "try /metrics, /stats or POST /reload\n",
+            ),
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::authorize::Gatekeeper;
 use crate::client::ClientStream;
 use crate::config::{Config, Limits, Timeouts};
-use crate::dial::{Dialer, DnsOptions};
+use crate::dial::{DialError, Dialer, DnsOptions};
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::fields::{self, Pseudonym};
@@ -58,15 +58,7 @@ impl App {
         let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
         Ok(Arc::new(Self {
             gatekeeper: Gatekeeper::new(config)?,
-            dialer: Dialer::new(
-                DnsOptions {
-                    servers: config.dns.servers.clone(),
-                    timeout: config.dns.timeout,
-                    cache_entries: config.dns.cache_entries,
-                    ..DnsOptions::default()
-                },
-                config.timeouts.connect,
-            ),
+            dialer: dialer(config),
             pool: Pool::new(&config.gateway)?,
             telemetry: Arc::new(Telemetry::new(&config.log)?),
             lifecycle: Lifecycle::new(),
@@ -91,18 +83,31 @@ impl App {
     pub async fn admit(
         &self,
         exchange: &mut Exchange,
+        method: &Method,
         credentials: Option<&[u8]>,
     ) -> Result<(), RequestError> {
-        self.gatekeeper.authorize(exchange, credentials).await?;
+        let admission = self
+            .gatekeeper
+            .authorize(exchange, method, credentials)
+            .await?;
         if exchange.seen {
             return Err(Kind::Loop.into());
         }
-        if let Some(authority) = &exchange.authority {
-            let policy = self.gatekeeper.policy();
-            let admit = |address| policy.admit_address(address).map(drop);
-            exchange.candidates = Some(self.dialer.candidates(authority, &admit).await?);
+        let Some(authority) = &exchange.authority else {
+            exchange.admitted(&admission, None);
+            return Ok(());
+        };
+        let admit = |address| admission.admit_address(address).map(drop);
+        match self.dialer.candidates(authority, &admit).await {
+            Ok(candidates) => {
+                exchange.admitted(&admission, Some(candidates.first()));
+                exchange.candidates = Some(candidates);
+                exchange.admission = Some(admission);
+                Ok(())
+            }
+            Err(DialError::Prohibited(denied)) => Err(exchange.deny(denied)),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     /// The answer to a request that failed, as text or what its `accept` asks for;
@@ -140,4 +145,15 @@ impl App {
             Ok(Err(_)) | Err(_) => None,
         }
     }
+}
+
+/// The way out that `config` describes.
+pub fn dialer(config: &Config) -> Dialer {
+    let options = DnsOptions {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+        cache_entries: config.dns.cache_entries,
+        ..DnsOptions::default()
+    };
+    Dialer::new(options, config.timeouts.connect)
 }

@@ -19,7 +19,7 @@ mod htpasswd;
 pub mod passwd;
 
 pub use self::authenticator::{Attempt, Authenticator, Check};
-pub use self::cache::{CacheKey, EntropyError, Generation, VerifiedCache};
+pub use self::cache::{CacheKey, EntropyError, VerifiedCache};
 pub use self::credentials::{
     Credentials, CredentialsError, MAX_CREDENTIALS_LEN, MAX_USER_LEN, Secret, Token68, User,
     UserError,

@@ -2,27 +2,41 @@
 //! share. CONNECT and Pingora's requests both come here, so they cannot differ.
 
 mod hashing;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use http::Method;
 
 use self::hashing::Hashing;
-use crate::auth::{Authenticator, Check, CredentialsError, Htpasswd, Token68, User, VerifiedCache};
+use crate::auth::{
+    Authenticator, Check, CredentialsError, EntropyError, Htpasswd, Token68, User, VerifiedCache,
+};
 use crate::config::Config;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
-use crate::policy::{self, EgressPolicy, EgressRules};
+use crate::policy::{Admission, Destination, Policy, Request};
 use crate::telemetry::Role;
 
-/// The users, what was verified of them lately, and the egress policy.
+/// The users, what was verified of them lately, and the policy.
 #[derive(Debug)]
 pub struct Gatekeeper {
-    authenticator: Arc<Authenticator>,
+    access: ArcSwap<Access>,
     hashing: Hashing,
-    policy: ArcSwap<EgressPolicy>,
+    cache_entries: usize,
+    cache_ttl: Duration,
+}
+
+/// All that decides about one request. A reload makes a new one, so that no request
+/// meets the users of one file and the rules of another.
+#[derive(Debug)]
+struct Access {
+    authenticator: Arc<Authenticator>,
+    policy: Arc<Policy>,
 }
 
 impl Gatekeeper {
@@ -30,87 +44,111 @@ impl Gatekeeper {
     ///
     /// # Errors
     /// The system has no random numbers for the cache's secret.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(config: &Config) -> Result<Self, EntropyError> {
         let auth = &config.auth;
-        let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
+        let access = Access::new(
+            Arc::clone(&auth.users),
+            &config.policy,
+            VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?,
+        );
         Ok(Self {
-            authenticator: Arc::new(Authenticator::new(Arc::clone(&auth.users), verified)),
+            access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
-            policy: ArcSwap::from_pointee(policy(config.egress.clone())),
+            cache_entries: auth.cache_entries,
+            cache_ttl: auth.cache_ttl,
         })
     }
 
     /// Decides whether an exchange may happen, as far as that can be said before
-    /// a name is resolved; [`policy`](Self::policy) decides on the addresses.
-    /// Notes the user in the exchange.
+    /// a name is resolved; the [`Admission`] decides on the addresses. Notes the user
+    /// in the exchange, and who decided.
     ///
     /// # Errors
     /// Missing, malformed or wrong credentials (407), too many that wait to be
-    /// verified (503), or a target that the policy denies (403).
+    /// verified (503), or a request that the policy denies (403, or as its rule says).
     pub async fn authorize(
         &self,
         exchange: &mut Exchange,
+        method: &Method,
         credentials: Option<&[u8]>,
-    ) -> Result<(), RequestError> {
-        exchange.user = Some(self.authenticate(credentials, exchange.client.ip()).await?);
-        let kind = match exchange.role {
-            Role::Tunnel => policy::Kind::Tunnel,
-            Role::Forward => policy::Kind::Forward,
-            Role::Gateway | Role::Unknown => return Ok(()),
+    ) -> Result<Admission, RequestError> {
+        let access = self.access.load_full();
+        let client = exchange.client.ip();
+        let user = self
+            .authenticate(&access.authenticator, credentials, client)
+            .await?;
+        let destination = match (exchange.role, &exchange.authority) {
+            (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
+            (Role::Forward, Some(authority)) => Destination::Forward(authority),
+            _ => Destination::Gateway,
         };
-        if let Some(authority) = &exchange.authority {
-            self.policy().admit_target(kind, authority)?;
-        }
+        let admitted = access.policy.admit_request(&Request {
+            destination,
+            method: method.as_str(),
+            user: user.as_str(),
+            client,
+            time: exchange.time,
+        });
+        exchange.user = Some(user);
+        admitted.map_err(|denied| exchange.deny(denied))
+    }
+
+    /// Puts new users and a new policy in place of the old ones at once, and forgets
+    /// what was verified with the old ones.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); then nothing has changed.
+    pub fn replace(&self, users: Arc<Htpasswd>, policy: &Policy) -> Result<(), EntropyError> {
+        let verified = VerifiedCache::new(self.cache_entries, self.cache_ttl)?;
+        self.access
+            .store(Arc::new(Access::new(users, policy, verified)));
         Ok(())
-    }
-
-    /// The policy as it is now, to be used for one request.
-    pub fn policy(&self) -> Arc<EgressPolicy> {
-        self.policy.load_full()
-    }
-
-    /// Puts new users and a new policy in place of the old ones, and forgets what
-    /// was verified with the old ones.
-    pub fn replace(&self, users: Arc<Htpasswd>, rules: EgressRules) {
-        self.policy.store(Arc::new(policy(rules)));
-        self.authenticator.replace_users(users);
     }
 
     async fn authenticate(
         &self,
+        authenticator: &Arc<Authenticator>,
         credentials: Option<&[u8]>,
         client: IpAddr,
     ) -> Result<User, RequestError> {
         let field = credentials.ok_or(Kind::CredentialsMissing)?;
         let token = Token68::parse(field)?;
-        match self.authenticator.check(token, Instant::now())? {
+        match authenticator.check(token, Instant::now())? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
-                let verified = self
-                    .hashing
-                    .verify(&self.authenticator, attempt, client)
-                    .await?;
+                let verified = self.hashing.verify(authenticator, attempt, client).await?;
                 verified.ok_or_else(|| Kind::CredentialsWrong.into())
             }
         }
     }
 }
 
-/// The policy of these rules on this machine, whose addresses a listener on
-/// `0.0.0.0` or `[::]` answers at.
-fn policy(mut rules: EgressRules) -> EgressPolicy {
-    match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => {
-            let addresses = interfaces.filter_map(|interface| {
+impl Access {
+    fn new(users: Arc<Htpasswd>, policy: &Policy, verified: VerifiedCache) -> Self {
+        Self {
+            authenticator: Arc::new(Authenticator::new(users, verified)),
+            policy: Arc::new(on_this_machine(policy)),
+        }
+    }
+}
+
+/// The policy with the addresses of this machine, at which a listener on `0.0.0.0` or
+/// `[::]` answers.
+pub fn on_this_machine(policy: &Policy) -> Policy {
+    let own: Vec<IpAddr> = match nix::ifaddrs::getifaddrs() {
+        Ok(interfaces) => interfaces
+            .filter_map(|interface| {
                 let address = interface.address?;
                 let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
                 v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-            });
-            rules.own_addresses.extend(addresses);
+            })
+            .collect(),
+        Err(error) => {
+            log::warn!("the addresses of this machine cannot be read: {error}");
+            Vec::new()
         }
-        Err(error) => log::warn!("the addresses of this machine cannot be read: {error}"),
-    }
-    EgressPolicy::new(rules)
+    };
+    policy.with_own_addresses(own)
 }
 
 impl From<CredentialsError> for RequestError {
@@ -120,17 +158,5 @@ impl From<CredentialsError> for RequestError {
             _ => Kind::CredentialsMalformed,
         };
         Self::new(kind).because(error)
-    }
-}
-
-impl From<policy::Denied> for RequestError {
-    fn from(denied: policy::Denied) -> Self {
-        let kind = match denied.reason {
-            policy::DenyReason::DestinationIpProhibited => Kind::AddressDenied,
-            policy::DenyReason::HttpRequestDenied => Kind::Denied,
-        };
-        Self::new(kind)
-            .by_rule(denied.rule.to_string())
-            .because(denied)
     }
 }

@@ -1,5 +1,6 @@
 //! The command line. Structs only; what they ask for is done elsewhere.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use structopt::StructOpt;
@@ -14,8 +15,8 @@ const ABOUT: &str = "Authenticated HTTP/HTTPS proxy: forward proxy, CONNECT tunn
 #[structopt(
     name = "tollgate",
     about = ABOUT,
-    after_help = "Signals: TERM drains and exits, INT exits at once, HUP reloads users and egress \
-        lists,\nUSR1 reopens the access log, QUIT hands over to a process started with -u."
+    after_help = "Signals: TERM drains and exits, INT exits at once, HUP reloads users and \
+        policy,\nUSR1 reopens the access log, QUIT hands over to a process started with -u."
 )]
 pub struct Cli {
     /// Configuration file; needed to serve
@@ -49,6 +50,34 @@ pub enum Command {
         /// Configuration file
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
         conf: PathBuf,
+    },
+    /// Say what the policy decides about a request, and why; exits with 0 when it
+    /// is admitted, else with 1
+    Explain {
+        /// Configuration file
+        #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+        conf: PathBuf,
+        /// Who asks
+        #[structopt(long, value_name = "USER")]
+        user: String,
+        /// host:port for a tunnel, a URL to forward, a path for the gateway
+        #[structopt(long, value_name = "TARGET")]
+        target: String,
+        /// The method; by default that of the target's form
+        #[structopt(long, value_name = "METHOD")]
+        method: Option<String>,
+        /// The client's address
+        #[structopt(long, value_name = "IP", default_value = "127.0.0.1")]
+        client: IpAddr,
+        /// Addresses to take the target's name for; by default it is looked up
+        #[structopt(long, value_name = "IP,...", use_delimiter = true)]
+        resolve: Vec<IpAddr>,
+        /// When, as in 2026-11-24T10:00:00Z; by default now
+        #[structopt(long, value_name = "TIME")]
+        time: Option<String>,
+        /// Answer in JSON
+        #[structopt(long)]
+        json: bool,
     },
     /// Set a user's password in an htpasswd file; asks for it, or reads it from
     /// standard input
@@ -87,6 +116,13 @@ mod tests {
         );
         let cli = parse("passwd users alice").unwrap();
         assert!(matches!(cli.command, Some(Command::Passwd { user, .. }) if user == "alice"));
+        let explain = "explain -c a.yaml --user u --target a.org:443 --resolve 10.0.0.1,::1 --json";
+        let command = parse(explain).unwrap().command;
+        assert!(
+            matches!(command, Some(Command::Explain { resolve, json: true, .. }) if resolve.len() == 2)
+        );
+        assert!(parse("explain -c a.yaml --user u").is_err());
+        assert!(parse(&explain.replace("::1", "x")).is_err());
         assert!(parse("passwd users").is_err());
         assert!(parse("check").is_err());
         assert!(parse("frobnicate").is_err());

@@ -7,7 +7,7 @@
 //! ```text
 //! pingora.yaml -> yaml (nodes with lines) -> reader (typed keys) -> one module per section -> Config
 //!                                                                       |
-//!                        htpasswd, list files, PEM files <- files ------+-> Problem, Problem, ...
+//!                htpasswd, groups, list files, PEM files <- files ------+-> Problem, Problem, ...
 //! ```
 //!
 //! `conf/production.yaml` has every key with its default; a test holds the two together.
@@ -19,6 +19,7 @@ mod gateway;
 mod limits;
 mod listeners;
 mod pingora;
+mod policy;
 mod problem;
 mod reader;
 mod reload;
@@ -43,10 +44,11 @@ pub use self::listeners::Listener;
 pub use self::problem::{ConfigError, Problem};
 pub use self::reload::{Reloaded, Reloader};
 
+use self::egress::Lists;
 use self::files::Base;
 use self::problem::Sink;
 use self::reader::Section;
-use crate::policy::EgressRules;
+use crate::policy::Policy;
 use crate::telemetry;
 
 /// The most that a configuration file may have.
@@ -67,9 +69,9 @@ pub struct Config {
     pub auth: Auth,
     /// What is behind requests in origin-form.
     pub gateway: Gateway,
-    /// Where requests and tunnels may go. Has the listeners and the admin service as own
-    /// listeners; the machine's addresses are for the server to add.
-    pub egress: EgressRules,
+    /// Who may go where. Has the listeners and the admin service as own listeners; the machine's
+    /// addresses are for the server to add. Its tests have passed.
+    pub policy: Policy,
     /// How names are resolved.
     pub dns: Dns,
     /// How long things may take.
@@ -178,7 +180,16 @@ fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
         .chain(admin);
     let auth = auth::read(&mut tollgate, server.threads());
     let gateway = Gateway::read(&mut tollgate, &listeners);
-    let egress = egress::read(&mut tollgate, sink, &base, own_listeners.collect());
+    let mut lists = Lists::new(sink, &base);
+    let guard = egress::read(&mut tollgate, &mut lists, own_listeners.collect());
+    let groups = auth.groups(sink, &base);
+    let policy = policy::read(
+        &mut tollgate,
+        &mut lists,
+        groups.as_ref(),
+        auth.has_groups(),
+    );
+    let policy_tests = policy::read_tests(&mut tollgate, &policy);
     let dns = Dns::read(&mut tollgate);
     let timeouts = Timeouts::read(&mut tollgate);
     let limits = Limits::read(&mut tollgate);
@@ -188,6 +199,12 @@ fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
     root.finish();
 
     let auth = auth.open(sink, &base, exposed)?;
+    let rules = policy.rules(&auth)?;
+    let policy = Policy::new(guard, rules);
+    // Of a policy that is not whole they would only say so again.
+    if sink.is_empty() {
+        policy_tests.run(&policy);
+    }
     Some(Config {
         file: base.directory.join(path.file_name()?),
         server,
@@ -195,7 +212,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
         admin,
         auth,
         gateway,
-        egress,
+        policy,
         dns,
         timeouts,
         limits,

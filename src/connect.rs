@@ -28,7 +28,7 @@ pub async fn serve(
     app: &Arc<App>,
     client: Box<ClientStream>,
     head: &RequestHead,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) -> Option<Box<ClientStream>> {
     match open(app, head, &mut exchange).await {
         Ok(dialed) => {
@@ -64,7 +64,8 @@ async fn open(
     head: &RequestHead,
     exchange: &mut Exchange,
 ) -> Result<Dialed, RequestError> {
-    app.admit(exchange, head.proxy_authorization()).await?;
+    app.admit(exchange, &head.method, head.proxy_authorization())
+        .await?;
     if app.lifecycle.is_draining() {
         return Err(Kind::Draining.into());
     }
@@ -72,7 +73,7 @@ async fn open(
     let begun = Instant::now();
     let dialed = app.dialer.connect(candidates).await?;
     exchange.connect = Some(begun.elapsed());
-    exchange.upstream = Some(dialed.address);
+    exchange.connected(dialed.address);
     Ok(dialed)
 }
 

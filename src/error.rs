@@ -4,9 +4,9 @@
 //! Pure: no I/O. The modules that can fail keep their own small errors and turn
 //! them into a [`RequestError`] themselves, so this file knows none of them.
 
-use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -180,7 +180,8 @@ kinds! {
 #[derive(Debug)]
 pub struct RequestError {
     kind: Kind,
-    rule: Option<Cow<'static, str>>,
+    status: Option<StatusCode>,
+    message: Option<Arc<str>>,
     retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -190,7 +191,8 @@ impl RequestError {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
-            rule: None,
+            status: None,
+            message: None,
             retry_after: None,
             source: None,
         }
@@ -203,10 +205,12 @@ impl RequestError {
         self
     }
 
-    /// Names the policy rule that decided.
+    /// Answers with this status and this text in place of those of the kind, as the
+    /// operator wants it.
     #[must_use]
-    pub fn by_rule(mut self, rule: impl Into<Cow<'static, str>>) -> Self {
-        self.rule = Some(rule.into());
+    pub fn answered_with(mut self, status: StatusCode, message: Option<Arc<str>>) -> Self {
+        self.status = Some(status);
+        self.message = message;
         self
     }
 
@@ -222,9 +226,15 @@ impl RequestError {
         self.kind
     }
 
-    /// The policy rule that decided, where one did.
-    pub fn rule(&self) -> Option<&str> {
-        self.rule.as_deref()
+    /// The status code that the client gets.
+    pub fn status(&self) -> StatusCode {
+        self.status.unwrap_or(self.kind.status())
+    }
+
+    /// What a person is told: the kind's sentence, or the operator's own. Without
+    /// control characters.
+    pub fn text(&self) -> &str {
+        self.message.as_deref().unwrap_or(self.kind.text())
     }
 
     /// When the client may come back, where that is known.
@@ -338,11 +348,21 @@ mod tests {
 
     #[test]
     fn chain_shows_every_cause_and_display_only_the_kind() {
-        let error = RequestError::new(Kind::DnsError)
-            .because(std::io::Error::other("server said no"))
-            .by_rule("dns");
+        let error =
+            RequestError::new(Kind::DnsError).because(std::io::Error::other("server said no"));
         assert_eq!(error.to_string(), "dns_error");
         assert_eq!(error.chain(), "dns_error: server said no");
-        assert_eq!(error.rule(), Some("dns"));
+    }
+
+    #[test]
+    fn an_operator_can_say_it_otherwise() {
+        let error = RequestError::new(Kind::Denied);
+        assert_eq!(
+            (error.status().as_u16(), error.text()),
+            (403, Kind::Denied.text())
+        );
+        let error = error.answered_with(StatusCode::NOT_FOUND, Some("ask it".into()));
+        assert_eq!((error.status().as_u16(), error.text()), (404, "ask it"));
+        assert_eq!(error.kind(), Kind::Denied);
     }
 }

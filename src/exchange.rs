@@ -11,6 +11,7 @@ use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
 use crate::gateway::Slot;
 use crate::http1::{Framing, RequestHead, Version};
+use crate::policy::{Admission, DecidedBy, Denied, Name};
 use crate::request_id::RequestId;
 use crate::target::{Authority, Scheme, Target};
 use crate::telemetry::{Record, Role};
@@ -63,8 +64,12 @@ pub struct Exchange {
     pub seen: bool,
     /// Who was authenticated.
     pub user: Option<User>,
-    /// The policy rule that decided against it.
-    pub rule: Option<String>,
+    /// What the policy goes by, until it is known which address is dialled.
+    pub admission: Option<Admission>,
+    /// Who decided whether it may happen.
+    pub decided_by: Option<DecidedBy>,
+    /// Rules that only observe, and would have denied it.
+    pub observed: Vec<Name>,
     /// How it failed.
     pub error: Option<Kind>,
     /// The address that was dialled.
@@ -132,7 +137,9 @@ impl Exchange {
             upgrade: false,
             seen: false,
             user: None,
-            rule: None,
+            admission: None,
+            decided_by: None,
+            observed: Vec::new(),
             error: None,
             upstream: None,
             connect: None,
@@ -147,7 +154,36 @@ impl Exchange {
     /// Notes how it failed.
     pub fn fail(&mut self, error: &RequestError) {
         self.error = Some(error.kind());
-        self.rule = error.rule().map(str::to_owned).or(self.rule.take());
+    }
+
+    /// Notes who denied it.
+    pub fn deny(&mut self, denied: Denied) -> RequestError {
+        self.decided_by = Some(denied.by.clone());
+        denied.into()
+    }
+
+    /// Notes who admitted it to `address`, and who would not have.
+    pub fn admitted(&mut self, admission: &Admission, address: Option<SocketAddr>) {
+        self.decided_by = match address {
+            Some(address) => admission.admit_address(address).ok(),
+            None => Some(admission.decided_by()),
+        };
+        let ip = address.map(|address| address.ip());
+        self.observed.clear();
+        self.observed.extend(admission.observed(ip).cloned());
+    }
+
+    /// Notes where it went: not always to the first address that was tried.
+    pub fn connected(&mut self, address: SocketAddr) {
+        self.upstream = Some(address);
+        if let Some(admission) = self.admission.take()
+            && self
+                .candidates
+                .as_ref()
+                .is_none_or(|tried| tried.first() != address)
+        {
+            self.admitted(&admission, Some(address));
+        }
     }
 
     /// The target as the log shows it: canonical, and without anything that could
@@ -176,7 +212,9 @@ impl Exchange {
         record.connect = self.connect;
         record.first_byte = self.first_byte;
         record.error = self.error.map(Kind::name);
-        record.rule = self.rule.as_deref();
+        record.decided_by = self.decided_by.as_ref();
+        record.observed = &self.observed;
+        record.denied = matches!(self.error, Some(Kind::Denied | Kind::AddressDenied));
         record
     }
 }

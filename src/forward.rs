@@ -73,10 +73,12 @@ impl Forward {
 
     /// Everything that must hold before a request is sent anywhere.
     async fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), RequestError> {
-        let headers = &session.req_header().headers;
-        let credentials = headers.get(PROXY_AUTHORIZATION);
+        let request = session.req_header();
+        let credentials = request.headers.get(PROXY_AUTHORIZATION);
         let credentials = credentials.map(|value| value.as_bytes());
-        self.app.admit(exchange, credentials).await?;
+        self.app
+            .admit(exchange, &request.method, credentials)
+            .await?;
         if let (Some(limit), Framing::Length(length)) =
             (self.app.limits.request_body, exchange.framing)
             && length > limit
@@ -216,17 +218,20 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
     ) -> Result<()> {
         let exchange = ctx.exchange()?;
-        exchange.upstream = peer.address().as_inet().copied();
+        let mut upstream = peer.address().as_inet().copied();
         if !reused && let Some(digest) = digest {
             let socket = digest.socket_digest.as_ref();
             let dialled = socket.and_then(|socket| socket.peer_addr()?.as_inet().copied());
-            exchange.upstream = dialled.or(exchange.upstream);
+            upstream = dialled.or(upstream);
             exchange.connect = digest
                 .timing_digest
                 .iter()
                 .flatten()
                 .filter_map(|timing| timing.establishment_duration)
                 .reduce(|sum, layer| sum + layer);
+        }
+        if let Some(upstream) = upstream {
+            exchange.connected(upstream);
         }
         Ok(())
     }

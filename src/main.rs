@@ -2,14 +2,17 @@
 //! the outcome into an exit code.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
-use tollgate::auth::passwd::{self, Outcome};
+use tollgate::auth::passwd;
 use tollgate::cli::{Cli, Command};
 use tollgate::config::Config;
+use tollgate::explain::{self, Query};
+use tollgate::policy::Outcome;
 use tollgate::server::{self, Start};
 
 /// Allocation is a large part of what a small request costs; this one takes
@@ -35,6 +38,26 @@ fn main() -> ExitCode {
     match cli.command {
         Some(Command::Check { conf }) => check(&conf),
         Some(Command::Passwd { file, user }) => set_password(&file, &user),
+        Some(Command::Explain {
+            conf,
+            user,
+            target,
+            method,
+            client,
+            resolve,
+            time,
+            json,
+        }) => {
+            let query = Query {
+                user: &user,
+                client,
+                method: method.as_deref(),
+                target: &target,
+                resolve: &resolve,
+                time: time.as_deref(),
+            };
+            explain(&conf, &query, json)
+        }
         None => match cli.conf {
             Some(conf) if cli.test => check(&conf),
             Some(conf) => serve(conf, cli.daemon, cli.upgrade),
@@ -68,15 +91,43 @@ fn check(conf: &Path) -> ExitCode {
     }
 }
 
+fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
+    let config = match Config::load(conf) {
+        Ok(config) => config,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
+    let answer = match explain::explain(&config, query) {
+        Ok(answer) => answer,
+        Err(error) => return fail(EX_USAGE, &format_args!("tollgate: {error:#}")),
+    };
+    for note in &answer.notes {
+        eprintln!("note: {note}");
+    }
+    let explanation = &answer.explanation;
+    let mut out = std::io::stdout().lock();
+    let written = if json {
+        serde_json::to_writer(&mut out, explanation)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out))
+    } else {
+        writeln!(out, "{explanation}")
+    };
+    match written {
+        Ok(()) if explanation.decision == Outcome::Admit => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => fail(1, &format_args!("tollgate: cannot write: {error}")),
+    }
+}
+
 fn set_password(file: &Path, user: &str) -> ExitCode {
     let outcome =
         passwd::read_password().and_then(|password| passwd::set_password(file, user, &password));
     match outcome {
         Ok(outcome) => {
             let done = match outcome {
-                Outcome::Created => "made with",
-                Outcome::Added => "added",
-                Outcome::Replaced => "new password for",
+                passwd::Outcome::Created => "made with",
+                passwd::Outcome::Added => "added",
+                passwd::Outcome::Replaced => "new password for",
             };
             eprintln!("{}: {done} user {user}", file.display());
             ExitCode::SUCCESS

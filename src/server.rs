@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::forward::Forward;
 use crate::handover::Inheritance;
 use crate::listener::{Acceptor, Listener, Purpose};
+use crate::reload::Reload;
 
 /// How long the last lines of the access log may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +50,8 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
         .create_run_directory()
         .context("cannot make the directory of pid_file and upgrade_sock")?;
     let app = App::new(&config)?;
-    let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry)));
+    let reload = Arc::new(Reload::new(Arc::clone(&app), config.reloader()));
+    let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload)));
     let upgrade_sock = PathBuf::from(&config.server.upgrade_sock);
     let mut inheritance = start
         .upgrade
@@ -83,7 +85,7 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     }
     let signals = Signals {
         app: Arc::clone(&app),
-        reloader: config.reloader(),
+        reload,
         upgrade_sock,
         sockets: Mutex::new(Some(Arc::new(given))),
         drain: config.timeouts.drain,

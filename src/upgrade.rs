@@ -53,7 +53,7 @@ pub async fn serve(
     app: &Arc<App>,
     mut client: Box<ClientStream>,
     head: &RequestHead,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) -> Option<Box<ClientStream>> {
     let outcome = match open(app, head, &mut exchange).await {
         Ok((upstream, answer)) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
@@ -95,7 +95,8 @@ async fn open(
     head: &RequestHead,
     exchange: &mut Exchange,
 ) -> Result<(TcpStream, Answer), RequestError> {
-    app.admit(exchange, head.proxy_authorization()).await?;
+    app.admit(exchange, &head.method, head.proxy_authorization())
+        .await?;
     if app.lifecycle.is_draining() {
         return Err(Kind::Draining.into());
     }
@@ -104,7 +105,7 @@ async fn open(
         Some(candidates) => app.dialer.connect(candidates).await?,
         None => dial_pool(app, exchange).await?,
     };
-    exchange.upstream = Some(dialed.address);
+    exchange.connected(dialed.address);
     exchange.connect = Some(begun.elapsed());
     let mut upstream = dialed.stream;
     let request = message::request(head);

@@ -1,5 +1,6 @@
-//! Credentials in, user out: the file and the cache in the one order that is
-//! safe when the file is reloaded meanwhile.
+//! Credentials in, user out: one set of users, and what was verified against it.
+//! New users get a new [`Authenticator`], so nothing verified with the old ones is
+//! left.
 //!
 //! Two halves, since the second hashes: [`Authenticator::check`] is for the
 //! thread that serves the connection, [`Authenticator::verify`] for one that
@@ -8,8 +9,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
-
 use super::cache::{CacheKey, VerifiedCache};
 use super::credentials::{Credentials, CredentialsError, Token68, User};
 use super::htpasswd::Htpasswd;
@@ -17,7 +16,7 @@ use super::htpasswd::Htpasswd;
 /// The users and the cache of verified credentials. Shared by reference.
 #[derive(Debug)]
 pub struct Authenticator {
-    users: ArcSwap<Htpasswd>,
+    users: Arc<Htpasswd>,
     verified: VerifiedCache,
 }
 
@@ -47,10 +46,7 @@ impl Attempt {
 impl Authenticator {
     /// Begins with these users and this cache.
     pub fn new(users: Arc<Htpasswd>, verified: VerifiedCache) -> Self {
-        Self {
-            users: ArcSwap::new(users),
-            verified,
-        }
+        Self { users, verified }
     }
 
     /// Looks the credentials of one request up. Never hashes, and for known
@@ -78,27 +74,12 @@ impl Authenticator {
         if let Some(user) = self.verified.lookup(&key, now) {
             return Some(user);
         }
-        // Before the users are read: when they are replaced from here on, the
-        // insertion below is in vain.
-        let generation = self.verified.generation();
-        let users = self.users.load_full();
-        if !users.verify(&credentials) {
+        if !self.users.verify(&credentials) {
             return None;
         }
         let user = credentials.user;
-        self.verified.insert(key, user.clone(), generation, now);
+        self.verified.insert(key, user.clone(), now);
         Some(user)
-    }
-
-    /// Replaces the users, and forgets all that was verified with the old ones.
-    pub fn replace_users(&self, users: Arc<Htpasswd>) {
-        self.users.store(users);
-        self.verified.invalidate_all();
-    }
-
-    /// The present users.
-    pub fn users(&self) -> Arc<Htpasswd> {
-        self.users.load_full()
     }
 }
 

@@ -6,7 +6,6 @@
 //! not held; they would let a stranger fill the cache.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -14,23 +13,18 @@ use thiserror::Error;
 
 use super::credentials::{Token68, User};
 
-/// Verified credentials by their MAC, at most as many as it was made for, each
-/// for a fixed time. Shared between threads by reference.
+/// Credentials verified against one set of users, by their MAC: at most as many as it
+/// was made for, each for a fixed time. Shared between threads by reference.
 pub struct VerifiedCache {
-    /// Of this process and never stored; makes the MAC useless elsewhere.
+    /// Of this cache and never stored; makes the MAC useless elsewhere.
     secret: [u8; 32],
     entries: Cache<CacheKey, Entry>,
-    generation: AtomicU64,
     ttl: Duration,
 }
 
-/// Stands for one pair of credentials within this process.
+/// Stands for one pair of credentials within one cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheKey([u8; 32]);
-
-/// Which set of users a verification relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation(u64);
 
 /// The system gave no random bytes.
 #[derive(Debug, Clone, Copy, Error)]
@@ -41,7 +35,6 @@ pub struct EntropyError(getrandom::Error);
 struct Entry {
     user: User,
     verified_at: Instant,
-    generation: Generation,
 }
 
 impl VerifiedCache {
@@ -56,7 +49,6 @@ impl VerifiedCache {
         Ok(Self {
             secret,
             entries: Cache::new(capacity),
-            generation: AtomicU64::new(0),
             ttl,
         })
     }
@@ -67,43 +59,20 @@ impl VerifiedCache {
     }
 
     /// The user whose credentials these are, if they were verified within the
-    /// `ttl` before `now` and the users have not changed since. Does not
-    /// allocate; takes one shared lock of one shard.
+    /// `ttl` before `now`. Does not allocate; takes one shared lock of one shard.
     pub fn lookup(&self, key: &CacheKey, now: Instant) -> Option<User> {
         let entry = self.entries.get(key)?;
-        let fresh = entry.generation == self.generation()
-            && now.saturating_duration_since(entry.verified_at) < self.ttl;
+        let fresh = now.saturating_duration_since(entry.verified_at) < self.ttl;
         fresh.then_some(entry.user)
     }
 
-    /// The present generation. Take it **before** reading the users that a
-    /// verification relies on.
-    pub fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Acquire))
-    }
-
-    /// Holds credentials that were verified at `now` against the users of
-    /// `generation`. Without effect when the users have changed since.
-    pub fn insert(&self, key: CacheKey, user: User, generation: Generation, now: Instant) {
-        // Only saves the place. That a stale entry is never found is due to the
-        // generation in the entry: this check and the insertion are two steps.
-        if generation == self.generation() {
-            self.entries.insert(
-                key,
-                Entry {
-                    user,
-                    verified_at: now,
-                    generation,
-                },
-            );
-        }
-    }
-
-    /// Forgets everything, also what verifications that are still running will
-    /// insert. Call it **after** the new users are in place.
-    pub fn invalidate_all(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        self.entries.clear();
+    /// Holds credentials that were verified at `now`.
+    pub fn insert(&self, key: CacheKey, user: User, now: Instant) {
+        let entry = Entry {
+            user,
+            verified_at: now,
+        };
+        self.entries.insert(key, entry);
     }
 
     /// How many pairs are held, stale ones included.
@@ -156,8 +125,8 @@ mod tests {
         let now = Instant::now();
         let [ann, bob] = ["Basic YW5uOjE=", "Basic Ym9iOjE="].map(|value| key(&cache, value));
         assert_eq!(cache.lookup(&ann, now), None);
-        cache.insert(ann, user("ann"), cache.generation(), now);
-        cache.insert(bob, user("bob"), cache.generation(), now);
+        cache.insert(ann, user("ann"), now);
+        cache.insert(bob, user("bob"), now);
         assert_eq!(cache.lookup(&ann, now), Some(user("ann")));
         assert_eq!(cache.lookup(&bob, now), Some(user("bob")));
         assert_eq!(cache.lookup(&key(&cache, "Basic YW5uOjI="), now), None);
@@ -170,44 +139,15 @@ mod tests {
         let cache = cache();
         let now = Instant::now();
         let ann = key(&cache, "Basic YW5uOjE=");
-        cache.insert(ann, user("ann"), cache.generation(), now);
+        cache.insert(ann, user("ann"), now);
         let last = now + TTL - Duration::from_nanos(1);
         assert_eq!(cache.lookup(&ann, last), Some(user("ann")));
         // Being used does not make it live longer.
         assert_eq!(cache.lookup(&ann, now + TTL), None);
 
         let off = VerifiedCache::new(1000, Duration::ZERO).unwrap();
-        off.insert(ann, user("ann"), off.generation(), now);
+        off.insert(ann, user("ann"), now);
         assert_eq!(off.lookup(&ann, now), None);
-    }
-
-    #[test]
-    fn invalidating_drops_everything_and_what_was_under_way() {
-        let cache = cache();
-        let now = Instant::now();
-        let [ann, bob] = ["Basic YW5uOjE=", "Basic Ym9iOjE="].map(|value| key(&cache, value));
-        cache.insert(ann, user("ann"), cache.generation(), now);
-        // A verification begins, the users change, the verification ends.
-        let began = cache.generation();
-        cache.invalidate_all();
-        cache.insert(bob, user("bob"), began, now);
-        assert_eq!(cache.lookup(&ann, now), None);
-        assert_eq!(cache.lookup(&bob, now), None);
-        assert!(cache.is_empty());
-
-        // The same, with the change between the check and the insertion.
-        cache.entries.insert(
-            bob,
-            Entry {
-                user: user("bob"),
-                verified_at: now,
-                generation: began,
-            },
-        );
-        assert_eq!(cache.lookup(&bob, now), None);
-
-        cache.insert(bob, user("bob"), cache.generation(), now);
-        assert_eq!(cache.lookup(&bob, now), Some(user("bob")));
     }
 
     #[test]
@@ -216,14 +156,14 @@ mod tests {
         let now = Instant::now();
         for n in 0..10_000_u32 {
             let token = format!("Basic {n}");
-            cache.insert(key(&cache, &token), user("ann"), cache.generation(), now);
+            cache.insert(key(&cache, &token), user("ann"), now);
         }
         // Shards round the capacity up.
         assert!(cache.len() <= 256, "{} entries", cache.len());
 
         let none = VerifiedCache::new(0, TTL).unwrap();
         let ann = key(&none, "Basic YW5uOjE=");
-        none.insert(ann, user("ann"), none.generation(), now);
+        none.insert(ann, user("ann"), now);
         assert_eq!(none.lookup(&ann, now), None);
     }
 

@@ -1,4 +1,4 @@
-//! `tollgate.auth`: the htpasswd file and how its hashes are verified.
+//! `tollgate.auth`: the htpasswd file, how its hashes are verified, and the group file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +9,13 @@ use super::problem::Sink;
 use super::reader::{Item, Section};
 use super::units::{days, milliseconds, minutes};
 use crate::auth::{Credentials, Htpasswd, Secret, User};
+use crate::policy::{GroupError, Groups};
 
 /// Some ten million users.
 const MAX_HTPASSWD: u64 = 1 << 30;
+
+/// Some million memberships.
+const MAX_GROUPS: u64 = 64 << 20;
 
 /// The credentials of the quick start, which everyone knows.
 const DEMO_USER: &str = "username";
@@ -43,6 +47,7 @@ pub struct Auth {
 /// The section as written: without the users, who are in a file of their own.
 pub(super) struct Written<'d> {
     htpasswd: Option<Item<'d>>,
+    groups: Option<Item<'d>>,
     realm: String,
     cache_ttl: Duration,
     cache_entries: usize,
@@ -55,6 +60,7 @@ pub(super) fn read<'d>(tollgate: &mut Section<'d>, threads: usize) -> Written<'d
     let mut auth = tollgate.section("auth");
     let written = Written {
         htpasswd: auth.item("htpasswd"),
+        groups: auth.item("groups"),
         realm: auth
             .item("realm")
             .and_then(|item| realm(&item))
@@ -76,6 +82,40 @@ pub(super) fn read<'d>(tollgate: &mut Section<'d>, threads: usize) -> Written<'d
 }
 
 impl Written<'_> {
+    /// Whether a group file is named.
+    pub(super) fn has_groups(&self) -> bool {
+        self.groups.is_some()
+    }
+
+    /// Reads the groups: none when no file is named, nothing when one cannot be used.
+    pub(super) fn groups(&self, sink: &Sink, base: &Base) -> Option<Groups> {
+        let Some(item) = &self.groups else {
+            return Some(Groups::default());
+        };
+        let path = item.file(&base.directory)?;
+        let text = match files::read_text(&path, MAX_GROUPS) {
+            Ok(text) => text,
+            Err(error) => {
+                let advice = "name a file with lines like `group: user user`, or remove the key";
+                item.report(error.to_string(), advice);
+                return None;
+            }
+        };
+        let shown = base.show(&path);
+        let report = |errors: Vec<GroupError>| {
+            for error in errors {
+                sink.report_in(
+                    &shown,
+                    Some(error.line),
+                    "",
+                    error.problem.to_string(),
+                    None,
+                );
+            }
+        };
+        Groups::parse(&text).map_err(report).ok()
+    }
+
     /// Reads the users too. Slow when `exposed`: then the password of the quick start is tried.
     pub(super) fn open(self, sink: &Sink, base: &Base, exposed: bool) -> Option<Auth> {
         let item = self.htpasswd?;

@@ -1,40 +1,53 @@
-//! `tollgate.egress`: the lists of the policy, from the file and from list files.
+//! `tollgate.egress`: the guard, which holds for everyone, from the file and from list files.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::files::{self, Base};
 use super::problem::Sink;
 use super::reader::{Item, Section};
-use crate::policy::{Domains, EgressRules, EntryError, Networks, Ports};
+use crate::policy::{DomainLists, Domains, EntryError, Guard, Networks, Ports};
 
 /// A block list of some ten million domains.
 const MAX_LIST: u64 = 256 << 20;
 
-/// Reads the rules. `own_listeners` is where this program itself will listen.
+/// Reads lists of domains. Each list file is read once, however many lists name it.
+pub(super) struct Lists<'s> {
+    sink: &'s Sink,
+    base: &'s Base,
+    files: HashMap<PathBuf, Arc<Domains>>,
+}
+
+/// Reads the guard. `own_listeners` is where this program itself will listen.
 pub(super) fn read(
     tollgate: &mut Section<'_>,
-    sink: &Sink,
-    base: &Base,
+    lists: &mut Lists<'_>,
     own_listeners: Vec<SocketAddr>,
-) -> EgressRules {
-    let default = EgressRules::default();
+) -> Guard {
+    let default = Guard::default();
     let mut egress = tollgate.section("egress");
-    let rules = EgressRules {
-        connect_ports: ports(&mut egress, "connect_ports").unwrap_or(default.connect_ports),
-        http_ports: ports(&mut egress, "http_ports").unwrap_or(default.http_ports),
-        allow_networks: networks(&mut egress, "allow_networks"),
-        deny_networks: networks(&mut egress, "deny_networks"),
-        allow_domains: allow_domains(&mut egress, sink, base),
-        deny_domains: domains(&egress.list("deny_domains"), sink, base),
+    let guard = Guard {
+        connect_ports: read_ports(&mut egress, "connect_ports").unwrap_or(default.connect_ports),
+        http_ports: read_ports(&mut egress, "http_ports").unwrap_or(default.http_ports),
+        allow_networks: networks(&egress.list("allow_networks")).unwrap_or_default(),
+        deny_networks: networks(&egress.list("deny_networks")).unwrap_or_default(),
+        allow_domains: allow_domains(&mut egress, lists),
+        deny_domains: lists.read(&egress.list("deny_domains")).unwrap_or_default(),
         own_listeners,
         own_addresses: default.own_addresses,
     };
     egress.finish();
-    rules
+    guard
 }
 
-fn ports(egress: &mut Section<'_>, key: &'static str) -> Option<Ports> {
-    let item = egress.item(key)?;
+fn read_ports(egress: &mut Section<'_>, key: &'static str) -> Option<Ports> {
+    egress.item(key).and_then(|item| ports(&item))
+}
+
+/// A list of ports, or `any`.
+pub(super) fn ports(item: &Item<'_>) -> Option<Ports> {
     if !item.is_list() {
         if item.text()? == "any" {
             return Some(Ports::any());
@@ -49,17 +62,17 @@ fn ports(egress: &mut Section<'_>, key: &'static str) -> Option<Ports> {
     report_entries(&items, Ports::parse(entries(&items)))
 }
 
-fn networks(egress: &mut Section<'_>, key: &'static str) -> Networks {
-    let items = egress.list(key);
-    report_entries(&items, Networks::parse(entries(&items))).unwrap_or_default()
+/// The items of a list of networks.
+pub(super) fn networks(items: &[Item<'_>]) -> Option<Networks> {
+    report_entries(items, Networks::parse(entries(items)))
 }
 
 /// A list of domains to admit that comes out empty would admit every domain.
-fn allow_domains(egress: &mut Section<'_>, sink: &Sink, base: &Base) -> Domains {
+fn allow_domains(egress: &mut Section<'_>, lists: &mut Lists<'_>) -> DomainLists {
     let items = egress.list("allow_domains");
-    let domains = domains(&items, sink, base);
+    let domains = lists.read(&items);
     if let Some(item) = items.first()
-        && domains.is_empty()
+        && domains.as_ref().is_none_or(DomainLists::is_empty)
     {
         let advice = "fill the list, or write [] to admit every domain";
         item.report(
@@ -67,36 +80,68 @@ fn allow_domains(egress: &mut Section<'_>, sink: &Sink, base: &Base) -> Domains 
             advice,
         );
     }
-    domains
+    domains.unwrap_or_default()
 }
 
-fn domains(items: &[Item<'_>], sink: &Sink, base: &Base) -> Domains {
-    let mut domains = Domains::default();
-    for item in items {
-        let Some(text) = entry(item) else {
-            continue;
-        };
-        let Some(path) = text.strip_prefix('@') else {
-            let one = std::slice::from_ref(item);
-            report_entries(one, domains.extend([text]));
-            continue;
-        };
-        let path = base.directory.join(path);
-        let list = match files::read_text(&path, MAX_LIST) {
-            Ok(list) => list,
+impl<'s> Lists<'s> {
+    pub(super) fn new(sink: &'s Sink, base: &'s Base) -> Lists<'s> {
+        Lists {
+            sink,
+            base,
+            files: HashMap::new(),
+        }
+    }
+
+    /// The items of a list of domains: entries, and list files as `@path`. `None` after a problem.
+    pub(super) fn read(&mut self, items: &[Item<'_>]) -> Option<DomainLists> {
+        let mut written = Domains::default();
+        let mut lists = Vec::new();
+        let mut whole = true;
+        for item in items {
+            let Some(text) = entry(item) else {
+                whole = false;
+                continue;
+            };
+            match text.strip_prefix('@') {
+                Some(path) => match self.file(item, path) {
+                    Some(list) => lists.push(list),
+                    None => whole = false,
+                },
+                None => {
+                    let one = std::slice::from_ref(item);
+                    whole &= report_entries(one, written.extend([text])).is_some();
+                }
+            }
+        }
+        lists.push(Arc::new(written));
+        whole.then(|| lists.into_iter().collect())
+    }
+
+    fn file(&mut self, item: &Item<'_>, path: &str) -> Option<Arc<Domains>> {
+        let path = self.base.directory.join(path);
+        if let Some(list) = self.files.get(&path) {
+            return Some(Arc::clone(list));
+        }
+        let text = match files::read_text(&path, MAX_LIST) {
+            Ok(text) => text,
             Err(error) => {
                 let advice = "name a list file, relative to this file: @allowed.txt";
                 item.report(format!("the list {error}"), advice);
-                continue;
+                return None;
             }
         };
-        for error in domains.extend(list.lines()).err().unwrap_or_default() {
+        let mut domains = Domains::default();
+        for error in domains.extend_list(&text).err().unwrap_or_default() {
             let message = error.problem.to_string();
-            let shown = base.show(&path);
-            sink.report_in(&shown, Some(error.number), "", message, None);
+            let shown = self.base.show(&path);
+            self.sink
+                .report_in(&shown, Some(error.number), "", message, None);
         }
+        // Kept with its mistakes too, which need not be told again.
+        let list = Arc::new(domains);
+        self.files.insert(path, Arc::clone(&list));
+        Some(list)
     }
-    domains
 }
 
 /// The entries as text; empty for one that was reported, so that the others keep their numbers.
@@ -107,7 +152,7 @@ fn entries<'d>(items: &[Item<'d>]) -> Vec<&'d str> {
         .collect()
 }
 
-fn entry<'d>(item: &Item<'d>) -> Option<&'d str> {
+pub(super) fn entry<'d>(item: &Item<'d>) -> Option<&'d str> {
     let text = item.text()?;
     // List files have comments; an entry that is one would silently be none.
     if text.contains('#') {
@@ -117,6 +162,12 @@ fn entry<'d>(item: &Item<'d>) -> Option<&'d str> {
     Some(text)
 }
 
+/// Reports an error whose text may end in a remedy, behind a semicolon.
+pub(super) fn report_with(item: &Item<'_>, text: &str, remedy: &str) {
+    let (message, remedy) = text.split_once("; ").unwrap_or((text, remedy));
+    item.report(message, remedy);
+}
+
 fn report_entries<T>(items: &[Item<'_>], read: Result<T, Vec<EntryError>>) -> Option<T> {
     match read {
         Ok(read) => Some(read),
@@ -124,12 +175,8 @@ fn report_entries<T>(items: &[Item<'_>], read: Result<T, Vec<EntryError>>) -> Op
             for error in errors {
                 // The last error may count what was left out, under the number of the last entry.
                 if let Some(item) = items.get(error.number.saturating_sub(1)) {
-                    let message = error.problem.to_string();
-                    let (message, advice) = match message.split_once("; ") {
-                        Some((message, advice)) => (message.to_owned(), advice.to_owned()),
-                        None => (message, "correct the entry or remove it".to_owned()),
-                    };
-                    item.report(message, advice);
+                    let advice = "correct the entry or remove it";
+                    report_with(item, &error.problem.to_string(), advice);
                 }
             }
             None

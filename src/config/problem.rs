@@ -136,6 +136,11 @@ impl Sink {
         });
     }
 
+    /// Whether there is no problem so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
+    }
+
     /// Ends the collection with what was read.
     ///
     /// # Errors

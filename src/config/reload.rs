@@ -1,4 +1,4 @@
-//! What SIGHUP reads again: the users and the rules of the way out.
+//! What a reload reads again: the users and the policy, with groups and lists.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::problem::Sink;
 use super::{Config, ConfigError, Scope, read};
 use crate::auth::Htpasswd;
-use crate::policy::EgressRules;
+use crate::policy::Policy;
 
 /// Knows where the configuration of the running process is.
 #[derive(Debug, Clone)]
@@ -20,8 +20,9 @@ pub struct Reloader {
 pub struct Reloaded {
     /// The users of the htpasswd file; at least one.
     pub users: Arc<Htpasswd>,
-    /// The rules of `tollgate.egress`, with its list files.
-    pub egress: EgressRules,
+    /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
+    /// have passed. The machine's addresses are for the server to add.
+    pub policy: Policy,
 }
 
 impl Config {
@@ -36,7 +37,8 @@ impl Config {
 }
 
 impl Reloader {
-    /// Reads the configuration file again, with `auth.htpasswd` and the lists of `egress`.
+    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups` and the lists of
+    /// `egress` and `policy`, and runs `policy_tests`.
     ///
     /// The whole file is checked, so that a mistake does not wait for the next start; all other
     /// keys keep the values that the process was started with. Certificates, keys and
@@ -53,7 +55,7 @@ impl Reloader {
         };
         let reloaded = read(&self.file, &sink, scope).map(|config| Reloaded {
             users: config.auth.users,
-            egress: config.egress,
+            policy: config.policy,
         });
         sink.finish(reloaded)
     }

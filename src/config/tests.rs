@@ -1,5 +1,6 @@
 //! What all tests share, and what concerns the file as a whole.
 
+mod policy;
 mod reload;
 mod repository;
 mod sections;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use self::repository::own;
 use super::*;
-use crate::policy::{EgressPolicy, Kind};
+use crate::policy::{Moment, Outcome, Policy, Question};
 
 /// `alice` with `secret`, in a cheap format.
 const ALICE: &str = "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";
@@ -75,6 +76,19 @@ fn check(lines: &str, expected: &str) {
     assert_eq!(Setup::new().problems(&with(lines)), expected, "{lines}");
 }
 
+/// What `policy` says of a target when alice asks for it, and who says it.
+fn decision(policy: &Policy, target: &str) -> String {
+    let time = Moment::parse("2026-11-24T10:00:00Z").unwrap();
+    let question = Question::new("alice", target, None, time).unwrap();
+    let explanation = policy.explain(&question);
+    let decision = match explanation.decision {
+        Outcome::Admit => "admit",
+        Outcome::Deny => "deny",
+        Outcome::DependsOnAddress => "depends",
+    };
+    format!("{decision} {}", explanation.rule)
+}
+
 /// An authority, and PEM files of a certificate from it with its key.
 struct Identity {
     authority: String,
@@ -114,35 +128,23 @@ fn a_minimal_file_has_the_defaults() {
     assert_eq!(config.log, telemetry::Settings::default());
     assert_eq!(config.auth.hash_threads, config.server.threads);
 
-    let policy = EgressPolicy::new(config.egress);
-    let authority = |text: &str| text.parse().unwrap();
-    assert!(
-        policy
-            .admit_target(Kind::Tunnel, &authority("a.example:443"))
-            .is_ok()
-    );
-    assert!(
-        policy
-            .admit_target(Kind::Tunnel, &authority("a.example:444"))
-            .is_err()
-    );
-    assert!(
-        policy
-            .admit_target(Kind::Forward, &authority("a.example:8080"))
-            .is_ok()
-    );
-    assert!(
-        policy
-            .admit_address("192.168.0.1:443".parse().unwrap())
-            .is_err()
-    );
+    assert!(config.policy.rules().is_empty());
+    for (target, expected) in [
+        ("a.example:443", "admit default"),
+        ("a.example:444", "deny connect_ports"),
+        ("http://a.example:8080/", "admit default"),
+        ("/status", "admit default"),
+        ("192.168.0.1:443", "deny special_purpose:private_use"),
+    ] {
+        assert_eq!(decision(&config.policy, target), expected, "{target}");
+    }
 }
 
 #[test]
 fn everything_at_once() {
     let setup = Setup::new();
     setup.file("users", format!("{ALICE}bob\ncarol:hunter2\n"));
-    setup.file("deny.txt", "a.example\n\n*.b.example\n10.0.0.1\n");
+    setup.file("deny.txt", "a.example\n\nb.*.example\n10.0.0.1\n");
     let yaml = "version: 2
 thread: 4
 tollgate:
@@ -267,7 +269,7 @@ proptest! {
     #[test]
     fn arbitrary_values_are_never_a_panic(
         key in prop::sample::select(vec![
-            "listeners", "admin", "auth", "gateway", "egress", "dns", "timeouts", "limits", "log",
+            "listeners", "admin", "auth", "gateway", "egress", "policy", "policy_tests", "dns", "timeouts", "limits", "log",
         ]),
         value in "[-\\[\\]{}:,'\"@#a-z0-9. \n]{0,60}",
     ) {

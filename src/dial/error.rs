@@ -120,12 +120,10 @@ impl DialError {
 
 impl From<DialError> for RequestError {
     fn from(error: DialError) -> Self {
-        let failure = Self::new(error.kind());
-        match &error {
-            DialError::Prohibited(denied) => failure.by_rule(denied.rule.to_string()),
-            _ => failure,
+        match error {
+            DialError::Prohibited(denied) => denied.into(),
+            error => Self::new(error.kind()).because(error),
         }
-        .because(error)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use self::name_server::{NameServer, Say};
 use super::{Admit, Candidates, DialError, Dialer, DnsOptions};
-use crate::policy::{Denied, DenyReason, Rule};
+use crate::policy::{DecidedBy, Denied};
 use crate::target::{Authority, Host};
 
 /// The bound of everything that a test waits for.
@@ -42,10 +42,7 @@ fn admit_all(_: SocketAddr) -> Result<(), Denied> {
 }
 
 fn denied() -> Denied {
-    Denied {
-        rule: Rule::OwnListener,
-        reason: DenyReason::DestinationIpProhibited,
-    }
+    Denied::address(DecidedBy::OwnListener)
 }
 
 /// The candidates for port 80 of a name, within the deadline.

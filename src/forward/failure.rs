@@ -39,9 +39,6 @@ pub(super) fn classify(error: &Error) -> RequestError {
 /// A copy for the client's answer: the original is Pingora's to keep.
 fn repeat(error: &RequestError) -> RequestError {
     let mut copy = RequestError::new(error.kind());
-    if let Some(rule) = error.rule() {
-        copy = copy.by_rule(rule.to_owned());
-    }
     if let Some(delay) = error.retry_delay() {
         copy = copy.retry_after(delay);
     }

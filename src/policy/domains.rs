@@ -1,26 +1,40 @@
 //! Sets of domains: exact names, and `.suffix` for a domain and all below it.
+//!
+//! Made for lists of a million: a set is read once, packed ([`names`]) and then only asked. One name asked of
+//! many sets is hashed once ([`NameKey`]).
 
-use std::{collections::HashMap, fmt};
+mod key;
+mod list;
+mod names;
+#[cfg(test)]
+mod tests;
 
-use super::entry::{EntryError, EntryProblem, read_entries};
+use std::{borrow::Cow, fmt};
+
+pub use key::NameKey;
+use key::{Filter, measure};
+use memchr::memchr_iter;
+use names::{Meaning, Names};
+
+use super::entry::{EntryError, EntryProblem, Problems, read_entries};
 use crate::target::Host;
+
+/// As many entries as `Debug` prints.
+const MAX_SHOWN: usize = 8;
+/// The shortest average line that room is made for at once: a list of comments should not cost a table.
+const MIN_LINE: usize = 8;
 
 /// A set of domains.
 ///
 /// `example.org` is that name alone. `.example.org` is that name and every name below it, at any depth; it
 /// never matches `notexample.org`. Entries are normalised as targets are: case, IDNA, one dot at the end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A whole top level (`.com`) can be an entry, all of the names (`.`) cannot.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Domains {
-    /// Names without a leading dot, and how each is meant.
-    names: HashMap<Box<str>, Meaning>,
+    names: Names,
     /// The most labels that a suffix has: a hostile name of 127 labels costs no more look-ups than these.
     max_labels: usize,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Meaning {
-    exact: bool,
-    suffix: bool,
+    filter: Filter,
 }
 
 /// The entry that a name matched. Prints as the entry: `example.org` or `.example.org`.
@@ -33,7 +47,7 @@ pub enum DomainMatch<'a> {
 }
 
 impl Domains {
-    /// Reads entries, one domain each.
+    /// Reads entries, one domain each: `example.org`, `.example.org`.
     ///
     /// # Errors
     /// One [`EntryError`] for each entry that is no domain.
@@ -42,10 +56,11 @@ impl Domains {
     ) -> Result<Domains, Vec<EntryError>> {
         let mut domains = Domains::default();
         domains.extend(entries)?;
+        domains.names.shrink();
         Ok(domains)
     }
 
-    /// Adds entries, one domain each, so that each list file counts its own lines.
+    /// Adds entries, one domain each.
     ///
     /// # Errors
     /// One [`EntryError`] for each entry that is no domain; the others are added.
@@ -53,12 +68,49 @@ impl Domains {
         &mut self,
         entries: impl IntoIterator<Item = S>,
     ) -> Result<(), Vec<EntryError>> {
-        read_entries(entries, |text| self.insert(text))
+        read_entries(entries, |text| match text.strip_prefix('.') {
+            Some(name) => self.insert(name, Meaning::SUFFIX),
+            None => self.insert(text, Meaning::EXACT),
+        })
+    }
+
+    /// Adds what a list file says. Each line is in one of these formats, whatever the others are in:
+    ///
+    /// | line | meaning |
+    /// |---|---|
+    /// | `example.org`, `.example.org` | as in the configuration |
+    /// | `*.example.org` | `.example.org`: the domain itself too, as those who publish such lists mean it |
+    /// | `0.0.0.0 a.example b.example` | each name alone; `127.0.0.1`, `::` and `::1` too, as in hosts files |
+    /// | `\|\|example.org^` | `.example.org`, as in adblock lists |
+    /// | `! text`, `[Adblock Plus 2.0]`, `# text` | a comment, which is skipped; a `#` may follow an entry and a space |
+    ///
+    /// A hosts file's entries for the machine itself (`127.0.0.1 localhost`, `ff02::1 ip6-allnodes`) are
+    /// skipped. A byte order mark and the line ends of Windows are read over.
+    ///
+    /// # Errors
+    /// One [`EntryError`] for each line, or each name in a line of a hosts file, that says anything else; the
+    /// others are added. No line is left out in silence.
+    pub fn extend_list(&mut self, text: &str) -> Result<(), Vec<EntryError>> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let lines = memchr_iter(b'\n', text.as_bytes()).count() + 1;
+        self.names
+            .reserve(lines.min(text.len() / MIN_LINE), text.len());
+        let mut problems = Problems::default();
+        for (number, line) in (1..).zip(text.lines()) {
+            list::read_line(line, |quote, entry| {
+                let added = entry.and_then(|(name, meaning)| self.insert(name, meaning));
+                if let Err(problem) = added {
+                    problems.push(number, quote, list::explain(quote, problem));
+                }
+            });
+        }
+        self.names.shrink();
+        problems.into_result()
     }
 
     /// Whether there is no domain in the set.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 
     /// How many different names there are.
@@ -66,48 +118,73 @@ impl Domains {
         self.names.len()
     }
 
-    /// The most specific entry that holds this name, which has to be normalised as [`Host::Name`] is.
-    pub fn matching<'a>(&self, name: &'a str) -> Option<DomainMatch<'a>> {
-        if self.names.is_empty() {
-            return None;
+    /// The most specific entry that holds this name.
+    #[inline]
+    pub fn matching<'a>(&self, key: &NameKey<'a>) -> Option<DomainMatch<'a>> {
+        // Most sets are small, and most names are in none of them.
+        if self.filter.meets(key.filter()) {
+            self.search(key)
+        } else {
+            None
         }
-        if let Some(meaning) = self.names.get(name) {
-            return Some(if meaning.exact {
-                DomainMatch::Exact(name)
-            } else {
-                DomainMatch::Suffix(name)
-            });
-        }
-        let mut found = None;
-        for (dot, _) in name.rmatch_indices('.').take(self.max_labels) {
-            let parent = name.get(dot + 1..)?;
-            if self.names.get(parent).is_some_and(|entry| entry.suffix) {
-                found = Some(DomainMatch::Suffix(parent));
-            }
-        }
-        found
     }
 
-    fn insert(&mut self, text: &str) -> Result<(), EntryProblem> {
-        if text.contains('*') {
-            return Err(EntryProblem::Wildcard);
+    fn search<'a>(&self, key: &NameKey<'a>) -> Option<DomainMatch<'a>> {
+        if let Some(meaning) = self.find(key.hash(), key.name()) {
+            return Some(if meaning.is_exact() {
+                DomainMatch::Exact(key.name())
+            } else {
+                DomainMatch::Suffix(key.name())
+            });
         }
-        let (name, suffix) = match text.strip_prefix('.') {
-            Some(name) => (name, true),
-            None => (text, false),
-        };
-        let name = match Host::parse(name.as_bytes()) {
-            Ok(Host::Name(name)) => name,
-            Ok(Host::Ip(_)) => return Err(EntryProblem::AddressAsDomain),
-            Err(error) => return Err(EntryProblem::Domain(error)),
-        };
-        if suffix {
-            self.max_labels = self.max_labels.max(name.split('.').count());
+        let holds =
+            |(domain, hash): &(&str, u64)| self.find(*hash, domain).is_some_and(Meaning::is_suffix);
+        let deep = key.deep_domains_above(self.max_labels).filter(holds).last();
+        deep.or_else(|| key.domains_above(self.max_labels).find(holds))
+            .map(|(domain, _)| DomainMatch::Suffix(domain))
+    }
+
+    fn find(&self, hash: u64, name: &str) -> Option<Meaning> {
+        if !self.filter.meets(&Filter::of(hash)) {
+            return None;
         }
-        let meaning = self.names.entry(name).or_default();
-        meaning.exact |= !suffix;
-        meaning.suffix |= suffix;
+        self.names.find(hash, name.as_bytes())
+    }
+
+    fn insert(&mut self, text: &str, meaning: Meaning) -> Result<(), EntryProblem> {
+        let name = normalise(text)?;
+        let (labels, hash) = measure(name.as_bytes());
+        self.names
+            .insert(hash, name.as_bytes(), meaning)
+            .or(Err(EntryProblem::Full))?;
+        self.filter.add(&Filter::of(hash));
+        if meaning.is_suffix() {
+            self.max_labels = self.max_labels.max(labels);
+        }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Domains {
+    /// The first entries, and how many names there are: a log should not hold a million.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Domains({}", self.len())?;
+        let mut mark = ": ";
+        for (name, meaning) in self.names.iter().take(MAX_SHOWN) {
+            let name = String::from_utf8_lossy(name);
+            if meaning.is_exact() {
+                write!(f, "{mark}{name}")?;
+                mark = ", ";
+            }
+            if meaning.is_suffix() {
+                write!(f, "{mark}.{name}")?;
+                mark = ", ";
+            }
+        }
+        if self.len() > MAX_SHOWN {
+            f.write_str(", ...")?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -120,108 +197,42 @@ impl fmt::Display for DomainMatch<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::target::TargetError;
-
-    #[test]
-    fn exact_and_suffix() {
-        let entries = [
-            "example.org",
-            ".example.net.",
-            "Both.example",
-            ".BOTH.example # twice",
-            "a.b.example.net",
-            ".bücher.de",
-            "# comment",
-            "",
-            "  .x.y.z.org",
-        ];
-        let domains = Domains::parse(entries).unwrap();
-        assert_eq!(domains.len(), 6);
-        for (name, expected) in [
-            ("example.org", Some("example.org")),
-            ("www.example.org", None),
-            ("example.net", Some(".example.net")),
-            ("www.example.net", Some(".example.net")),
-            ("a.b.example.net", Some("a.b.example.net")),
-            ("c.a.b.example.net", Some(".example.net")),
-            ("notexample.net", None),
-            ("net", None),
-            ("both.example", Some("both.example")),
-            ("x.both.example", Some(".both.example")),
-            ("xn--bcher-kva.de", Some(".xn--bcher-kva.de")),
-            ("1.2.3.4.5.x.y.z.org", Some(".x.y.z.org")),
-            ("y.z.org", None),
-        ] {
-            let found = domains.matching(name).map(|entry| entry.to_string());
-            assert_eq!(found.as_deref(), expected, "{name}");
-        }
-        assert!(Domains::default().is_empty() && !domains.is_empty());
-        assert!(Domains::default().matching("example.org").is_none());
+/// A name as targets have it.
+fn normalise(text: &str) -> Result<Cow<'_, str>, EntryProblem> {
+    if let Some(name) = plain(text) {
+        return Ok(Cow::Borrowed(name));
     }
-
-    #[test]
-    fn the_most_specific_entry_is_named() {
-        let domains = Domains::parse([".org", ".example.org", ".b.example.org"]).unwrap();
-        let found = domains.matching("a.b.example.org");
-        assert_eq!(found, Some(DomainMatch::Suffix("b.example.org")));
-        let found = domains.matching("a.c.example.org");
-        assert_eq!(found, Some(DomainMatch::Suffix("example.org")));
+    if text.contains('*') {
+        return Err(EntryProblem::Wildcard);
     }
-
-    #[test]
-    fn errors() {
-        for (entry, problem) in [
-            ("*.example.org", EntryProblem::Wildcard),
-            ("*", EntryProblem::Wildcard),
-            ("127.0.0.1", EntryProblem::AddressAsDomain),
-            ("[::1]", EntryProblem::AddressAsDomain),
-            (".0x7f.1", EntryProblem::AddressAsDomain),
-            (".", EntryProblem::Domain(TargetError::EmptyHost)),
-            ("..org", EntryProblem::Domain(TargetError::EmptyLabel)),
-            ("a b", EntryProblem::Domain(TargetError::HostName)),
-            (
-                "example.org:443",
-                EntryProblem::Domain(TargetError::HostName),
-            ),
-            (
-                "http://example.org/",
-                EntryProblem::Domain(TargetError::HostName),
-            ),
-            ("@list.txt", EntryProblem::Domain(TargetError::HostName)),
-        ] {
-            let error = Domains::parse(["ok.example", entry]).unwrap_err().remove(0);
-            assert_eq!((error.number, error.problem), (2, problem), "{entry}");
-        }
-        // All at once, and what is good is kept.
-        let mut domains = Domains::default();
-        let errors = domains.extend(["a.org", "*", "b.org", "1.1"]).unwrap_err();
-        assert_eq!((errors.len(), domains.len()), (2, 2));
+    match Host::parse(text.as_bytes()) {
+        Ok(Host::Name(name)) => Ok(Cow::Owned(name.into_string())),
+        Ok(Host::Ip(_)) => Err(EntryProblem::AddressAsDomain),
+        Err(error) => Err(EntryProblem::Domain(error)),
     }
+}
 
-    proptest! {
-        #[test]
-        fn agrees_with_a_scan(
-            entries in proptest::collection::vec("\\.?[ab](\\.[ab]){0,3}", 0..8),
-            name in "[ab](\\.[ab]){0,5}",
-        ) {
-            let domains = Domains::parse(&entries).unwrap();
-            let plain = entries.iter().any(|entry| match entry.strip_prefix('.') {
-                Some(suffix) => name == suffix || name.ends_with(entry.as_str()),
-                None => *entry == name,
-            });
-            let found = domains.matching(&name);
-            prop_assert_eq!(found.is_some(), plain);
-            prop_assert!(found.is_none_or(|found| entries.contains(&found.to_string())));
-        }
+/// The name, when it is plain to see that [`Host::parse`] takes it as it is. Nearly all entries of large lists
+/// are such names, and this spares them a copy and the way through IDNA. When in doubt it has no answer.
+fn plain(text: &str) -> Option<&str> {
+    const MAX_NAME: usize = 253;
+    const MAX_LABEL: usize = 63;
 
-        #[test]
-        fn never_panics(entries in proptest::collection::vec(".{0,20}", 0..8)) {
-            let _ = Domains::parse(entries);
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let mut label_start = 0;
+    let mut before = b'.';
+    for (at, &byte) in name.as_bytes().iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => {}
+            // `xn--` is IDNA's.
+            b'-' if before != b'-' => {}
+            b'.' if before != b'.' && at - label_start <= MAX_LABEL => label_start = at + 1,
+            _ => return None,
         }
+        before = byte;
     }
+    // A last label that starts with a digit may make the whole an address.
+    let last = name.as_bytes().get(label_start..)?;
+    let is_name = last.first().is_some_and(|first| !first.is_ascii_digit());
+    (is_name && last.len() <= MAX_LABEL && name.len() <= MAX_NAME).then_some(name)
 }

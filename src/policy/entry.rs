@@ -53,6 +53,37 @@ pub enum EntryProblem {
     /// An address in a list of domains.
     #[error("an address is not a domain; put it into a list of networks")]
     AddressAsDomain,
+    /// A hosts-file line with an address that is not one of those that lists use.
+    #[error(
+        "a list has no use for this address; write 0.0.0.0 before the names or remove the line"
+    )]
+    HostsAddress,
+    /// `@@||example.org^`: an exception from the rest of an adblock list.
+    #[error("exceptions are not read; remove the line and admit the domain by a rule of its own")]
+    Exception,
+    /// `||example.org^$third-party`: an adblock rule for some requests only.
+    #[error(
+        "options after a $ are not read; write ||ads.example^ for every request or remove the line"
+    )]
+    Options,
+    /// `/^ads[0-9]+/`
+    #[error("regular expressions are not read; write the domains themselves")]
+    Expression,
+    /// A URL, or a domain with a path.
+    #[error("a URL or a path is not a domain; write the domain alone or remove the line")]
+    Path,
+    /// `||example.org` and other patterns that hold more or less than a domain and all below it.
+    #[error("the pattern is not a whole domain; write ||ads.example^ or ads.example")]
+    Pattern,
+    /// A `#` without a space before it: an element hiding rule, or a comment too close.
+    #[error("a # inside of an entry; put a space before a comment, remove a rule about elements")]
+    Hash,
+    /// `!#include list.txt`, `!#if`: what an adblock program is to do with the list.
+    #[error("directives are not read; write out what they stand for or remove the line")]
+    Directive,
+    /// More names than a set can hold.
+    #[error("the set is full, at 4 GiB of names; remove some of its lists")]
+    Full,
     /// How many more problems there are that are not listed.
     #[error("and {0} more entries that cannot be used")]
     More(usize),
@@ -67,44 +98,62 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// What is wrong with the entries of one list: all of it, within bounds.
+#[derive(Default)]
+pub(super) struct Problems {
+    errors: Vec<EntryError>,
+    more: usize,
+    last: usize,
+}
+
+impl Problems {
+    /// Notes a problem with the entry `text`, which is the `number`th of what was read, from 1.
+    pub(super) fn push(&mut self, number: usize, text: &str, problem: EntryProblem) {
+        if self.errors.len() < MAX_ERRORS {
+            let text = text.chars().take(MAX_QUOTE).collect();
+            self.errors.push(EntryError {
+                number,
+                text,
+                problem,
+            });
+        } else {
+            self.more += 1;
+            self.last = number;
+        }
+    }
+
+    /// The problems, the last of which may stand for those that were only counted.
+    pub(super) fn into_result(mut self) -> Result<(), Vec<EntryError>> {
+        if self.more > 0 {
+            self.errors.push(EntryError {
+                number: self.last,
+                text: Box::from("..."),
+                problem: EntryProblem::More(self.more),
+            });
+        }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(self.errors)
+        }
+    }
+}
+
 /// Feeds each entry to `take`: trimmed, without what follows a `#`, not empty.
 pub(super) fn read_entries<S: AsRef<str>>(
     entries: impl IntoIterator<Item = S>,
     mut take: impl FnMut(&str) -> Result<(), EntryProblem>,
 ) -> Result<(), Vec<EntryError>> {
-    let mut errors = Vec::new();
-    let mut more = 0;
-    let mut last = 0;
-    for (index, line) in entries.into_iter().enumerate() {
+    let mut problems = Problems::default();
+    for (number, line) in (1..).zip(entries) {
         let line = line.as_ref();
         let text = line.split('#').next().unwrap_or(line).trim();
         if text.is_empty() {
             continue;
         }
         if let Err(problem) = take(text) {
-            if errors.len() < MAX_ERRORS {
-                let text = text.chars().take(MAX_QUOTE).collect();
-                errors.push(EntryError {
-                    number: index + 1,
-                    text,
-                    problem,
-                });
-            } else {
-                more += 1;
-                last = index + 1;
-            }
+            problems.push(number, text, problem);
         }
     }
-    if more > 0 {
-        errors.push(EntryError {
-            number: last,
-            text: Box::from("..."),
-            problem: EntryProblem::More(more),
-        });
-    }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(errors)
-    }
+    problems.into_result()
 }

@@ -1,71 +1,115 @@
-use std::net::{IpAddr, SocketAddr};
+//! What all tests share, and the guard.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::target::Host;
 
+mod agreement;
+mod allocation;
+mod evaluation;
+pub(super) mod rule_text;
 mod spellings;
 
 fn networks(entries: &[&str]) -> Networks {
     Networks::parse(entries).unwrap()
 }
 
-fn domains(entries: &[&str]) -> Domains {
-    Domains::parse(entries).unwrap()
+fn domains(entries: &[&str]) -> DomainLists {
+    Domains::parse(entries).unwrap().into()
 }
 
 fn authority(text: &str) -> Authority {
     text.parse().unwrap()
 }
 
-/// The rule that decides on an address, after `+` when it admits.
-fn address_rule(policy: &EgressPolicy, address: &str) -> String {
+fn guarded(guard: Guard) -> Arc<Policy> {
+    Arc::new(Policy::new(guard, Rules::default()))
+}
+
+fn request(destination: Destination<'_>) -> Request<'_> {
+    Request {
+        destination,
+        method: match destination {
+            Destination::Tunnel(_) => "CONNECT",
+            Destination::Forward(_) | Destination::Gateway => "GET",
+        },
+        user: "alice",
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        time: SystemTime::UNIX_EPOCH,
+    }
+}
+
+/// An admission to any address on this port, by the guard's leave.
+fn to_port(policy: &Arc<Policy>, port: u16) -> Admission {
+    let authority = Authority {
+        host: Host::Name("a.example".into()),
+        port,
+    };
+    policy
+        .admit_request(&request(Destination::Forward(&authority)))
+        .unwrap()
+}
+
+/// Who decides on an address, after `+` when it is admitted.
+fn address_rule(policy: &Arc<Policy>, address: &str) -> String {
     let address: SocketAddr = address.parse().unwrap();
-    match policy.admit_address(address) {
-        Ok(admitted) => format!("+{}", admitted.rule),
+    match to_port(policy, address.port()).admit_address(address) {
+        Ok(by) => format!("+{by}"),
         Err(denied) => {
             assert_eq!(denied.reason.kind(), "destination_ip_prohibited");
-            denied.rule.to_string()
+            denied.by.to_string()
         }
     }
 }
 
-/// The rule that denies a target, or `+`.
-fn target_rule(policy: &EgressPolicy, kind: Kind, target: &str) -> String {
-    match policy.admit_target(kind, &authority(target)) {
-        Ok(()) => "+".to_owned(),
+/// Who denies a target before it is resolved, or `+`.
+fn target_rule(policy: &Arc<Policy>, role: Role, target: &str) -> String {
+    let authority = authority(target);
+    let destination = match role {
+        Role::Tunnel => Destination::Tunnel(&authority),
+        _ => Destination::Forward(&authority),
+    };
+    match policy.admit_request(&request(destination)) {
+        Ok(_) => "+".to_owned(),
         Err(denied) => {
-            assert_eq!(denied.reason.kind(), "http_request_denied");
-            assert_eq!(denied.to_string(), format!("denied by {}", denied.rule));
-            denied.rule.to_string()
+            if authority.host.is_name() {
+                assert_eq!(denied.reason.kind(), "http_request_denied");
+            }
+            assert_eq!(denied.to_string(), format!("denied by {}", denied.by));
+            denied.by.to_string()
         }
     }
 }
 
 #[test]
-fn ports_by_kind() {
-    let policy = EgressPolicy::new(EgressRules::default());
-    assert_eq!(target_rule(&policy, Kind::Tunnel, "h:443"), "+");
-    assert_eq!(target_rule(&policy, Kind::Tunnel, "h:22"), "connect_ports");
-    assert_eq!(target_rule(&policy, Kind::Forward, "h:22"), "+");
-    let policy = EgressPolicy::new(EgressRules {
+fn ports_by_role() {
+    let policy = guarded(Guard::default());
+    assert_eq!(target_rule(&policy, Role::Tunnel, "h:443"), "+");
+    assert_eq!(target_rule(&policy, Role::Tunnel, "h:22"), "connect_ports");
+    assert_eq!(target_rule(&policy, Role::Forward, "h:22"), "+");
+    let policy = guarded(Guard {
         connect_ports: Ports::any(),
         http_ports: Ports::parse(["80", "8000-8099"]).unwrap(),
-        ..EgressRules::default()
+        ..Guard::default()
     });
-    assert_eq!(target_rule(&policy, Kind::Tunnel, "h:22"), "+");
-    assert_eq!(target_rule(&policy, Kind::Forward, "h:8099"), "+");
-    assert_eq!(target_rule(&policy, Kind::Forward, "h:443"), "http_ports");
+    assert_eq!(target_rule(&policy, Role::Tunnel, "h:22"), "+");
+    assert_eq!(target_rule(&policy, Role::Forward, "h:8099"), "+");
+    assert_eq!(target_rule(&policy, Role::Forward, "h:443"), "http_ports");
 }
 
 #[test]
 fn domains_before_resolving() {
-    let policy = EgressPolicy::new(EgressRules {
+    let policy = guarded(Guard {
         connect_ports: Ports::any(),
         allow_networks: networks(&["10.0.0.0/8", "8.8.4.4", "fd00::/8"]),
         allow_domains: domains(&[".example.org", "example.net"]),
         deny_domains: domains(&[".bad.example.org", "www.example.net"]),
-        ..EgressRules::default()
+        ..Guard::default()
     });
     for (target, expected) in [
         ("example.org:443", "+"),
@@ -88,30 +132,40 @@ fn domains_before_resolving() {
         ("[2606:4700::1]:443", "allow_domains"),
     ] {
         assert_eq!(
-            target_rule(&policy, Kind::Tunnel, target),
+            target_rule(&policy, Role::Tunnel, target),
             expected,
             "{target}"
         );
     }
-    // Without allow_domains, an address is left to admit_address.
-    let policy = EgressPolicy::new(EgressRules::default());
-    assert_eq!(target_rule(&policy, Kind::Tunnel, "127.0.0.1:443"), "+");
+    // Of an address as the target all is known at once.
+    let policy = guarded(Guard::default());
+    for (target, expected) in [
+        ("127.0.0.1:443", "special_purpose:loopback"),
+        ("[64:ff9b::127.0.0.1]:443", "special_purpose:loopback"),
+        ("8.8.8.8:443", "+"),
+    ] {
+        assert_eq!(
+            target_rule(&policy, Role::Tunnel, target),
+            expected,
+            "{target}"
+        );
+    }
 }
 
 #[test]
 fn a_deny_of_a_domain_is_not_undone_by_a_longer_allow() {
-    let policy = EgressPolicy::new(EgressRules {
+    let policy = guarded(Guard {
         allow_domains: domains(&["www.example.org"]),
         deny_domains: domains(&[".org"]),
-        ..EgressRules::default()
+        ..Guard::default()
     });
-    let rule = target_rule(&policy, Kind::Tunnel, "www.example.org:443");
+    let rule = target_rule(&policy, Role::Tunnel, "www.example.org:443");
     assert_eq!(rule, "deny_domains:.org");
 }
 
 #[test]
 fn networks_by_longest_prefix() {
-    let policy = EgressPolicy::new(EgressRules {
+    let policy = guarded(Guard {
         allow_networks: networks(&[
             "10.1.0.0/16",
             "192.168.0.0/16",
@@ -126,7 +180,7 @@ fn networks_by_longest_prefix() {
             "8.8.8.0/24",
             "2606:4700::/32",
         ]),
-        ..EgressRules::default()
+        ..Guard::default()
     });
     for (address, expected) in [
         ("10.0.0.1:80", "deny_networks:10.0.0.0/8"),
@@ -161,10 +215,10 @@ fn networks_by_longest_prefix() {
 
 #[test]
 fn the_demo_opens_loopback_and_nothing_else() {
-    let policy = EgressPolicy::new(EgressRules {
+    let policy = guarded(Guard {
         allow_networks: networks(&["127.0.0.0/8", "::1"]),
         own_listeners: vec!["127.0.0.1:8888".parse().unwrap()],
-        ..EgressRules::default()
+        ..Guard::default()
     });
     for (address, expected) in [
         ("127.0.0.1:80", "+allow_networks:127.0.0.0/8"),
@@ -182,14 +236,14 @@ fn the_demo_opens_loopback_and_nothing_else() {
 #[test]
 fn own_listeners() {
     let listeners = ["198.41.0.4:8888", "0.0.0.0:9000", "[::ffff:1.2.3.4]:7000"];
-    let rules = EgressRules {
+    let rules = Guard {
         own_listeners: listeners.map(|listener| listener.parse().unwrap()).to_vec(),
         own_addresses: ["9.9.9.9", "2606:4700::9", "::ffff:9.9.9.10"]
             .map(|ip| ip.parse().unwrap())
             .to_vec(),
-        ..EgressRules::default()
+        ..Guard::default()
     };
-    let policy = EgressPolicy::new(rules.clone());
+    let policy = guarded(rules.clone());
     for (address, expected) in [
         ("198.41.0.4:8888", "own_listener"),
         ("[::ffff:198.41.0.4]:8888", "own_listener"),
@@ -215,7 +269,7 @@ fn own_listeners() {
         assert_eq!(address_rule(&policy, address), expected, "{address}");
     }
     // Only a host route lifts it, and only for its address.
-    let policy = EgressPolicy::new(EgressRules {
+    let policy = guarded(Guard {
         allow_networks: networks(&[
             "0.0.0.0/0",
             "9.9.9.9/32",
@@ -239,7 +293,7 @@ fn own_listeners() {
 
 #[test]
 fn public_places_are_admitted() {
-    let policy = EgressPolicy::new(EgressRules::default());
+    let policy = guarded(Guard::default());
     for ip in [
         "1.1.1.1",
         "8.8.8.8",
@@ -254,15 +308,15 @@ fn public_places_are_admitted() {
         "2620:0:860::1",
     ] {
         let ip: IpAddr = ip.parse().unwrap();
-        let admitted = policy.admit_address(SocketAddr::new(ip, 443)).unwrap();
-        assert_eq!(admitted.rule, Rule::Default, "{ip}");
+        let admitted = to_port(&policy, 443).admit_address(SocketAddr::new(ip, 443));
+        assert_eq!(admitted, Ok(DecidedBy::Default), "{ip}");
     }
 }
 
 #[test]
 fn every_address_of_a_name_is_judged_by_itself() {
     // A name that answers with a public and a private address, as a rebinding one does.
-    let policy = EgressPolicy::new(EgressRules::default());
+    let admission = to_port(&guarded(Guard::default()), 443);
     let answers = [
         "1.1.1.1:443",
         "127.0.0.1:443",
@@ -271,30 +325,31 @@ fn every_address_of_a_name_is_judged_by_itself() {
     ];
     let admitted: Vec<&str> = answers
         .into_iter()
-        .filter(|answer| policy.admit_address(answer.parse().unwrap()).is_ok())
+        .filter(|answer| admission.admit_address(answer.parse().unwrap()).is_ok())
         .collect();
     assert_eq!(admitted, ["1.1.1.1:443", "[2606:4700::1]:443"]);
 }
 
 proptest! {
     #[test]
-    fn mapped_is_judged_as_ipv4(ip: std::net::Ipv4Addr, port: u16) {
-        let policy = EgressPolicy::new(EgressRules {
+    fn mapped_is_judged_as_ipv4(ip: Ipv4Addr, port in 1u16..) {
+        let policy = guarded(Guard {
             allow_networks: networks(&["10.0.0.0/9", "128.0.0.0/2"]),
             deny_networks: networks(&["64.0.0.0/2", "160.0.0.0/3"]),
             own_listeners: vec![SocketAddr::new(ip.into(), 443)],
-            ..EgressRules::default()
+            ..Guard::default()
         });
-        let plain = policy.admit_address(SocketAddr::new(ip.into(), port));
-        let mapped = policy.admit_address(SocketAddr::new(ip.to_ipv6_mapped().into(), port));
+        let admission = to_port(&policy, port);
+        let plain = admission.admit_address(SocketAddr::new(ip.into(), port));
+        let mapped = admission.admit_address(SocketAddr::new(ip.to_ipv6_mapped().into(), port));
         prop_assert_eq!(plain, mapped);
     }
 
     /// Without exceptions, whatever is special is denied and whatever is admitted is not.
     #[test]
-    fn default_rules_are_the_special_ranges(ip: IpAddr, port: u16) {
-        let policy = EgressPolicy::new(EgressRules::default());
-        let admitted = policy.admit_address(SocketAddr::new(ip, port)).is_ok();
+    fn default_rules_are_the_special_ranges(ip: IpAddr, port in 1u16..) {
+        let policy = guarded(Guard::default());
+        let admitted = to_port(&policy, port).admit_address(SocketAddr::new(ip, port)).is_ok();
         prop_assert_eq!(admitted, special_purpose(ip).is_none());
     }
 }

@@ -15,9 +15,8 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::App;
-use crate::config::Reloader;
 use crate::handover;
-use crate::telemetry::ReloadOutcome;
+use crate::reload::Reload;
 
 /// What connections that are cut get to leave their record.
 const RECORD_TIME: Duration = Duration::from_secs(1);
@@ -46,7 +45,7 @@ pub(super) type Sockets = Vec<(String, OwnedFd)>;
 /// Waits for signals and does what they ask for.
 pub(super) struct Signals {
     pub(super) app: Arc<App>,
-    pub(super) reloader: Reloader,
+    pub(super) reload: Arc<Reload>,
     pub(super) upgrade_sock: PathBuf,
     /// The listening sockets, to hand over; gone once nothing may be accepted.
     pub(super) sockets: Mutex<Option<Arc<Sockets>>>,
@@ -114,7 +113,8 @@ impl Signals {
                         return self.drain(on, true).await;
                     }
                 }
-                _ = on.hup.recv() => self.reload().await,
+                // Its outcome is in the log.
+                _ = on.hup.recv() => drop(self.reload.run("SIGHUP").await),
                 _ = on.usr1.recv() => {
                     log::info!("SIGUSR1: reopening the access log");
                     self.app.telemetry.reopen();
@@ -172,28 +172,6 @@ impl Signals {
             Err(error) => {
                 log::error!("nobody took over, serving on: {error}");
                 false
-            }
-        }
-    }
-
-    /// Reads users and egress lists again; what is broken changes nothing.
-    async fn reload(&self) {
-        let reloader = self.reloader.clone();
-        let read = tokio::task::spawn_blocking(move || reloader.reload()).await;
-        match read {
-            Ok(Ok(parts)) => {
-                let users = parts.users.len();
-                self.app.gatekeeper.replace(parts.users, parts.egress);
-                self.app.telemetry.reloaded(ReloadOutcome::Succeeded);
-                log::info!("SIGHUP: reloaded; {users} users");
-            }
-            Ok(Err(error)) => {
-                self.app.telemetry.reloaded(ReloadOutcome::Failed);
-                log::error!("SIGHUP: nothing was changed, the new files are broken:\n{error}");
-            }
-            Err(error) => {
-                self.app.telemetry.reloaded(ReloadOutcome::Failed);
-                log::error!("SIGHUP: nothing was changed: {error}");
             }
         }
     }

@@ -15,6 +15,8 @@ mod max {
     pub(super) const TARGET: usize = 2048;
     pub(super) const VERSION: usize = 16;
     pub(super) const RULE: usize = 256;
+    /// How many, not how long.
+    pub(super) const OBSERVED: usize = 16;
     pub(super) const KIND: usize = 64;
     pub(super) const REFERER: usize = 1024;
     pub(super) const USER_AGENT: usize = 512;
@@ -75,9 +77,19 @@ pub(crate) fn push_json_line(out: &mut Vec<u8>, clock: &mut Clock, event: Event,
         out.extend_from_slice(b",\"error\":");
         push_json(out, error.as_bytes(), max::KIND);
     }
-    if let Some(rule) = record.rule {
+    if let Some(by) = record.decided_by {
         out.extend_from_slice(b",\"rule\":");
-        push_json(out, rule.as_bytes(), max::RULE);
+        push_json(out, by.name().as_bytes(), max::RULE);
+    }
+    if !record.observed.is_empty() {
+        out.extend_from_slice(b",\"observed\":[");
+        for (index, rule) in record.observed.iter().take(max::OBSERVED).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            push_json(out, rule.as_str().as_bytes(), max::RULE);
+        }
+        out.push(b']');
     }
     if let Some(reason) = record.end_reason {
         out.extend_from_slice(b",\"end_reason\":");

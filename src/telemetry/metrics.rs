@@ -18,7 +18,7 @@ use super::sink::Losses;
 /// Distinct values that a label found while running may have.
 const MAX_KINDS: usize = 64;
 /// Rules can be as many as an operator writes; the sketch of a graph needs few.
-const MAX_RULES: usize = 256;
+const MAX_RULES: usize = 1280;
 
 /// Half a millisecond to a minute: an origin near by to one that is stuck.
 const REQUEST_BUCKETS: &[f64] = &[
@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     request_duration: [Histogram; Role::ALL.len()],
     bytes: [Bytes; Role::ALL.len()],
     denied: LabelledCounters,
+    observed: LabelledCounters,
     errors: LabelledCounters,
     connect_duration: Histogram,
     tunnel_duration: Histogram,
@@ -124,6 +125,13 @@ impl Metrics {
                 r,
                 names::DENIED_TOTAL,
                 "Requests denied, by rule.",
+                "rule",
+                MAX_RULES,
+            )?,
+            observed: labelled(
+                r,
+                names::OBSERVED_TOTAL,
+                "Requests that a rule which only observes would have denied, by rule.",
                 "rule",
                 MAX_RULES,
             )?,
@@ -217,8 +225,13 @@ impl Metrics {
         if let Some(connect) = record.connect {
             self.connect_duration.observe(connect.as_secs_f64());
         }
-        if let Some(rule) = record.rule {
-            self.denied.inc(rule);
+        if let Some(by) = record.decided_by
+            && record.denied
+        {
+            self.denied.inc(by.label());
+        }
+        for rule in record.observed {
+            self.observed.inc(rule.as_str());
         }
         self.count_error(record);
     }

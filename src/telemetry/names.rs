@@ -12,6 +12,8 @@ pub const REQUESTS_TOTAL: &str = "tollgate_requests_total";
 pub const REQUEST_DURATION_SECONDS: &str = "tollgate_request_duration_seconds";
 /// Counter: requests denied, by the rule that denied them.
 pub const DENIED_TOTAL: &str = "tollgate_denied_total";
+/// Counter: requests that a rule which only observes would have denied, by rule.
+pub const OBSERVED_TOTAL: &str = "tollgate_observed_total";
 /// Counter: requests and tunnels that failed, by error kind.
 pub const ERRORS_TOTAL: &str = "tollgate_errors_total";
 /// Counter: requests whose credentials were missing or wrong, by reason.
@@ -72,6 +74,7 @@ pub const METRICS: &[&str] = &[
     REQUESTS_TOTAL,
     REQUEST_DURATION_SECONDS,
     DENIED_TOTAL,
+    OBSERVED_TOTAL,
     ERRORS_TOTAL,
     AUTH_FAILURES_TOTAL,
     BYTES_TOTAL,
@@ -122,6 +125,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "upstream",
     "error",
     "rule",
+    "observed",
     "end_reason",
     "referer",
     "user_agent",

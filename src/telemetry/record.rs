@@ -6,6 +6,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use crate::policy::{DecidedBy, Name};
+
 /// In which of its three roles Tollgate served a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -111,8 +113,12 @@ pub struct Record<'a> {
     pub first_byte: Option<Duration>,
     /// Error kind, with the names of RFC 9209 §2.3 where one fits.
     pub error: Option<&'static str>,
-    /// The policy rule that denied the request.
-    pub rule: Option<&'a str>,
+    /// Who decided whether the request may be made, once somebody did.
+    pub decided_by: Option<&'a DecidedBy>,
+    /// Whether the policy denied it.
+    pub denied: bool,
+    /// Rules that only observe, and would have denied it.
+    pub observed: &'a [Name],
     /// Why the tunnel ended.
     pub end_reason: Option<&'static str>,
     /// `Referer` field as received.
@@ -143,8 +149,7 @@ impl<'a> Record<'a> {
     /// Strangers and denied requests must not be able to fill the table of
     /// sites with names of their choice.
     pub(crate) fn visited_site(&self) -> Option<&'a str> {
-        self.site
-            .filter(|_| self.user.is_some() && self.rule.is_none())
+        self.site.filter(|_| self.user.is_some() && !self.denied)
     }
 }
 
@@ -169,7 +174,9 @@ impl Default for Record<'_> {
             connect: None,
             first_byte: None,
             error: None,
-            rule: None,
+            decided_by: None,
+            denied: false,
+            observed: &[],
             end_reason: None,
             referer: None,
             user_agent: None,

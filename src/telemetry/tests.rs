@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::policy::{DecidedBy, Name};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -187,7 +188,8 @@ fn strangers_and_denied_requests_count_no_site() {
     });
     telemetry.record(&Record {
         status: Some(403),
-        rule: Some("deny_domains"),
+        decided_by: Some(&DecidedBy::DenyDomains(".secret.example".into())),
+        denied: true,
         error: Some("http_request_denied"),
         ..record(Role::Tunnel)
     });
@@ -297,9 +299,12 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.reloaded(ReloadOutcome::Succeeded);
     telemetry.reloaded(ReloadOutcome::Failed);
     drop(telemetry.gateway_queued());
+    let observing = Name::parse("watch").unwrap();
     for role in Role::ALL {
         telemetry.record(&Record {
-            rule: Some("connect_ports"),
+            decided_by: Some(&DecidedBy::ConnectPorts),
+            denied: true,
+            observed: std::slice::from_ref(&observing),
             error: Some("http_request_denied"),
             ..record(role)
         });

@@ -39,9 +39,10 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 /// and its neighbours on the line.
 const LAYERS: &[&[&str]] = &[
     &["main"],
-    &["cli", "server"],
+    &["cli", "server", "explain"],
     &["listener", "handover"],
     &["connect", "upgrade", "forward", "admin"],
+    &["reload"],
     &["app"],
     &["exchange", "authorize"],
     &[

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::hash::tests::{during_verification, verifications};
+use super::super::hash::tests::verifications;
 use super::*;
 
 const TTL: Duration = Duration::from_secs(60);
@@ -121,72 +121,6 @@ fn queued_attempts_of_one_client_share_the_first_ones_hash() {
         }
     });
     assert_eq!(cost, 1);
-}
-
-#[test]
-fn new_users_count_at_once() {
-    let auth = authenticator();
-    let now = Instant::now();
-    let good = basic("ann:a:b");
-    assert_eq!(admit(&auth, &good, now), Ok(Some("ann".to_owned())));
-    // ann is gone, then back with another password (SHA-1 of "new").
-    auth.replace_users(users("# nobody\n"));
-    assert_eq!(admit(&auth, &good, now), Ok(None));
-    auth.replace_users(users("ann:{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=\n"));
-    assert_eq!(admit(&auth, &good, now), Ok(None));
-    assert_eq!(
-        admit(&auth, &basic("ann:new"), now),
-        Ok(Some("ann".to_owned()))
-    );
-    assert_eq!(auth.users().len(), 1);
-}
-
-#[test]
-fn users_replaced_during_a_verification_leave_nothing_behind() {
-    let auth = Arc::new(authenticator());
-    let now = Instant::now();
-    let good = basic("ann:a:b");
-    during_verification({
-        let auth = Arc::clone(&auth);
-        move || auth.replace_users(users("# nobody\n"))
-    });
-    // The request came while she was a user, and is the last one.
-    assert_eq!(admit(&auth, &good, now), Ok(Some("ann".to_owned())));
-    assert_eq!(admit(&auth, &good, now), Ok(None));
-}
-
-/// Requests during many reloads: who is in every file is always admitted, who is
-/// in the newest one only is never admitted after it is gone, and nobody else is
-/// at any time.
-#[test]
-fn reloads_never_open_the_gate() {
-    const SHA1_NEW: &str = "{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=";
-    let with_guest = format!("ann:{SHA1_NEW}\nguest:{SHA1_NEW}\n");
-    let without = format!("ann:{SHA1_NEW}\n");
-    let auth = Authenticator::new(users(&without), VerifiedCache::new(100, TTL).unwrap());
-    let [ann, guest, wrong] = ["ann:new", "guest:new", "ann:old"].map(basic);
-    let now = Instant::now();
-    std::thread::scope(|scope| {
-        let requests = scope.spawn(|| {
-            for _ in 0..5_000 {
-                assert_eq!(admit(&auth, &ann, now), Ok(Some("ann".to_owned())));
-                assert_eq!(admit(&auth, &wrong, now), Ok(None));
-                let _ = admit(&auth, &guest, now);
-            }
-        });
-        let mut reloads = 0;
-        while reloads < 1_000 || !requests.is_finished() {
-            auth.replace_users(users(&with_guest));
-            auth.replace_users(users(&without));
-            assert_eq!(
-                admit(&auth, &guest, now),
-                Ok(None),
-                "after reload {reloads}"
-            );
-            reloads += 1;
-        }
-        requests.join().unwrap();
-    });
 }
 
 #[test]

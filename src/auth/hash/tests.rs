@@ -1,7 +1,7 @@
 //! Vectors were made by `htpasswd` of Apache 2.4, `openssl passwd` of OpenSSL 3
 //! and the reference implementation of argon2, not by this program.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use proptest::prelude::*;
 
@@ -9,14 +9,10 @@ use super::*;
 
 thread_local! {
     static VERIFICATIONS: Cell<usize> = const { Cell::new(0) };
-    static DURING: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
 
 pub(crate) fn on_verification() {
     VERIFICATIONS.set(VERIFICATIONS.get() + 1);
-    if let Some(action) = DURING.take() {
-        action();
-    }
 }
 
 /// How many hashes `action` verified on this thread.
@@ -24,11 +20,6 @@ pub(crate) fn verifications(action: impl FnOnce()) -> usize {
     let before = VERIFICATIONS.get();
     action();
     VERIFICATIONS.get() - before
-}
-
-/// Does something in the middle of the next verification on this thread.
-pub(crate) fn during_verification(action: impl FnOnce() + 'static) {
-    DURING.set(Some(Box::new(action)));
 }
 
 const PLAIN: &str = "correct:horse";

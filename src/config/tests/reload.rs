@@ -1,7 +1,6 @@
 //! What a running process reads again.
 
-use super::{ALICE, DEMO, Setup, with};
-use crate::policy::{EgressPolicy, Kind};
+use super::{ALICE, DEMO, Setup, decision, with};
 
 #[test]
 fn a_reload_reads_users_and_rules_again() {
@@ -16,9 +15,10 @@ fn a_reload_reads_users_and_rules_again() {
     setup.file("f.yaml", format!("{yaml}  log: {{access: gone/log}}\n"));
     let reloaded = reloader.reload().unwrap();
     assert!(reloaded.users.contains("bob"));
-    let policy = EgressPolicy::new(reloaded.egress);
-    let target = "b.example:443".parse().unwrap();
-    assert!(policy.admit_target(Kind::Tunnel, &target).is_err());
+    assert_eq!(
+        decision(&reloaded.policy, "b.example:443"),
+        "deny deny_domains:b.example"
+    );
 
     setup.file("users", "alice\n");
     setup.file("f.yaml", format!("{yaml}  limit: {{}}\n"));

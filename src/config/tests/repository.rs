@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{ALICE, Setup, identity, with};
+use super::{ALICE, Setup, decision, identity, with};
 use crate::config::problem::Sink;
 use crate::config::{Config, yaml};
-use crate::policy::EgressPolicy;
 
 /// The repository's own file of that name.
 pub(super) fn own(name: &str) -> PathBuf {
@@ -20,18 +19,13 @@ fn the_quick_start_loads_and_its_user_gets_in() {
     assert!(!config.is_exposed());
     let credentials = crate::auth::Credentials::parse(b"Basic dXNlcm5hbWU6cGFzc3dvcmQ=").unwrap();
     assert!(config.auth.users.verify(&credentials));
-    let policy = EgressPolicy::new(config.egress);
-    assert!(
-        policy
-            .admit_address("127.0.0.1:80".parse().unwrap())
-            .is_ok()
-    );
-    assert!(policy.admit_address("[::1]:80".parse().unwrap()).is_ok());
-    assert!(
-        policy
-            .admit_address("10.0.0.1:80".parse().unwrap())
-            .is_err()
-    );
+    for (target, expected) in [
+        ("http://127.0.0.1/", "admit allow_networks:127.0.0.0/8"),
+        ("http://[::1]/", "admit allow_networks:::1/128"),
+        ("http://10.0.0.1/", "deny special_purpose:private_use"),
+    ] {
+        assert_eq!(decision(&config.policy, target), expected, "{target}");
+    }
 }
 
 /// The paths of all keys of a YAML text, without indexes.
@@ -98,6 +92,7 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     setup.file("clients.pem", &identity.authority);
     setup.file("ca.pem", &identity.authority);
     setup.file("users.htpasswd", ALICE);
+    setup.file("groups.htgroup", "ci: alice\n");
     let local = uncommented
         .replace("/etc/ssl/certs/ca-certificates.crt", "ca.pem")
         .replace("/var/log/tollgate/", "")
@@ -115,6 +110,10 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
         "gateway",
         "gateway.health_check",
         "egress",
+        "policy",
+        "policy.rules[0]",
+        "policy.rules[0].time",
+        "policy_tests[0]",
         "dns",
         "timeouts",
         "limits",

@@ -57,7 +57,8 @@ fn listeners_and_admin() {
         .unwrap();
     assert_eq!(config.admin, Some("[::1]:9188".parse().unwrap()));
     let own: Vec<_> = config
-        .egress
+        .policy
+        .guard()
         .own_listeners
         .iter()
         .map(ToString::to_string)

@@ -1,7 +1,8 @@
 use std::net::SocketAddr;
 
+use super::{guarded, request, to_port};
 use crate::{
-    policy::{EgressPolicy, EgressRules},
+    policy::{Destination, Guard},
     target::Target,
 };
 
@@ -9,7 +10,7 @@ use crate::{
 /// shows with the rule that denies it, or why it is refused.
 #[test]
 fn spellings_that_the_literature_knows() {
-    let policy = EgressPolicy::new(EgressRules::default());
+    let policy = guarded(Guard::default());
     for (host, expected) in [
         (
             "[example.com]",
@@ -53,8 +54,9 @@ fn spellings_that_the_literature_knows() {
             Ok(Target::Authority(authority)) => match authority.host.ip() {
                 None => format!("{authority} to resolve"),
                 Some(ip) => {
-                    let denied = policy.admit_address(SocketAddr::new(ip, authority.port));
-                    format!("{authority} {}", denied.unwrap_err().rule)
+                    let admission = to_port(&policy, authority.port);
+                    let denied = admission.admit_address(SocketAddr::new(ip, authority.port));
+                    format!("{authority} {}", denied.unwrap_err().by)
                 }
             },
             Ok(other) => panic!("{other:?}"),
@@ -220,7 +222,7 @@ const HOSTILE: &[&str] = &[
 
 #[test]
 fn no_hostile_spelling_gets_inside() {
-    let policy = EgressPolicy::new(EgressRules::default());
+    let policy = guarded(Guard::default());
     let mut counts = [0, 0];
     for host in HOSTILE {
         let connect = format!("{host}:443");
@@ -234,7 +236,15 @@ fn no_hostile_spelling_gets_inside() {
             let authority = target.authority().unwrap();
             let ip = authority.host.ip();
             let ip = ip.unwrap_or_else(|| panic!("{raw} is left to the resolver as {authority}"));
-            let denied = policy.admit_address(SocketAddr::new(ip, authority.port));
+            // As the target itself, and as what some name resolves to.
+            let asked = request(match method {
+                b"CONNECT" => Destination::Tunnel(authority),
+                _ => Destination::Forward(authority),
+            });
+            let denied = policy.admit_request(&asked);
+            assert!(denied.is_err(), "{raw} is admitted as {authority}");
+            let admission = to_port(&policy, authority.port);
+            let denied = admission.admit_address(SocketAddr::new(ip, authority.port));
             assert!(denied.is_err(), "{raw} is admitted as {authority}");
             counts[1] += 1;
         }

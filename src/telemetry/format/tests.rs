@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::super::names::LOG_FIELDS;
 use super::super::record::Role;
 use super::*;
+use crate::policy::{DecidedBy, Name};
 
 fn json(event: Event, record: &Record) -> String {
     let mut out = Vec::new();
@@ -154,9 +155,11 @@ fn combined_lines() {
 
 #[test]
 fn a_full_record_has_every_named_field() {
+    let observed = [Name::parse("watch").unwrap(), Name::parse("later").unwrap()];
     let full = Record {
         error: Some("connection_refused"),
-        rule: Some("connect_ports"),
+        decided_by: Some(&DecidedBy::ConnectPorts),
+        observed: &observed,
         first_byte: Some(Duration::ZERO),
         referer: Some(b"x"),
         ..tunnel()
@@ -215,10 +218,11 @@ proptest! {
         bytes in any::<u64>(),
         client in any::<SocketAddr>(),
     ) {
+        let by = DecidedBy::DenyDomains(words[2].as_str().into());
         let record = Record {
             user: Some(&words[0]),
             request_id: &words[1],
-            rule: Some(&words[2]),
+            decided_by: Some(&by),
             version: &words[3],
             method: &method,
             target: &target,

@@ -1,0 +1,203 @@
+//! Rules in CEL, the Common Expression Language: what the fixed matchers of a rule cannot say.
+//!
+//! An expression is one line of text that is true or false of a request:
+//!
+//! ```text
+//! request.host.endsWith(".internal") && "ops" in user.groups
+//! request.host == user.name + ".dev.example.org"
+//! request.method in ["GET", "HEAD"] || request.port >= 8000
+//! user.groups.exists(g, g.startsWith("team-")) && !("interns" in user.groups)
+//! request.host.matches("^build-[0-9]+[.]example[.]org$")
+//! ip_in(client.ip, ["10.0.0.0/8", "fd00::/8"])
+//! time.getDayOfWeek("Europe/Berlin") in [1, 2, 3, 4, 5]     // 0 is Sunday
+//! time.getHours("Europe/Berlin") >= 8 && time.getHours("Europe/Berlin") < 18
+//! time < timestamp("2027-01-01T00:00:00Z") - duration("48h")
+//! request.role == "tunnel" ? request.port == 443 : request.method != "POST"
+//! ```
+//!
+//! | name | type | value |
+//! |---|---|---|
+//! | `request.role` | string | `tunnel`, `forward` or `gateway` |
+//! | `request.method` | string | as sent; `CONNECT` for a tunnel |
+//! | `request.host` | string | lower case and in ASCII, no trailing dot, an IPv6 address without brackets; empty for `gateway` |
+//! | `request.port` | int | 0 for `gateway` |
+//! | `user.name` | string | |
+//! | `user.groups` | list of strings | |
+//! | `client.ip` | string | canonical: `10.0.0.1`, `2001:db8::1`, never `::ffff:10.0.0.1` |
+//! | `time` | timestamp | now; its accessors are in UTC unless they are given a time zone |
+//!
+//! Operators: `&& || !`, `? :`, `== !=`, `< <= > >=`, `+ - * / %`, `in`, `[...]`. Functions: `startsWith`,
+//! `endsWith`, `contains`, `matches`, `size`, `string` (of an int), `ip_in`, `timestamp`, `duration`, the
+//! accessors `getFullYear` to `getMilliseconds`, and `all`, `exists`, `exists_one`, `filter` and `map` on
+//! lists. `matches` looks for the pattern anywhere in the text, so patterns need `^` and `$`. Not part of
+//! it: doubles, unsigned ints, bytes, `null`, maps, messages, `has`, `dyn`, lists of lists.
+//!
+//! **Checked at load.** [`Expression::parse`] types every part. What it lets through has no unknown name, no
+//! operand of a wrong type, no pattern, time, zone or network that cannot be read, and no comparison that
+//! is never true because the request is not written that way (`request.host == "Example.org"`). What
+//! does not depend on the request is computed there, once.
+//!
+//! **Bounded.** Neither a request nor an operator's slip can make an evaluation long or large:
+//!
+//! | bound | at | why |
+//! |---|---|---|
+//! | [`MAX_TEXT`] bytes, [`MAX_TOKENS`] tokens | load | the parser of the crate recurses along operator chains |
+//! | [`MAX_NESTING`] brackets and conditionals, [`MAX_DEPTH`] operators in each other | load | parser and evaluation use the stack |
+//! | [`MAX_COST`] steps in the worst case | load | time, and at most 64 bytes of memory a step |
+//! | [`MAX_STRING`] bytes a string, patterns of [`MAX_PATTERN`] bytes once compiled | load | `x + x` in nested `map`s would double without end |
+//! | [`MAX_FACT`] bytes a fact, [`MAX_GROUPS`] groups | evaluation | the worst case is computed with them |
+//!
+//! An evaluation that cannot go on is an [`EvaluationError`], never `false`: the rule that asked decides what
+//! that means. As in CEL, `false && x` is false and `true || x` is true also when `x` fails, on either side:
+//! the result would be the same for every value of `x`.
+//!
+//! This module evaluates; it holds no clock and logs nothing.
+
+use std::{fmt, net::IpAddr, time::SystemTime};
+
+use cel::{
+    IdedExpr,
+    common::{ast::SourceInfo, types::CelBool},
+};
+
+mod calls;
+mod check;
+mod error;
+mod evaluate;
+mod facts;
+mod kind;
+mod literals;
+mod loops;
+mod operands;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use error::{EvaluationError, ExpressionError, ExpressionProblem, Position};
+pub use facts::Fact;
+pub use kind::{Kind, Scalar};
+
+/// The longest expression, in bytes.
+pub const MAX_TEXT: usize = 4096;
+/// The most tokens of an expression: names, literals, operators, brackets.
+pub const MAX_TOKENS: usize = 512;
+/// How deep brackets and `? :` may be nested.
+pub const MAX_NESTING: usize = 16;
+/// How deep the operators and calls of an expression may be in each other, where a loop counts twice. `&&`
+/// and `||` hardly count: a row of them is balanced to the logarithm of its length.
+pub const MAX_DEPTH: usize = 16;
+/// The most steps of one evaluation in its worst case. A step is an operand, an operator or a call, a
+/// round of a loop, or up to 64 bytes compared or copied.
+pub const MAX_COST: u64 = 50_000;
+/// The longest string that an expression may make, in bytes.
+pub const MAX_STRING: u64 = 4096;
+/// The largest compiled pattern of `matches`, in bytes.
+pub const MAX_PATTERN: usize = 12 * 1024;
+/// The longest string that is taken from a request or a user, in bytes.
+pub const MAX_FACT: usize = 256;
+/// The most groups of a user that an expression is evaluated with.
+pub const MAX_GROUPS: usize = 256;
+
+/// What an expression is evaluated against. The names are in the table of the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// `request.role`: `tunnel`, `forward` or `gateway`.
+    pub role: &'a str,
+    /// `request.method`.
+    pub method: &'a str,
+    /// `request.host`: a normalised name, or an address without brackets.
+    pub host: &'a str,
+    /// `request.port`.
+    pub port: u16,
+    /// `user.name`.
+    pub user: &'a str,
+    /// `user.groups`, in the order in which `user.groups[0]` counts.
+    pub groups: &'a [&'a str],
+    /// `client.ip`; an IPv4-mapped address counts as IPv4.
+    pub client: IpAddr,
+    /// `time`.
+    pub time: SystemTime,
+}
+
+/// An expression that is ready to be evaluated.
+///
+/// Immutable, and shared freely between threads.
+pub struct Expression {
+    text: Box<str>,
+    checked: check::Checked,
+}
+
+impl Expression {
+    /// Reads an expression and checks it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, where it is, and what to write instead.
+    pub fn parse(text: &str) -> Result<Expression, ExpressionError> {
+        scan::scan(text)?;
+        let checked = check::check(text, parse_syntax(text)?)?;
+        Ok(Expression {
+            text: text.into(),
+            checked,
+        })
+    }
+
+    /// Whether the expression is true of the facts.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] when there is no answer. It must not be taken for `false`: in a rule that denies,
+    /// that would admit.
+    pub fn matches(&self, facts: &Facts<'_>) -> Result<bool, EvaluationError> {
+        let known = facts::Known::new(facts, &self.checked.constants, self.checked.used)?;
+        let value = evaluate::evaluate(&self.checked.expr, &known)?;
+        let result = value.downcast_ref::<CelBool>().map(|value| *value.inner());
+        result.ok_or(EvaluationError::Unexpected)
+    }
+
+    /// The text that the expression was read from.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The steps of one evaluation in its worst case, at most [`MAX_COST`].
+    pub fn cost(&self) -> u64 {
+        self.checked.cost
+    }
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expression").field(&self.text).finish()
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What the parser of the crate makes of a text that was scanned, with where each part stands.
+struct Syntax {
+    expr: IdedExpr,
+    source: SourceInfo,
+}
+
+/// Hands the text to the parser of the crate. Macros are off: `exists` and the like stay calls, so that the
+/// checker sees what was written.
+fn parse_syntax(text: &str) -> Result<Syntax, ExpressionError> {
+    let parse = || {
+        cel::Env::default()
+            .with_optional_support(false)
+            .parser()
+            .max_recursion_depth(MAX_NESTING as u16 + 2)
+            .parse_with_source_info(text)
+    };
+    // The parser is generated code that goes on after an error, with a tree that has holes. No text is known
+    // that makes it panic; should there be one, it must not end a reload.
+    let parsed = std::panic::catch_unwind(parse)
+        .unwrap_or_else(|_| Err(cel::ParseErrors { errors: Vec::new() }));
+    match parsed {
+        Ok((expr, source)) => Ok(Syntax { expr, source }),
+        Err(errors) => Err(error::syntax(&errors)),
+    }
+}

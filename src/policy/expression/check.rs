@@ -1,0 +1,405 @@
+//! The type checker: from what the parser read to what is evaluated.
+//!
+//! It types every part from the leaves up, refuses what it cannot type, and builds the tree that the interpreter
+//! gets: facts under their full names, loops written out, constants computed. With each type goes the
+//! largest size of the value and the cost of the worst case, which is what bounds an evaluation.
+
+use cel::{
+    IdedExpr, Value,
+    common::{
+        ast::{CallExpr, Expr, ListExpr, LiteralValue, SourceInfo},
+        value::Val,
+    },
+};
+
+use super::{
+    Kind, MAX_COST, MAX_DEPTH, MAX_STRING, Scalar, Syntax, calls,
+    error::{EvaluationError, ExpressionError, ExpressionProblem, Position, nearest},
+    evaluate::evaluate,
+    facts::{Compared, Constants, Fact, Used, constant_name},
+    kind::Size,
+    operands,
+};
+
+/// The names before the dot, with what may follow.
+const ROOTS: [(&str, &str); 3] = [
+    (
+        "request",
+        "request.role, request.method, request.host or request.port",
+    ),
+    ("user", "user.name or user.groups"),
+    ("client", "client.ip"),
+];
+
+/// What is evaluated.
+pub(super) struct Checked {
+    pub(super) expr: IdedExpr,
+    /// What the expression computes at load and literals cannot hold.
+    pub(super) constants: Vec<Box<dyn Val>>,
+    pub(super) used: Used,
+    pub(super) cost: u64,
+}
+
+/// A part that was checked.
+pub(super) struct Node {
+    pub(super) expr: Expr,
+    pub(super) kind: Kind,
+    pub(super) size: Size,
+    /// The steps to evaluate it, at most.
+    pub(super) cost: u64,
+    /// Whether it is the same for every request.
+    pub(super) constant: bool,
+    /// The fact that it is, as it is.
+    pub(super) fact: Option<Fact>,
+}
+
+/// The name of the elements in a loop.
+pub(super) struct Local {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) size: Size,
+}
+
+/// A place of the text: the index of a character in it.
+pub(super) type At = usize;
+
+pub(super) struct Checker<'t> {
+    text: &'t str,
+    source: SourceInfo,
+    constants: Vec<Box<dyn Val>>,
+    used: Used,
+    pub(super) locals: Vec<Local>,
+    pub(super) depth: usize,
+}
+
+/// Checks what the parser read.
+pub(super) fn check(text: &str, syntax: Syntax) -> Result<Checked, ExpressionError> {
+    let mut checker = Checker {
+        text,
+        source: syntax.source,
+        constants: Vec::new(),
+        used: Used::default(),
+        locals: Vec::new(),
+        depth: 0,
+    };
+    let node = checker.check(syntax.expr)?;
+    if node.kind != Kind::One(Scalar::Bool) {
+        return Err(ExpressionProblem::NotBool(node.kind).into());
+    }
+    let groups = match checker.used.contains(Fact::Groups) {
+        // The list of them is made once.
+        true => Fact::Groups.size().len,
+        false => 0,
+    };
+    let cost = node.cost.saturating_add(groups);
+    if cost > MAX_COST {
+        return Err(ExpressionProblem::TooCostly {
+            cost,
+            max: MAX_COST,
+        }
+        .into());
+    }
+    Ok(Checked {
+        cost,
+        expr: node.into_expr(),
+        constants: checker.constants,
+        used: checker.used,
+    })
+}
+
+impl Node {
+    /// A part with its operands: it costs what they cost, and `cost` more.
+    pub(super) fn new(expr: Expr, kind: Kind, size: Size, cost: u64) -> Node {
+        Node {
+            expr,
+            kind,
+            size,
+            cost,
+            constant: false,
+            fact: None,
+        }
+    }
+
+    pub(super) fn into_expr(self) -> IdedExpr {
+        IdedExpr {
+            id: 0,
+            expr: self.expr,
+        }
+    }
+}
+
+impl Checker<'_> {
+    pub(super) fn check(&mut self, expr: IdedExpr) -> Result<Node, ExpressionError> {
+        let at = self.at(&expr);
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.error(at, ExpressionProblem::TooDeep));
+        }
+        let node = match expr.expr {
+            Expr::Literal(literal) => self.literal(at, literal),
+            Expr::Ident(name) => self.name(at, name),
+            Expr::Select(select) => self.field(at, *select.operand, select.field),
+            Expr::List(list) => self.list(list),
+            Expr::Call(call) => match operands::symbol(&call.func_name) {
+                Some(symbol) => self.operator(at, symbol, call),
+                None => self.call(at, call),
+            },
+            Expr::Map(_) => Err(self.unsupported(at, "maps are not part of the language here")),
+            Expr::Struct(_) => {
+                Err(self.unsupported(at, "messages are not part of the language here"))
+            }
+            // The parser makes these of macros, which it has none of, and of errors.
+            Expr::Comprehension(_) | Expr::Unspecified => {
+                Err(self.unsupported(at, "this cannot be evaluated"))
+            }
+        }?;
+        self.depth -= 1;
+        if node.size.bytes > MAX_STRING {
+            let bytes = node.size.bytes;
+            return Err(self.error(at, ExpressionProblem::LongString { bytes }));
+        }
+        if node.constant {
+            return self.fold(at, node);
+        }
+        Ok(node)
+    }
+
+    pub(super) fn error(&self, at: At, problem: ExpressionProblem) -> ExpressionError {
+        ExpressionError {
+            at: Some(Position::of(self.text, at)),
+            problem,
+        }
+    }
+
+    pub(super) fn unsupported(&self, at: At, what: &'static str) -> ExpressionError {
+        self.error(at, ExpressionProblem::Unsupported(what))
+    }
+
+    /// Where a part stands: an operator at its sign, a call at its name, all else at its beginning.
+    pub(super) fn at(&self, expr: &IdedExpr) -> At {
+        let at = self
+            .source
+            .offset_for(expr.id)
+            .map_or(0, |(start, _)| start) as usize;
+        let back = match &expr.expr {
+            Expr::Call(call) if operands::symbol(&call.func_name).is_none() => {
+                call.func_name.chars().count()
+            }
+            _ => 0,
+        };
+        at.saturating_sub(back)
+    }
+
+    /// Keeps a value for the evaluation.
+    pub(super) fn constant(&mut self, value: Box<dyn Val>) -> Expr {
+        self.constants.push(value);
+        Expr::Ident(constant_name(self.constants.len() - 1))
+    }
+
+    /// Refuses texts that the fact can never be.
+    pub(super) fn possible(
+        &self,
+        at: At,
+        fact: Option<Fact>,
+        texts: &[String],
+        compared: Compared,
+    ) -> Result<(), ExpressionError> {
+        let Some(fact) = fact else { return Ok(()) };
+        for text in texts {
+            if let Some(why) = fact.never(text, compared) {
+                let text = text.as_str().into();
+                return Err(self.error(at, ExpressionProblem::Never { fact, text, why }));
+            }
+        }
+        Ok(())
+    }
+
+    fn literal(&self, at: At, literal: LiteralValue) -> Result<Node, ExpressionError> {
+        let (scalar, bytes) = match &literal {
+            LiteralValue::Boolean(_) => (Scalar::Bool, 0),
+            LiteralValue::Int(_) => (Scalar::Int, 0),
+            LiteralValue::String(text) => (Scalar::String, text.inner().len() as u64),
+            LiteralValue::UInt(_) => {
+                return Err(self.unsupported(at, "numbers are ints; leave the u out"));
+            }
+            LiteralValue::Double(_) => {
+                return Err(self.unsupported(at, "numbers are ints; write one without a point"));
+            }
+            LiteralValue::Bytes(_) => {
+                return Err(self.unsupported(at, "text is strings; leave the b out"));
+            }
+            LiteralValue::Null => {
+                return Err(self.unsupported(at, "nothing is ever null; compare with \"\" or 0"));
+            }
+        };
+        let mut node = Node::new(
+            Expr::Literal(literal),
+            Kind::One(scalar),
+            Size::bytes(bytes),
+            1,
+        );
+        node.constant = true;
+        Ok(node)
+    }
+
+    fn name(&mut self, at: At, name: String) -> Result<Node, ExpressionError> {
+        if let Some(local) = self.locals.iter().find(|local| local.name == name) {
+            return Ok(Node::new(Expr::Ident(name), local.kind, local.size, 1));
+        }
+        if name == Fact::Time.name() {
+            return Ok(self.fact(Fact::Time));
+        }
+        if let Some(&(name, fields)) = ROOTS.iter().find(|root| root.0 == name) {
+            return Err(self.error(at, ExpressionProblem::NeedsField { name, fields }));
+        }
+        let mut fields = Fact::ALL.iter().map(|fact| fact.name());
+        let of_field = |full: &&str| full.split('.').nth(1) == Some(&*name);
+        let near = fields.find(of_field);
+        let near = near.or_else(|| nearest(&name, root_names()));
+        let name = name.into();
+        Err(self.error(at, ExpressionProblem::UnknownName { name, near }))
+    }
+
+    fn fact(&mut self, fact: Fact) -> Node {
+        self.used.insert(fact);
+        let name = Expr::Ident(fact.name().to_owned());
+        let mut node = Node::new(name, fact.kind(), fact.size(), 1);
+        node.fact = Some(fact);
+        node
+    }
+
+    fn field(&mut self, at: At, operand: IdedExpr, field: String) -> Result<Node, ExpressionError> {
+        let root = match &operand.expr {
+            Expr::Ident(root) if !self.locals.iter().any(|local| local.name == *root) => root,
+            _ => {
+                return Err(self.no_fields(at, operand, field));
+            }
+        };
+        let full = format!("{root}.{field}");
+        if let Some(fact) = Fact::ALL.into_iter().find(|fact| fact.name() == full) {
+            return Ok(self.fact(fact));
+        }
+        if let Some(&(name, fields)) = ROOTS.iter().find(|known| known.0 == root) {
+            let known = |fact: &Fact| fact.name().strip_prefix(name)?.strip_prefix('.');
+            let near = nearest(&field, Fact::ALL.iter().filter_map(known));
+            let near = Fact::ALL
+                .iter()
+                .find(|fact| known(fact) == near && near.is_some());
+            let problem = ExpressionProblem::UnknownField {
+                name,
+                field: field.into(),
+                fields: near.map_or(fields, |fact| fact.name()),
+            };
+            return Err(self.error(at + 1, problem));
+        }
+        Err(self.no_fields(at, operand, field))
+    }
+
+    /// The error for a field of a value.
+    fn no_fields(&mut self, at: At, operand: IdedExpr, field: String) -> ExpressionError {
+        match self.check(operand) {
+            Ok(Node { kind, .. }) => {
+                let near = calls::like(&field);
+                let field = field.into();
+                self.error(at + 1, ExpressionProblem::NoFields { kind, field, near })
+            }
+            Err(error) => error,
+        }
+    }
+
+    fn list(&mut self, list: ListExpr) -> Result<Node, ExpressionError> {
+        let mut elements = Vec::with_capacity(list.elements.len());
+        let mut element = None;
+        let mut size = Size::default();
+        let mut cost = 1_u64;
+        let mut constant = true;
+        for expr in list.elements {
+            let at = self.at(&expr);
+            let node = self.check(expr)?;
+            let Kind::One(scalar) = node.kind else {
+                return Err(self.unsupported(at, "a list cannot hold lists"));
+            };
+            match element {
+                Some(list) if list != scalar => {
+                    let problem = ExpressionProblem::MixedList {
+                        list: Kind::One(list),
+                        other: node.kind,
+                    };
+                    return Err(self.error(at, problem));
+                }
+                _ => element = Some(scalar),
+            }
+            size = size.max(node.size);
+            cost = cost.saturating_add(node.cost + 1 + node.size.touch());
+            constant &= node.constant;
+            elements.push(node.into_expr());
+        }
+        size.len = elements.len() as u64;
+        let list = Expr::List(ListExpr::new(elements));
+        let mut node = Node::new(list, Kind::List(element), size, cost);
+        node.constant = constant;
+        Ok(node)
+    }
+
+    /// Computes a part that is the same for every request.
+    fn fold(&mut self, at: At, mut node: Node) -> Result<Node, ExpressionError> {
+        if matches!(node.expr, Expr::Literal(_) | Expr::Ident(_)) {
+            return Ok(node);
+        }
+        let expr = IdedExpr {
+            id: 0,
+            expr: node.expr,
+        };
+        let value = evaluate(&expr, &Constants(&self.constants))
+            .and_then(|value| Value::try_from(value.as_ref()).map_err(EvaluationError::from))
+            .map_err(|error| self.error(at, ExpressionProblem::AlwaysFails(error)))?;
+        node.expr = match value {
+            Value::Bool(value) => Expr::Literal(LiteralValue::Boolean(value.into())),
+            Value::Int(value) => Expr::Literal(LiteralValue::Int(value.into())),
+            Value::String(value) => Expr::Literal(LiteralValue::String(value.into())),
+            value => {
+                let value = Box::<dyn Val>::try_from(value).map_err(|error| {
+                    self.error(at, ExpressionProblem::AlwaysFails(error.into()))
+                })?;
+                self.constant(value)
+            }
+        };
+        node.cost = 1;
+        Ok(node)
+    }
+}
+
+/// A call of the interpreter's.
+pub(super) fn call(name: &str, args: Vec<IdedExpr>) -> Expr {
+    Expr::Call(CallExpr {
+        func_name: name.to_owned(),
+        target: None,
+        args,
+    })
+}
+
+/// A call behind a dot.
+pub(super) fn member(target: IdedExpr, name: &str, args: Vec<IdedExpr>) -> Expr {
+    Expr::Call(CallExpr {
+        func_name: name.to_owned(),
+        target: Some(Box::new(target)),
+        args,
+    })
+}
+
+/// The strings of a literal, or of a list of literals.
+pub(super) fn literal_texts(expr: &IdedExpr) -> Vec<String> {
+    let text = |expr: &IdedExpr| match &expr.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_owned()),
+        _ => None,
+    };
+    match &expr.expr {
+        Expr::List(list) => list.elements.iter().filter_map(text).collect(),
+        _ => text(expr).into_iter().collect(),
+    }
+}
+
+/// The names that stand alone or before a dot.
+pub(super) fn root_names() -> impl Iterator<Item = &'static str> {
+    ROOTS.iter().map(|root| root.0).chain([Fact::Time.name()])
+}

@@ -1,0 +1,330 @@
+//! What is known of a request: the names, their types and sizes, and their values during one evaluation.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use cel::{
+    common::{
+        types::{CelInt, CelList, CelString, CelTimestamp},
+        value::{CowVal, Val},
+    },
+    context::VariableResolver,
+};
+use chrono::DateTime;
+
+use super::{
+    Facts, Kind, MAX_FACT, MAX_GROUPS, Scalar,
+    error::{EvaluationError, nearest},
+    evaluate::Opaque,
+    kind::Size,
+};
+
+/// The seconds of the years 1 to 9999, the range of CEL.
+const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// A name that an expression can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// `request.role`
+    Role,
+    /// `request.method`
+    Method,
+    /// `request.host`
+    Host,
+    /// `request.port`
+    Port,
+    /// `user.name`
+    User,
+    /// `user.groups`
+    Groups,
+    /// `client.ip`
+    Client,
+    /// `time`
+    Time,
+}
+
+impl Fact {
+    /// Every one.
+    pub const ALL: [Fact; 8] = [
+        Fact::Role,
+        Fact::Method,
+        Fact::Host,
+        Fact::Port,
+        Fact::User,
+        Fact::Groups,
+        Fact::Client,
+        Fact::Time,
+    ];
+
+    /// As it is written in an expression.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fact::Role => "request.role",
+            Fact::Method => "request.method",
+            Fact::Host => "request.host",
+            Fact::Port => "request.port",
+            Fact::User => "user.name",
+            Fact::Groups => "user.groups",
+            Fact::Client => "client.ip",
+            Fact::Time => "time",
+        }
+    }
+
+    pub(super) const fn kind(self) -> Kind {
+        match self {
+            Fact::Role | Fact::Method | Fact::Host | Fact::User | Fact::Client => {
+                Kind::One(Scalar::String)
+            }
+            Fact::Port => Kind::One(Scalar::Int),
+            Fact::Groups => Kind::List(Some(Scalar::String)),
+            Fact::Time => Kind::One(Scalar::Timestamp),
+        }
+    }
+
+    pub(super) const fn size(self) -> Size {
+        let (bytes, len) = match self {
+            Fact::Role | Fact::Client => (64, 0),
+            Fact::Method | Fact::Host | Fact::User => (MAX_FACT as u64, 0),
+            Fact::Groups => (MAX_FACT as u64, MAX_GROUPS as u64),
+            Fact::Port | Fact::Time => (0, 0),
+        };
+        Size { bytes, len }
+    }
+
+    /// Why the fact, or this part of it, is never this text, if it is not.
+    pub(super) fn never(self, text: &str, compared: Compared) -> Option<Box<str>> {
+        let whole = compared == Compared::Whole;
+        let quoted = |text: &str| format!("write {:?}", text).into();
+        match self {
+            Fact::Host if text.bytes().any(|b| b.is_ascii_uppercase()) => Some(
+                format!(
+                    "hosts are in lower case; write {:?}",
+                    text.to_ascii_lowercase()
+                )
+                .into(),
+            ),
+            Fact::Host if !text.is_ascii() => {
+                Some("hosts are in their ASCII form, as xn--bcher-kva.example".into())
+            }
+            Fact::Host if compared != Compared::Part && text.len() > 1 && text.ends_with('.') => {
+                Some(
+                    format!(
+                        "hosts have no dot at the end; write {:?}",
+                        text.trim_end_matches('.')
+                    )
+                    .into(),
+                )
+            }
+            Fact::Role if whole && !ROLES.contains(&text) => {
+                Some(nearest(text, ROLES).map_or_else(
+                    || format!("it is one of {}", ROLES.join(", ")).into(),
+                    quoted,
+                ))
+            }
+            Fact::Method if whole && METHODS.contains(&&*text.to_ascii_uppercase()) => {
+                let upper = text.to_ascii_uppercase();
+                (upper != text).then(|| quoted(&upper))
+            }
+            Fact::Client if whole => match text.parse::<IpAddr>() {
+                Ok(ip) => {
+                    let canonical = ip.to_canonical().to_string();
+                    (canonical != text).then(|| quoted(&canonical))
+                }
+                Err(_) => Some("it is one address; write ip_in(client.ip, \"10.0.0.0/8\")".into()),
+            },
+            _ => None,
+        }
+    }
+}
+
+const ROLES: [&str; 3] = ["tunnel", "forward", "gateway"];
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+];
+
+/// Which part of a fact is compared with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// All of it.
+    Whole,
+    /// How it ends.
+    End,
+    /// Any other part.
+    Part,
+}
+
+/// The name under which the address of the client is handed to `ip_in`. No expression can write it.
+pub(super) const ADDRESS: &str = "client address";
+
+/// The name of a constant. No expression can write it.
+pub(super) fn constant_name(index: usize) -> String {
+    format!("${index}")
+}
+
+/// A set of facts: those that an expression uses, the others cost it nothing and cannot fail it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used(u8);
+
+impl Used {
+    pub(super) fn insert(&mut self, fact: Fact) {
+        self.0 |= 1 << fact as u8;
+    }
+
+    pub(super) fn contains(self, fact: Fact) -> bool {
+        self.0 & (1 << fact as u8) != 0
+    }
+}
+
+/// The constants of an expression, by their names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Constants<'a>(pub(super) &'a [Box<dyn Val>]);
+
+/// The values of one evaluation.
+#[derive(Debug)]
+pub(super) struct Known<'a> {
+    role: CelString<'a>,
+    method: CelString<'a>,
+    host: CelString<'a>,
+    port: CelInt,
+    user: CelString<'a>,
+    client: CelString<'a>,
+    address: Opaque,
+    time: CelTimestamp,
+    group_names: &'a [&'a str],
+    /// Made when asked for: it allocates, and `&&` may never come to it.
+    groups: OnceLock<CelList<'a>>,
+    constants: Constants<'a>,
+    #[cfg(test)]
+    pub(super) lookups: std::sync::atomic::AtomicU64,
+}
+
+impl<'a> Known<'a> {
+    /// Holds what is used of the facts to the bounds that the worst case was computed with.
+    pub(super) fn new(
+        facts: &Facts<'a>,
+        constants: &'a [Box<dyn Val>],
+        used: Used,
+    ) -> Result<Known<'a>, EvaluationError> {
+        for (fact, text) in [
+            (Fact::Role, facts.role),
+            (Fact::Method, facts.method),
+            (Fact::Host, facts.host),
+            (Fact::User, facts.user),
+        ] {
+            if used.contains(fact) && text.len() as u64 > fact.size().bytes {
+                return Err(EvaluationError::LongFact(fact));
+            }
+        }
+        if used.contains(Fact::Groups) {
+            if facts.groups.len() > MAX_GROUPS {
+                return Err(EvaluationError::ManyGroups);
+            }
+            if facts.groups.iter().any(|group| group.len() > MAX_FACT) {
+                return Err(EvaluationError::LongFact(Fact::Groups));
+            }
+        }
+        let client = facts.client.to_canonical();
+        Ok(Known {
+            role: facts.role.into(),
+            method: facts.method.into(),
+            host: facts.host.into(),
+            port: i64::from(facts.port).into(),
+            user: facts.user.into(),
+            client: if used.contains(Fact::Client) {
+                client.to_string().into()
+            } else {
+                CelString::default()
+            },
+            address: Opaque::Address(client),
+            time: if used.contains(Fact::Time) {
+                timestamp(facts.time).ok_or(EvaluationError::Time)?
+            } else {
+                DateTime::UNIX_EPOCH.fixed_offset().into()
+            },
+            group_names: facts.groups,
+            groups: OnceLock::new(),
+            constants: Constants(constants),
+            #[cfg(test)]
+            lookups: Default::default(),
+        })
+    }
+
+    fn groups(&self) -> &CelList<'a> {
+        self.groups.get_or_init(|| {
+            let boxed =
+                |group: &&'a str| -> Box<dyn Val + 'a> { Box::new(CelString::from(*group)) };
+            self.group_names
+                .iter()
+                .map(boxed)
+                .collect::<Vec<_>>()
+                .into()
+        })
+    }
+}
+
+impl VariableResolver for Known<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        #[cfg(test)]
+        self.lookups
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some(CowVal::Borrowed(match variable {
+            "request.role" => &self.role,
+            "request.method" => &self.method,
+            "request.host" => &self.host,
+            "request.port" => &self.port,
+            "user.name" => &self.user,
+            "user.groups" => self.groups(),
+            "client.ip" => &self.client,
+            ADDRESS => &self.address,
+            "time" => &self.time,
+            _ => return self.constants.resolve(variable),
+        }))
+    }
+}
+
+impl VariableResolver for Constants<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let index: usize = variable.strip_prefix('$')?.parse().ok()?;
+        Some(CowVal::Borrowed(self.0.get(index)?.as_ref()))
+    }
+}
+
+/// The time as CEL has it, unless CEL does not have it.
+fn timestamp(time: SystemTime) -> Option<CelTimestamp> {
+    let time = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => {
+            let seconds = i64::try_from(after.as_secs()).ok()?;
+            DateTime::from_timestamp(seconds, after.subsec_nanos())?
+        }
+        Err(before) => {
+            let before = chrono::Duration::from_std(before.duration()).ok()?;
+            DateTime::UNIX_EPOCH.checked_sub_signed(before)?
+        }
+    };
+    in_range(time.fixed_offset()).then(|| time.fixed_offset().into())
+}
+
+/// Whether CEL has this time.
+pub(super) fn in_range(time: DateTime<chrono::FixedOffset>) -> bool {
+    YEARS.contains(&time.timestamp())
+}
+
+/// Text in an error: its start, without control characters.
+pub(super) struct Quoted<'a>(pub(super) &'a str, pub(super) usize);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars().take(self.1) {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! Grammar, names and functions that are refused, each with its exact message.
+
+use super::*;
+
+pub(super) fn refused(text: &str) -> String {
+    match Expression::parse(text) {
+        Ok(expression) => panic!("admitted: {expression}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn grammar_and_names() {
+    for (text, message) in [
+        ("", "the expression is empty; leave it out, or write true"),
+        (
+            " // nothing",
+            "the expression is empty; leave it out, or write true",
+        ),
+        (
+            "request.port = 443",
+            "column 14: = is not an operator; write ==",
+        ),
+        (
+            "request.port == 443 and true",
+            "column 21: and is not an operator; write &&",
+        ),
+        ("a or b", "column 3: or is not an operator; write ||"),
+        ("not true", "column 1: not is not an operator; write !"),
+        ("true & true", "column 6: & is not an operator; write &&"),
+        ("true | true", "column 6: | is not an operator; write ||"),
+        ("request.host == 'x", "column 17: ' is not closed"),
+        ("request.host == '''x''", "column 17: ' is not closed"),
+        ("(request.port == 1", "column 1: ( is not closed"),
+        ("request.port == 1)", "column 18: ) closes no bracket"),
+        ("[1)", "column 3: ) closes no bracket"),
+        ("#", "column 1: unexpected character '#'"),
+        ("`a`", "column 1: unexpected character '`'"),
+        (
+            "request.port == 443\n  ==",
+            "line 2, column 5: not an expression: it ends too early",
+        ),
+        (
+            "request..host",
+            "column 9: not an expression: no viable alternative at input '..'",
+        ),
+        (
+            "!!true",
+            "column 2: !! has no effect; write it once, or not at all",
+        ),
+        (
+            "--request.port == 1",
+            "column 2: -- has no effect; write it once, or not at all",
+        ),
+        (
+            "if == 1",
+            "column 1: not an expression: reserved identifier: if",
+        ),
+        (
+            "'\\q' == 'x'",
+            "column 1: not an expression: token recognition error at: ''\\q'",
+        ),
+        (
+            "99999999999999999999 == 1",
+            "column 1: not an expression: invalid int literal",
+        ),
+        (
+            "requst.host == 'x'",
+            "column 1: unknown name requst; write request",
+        ),
+        (
+            "host == 'x'",
+            "column 1: unknown name host; write request.host",
+        ),
+        (
+            "request == 'x'",
+            "column 1: request is not a value, its fields are; write request.role, request.method, request.host or request.port",
+        ),
+        (
+            "user",
+            "column 1: user is not a value, its fields are; write user.name or user.groups",
+        ),
+        (
+            "client == 'x'",
+            "column 1: client is not a value, its fields are; write client.ip",
+        ),
+        (
+            "request.hots == 'x'",
+            "column 9: request has no field hots; write request.host",
+        ),
+        (
+            "request.path == '/'",
+            "column 9: request has no field path; write request.role, request.method, request.host or request.port",
+        ),
+        (
+            "user.group == 'x'",
+            "column 6: user has no field group; write user.groups",
+        ),
+        (
+            "time.hour == 3",
+            "column 6: a timestamp has no field hour; write time.getHours(\"Europe/Berlin\")",
+        ),
+        (
+            "request.host.size == 3",
+            "column 14: a string has no field size; write size(text) or size(list)",
+        ),
+        ("xyzzy", "column 1: unknown name xyzzy"),
+        (
+            ".request.host == 'x'",
+            "column 2: unknown name .request; write request",
+        ),
+        (
+            "request.host.lower() == 'x'",
+            "column 14: unknown function lower",
+        ),
+        (
+            "request.host.startswith('x')",
+            "column 14: unknown function startswith; write startsWith",
+        ),
+        (
+            "startsWith(request.host, 'x')",
+            "column 1: startsWith is not used like this; write text.startsWith(\"text\")",
+        ),
+        (
+            "request.host.startsWith()",
+            "column 14: startsWith is not used like this; write text.startsWith(\"text\")",
+        ),
+        (
+            "request.host.startsWith('a', 'b')",
+            "column 14: startsWith is not used like this; write text.startsWith(\"text\")",
+        ),
+        (
+            "request.host.startsWith(1)",
+            "column 14: startsWith does not take an int; write text.startsWith(\"text\")",
+        ),
+        (
+            "request.port.startsWith('4')",
+            "column 14: startsWith does not take an int; write text.startsWith(\"text\")",
+        ),
+        (
+            "size()",
+            "column 1: size is not used like this; write size(text) or size(list)",
+        ),
+        (
+            "size(request.port) == 1",
+            "column 1: size does not take an int; write size(text) or size(list)",
+        ),
+        (
+            "size(time) == 1",
+            "column 1: size does not take a timestamp; write size(text) or size(list)",
+        ),
+        (
+            "string('x') == 'x'",
+            "column 1: string does not take a string; write string(443)",
+        ),
+        (
+            "has(request.host)",
+            "column 1: every name has a value; leave has() out",
+        ),
+        ("int('1') == 1", "column 1: unknown function int"),
+    ] {
+        assert_eq!(refused(text), message, "{text}");
+    }
+}

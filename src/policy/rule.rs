@@ -1,0 +1,317 @@
+//! One rule: its name, what it matches, and what it does.
+
+use std::{fmt, sync::Arc};
+
+use thiserror::Error;
+
+use super::{DecidedBy, DomainLists, Expression, Networks, Ports, Refusal, Schedule};
+
+/// In which role a request is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// CONNECT: bytes that are not looked at.
+    Tunnel,
+    /// A request in absolute-form.
+    Forward,
+    /// A request in origin-form, for the local pool.
+    Gateway,
+}
+
+/// A set of roles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles(u8);
+
+/// The name of a rule: up to 64 lower case letters, digits, `-` and `_`, the first a letter or a digit.
+///
+/// None is a name that the guard uses for its own decisions. A clone copies a pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+/// Why a text is not the name of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Other characters, or too many.
+    #[error("not a name; write up to 64 of a-z, 0-9, - and _, beginning with a letter or a digit")]
+    Form,
+    /// The log would not tell the rule from the guard.
+    #[error("a name that the guard uses in the log; choose another")]
+    Reserved,
+}
+
+/// A rule, ready to be put into a list.
+#[derive(Debug)]
+pub struct Rule {
+    /// Tells the rule from all others, in the log too.
+    pub name: Name,
+    /// What happens to a request that matches.
+    pub action: Action,
+    /// What has to match.
+    pub matchers: Matchers,
+}
+
+/// What a rule does with a request that matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Lets it pass.
+    Admit,
+    /// Refuses it.
+    Deny(Refusal),
+    /// Notes that it would have been refused, and leaves the decision to the rules below.
+    Observe,
+}
+
+/// What has to match for a rule to apply: all that is there. Of the values of one, any is enough.
+///
+/// `users` and `groups` are one matcher in two parts: one of either is enough.
+#[derive(Debug, Default)]
+pub struct Matchers {
+    /// Names of users.
+    pub users: Option<Vec<Box<str>>>,
+    /// Groups that the user is in.
+    pub groups: Option<Vec<Box<str>>>,
+    /// How the request is served.
+    pub roles: Option<Roles>,
+    /// Methods, compared byte by byte.
+    pub methods: Option<Vec<Box<str>>>,
+    /// Where the request goes, by name; an address is in no list of domains.
+    pub domains: Option<DomainLists>,
+    /// Where the request goes, by the address that would be dialled.
+    pub networks: Option<Networks>,
+    /// Where the request goes, by port.
+    pub ports: Option<Ports>,
+    /// Where the request comes from.
+    pub client_networks: Option<Networks>,
+    /// When the request comes.
+    pub time: Option<Schedule>,
+    /// Anything else.
+    pub when: Option<Expression>,
+}
+
+/// One matcher of a rule. Those that cost least are asked first, in the order of the variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Matcher {
+    /// `roles`
+    Roles,
+    /// `users` and `groups`
+    Users,
+    /// `ports`
+    Ports,
+    /// `methods`
+    Methods,
+    /// `client_networks`
+    ClientNetworks,
+    /// `domains`
+    Domains,
+    /// `networks`: asked first of a request without an address, which none holds; else after all others.
+    Networks,
+    /// `time`
+    Time,
+    /// `when`
+    When,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Role::Tunnel, Role::Forward, Role::Gateway];
+
+    /// The name in configuration, log and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Tunnel => "tunnel",
+            Role::Forward => "forward",
+            Role::Gateway => "gateway",
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Role::Tunnel => 1,
+            Role::Forward => 2,
+            Role::Gateway => 4,
+        }
+    }
+}
+
+impl Roles {
+    /// Whether the role is in the set.
+    pub const fn contains(self, role: Role) -> bool {
+        self.0 & role.bit() != 0
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Roles {
+        Roles(roles.into_iter().fold(0, |bits, role| bits | role.bit()))
+    }
+}
+
+impl Name {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 64;
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`NameError`]
+    pub fn parse(text: &str) -> Result<Name, NameError> {
+        let letter_or_digit = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let begins = text
+            .bytes()
+            .next()
+            .is_some_and(|byte| letter_or_digit(&byte));
+        let goes_on = text
+            .bytes()
+            .all(|byte| letter_or_digit(&byte) || matches!(byte, b'-' | b'_'));
+        if !begins || !goes_on || text.len() > Name::MAX {
+            return Err(NameError::Form);
+        }
+        if DecidedBy::RESERVED.contains(&text) {
+            return Err(NameError::Reserved);
+        }
+        Ok(Name(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Action {
+    /// `admit`, `deny` or `observe`, as in the configuration.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Action::Admit => "admit",
+            Action::Deny(_) => "deny",
+            Action::Observe => "observe",
+        }
+    }
+}
+
+impl Matchers {
+    /// Whether there is none, so that every request matches.
+    pub fn is_empty(&self) -> bool {
+        let Matchers {
+            users,
+            groups,
+            roles,
+            methods,
+            domains,
+            networks,
+            ports,
+            client_networks,
+            time,
+            when,
+        } = self;
+        users.is_none()
+            && groups.is_none()
+            && roles.is_none()
+            && methods.is_none()
+            && domains.is_none()
+            && networks.is_none()
+            && ports.is_none()
+            && client_networks.is_none()
+            && time.is_none()
+            && when.is_none()
+    }
+
+    /// The first matcher that only a request with an authority can match.
+    pub(super) fn of_authority(&self) -> Option<Matcher> {
+        if self.ports.is_some() {
+            Some(Matcher::Ports)
+        } else if self.domains.is_some() {
+            Some(Matcher::Domains)
+        } else if self.networks.is_some() {
+            Some(Matcher::Networks)
+        } else {
+            None
+        }
+    }
+
+    /// Whether what it says may be another at another time.
+    pub(super) fn goes_by_time(&self, matcher: Matcher) -> bool {
+        match matcher {
+            Matcher::Time => self.time.is_some(),
+            // A name that only looks like it costs a test one line.
+            Matcher::When => self.when.as_ref().is_some_and(|when| {
+                let mut words = when
+                    .as_str()
+                    .split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                words.any(|word| word == "time")
+            }),
+            _ => false,
+        }
+    }
+}
+
+impl Matcher {
+    /// The key in the configuration.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Matcher::Roles => "roles",
+            Matcher::Users => "users",
+            Matcher::Ports => "ports",
+            Matcher::Methods => "methods",
+            Matcher::ClientNetworks => "client_networks",
+            Matcher::Domains => "domains",
+            Matcher::Networks => "networks",
+            Matcher::Time => "time",
+            Matcher::When => "when",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let long = "a".repeat(65);
+        for text in ["a", "0", "ci-registries", "a_b", &long[..64]] {
+            assert_eq!(Name::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "-a", "_a", "A", "a b", "a.b", "ä", "a:b", &long] {
+            assert_eq!(Name::parse(text), Err(NameError::Form), "{text}");
+        }
+        for text in DecidedBy::RESERVED {
+            assert_eq!(Name::parse(text), Err(NameError::Reserved), "{text}");
+        }
+    }
+
+    #[test]
+    fn roles() {
+        let roles: Roles = [Role::Gateway, Role::Tunnel].into_iter().collect();
+        let held = Role::ALL.map(|role| roles.contains(role));
+        assert_eq!(held, [true, false, true]);
+        assert!(
+            !Role::ALL
+                .iter()
+                .any(|role| Roles::default().contains(*role))
+        );
+    }
+
+    #[test]
+    fn what_goes_by_time() {
+        for (text, expected) in [
+            ("time > timestamp(\"2026-01-01T00:00:00Z\")", true),
+            ("request.port == 1 || time.getHours() == 1", true),
+            ("request.host.startsWith(\"timer\")", false),
+            ("user.name == \"x\"", false),
+        ] {
+            let when = Some(Expression::parse(text).unwrap());
+            let matchers = Matchers {
+                when,
+                ..Matchers::default()
+            };
+            assert_eq!(matchers.goes_by_time(Matcher::When), expected, "{text}");
+            assert!(!matchers.goes_by_time(Matcher::Time) && !matchers.is_empty());
+        }
+    }
+}

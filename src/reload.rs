@@ -1,0 +1,94 @@
+//! Reading the users and the policy again while the process serves: what SIGHUP and
+//! the admin service ask for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::app::App;
+use crate::config::{ConfigError, Reloader};
+use crate::telemetry::ReloadOutcome;
+
+/// Reloads, one at a time.
+#[derive(Debug)]
+pub struct Reload {
+    app: Arc<App>,
+    reloader: Reloader,
+    turn: Mutex<()>,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Users of the htpasswd file.
+    pub users: usize,
+    /// Rules of the policy.
+    pub rules: usize,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The files are broken.
+    #[error("nothing was changed, the new files are broken:\n{0}")]
+    Config(#[from] ConfigError),
+    /// The system did not play along.
+    #[error("nothing was changed: {0}")]
+    System(String),
+}
+
+impl Reload {
+    /// Reloads what `app` decides by.
+    pub fn new(app: Arc<App>, reloader: Reloader) -> Self {
+        Self {
+            app,
+            reloader,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Reads users, groups, lists and rules again and puts them in place of the old
+    /// ones at once. `asked_by` is for the log.
+    ///
+    /// # Errors
+    /// What is broken; then everything is as it was.
+    pub async fn run(&self, asked_by: &str) -> Result<Summary, ReloadError> {
+        // A newer file must not be followed by an older one that took longer to read.
+        let _turn = self.turn.lock().await;
+        let (app, reloader) = (Arc::clone(&self.app), self.reloader.clone());
+        // Reading parses lists of millions and may hash a password.
+        let done = tokio::task::spawn_blocking(move || replace(&app, &reloader)).await;
+        let done = done.unwrap_or_else(|error| Err(ReloadError::System(error.to_string())));
+        match &done {
+            Ok(summary) => {
+                self.app.telemetry.reloaded(ReloadOutcome::Succeeded);
+                log::info!("{asked_by}: reloaded; {summary}");
+            }
+            Err(error) => {
+                self.app.telemetry.reloaded(ReloadOutcome::Failed);
+                log::error!("{asked_by}: {error}");
+            }
+        }
+        done
+    }
+}
+
+fn replace(app: &App, reloader: &Reloader) -> Result<Summary, ReloadError> {
+    let parts = reloader.reload()?;
+    let summary = Summary {
+        users: parts.users.len(),
+        rules: parts.policy.rules().len(),
+    };
+    app.gatekeeper
+        .replace(parts.users, &parts.policy)
+        .map_err(|error| ReloadError::System(error.to_string()))?;
+    Ok(summary)
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} users, {} rules", self.users, self.rules)
+    }
+}
