@@ -17,6 +17,7 @@ use crate::http1::HeadLimits;
 use crate::lifecycle::Lifecycle;
 use crate::reply::Reply;
 use crate::request_id::RequestIds;
+use crate::slots::OriginSlots;
 use crate::telemetry::Telemetry;
 
 /// The parts that all connections share.
@@ -26,6 +27,8 @@ pub struct App {
     pub gatekeeper: Gatekeeper,
     /// The way out.
     pub dialer: Dialer,
+    /// The places at origins that are forwarded to.
+    pub origins: OriginSlots,
     /// The local upstreams; none: the embedded origin.
     pub pool: Option<Pool>,
     /// Access log, metrics and statistics.
@@ -59,6 +62,7 @@ impl App {
         Ok(Arc::new(Self {
             gatekeeper: Gatekeeper::new(config)?,
             dialer: dialer(config),
+            origins: OriginSlots::new(config.limits.connections_per_origin),
             pool: Pool::new(&config.gateway)?,
             telemetry: Arc::new(Telemetry::new(&config.log)?),
             lifecycle: Lifecycle::new(),

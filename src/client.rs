@@ -4,8 +4,10 @@
 //! Knows framing and Pingora's I/O traits, nothing of what is served.
 
 mod digests;
+mod lease;
 mod stream;
 mod transport;
 
-pub use stream::{ClientStream, Lease, LentStream};
+pub use lease::{Lease, LentStream};
+pub use stream::ClientStream;
 pub use transport::Transport;

@@ -164,6 +164,9 @@ kinds! {
     /// The queue in front of the local upstreams did not move in time.
     QueueTimeout => "gateway_queue_timeout", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "The upstreams of this gateway are busy; try again shortly.";
+    /// The queue in front of the origin did not move in time.
+    OriginBusy => "origin_queue_timeout", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
+        "Too many requests wait for this target; try again shortly.";
     /// The process is about to stop.
     Draining => "draining", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "This proxy is shutting down; try again.";

@@ -9,10 +9,10 @@ use crate::auth::User;
 use crate::client::Lease;
 use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
-use crate::gateway::Slot;
 use crate::http1::{Framing, RequestHead, Version};
 use crate::policy::{Admission, DecidedBy, Denied, Name};
 use crate::request_id::RequestId;
+use crate::slots::Slot;
 use crate::target::{Authority, Scheme, Target};
 use crate::telemetry::{Record, Role};
 
@@ -80,7 +80,7 @@ pub struct Exchange {
     pub first_byte: Option<Duration>,
     /// Where a forwarded request may go.
     pub candidates: Option<Candidates>,
-    /// The place that a gateway request has at its upstream.
+    /// The place that the request has at its upstream or origin.
     pub slot: Option<Slot>,
     /// Upstreams that did not take this request.
     pub failed: Vec<SocketAddr>,

@@ -7,6 +7,7 @@
 mod failure;
 mod framing;
 mod peer;
+mod session;
 
 use std::any::Any;
 use std::os::fd::RawFd;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_LENGTH, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING,
+    CONTENT_LENGTH, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING,
     USER_AGENT, VIA,
 };
 use http::{Method, StatusCode, Version};
@@ -27,6 +28,7 @@ use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use self::session::{DRAIN_TIMEOUT, accept, forwards_left, is_final, stop_waiting};
 use crate::app::App;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
@@ -43,9 +45,6 @@ const MAX_INTERIM: usize = 16;
 /// A refused request's body up to this size is read and dropped, so that the
 /// connection can go on; a longer one costs the connection.
 const MAX_DRAINED_BODY: u64 = 64 * 1024;
-
-/// How long such a body may take.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Forward proxy and gateway as Pingora's application.
 #[derive(Debug)]
@@ -183,7 +182,7 @@ impl ProxyHttp for Forward {
         let exchange = ctx.exchange()?;
         let peer = match exchange.role {
             Role::Gateway => peer::of_pool(&self.app, exchange, session).await,
-            _ => peer::of_target(&self.app, exchange),
+            _ => peer::of_target(&self.app, exchange, session).await,
         };
         peer.map_err(failure::into_pingora)
     }
@@ -387,7 +386,14 @@ impl ProxyHttp for Forward {
         let Ok(exchange) = ctx.exchange() else {
             return reply;
         };
-        let failure = failure::classify(error);
+        let cut = exchange
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.is_aborted());
+        let failure = match cut {
+            true => Kind::Draining.into(),
+            false => failure::classify(error),
+        };
         // The place at the upstream is free, whether the client reads on or not.
         exchange.slot = None;
         let status = session.response_written().map(|head| head.status);
@@ -399,7 +405,7 @@ impl ProxyHttp for Forward {
             }
             return reply;
         }
-        if failure.kind() == Kind::ClientGone {
+        if cut || failure.kind() == Kind::ClientGone {
             exchange.fail(&failure);
             return reply;
         }
@@ -461,32 +467,4 @@ impl ProxyHttp for Forward {
     ) -> bool {
         true
     }
-}
-
-/// What the client wants an answer of ours to be.
-fn accept(session: &Session) -> Option<&[u8]> {
-    let value = session.req_header().headers.get(ACCEPT)?;
-    Some(value.as_bytes())
-}
-
-/// Whether a status ends the answer in HTTP: an interim one does not, a 101 does.
-fn is_final(status: StatusCode) -> bool {
-    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// A client that is told no may stop sending its body. Once the answer is whole the
-/// rest is taken for a while and not waited for.
-fn stop_waiting(session: &mut Session) {
-    if !session.is_body_done() {
-        session.set_read_timeout(Some(DRAIN_TIMEOUT));
-    }
-}
-
-/// How many proxies may still forward an OPTIONS or TRACE (RFC 9110 §7.6.2).
-fn forwards_left(request: &RequestHeader) -> Option<u64> {
-    if request.method != Method::OPTIONS && request.method != Method::TRACE {
-        return None;
-    }
-    let value = request.headers.get(MAX_FORWARDS)?;
-    value.to_str().ok()?.parse().ok()
 }

@@ -1,10 +1,8 @@
 //! The gateway's side: the pool of local upstreams, or the embedded origin that
 //! stands in for it.
 //!
-//! Which upstream is up is for Pingora's load balancer to find out; whose turn it is,
-//! and how many requests each may have at once, is decided here. A request over the bound waits its turn
-//! instead of opening one more connection: that is what keeps a proxy fast when
-//! thousands of clients ask at the same moment.
+//! Which upstream is up is for Pingora's load balancer to find out; whose turn it is
+//! is decided here.
 
 mod origin;
 
@@ -18,12 +16,12 @@ use pingora::lb::health_check::{HealthObserve, TcpHealthCheck};
 use pingora::lb::selection::RoundRobin;
 use pingora::lb::{Backend, LoadBalancer};
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use origin::{Page, serve};
 
 use crate::config;
 use crate::error::{Kind, RequestError};
+use crate::slots::{Slot, Slots};
 use crate::telemetry::Telemetry;
 
 /// The local upstreams.
@@ -37,19 +35,10 @@ pub struct Pool {
 
 /// One local upstream.
 struct Upstream {
-    address: SocketAddr,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     /// What the last health check said. Kept here because to ask the balancer for a
     /// turn hashes every backend that it passes.
     is_up: AtomicBool,
-}
-
-/// The right to have one request at an upstream, until dropped.
-#[derive(Debug)]
-pub struct Slot {
-    /// Where to connect.
-    pub address: SocketAddr,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
@@ -67,8 +56,7 @@ impl Pool {
         let mut balancer = LoadBalancer::try_from_iter(&gateway.upstreams)?;
         let bound = gateway.max_connections_per_upstream;
         let upstream = |address: &SocketAddr| Upstream {
-            address: *address,
-            slots: Arc::new(Semaphore::new(bound)),
+            slots: Slots::new(*address, bound),
             is_up: AtomicBool::new(true),
         };
         let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
@@ -116,30 +104,19 @@ impl Pool {
         // In turn from the next one on; a full one is passed over.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         for upstream in self.from(turn) {
-            if !upstream.is_up.load(Ordering::Relaxed) || failed.contains(&upstream.address) {
+            let usable = upstream.is_up.load(Ordering::Relaxed);
+            if !usable || failed.contains(&upstream.slots.address()) {
                 continue;
             }
-            if let Ok(permit) = Arc::clone(&upstream.slots).try_acquire_owned() {
-                return Ok(Slot {
-                    address: upstream.address,
-                    _permit: permit,
-                });
+            if let Some(slot) = upstream.slots.try_take() {
+                return Ok(slot);
             }
             first.get_or_insert(upstream);
         }
         let upstream = first.ok_or(Kind::UpstreamsDown)?;
         let _queued = telemetry.gateway_queued();
-        let wait = Arc::clone(&upstream.slots).acquire_owned();
-        match pingora_timeout::timeout(self.queue_timeout, wait).await {
-            Ok(Ok(permit)) => Ok(Slot {
-                address: upstream.address,
-                _permit: permit,
-            }),
-            // The semaphore is never closed, so this is the time-out.
-            Ok(Err(_)) | Err(_) => {
-                Err(RequestError::new(Kind::QueueTimeout).retry_after(self.queue_timeout))
-            }
-        }
+        let slot = upstream.slots.wait(self.queue_timeout).await;
+        slot.ok_or_else(|| RequestError::new(Kind::QueueTimeout).retry_after(self.queue_timeout))
     }
 
     /// Every upstream once, from `turn` on.
@@ -156,11 +133,13 @@ struct Observer(Arc<[Upstream]>);
 #[async_trait]
 impl HealthObserve for Observer {
     async fn observe(&self, backend: &Backend, healthy: bool) {
-        let address = inet(&backend.addr);
-        for upstream in self.0.iter().filter(|it| Some(it.address) == address) {
+        let Some(address) = inet(&backend.addr) else {
+            return;
+        };
+        for upstream in self.0.iter().filter(|it| it.slots.address() == address) {
             upstream.is_up.store(healthy, Ordering::Relaxed);
             let state = if healthy { "up" } else { "down" };
-            log::warn!("upstream {} is {state}", upstream.address);
+            log::warn!("upstream {address} is {state}");
         }
     }
 }

@@ -50,6 +50,7 @@ pub mod reload;
 pub mod reply;
 pub mod request_id;
 pub mod server;
+pub mod slots;
 pub mod target;
 pub mod telemetry;
 pub mod tunnel;

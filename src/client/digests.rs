@@ -8,7 +8,7 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, SocketDigest, Ssl, TimingDigest,
 };
 
-use super::stream::LentStream;
+use super::lease::LentStream;
 
 impl Ssl for LentStream {}
 

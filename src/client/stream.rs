@@ -1,33 +1,20 @@
-//! The client's side of a connection as Pingora is allowed to see it.
-//!
-//! [`ClientStream`] owns the transport and what was read from it too early or is
-//! not yet written to it. While a request is with Pingora, a [`LentStream`]
-//! stands for the connection: it lets through exactly the bytes of that
-//! request's body, so that nothing that follows a request can be taken for a
-//! part of it, and it brings the connection back here however Pingora ends.
+//! A client's connection: the transport, what was read from it too early, and what
+//! is not yet written to it.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use parking_lot::Mutex;
-use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
-use std::os::fd::AsRawFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::transport::Transport;
 use crate::http1::{BodyScanner, Framing, FramingError};
-use crate::tunnel::Socket;
 
 /// Writes up to this size are held back until a flush, so that a response head
 /// and a small body leave in one segment and one system call.
@@ -141,6 +128,11 @@ impl ClientStream {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
+    /// The next bytes are a body framed as `framing` says.
+    pub(super) fn expect_body(&mut self, framing: Framing) {
+        self.body = BodyScanner::new(framing);
+    }
+
     /// Gives idle memory back while the connection waits for its next request.
     pub fn release_buffers(&mut self) {
         if self.inbox.is_empty() {
@@ -194,7 +186,7 @@ impl ClientStream {
         (self.transport, self.inbox)
     }
 
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut written = 0;
         let result = loop {
             let rest = self.outbox.get(written..).unwrap_or_default();
@@ -217,7 +209,7 @@ impl ClientStream {
     /// Sends what is held back while the origin pauses: Pingora flushes an answer whose
     /// length is known at its end alone. Not at once, since the body mostly follows its
     /// head, but when there is nothing new the next time.
-    fn release(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn release(&mut self, cx: &mut Context<'_>) {
         if self.outbox.is_empty() {
             return;
         }
@@ -233,7 +225,7 @@ impl ClientStream {
 
     /// Turns a write that has been pending for too long into an error. Any byte that
     /// the wire takes begins the wait anew.
-    fn guard<T>(
+    pub(super) fn guard<T>(
         &mut self,
         cx: &mut Context<'_>,
         write: Poll<io::Result<T>>,
@@ -255,7 +247,7 @@ impl ClientStream {
     }
 
     /// Reads bytes of the request's body, and nothing behind them.
-    fn poll_read_body(
+    pub(super) fn poll_read_body(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
@@ -295,7 +287,7 @@ impl ClientStream {
         Poll::Pending
     }
 
-    fn poll_read_raw(
+    pub(super) fn poll_read_raw(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
@@ -309,7 +301,7 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write_buffered(
+    pub(super) fn poll_write_buffered(
         &mut self,
         cx: &mut Context<'_>,
         data: &[u8],
@@ -347,148 +339,4 @@ fn scan(
         *first_error = Some(error.clone());
         io::Error::new(io::ErrorKind::InvalidData, error)
     })
-}
-
-/// Where a lent connection comes back, and the switch to raw bytes.
-#[derive(Debug, Default)]
-pub struct Lease {
-    home: Mutex<Option<Box<ClientStream>>>,
-    upgraded: AtomicBool,
-    kept: AtomicBool,
-    aborted: AtomicBool,
-}
-
-impl Lease {
-    /// Lends `stream` for one request with a body framed as `framing` says.
-    pub fn lend(self: &Arc<Self>, mut stream: Box<ClientStream>, framing: Framing) -> LentStream {
-        stream.body = BodyScanner::new(framing);
-        self.upgraded.store(false, Ordering::Relaxed);
-        self.kept.store(false, Ordering::Relaxed);
-        LentStream {
-            stream: Some(stream),
-            lease: Arc::clone(self),
-        }
-    }
-
-    /// After a 101 the bytes are another protocol's and pass as they are.
-    pub fn upgrade(&self) {
-        self.upgraded.store(true, Ordering::Relaxed);
-    }
-
-    /// Makes every further use of the lent connection fail: the process ends.
-    pub fn abort(&self) {
-        self.aborted.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the connection has left HTTP.
-    pub fn is_upgraded(&self) -> bool {
-        self.upgraded.load(Ordering::Relaxed)
-    }
-
-    /// A whole answer was written that promises to keep the connection, although
-    /// Pingora will not give it back for reuse.
-    pub fn keep(&self) {
-        self.kept.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether [`keep`](Self::keep) was called for the last request.
-    pub fn is_kept(&self) -> bool {
-        self.kept.load(Ordering::Relaxed)
-    }
-
-    /// The connection, once Pingora is done with it.
-    pub fn reclaim(&self) -> Option<Box<ClientStream>> {
-        self.home.lock().take()
-    }
-}
-
-/// A [`ClientStream`] in Pingora's hands for the time of one request.
-pub struct LentStream {
-    stream: Option<Box<ClientStream>>,
-    lease: Arc<Lease>,
-}
-
-impl LentStream {
-    fn stream(&mut self) -> io::Result<&mut ClientStream> {
-        if self.lease.aborted.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        // Present until drop.
-        self.stream
-            .as_deref_mut()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-}
-
-impl Drop for LentStream {
-    fn drop(&mut self) {
-        *self.lease.home.lock() = self.stream.take();
-    }
-}
-
-impl fmt::Debug for LentStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LentStream").finish_non_exhaustive()
-    }
-}
-
-impl AsyncRead for LentStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let upgraded = this.lease.is_upgraded();
-        let stream = this.stream()?;
-        if upgraded {
-            return stream.poll_read_raw(cx, buf);
-        }
-        let read = stream.poll_read_body(cx, buf);
-        if read.is_pending() {
-            stream.release(cx);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for LentStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let stream = self.get_mut().stream()?;
-        let written = stream.poll_write_buffered(cx, data);
-        stream.guard(cx, written)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut().stream()?;
-        let flushed = stream.poll_drain(cx);
-        stream.guard(cx, flushed)
-    }
-
-    /// Only flushes: whether the connection ends is decided when it is back.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
-    }
-}
-
-#[async_trait]
-impl Shutdown for LentStream {
-    async fn shutdown(&mut self) {
-        // A failure here shows again when the connection is used next.
-        if let Err(error) = self.flush().await {
-            log::debug!("client connection: {error}");
-        }
-    }
-}
-
-impl UniqueID for LentStream {
-    fn id(&self) -> UniqueIDType {
-        self.stream.as_deref().map_or(0, |stream| {
-            UniqueIDType::try_from(stream.transport.tcp().as_raw_fd()).unwrap_or(0)
-        })
-    }
 }

@@ -81,6 +81,8 @@ impl Timeouts {
 pub struct Limits {
     /// Client connections at the same time, over all listeners.
     pub max_connections: usize,
+    /// Forwarded requests that one origin, by its address, gets at the same time.
+    pub connections_per_origin: usize,
     /// Bytes of a request's head, from its first to its empty line.
     pub request_head: usize,
     /// Bytes of a request-target; not more than `request_head`.
@@ -95,6 +97,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_connections: 65_536,
+            connections_per_origin: 1024,
             request_head: 64 << 10,
             request_target: 16 << 10,
             request_fields: 128,
@@ -122,6 +125,11 @@ impl Limits {
                 "max_connections",
                 default.max_connections,
                 1..=10_000_000,
+            ),
+            connections_per_origin: section.count(
+                "connections_per_origin",
+                default.connections_per_origin,
+                1..=65_536,
             ),
             request_head,
             request_target,

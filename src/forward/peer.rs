@@ -26,22 +26,15 @@ const FORWARD_GROUP: u64 = 2;
 /// Marks a client's own group: the number of a connection may be 0.
 const OWN_GROUP: u64 = 4;
 
-/// A place at the next local upstream that is up. A client that breaks its
-/// connection while it waits gives up its place in the queue.
+/// A place at the next local upstream that is up.
 pub(super) async fn of_pool(
     app: &App,
     exchange: &mut Exchange,
     session: &mut Session,
 ) -> Result<Box<HttpPeer>, RequestError> {
     let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
-    let has_body = !matches!(exchange.framing, Framing::None | Framing::Length(0));
-    let slot = tokio::select! {
-        biased;
-        slot = pool.slot(&exchange.failed, &app.telemetry) => slot?,
-        _ = session.as_downstream_mut().read_body_or_idle(true), if !has_body => {
-            return Err(Kind::ClientGone.into());
-        }
-    };
+    let slot = pool.slot(&exchange.failed, &app.telemetry);
+    let slot = unless_gone(exchange, session, slot).await??;
     let mut peer = HttpPeer::new(slot.address, false, String::new());
     peer.group_key = group(GATEWAY_GROUP, exchange);
     peer.options.connection_timeout = Some(app.timeouts.connect);
@@ -50,15 +43,25 @@ pub(super) async fn of_pool(
     Ok(Box::new(peer))
 }
 
-/// The admitted addresses of the target.
-pub(super) fn of_target(
+/// The admitted addresses of the target, and a place at the first.
+pub(super) async fn of_target(
     app: &Arc<App>,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
+    session: &mut Session,
 ) -> Result<Box<HttpPeer>, RequestError> {
     let (Some(authority), Some(candidates)) = (&exchange.authority, &exchange.candidates) else {
         return Err(Kind::Internal.into());
     };
     let first = candidates.first();
+    let slots = app.origins.of(first);
+    let slot = match slots.try_take() {
+        Some(slot) => slot,
+        None => {
+            let limit = app.timeouts.connect;
+            let slot = unless_gone(exchange, session, slots.wait(limit)).await?;
+            slot.ok_or_else(|| RequestError::new(Kind::OriginBusy).retry_after(limit))?
+        }
+    };
     let tls = exchange.scheme == Scheme::Https;
     // Pingora pools by this address. When another one wins the race, its connection
     // is pooled under the wrong one and thrown away on the next use, when Pingora
@@ -77,7 +80,25 @@ pub(super) fn of_target(
         candidates: candidates.clone(),
     }));
     set_timeouts(&mut peer, app, exchange);
+    exchange.slot = Some(slot);
     Ok(Box::new(peer))
+}
+
+/// Waits for a place, unless the client goes away meanwhile: then it gives up its
+/// turn.
+async fn unless_gone<T>(
+    exchange: &Exchange,
+    session: &mut Session,
+    place: impl Future<Output = T>,
+) -> Result<T, RequestError> {
+    let has_body = !matches!(exchange.framing, Framing::None | Framing::Length(0));
+    tokio::select! {
+        biased;
+        place = place => Ok(place),
+        _ = session.as_downstream_mut().read_body_or_idle(true), if !has_body => {
+            Err(Kind::ClientGone.into())
+        }
+    }
 }
 
 /// Which pooled connections a request may use. Schemes such as NTLM authenticate a

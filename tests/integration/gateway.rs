@@ -1,6 +1,5 @@
 //! The gateway: origin-form requests and the local pool behind them.
 
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::support::client::Wire;
@@ -27,26 +26,6 @@ fn pool(addresses: &[std::net::SocketAddr], more: &str) -> String {
         .map(|address| format!("\"{address}\""))
         .collect();
     format!("gateway:\n  upstreams: [{}]\n{more}", list.join(", "))
-}
-
-/// An origin that answers when it is told to, once for each message sent.
-fn held_origin() -> (Origin, mpsc::Sender<()>) {
-    let (release, released) = mpsc::channel();
-    let released = std::sync::Mutex::new(released);
-    let origin = Origin::raw(move |mut wire, seen| {
-        while let Some(request) = wire.request()? {
-            let path = request.head.target().to_owned();
-            seen.keep(request);
-            let waited = released
-                .lock()
-                .unwrap()
-                .recv_timeout(Duration::from_secs(15));
-            waited.map_err(std::io::Error::other)?;
-            wire.send(ok(path))?;
-        }
-        Ok(())
-    });
-    (origin, release)
 }
 
 fn queue_depth(proxy: &Proxy) -> String {
@@ -262,7 +241,7 @@ fn no_more_connections_than_the_bound_are_opened() {
 
 #[test]
 fn queue_time_out_is_503_with_retry_after() {
-    let (origin, release) = held_origin();
+    let (origin, release) = Origin::held();
     let more = "  max_connections_per_upstream: 1\n  queue_timeout: 1s";
     let proxy = Proxy::start(&pool(&[origin.address], more));
     let mut first = proxy.connect();
@@ -290,7 +269,7 @@ fn queue_time_out_is_503_with_retry_after() {
 
 #[test]
 fn queue_is_first_come_first_served() {
-    let (origin, release) = held_origin();
+    let (origin, release) = Origin::held();
     let more = "  max_connections_per_upstream: 1\n  queue_timeout: 30s";
     let proxy = Proxy::start(&pool(&[origin.address], more));
     let mut clients = Vec::new();
@@ -320,7 +299,7 @@ fn queue_is_first_come_first_served() {
 
 #[test]
 fn clients_that_leave_the_queue_leave_no_hole() {
-    let (origin, release) = held_origin();
+    let (origin, release) = Origin::held();
     let more = "  max_connections_per_upstream: 1\n  queue_timeout: 30s";
     let proxy = Proxy::start(&pool(&[origin.address], more));
     let mut first = proxy.connect();

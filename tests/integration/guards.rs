@@ -49,6 +49,7 @@ const LAYERS: &[&[&str]] = &[
         "client",
         "reply",
         "gateway",
+        "slots",
         "dial",
         "tunnel",
         "telemetry",

@@ -28,6 +28,7 @@ mod interim;
 mod large;
 mod limits;
 mod ops;
+mod origin_slots;
 mod origins;
 mod policy;
 mod proxy_protocol;

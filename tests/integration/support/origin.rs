@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -55,6 +56,26 @@ impl Origin {
     /// Answers every request with what `answer` makes of it; connections are kept.
     pub(crate) fn http(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::raw(move |wire, seen| serve(wire, seen, &answer))
+    }
+
+    /// An origin that answers when it is told to, once for each message sent.
+    pub(crate) fn held() -> (Self, mpsc::Sender<()>) {
+        let (release, released) = mpsc::channel();
+        let released = std::sync::Mutex::new(released);
+        let origin = Self::raw(move |mut wire, seen| {
+            while let Some(request) = wire.request()? {
+                let path = request.head.target().to_owned();
+                seen.keep(request);
+                let waited = released
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_secs(15));
+                waited.map_err(std::io::Error::other)?;
+                wire.send(ok(path))?;
+            }
+            Ok(())
+        });
+        (origin, release)
     }
 
     /// Answers every request with those bytes.

@@ -1,0 +1,39 @@
+//! Small questions about a request that is with Pingora.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, MAX_FORWARDS};
+use http::{Method, StatusCode};
+use pingora::http::RequestHeader;
+use pingora_proxy::Session;
+
+/// How long the body of a request that was refused may still take.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the client wants an answer of ours to be.
+pub(super) fn accept(session: &Session) -> Option<&[u8]> {
+    let value = session.req_header().headers.get(ACCEPT)?;
+    Some(value.as_bytes())
+}
+
+/// Whether a status ends the answer in HTTP: an interim one does not, a 101 does.
+pub(super) fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// A client that is told no may stop sending its body. Once the answer is whole the
+/// rest is taken for a while and not waited for.
+pub(super) fn stop_waiting(session: &mut Session) {
+    if !session.is_body_done() {
+        session.set_read_timeout(Some(DRAIN_TIMEOUT));
+    }
+}
+
+/// How many proxies may still forward an OPTIONS or TRACE (RFC 9110 §7.6.2).
+pub(super) fn forwards_left(request: &RequestHeader) -> Option<u64> {
+    if request.method != Method::OPTIONS && request.method != Method::TRACE {
+        return None;
+    }
+    let value = request.headers.get(MAX_FORWARDS)?;
+    value.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,82 @@
+//! How many forwarded requests one origin gets at once, and what becomes of the rest.
+
+use std::time::Duration;
+
+use crate::support::client::Wire;
+use crate::support::message::ok;
+use crate::support::origin::Origin;
+use crate::support::proxy::Proxy;
+use crate::support::request::request;
+
+/// One place for each origin, and `connect` as the time to get it.
+fn narrow(connect: &str) -> Proxy {
+    let more =
+        format!("limits: {{ connections_per_origin: 1 }}\ntimeouts: {{ connect: {connect} }}");
+    Proxy::start(&more)
+}
+
+#[test]
+fn over_the_bound_requests_wait_and_open_no_connection() {
+    let origin = Origin::http(|request| {
+        // Long enough that all the clients are there at once.
+        std::thread::sleep(Duration::from_millis(10));
+        ok(request.head.target())
+    });
+    let proxy = narrow("15s");
+    let mut clients: Vec<Wire> = (0..20).map(|_| proxy.connect()).collect();
+    for wire in &mut clients {
+        wire.send(request("GET", &origin, "", "")).unwrap();
+    }
+    for wire in &mut clients {
+        assert_eq!(wire.response("GET").unwrap().status(), 200);
+    }
+    assert_eq!(origin.peak(), 1);
+}
+
+#[test]
+fn a_request_whose_turn_does_not_come_is_503_and_the_next_one_goes_on() {
+    let (origin, release) = Origin::held();
+    let proxy = narrow("1s");
+    let mut first = proxy.connect();
+    first.send(request("GET", &origin, "", "")).unwrap();
+    origin.request();
+    let mut second = proxy.connect();
+    let answer = second.exchange(request("GET", &origin, "", ""));
+    assert_eq!(answer.status(), 503);
+    assert!(answer.text().contains("origin_queue_timeout"));
+    assert!(answer.field("retry-after").is_some());
+    // Another origin has places of its own.
+    let other = Origin::ok("other");
+    let answer = second.exchange(request("GET", &other, "", ""));
+    assert_eq!(answer.text(), "other");
+
+    release.send(()).unwrap();
+    assert_eq!(first.response("GET").unwrap().status(), 200);
+    release.send(()).unwrap();
+    let answer = second.exchange(request("GET", &origin, "", ""));
+    assert_eq!(answer.status(), 200);
+}
+
+/// A client that leaves the queue must not use up its turn.
+#[test]
+fn a_client_that_leaves_gives_up_its_turn() {
+    let (origin, release) = Origin::held();
+    let proxy = narrow("15s");
+    let mut first = proxy.connect();
+    first.send(request("GET", &origin, "", "")).unwrap();
+    origin.request();
+    let mut gone = proxy.connect();
+    gone.send(request("GET", &origin, "", "")).unwrap();
+    gone.reset();
+    let mut last = proxy.connect();
+    last.send(request("GET", &origin, "", "")).unwrap();
+    // It left its record before anybody was released.
+    proxy.record("the client that left", |record| {
+        record["error"] == "client_gone"
+    });
+    release.send(()).unwrap();
+    assert_eq!(first.response("GET").unwrap().status(), 200);
+    release.send(()).unwrap();
+    assert_eq!(last.response("GET").unwrap().status(), 200);
+    assert_eq!(origin.requests().len(), 2);
+}
