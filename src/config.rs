@@ -89,6 +89,8 @@ pub struct Config {
 enum Scope {
     /// To start, or to check.
     Start,
+    /// To explain what the policy decides, right or wrong: without running its tests.
+    Explain,
     /// For a running process, which is exposed when one of its listeners is not loopback.
     Reload { exposed: bool },
 }
@@ -103,6 +105,17 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let sink = Sink::new(path);
         let config = read(path, &sink, Scope::Start);
+        sink.finish(config)
+    }
+
+    /// Reads the configuration to ask its policy. Its tests are not run, so that why one of them fails can
+    /// be asked too; directories and certificates are not looked at.
+    ///
+    /// # Errors
+    /// As [`Config::load`], for what is looked at.
+    pub fn load_to_explain(path: &Path) -> Result<Config, ConfigError> {
+        let sink = Sink::new(path);
+        let config = read(path, &sink, Scope::Explain);
         sink.finish(config)
     }
 
@@ -172,6 +185,8 @@ fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
     let (listeners, admin) = listeners::read(&mut tollgate, &base, open);
     let exposed = match scope {
         Scope::Start => is_exposed(&listeners),
+        // Who could connect is not what is asked.
+        Scope::Explain => false,
         Scope::Reload { exposed } => exposed,
     };
     let own_listeners = listeners
@@ -202,8 +217,8 @@ fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
     let rules = policy.rules(&auth)?;
     let policy = Policy::new(guard, rules);
     // Of a policy that is not whole they would only say so again.
-    if sink.is_empty() {
-        policy_tests.run(&policy);
+    if sink.is_empty() && !matches!(scope, Scope::Explain) {
+        policy_tests.run(&policy, &auth);
     }
     Some(Config {
         file: base.directory.join(path.file_name()?),

@@ -92,7 +92,7 @@ fn check(conf: &Path) -> ExitCode {
 }
 
 fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
-    let config = match Config::load(conf) {
+    let config = match Config::load_to_explain(conf) {
         Ok(config) => config,
         Err(error) => return fail(EX_CONFIG, &error),
     };

@@ -168,8 +168,8 @@ impl Admission {
     /// Decides on one address that would be dialled, whose port is that of the request.
     ///
     /// In this order, the first that applies decides:
-    /// 1. a listener of this program is denied, unless a host route in `allow_networks`, or in the networks of
-    ///    the rule that admits, names it;
+    /// 1. a listener of this program is denied, unless a host route in `allow_networks` names it: a rule does
+    ///    not open the admin service to its clients;
     /// 2. `deny_networks` denies, unless `allow_networks` has a longer prefix;
     /// 3. the first rule that is about the address, by its networks or whatever the address is, denies; the
     ///    guard denies a port that such a rule does not name;

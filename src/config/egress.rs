@@ -72,7 +72,7 @@ fn allow_domains(egress: &mut Section<'_>, lists: &mut Lists<'_>) -> DomainLists
     let items = egress.list("allow_domains");
     let domains = lists.read(&items);
     if let Some(item) = items.first()
-        && domains.as_ref().is_none_or(DomainLists::is_empty)
+        && domains.as_ref().is_some_and(DomainLists::is_empty)
     {
         let advice = "fill the list, or write [] to admit every domain";
         item.report(
@@ -130,6 +130,14 @@ impl<'s> Lists<'s> {
                 return None;
             }
         };
+        // A download that was cut off, for one; comments alone are meant to be.
+        if text.trim_ascii().is_empty() {
+            item.report(
+                "the list is empty",
+                "fill it, or take it out of the configuration",
+            );
+            return None;
+        }
         let mut domains = Domains::default();
         for error in domains.extend_list(&text).err().unwrap_or_default() {
             let message = error.problem.to_string();

@@ -289,8 +289,7 @@ impl Policy {
         let allowed = self.guard.allow_networks.matching(ip);
 
         let host_route = |net: IpNet| net.prefix_len() == net.max_prefix_len();
-        let named = allowed.is_some_and(host_route) || opened.is_some_and(host_route);
-        if !named && self.guard.is_own_listener(ip, port) {
+        if !allowed.is_some_and(host_route) && self.guard.is_own_listener(ip, port) {
             return Err(Denied::address(DecidedBy::OwnListener));
         }
         if let Some(denied) = self.guard.deny_networks.matching(ip)

@@ -393,6 +393,7 @@ fn repository_has_what_a_reader_looks_for() {
         "docs/configuration.md",
         "docs/observability.md",
         "docs/operations.md",
+        "docs/policy.md",
     ] {
         assert!(root().join(name).is_file(), "{name}");
     }

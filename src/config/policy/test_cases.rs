@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::super::auth::Auth;
 use super::super::reader::{Item, Section, nearest};
 use super::{Written, rule, verdict};
 use crate::policy::{DecidedBy, Moment, Policy, Question, TestCase, TestFailure, Verdict};
@@ -26,9 +27,18 @@ pub(in super::super) fn read_tests<'d>(
 }
 
 impl Tests<'_> {
-    /// Runs the tests and reports those that fail.
-    pub(in super::super) fn run(&self, policy: &Policy) {
+    /// Runs the tests and reports those that fail. Warns of users that are not there: what such a test
+    /// says is true of nobody.
+    pub(in super::super) fn run(&self, policy: &Policy, auth: &Auth) {
         for (item, case) in &self.cases {
+            if !auth.users.contains(&case.question.user) {
+                let (path, line) = (&item.path, item.line);
+                log::warn!(
+                    "line {line}, {path}: user {:?} is not in {}",
+                    case.question.user,
+                    auth.htpasswd.display()
+                );
+            }
             if let Err(failure) = case.run(policy) {
                 item.report(failure.to_string(), remedy(&failure, &case.question));
             }

@@ -28,6 +28,31 @@ fn the_quick_start_loads_and_its_user_gets_in() {
     }
 }
 
+/// Loading runs the tests of the policy: what the examples say of themselves is so.
+#[test]
+fn the_examples_load_and_test_themselves() {
+    let mut examples = 0;
+    for entry in fs::read_dir(own("conf/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!config.is_exposed(), "{}", path.display());
+        assert!(config.policy.rules().len() >= 3, "{}", path.display());
+        let text = fs::read_to_string(&path).unwrap();
+        let expecting = |verdict: &str| text.matches(&format!("expect: {verdict}")).count();
+        let (admit, deny) = (expecting("admit"), expecting("deny"));
+        assert!(
+            admit >= 2 && deny >= 2 && admit + deny >= 6,
+            "{}: {admit} admit, {deny} deny",
+            path.display()
+        );
+        examples += 1;
+    }
+    assert!(examples >= 4, "{examples} examples");
+}
+
 /// The paths of all keys of a YAML text, without indexes.
 fn keys_of(text: &str) -> BTreeSet<String> {
     let sink = Sink::new(Path::new("f"));

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::{ALICE, DEMO, Setup, check, with};
+use crate::config::Config;
 use crate::telemetry::Destination;
 
 #[test]
@@ -140,6 +141,39 @@ fn values_that_contradict_each_other_or_mean_nothing() {
         "  egress: {deny_networks: ['# 10.0.0.0/8']}\n",
         "f.yaml:5: tollgate.egress.deny_networks[0]: has a # in it; write comments outside of the quotes",
     );
+}
+
+#[test]
+fn a_list_file_that_is_empty_is_a_problem() {
+    let setup = Setup::new();
+    for (content, problem) in [
+        (
+            " \n",
+            Some(
+                "f.yaml:5: tollgate.egress.deny_domains[0]: the list is empty; fill it, or take it out of the configuration",
+            ),
+        ),
+        ("# none today\n", None),
+    ] {
+        setup.file("deny.txt", content);
+        let loaded = setup.load(&with("  egress: {deny_domains: ['@deny.txt']}\n"));
+        let found = loaded.err().map(|error| setup.shown(&error));
+        assert_eq!(found.as_deref(), problem, "{content:?}");
+    }
+}
+
+#[test]
+fn a_policy_whose_tests_fail_can_be_asked_why() {
+    let setup = Setup::new();
+    let tests = "  policy_tests:\n    - {user: alice, target: 'example.org:22', expect: admit}\n";
+    let file = setup.path();
+    fs::write(&file, with(tests)).unwrap();
+    let error = Config::load(&file).unwrap_err().to_string();
+    assert!(
+        error.contains("expected admit, found deny by connect_ports"),
+        "{error}"
+    );
+    assert!(Config::load_to_explain(&file).is_ok());
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn slow_one(
         .and_then(|row| longest(row.networks.as_ref()?, ip));
     let allowed = longest(&walls.allow_networks, ip);
     let host = |net: Option<IpNet>| net.is_some_and(|net| net.prefix_len() == net.max_prefix_len());
-    if OWN == format!("{ip}:{}", authority.port) && !host(allowed) && !host(opened) {
+    if OWN == format!("{ip}:{}", authority.port) && !host(allowed) {
         return Err("own_listener".to_owned());
     }
     if let Some(denied) = longest(&walls.deny_networks, ip)

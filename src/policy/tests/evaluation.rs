@@ -155,8 +155,12 @@ fn what_a_rule_names_it_opens() {
                 "-deny_networks:10.1.9.0/24",
             ),
             ("alice CONNECT h.example:22", &["10.1.1.1"], "-own_listener"),
-            // A host route lifts it.
-            ("alice CONNECT h.example:22", &["127.0.0.1"], "+ssh"),
+            // Nor does a host route lift it: that is for allow_networks.
+            (
+                "alice CONNECT h.example:22",
+                &["127.0.0.1"],
+                "-own_listener",
+            ),
             (
                 "alice CONNECT h.example:22",
                 &["127.0.0.2"],
