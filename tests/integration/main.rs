@@ -37,6 +37,7 @@ mod rebinding;
 mod refusals;
 mod regression;
 mod rotation;
+mod rules;
 mod smuggling;
 mod stalls;
 mod support;

@@ -277,6 +277,47 @@ impl Proxy {
         ))
     }
 
+    /// Lays YAML over what is under `tollgate:` in the file that the program was started with. The
+    /// file changes in one step.
+    pub(crate) fn rewrite(&self, yaml: &str) {
+        let file = self.path("pingora.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut config: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        merge(&mut config["tollgate"], serde_yaml::from_str(yaml).unwrap());
+        let next = self.path("pingora.yaml.next");
+        std::fs::write(&next, serde_yaml::to_string(&config).unwrap()).unwrap();
+        std::fs::rename(next, file).unwrap();
+    }
+
+    /// Asks the admin service for a reload.
+    pub(crate) fn reload(&self) -> Response {
+        let address = self.admin_address();
+        let mut wire = Wire::connect(address).unwrap();
+        wire.set_deadline(Duration::from_secs(60));
+        wire.exchange(format!(
+            "POST /reload HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
+    /// The value of a metric, by its name with its labels; 0 when there is none.
+    pub(crate) fn metric(&self, series: &str) -> u64 {
+        let metrics = self.admin("/metrics").text();
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// One request on a connection of its own, which must be the only one for the time being, with
+    /// its record. An admitted tunnel is closed at once.
+    pub(crate) fn ask(&self, request: impl AsRef<[u8]>) -> (Response, Value) {
+        let before = self.records().len();
+        let answer = self.exchange(request);
+        let mut records = self.wait_records(before + 1);
+        assert_eq!(records.len(), before + 1, "{records:#?}");
+        (answer, records.remove(before))
+    }
+
     /// The records of the JSON access log so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         let log = std::fs::read_to_string(self.path("access.log")).unwrap_or_default();

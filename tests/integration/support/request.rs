@@ -53,6 +53,18 @@ pub(crate) fn connect(authority: impl std::fmt::Display) -> String {
     )
 }
 
+/// A user's request for a URL, a path, or `host:port` with CONNECT.
+pub(crate) fn request_of(user: (&str, &str), method: &str, target: &str) -> String {
+    let host = match target.starts_with('/') {
+        true => "gate",
+        false => authority(target),
+    };
+    format!(
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{}\r\n",
+        credentials(user)
+    )
+}
+
 /// Alice's request with a method, more field lines and a body.
 pub(crate) fn request(method: &str, origin: &Origin, fields: &str, body: &str) -> String {
     let address = origin.address;
