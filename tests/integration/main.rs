@@ -18,6 +18,7 @@ mod clients;
 mod config;
 mod connect;
 mod cut;
+mod denials;
 mod forward;
 mod framing;
 mod gateway;
