@@ -23,7 +23,7 @@ use http::header::{
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
-use pingora_core::protocols::Digest;
+use pingora_core::protocols::{Digest, SocketDigest};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -212,16 +212,18 @@ impl ProxyHttp for Forward {
         _: &mut Session,
         reused: bool,
         peer: &HttpPeer,
-        _: RawFd,
+        socket: RawFd,
         digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
         let exchange = ctx.exchange()?;
         let mut upstream = peer.address().as_inet().copied();
         if !reused && let Some(digest) = digest {
-            let socket = digest.socket_digest.as_ref();
-            let dialled = socket.and_then(|socket| socket.peer_addr()?.as_inet().copied());
-            upstream = dialled.or(upstream);
+            // The socket is asked: Pingora's own digest repeats the address of the peer, which
+            // is the first that was tried, not the one that was reached.
+            let socket = SocketDigest::from_raw_fd(socket);
+            let dialled = socket.peer_addr().and_then(|address| address.as_inet());
+            upstream = dialled.copied().or(upstream);
             exchange.connect = digest
                 .timing_digest
                 .iter()
