@@ -28,6 +28,7 @@ mod heads;
 mod interim;
 mod large;
 mod limits;
+mod opened;
 mod ops;
 mod origin_slots;
 mod origins;

@@ -21,7 +21,7 @@ fn proxy(dns: &Dns) -> Proxy {
 }
 
 /// An origin on that address that says who it is.
-fn origin_at(address: &str, name: &'static str) -> Origin {
+pub(crate) fn origin_at(address: &str, name: &'static str) -> Origin {
     Origin::bind(address, move |mut wire, seen| {
         // A client that begins with TLS would wait for an answer to it.
         while wire.read_bytes(1)? != [0x16] {
@@ -35,14 +35,14 @@ fn origin_at(address: &str, name: &'static str) -> Origin {
 }
 
 /// A port where 127.0.0.2 has `public` and 127.0.0.1 has `private`.
-fn pair() -> (Origin, Origin) {
+pub(crate) fn pair() -> (Origin, Origin) {
     let private = origin_at("127.0.0.1:0", "private");
     let public = origin_at(&format!("127.0.0.2:{}", private.port()), "public");
     (public, private)
 }
 
 /// Public for the first look-up, loopback for the next, and so on, all with a TTL of zero.
-fn alternating(first: &'static str, second: &'static str) -> Dns {
+pub(crate) fn alternating(first: &'static str, second: &'static str) -> Dns {
     Dns::with(0, move |_, asked| {
         let address = if asked % 2 == 0 { first } else { second };
         Some(vec![address.parse().unwrap()])
@@ -50,7 +50,7 @@ fn alternating(first: &'static str, second: &'static str) -> Dns {
 }
 
 /// Every kind of request that a name can be asked for in, with the bytes it begins with.
-fn kinds(host: &str, port: u16) -> Vec<(&'static str, String)> {
+pub(crate) fn kinds(host: &str, port: u16) -> Vec<(&'static str, String)> {
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     let url = format!("http://{host}:{port}/");
     vec![
@@ -75,7 +75,7 @@ fn kinds(host: &str, port: u16) -> Vec<(&'static str, String)> {
 }
 
 /// Checks that every dial that is in the log went to the admitted address.
-fn assert_dialled(proxy: &Proxy) {
+pub(crate) fn assert_dialled(proxy: &Proxy) {
     for record in proxy.records() {
         if let Some(upstream) = record["upstream"].as_str() {
             assert!(upstream.starts_with("127.0.0.2:"), "{record}");
