@@ -19,6 +19,7 @@ mod config;
 mod connect;
 mod cut;
 mod denials;
+mod explain;
 mod forward;
 mod framing;
 mod gateway;
