@@ -34,6 +34,7 @@ mod ops;
 mod origin_slots;
 mod origins;
 mod policy;
+mod policy_check;
 mod proxy_protocol;
 mod python;
 mod rebinding;
