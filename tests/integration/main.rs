@@ -40,6 +40,8 @@ mod python;
 mod rebinding;
 mod refusals;
 mod regression;
+mod reload;
+mod reload_load;
 mod rotation;
 mod rules;
 mod smuggling;

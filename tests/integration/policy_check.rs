@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use crate::support::command::{Outcome, tollgate};
+use crate::support::eventually;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, BOB, request_of};
@@ -287,9 +288,10 @@ fn reload_says_everything_that_is_wrong_and_changes_nothing() {
             .collect();
         assert_said(&problems, wrong, before);
         // The log has them as well.
-        let log = proxy.errors();
         for problem in &problems {
-            assert!(log.contains(problem), "{problem}\n{log}");
+            eventually("the problem in the log", || {
+                proxy.errors().contains(problem).then_some(())
+            });
         }
         assert_eq!(
             proxy.metric("tollgate_reloads_total{result=\"failure\"}"),

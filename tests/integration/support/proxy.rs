@@ -291,12 +291,7 @@ impl Proxy {
 
     /// Asks the admin service for a reload.
     pub(crate) fn reload(&self) -> Response {
-        let address = self.admin_address();
-        let mut wire = Wire::connect(address).unwrap();
-        wire.set_deadline(Duration::from_secs(60));
-        wire.exchange(format!(
-            "POST /reload HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        ))
+        reload(self.admin_address())
     }
 
     /// The value of a metric, by its name with its labels; 0 when there is none.
@@ -410,6 +405,16 @@ impl Proxy {
         let directory = format!("/proc/{}/fd", self.process.id());
         std::fs::read_dir(directory).unwrap().count()
     }
+}
+
+/// Asks the admin service at `address` for a reload.
+pub(crate) fn reload(address: SocketAddr) -> Response {
+    let mut wire = Wire::connect(address).unwrap();
+    // Large lists take their time in a build that is not optimised.
+    wire.set_deadline(Duration::from_secs(60));
+    wire.exchange(format!(
+        "POST /reload HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    ))
 }
 
 fn resident(process: &Path) -> u64 {
