@@ -312,10 +312,5 @@ fn long_list_decides_and_its_reload_stalls_nobody() {
         "p99 {slow:?} of {} in {reading:?}",
         took.len()
     );
-    println!(
-        "p99 {slow:?}, longest {:?} of {} in {reading:?} of reloading",
-        took.last(),
-        took.len()
-    );
     assert_decides("new.test", "old.test");
 }
