@@ -56,21 +56,21 @@ struct Handlers {
     term: Signal,
     interrupt: Signal,
     quit: Signal,
-    hup: Signal,
     usr1: Signal,
 }
 
 impl Handlers {
-    fn install() -> io::Result<Self> {
+    /// All of them, SIGHUP apart.
+    fn install() -> io::Result<(Self, Signal)> {
+        let hup = signal(SignalKind::hangup())?;
         let handlers = Self {
             term: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
-            hup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
         };
         unblock()?;
-        Ok(handlers)
+        Ok((handlers, hup))
     }
 }
 
@@ -80,7 +80,7 @@ impl ShutdownSignalWatch for Signals {
     /// for here.
     async fn recv(&self) -> ShutdownSignal {
         match Handlers::install() {
-            Ok(handlers) => self.handle(handlers).await,
+            Ok((handlers, hup)) => self.handle(handlers, hup).await,
             Err(error) => log::error!("cannot handle signals, stopping: {error}"),
         }
         ShutdownSignal::FastShutdown
@@ -89,7 +89,10 @@ impl ShutdownSignalWatch for Signals {
 
 impl Signals {
     /// Returns when the process is to end.
-    async fn handle(&self, mut on: Handlers) {
+    async fn handle(&self, mut on: Handlers, hup: Signal) {
+        // Beside the others: whoever wants the process to end must not wait for a long list.
+        let reloads = self.reload_on(hup);
+        tokio::pin!(reloads);
         loop {
             tokio::select! {
                 _ = on.interrupt.recv() => {
@@ -113,13 +116,23 @@ impl Signals {
                         return self.drain(on, true).await;
                     }
                 }
-                // Its outcome is in the log.
-                _ = on.hup.recv() => drop(self.reload.run("SIGHUP").await),
+                () = &mut reloads => {}
                 _ = on.usr1.recv() => {
                     log::info!("SIGUSR1: reopening the access log");
                     self.app.telemetry.reopen();
                 }
             }
+        }
+    }
+
+    /// Reloads with each signal; those that come meanwhile count as one. Does not return.
+    async fn reload_on(&self, mut hup: Signal) {
+        loop {
+            if hup.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            // Its outcome is in the log.
+            drop(self.reload.run("SIGHUP").await);
         }
     }
 
