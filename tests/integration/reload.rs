@@ -1,7 +1,9 @@
 //! Reloads: users, groups, lists and rules change as one, or not at all.
 
-use std::net::SocketAddr;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -319,4 +321,71 @@ fn established_traffic_survives_a_reload() {
         (&record["rule"], &record["user"]),
         (&"one".into(), &"alice".into())
     );
+}
+
+/// Who asks and does not wait, sends what nobody reads, or asks again and again, harms nothing.
+#[test]
+fn hasty_operators_do_no_harm() {
+    let dns = everywhere();
+    let origin = Origin::ok("in");
+    let proxy = first_state(&dns).start();
+    let address = proxy.admin_address();
+    let head = format!("POST /reload HTTP/1.1\r\nHost: {address}\r\n");
+    // A body is no request.
+    let mut wire = Wire::connect(address).unwrap();
+    let inner = format!("GET /nothing HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let body = format!("{head}Content-Length: {}\r\n\r\n{inner}", inner.len());
+    assert_eq!(wire.exchange(body).status(), 200);
+    let next = format!("GET /stats HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    // Closed, or in step.
+    if wire.send(next).is_ok()
+        && let Ok(answer) = wire.response("GET")
+    {
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        wire.assert_closed();
+    }
+
+    write_second_state(&proxy);
+    let before = proxy.metric(GOOD);
+    let hasty: Vec<Wire> = (0..20)
+        .map(|_| {
+            let mut wire = Wire::connect(address).unwrap();
+            wire.send(format!("{head}Content-Length: 0\r\n\r\n"))
+                .unwrap();
+            wire
+        })
+        .collect();
+    drop(hasty);
+    // At least one of them was heard, and one that waits is.
+    eventually("a reload", || (proxy.metric(GOOD) > before).then_some(()));
+    assert_eq!(proxy.reload().status(), 200);
+    assert_eq!(decisions(&proxy, origin.port()), second_decisions());
+    assert_eq!(proxy.metric(BAD), 0);
+}
+
+/// A reload that takes its time does not keep a drain from beginning.
+#[test]
+fn signals_are_heard_while_lists_are_read() {
+    let mut list = String::new();
+    for number in 0..400_000 {
+        let _ = writeln!(list, "host-{number}.listed.test");
+    }
+    let dns = everywhere();
+    let mut proxy = first_state(&dns).start();
+    std::fs::write(proxy.path("list.txt"), list).unwrap();
+    let start = Instant::now();
+    assert_eq!(proxy.reload().status(), 200);
+    let reading = start.elapsed();
+    proxy.signal(Signal::HUP);
+    // What takes a round trip is heard later than that.
+    assert_eq!(proxy.admin("/stats").status(), 200);
+    let start = Instant::now();
+    proxy.signal(Signal::TERM);
+    eventually("the listener to close", || {
+        TcpStream::connect(proxy.address).err()
+    });
+    let heard = start.elapsed();
+    let bound = (reading / 2).max(Duration::from_millis(500));
+    assert!(heard < bound, "{heard:?} where a reload takes {reading:?}");
+    assert!(proxy.wait_exit(DEADLINE).success());
 }

@@ -244,6 +244,8 @@ fn long_list_decides_and_its_reload_stalls_nobody() {
     let origin = Origin::http(|_| crate::support::message::ok("in"));
     let proxy = Setup::new()
         .file("long.txt", long_list(ENTRIES, "old.test"))
+        // With one thread there is no other that could go on.
+        .server("threads: 1")
         .config(&dns.config())
         .config("policy: { rules: [ { name: long, action: deny, domains: [\"@long.txt\"], status: 451 } ] }")
         .start();
@@ -288,29 +290,30 @@ fn long_list_decides_and_its_reload_stalls_nobody() {
             })
         })
         .collect();
-    let mut reading = Duration::ZERO;
-    for domain in ["new.test", "old.test", "new.test"] {
+    let reading = ["new.test", "old.test", "new.test"].map(|domain| {
         std::fs::write(proxy.path("long.txt"), long_list(ENTRIES, domain)).unwrap();
         let start = Instant::now();
         assert_eq!(proxy.reload().status(), 200);
-        reading += start.elapsed();
-    }
+        start.elapsed()
+    });
     stop.store(true, Ordering::SeqCst);
     let mut took: Vec<Duration> = Vec::new();
     for client in clients {
         took.extend(client.join().unwrap());
     }
     took.sort();
-    assert!(
-        took.len() >= 100,
-        "{} requests in {reading:?} of reloading",
-        took.len()
-    );
-    let slow = took[took.len() * 99 / 100];
-    assert!(
-        slow < LONGEST,
-        "p99 {slow:?} of {} in {reading:?}",
-        took.len()
-    );
+    let count = took.len();
+    assert!(count >= 100, "{count} requests in {reading:?}");
+    let slow = took[count * 99 / 100];
+    assert!(slow < LONGEST, "p99 {slow:?} of {count} in {reading:?}");
+    // Nobody waits for a reload to end. Short ones say nothing: the machine has other work, too.
+    let longest = took[count - 1];
+    let bound = reading
+        .into_iter()
+        .min()
+        .unwrap_or_default()
+        .div_f64(2.0)
+        .max(LONGEST / 4);
+    assert!(longest < bound, "{longest:?} of {count} in {reading:?}");
     assert_decides("new.test", "old.test");
 }
