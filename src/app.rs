@@ -1,6 +1,7 @@
 //! What every connection shares: made once from the configuration, handed to the
 //! parts that serve requests.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -17,7 +18,7 @@ use crate::http1::HeadLimits;
 use crate::lifecycle::Lifecycle;
 use crate::reply::Reply;
 use crate::request_id::RequestIds;
-use crate::slots::OriginSlots;
+use crate::slots::{OriginSlots, Slot};
 use crate::telemetry::Telemetry;
 
 /// The parts that all connections share.
@@ -112,6 +113,17 @@ impl App {
             Err(DialError::Prohibited(denied)) => Err(exchange.deny(denied)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A place at the origin of this address, when it is this request's turn.
+    ///
+    /// # Errors
+    /// [`Kind::OriginBusy`] when none came free while a connection could have been
+    /// made.
+    pub async fn place(&self, origin: SocketAddr) -> Result<Slot, RequestError> {
+        let limit = self.timeouts.connect;
+        let slot = self.origins.of(origin).wait(limit).await;
+        slot.ok_or_else(|| RequestError::new(Kind::OriginBusy).retry_after(limit))
     }
 
     /// The answer to a request that failed, as text or what its `accept` asks for;

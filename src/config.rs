@@ -86,13 +86,17 @@ pub struct Config {
 
 /// What a file is read for.
 #[derive(Debug, Clone, Copy)]
-enum Scope {
+enum Scope<'a> {
     /// To start, or to check.
     Start,
     /// To explain what the policy decides, right or wrong: without running its tests.
     Explain,
     /// For a running process, which is exposed when one of its listeners is not loopback.
-    Reload { exposed: bool },
+    /// Where it listens is not what the file may say by now.
+    Reload {
+        exposed: bool,
+        listening: &'a [SocketAddr],
+    },
 }
 
 impl Config {
@@ -142,12 +146,20 @@ impl Config {
     }
 }
 
+fn own_listeners(
+    listeners: &[Listener],
+    admin: Option<SocketAddr>,
+) -> impl Iterator<Item = SocketAddr> {
+    let addresses = listeners.iter().map(|listener| listener.address);
+    addresses.chain(admin)
+}
+
 fn is_exposed(listeners: &[Listener]) -> bool {
     listeners.iter().any(|listener| !listener.is_loopback())
 }
 
 /// Reads a configuration; reports to `sink`, and returns one only when it is whole.
-fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
+fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     let advice =
         || Some("name a configuration file, as in `tollgate -c conf/pingora.yaml`".to_owned());
     let text = match files::read_text(path, MAX_FILE) {
@@ -187,12 +199,14 @@ fn read(path: &Path, sink: &Sink, scope: Scope) -> Option<Config> {
         Scope::Start => is_exposed(&listeners),
         // Who could connect is not what is asked.
         Scope::Explain => false,
-        Scope::Reload { exposed } => exposed,
+        Scope::Reload { exposed, .. } => exposed,
     };
-    let own_listeners = listeners
-        .iter()
-        .map(|listener| listener.address)
-        .chain(admin);
+    // The file may name others for the next start; those of now are still open.
+    let listening = match scope {
+        Scope::Reload { listening, .. } => listening,
+        Scope::Start | Scope::Explain => &[],
+    };
+    let own_listeners = own_listeners(&listeners, admin).chain(listening.iter().copied());
     let auth = auth::read(&mut tollgate, server.threads());
     let gateway = Gateway::read(&mut tollgate, &listeners);
     let mut lists = Lists::new(sink, &base);

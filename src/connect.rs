@@ -74,6 +74,8 @@ async fn open(
     let dialed = app.dialer.connect(candidates).await?;
     exchange.connect = Some(begun.elapsed());
     exchange.connected(dialed.address);
+    // An old policy is not kept for as long as the tunnel lasts.
+    exchange.admission = None;
     Ok(dialed)
 }
 

@@ -66,6 +66,8 @@ pub struct Exchange {
     pub user: Option<User>,
     /// What the policy goes by, until it is known which address is dialled.
     pub admission: Option<Admission>,
+    /// Whether an address was noted already.
+    pub retried: bool,
     /// Who decided whether it may happen.
     pub decided_by: Option<DecidedBy>,
     /// Rules that only observe, and would have denied it.
@@ -138,6 +140,7 @@ impl Exchange {
             seen: false,
             user: None,
             admission: None,
+            retried: false,
             decided_by: None,
             observed: Vec::new(),
             error: None,
@@ -173,17 +176,19 @@ impl Exchange {
         self.observed.extend(admission.observed(ip).cloned());
     }
 
-    /// Notes where it went: not always to the first address that was tried.
+    /// Notes where it went: not always to the first address that was tried, and to
+    /// another one when it is tried again.
     pub fn connected(&mut self, address: SocketAddr) {
         self.upstream = Some(address);
-        if let Some(admission) = self.admission.take()
-            && self
-                .candidates
-                .as_ref()
-                .is_none_or(|tried| tried.first() != address)
-        {
+        let Some(admission) = self.admission.take() else {
+            return;
+        };
+        let first = self.candidates.as_ref().map(Candidates::first);
+        if first != Some(address) || self.retried {
             self.admitted(&admission, Some(address));
         }
+        self.retried = true;
+        self.admission = Some(admission);
     }
 
     /// The target as the log shows it: canonical, and without anything that could

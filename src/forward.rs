@@ -283,6 +283,8 @@ impl ProxyHttp for Forward {
         let exchange = ctx.exchange()?;
         if exchange.first_byte.is_none() {
             exchange.first_byte = Some(exchange.started.elapsed());
+            // From now on there is no other try, and so no other address.
+            exchange.admission = None;
         }
         let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded && !exchange.upgrade {
@@ -315,8 +317,13 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
     ) -> Result<()> {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            if let Some(lease) = &ctx.exchange()?.lease {
+            let exchange = ctx.exchange()?;
+            if let Some(lease) = &exchange.lease {
                 lease.upgrade();
+            }
+            if exchange.role == Role::Forward {
+                // A tunnel now, and those do not count.
+                exchange.slot = None;
             }
             session.set_read_timeout(Some(self.app.timeouts.tunnel_idle));
             return Ok(());

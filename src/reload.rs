@@ -16,7 +16,7 @@ use crate::telemetry::ReloadOutcome;
 pub struct Reload {
     app: Arc<App>,
     reloader: Reloader,
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 /// What was read.
@@ -45,33 +45,43 @@ impl Reload {
         Self {
             app,
             reloader,
-            turn: Mutex::new(()),
+            turn: Arc::default(),
         }
     }
 
     /// Reads users, groups, lists and rules again and puts them in place of the old
-    /// ones at once. `asked_by` is for the log.
+    /// ones at once. `asked_by` is for the log. Whoever asked may go away: what was
+    /// begun is finished.
     ///
     /// # Errors
     /// What is broken; then everything is as it was.
-    pub async fn run(&self, asked_by: &str) -> Result<Summary, ReloadError> {
-        // A newer file must not be followed by an older one that took longer to read.
-        let _turn = self.turn.lock().await;
+    pub async fn run(&self, asked_by: &'static str) -> Result<Summary, ReloadError> {
+        // A newer file must not be followed by an older one that took longer to read:
+        // the turn goes along to where the reading is done.
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let (app, reloader) = (Arc::clone(&self.app), self.reloader.clone());
         // Reading parses lists of millions and may hash a password.
-        let done = tokio::task::spawn_blocking(move || replace(&app, &reloader)).await;
-        let done = done.unwrap_or_else(|error| Err(ReloadError::System(error.to_string())));
-        match &done {
-            Ok(summary) => {
-                self.app.telemetry.reloaded(ReloadOutcome::Succeeded);
-                log::info!("{asked_by}: reloaded; {summary}");
-            }
-            Err(error) => {
-                self.app.telemetry.reloaded(ReloadOutcome::Failed);
-                log::error!("{asked_by}: {error}");
-            }
+        let done = tokio::task::spawn_blocking(move || {
+            let done = replace(&app, &reloader);
+            report(&app, asked_by, &done);
+            drop(turn);
+            done
+        });
+        done.await
+            .unwrap_or_else(|error| Err(ReloadError::System(error.to_string())))
+    }
+}
+
+fn report(app: &App, asked_by: &str, done: &Result<Summary, ReloadError>) {
+    match done {
+        Ok(summary) => {
+            app.telemetry.reloaded(ReloadOutcome::Succeeded);
+            log::info!("{asked_by}: reloaded; {summary}");
         }
-        done
+        Err(error) => {
+            app.telemetry.reloaded(ReloadOutcome::Failed);
+            log::error!("{asked_by}: {error}");
+        }
     }
 }
 

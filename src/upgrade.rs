@@ -57,6 +57,10 @@ pub async fn serve(
 ) -> Option<Box<ClientStream>> {
     let outcome = match open(app, head, &mut exchange).await {
         Ok((upstream, answer)) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+            if exchange.role == Role::Forward {
+                // A tunnel now, and those do not count.
+                exchange.slot = None;
+            }
             let (ended, traffic) = switch(app, client, upstream, &answer).await;
             record(app, head, &exchange, Some(101), traffic, Some(ended));
             return None;
@@ -102,7 +106,10 @@ async fn open(
     }
     let begun = std::time::Instant::now();
     let dialed = match &exchange.candidates {
-        Some(candidates) => app.dialer.connect(candidates).await?,
+        Some(candidates) => {
+            exchange.slot = Some(app.place(candidates.first()).await?);
+            app.dialer.connect(candidates).await?
+        }
         None => dial_pool(app, exchange).await?,
     };
     exchange.connected(dialed.address);
@@ -118,6 +125,7 @@ async fn open(
     let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, &mut upstream)).await;
     let answer = answer.unwrap_or_else(|_| Err(Kind::ResponseTimeout.into()))?;
     exchange.first_byte = Some(exchange.started.elapsed());
+    exchange.admission = None;
     Ok((upstream, answer))
 }
 

@@ -133,7 +133,7 @@ impl Limits {
             ),
             request_head,
             request_target,
-            request_fields: section.count("request_fields", default.request_fields, 1..=255),
+            request_fields: section.count("request_fields", default.request_fields, 1..=253),
             request_body: section
                 .item("request_body")
                 .and_then(|item| request_body(&item)),

@@ -1,10 +1,11 @@
 //! What a reload reads again: the users and the policy, with groups and lists.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::Sink;
-use super::{Config, ConfigError, Scope, read};
+use super::{Config, ConfigError, Scope, own_listeners, read};
 use crate::auth::Htpasswd;
 use crate::policy::Policy;
 
@@ -13,6 +14,7 @@ use crate::policy::Policy;
 pub struct Reloader {
     file: PathBuf,
     exposed: bool,
+    listening: Vec<SocketAddr>,
 }
 
 /// What a running process can take over.
@@ -32,6 +34,7 @@ impl Config {
         Reloader {
             file: self.file.clone(),
             exposed: self.is_exposed(),
+            listening: own_listeners(&self.listeners, self.admin).collect(),
         }
     }
 }
@@ -52,6 +55,7 @@ impl Reloader {
         let sink = Sink::new(&self.file);
         let scope = Scope::Reload {
             exposed: self.exposed,
+            listening: &self.listening,
         };
         let reloaded = read(&self.file, &sink, scope).map(|config| Reloaded {
             users: config.auth.users,

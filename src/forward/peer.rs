@@ -53,14 +53,9 @@ pub(super) async fn of_target(
         return Err(Kind::Internal.into());
     };
     let first = candidates.first();
-    let slots = app.origins.of(first);
-    let slot = match slots.try_take() {
+    let slot = match app.origins.of(first).try_take() {
         Some(slot) => slot,
-        None => {
-            let limit = app.timeouts.connect;
-            let slot = unless_gone(exchange, session, slots.wait(limit)).await?;
-            slot.ok_or_else(|| RequestError::new(Kind::OriginBusy).retry_after(limit))?
-        }
+        None => unless_gone(exchange, session, app.place(first)).await??,
     };
     let tls = exchange.scheme == Scheme::Https;
     // Pingora pools by this address. When another one wins the race, its connection
@@ -84,8 +79,8 @@ pub(super) async fn of_target(
     Ok(Box::new(peer))
 }
 
-/// Waits for a place, unless the client goes away meanwhile: then it gives up its
-/// turn.
+/// Waits for a place, unless the client breaks its connection meanwhile: then it gives
+/// up its turn. One that has only ended its side still wants its answer.
 async fn unless_gone<T>(
     exchange: &Exchange,
     session: &mut Session,

@@ -17,8 +17,8 @@ mod tests;
 const MAX_EMPTY_LINES: usize = 4;
 
 /// More field lines than this are refused whatever the limits say: Pingora's
-/// parser stops at 256, and one may have to be added.
-pub(super) const MAX_FIELDS: usize = 255;
+/// parser stops at 256, and three may be added.
+pub(super) const MAX_FIELDS: usize = 253;
 
 /// How large a request head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct HeadLimits {
     pub max_head: usize,
     /// Bytes of the request-target.
     pub max_target: usize,
-    /// Field lines; values above 255 mean 255.
+    /// Field lines; values above 253 mean 253.
     pub max_fields: usize,
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Asked<'a> {
 
 /// What only expressions want to have as text.
 struct Words<'a> {
+    method: String,
     host: String,
     groups: Vec<&'a str>,
 }
@@ -255,10 +256,13 @@ impl Policy {
             ensure(Matcher::Ports, matches)?;
         }
         if let Some(methods) = &matchers.methods {
+            // In any case: to HTTP `post` is another method, to many an origin it is not,
+            // and a deny must hold for both.
             let mut methods = methods.iter();
+            let asked = asked.request.method;
             ensure(
                 Matcher::Methods,
-                methods.any(|method| **method == *asked.request.method),
+                methods.any(|method| method.eq_ignore_ascii_case(asked)),
             )?;
         }
         if let Some(networks) = &matchers.client_networks {
@@ -269,8 +273,7 @@ impl Policy {
     }
 
     /// In this order, the first that applies decides:
-    /// 1. a listener of this program is denied, unless a host route in `allow_networks` or in the networks of
-    ///    the admitting rule names it;
+    /// 1. a listener of this program is denied, unless a host route in `allow_networks` names it;
     /// 2. `deny_networks` denies, unless `allow_networks` has a longer prefix;
     /// 3. the deciding rule denies; or the guard denies the port, unless the rule names ports;
     /// 4. the rule admits what it names by its networks;
@@ -438,6 +441,7 @@ impl Course {
 impl Asked<'_> {
     fn facts(&self) -> Facts<'_> {
         let words = self.words.get_or_init(|| Words {
+            method: self.request.method.to_ascii_uppercase(),
             host: match self.authority.map(|authority| &authority.host) {
                 None => String::new(),
                 Some(Host::Name(name)) => String::from(&**name),
@@ -451,7 +455,7 @@ impl Asked<'_> {
         });
         Facts {
             role: self.request.role().as_str(),
-            method: self.request.method,
+            method: &words.method,
             host: &words.host,
             port: self.authority.map_or(0, |authority| authority.port),
             user: self.request.user,

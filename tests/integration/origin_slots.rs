@@ -80,3 +80,40 @@ fn a_client_that_leaves_gives_up_its_turn() {
     assert_eq!(last.response("GET").unwrap().status(), 200);
     assert_eq!(origin.requests().len(), 2);
 }
+
+/// An upgrade is a request until it is one: then it is a tunnel, which does not count.
+#[test]
+fn an_upgrade_takes_a_place_until_its_101() {
+    let origin = Origin::raw(|mut wire, seen| {
+        while let Some(request) = wire.request()? {
+            let upgrade = request.head.fields.has("upgrade");
+            seen.keep(request);
+            if upgrade {
+                wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+                wire.read_to_end()?;
+                return Ok(());
+            }
+            wire.send(ok("in"))?;
+        }
+        Ok(())
+    });
+    let proxy = narrow("1s");
+    let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let mut wire = proxy.connect();
+        wire.send(request("GET", &origin, fields, "")).unwrap();
+        assert_eq!(wire.read_head().unwrap().unwrap().status(), 101);
+        sockets.push(wire);
+    }
+    assert_eq!(proxy.exchange(request("GET", &origin, "", "")).text(), "in");
+
+    let (held, release) = Origin::held();
+    let mut first = proxy.connect();
+    first.send(request("GET", &held, "", "")).unwrap();
+    held.request();
+    let busy = proxy.exchange(request("GET", &held, fields, ""));
+    assert_eq!(busy.status(), 503);
+    release.send(()).unwrap();
+    assert_eq!(first.response("GET").unwrap().status(), 200);
+}

@@ -38,3 +38,21 @@ fn a_reload_reads_users_and_rules_again() {
     assert!(reloader.reload().is_err());
     assert!(setup.load(&yaml).is_ok());
 }
+
+/// The file may name other listeners for the next start: those of now are still open,
+/// and so is the admin service.
+#[test]
+fn a_reload_remembers_where_the_process_listens() {
+    let setup = Setup::new();
+    let egress = "  egress: {connect_ports: any, allow_networks: ['127.0.0.0/8']}\n";
+    let yaml = with(&format!("  admin: {{address: '127.0.0.1:9188'}}\n{egress}"));
+    let reloader = setup.load(&yaml).unwrap().reloader();
+    setup.file("f.yaml", with(egress));
+    let reloaded = reloader.reload().unwrap();
+    for (target, expected) in [
+        ("127.0.0.1:9188", "deny own_listener"),
+        ("127.0.0.1:9189", "admit allow_networks:127.0.0.0/8"),
+    ] {
+        assert_eq!(decision(&reloaded.policy, target), expected, "{target}");
+    }
+}

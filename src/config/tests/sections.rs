@@ -121,7 +121,7 @@ fn values_that_contradict_each_other_or_mean_nothing() {
     check(
         "  limits: {request_fields: 256, max_connections: 0, request_body: some}\n",
         "f.yaml:5: tollgate.limits.max_connections: out of range; write one from 1 to 10000000\n\
-         f.yaml:5: tollgate.limits.request_fields: out of range; write one from 1 to 255\n\
+         f.yaml:5: tollgate.limits.request_fields: out of range; write one from 1 to 253\n\
          f.yaml:5: tollgate.limits.request_body: not a size; write one from 1B to 1TiB, in B, KiB, MiB, GiB or TiB",
     );
     check(

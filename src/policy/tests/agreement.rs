@@ -157,7 +157,7 @@ impl Row {
         });
         let who = (self.users.is_none() && self.groups.is_none()) || user || group;
         let rest = any(&self.roles, &|role| role == request.role().as_str())
-            && any(&self.methods, &|method| method == request.method)
+            && any(&self.methods, &|method| method.eq_ignore_ascii_case(request.method))
             && any(&self.domains, &|entry| host.name().is_some_and(|name| holds(entry, name)))
             && any(&self.networks, &in_network(ip))
             && any(&self.ports, &|range| {

@@ -43,6 +43,7 @@ fn the_first_rule_that_matches_decides() {
             ),
             ("carol CONNECT example.org:443", &[], "-default"),
             ("carol GET http://example.org/", &[], "+carol"),
+            ("carol get http://example.org/", &[], "+carol"),
             ("carol POST http://example.org/", &[], "-default"),
             ("carol GET /", &[], "-default"),
             ("alice GET /", &[], "+ops"),
