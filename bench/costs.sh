@@ -98,6 +98,8 @@ policy_workload() {
 rules_load() {
     (
         export PORT=9 NAME=check HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=$1
+        # Where the configuration wants its files to be.
+        mkdir -p "$WORK/$NAME"
         render "$BENCH/peers/tollgate.yaml" >"$WORK/check.yaml"
         "$TOLLGATE" check -c "$WORK/check.yaml" >"$WORK/output/check.out" 2>&1
     )

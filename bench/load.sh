@@ -123,7 +123,8 @@ siege_load() {
     printf '%s\n' 'protocol = HTTP/1.1' 'connection = close' 'limit = 20000' 'parser = false' 'csv = false' \
         'logging = false' 'show-logfile = false' 'json_output = true' ${SIEGE[@]+"${SIEGE[@]}"} >"$rc"
     begin "$workload" "$case" "$name" "$role" "$connections" "$seconds"
-    HOME=$WORK siege -R "$rc" -b "-c$connections" "-t${seconds}S" -H "$FIELD" "$URL" >"$out" 2>&1 </dev/null ||
+    # At its end siege waits for its own threads, and at times for ever.
+    HOME=$WORK timeout -k 2 "$((seconds + 20))" siege -R "$rc" -b "-c$connections" "-t${seconds}S" -H "$FIELD" "$URL" >"$out" 2>&1 </dev/null ||
         failed_load siege "$out"
     ROW[count]=$(siege_value "$out" transactions)
     ROW[seconds]=$(siege_value "$out" elapsed_time)
