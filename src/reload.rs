@@ -102,3 +102,54 @@ impl fmt::Display for Summary {
         write!(f, "{} users, {} rules", self.users, self.rules)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// Whoever asked may be gone while a list is still being read: the next reload must
+    /// wait all the same, or what it reads is followed by older rules. A list that is
+    /// a FIFO is read for as long as the test wants.
+    #[tokio::test]
+    async fn a_reload_that_nobody_waits_for_keeps_its_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let users = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/users.htpasswd");
+        let yaml = format!(
+            "version: 1\ntollgate:\n  listeners: [{{address: '127.0.0.1:8888'}}]\n  \
+             auth: {{htpasswd: '{users}'}}\n  egress: {{deny_domains: ['@list']}}\n  log: {{access: 'off'}}\n"
+        );
+        fs::write(path("f.yaml"), yaml).unwrap();
+        fs::write(path("list"), "a.example\n").unwrap();
+        let config = Config::load(&path("f.yaml")).unwrap();
+        let app = App::new(&config).unwrap();
+        let reload = Arc::new(Reload::new(app, config.reloader()));
+        fs::remove_file(path("list")).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(path("list"))
+            .status();
+        assert!(made.unwrap().success());
+
+        let asked = tokio::spawn({
+            let reload = Arc::clone(&reload);
+            async move { reload.run("test").await }
+        });
+        // Opening a FIFO to write returns when the reader is there.
+        let list = path("list");
+        let opened = tokio::task::spawn_blocking(move || fs::File::create(list));
+        let writer = tokio::time::timeout(DEADLINE, opened).await.unwrap();
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        assert!(reload.turn.try_lock().is_err(), "its turn is over already");
+
+        drop(writer);
+        let next = tokio::time::timeout(DEADLINE, reload.turn.lock()).await;
+        assert!(next.is_ok(), "its turn does not end");
+    }
+}

@@ -122,3 +122,29 @@ async fn a_thousand_reloads_show_no_mixture() {
     reloaded.store(true, Ordering::Relaxed);
     requests.await.unwrap();
 }
+
+/// A request that is tried again may reach another address, which another rule admitted.
+#[tokio::test]
+async fn the_rule_is_that_of_the_address_that_was_reached_last() {
+    let rule = |name: &str, network: &str| crate::policy::Rule {
+        name: Name::parse(name).unwrap(),
+        action: crate::policy::Action::Admit,
+        matchers: crate::policy::Matchers {
+            networks: Some(crate::policy::Networks::parse([network]).unwrap()),
+            ..Default::default()
+        },
+    };
+    let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];
+    let rules = Rules::new(rules, Verdict::Deny, &Groups::default()).unwrap();
+    let gate = gatekeeper(&["ann"], &Policy::new(Guard::default(), rules));
+    let mut exchange = exchange();
+    let admission = gate
+        .authorize(&mut exchange, &Method::CONNECT, Some(ANN))
+        .await;
+    exchange.admission = Some(admission.unwrap());
+    for (address, expected) in [("10.1.0.1:443", "one"), ("10.2.0.1:443", "two")] {
+        exchange.connected(address.parse().unwrap());
+        let by = exchange.decided_by.as_ref().unwrap();
+        assert_eq!(by.to_string(), expected);
+    }
+}

@@ -197,6 +197,18 @@ fn large_head_is_431() {
     assert_eq!(origin.requests().len(), 1);
 }
 
+/// The most that can be configured, with those that are added: Pingora reads 256.
+#[test]
+fn as_many_fields_as_can_be_configured_are_served() {
+    let proxy = Proxy::start("limits: { request_fields: 253 }");
+    let fields: String = (0..251)
+        .map(|number| format!("X-{number}: 1\r\n"))
+        .collect();
+    let request = format!("GET / HTTP/1.1\r\nHost: gate\r\n{}{fields}\r\n", auth());
+    assert_eq!(proxy.exchange(request).status(), 200);
+    assert_eq!(proxy.wait_records(1)[0]["status"], 200);
+}
+
 #[test]
 fn too_many_fields_are_431() {
     let proxy = Proxy::start("limits: { request_fields: 50 }");
