@@ -93,21 +93,28 @@ impl Users {
 
     /// The counters of `user`, to be kept.
     pub(crate) fn usage(&self, user: &str) -> Arc<Usage> {
-        if let Some(usage) = self.map.read().get(user) {
+        let map = self.map.read();
+        if let Some(usage) = map.get(user) {
             return Arc::clone(usage);
         }
-        let mut map = self.map.write();
-        if map.len() < self.max || map.contains_key(user) {
-            let usage = map
-                .entry(user.into())
-                .or_insert_with(|| Arc::new(self.families.usage(user)));
-            return Arc::clone(usage);
+        // Nobody is ever taken out, so those beyond the bound need no more than this.
+        if map.len() >= self.max {
+            return Arc::clone(self.other());
         }
         drop(map);
-        let other = self
-            .other
-            .get_or_init(|| Arc::new(self.families.usage(OTHER)));
-        Arc::clone(other)
+        let mut map = self.map.write();
+        if map.len() >= self.max && !map.contains_key(user) {
+            return Arc::clone(self.other());
+        }
+        let usage = map
+            .entry(user.into())
+            .or_insert_with(|| Arc::new(self.families.usage(user)));
+        Arc::clone(usage)
+    }
+
+    fn other(&self) -> &Arc<Usage> {
+        self.other
+            .get_or_init(|| Arc::new(self.families.usage(OTHER)))
     }
 
     /// All users, and the sum of those who were beyond the bound.
