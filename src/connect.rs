@@ -30,18 +30,17 @@ pub async fn serve(
     head: &RequestHead,
     mut exchange: Box<Exchange>,
 ) -> Option<Box<ClientStream>> {
+    let line = Line::new(head, &exchange);
     match open(app, head, &mut exchange).await {
         Ok(dialed) => {
-            join(app, client, dialed, head, &exchange).await;
+            join(app, client, dialed, &line, &exchange).await;
             None
         }
         Err(error) => {
             let reply = app.refuse(&mut exchange, &error, head.field("accept"));
-            record(&exchange, head, Some(reply.status().as_u16()), |record| {
-                let mut record = *record;
-                record.bytes_to_client = reply.body_len();
-                app.telemetry.record(&record);
-            });
+            let mut record = line.record(&exchange, reply.status().as_u16());
+            record.bytes_to_client = reply.body_len();
+            app.telemetry.record(&record);
             let close = must_close(&client, &reply, head);
             app.answer(client, &reply, close).await
         }
@@ -84,12 +83,10 @@ async fn join(
     app: &Arc<App>,
     mut client: Box<ClientStream>,
     dialed: Dialed,
-    head: &RequestHead,
+    line: &Line<'_>,
     exchange: &Exchange,
 ) {
-    let open = record(exchange, head, Some(200), |record| {
-        app.telemetry.tunnel_opened(record)
-    });
+    let open = app.telemetry.tunnel_opened(&line.record(exchange, 200));
     let sent = tokio::time::timeout(app.timeouts.send, client.send(ESTABLISHED)).await;
     let (ended, traffic) = if let Ok(Ok(())) = sent {
         let (transport, early) = client.into_parts();
@@ -99,13 +96,11 @@ async fn join(
     } else {
         (Ended::ClientReset, Traffic::default())
     };
-    record(exchange, head, Some(200), |record| {
-        let mut record = *record;
-        record.bytes_from_client = traffic.bytes_from_client;
-        record.bytes_from_upstream = traffic.bytes_from_upstream;
-        record.end_reason = Some(ended.name());
-        open.close(&record);
-    });
+    let mut record = line.record(exchange, 200);
+    record.bytes_from_client = traffic.bytes_from_client;
+    record.bytes_from_upstream = traffic.bytes_from_upstream;
+    record.end_reason = Some(ended.name());
+    open.close(&record);
 }
 
 impl Meter for OpenTunnel {
@@ -114,19 +109,30 @@ impl Meter for OpenTunnel {
     }
 }
 
-fn record<T>(
-    exchange: &Exchange,
-    head: &RequestHead,
-    status: Option<u16>,
-    write: impl FnOnce(&Record<'_>) -> T,
-) -> T {
-    let target = exchange.canonical_target("");
-    let mut record = exchange.record();
-    record.method = b"CONNECT";
-    record.target = target.as_bytes();
-    record.site = Some(&target);
-    record.status = status;
-    record.user_agent = head.field("user-agent");
-    record.referer = head.field("referer");
-    write(&record)
+/// What the records of a tunnel take from its head.
+struct Line<'a> {
+    target: String,
+    user_agent: Option<&'a [u8]>,
+    referer: Option<&'a [u8]>,
+}
+
+impl<'a> Line<'a> {
+    fn new(head: &'a RequestHead, exchange: &Exchange) -> Self {
+        Self {
+            target: exchange.canonical_target("").into_owned(),
+            user_agent: head.field("user-agent"),
+            referer: head.field("referer"),
+        }
+    }
+
+    fn record<'b>(&'b self, exchange: &'b Exchange, status: u16) -> Record<'b> {
+        let mut record = exchange.record();
+        record.method = b"CONNECT";
+        record.target = self.target.as_bytes();
+        record.site = Some(&self.target);
+        record.status = Some(status);
+        record.user_agent = self.user_agent;
+        record.referer = self.referer;
+        record
+    }
 }

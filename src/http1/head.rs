@@ -49,12 +49,12 @@ pub struct RequestHead {
     pub authenticates_connection: bool,
     /// What Pingora parses.
     ///
-    /// The client's bytes where they can stay as they are. Otherwise absolute-
-    /// form has become origin-form, `Host` is the target's and comes first,
-    /// equal `Content-Length` lines are one, and gone are `Proxy-Connection`,
-    /// an `Upgrade` that does not count, `Expect` in HTTP/1.0, `Content-Length`
-    /// of a `CONNECT`, and towards the local pool what the client says of where
-    /// it comes from. Order and case of all else are kept.
+    /// The client's bytes where they can stay as they are, and always those of a
+    /// `CONNECT`, which goes no further. Otherwise absolute-form has become
+    /// origin-form, `Host` is the target's and comes first, equal `Content-Length`
+    /// lines are one, and gone are `Proxy-Connection`, an `Upgrade` that does not
+    /// count, `Expect` in HTTP/1.0, and towards the local pool what the client says
+    /// of where it comes from. Order and case of all else are kept.
     pub canonical: BytesMut,
     proxy_authorization: Option<Range<usize>>,
 }
@@ -93,7 +93,6 @@ impl RequestHead {
         let plan = Plan {
             rehost: target.authority().is_some(),
             merge_length: facts.content_length_lines > 1,
-            drop_length: method == Method::CONNECT && facts.content_length_lines > 0,
             drop_expect: !http11 && facts.expect_continue,
             drop_upgrade: facts.upgrade_field
                 && !(http11
@@ -120,7 +119,7 @@ impl RequestHead {
             method,
             target,
         };
-        if plan.changes_something() {
+        if parsed.method != Method::CONNECT && plan.changes_something() {
             parsed.rewrite(&head, &line, headers, &plan);
         } else {
             parsed.canonical = head;
@@ -195,9 +194,7 @@ impl RequestHead {
             let kind = Kind::of(field.name);
             let dropped = match kind {
                 Kind::Host => plan.rehost,
-                Kind::ContentLength => {
-                    plan.drop_length || std::mem::replace(&mut length_written, true)
-                }
+                Kind::ContentLength => std::mem::replace(&mut length_written, true),
                 Kind::Expect => plan.drop_expect,
                 Kind::Upgrade => plan.drop_upgrade,
                 Kind::ProxyConnection => plan.drop_proxy_connection,
@@ -230,12 +227,7 @@ impl RequestHead {
             Target::Absolute { path_start, .. } => {
                 line.target.get(*path_start..).unwrap_or_default()
             }
-            Target::Authority(authority) => {
-                // Writing into a BytesMut grows it and cannot fail.
-                let _ = write!(out, "{authority}");
-                return;
-            }
-            Target::Origin | Target::Asterisk => line.target,
+            Target::Authority(_) | Target::Origin | Target::Asterisk => line.target,
         };
         match path {
             // RFC 9112 §3.2.4: the last proxy turns this into asterisk-form.
@@ -251,13 +243,13 @@ impl RequestHead {
     }
 
     fn write_host(&self, out: &mut BytesMut) {
-        let _ = match &self.target {
-            Target::Absolute {
-                scheme, authority, ..
-            } => write!(out, "Host: {}\r\n", authority.host_field(*scheme)),
-            Target::Authority(authority) => write!(out, "Host: {authority}\r\n"),
-            Target::Origin | Target::Asterisk => Ok(()),
-        };
+        if let Target::Absolute {
+            scheme, authority, ..
+        } = &self.target
+        {
+            // Writing into a BytesMut grows it and cannot fail.
+            let _ = write!(out, "Host: {}\r\n", authority.host_field(*scheme));
+        }
     }
 }
 
@@ -296,7 +288,6 @@ impl<'a> Line<'a> {
 struct Plan {
     rehost: bool,
     merge_length: bool,
-    drop_length: bool,
     drop_expect: bool,
     drop_upgrade: bool,
     drop_proxy_connection: bool,
@@ -308,7 +299,6 @@ impl Plan {
     fn changes_something(&self) -> bool {
         self.rehost
             || self.merge_length
-            || self.drop_length
             || self.drop_expect
             || self.drop_upgrade
             || self.drop_proxy_connection

