@@ -9,10 +9,9 @@ mod pace;
 mod pipe;
 mod relay;
 
-use std::io;
-#[cfg(test)]
-use std::task::Poll;
 use std::time::Duration;
+#[cfg(test)]
+use std::{io, task::Poll};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::TcpStream;
@@ -50,22 +49,40 @@ impl Socket for TcpStream {
     }
 }
 
-/// Makes closing `socket` a reset: however the tunnel is cut, be it by the end of
-/// the process, the other end learns that the stream was cut and did not end.
-fn open(socket: &TcpStream) {
-    let linger = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
-    log_failure("SO_LINGER", linger);
+/// The two ends of a tunnel. Dropped, they are reset: however the tunnel is cut,
+/// both learn that the stream was cut and did not end.
+struct Ends<C: Socket, U: Socket> {
+    client: C,
+    upstream: U,
+    over: bool,
 }
 
-/// Undoes [`open`] for a stream that has ended: what was written is delivered.
-fn end(socket: &TcpStream) {
-    let linger = socket2::SockRef::from(socket).set_linger(None);
-    log_failure("SO_LINGER", linger);
+impl<C: Socket, U: Socket> Ends<C, U> {
+    fn new(client: C, upstream: U) -> Self {
+        Self {
+            client,
+            upstream,
+            over: false,
+        }
+    }
+
+    /// Both streams have ended: closing delivers what was written.
+    fn end(mut self) {
+        self.over = true;
+    }
 }
 
-fn log_failure(option: &str, result: io::Result<()>) {
-    if let Err(error) = result {
-        log::debug!("tunnel: {option}: {error}");
+impl<C: Socket, U: Socket> Drop for Ends<C, U> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        for socket in [self.client.tcp(), self.upstream.tcp()] {
+            let linger = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            if let Err(error) = linger {
+                log::debug!("tunnel: SO_LINGER: {error}");
+            }
+        }
     }
 }
 

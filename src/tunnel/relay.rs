@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::direction::{Broken, Direction, SPLICING, Splicing};
 use super::idle::Idle;
-use super::{Socket, end, is_reset, open};
+use super::{Ends, Socket, is_reset};
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +100,8 @@ where
 }
 
 async fn join<C, U>(
-    mut client: C,
-    mut upstream: U,
+    client: C,
+    upstream: U,
     early: impl AsRef<[u8]>,
     idle_timeout: Duration,
     meter: &impl Meter,
@@ -112,8 +112,10 @@ where
     C: AsyncRead + AsyncWrite + Socket + Unpin,
     U: AsyncRead + AsyncWrite + Socket + Unpin,
 {
-    open(client.tcp());
-    open(upstream.tcp());
+    let mut ends = Ends::new(client, upstream);
+    let Ends {
+        client, upstream, ..
+    } = &mut ends;
     let mut to_upstream = Direction::new(early.as_ref(), splicing);
     // An idle tunnel is to hold no memory that it does not need.
     drop(early);
@@ -130,10 +132,10 @@ where
         client_first = !client_first;
         for from_client in [client_first, !client_first] {
             let (result, source, sink) = if from_client {
-                let result = to_upstream.poll(cx, &mut client, &mut upstream);
+                let result = to_upstream.poll(cx, client, upstream);
                 (result, Ended::ClientReset, Ended::UpstreamReset)
             } else {
-                let result = to_client.poll(cx, &mut upstream, &mut client);
+                let result = to_client.poll(cx, upstream, client);
                 (result, Ended::UpstreamReset, Ended::ClientReset)
             };
             // At once: polled now, the other direction would take what is left of
@@ -174,12 +176,9 @@ where
     .await;
 
     match ended {
-        Ended::Complete => {
-            end(client.tcp());
-            end(upstream.tcp());
-        }
-        Ended::ClientReset => to_upstream.pass_on_rest(&mut client, &mut upstream).await,
-        Ended::UpstreamReset => to_client.pass_on_rest(&mut upstream, &mut client).await,
+        Ended::Complete => ends.end(),
+        Ended::ClientReset => to_upstream.pass_on_rest(client, upstream).await,
+        Ended::UpstreamReset => to_client.pass_on_rest(upstream, client).await,
         Ended::Idle | Ended::Drained => {}
     }
     let traffic = Traffic {
