@@ -4,9 +4,10 @@
 use serde_json::Value;
 
 use crate::policy::attempt;
-use crate::rebinding::{alternating, assert_dialled, kinds, origin_at, pair};
+use crate::rebinding::{alternating, assert_dialled, kinds, origin_at, origin_over, pair};
 use crate::support::dns::Dns;
 use crate::support::origin::Origin;
+use crate::support::port::one_port_of;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, BOB, connect, fetch, request_of};
 
@@ -280,8 +281,10 @@ fn rule_and_answer_are_those_of_the_address() {
 /// Of a mixed set the admitted addresses are dialled, in whatever order, and no other when they fail.
 #[test]
 fn mixed_sets_are_judged_address_by_address() {
-    let (_public, private) = pair();
-    let six = origin_at(&format!("[::1]:{}", private.port()), "private");
+    let hosts = ["127.0.0.1", "127.0.0.2", "::1"];
+    let [private, public, six] = one_port_of(hosts);
+    let _public = origin_over(public, "public");
+    let [private, six] = [private, six].map(|it| origin_over(it, "private"));
     let rules = "default: deny, rules: [ \
         { name: first, action: admit, networks: [127.0.0.4/32] }, \
         { name: second, action: admit, networks: [127.0.0.2/32] }, \

@@ -4,6 +4,7 @@ use crate::support::dns::Dns;
 use crate::support::eventually;
 use crate::support::message::Response;
 use crate::support::origin::Origin;
+use crate::support::port::one_port_of;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{connect, fetch};
 use rustix::process::Signal;
@@ -187,11 +188,12 @@ fn names_are_judged_by_the_address_they_resolve_to() {
 // Case 23: of a mixed answer the denied addresses are not dialled.
 #[test]
 fn mixed_answers_reach_admitted_addresses_alone() {
-    let admitted = Origin::bind("127.0.0.2:0", |mut wire, _| {
+    let [admitted, denied] = one_port_of(["127.0.0.2", "127.0.0.3"]);
+    let admitted = Origin::over(admitted, |mut wire, _| {
         wire.request()?;
         wire.send(crate::support::message::ok("admitted"))
     });
-    let denied = Origin::bind(&format!("127.0.0.3:{}", admitted.port()), |mut wire, _| {
+    let denied = Origin::over(denied, |mut wire, _| {
         wire.request()?;
         wire.send(crate::support::message::ok("denied"))
     });
@@ -216,8 +218,12 @@ fn mixed_answers_reach_admitted_addresses_alone() {
 // Case 23: an answer that changes between the check and the dial changes nothing.
 #[test]
 fn rebinding_gets_nothing() {
-    let victim = Origin::ok("secret");
-    let decoy = Origin::bind(&format!("127.0.0.2:{}", victim.port()), |mut wire, _| {
+    let [victim, decoy] = one_port_of(["127.0.0.1", "127.0.0.2"]);
+    let victim = Origin::over(victim, |mut wire, _| {
+        wire.request()?;
+        wire.send(crate::support::message::ok("secret"))
+    });
+    let decoy = Origin::over(decoy, |mut wire, _| {
         while wire.request()?.is_some() {
             wire.send(crate::support::message::ok("decoy"))?;
         }

@@ -1,6 +1,8 @@
 //! Names whose addresses change or are mixed: what is dialled was always judged, whatever kind of
 //! request asks for it.
 
+use std::net::TcpListener;
+
 use rustix::process::Signal;
 
 use crate::policy::attempt;
@@ -9,6 +11,7 @@ use crate::support::dns::Dns;
 use crate::support::eventually;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
+use crate::support::port::one_port_of;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{auth, connect, fetch};
 use crate::support::tls::Authority;
@@ -22,7 +25,12 @@ fn proxy(dns: &Dns) -> Proxy {
 
 /// An origin on that address that says who it is.
 pub(crate) fn origin_at(address: &str, name: &'static str) -> Origin {
-    Origin::bind(address, move |mut wire, seen| {
+    origin_over(TcpListener::bind(address).unwrap(), name)
+}
+
+/// The same over what listens already.
+pub(crate) fn origin_over(listener: TcpListener, name: &'static str) -> Origin {
+    Origin::over(listener, move |mut wire, seen| {
         // A client that begins with TLS would wait for an answer to it.
         while wire.read_bytes(1)? != [0x16] {
             if let Some(request) = wire.request()? {
@@ -36,9 +44,11 @@ pub(crate) fn origin_at(address: &str, name: &'static str) -> Origin {
 
 /// A port where 127.0.0.2 has `public` and 127.0.0.1 has `private`.
 pub(crate) fn pair() -> (Origin, Origin) {
-    let private = origin_at("127.0.0.1:0", "private");
-    let public = origin_at(&format!("127.0.0.2:{}", private.port()), "public");
-    (public, private)
+    let [private, public] = one_port_of(["127.0.0.1", "127.0.0.2"]);
+    (
+        origin_over(public, "public"),
+        origin_over(private, "private"),
+    )
 }
 
 /// Public for the first look-up, loopback for the next, and so on, all with a TTL of zero.
@@ -165,8 +175,7 @@ fn retry_goes_to_a_judged_address() {
 // Case 23: of a mixed set the denied ones are no fall-back when the admitted ones fail.
 #[test]
 fn denied_addresses_are_no_fall_back() {
-    let private = origin_at("127.0.0.1:0", "private");
-    let six = origin_at(&format!("[::1]:{}", private.port()), "private");
+    let [private, six] = one_port_of(["127.0.0.1", "::1"]).map(|it| origin_over(it, "private"));
     for addresses in [
         &["127.0.0.2", "127.0.0.1"][..],
         &["127.0.0.1", "127.0.0.2"],

@@ -41,7 +41,15 @@ impl Origin {
         address: &str,
         handler: impl Fn(Wire, &Seen) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(TcpListener::bind(address).unwrap(), move |socket, seen| {
+        Self::over(TcpListener::bind(address).unwrap(), handler)
+    }
+
+    /// Serves each connection of `listener` with `handler`.
+    pub(crate) fn over(
+        listener: TcpListener,
+        handler: impl Fn(Wire, &Seen) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(listener, move |socket, seen| {
             handler(Wire::new(socket)?, seen)
         })
     }

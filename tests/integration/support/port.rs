@@ -1,6 +1,6 @@
 //! Ports for a program that must be told literal numbers.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
@@ -25,4 +25,21 @@ impl Port {
             address,
         }
     }
+}
+
+/// Listens on one port of all these addresses. What `bind(0)` finds free on one may be in use on
+/// another, so it looks for such a port.
+pub(crate) fn one_port_of<const N: usize>(hosts: [&str; N]) -> [TcpListener; N] {
+    for _ in 0..100 {
+        let mut port = 0;
+        let listeners = hosts.map(|host| {
+            let listener = TcpListener::bind((host, port)).ok()?;
+            port = listener.local_addr().unwrap().port();
+            Some(listener)
+        });
+        if listeners.iter().all(Option::is_some) {
+            return listeners.map(Option::unwrap);
+        }
+    }
+    panic!("no port is free on all of {hosts:?}");
 }
