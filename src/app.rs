@@ -18,7 +18,7 @@ use crate::http1::HeadLimits;
 use crate::lifecycle::Lifecycle;
 use crate::reply::Reply;
 use crate::request_id::RequestIds;
-use crate::slots::{OriginSlots, Slot};
+use crate::slots::{Crowd, OriginSlots, Slot};
 use crate::telemetry::Telemetry;
 
 /// The parts that all connections share.
@@ -30,6 +30,8 @@ pub struct App {
     pub dialer: Dialer,
     /// The places at origins that are forwarded to.
     pub origins: OriginSlots,
+    /// The requests that Pingora has.
+    pub crowd: Crowd,
     /// The local upstreams; none: the embedded origin.
     pub pool: Option<Pool>,
     /// Access log, metrics and statistics.
@@ -64,6 +66,7 @@ impl App {
             gatekeeper: Gatekeeper::new(config)?,
             dialer: dialer(config),
             origins: OriginSlots::new(config.limits.connections_per_origin),
+            crowd: Crowd::default(),
             pool: Pool::new(&config.gateway)?,
             telemetry: Arc::new(Telemetry::new(&config.log)?),
             lifecycle: Lifecycle::new(),

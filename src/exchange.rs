@@ -62,6 +62,10 @@ pub struct Exchange {
     pub upgrade: bool,
     /// Whether the request came through this proxy before.
     pub seen: bool,
+    /// Whether it is admitted, when that was decided before Pingora got it.
+    pub verdict: Option<Result<(), RequestError>>,
+    /// The place that it waited for before Pingora got it.
+    pub place: Option<Result<Slot, RequestError>>,
     /// Who was authenticated.
     pub user: Option<User>,
     /// What the policy goes by, until it is known which address is dialled.
@@ -138,6 +142,8 @@ impl Exchange {
             expect_continue: false,
             upgrade: false,
             seen: false,
+            verdict: None,
+            place: None,
             user: None,
             admission: None,
             retried: false,

@@ -28,6 +28,7 @@ use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+pub use self::peer::wait_outside;
 use self::session::{DRAIN_TIMEOUT, accept, forwards_left, is_final, stop_waiting};
 use crate::app::App;
 use crate::error::{Kind, RequestError};
@@ -72,6 +73,9 @@ impl Forward {
 
     /// Everything that must hold before a request is sent anywhere.
     async fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), RequestError> {
+        if let Some(verdict) = exchange.verdict.take() {
+            return verdict;
+        }
         let request = session.req_header();
         let credentials = request.headers.get(PROXY_AUTHORIZATION);
         let credentials = credentials.map(|value| value.as_bytes());

@@ -277,6 +277,11 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits for the client to break the connection, as long as it sends no more.
+    pub async fn broken(&mut self) {
+        poll_fn(|cx| self.poll_watch(cx).map(drop)).await;
+    }
+
     /// Between the end of a body and the next head nothing may be read as part
     /// of this request. One read ahead is made to learn of a reset; a client
     /// that has only ended its side still wants its answer.

@@ -12,11 +12,14 @@ use pingora_proxy::Session;
 
 use super::failure;
 use crate::app::App;
+use crate::client::ClientStream;
 use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
-use crate::http1::Framing;
+use crate::http1::{Framing, RequestHead};
+use crate::slots::Slot;
 use crate::target::{Host, Scheme};
+use crate::telemetry::Role;
 
 /// Pooled connections of the two roles are kept apart: an address can be a local
 /// upstream and a target as well.
@@ -32,9 +35,7 @@ pub(super) async fn of_pool(
     exchange: &mut Exchange,
     session: &mut Session,
 ) -> Result<Box<HttpPeer>, RequestError> {
-    let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
-    let slot = pool.slot(&exchange.failed, &app.telemetry);
-    let slot = unless_gone(exchange, session, slot).await??;
+    let slot = slot(app, exchange, session).await?;
     let mut peer = HttpPeer::new(slot.address, false, String::new());
     peer.group_key = group(GATEWAY_GROUP, exchange);
     peer.options.connection_timeout = Some(app.timeouts.connect);
@@ -49,14 +50,11 @@ pub(super) async fn of_target(
     exchange: &mut Exchange,
     session: &mut Session,
 ) -> Result<Box<HttpPeer>, RequestError> {
+    let slot = slot(app, exchange, session).await?;
     let (Some(authority), Some(candidates)) = (&exchange.authority, &exchange.candidates) else {
         return Err(Kind::Internal.into());
     };
     let first = candidates.first();
-    let slot = match app.origins.of(first).try_take() {
-        Some(slot) => slot,
-        None => unless_gone(exchange, session, app.place(first)).await??,
-    };
     let tls = exchange.scheme == Scheme::Https;
     // Pingora pools by this address. When another one wins the race, its connection
     // is pooled under the wrong one and thrown away on the next use, when Pingora
@@ -77,6 +75,60 @@ pub(super) async fn of_target(
     set_timeouts(&mut peer, app, exchange);
     exchange.slot = Some(slot);
     Ok(Box::new(peer))
+}
+
+/// The place that the request has waited for already, else the next one.
+async fn slot(
+    app: &App,
+    exchange: &mut Exchange,
+    session: &mut Session,
+) -> Result<Slot, RequestError> {
+    match exchange.place.take() {
+        Some(place) => place,
+        None => unless_gone(exchange, session, place(app, exchange)).await?,
+    }
+}
+
+/// A place for the request: at the next local upstream that is up, or at the first
+/// address of its target.
+async fn place(app: &App, exchange: &Exchange) -> Result<Slot, RequestError> {
+    if exchange.role == Role::Gateway {
+        let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
+        return pool.slot(&exchange.failed, &app.telemetry).await;
+    }
+    let first = exchange.candidates.as_ref().ok_or(Kind::Internal)?.first();
+    match app.origins.of(first).try_take() {
+        Some(slot) => Ok(slot),
+        None => app.place(first).await,
+    }
+}
+
+/// Admits a request and waits for its place before Pingora gets it, as far as that
+/// can be: Pingora's hooks then find both decided. For a crowd alone, since one that
+/// does not have to wait is with Pingora sooner.
+pub async fn wait_outside(
+    app: &App,
+    client: &mut ClientStream,
+    head: &RequestHead,
+    exchange: &mut Exchange,
+) {
+    // A body would have to be kept somewhere meanwhile.
+    let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
+    if has_body || (exchange.role == Role::Gateway && app.pool.is_none()) {
+        return;
+    }
+    let credentials = head.proxy_authorization();
+    let admitted = app.admit(exchange, &head.method, credentials).await;
+    if admitted.is_ok() {
+        exchange.place = tokio::select! {
+            biased;
+            place = place(app, exchange) => Some(place),
+            () = client.broken() => Some(Err(Kind::ClientGone.into())),
+            // For Pingora's end of it to notice as well.
+            () = app.lifecycle.when_cut() => None,
+        };
+    }
+    exchange.verdict = Some(admitted);
 }
 
 /// Waits for a place, unless the client breaks its connection meanwhile: then it gives

@@ -26,7 +26,7 @@ use crate::client::{ClientStream, Lease};
 use crate::connect;
 use crate::error::{Kind, RequestError};
 use crate::exchange::{Exchange, Source};
-use crate::forward::Forward;
+use crate::forward::{Forward, wait_outside};
 use crate::http1::{HeadError, HeadScanner, RequestHead};
 use crate::target::TargetError;
 use crate::telemetry::Role;
@@ -42,7 +42,7 @@ pub(super) async fn serve(
     let draining = app.lifecycle.watch();
     let mut waiting = Waiting::new(app);
     let lease = Arc::new(Lease::default());
-    let client_address = source.client.ip().to_string();
+    let mut client_address = String::new();
     let mut bound = false;
     loop {
         let read = waiting.read_head(app, &mut stream).await;
@@ -61,13 +61,17 @@ pub(super) async fn serve(
         // For good: the handshake of such a scheme takes several requests.
         bound |= head.authenticates_connection;
         exchange.bound_upstream = bound;
-        announce(app, &mut head, &exchange, &client_address);
+        announce(app, &mut head, &exchange, &mut client_address);
         let served = if head.method == Method::CONNECT {
             // Boxed, as the next: a connection that waits holds no room for a tunnel.
             Box::pin(connect::serve(app, stream, &head, exchange)).await
         } else if upgrade::is_for(app, &head, &exchange) {
             Box::pin(upgrade::serve(app, stream, &head, exchange)).await
         } else {
+            if app.crowd.is_large() {
+                Box::pin(wait_outside(app, &mut stream, &head, &mut exchange)).await;
+            }
+            let _inside = app.crowd.enter();
             let cut = &mut waiting.cut;
             let keep_alive = head.keep_alive;
             let served = lend(proxy, &lease, stream, head, exchange, &draining);
@@ -84,13 +88,18 @@ pub(super) async fn serve(
 /// §7.6.3), and a local server, which sees only this proxy's address, who the client
 /// is. Here and not by Pingora's hooks: a line more for its parser costs less than
 /// two maps that have to grow.
-fn announce(app: &App, head: &mut RequestHead, exchange: &Exchange, client_address: &str) {
+///
+/// `client_address` is filled in at the first need, and so written once a connection.
+fn announce(app: &App, head: &mut RequestHead, exchange: &Exchange, client_address: &mut String) {
     if exchange.role == Role::Tunnel {
         return;
     }
     let via = app.pseudonym.via(head.version.into());
     head.push_field("Via", via.as_bytes());
     if exchange.role == Role::Gateway {
+        if client_address.is_empty() {
+            *client_address = exchange.client.ip().to_string();
+        }
         head.push_field("X-Forwarded-For", client_address.as_bytes());
         head.push_field("X-Forwarded-Proto", exchange.scheme.as_str().as_bytes());
     }

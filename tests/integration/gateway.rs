@@ -390,3 +390,75 @@ fn nginx_pool_survives_the_loss_of_one() {
     let answer = wire.exchange(get("/"));
     assert_eq!(answer.status(), 502);
 }
+
+/// More requests than Pingora gets at once wait outside, and are served and judged as if they
+/// had not: those in its hands, the rest in their order.
+#[test]
+fn a_crowd_waits_outside_and_is_served() {
+    const INSIDE: usize = 512;
+    const OUTSIDE: usize = 40;
+    let (origin, release) = Origin::held();
+    let more = "  max_connections_per_upstream: 1\n  queue_timeout: 60s";
+    let proxy = Proxy::start(&pool(&[origin.address], more));
+    let ask = |path: &str| {
+        let mut wire = proxy.connect();
+        wire.send(get(path)).unwrap();
+        wire
+    };
+    let mut first = ask("/first");
+    origin.request();
+    let inside: Vec<Wire> = (1..INSIDE).map(|_| ask("/inside")).collect();
+    let depth = |wanted: usize| {
+        eventually("so many to queue", || {
+            (queue_depth(&proxy) == wanted.to_string()).then_some(())
+        });
+    };
+    depth(INSIDE - 1);
+    let mut outside: Vec<Wire> = (0..OUTSIDE)
+        .map(|number| ask(&format!("/outside/{number}")))
+        .collect();
+    depth(INSIDE - 1 + OUTSIDE);
+    // Who has no right to wait does not.
+    let refused = proxy.exchange("GET /refused HTTP/1.1\r\nHost: g\r\n\r\n");
+    assert_eq!(refused.status(), 407);
+    // Who sends a body goes to Pingora, which can wait with it.
+    let mut with_body = proxy.connect();
+    let length = "Content-Length: 4\r\n";
+    with_body
+        .send(
+            get("/body")
+                .replace("GET", "POST")
+                .replace("Host", &format!("{length}Host")),
+        )
+        .unwrap();
+    with_body.send("body").unwrap();
+    depth(INSIDE + OUTSIDE);
+    // Who leaves gives up its turn, and has its record.
+    outside.drain(..OUTSIDE / 2).for_each(Wire::reset);
+    depth(INSIDE + OUTSIDE / 2);
+    inside.into_iter().for_each(Wire::reset);
+    depth(1 + OUTSIDE / 2);
+
+    for _ in 0..OUTSIDE / 2 + 2 {
+        release.send(()).unwrap();
+    }
+    assert_eq!(first.response("GET").unwrap().text(), "/first");
+    for (number, wire) in outside.iter_mut().enumerate() {
+        let path = format!("/outside/{}", OUTSIDE / 2 + number);
+        assert_eq!(wire.response("GET").unwrap().text(), path);
+    }
+    assert_eq!(with_body.response("POST").unwrap().text(), "/body");
+    let records = proxy.wait_records(INSIDE + OUTSIDE + 2);
+    let of = |prefix: &str, error: Option<&str>| {
+        let is = |record: &&serde_json::Value| {
+            record["target"].as_str().unwrap().starts_with(prefix)
+                && record["error"].as_str() == error
+                && (record["user"] == "alice") == (prefix != "/refused")
+        };
+        records.iter().filter(is).count()
+    };
+    assert_eq!(of("/outside", Some("client_gone")), OUTSIDE / 2);
+    assert_eq!(of("/outside", None), OUTSIDE / 2);
+    assert_eq!(of("/inside", Some("client_gone")), INSIDE - 1);
+    assert_eq!(of("/refused", Some("credentials_missing")), 1);
+}
