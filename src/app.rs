@@ -14,7 +14,7 @@ use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::fields::{self, Pseudonym};
 use crate::gateway::Pool;
-use crate::http1::HeadLimits;
+use crate::http1::{Confidential, HeadLimits};
 use crate::lifecycle::Lifecycle;
 use crate::reply::Reply;
 use crate::request_id::RequestIds;
@@ -92,8 +92,9 @@ impl App {
         &self,
         exchange: &mut Exchange,
         method: &Method,
-        credentials: Option<&[u8]>,
     ) -> Result<(), RequestError> {
+        let credentials = exchange.credentials.take();
+        let credentials = credentials.as_ref().map(Confidential::expose);
         let admission = self
             .gatekeeper
             .authorize(exchange, method, credentials)

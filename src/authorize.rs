@@ -75,7 +75,7 @@ impl Gatekeeper {
         let access = self.access.load_full();
         let client = exchange.client.ip();
         let user = self
-            .authenticate(&access.authenticator, credentials, client)
+            .authenticate(&access.authenticator, credentials, client, exchange.started)
             .await?;
         let destination = match (exchange.role, &exchange.authority) {
             (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
@@ -110,10 +110,11 @@ impl Gatekeeper {
         authenticator: &Arc<Authenticator>,
         credentials: Option<&[u8]>,
         client: IpAddr,
+        now: Instant,
     ) -> Result<User, RequestError> {
         let field = credentials.ok_or(Kind::CredentialsMissing)?;
         let token = Token68::parse(field)?;
-        match authenticator.check(token, Instant::now())? {
+        match authenticator.check(token, now)? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;

@@ -63,8 +63,7 @@ async fn open(
     head: &RequestHead,
     exchange: &mut Exchange,
 ) -> Result<Dialed, RequestError> {
-    app.admit(exchange, &head.method, head.proxy_authorization())
-        .await?;
+    app.admit(exchange, &head.method).await?;
     if app.lifecycle.is_draining() {
         return Err(Kind::Draining.into());
     }

@@ -9,7 +9,7 @@ use crate::auth::User;
 use crate::client::Lease;
 use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
-use crate::http1::{Framing, RequestHead, Version};
+use crate::http1::{Confidential, Framing, RequestHead, Version};
 use crate::policy::{Admission, DecidedBy, Denied, Name};
 use crate::request_id::RequestId;
 use crate::slots::Slot;
@@ -66,6 +66,8 @@ pub struct Exchange {
     pub verdict: Option<Result<(), RequestError>>,
     /// The place that it waited for before Pingora got it.
     pub place: Option<Result<Slot, RequestError>>,
+    /// Who the client says that it is, until that was verified.
+    pub credentials: Option<Confidential>,
     /// Who was authenticated.
     pub user: Option<User>,
     /// What the policy goes by, until it is known which address is dialled.
@@ -95,8 +97,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The exchange that `head` asks for.
-    pub fn new(id: RequestId, source: Source, head: &RequestHead) -> Self {
+    /// The exchange that `head` asks for. Takes the credentials out of it.
+    pub fn new(id: RequestId, source: Source, head: &mut RequestHead) -> Self {
         let connection_scheme = if source.tls {
             Scheme::Https
         } else {
@@ -119,6 +121,7 @@ impl Exchange {
             upgrade: head.upgrade,
             framing: head.framing,
             expect_continue: head.expect_continue,
+            credentials: head.credentials.take(),
             ..Self::unread(id, source)
         }
     }
@@ -144,6 +147,7 @@ impl Exchange {
             seen: false,
             verdict: None,
             place: None,
+            credentials: None,
             user: None,
             admission: None,
             retried: false,

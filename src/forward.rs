@@ -17,8 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING,
-    USER_AGENT, VIA,
+    CONTENT_LENGTH, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING, USER_AGENT, VIA,
 };
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -76,11 +75,8 @@ impl Forward {
         if let Some(verdict) = exchange.verdict.take() {
             return verdict;
         }
-        let request = session.req_header();
-        let credentials = request.headers.get(PROXY_AUTHORIZATION);
-        let credentials = credentials.map(|value| value.as_bytes());
         self.app
-            .admit(exchange, &request.method, credentials)
+            .admit(exchange, &session.req_header().method)
             .await?;
         if let (Some(limit), Framing::Length(length)) =
             (self.app.limits.request_body, exchange.framing)
@@ -241,22 +237,22 @@ impl ProxyHttp for Forward {
         Ok(())
     }
 
-    /// `Via` and what a local server learns of the client stand in the canonical head.
+    /// `Via` and what a local server learns of the client stand in the canonical head,
+    /// and the client's credentials do not.
     async fn upstream_request_filter(
         &self,
         _: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        // Pingora has taken it away with the other hop-by-hop fields; nothing
-        // that changes there may let the credentials out.
-        request.remove_header(&PROXY_AUTHORIZATION);
         if let Some(left) = forwards_left(request) {
             request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string())?;
         }
         // Host is passed as it came. HTTP/1.0 needs none, but it is sent on as HTTP/1.1.
-        if !request.headers.contains_key(HOST)
-            && let Some(slot) = &ctx.exchange()?.slot
+        let exchange = ctx.exchange()?;
+        if exchange.version == http1::Version::Http10
+            && !request.headers.contains_key(HOST)
+            && let Some(slot) = &exchange.slot
         {
             request.insert_header(HOST, slot.address.to_string())?;
         }
@@ -442,12 +438,18 @@ impl ProxyHttp for Forward {
             return;
         };
         let request = session.req_header();
-        let path = String::from_utf8_lossy(request.raw_path());
-        let target = exchange.canonical_target(&path);
         let site = exchange.authority.as_ref().map(ToString::to_string);
+        let (path, target);
         let mut record = exchange.record();
-        record.method = request.method.as_str().as_bytes();
-        record.target = target.as_bytes();
+        if self.app.telemetry.logs() {
+            path = String::from_utf8_lossy(request.raw_path());
+            target = exchange.canonical_target(&path);
+            let field = |name| request.headers.get(name).map(HeaderValue::as_bytes);
+            record.method = request.method.as_str().as_bytes();
+            record.target = target.as_bytes();
+            record.referer = field(REFERER);
+            record.user_agent = field(USER_AGENT);
+        }
         record.site = Some(site.as_deref().unwrap_or("gateway"));
         let status = session.response_written().map(|head| head.status);
         record.status = status
@@ -456,11 +458,6 @@ impl ProxyHttp for Forward {
         record.bytes_from_client = session.body_bytes_read() as u64;
         record.bytes_to_client = session.body_bytes_sent() as u64;
         record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;
-        record.referer = request.headers.get(REFERER).map(|value| value.as_bytes());
-        record.user_agent = request
-            .headers
-            .get(USER_AGENT)
-            .map(|value| value.as_bytes());
         self.app.telemetry.record(&record);
         // The place at the upstream is free now, not when Pingora lets go.
         exchange.slot = None;

@@ -27,7 +27,7 @@ mod scanner;
 pub use error::HeadError;
 pub use fields::Fields;
 pub use framing::{BodyScanner, Framing, FramingError};
-pub use head::RequestHead;
+pub use head::{Confidential, RequestHead};
 pub use request_line::Version;
 pub use scanner::{HeadLimits, HeadScanner};
 

@@ -128,6 +128,11 @@ impl Telemetry {
         self.log.write(Event::Request, record);
     }
 
+    /// Whether records are written: the statistics take less from one.
+    pub fn logs(&self) -> bool {
+        self.log.is_on()
+    }
+
     /// Records a tunnel that was established, to be called once its 200 is sent.
     ///
     /// It counts as a request here, and not again when it closes. Bytes in the

@@ -99,8 +99,7 @@ async fn open(
     head: &RequestHead,
     exchange: &mut Exchange,
 ) -> Result<(TcpStream, Answer), RequestError> {
-    app.admit(exchange, &head.method, head.proxy_authorization())
-        .await?;
+    app.admit(exchange, &head.method).await?;
     if app.lifecycle.is_draining() {
         return Err(Kind::Draining.into());
     }

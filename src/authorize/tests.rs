@@ -48,13 +48,13 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> Gatekeeper {
 
 fn exchange() -> Exchange {
     let head = "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n";
-    let head = RequestHead::parse(head.into(), &HeadLimits::default()).unwrap();
+    let mut head = RequestHead::parse(head.into(), &HeadLimits::default()).unwrap();
     let source = Source {
         client: SocketAddr::from(([127, 0, 0, 1], 9)),
         connection: 1,
         tls: false,
     };
-    Exchange::new(RequestId::new(1), source, &head)
+    Exchange::new(RequestId::new(1), source, &mut head)
 }
 
 /// The kind of the refusal, or who admitted.

@@ -117,8 +117,7 @@ pub async fn wait_outside(
     if has_body || (exchange.role == Role::Gateway && app.pool.is_none()) {
         return;
     }
-    let credentials = head.proxy_authorization();
-    let admitted = app.admit(exchange, &head.method, credentials).await;
+    let admitted = app.admit(exchange, &head.method).await;
     if admitted.is_ok() {
         exchange.place = tokio::select! {
             biased;

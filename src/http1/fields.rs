@@ -148,8 +148,33 @@ impl Kind {
     }
 }
 
+/// The line of `Proxy-Authorization`.
+#[derive(Clone)]
+pub(super) struct CredentialsLine<'a> {
+    pub(super) value: &'a [u8],
+    /// Where it is in the head, its line end included.
+    pub(super) place: Range<usize>,
+}
+
+impl<'a> CredentialsLine<'a> {
+    fn new(head: &[u8], header: &httparse::Header<'a>) -> Self {
+        let FieldLine {
+            value,
+            start,
+            value_start,
+            ..
+        } = locate(head, header);
+        let behind = head.get(value_start + value.len()..).unwrap_or_default();
+        let line_end = memchr(b'\n', behind).map_or(behind.len(), |end| end + 1);
+        Self {
+            value,
+            place: start..head.len() - behind.len() + line_end,
+        }
+    }
+}
+
 /// What all field lines together say.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Facts<'a> {
     pub(super) host: Option<&'a [u8]>,
     pub(super) content_length: Option<u64>,
@@ -162,7 +187,7 @@ pub(super) struct Facts<'a> {
     pub(super) upgrade_value: bool,
     pub(super) expect_continue: bool,
     pub(super) proxy_connection: bool,
-    pub(super) proxy_authorization: Option<Range<usize>>,
+    pub(super) credentials: Option<CredentialsLine<'a>>,
     pub(super) via: bool,
     pub(super) of_the_client: bool,
     pub(super) authenticates_connection: bool,
@@ -200,9 +225,8 @@ impl<'a> Facts<'a> {
                 Kind::Expect => return Err(HeadError::Expectation),
                 Kind::ProxyConnection => facts.proxy_connection = true,
                 Kind::ProxyAuthorization => {
-                    let start = locate(head, header).value_start;
-                    let range = start..start + header.value.len();
-                    if facts.proxy_authorization.replace(range).is_some() {
+                    let line = CredentialsLine::new(head, header);
+                    if facts.credentials.replace(line).is_some() {
                         return Err(HeadError::DuplicateProxyAuthorization);
                     }
                 }

@@ -23,7 +23,7 @@ mod tests;
 /// A request head that has exactly one reading.
 ///
 /// The methods read [`RequestHead::canonical`] in place: ask them before it is
-/// taken out. `Debug` shows no field, since one of them may hold credentials.
+/// taken out. `Debug` shows no field, since those may hold secrets of the origin's.
 pub struct RequestHead {
     /// The method, case kept (RFC 9110 §9.1).
     pub method: Method,
@@ -49,14 +49,32 @@ pub struct RequestHead {
     pub authenticates_connection: bool,
     /// What Pingora parses.
     ///
-    /// The client's bytes where they can stay as they are, and always those of a
-    /// `CONNECT`, which goes no further. Otherwise absolute-form has become
+    /// The client's bytes without its credentials where they can stay as they are,
+    /// and always those of a `CONNECT`, which goes no further. Otherwise absolute-form has become
     /// origin-form, `Host` is the target's and comes first, equal `Content-Length`
     /// lines are one, and gone are `Proxy-Connection`, an `Upgrade` that does not
     /// count, `Expect` in HTTP/1.0, and towards the local pool what the client says
     /// of where it comes from. Order and case of all else are kept.
     pub canonical: BytesMut,
-    proxy_authorization: Option<Range<usize>>,
+    /// The value of `Proxy-Authorization`, whose line is not in the canonical head:
+    /// what is not there cannot be logged or sent on.
+    pub credentials: Option<Confidential>,
+}
+
+/// A value that is not shown.
+pub struct Confidential(Box<[u8]>);
+
+impl Confidential {
+    /// The value itself.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Confidential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Confidential(..)")
+    }
 }
 
 impl RequestHead {
@@ -114,7 +132,10 @@ impl RequestHead {
             upgrade: facts.upgrade_field && !plan.drop_upgrade,
             has_via: facts.via,
             authenticates_connection: facts.authenticates_connection,
-            proxy_authorization: facts.proxy_authorization.clone(),
+            credentials: facts
+                .credentials
+                .as_ref()
+                .map(|line| Confidential(line.value.into())),
             canonical: BytesMut::new(),
             method,
             target,
@@ -122,7 +143,11 @@ impl RequestHead {
         if parsed.method != Method::CONNECT && plan.changes_something() {
             parsed.rewrite(&head, &line, headers, &plan);
         } else {
+            let credentials = facts.credentials.map(|line| line.place);
             parsed.canonical = head;
+            if let Some(place) = credentials {
+                cut(&mut parsed.canonical, place);
+            }
         }
         Ok(parsed)
     }
@@ -147,11 +172,6 @@ impl RequestHead {
         self.fields()
             .find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
-    }
-
-    /// The value of `Proxy-Authorization`; there is at most one.
-    pub fn proxy_authorization(&self) -> Option<&[u8]> {
-        self.canonical.get(self.proxy_authorization.clone()?)
     }
 
     /// Adds a field line at the end of the canonical head.
@@ -195,6 +215,7 @@ impl RequestHead {
             let dropped = match kind {
                 Kind::Host => plan.rehost,
                 Kind::ContentLength => std::mem::replace(&mut length_written, true),
+                Kind::ProxyAuthorization => true,
                 Kind::Expect => plan.drop_expect,
                 Kind::Upgrade => plan.drop_upgrade,
                 Kind::ProxyConnection => plan.drop_proxy_connection,
@@ -202,16 +223,11 @@ impl RequestHead {
                 Kind::TransferEncoding
                 | Kind::Connection
                 | Kind::Authorization
-                | Kind::ProxyAuthorization
                 | Kind::Via
                 | Kind::Other => false,
             };
             if dropped {
                 continue;
-            }
-            if kind == Kind::ProxyAuthorization {
-                let start = out.len() + field.value_start.saturating_sub(field.start);
-                self.proxy_authorization = Some(start..start + field.value.len());
             }
             let end = lines
                 .peek()
@@ -305,6 +321,13 @@ impl Plan {
             || self.drop_of_the_client
             || self.encode
     }
+}
+
+/// Takes `place` out of `bytes`.
+fn cut(bytes: &mut BytesMut, place: Range<usize>) {
+    let len = bytes.len() - place.len();
+    bytes.copy_within(place.end.., place.start);
+    bytes.truncate(len);
 }
 
 /// RFC 9112 §6.3, with everything that has two readings refused before.

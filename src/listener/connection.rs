@@ -56,7 +56,7 @@ pub(super) async fn serve(
             }
         };
         waiting.is_first = false;
-        let mut exchange = Box::new(Exchange::new(app.ids.next(), source, &head));
+        let mut exchange = Box::new(Exchange::new(app.ids.next(), source, &mut head));
         exchange.seen = head.has_via && app.pseudonym.is_in_fields(head.fields());
         // For good: the handshake of such a scheme takes several requests.
         bound |= head.authenticates_connection;

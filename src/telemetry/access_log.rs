@@ -107,6 +107,10 @@ impl AccessLog {
         Ok(AccessLog { format, sink })
     }
 
+    pub(crate) fn is_on(&self) -> bool {
+        self.sink.is_some()
+    }
+
     pub(crate) fn write(&self, event: Event, record: &Record) {
         let Some(sink) = &self.sink else { return };
         let push = |Scratch { line, clock }: &mut Scratch| {

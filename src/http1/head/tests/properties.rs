@@ -97,11 +97,9 @@ fn check_accepted(original: &[u8], parsed: &RequestHead) {
         .map(|header| (header.name.as_bytes(), header.value))
         .collect();
     assert_eq!(parsed.fields().collect::<Vec<_>>(), fields, "{shown}");
-    let credentials = fields
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(b"proxy-authorization"))
-        .map(|(_, value)| *value);
-    assert_eq!(parsed.proxy_authorization(), credentials, "{shown}");
+    let is_credentials =
+        |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"proxy-authorization");
+    assert!(!fields.iter().any(is_credentials), "{shown}");
 
     // There is no LF but in CRLF, and no CR either.
     let crlf = canonical.windows(2).filter(|pair| pair == b"\r\n").count();
@@ -109,8 +107,10 @@ fn check_accepted(original: &[u8], parsed: &RequestHead) {
     assert_eq!((count(b'\r'), count(b'\n')), (crlf, crlf), "{shown}");
 
     if parsed.method == Method::CONNECT {
-        // Nobody parses it again, so nothing had to change.
-        assert!(original.ends_with(canonical), "{shown}");
+        // Nobody parses it again, so nothing else had to change.
+        if parsed.credentials.is_none() {
+            assert!(original.ends_with(canonical), "{shown}");
+        }
         assert!(matches!(parsed.target, Target::Authority(_)), "{shown}");
         return;
     }
