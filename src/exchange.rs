@@ -164,6 +164,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the process stops and takes the client's connection away.
+    pub fn is_cut(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.is_aborted())
+    }
+
     /// Notes how it failed.
     pub fn fail(&mut self, error: &RequestError) {
         self.error = Some(error.kind());

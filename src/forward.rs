@@ -395,10 +395,7 @@ impl ProxyHttp for Forward {
         let Ok(exchange) = ctx.exchange() else {
             return reply;
         };
-        let cut = exchange
-            .lease
-            .as_ref()
-            .is_some_and(|lease| lease.is_aborted());
+        let cut = exchange.is_cut();
         let failure = match cut {
             true => Kind::Draining.into(),
             false => failure::classify(error),

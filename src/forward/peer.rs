@@ -83,10 +83,15 @@ async fn slot(
     exchange: &mut Exchange,
     session: &mut Session,
 ) -> Result<Slot, RequestError> {
-    match exchange.place.take() {
-        Some(place) => place,
-        None => unless_gone(exchange, session, place(app, exchange)).await?,
+    let slot = match exchange.place.take() {
+        Some(place) => place?,
+        None => unless_gone(exchange, session, place(app, exchange)).await??,
+    };
+    // When the process stops, one request that is cut makes room for the next.
+    if exchange.is_cut() {
+        return Err(Kind::Draining.into());
     }
+    Ok(slot)
 }
 
 /// A place for the request: at the next local upstream that is up, or at the first

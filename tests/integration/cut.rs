@@ -223,3 +223,44 @@ fn queued_request_leaves_its_record() {
     targets.sort();
     assert_eq!(targets, ["/first", "/queued"]);
 }
+
+/// The same for those that wait outside of Pingora since it has so many: in a drain that is cut,
+/// each has its record, and none is sent.
+#[test]
+fn a_crowd_that_waits_leaves_its_records() {
+    const WAITING: usize = 530;
+    let held = origin_saying("");
+    let mut proxy = Proxy::start(&format!(
+        "gateway: {{ upstreams: [\"{}\"], max_connections_per_upstream: 1, queue_timeout: 60s, health_check: {{ interval: 60s }} }}\ntimeouts: {{ drain: 60s }}",
+        held.address
+    ));
+    let ask = |path: &str| {
+        let mut wire = proxy.connect();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: gate\r\n{}\r\n", auth());
+        wire.send(head).unwrap();
+        wire
+    };
+    let mut clients = vec![ask("/first")];
+    held.wait_connections(1);
+    clients.extend((0..WAITING).map(|_| ask("/waiting")));
+    let depth = format!("tollgate_gateway_queue_depth {WAITING}\n");
+    eventually("all to queue", || {
+        proxy
+            .admin("/metrics")
+            .text()
+            .contains(&depth)
+            .then_some(())
+    });
+    // That of the first, and the health check's.
+    let connections = held.connections();
+    proxy.signal(Signal::INT);
+    assert!(proxy.wait_exit(SOON).success());
+    for wire in &mut clients {
+        wire.rest();
+    }
+    let records = proxy.records();
+    let waiting = |record: &&serde_json::Value| record["target"] == "/waiting";
+    assert_eq!(records.len(), WAITING + 1);
+    assert_eq!(records.iter().filter(waiting).count(), WAITING);
+    assert_eq!(held.connections(), connections, "no one's turn came");
+}
