@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::client::Wire;
-use crate::support::eventually;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
 use crate::support::request::{auth, fetch};
+use crate::support::{allow_many_connections, eventually};
 
 /// Far shorter than the drain of those tests in which it must be cut short.
 const SOON: Duration = Duration::from_secs(8);
@@ -229,6 +229,7 @@ fn queued_request_leaves_its_record() {
 #[test]
 fn a_crowd_that_waits_leaves_its_records() {
     const WAITING: usize = 530;
+    allow_many_connections();
     let held = origin_saying("");
     let mut proxy = Proxy::start(&format!(
         "gateway: {{ upstreams: [\"{}\"], max_connections_per_upstream: 1, queue_timeout: 60s, health_check: {{ interval: 60s }} }}\ntimeouts: {{ drain: 60s }}",

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use crate::support::client::Wire;
-use crate::support::eventually;
 use crate::support::message::{Framing, ok, response};
 use crate::support::nginx::Nginx;
 use crate::support::origin::Origin;
@@ -11,6 +10,7 @@ use crate::support::payload;
 use crate::support::port::Port;
 use crate::support::proxy::Proxy;
 use crate::support::request::auth;
+use crate::support::{allow_many_connections, eventually};
 
 /// Alice's origin-form request.
 fn get(path: &str) -> String {
@@ -396,7 +396,8 @@ fn nginx_pool_survives_the_loss_of_one() {
 #[test]
 fn a_crowd_waits_outside_and_is_served() {
     const INSIDE: usize = 512;
-    const OUTSIDE: usize = 40;
+    const OUTSIDE: usize = 1000;
+    allow_many_connections();
     let (origin, release) = Origin::held();
     let more = "  max_connections_per_upstream: 1\n  queue_timeout: 60s";
     let proxy = Proxy::start(&pool(&[origin.address], more));
@@ -407,6 +408,7 @@ fn a_crowd_waits_outside_and_is_served() {
     };
     let mut first = ask("/first");
     origin.request();
+    let before = proxy.resident();
     let inside: Vec<Wire> = (1..INSIDE).map(|_| ask("/inside")).collect();
     let depth = |wanted: usize| {
         eventually("so many to queue", || {
@@ -414,10 +416,21 @@ fn a_crowd_waits_outside_and_is_served() {
         });
     };
     depth(INSIDE - 1);
+    let with_inside = proxy.resident();
     let mut outside: Vec<Wire> = (0..OUTSIDE)
         .map(|number| ask(&format!("/outside/{number}")))
         .collect();
     depth(INSIDE - 1 + OUTSIDE);
+    let with_outside = proxy.resident();
+    let each = |from: u64, to: u64, count: usize| to.saturating_sub(from) * 1024 / count as u64;
+    let (in_there, out_here) = (
+        each(before, with_inside, INSIDE - 1),
+        each(with_inside, with_outside, OUTSIDE),
+    );
+    assert!(
+        out_here * 3 < in_there,
+        "{out_here} bytes outside, {in_there} inside"
+    );
     // Who has no right to wait does not.
     let refused = proxy.exchange("GET /refused HTTP/1.1\r\nHost: g\r\n\r\n");
     assert_eq!(refused.status(), 407);

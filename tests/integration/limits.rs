@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::support::allow_many_connections;
 use crate::support::client::Wire;
 use crate::support::eventually;
 use crate::support::message::ok;
@@ -408,6 +409,7 @@ fn reader_that_takes_nothing_is_given_up() {
 // Case 29: slow clients leave the service as it was.
 #[test]
 fn slow_heads_do_not_disturb_others() {
+    allow_many_connections();
     let proxy = Proxy::plain();
     let origin = Origin::ok("in");
     // The pages of the program itself that a first request touches are no client's.

@@ -1,8 +1,7 @@
 //! How many forwarded requests one origin gets at once, and what becomes of the rest.
 
-use std::time::Duration;
-
 use crate::support::client::Wire;
+use crate::support::eventually;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
@@ -17,15 +16,22 @@ fn narrow(connect: &str) -> Proxy {
 
 #[test]
 fn over_the_bound_requests_wait_and_open_no_connection() {
-    let origin = Origin::http(|request| {
-        // Long enough that all the clients are there at once.
-        std::thread::sleep(Duration::from_millis(10));
-        ok(request.head.target())
-    });
+    let (origin, release) = Origin::held();
     let proxy = narrow("15s");
     let mut clients: Vec<Wire> = (0..20).map(|_| proxy.connect()).collect();
     for wire in &mut clients {
         wire.send(request("GET", &origin, "", "")).unwrap();
+    }
+    // The first is held until all the clients are there.
+    origin.request();
+    eventually("all to be accepted", || {
+        let metrics = proxy.admin("/metrics").text();
+        metrics
+            .contains("tollgate_open_connections 20\n")
+            .then_some(())
+    });
+    for _ in &clients {
+        release.send(()).unwrap();
     }
     for wire in &mut clients {
         assert_eq!(wire.response("GET").unwrap().status(), 200);

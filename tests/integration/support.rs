@@ -17,6 +17,8 @@ pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// How long any single step may take before the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -36,4 +38,15 @@ pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) ->
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// For a test with hundreds of connections: the soft limit on open files, often 1,024, becomes the
+/// hard one, for this process and the programs that it starts from now on.
+pub(crate) fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
 }
