@@ -283,7 +283,6 @@ impl Acceptor {
     }
 
     async fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, purpose: Purpose) {
-        delay_acknowledgements(&stream);
         match purpose {
             // Nothing comes before HTTP, so nothing has to be waited for.
             Purpose::Proxy {
@@ -348,18 +347,6 @@ fn prepare_listening(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)
 }
 
-/// Has a new connection acknowledge a request with its answer, as one in use does
-/// anyway, and not with a segment of its own. An acknowledgement still waits no longer
-/// than the system's delay (40 ms). Only Linux has this; elsewhere the system decides.
-fn delay_acknowledgements(stream: &TcpStream) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::net::sockopt::set_tcp_quickack(stream, false) {
-        log::debug!("client connection: TCP_QUICKACK: {error}");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = stream;
-}
-
 /// All that comes before HTTP on a connection.
 async fn prepare(
     mut stream: TcpStream,
@@ -379,4 +366,33 @@ async fn prepare(
         None => Transport::Plain(stream),
     };
     Ok((transport, client))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn purpose() -> Purpose {
+        Purpose::Proxy {
+            tls: None,
+            proxy_protocol: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_do_not_wait_for_more_to_send() {
+        let bound = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), purpose()).unwrap();
+        // As from a process that did not set it.
+        let foreign = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let inherited = Listener::inherited(foreign.into(), purpose()).unwrap();
+        for listener in [bound, inherited] {
+            let address = listener.socket.local_addr().unwrap();
+            let socket = TcpListener::from_std(listener.socket).unwrap();
+            let _client = TcpStream::connect(address).await.unwrap();
+            let (accepted, _) = socket.accept().await.unwrap();
+            assert!(accepted.nodelay().unwrap());
+        }
+    }
 }
