@@ -3,7 +3,7 @@
 # same framework (examples/bare_pingora.rs), built from the same lock file with
 # the same profile. Settings, with their defaults:
 #
-#   SMOKE_RATIO=1.30       what Tollgate may take, in CPU per request of the bare one
+#   SMOKE_RATIO=1.15       what Tollgate may take, in CPU per request of the bare one
 #   SMOKE_PAIRS=14         pairs, one second each
 #   SMOKE_PROFILE=release  bench-dev builds faster
 #   TOLLGATE, BARE_PINGORA=paths of binaries; none given: they are built
@@ -26,7 +26,7 @@ ROOT=$(dirname "$BENCH")
 # shellcheck source=bench/load.sh
 . "$BENCH/load.sh"
 
-RATIO=${SMOKE_RATIO:-1.30}
+RATIO=${SMOKE_RATIO:-1.15}
 PAIRS=${SMOKE_PAIRS:-14}
 PROFILE=${SMOKE_PROFILE:-release}
 export WORKERS=${WORKERS:-2} ORIGIN_WORKERS=${ORIGIN_WORKERS:-2}
