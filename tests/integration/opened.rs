@@ -4,7 +4,9 @@
 use serde_json::Value;
 
 use crate::policy::attempt;
-use crate::rebinding::{alternating, assert_dialled, kinds, origin_at, origin_over, pair};
+use crate::rebinding::{
+    alternating, ask_by_each_kind, assert_dialled, origin_at, origin_over, pair,
+};
 use crate::support::dns::Dns;
 use crate::support::origin::Origin;
 use crate::support::port::one_port_of;
@@ -230,15 +232,7 @@ fn rebound_names_reach_nothing_that_no_rule_admits() {
             let proxy = ruled(rules, &dns);
             let mut statuses = Vec::new();
             for _ in 0..4 {
-                for (method, request) in kinds("rebind.test", private.port()) {
-                    let mut wire = proxy.connect();
-                    wire.send(&request).unwrap();
-                    let answer = wire.response(method).unwrap();
-                    assert_ne!(answer.text(), "private", "{request}");
-                    // 502 when TLS is spoken to the plain one.
-                    assert!([200, 403, 502].contains(&answer.status()), "{request}");
-                    statuses.push(answer.status());
-                }
+                statuses.extend(ask_by_each_kind(&proxy, private.port()));
             }
             assert!(
                 statuses.contains(&200) && statuses.contains(&403),
