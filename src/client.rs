@@ -5,9 +5,11 @@
 
 mod digests;
 mod lease;
+mod raw;
 mod stream;
 mod transport;
 
 pub use lease::{Lease, LentStream};
+pub use raw::RawStream;
 pub use stream::ClientStream;
 pub use transport::Transport;

@@ -223,10 +223,7 @@ impl Exchange {
     pub fn record(&self) -> Record<'_> {
         let mut record = Record::new(self.time, self.id.as_str(), self.role, self.client);
         record.user = self.user.as_ref().map(User::as_str);
-        record.version = match self.version {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        };
+        record.version = self.version.as_str();
         record.duration = self.started.elapsed();
         record.upstream = self.upstream;
         record.connect = self.connect;

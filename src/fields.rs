@@ -105,6 +105,7 @@ pub struct Pseudonym {
     /// The members, made once: every message gets one.
     via10: HeaderValue,
     via11: HeaderValue,
+    via20: HeaderValue,
 }
 
 impl Pseudonym {
@@ -119,6 +120,7 @@ impl Pseudonym {
         Self {
             via10: member("1.0"),
             via11: member("1.1"),
+            via20: member("2.0"),
             name,
         }
     }
@@ -128,10 +130,11 @@ impl Pseudonym {
         &self.name
     }
 
-    /// The `Via` member for a message that was received as HTTP/1.x.
+    /// The `Via` member for a message that was received in this version.
     pub fn via(&self, version: http::Version) -> HeaderValue {
         match version {
             http::Version::HTTP_09 | http::Version::HTTP_10 => self.via10.clone(),
+            http::Version::HTTP_2 => self.via20.clone(),
             _ => self.via11.clone(),
         }
     }
@@ -255,7 +258,13 @@ mod tests {
         assert!(!own.is_in(b"1.1 tollgate-00001f2f"));
         assert!(!own.is_in(b"1.1 fred (tollgate-00001f2e)"));
         assert!(!own.is_in(b""));
-        assert_eq!(own.via(http::Version::HTTP_10), "1.0 tollgate-00001f2e");
+        for (version, via) in [
+            (http::Version::HTTP_10, "1.0 tollgate-00001f2e"),
+            (http::Version::HTTP_11, "1.1 tollgate-00001f2e"),
+            (http::Version::HTTP_2, "2.0 tollgate-00001f2e"),
+        ] {
+            assert_eq!(own.via(version), via);
+        }
     }
 
     #[test]

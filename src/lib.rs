@@ -43,6 +43,7 @@ pub mod forward;
 pub mod gateway;
 pub mod handover;
 pub mod http1;
+pub mod http2;
 pub mod lifecycle;
 pub mod listener;
 pub mod policy;

@@ -7,7 +7,9 @@
 
 mod clock;
 mod connection;
+mod http2;
 mod proxy_protocol;
+mod request;
 
 use std::fmt;
 use std::io;
@@ -64,6 +66,8 @@ pub enum Purpose {
         tls: Option<TlsAcceptor>,
         /// Whether each connection begins with a PROXY header.
         proxy_protocol: bool,
+        /// Whether clients may speak HTTP/2.
+        http2: bool,
     },
     /// Metrics and statistics.
     Admin(Arc<Admin>),
@@ -75,6 +79,7 @@ impl fmt::Debug for Purpose {
             Self::Proxy {
                 tls,
                 proxy_protocol,
+                ..
             } => match (tls.is_some(), proxy_protocol) {
                 (false, false) => "proxy",
                 (true, false) => "proxy with TLS",
@@ -92,6 +97,7 @@ impl Purpose {
         Self::Proxy {
             tls: listener.tls.clone().map(TlsAcceptor::from),
             proxy_protocol: listener.proxy_protocol,
+            http2: listener.http2,
         }
     }
 }
@@ -288,20 +294,24 @@ impl Acceptor {
             Purpose::Proxy {
                 tls: None,
                 proxy_protocol: false,
+                http2,
             } => {
                 let _open = self.app.telemetry.connection_opened();
-                self.serve_http(Transport::Plain(stream), peer).await;
+                self.serve_http(Transport::Plain(stream), peer, http2).await;
             }
             Purpose::Proxy {
                 tls,
                 proxy_protocol,
+                http2,
             } => {
                 let _open = self.app.telemetry.connection_opened();
                 let limit = self.app.timeouts.tls_handshake;
                 // Boxed, since a handshake takes more room than a connection that waits.
                 let prepared = Box::pin(prepare(stream, peer, tls, proxy_protocol));
                 match tokio::time::timeout(limit, prepared).await {
-                    Ok(Ok((transport, client))) => self.serve_http(transport, client).await,
+                    Ok(Ok((transport, client))) => {
+                        self.serve_http(transport, client, http2).await;
+                    }
                     Ok(Err(error)) => self.reject(peer, "handshake_failed", &error),
                     Err(elapsed) => self.reject(peer, "handshake_timeout", &elapsed),
                 }
@@ -329,14 +339,19 @@ impl Acceptor {
         }
     }
 
-    async fn serve_http(self: &Arc<Self>, transport: Transport, client: SocketAddr) {
+    async fn serve_http(self: &Arc<Self>, transport: Transport, client: SocketAddr, http2: bool) {
         let source = Source {
             client,
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
             tls: transport.is_tls(),
         };
+        let chosen = transport.has_agreed_on_http2();
         let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));
-        connection::serve(&self.app, &self.proxy, stream, source).await;
+        if chosen {
+            Box::pin(http2::serve(self, stream, source)).await;
+        } else {
+            connection::serve(self, stream, source, http2).await;
+        }
     }
 }
 
@@ -378,6 +393,7 @@ mod tests {
         Purpose::Proxy {
             tls: None,
             proxy_protocol: false,
+            http2: false,
         }
     }
 

@@ -9,25 +9,41 @@ mod pace;
 mod pipe;
 mod relay;
 
+use std::task::Context;
 use std::time::Duration;
 #[cfg(test)]
 use std::{io, task::Poll};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 pub use relay::{Ended, Meter, Traffic, relay};
 
-/// A stream with a TCP socket underneath.
+/// A stream that can be broken off, and that tells when its peer has done so.
 pub trait Socket {
-    /// The socket, to set options on and to ask for its state.
-    fn tcp(&self) -> &TcpStream;
+    /// The TCP socket that carries this stream and no other, if there is one: to set
+    /// options on and to ask for its state.
+    fn tcp(&self) -> Option<&TcpStream>;
 
     /// The socket, when the bytes of the stream are those of the socket: nothing is
     /// encrypted, and nothing waits in user space, neither read nor written. Then
     /// they may be moved past the stream.
     fn plain_tcp(&self) -> Option<&TcpStream> {
         None
+    }
+
+    /// Has the stream reset when it is dropped: its peer learns that it was cut.
+    fn reset(&mut self) {
+        let Some(socket) = self.tcp() else { return };
+        if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+            log::debug!("tunnel: SO_LINGER: {error}");
+        }
+    }
+
+    /// Whether the peer has reset the stream, seen without reading from it.
+    fn is_reset(&mut self, _: &mut Context<'_>) -> bool {
+        self.tcp().is_some_and(is_reset)
     }
 
     /// Shows a test how many bytes were taken past the stream.
@@ -40,8 +56,8 @@ pub trait Socket {
 }
 
 impl Socket for TcpStream {
-    fn tcp(&self) -> &TcpStream {
-        self
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 
     fn plain_tcp(&self) -> Option<&TcpStream> {
@@ -77,12 +93,8 @@ impl<C: Socket, U: Socket> Drop for Ends<C, U> {
         if self.over {
             return;
         }
-        for socket in [self.client.tcp(), self.upstream.tcp()] {
-            let linger = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
-            if let Err(error) = linger {
-                log::debug!("tunnel: SO_LINGER: {error}");
-            }
-        }
+        self.client.reset();
+        self.upstream.reset();
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::stream::ClientStream;
 use crate::http1::Framing;
-use crate::tunnel::Socket;
 
 /// Where a lent connection comes back, and the switch to raw bytes.
 #[derive(Debug, Default)]
@@ -164,8 +162,8 @@ impl Shutdown for LentStream {
 
 impl UniqueID for LentStream {
     fn id(&self) -> UniqueIDType {
-        self.stream.as_deref().map_or(0, |stream| {
-            UniqueIDType::try_from(stream.transport().tcp().as_raw_fd()).unwrap_or(0)
-        })
+        self.stream
+            .as_deref()
+            .map_or(0, |stream| stream.transport().id())
     }
 }

@@ -13,6 +13,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::raw::RawStream;
 use super::transport::Transport;
 use crate::http1::{BodyScanner, Framing, FramingError};
 
@@ -86,6 +87,15 @@ impl ClientStream {
     /// The transport, to look at.
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    pub(super) fn transport_mut(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    /// Gives up HTTP/1 for another protocol on the same bytes.
+    pub fn into_raw(self: Box<Self>) -> RawStream {
+        RawStream::new(self)
     }
 
     /// Bytes that are here already.
@@ -169,6 +179,9 @@ impl ClientStream {
         if poll_fn(|cx| self.poll_drain(cx)).await.is_err()
             || self.transport.shutdown().await.is_err()
         {
+            return;
+        }
+        if !self.transport.is_reset_by_close() {
             return;
         }
         let mut read = 0;

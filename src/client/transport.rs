@@ -1,9 +1,7 @@
-//! The byte stream of an accepted connection: plain TCP or TLS over it.
-//!
-//! Knows nothing of HTTP.
+//! What carries a client's requests: TCP, TLS over it, or one stream of HTTP/2.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,15 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::http2::Http2Stream;
 use crate::tunnel::Socket;
 
-/// An accepted connection.
+/// An accepted connection, or what stands for one.
 #[derive(Debug)]
 pub enum Transport {
     /// TCP as it is.
     Plain(TcpStream),
     /// TLS, terminated here.
     Tls(Box<TlsStream<TcpStream>>),
+    /// One request and its answer.
+    Http2(Box<Http2Stream>),
 }
 
 impl Transport {
@@ -28,27 +29,55 @@ impl Transport {
         matches!(self, Self::Tls(_))
     }
 
-    /// The address of this end.
-    ///
-    /// # Errors
-    /// The system's, when the connection is gone already.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp().local_addr()
+    /// Whether both ends have agreed on HTTP/2 in the TLS handshake (ALPN).
+    pub fn has_agreed_on_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
+    /// What tells it from the others that are open, in logs.
+    pub(super) fn id(&self) -> i32 {
+        match self {
+            Self::Plain(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
+            Self::Http2(stream) => i32::try_from(stream.id()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether closing it with bytes unread takes from the client what it was sent.
+    pub(super) fn is_reset_by_close(&self) -> bool {
+        !matches!(self, Self::Http2(_))
     }
 }
 
 impl Socket for Transport {
-    fn tcp(&self) -> &TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Http2(_) => None,
         }
     }
 
     fn plain_tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Tls(_) => None,
+            Self::Tls(_) | Self::Http2(_) => None,
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Plain(stream) => stream.reset(),
+            Self::Tls(stream) => stream.get_mut().0.reset(),
+            Self::Http2(stream) => stream.reset(),
+        }
+    }
+
+    fn is_reset(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_reset(cx),
+            Self::Tls(stream) => stream.get_mut().0.is_reset(cx),
+            Self::Http2(stream) => stream.is_reset(cx),
         }
     }
 }
@@ -69,6 +98,7 @@ impl AsyncRead for Transport {
                 }
                 other => other,
             },
+            Self::Http2(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -82,6 +112,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Http2(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -93,6 +124,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Http2(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -104,6 +136,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Http2(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -111,6 +144,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Http2(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -81,6 +81,8 @@ impl Timeouts {
 pub struct Limits {
     /// Client connections at the same time, over all listeners.
     pub max_connections: usize,
+    /// Requests of one HTTP/2 connection at the same time.
+    pub streams_per_connection: usize,
     /// Forwarded requests that one origin, by its address, gets at the same time.
     pub connections_per_origin: usize,
     /// Bytes of a request's head, from its first to its empty line.
@@ -97,6 +99,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_connections: 65_536,
+            streams_per_connection: 100,
             connections_per_origin: 1024,
             request_head: 64 << 10,
             request_target: 16 << 10,
@@ -125,6 +128,11 @@ impl Limits {
                 "max_connections",
                 default.max_connections,
                 1..=10_000_000,
+            ),
+            streams_per_connection: section.count(
+                "streams_per_connection",
+                default.streams_per_connection,
+                1..=1000,
             ),
             connections_per_origin: section.count(
                 "connections_per_origin",

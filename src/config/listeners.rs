@@ -13,11 +13,13 @@ use super::tls;
 pub struct Listener {
     /// Never port 0.
     pub address: SocketAddr,
-    /// What TLS is served with; none on a plain listener. Offers `http/1.1` alone, and asks for a
-    /// client certificate where `client_ca` is configured.
+    /// What TLS is served with; none on a plain listener. Offers `h2` where `http2` is on, and
+    /// asks for a client certificate where `client_ca` is configured.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Whether every connection begins with a PROXY protocol header (v1 or v2).
     pub proxy_protocol: bool,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
 }
 
 impl Listener {
@@ -35,6 +37,7 @@ impl fmt::Debug for Listener {
             .field("address", &self.address)
             .field("tls", &self.tls.is_some())
             .field("proxy_protocol", &self.proxy_protocol)
+            .field("http2", &self.http2)
             .finish()
     }
 }
@@ -64,7 +67,10 @@ pub(super) fn read(
     for item in &items {
         let mut section = item.section();
         let address = address(&mut section, &mut bound);
-        let tls = section.item("tls").map(|item| tls::read(&item, base, open));
+        let http2 = section.flag("http2", true);
+        let tls = section
+            .item("tls")
+            .map(|item| tls::read(&item, base, open, http2));
         let proxy_protocol = section.flag("proxy_protocol", false);
         section.finish();
         if let Some(address) = address {
@@ -72,6 +78,7 @@ pub(super) fn read(
                 address,
                 tls: tls.flatten(),
                 proxy_protocol,
+                http2,
             });
         }
     }

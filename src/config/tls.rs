@@ -25,9 +25,14 @@ struct Files {
 /// Reads the `tls` map of a listener.
 ///
 /// With `client_ca` only clients with a certificate from there get through the handshake. ALPN
-/// offers HTTP/1.1 alone. On a reload (`open` is false) the files are left alone: a process that
+/// offers HTTP/1.1, and HTTP/2 first with `http2`. On a reload (`open` is false) the files are left alone: a process that
 /// has given up its privileges may not be able to read them again.
-pub(super) fn read(item: &Item<'_>, base: &Base, open: bool) -> Option<Arc<ServerConfig>> {
+pub(super) fn read(
+    item: &Item<'_>,
+    base: &Base,
+    open: bool,
+    http2: bool,
+) -> Option<Arc<ServerConfig>> {
     let mut tls = item.section();
     let certificate = required(&mut tls, "certificate");
     let key = required(&mut tls, "key");
@@ -51,7 +56,10 @@ pub(super) fn read(item: &Item<'_>, base: &Base, open: bool) -> Option<Arc<Serve
         },
     };
     match build(files) {
-        Ok(config) => Some(Arc::new(config)),
+        Ok(mut config) => {
+            config.alpn_protocols = alpn_protocols(http2);
+            Some(Arc::new(config))
+        }
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             let advice = "name the key that the certificate was made for";
             key?.report("is not the key of the certificate", advice);
@@ -98,7 +106,7 @@ fn build(files: Files) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
-    let mut config = match files.client_ca {
+    Ok(match files.client_ca {
         None => {
             let mut config = builder
                 .with_no_client_auth()
@@ -116,9 +124,17 @@ fn build(files: Files) -> Result<ServerConfig, rustls::Error> {
                 .with_client_cert_verifier(verifier)
                 .with_single_cert(files.certificate, files.key)?
         }
+    })
+}
+
+/// What a TLS listener offers, best first.
+fn alpn_protocols(http2: bool) -> Vec<Vec<u8>> {
+    let offered: &[&[u8]] = if http2 {
+        &[b"h2", b"http/1.1"]
+    } else {
+        &[b"http/1.1"]
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    offered.iter().map(|name| name.to_vec()).collect()
 }
 
 fn certificates(item: &Item<'_>, base: &Base) -> Option<Vec<CertificateDer<'static>>> {

@@ -73,6 +73,9 @@ pub enum HeadError {
     /// `Host` more than once.
     #[error("more than one host field")]
     DuplicateHost,
+    /// A `Host` that differs from `:authority` (RFC 9113 §8.3.1).
+    #[error("host and :authority differ")]
+    ConflictingHost,
     /// A `Host` that is not `host [":" port]`.
     #[error("malformed host field")]
     Host,
@@ -146,6 +149,7 @@ impl HeadError {
             Self::FieldValue => (400, "field_value"),
             Self::MissingHost => (400, "missing_host"),
             Self::DuplicateHost => (400, "duplicate_host"),
+            Self::ConflictingHost => (400, "conflicting_host"),
             Self::Host => (400, "host"),
             Self::ContentLength => (400, "content_length"),
             Self::ConflictingContentLength => (400, "conflicting_content_length"),

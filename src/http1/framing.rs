@@ -187,6 +187,15 @@ impl BodyScanner {
         self.state == State::Done
     }
 
+    /// How many of the next bytes are content for certain: those up to the end of the
+    /// body or of the chunk that they are in.
+    pub fn data_ahead(&self) -> u64 {
+        match self.state {
+            State::Length(left) | State::Data(left) => left,
+            _ => 0,
+        }
+    }
+
     /// Bytes of content so far, without chunk sizes, extensions and trailers.
     pub fn body_bytes(&self) -> u64 {
         self.data

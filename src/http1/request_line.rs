@@ -23,6 +23,8 @@ pub enum Version {
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2: of a request that is served as the HTTP/1.1 one which means the same.
+    Http2,
 }
 
 impl From<Version> for http::Version {
@@ -30,16 +32,18 @@ impl From<Version> for http::Version {
         match version {
             Version::Http10 => Self::HTTP_10,
             Version::Http11 => Self::HTTP_11,
+            Version::Http2 => Self::HTTP_2,
         }
     }
 }
 
 impl Version {
-    /// As it stands in a request line.
+    /// As it stands in a request line, and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::direction::{Broken, Direction, SPLICING, Splicing};
 use super::idle::Idle;
-use super::{Ends, Socket, is_reset};
+use super::{Ends, Socket};
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,10 +161,10 @@ where
         }
         let unread = !to_upstream.is_reading() || !to_client.is_reading();
         while idle.poll(cx, unread).is_ready() {
-            if !to_upstream.is_reading() && is_reset(client.tcp()) {
+            if !to_upstream.is_reading() && client.is_reset(cx) {
                 return Poll::Ready(Ended::ClientReset);
             }
-            if !to_client.is_reading() && is_reset(upstream.tcp()) {
+            if !to_client.is_reading() && upstream.is_reset(cx) {
                 return Poll::Ready(Ended::UpstreamReset);
             }
             if idle.is_over() {

@@ -17,6 +17,8 @@ fn tls(files: &str) -> String {
     )
 }
 
+const BOTH: &str = "certificate: cert.pem, key: key.pem";
+
 #[test]
 fn tls_listeners() {
     let setup = Setup::new();
@@ -36,10 +38,10 @@ fn tls_listeners() {
         .load(&tls("certificate: cert.pem, key: key.pem"))
         .unwrap();
     let served = config.listeners[0].tls.as_ref().unwrap();
-    assert_eq!(served.alpn_protocols, [b"http/1.1"]);
+    assert_eq!(served.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
     assert_eq!(
         format!("{:?}", config.listeners[0]),
-        "Listener { address: 127.0.0.1:8443, tls: true, proxy_protocol: false }"
+        "Listener { address: 127.0.0.1:8443, tls: true, proxy_protocol: false, http2: true }"
     );
     let mutual = "certificate: cert.pem, key: key.pem, client_ca: ca.pem";
     assert!(setup.load(&tls(mutual)).unwrap().listeners[0].tls.is_some());
@@ -131,13 +133,17 @@ fn handshakes() {
         let mut config = setup.load(&tls(files)).unwrap();
         config.listeners.remove(0).tls.unwrap()
     };
-    let http1 = Ok(Some(b"http/1.1".to_vec()));
+    let http2 = Ok(Some(b"h2".to_vec()));
 
-    let open = served("certificate: cert.pem, key: key.pem");
-    assert_eq!(shake_hands(&open, &ours, None), http1);
+    let open = served(BOTH);
+    assert_eq!(shake_hands(&open, &ours, None), http2);
+    let old = setup.load(&format!("{}      http2: false\n", tls(BOTH)));
+    let old = old.unwrap().listeners.remove(0).tls.unwrap();
+    let http1 = Ok(Some(b"http/1.1".to_vec()));
+    assert_eq!(shake_hands(&old, &ours, None), http1);
 
     let mutual = served("certificate: cert.pem, key: key.pem, client_ca: ca.pem");
-    assert_eq!(shake_hands(&mutual, &ours, Some(&ours)), http1);
+    assert_eq!(shake_hands(&mutual, &ours, Some(&ours)), http2);
     assert!(shake_hands(&mutual, &ours, None).is_err());
     assert!(shake_hands(&mutual, &ours, Some(&other)).is_err());
 }

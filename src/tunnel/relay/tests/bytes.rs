@@ -22,8 +22,8 @@ use crate::tunnel::{Ended, Socket};
 
 /// A sink that keeps what it gets until it is full or flushed, as TLS may.
 impl Socket for BufWriter<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref()
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref())
     }
 }
 
@@ -34,8 +34,8 @@ struct Chopped {
 }
 
 impl Socket for Chopped {
-    fn tcp(&self) -> &TcpStream {
-        &self.stream
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(&self.stream)
     }
 }
 

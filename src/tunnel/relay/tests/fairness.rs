@@ -45,8 +45,8 @@ impl Endless {
 }
 
 impl Socket for Endless {
-    fn tcp(&self) -> &TcpStream {
-        &self.socket
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(&self.socket)
     }
 }
 

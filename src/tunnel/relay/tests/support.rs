@@ -199,7 +199,7 @@ impl<S> Watched<S> {
 }
 
 impl<S: Socket> Socket for Watched<S> {
-    fn tcp(&self) -> &TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
         self.stream.tcp()
     }
 
@@ -298,8 +298,8 @@ impl Memory {
 }
 
 impl Socket for Memory {
-    fn tcp(&self) -> &TcpStream {
-        &self.socket
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(&self.socket)
     }
 }
 

@@ -12,8 +12,8 @@ use super::support::{NEVER, Recorder, outcome, pair, payload, reset, rest_of, wi
 use crate::tunnel::{Ended, Socket, relay};
 
 impl Socket for server::TlsStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
     }
 }
 

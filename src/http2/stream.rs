@@ -1,0 +1,274 @@
+//! One stream as a reader and writer of HTTP/1.1 bytes.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::Method;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::response::{Part, ResponseReader};
+use crate::tunnel::Socket;
+
+/// The most that is asked for of the peer's window at once.
+const MAX_WRITE: usize = 64 * 1024;
+
+/// A stream in the place of a connection. What is read are the bytes of the request
+/// behind its head; what is written is one answer.
+pub struct Http2Stream {
+    id: u32,
+    receive: RecvStream,
+    body: Body,
+    /// Taken from the peer, not yet read.
+    unread: Bytes,
+    respond: SendResponse<Bytes>,
+    /// Once the answer has begun.
+    send: Option<SendStream<Bytes>>,
+    answer: ResponseReader,
+}
+
+/// How the rest of a request reads in HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// As it comes, by its `Content-Length`.
+    Plain,
+    /// In chunks.
+    Chunked,
+    /// The bytes of a tunnel.
+    Tunnel,
+    /// Read to its end; a connection would go on and be idle.
+    Over,
+    /// A tunnel's side has ended.
+    Ended,
+}
+
+impl Http2Stream {
+    /// The stream of a request with this head.
+    pub fn new(request: &Parts, receive: RecvStream, respond: SendResponse<Bytes>) -> Self {
+        let body = if request.method == Method::CONNECT {
+            Body::Tunnel
+        } else if receive.is_end_stream() {
+            Body::Over
+        } else if request.headers.contains_key(CONTENT_LENGTH) {
+            Body::Plain
+        } else {
+            Body::Chunked
+        };
+        Self {
+            id: receive.stream_id().as_u32(),
+            receive,
+            body,
+            unread: Bytes::new(),
+            respond,
+            send: None,
+            answer: ResponseReader::new(&request.method),
+        }
+    }
+
+    /// The number of the stream on its connection.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Ready when the peer has reset the stream or is gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let reset = match &mut self.send {
+            Some(send) => send.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|reset| match reset {
+            Ok(reason) => io::Error::new(io::ErrorKind::ConnectionReset, reason.description()),
+            Err(error) => broken(error),
+        })
+    }
+
+    /// Takes more of what the peer sent, as HTTP/1.1 would have it.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.receive.poll_data(cx)) {
+            Some(data) => {
+                let data = data.map_err(broken)?;
+                // No more is taken before this is read: the window stays a bound.
+                let flow = self.receive.flow_control();
+                flow.release_capacity(data.len()).map_err(broken)?;
+                self.unread = match self.body {
+                    // A chunk of no bytes would be the last.
+                    Body::Chunked if !data.is_empty() => chunk(&data),
+                    _ => data,
+                };
+            }
+            None if self.body == Body::Chunked => {
+                self.body = Body::Over;
+                self.unread = Bytes::from_static(b"0\r\n\r\n");
+            }
+            None if self.body == Body::Tunnel => self.body = Body::Ended,
+            None => self.body = Body::Over,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends bytes of a body, as many as the peer takes.
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        send.reserve_capacity(data.len().min(MAX_WRITE));
+        let mut capacity = send.capacity();
+        while capacity == 0 {
+            capacity = match ready!(send.poll_capacity(cx)) {
+                Some(capacity) => capacity.map_err(broken)?,
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            };
+        }
+        let data = data.get(..capacity).unwrap_or(data);
+        self.answer.take(data)?;
+        let last = self.answer.is_done();
+        send.send_data(Bytes::copy_from_slice(data), last)
+            .map_err(broken)?;
+        Poll::Ready(Ok(data.len()))
+    }
+
+    /// Passes on what `bytes` begin with.
+    fn poll_answer(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let (read, part) = self.answer.read(bytes)?;
+        match part {
+            Part::Data(len) => {
+                return self.poll_send(cx, bytes.get(..len).unwrap_or_default());
+            }
+            Part::Interim(head) => self.respond.send_informational(head).map_err(broken)?,
+            Part::Head(head, last) => {
+                self.send = Some(self.respond.send_response(head, last).map_err(broken)?);
+            }
+            Part::Nothing if self.answer.is_done() => self.send_end()?,
+            Part::Nothing => {}
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    fn send_end(&mut self) -> io::Result<()> {
+        let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        send.send_data(Bytes::new(), true).map_err(broken)
+    }
+
+    fn send_reset(&mut self, reason: Reason) {
+        self.answer.end();
+        self.respond.send_reset(reason);
+    }
+}
+
+/// `data` as one chunk (RFC 9112 §7.1).
+fn chunk(data: &[u8]) -> Bytes {
+    let mut chunk = BytesMut::with_capacity(data.len() + 20).writer();
+    // Writing into a BytesMut grows it and cannot fail.
+    let _ = write!(chunk, "{:x}\r\n", data.len());
+    let mut chunk = chunk.into_inner();
+    chunk.extend_from_slice(data);
+    chunk.extend_from_slice(b"\r\n");
+    chunk.freeze()
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    if error.is_io() {
+        return error
+            .into_io()
+            .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+    }
+    let kind = match error.is_reset() || error.is_go_away() {
+        true => io::ErrorKind::ConnectionReset,
+        false => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
+}
+
+impl AsyncRead for Http2Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.unread.is_empty() {
+            match this.body {
+                Body::Over => return this.poll_gone(cx).map(Err),
+                Body::Ended => return Poll::Ready(Ok(())),
+                Body::Plain | Body::Chunked | Body::Tunnel => ready!(this.poll_receive(cx))?,
+            }
+        }
+        let len = this.unread.len().min(buf.remaining());
+        buf.put_slice(this.unread.get(..len).unwrap_or_default());
+        this.unread.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Http2Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..)
+            && !rest.is_empty()
+        {
+            match this.poll_answer(cx, rest) {
+                Poll::Ready(len) => written += len?,
+                Poll::Pending if written == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// The connection sends by itself what its streams have.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.answer.may_end() {
+            this.send_end()?;
+            this.answer.end();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket for Http2Stream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// RFC 9113 §8.5: so a reset of the tunnel's other end is told.
+    fn reset(&mut self) {
+        self.send_reset(Reason::CONNECT_ERROR);
+    }
+
+    fn is_reset(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_gone(cx).is_ready()
+    }
+}
+
+impl Drop for Http2Stream {
+    /// An answer that was not written to its end must not look like one that was.
+    fn drop(&mut self) {
+        if !self.answer.is_done() {
+            self.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+impl fmt::Debug for Http2Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http2Stream")
+            .field("id", &self.id)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! One HTTP/2 connection (RFC 9113): its streams, each a request of its own.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Acceptor;
+use super::request::Requests;
+use crate::client::{ClientStream, RawStream, Transport};
+use crate::exchange::Source;
+use crate::http1::{RequestHead, Version};
+use crate::http2::{Http2Stream, Own, to_http1};
+
+/// What a client may send of a body before it was passed on: for one stream, and for
+/// all of a connection together.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What waits of an answer for the client to take it, for one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a connection without streams may take to end once it was told to.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Serves the streams of a connection until it ends.
+pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, source: Source) {
+    let app = &acceptor.app;
+    let own = own(stream.transport());
+    let stream = stream.into_raw();
+    let limit = app.timeouts.request_head;
+    let failed: Box<dyn std::error::Error + Send + Sync> =
+        match timeout(limit, builder(acceptor).handshake(stream)).await {
+            Ok(Ok(connection)) => {
+                let streams = Streams {
+                    acceptor: Arc::clone(acceptor),
+                    source,
+                    own: Arc::new(own),
+                    open: Arc::new(Open::default()),
+                };
+                if let Err(error) = streams.run(connection).await {
+                    log::debug!("connection from {}: {error}", source.client);
+                }
+                return;
+            }
+            Ok(Err(error)) => error.into(),
+            Err(elapsed) => elapsed.into(),
+        };
+    acceptor.reject(source.client, "http2_preface", &failed);
+}
+
+fn own(transport: &Transport) -> Own {
+    match transport {
+        Transport::Plain(stream) => Own::new(false, None, stream.local_addr().ok()),
+        Transport::Tls(stream) => {
+            let (stream, tls) = stream.get_ref();
+            Own::new(true, tls.server_name(), stream.local_addr().ok())
+        }
+        Transport::Http2(_) => Own::new(false, None, None),
+    }
+}
+
+/// All bounds that differ from what `h2` has anyway. It ends connections that send too
+/// many resets, empty frames, or continuations of a head.
+fn builder(acceptor: &Acceptor) -> Builder {
+    let limits = &acceptor.app.limits;
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(at_most(limits.streams_per_connection))
+        // 32 bytes for each field are not of the head, but count (RFC 9113 §6.5.2).
+        .max_header_list_size(at_most(limits.request_head + 32 * limits.request_fields));
+    builder
+}
+
+fn at_most(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+/// Streams that are being served.
+#[derive(Debug, Default)]
+struct Open {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// One of them, until dropped.
+struct OpenStream(Arc<Open>);
+
+impl OpenStream {
+    fn new(open: &Arc<Open>) -> Self {
+        open.count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_one();
+        }
+    }
+}
+
+/// What the streams of a connection share.
+struct Streams {
+    acceptor: Arc<Acceptor>,
+    source: Source,
+    own: Arc<Own>,
+    open: Arc<Open>,
+}
+
+impl Streams {
+    async fn run(&self, mut connection: Connection<RawStream, Bytes>) -> Result<(), h2::Error> {
+        let app = &self.acceptor.app;
+        let mut draining = app.lifecycle.watch();
+        let mut cut = pin!(app.lifecycle.when_cut());
+        // Counts while there is no stream.
+        let mut idle = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
+        let mut ending = false;
+        loop {
+            let is_idle = self.open.count.load(Ordering::Acquire) == 0;
+            tokio::select! {
+                biased;
+                () = &mut cut => return Ok(()),
+                _ = draining.wait_for(|draining| *draining), if !ending => {
+                    ending = true;
+                    connection.graceful_shutdown();
+                    idle.as_mut().reset(Instant::now() + GOODBYE);
+                }
+                stream = connection.accept() => match stream {
+                    Some(stream) => {
+                        let (request, respond) = stream?;
+                        self.open(request, respond);
+                    }
+                    None => return Ok(()),
+                },
+                () = self.open.ended.notified() => {
+                    let limit = if ending { GOODBYE } else { app.timeouts.keep_alive };
+                    idle.as_mut().reset(Instant::now() + limit);
+                }
+                () = &mut idle, if is_idle => {
+                    if ending {
+                        return Ok(());
+                    }
+                    ending = true;
+                    connection.graceful_shutdown();
+                    idle.as_mut().reset(Instant::now() + GOODBYE);
+                }
+            }
+        }
+    }
+
+    /// Serves a stream on a task of its own. It takes a place like a connection, and when
+    /// there is none the client may try again elsewhere or later (RFC 9113 §8.7).
+    fn open(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let Some(place) = self.place() else {
+            self.acceptor.app.telemetry.connection_rejected("stream");
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        };
+        let open = OpenStream::new(&self.open);
+        // Counted at once, so that draining waits for it.
+        let busy = self.acceptor.app.lifecycle.busy();
+        let (acceptor, source) = (Arc::clone(&self.acceptor), self.source);
+        let own = Arc::clone(&self.own);
+        tokio::spawn(async move {
+            serve_stream(&acceptor, source, &own, request, respond).await;
+            drop((place, open, busy));
+        });
+    }
+
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // One that the client has reset is not open for `h2` any more, but may be here.
+        let most = 2 * self.acceptor.app.limits.streams_per_connection;
+        if self.open.count.load(Ordering::Relaxed) >= most {
+            return None;
+        }
+        Arc::clone(&self.acceptor.places).try_acquire_owned().ok()
+    }
+}
+
+async fn serve_stream(
+    acceptor: &Acceptor,
+    source: Source,
+    own: &Own,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let app = &acceptor.app;
+    let (parts, receive) = request.into_parts();
+    let has_body = !receive.is_end_stream();
+    let head =
+        to_http1(&parts, has_body, own).and_then(|head| RequestHead::parse(head, &app.head_limits));
+    let stream = Http2Stream::new(&parts, receive, respond);
+    drop(parts);
+    let stream = Transport::Http2(Box::new(stream));
+    let stream = Box::new(ClientStream::new(stream, source.client, app.timeouts.send));
+    let mut requests = Requests::new(app, &acceptor.proxy, source);
+    match head {
+        Ok(mut head) => {
+            head.version = Version::Http2;
+            // There is no other request for it to go on with.
+            let _over: Option<Box<ClientStream>> = requests.serve(stream, head).await;
+        }
+        Err(error) => requests.refuse(stream, &error.into()).await,
+    }
+}

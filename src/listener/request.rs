@@ -1,0 +1,227 @@
+//! One request of a connection, from its head to its record.
+//!
+//! CONNECT goes to [`connect`], a WebSocket to [`upgrade`], everything else to Pingora.
+//! The connection always comes back here.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::Method;
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+
+use crate::app::App;
+use crate::client::{ClientStream, Lease};
+use crate::connect;
+use crate::error::{Kind, RequestError};
+use crate::exchange::{Exchange, Source};
+use crate::forward::{Forward, wait_outside};
+use crate::http1::{HeadError, RequestHead};
+use crate::target::TargetError;
+use crate::telemetry::Role;
+use crate::upgrade;
+
+/// Serves the requests of one connection, and holds what they share.
+pub(super) struct Requests<'a> {
+    app: &'a Arc<App>,
+    proxy: &'a Arc<HttpProxy<Forward>>,
+    source: Source,
+    lease: Arc<Lease>,
+    draining: ShutdownWatch,
+    cut: Registered,
+    /// Written once, at the first need.
+    client_address: String,
+    bound: bool,
+}
+
+impl<'a> Requests<'a> {
+    pub(super) fn new(
+        app: &'a Arc<App>,
+        proxy: &'a Arc<HttpProxy<Forward>>,
+        source: Source,
+    ) -> Self {
+        Self {
+            app,
+            proxy,
+            source,
+            lease: Arc::new(Lease::default()),
+            draining: app.lifecycle.watch(),
+            cut: Registered::new(app.lifecycle.when_cut()),
+            client_address: String::new(),
+            bound: false,
+        }
+    }
+
+    /// Where they come from.
+    pub(super) fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Serves one request. Gives the connection back when it can go on.
+    pub(super) async fn serve(
+        &mut self,
+        mut stream: Box<ClientStream>,
+        mut head: RequestHead,
+    ) -> Option<Box<ClientStream>> {
+        let app = self.app;
+        let mut exchange = Box::new(Exchange::new(app.ids.next(), self.source, &mut head));
+        exchange.seen = head.has_via && app.pseudonym.is_in_fields(head.fields());
+        // For good: the handshake of such a scheme takes several requests.
+        self.bound |= head.authenticates_connection;
+        exchange.bound_upstream = self.bound;
+        announce(app, &mut head, &exchange, &mut self.client_address);
+        if head.method == Method::CONNECT {
+            // Boxed, as the next: a connection that waits holds no room for a tunnel.
+            return Box::pin(connect::serve(app, stream, &head, exchange)).await;
+        }
+        if upgrade::is_for(app, &head, &exchange) {
+            return Box::pin(upgrade::serve(app, stream, &head, exchange)).await;
+        }
+        if app.crowd.is_large() {
+            Box::pin(wait_outside(app, &mut stream, &head, &mut exchange)).await;
+        }
+        let _inside = app.crowd.enter();
+        let keep_alive = head.keep_alive;
+        let served = lend(
+            self.proxy,
+            &self.lease,
+            stream,
+            head,
+            exchange,
+            &self.draining,
+        );
+        take_back(app, &self.lease, served, keep_alive, &mut self.cut).await
+    }
+
+    /// Answers what cannot be a request, and closes: where the next one would begin
+    /// is not known.
+    pub(super) async fn refuse(&mut self, stream: Box<ClientStream>, error: &RequestError) {
+        let mut exchange = Exchange::unread(self.app.ids.next(), self.source);
+        let reply = self.app.refuse(&mut exchange, error, None);
+        let mut record = exchange.record();
+        record.status = Some(reply.status().as_u16());
+        record.bytes_to_client = reply.body_len();
+        self.app.telemetry.record(&record);
+        self.app.answer(stream, &reply, true).await;
+    }
+}
+
+/// Adds what the next hop is told: that the message came through here (RFC 9110
+/// §7.6.3), and a local server, which sees only this proxy's address, who the client
+/// is. Here and not by Pingora's hooks: a line more for its parser costs less than
+/// two maps that have to grow.
+///
+/// `client_address` is filled in at the first need.
+fn announce(app: &App, head: &mut RequestHead, exchange: &Exchange, client_address: &mut String) {
+    if exchange.role == Role::Tunnel {
+        return;
+    }
+    let via = app.pseudonym.via(head.version.into());
+    head.push_field("Via", via.as_bytes());
+    if exchange.role == Role::Gateway {
+        if client_address.is_empty() {
+            *client_address = exchange.client.ip().to_string();
+        }
+        head.push_field("X-Forwarded-For", client_address.as_bytes());
+        head.push_field("X-Forwarded-Proto", exchange.scheme.as_str().as_bytes());
+    }
+}
+
+/// A future that is polled once to be woken by it, and then only asked.
+pub(super) struct Registered {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    polled: bool,
+}
+
+impl Registered {
+    pub(super) fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            future: Box::pin(future),
+            polled: false,
+        }
+    }
+
+    pub(super) fn register(&mut self, cx: &mut std::task::Context<'_>) {
+        if !self.polled {
+            self.polled = self.future.as_mut().poll(cx).is_pending();
+        }
+    }
+}
+
+/// Pingora at work on a request.
+type Served<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>;
+
+/// Has Pingora serve one request. Not async itself: a future would have room for
+/// all of this as long as the connection lives.
+fn lend<'a>(
+    proxy: &'a Arc<HttpProxy<Forward>>,
+    lease: &Arc<Lease>,
+    stream: Box<ClientStream>,
+    head: RequestHead,
+    mut exchange: Box<Exchange>,
+    draining: &'a ShutdownWatch,
+) -> Served<'a> {
+    exchange.lease = Some(Arc::clone(lease));
+    let mut session = ServerSession::new_http1(Box::new(lease.lend(stream, head.framing)));
+    session.set_pipelined_prefix(head.canonical);
+    session.set_connection_user_context(Some(exchange));
+    proxy.process_new_http(session, draining)
+}
+
+/// Waits for the end of a request. Gives the connection back when it can go on.
+async fn take_back(
+    app: &App,
+    lease: &Lease,
+    mut served: Served<'_>,
+    keep_alive: bool,
+    cut: &mut Registered,
+) -> Option<Box<ClientStream>> {
+    let mut aborted = false;
+    let reused = poll_fn(|cx| {
+        cut.register(cx);
+        if !aborted && app.lifecycle.is_cut() {
+            // Ends with an error, and so with a record.
+            lease.abort();
+            aborted = true;
+        }
+        served.as_mut().poll(cx)
+    })
+    .await;
+    drop(served);
+    let reusable = reused.is_some();
+    // Pingora's end of the loan.
+    drop(reused);
+    let stream = lease.reclaim()?;
+    if aborted {
+        // There is no time to linger, and its answer is broken anyway.
+        return None;
+    }
+    let goes_on = (reusable || lease.is_kept())
+        && keep_alive
+        && stream.body_is_done()
+        && !stream.ended()
+        && !lease.is_upgraded();
+    if goes_on {
+        return Some(stream);
+    }
+    Box::pin(stream.linger_briefly()).await;
+    None
+}
+
+impl From<HeadError> for RequestError {
+    fn from(error: HeadError) -> Self {
+        let kind = match error.status() {
+            414 => Kind::TargetTooLong,
+            417 => Kind::ExpectationFailed,
+            431 => Kind::HeadTooLarge,
+            501 if error == HeadError::Target(TargetError::Scheme) => Kind::SchemeUnsupported,
+            501 => Kind::MethodUnknown,
+            505 => Kind::VersionUnsupported,
+            _ => Kind::BadRequest,
+        };
+        Self::new(kind).because(error)
+    }
+}
