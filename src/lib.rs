@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!            accept, bounds, TLS        read and check one head
-//! client --> listener ----------------> listener::connection, http1
+//! client --> listener ----------------> listener::connection, http1; http2
 //!                                          |            |
 //!                                   CONNECT|            |everything else
 //!                                          v            v

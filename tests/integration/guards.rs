@@ -54,6 +54,7 @@ const LAYERS: &[&[&str]] = &[
         "tunnel",
         "telemetry",
         "http1",
+        "http2",
         "lifecycle",
         "request_id",
         "config",
