@@ -26,6 +26,8 @@ mod gateway;
 mod guards;
 mod hashing;
 mod heads;
+mod http2;
+mod http2_bounds;
 mod interim;
 mod large;
 mod limits;
