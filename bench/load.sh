@@ -137,12 +137,14 @@ siege_load() {
     finish "$round"
 }
 
-# oha_load ROUND WORKLOAD CASE NAME ROLE FILE CONNECTIONS SECONDS [ARGUMENT...]
+# oha_load ROUND WORKLOAD CASE NAME ROLE FILE CONNECTIONS SECONDS [-p STREAMS] [ARGUMENT...]
 oha_load() {
     local round=$1 workload=$2 case=$3 name=$4 role=$5 file=$6 connections=$7 seconds=$8
-    local out="$WORK/output/oha.txt" json="$WORK/output/oha.json"
+    local out="$WORK/output/oha.txt" json="$WORK/output/oha.json" streams=1
+    [ "${9:-}" != -p ] || streams=${10}
     probe_row "$name" "$role" "$file"
-    begin "$workload" "$case" "$name" "$role" "$connections" "$seconds"
+    # What is under way at a time, on streams or connections.
+    begin "$workload" "$case" "$name" "$role" $((connections * streams)) "$seconds"
     rm -f "$json"
     oha --no-tui --output-format json -o "$json" --insecure -t 10s -c "$connections" -z "${seconds}s" -w \
         "${@:9}" ${OHA[@]+"${OHA[@]}"} "$URL" >"$out" 2>&1 </dev/null || failed_load oha "$out"

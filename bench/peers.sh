@@ -3,7 +3,9 @@
 # and smoke.sh. A proxy that runs has its pid and port in PIDS and PORTS.
 # shellcheck disable=SC2034,SC2153,SC2154  # shared with the files that source this one
 
-declare -A PIDS PORTS
+declare -A PIDS PORTS PORTS_TLS
+# Not empty: clients speak HTTP/2 over TLS to the proxies.
+HTTP2=
 
 # make_accounts: one user everywhere. Each server gets a hash that costs it
 # least: Tollgate and Squid remember what they have verified, Apache does not.
@@ -32,6 +34,7 @@ start_origin() {
         -subj /CN=localhost -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' \
         -keyout "$WORK/origin.key" -out "$WORK/origin.crt" 2>"$WORK/output/openssl.out" ||
         die "openssl made no certificate: $(tail -n 1 "$WORK/output/openssl.out")"
+    cat "$WORK/origin.crt" "$WORK/origin.key" >"$WORK/origin.pem"
     render "$BENCH/peers/origin.conf" >"$WORK/origin.conf"
     start origin "$ORIGIN" nginx -p "$WORK" -e "$WORK/origin.log" -c "$WORK/origin.conf" ||
         die "there is no origin to measure with"
@@ -88,7 +91,9 @@ start_peer() {
         return 1
     }
     PORT=$(free_port)
-    export PORT NAME=$name HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=
+    PORT_TLS=$(free_port)
+    while [ "$PORT_TLS" = "$PORT" ]; do PORT_TLS=$(free_port); done
+    export PORT PORT_TLS NAME=$name HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=
     for setting in "${@:3}"; do
         export "${setting?}"
     done
@@ -126,6 +131,7 @@ start_peer() {
     }
     PIDS[$name]=$STARTED_PID
     PORTS[$name]=$PORT
+    PORTS_TLS[$name]=$PORT_TLS
 }
 
 # way NAME ROLE FILE: sets URL (what the client asks for), VIA (whom it asks) and
@@ -136,6 +142,10 @@ way() {
     URL="http://127.0.0.1:$ORIGIN/$file" VIA="http://127.0.0.1:$port/"
     WRK=() CURL=(--noproxy '*') CURL_AUTH=(-H "$FIELD") SIEGE=() OHA=()
     [ "$role" != tunnel ] || URL="https://127.0.0.1:$ORIGIN_TLS/$file"
+    [ -z "$HTTP2" ] || {
+        http2_way "$@"
+        return
+    }
     case "$role" in
         direct) VIA=$URL ;;
         gateway)
@@ -150,6 +160,27 @@ way() {
             OHA=(-x "http://127.0.0.1:$port" --proxy-header "$FIELD")
             # oha's CONNECT has no Host, for which servers have to answer 400.
             [ "$role" = forward ] || OHA+=(--proxy-header "Host: 127.0.0.1:$ORIGIN_TLS")
+            ;;
+    esac
+}
+
+# http2_way NAME ROLE FILE: way, in HTTP/2 over TLS to whoever is asked. Not many
+# versions of curl can do so to a proxy: they ask it in HTTP/1.1.
+http2_way() {
+    local name=$1 role=$2 file=$3
+    local proxy="https://localhost:${PORTS_TLS[$name]:-0}"
+    case "$role" in
+        direct)
+            URL="https://localhost:$ORIGIN_TLS/$file"
+            CURL+=(--http2) OHA=(--http2)
+            ;;
+        gateway)
+            URL="$proxy/$file"
+            CURL+=(--http2) OHA=(--http2 -H "$FIELD")
+            ;;
+        forward | tunnel)
+            CURL=(-x "$proxy" --proxy-insecure) CURL_AUTH=(-U username:password)
+            OHA=(-x "$proxy" --proxy-http2 --http-version 1.1 --proxy-header "$FIELD")
             ;;
     esac
 }

@@ -158,6 +158,29 @@ idle_workload() {
     done
 }
 
+# HTTP/2 over TLS, to servers as many requests at a time on few connections, as a
+# browser has them; to a proxy, where oha has one on each connection, more of those.
+http2_workload() {
+    local round entry file load
+    HTTP2=yes
+    with_peers "gateway forward tunnel" "direct tollgate nginx haproxy" 71B
+    for ((round = 1; round <= ROUNDS; round++)); do
+        another_round "$round" || break
+        rotated "$round"
+        for file in 71B 16K; do
+            note "http2: round $round of $ROUNDS, $file"
+            for entry in "${ORDER[@]}"; do
+                case "$entry" in
+                    *" forward" | *" tunnel") load=("$TUNNELS" "$SECONDS_EACH") ;;
+                    *) load=(5 "$SECONDS_EACH" -p $((TUNNELS / 5))) ;;
+                esac
+                oha_load "$round" http2 "$file" $entry "$file" "${load[@]}"
+            done
+        done
+    done
+    HTTP2=
+}
+
 # HTTPS requests through tunnels that stay open. New tunnels are measured by
 # connect: oha sets TLS up anew for each at a cost that hides the proxy's.
 tls_workload() {

@@ -16,7 +16,7 @@ PEERS = {
 }
 
 # Workloads whose answers come from the counting origin.
-COUNTED = {"http", "close", "siege", "sweep", "latency", "tls", "auth", "log", "policy"}
+COUNTED = {"http", "close", "siege", "sweep", "latency", "tls", "http2", "auth", "log", "policy"}
 
 
 class Row:
@@ -123,7 +123,9 @@ class Series:
     @property
     def label(self):
         name = PEERS.get(self.peer, self.peer)
-        return name if self.role in ("direct", "tunnel") else f"{name} {self.role}"
+        # Where there are no other roles, a tunnel needs no word for it.
+        plain = self.role == "direct" or (self.role == "tunnel" and self.workload != "http2")
+        return name if plain else f"{name} {self.role}"
 
     def values(self, metric):
         """By round."""

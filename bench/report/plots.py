@@ -69,6 +69,8 @@ def plots(run):
                                                  ("siege", None, "rate", "{case}, siege")])
     add_bars("cpu", "CPU µs of the proxy per request", [("http", None, "cpu_us", "{case}, kept alive"),
                                                        ("close", None, "cpu_us", "{case}, new connections")])
+    add_bars("http2", "HTTP/2 over TLS", [("http2", None, "rate", "requests/s, {case}"),
+                                          ("http2", None, "cpu_us", "CPU µs per request, {case}")])
     add_bars("tunnels", "Tunnels", [("connect", None, "rate", "new tunnels/s"),
                                     ("connect", None, "cpu_us", "CPU µs per new tunnel"),
                                     ("bulk", None, "gb_per_second", "GB/s, {case} tunnel(s)"),

@@ -9,6 +9,10 @@ TITLES = {
     "connect": ("New tunnels", "CONNECT, 64 bytes there and back, close; {connections} clients."),
     "bulk": ("Bulk through {case} tunnel(s)", "An endless stream, read as fast as it comes."),
     "idle": ("{case} idle tunnels", "Each has carried 64 bytes both ways; growth of the proxy since it had none."),
+    "http2": (
+        "HTTP/2 over TLS, {case}",
+        "oha, {connections} requests at a time; to servers 10 on each connection. Forward and tunnel: HTTP/2 to the proxy.",
+    ),
     "tls": ("HTTPS through tunnels, {case}", "oha -x, {connections} tunnels that stay open, to an nginx with TLS."),
 }
 
@@ -91,6 +95,8 @@ def columns(run, workload):
         extra = [(f"added {name}", added(run, f"{key}_ms")) for name, key in
                  (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"))]
         return rate[:1] + latency + extra + cpu + reuse
+    if workload == "http2":
+        return rate[:3] + latency + cpu + memory + body
     if workload == "tls":
         return rate[:2] + rate[3:] + latency + cpu[:2] + memory
     if workload == "connect":
