@@ -235,6 +235,8 @@ impl Acceptor {
                 }
             };
             let place = tokio::select! {
+                // What was accepted is served when it can be, also when draining has begun.
+                biased;
                 place = Arc::clone(places).acquire_owned() => place.map_err(io::Error::other)?,
                 // Dropped: it would have been served by nobody.
                 _ = draining.wait_for(|draining| *draining) => break,

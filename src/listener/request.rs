@@ -146,7 +146,10 @@ impl Registered {
 
     pub(super) fn register(&mut self, cx: &mut std::task::Context<'_>) {
         if !self.polled {
-            self.polled = self.future.as_mut().poll(cx).is_pending();
+            self.polled = true;
+            // Whether it is ready already is asked of what it stands for; polled again
+            // then, it would panic.
+            let _ = self.future.as_mut().poll(cx);
         }
     }
 }
@@ -223,5 +226,22 @@ impl From<HeadError> for RequestError {
             _ => Kind::BadRequest,
         };
         Self::new(kind).because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn what_is_ready_already_is_registered_once() {
+        let mut ready = Registered::new(async {});
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            ready.register(&mut cx);
+        }
+        assert!(ready.polled);
     }
 }

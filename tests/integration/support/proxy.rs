@@ -428,5 +428,10 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _already_gone = self.process.kill();
         let _reaped = self.process.wait();
+        // A task that panics takes its connection with it, and nothing else may notice.
+        if !std::thread::panicking() {
+            let errors = self.errors();
+            assert!(!errors.contains("panicked at"), "{errors}");
+        }
     }
 }
