@@ -37,7 +37,10 @@ impl RuleSet {
 
     /// In their order.
     pub(in crate::policy) fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(place, word)| {
+        // Most lists are short and most sets empty; to look at each word would cost more
+        // than all else that is decided.
+        let words = if self.is_empty() { &[] } else { &self.0[..] };
+        words.iter().enumerate().flat_map(|(place, word)| {
             let mut left = *word;
             std::iter::from_fn(move || {
                 let bit = left.trailing_zeros() as usize;
