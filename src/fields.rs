@@ -2,47 +2,11 @@
 //!
 //! Pure: no I/O, no Pingora types.
 
-use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE,
-};
+mod survey;
 
-/// Fields that describe one hop and that an origin may not send past us
-/// (RFC 9110 §7.6.1), except those that `Connection` names.
-///
-/// `Proxy-Authenticate` and its kin are among them: an origin that challenges in
-/// the proxy's name would have the client send it the proxy's credentials.
-static HOP_BY_HOP: [HeaderName; 6] = [
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("keep-alive"),
-    TE,
-    TRAILER,
-];
+use http::header::HeaderValue;
 
-/// The fields of a response that must not be passed on, those that its
-/// `Connection` names included. `Transfer-Encoding` is not among them: the framing
-/// belongs to Pingora, as does `Connection` itself.
-///
-/// With `upgraded` (a 101) `Upgrade` stays: it is the message.
-pub fn hop_by_hop(headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
-    let mut names = Vec::new();
-    for name in headers.keys() {
-        if HOP_BY_HOP.contains(name) || (name == UPGRADE && !upgraded) {
-            names.push(name.clone());
-        }
-    }
-    let options = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|option| !is_kept(option))
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| headers.contains_key(name));
-    names.extend(options);
-    names
-}
+pub use survey::{Length, Survey};
 
 /// Whether a request's field of this name describes one hop (RFC 9110 §7.6.1).
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
@@ -78,22 +42,6 @@ pub fn tells_of_the_client(name: &[u8]) -> bool {
         || name
             .get(..PREFIX.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-}
-
-/// Options that are no field, or that name a field which frames, routes or dates
-/// the message: no option takes such a field away.
-fn is_kept(option: &[u8]) -> bool {
-    const KEPT: &[&[u8]] = &[
-        b"close",
-        b"keep-alive",
-        b"upgrade",
-        b"connection",
-        b"content-length",
-        b"transfer-encoding",
-        b"via",
-        b"date",
-    ];
-    KEPT.iter().any(|kept| option.eq_ignore_ascii_case(kept))
 }
 
 /// This proxy's name in `Via` (RFC 9110 §7.6.3): a pseudonym, so that no host
@@ -189,65 +137,6 @@ pub fn authenticates_connection(authorization: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        map
-    }
-
-    fn stripped(lines: &[(&str, &str)], upgraded: bool) -> Vec<String> {
-        let mut map = headers(lines);
-        for name in hop_by_hop(&map, upgraded) {
-            map.remove(name);
-        }
-        let mut left: Vec<_> = map.keys().map(ToString::to_string).collect();
-        left.sort();
-        left
-    }
-
-    #[test]
-    fn hop_by_hop_fields_of_a_response_go() {
-        let left = stripped(
-            &[
-                ("Connection", "close, X-Private"),
-                ("Keep-Alive", "timeout=5"),
-                ("X-Private", "1"),
-                ("Proxy-Authenticate", "Basic realm=origin"),
-                ("Upgrade", "h2c"),
-                ("Trailer", "X"),
-                ("TE", "trailers"),
-                ("Server", "origin"),
-                ("Content-Length", "3"),
-            ],
-            false,
-        );
-        assert_eq!(left, ["connection", "content-length", "server"]);
-    }
-
-    #[test]
-    fn no_option_takes_framing_away() {
-        let left = stripped(
-            &[
-                ("Connection", "content-length, transfer-encoding, via"),
-                ("Content-Length", "3"),
-                ("Via", "1.1 a"),
-            ],
-            false,
-        );
-        assert_eq!(left, ["connection", "content-length", "via"]);
-    }
-
-    #[test]
-    fn an_upgrade_keeps_its_fields() {
-        let left = stripped(&[("Connection", "Upgrade"), ("Upgrade", "websocket")], true);
-        assert_eq!(left, ["connection", "upgrade"]);
-    }
 
     #[test]
     fn a_loop_is_our_own_pseudonym_as_received_by() {

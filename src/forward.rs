@@ -32,7 +32,7 @@ use self::session::{DRAIN_TIMEOUT, accept, forwards_left, is_final, stop_waiting
 use crate::app::App;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
-use crate::fields;
+use crate::fields::Survey;
 use crate::gateway;
 use crate::http1::{self, Framing};
 use crate::reply::Reply;
@@ -296,8 +296,9 @@ impl ProxyHttp for Forward {
                 return Err(failure::into_pingora(Kind::ProtocolError.into()));
             }
         }
-        framing::settle(response)?;
-        for name in fields::hop_by_hop(&response.headers, upgraded) {
+        let survey = Survey::of(&response.headers, upgraded);
+        framing::settle(response, &survey)?;
+        for name in survey.hop_by_hop {
             response.remove_header(&name);
         }
         // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for

@@ -5,19 +5,20 @@
 //! what we saw (RFC 9112 §6.3).
 
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
 
 use super::failure;
 use crate::error::Kind;
+use crate::fields::{Length, Survey};
 
 /// Leaves at most one field that frames the body.
 ///
 /// # Errors
 /// [`Kind::ProtocolError`] when the framing can be read in two ways.
-pub(super) fn settle(response: &mut ResponseHeader) -> Result<()> {
-    match judge(response.status, &response.headers) {
+pub(super) fn settle(response: &mut ResponseHeader, survey: &Survey) -> Result<()> {
+    match judge(response.status, survey) {
         Some(Verdict::Keep) => {}
         Some(Verdict::Drop) => {
             response.remove_header(&CONTENT_LENGTH);
@@ -41,45 +42,25 @@ enum Verdict {
 }
 
 /// None: ambiguous.
-fn judge(status: StatusCode, headers: &HeaderMap) -> Option<Verdict> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let (coding, length) = (codings.next(), lengths.next());
-    if coding.is_none() && length.is_none() {
+fn judge(status: StatusCode, survey: &Survey) -> Option<Verdict> {
+    if survey.codings == 0 && survey.length == Length::Absent {
         return Some(Verdict::Keep);
     }
     if status.is_informational() || status == StatusCode::NO_CONTENT {
         return Some(Verdict::Drop);
     }
-    if let Some(coding) = coding {
-        let known = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match survey.length {
         // With a length beside it, Pingora goes by the coding and drops the length.
-        return (known && codings.next().is_none()).then_some(Verdict::Keep);
-    }
-    let mut one = None;
-    let mut members = 0;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for member in value.to_str().ok()?.split(',') {
-            let member = member.trim_matches([' ', '\t']);
-            let digits = !member.is_empty() && member.bytes().all(|byte| byte.is_ascii_digit());
-            let number = member.parse::<u64>().ok().filter(|_| digits)?;
-            // What no body reaches is what another reader overflows on.
-            if number > i64::MAX as u64 || one.is_some_and(|one| one != number) {
-                return None;
-            }
-            one = Some(number);
-            members += 1;
-        }
-    }
-    match one {
-        Some(number) if members > 1 => Some(Verdict::Length(number)),
-        _ => Some(Verdict::Keep),
+        _ if survey.codings > 0 => (survey.codings == 1 && survey.chunked).then_some(Verdict::Keep),
+        Length::Several(length) => Some(Verdict::Length(length)),
+        Length::Ambiguous => None,
+        Length::Absent | Length::One(_) => Some(Verdict::Keep),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -88,7 +69,10 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        judge(StatusCode::from_u16(status).unwrap(), &headers)
+        judge(
+            StatusCode::from_u16(status).unwrap(),
+            &Survey::of(&headers, false),
+        )
     }
 
     #[test]

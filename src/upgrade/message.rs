@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::app::App;
 use crate::error::{Kind, RequestError};
-use crate::fields;
+use crate::fields::{self, Survey};
 use crate::http1::{Framing, RequestHead};
 
 /// The largest head of an answer.
@@ -89,7 +89,7 @@ pub(super) fn parse(bytes: &mut BytesMut, app: &App) -> Result<Option<Answer>, R
     if upgraded && !headers.contains_key(http::header::UPGRADE) {
         return Err(invalid());
     }
-    for name in fields::hop_by_hop(&headers, upgraded) {
+    for name in Survey::of(&headers, upgraded).hop_by_hop {
         headers.remove(name);
     }
     headers.remove(http::header::CONNECTION);
