@@ -29,7 +29,7 @@ pub use fields::Fields;
 pub use framing::{BodyScanner, Framing, FramingError};
 pub use head::{Confidential, RequestHead};
 pub use request_line::Version;
-pub use scanner::{HeadLimits, HeadScanner};
+pub use scanner::{HeadLimits, HeadScanner, Scanned};
 
 /// Whether `byte` may stand in a token (`tchar`, RFC 9110 §5.6.2).
 const fn is_tchar(byte: u8) -> bool {

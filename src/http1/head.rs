@@ -13,7 +13,7 @@ use memchr::memchr;
 
 use super::fields::{self, Facts, FieldStorage, Fields, Kind};
 use super::request_line::RequestLine;
-use super::scanner::{self, MAX_FIELDS};
+use super::scanner::{self, MAX_FIELDS, PlacedLine, Scanned};
 use super::{Framing, HeadError, HeadLimits, Version, is_tchar, is_value_byte};
 use crate::target::Target;
 
@@ -78,24 +78,46 @@ impl fmt::Debug for Confidential {
 }
 
 impl RequestHead {
-    /// Reads `head`, exactly the bytes that [`HeadScanner`](super::HeadScanner)
-    /// measured.
+    /// Reads `head`, which has to be exactly one.
     ///
     /// # Errors
     /// [`HeadError`], one variant per reason. The connection has to be closed.
-    pub fn parse(mut head: BytesMut, limits: &HeadLimits) -> Result<Self, HeadError> {
+    pub fn parse(head: BytesMut, limits: &HeadLimits) -> Result<Self, HeadError> {
         if head.len() > limits.max_head {
             return Err(HeadError::HeadTooLarge);
         }
-        let empty_lines = scanner::skip_empty_lines(&head)?.ok_or(HeadError::NotOneHead)?;
-        head.advance(empty_lines);
-        let line_feed = memchr(b'\n', &head).ok_or(HeadError::NotOneHead)?;
-        let (line, _) = head.split_at(line_feed);
+        let start = scanner::skip_empty_lines(&head)?.ok_or(HeadError::NotOneHead)?;
+        let behind = head.get(start..).unwrap_or_default();
+        let line_feed = memchr(b'\n', behind).ok_or(HeadError::NotOneHead)?;
+        let line = behind.get(..line_feed).unwrap_or_default();
         let line = line.strip_suffix(b"\r").ok_or(HeadError::BareLf)?;
-        let line = Line::new(RequestLine::parse(line, limits.max_target)?, line);
+        let line = PlacedLine {
+            start,
+            end: start + line_feed + 1,
+            parts: RequestLine::parse(line, limits.max_target)?,
+        };
+        Self::read(head, line, limits)
+    }
+
+    /// Reads `head`, exactly the bytes that a [`HeadScanner`](super::HeadScanner) measured
+    /// as `scanned`: its request line is not read again.
+    ///
+    /// # Errors
+    /// [`HeadError`], one variant per reason. The connection has to be closed.
+    pub fn of(head: BytesMut, scanned: Scanned, limits: &HeadLimits) -> Result<Self, HeadError> {
+        debug_assert_eq!(head.len(), scanned.len);
+        Self::read(head, scanned.line, limits)
+    }
+
+    fn read(mut head: BytesMut, line: PlacedLine, limits: &HeadLimits) -> Result<Self, HeadError> {
+        if line.start > 0 {
+            head.advance(line.start);
+        }
+        let fields_start = line.end.saturating_sub(line.start);
+        let line = Line::new(line.parts, &head);
 
         let mut storage = FieldStorage::new();
-        let headers = fields::split(&head, line_feed + 1, &mut storage)?;
+        let headers = fields::split(&head, fields_start, &mut storage)?;
         if headers.len() > limits.max_fields.min(MAX_FIELDS) {
             return Err(HeadError::TooManyFields);
         }

@@ -55,6 +55,26 @@ pub struct HeadScanner {
     line_start: usize,
     /// Field lines that are complete.
     fields: usize,
+    line: Option<PlacedLine>,
+}
+
+/// One whole head in front of a buffer, and what was read of it already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// From the start of the buffer to behind the empty line.
+    pub len: usize,
+    pub(super) line: PlacedLine,
+}
+
+/// A request line and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlacedLine {
+    /// Bytes of empty lines before it.
+    pub(super) start: usize,
+    /// Where the field lines begin.
+    pub(super) end: usize,
+    /// Its parts, from its own start.
+    pub(super) parts: RequestLine,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,13 +87,12 @@ enum Phase {
 
 impl HeadScanner {
     /// Goes on in `buf`, which begins where the head began and only grows
-    /// between calls, and returns the length of the head once it is complete:
-    /// from the start of `buf` to behind the empty line.
+    /// between calls, and returns the head once it is complete.
     ///
     /// # Errors
     /// What can no longer become a head within `limits` is refused at once, with
     /// the same error however the bytes were cut.
-    pub fn scan(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+    pub fn scan(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<Option<Scanned>, HeadError> {
         let window = buf.get(..limits.max_head).unwrap_or(buf);
         if self.phase == Phase::EmptyLines {
             match skip_empty_lines(window)? {
@@ -95,13 +114,19 @@ impl HeadScanner {
             let [line @ .., b'\r'] = line else {
                 return Err(HeadError::BareLf);
             };
+            let start = self.line_start;
             self.scanned = line_feed + 1;
             self.line_start = line_feed + 1;
             if self.phase == Phase::RequestLine {
-                RequestLine::parse(line, limits.max_target)?;
+                self.line = Some(PlacedLine {
+                    start,
+                    end: line_feed + 1,
+                    parts: RequestLine::parse(line, limits.max_target)?,
+                });
                 self.phase = Phase::Fields;
             } else if line.is_empty() {
-                return Ok(Some(line_feed + 1));
+                let len = line_feed + 1;
+                return Ok(self.line.take().map(|line| Scanned { len, line }));
             } else {
                 self.fields += 1;
                 if self.fields > limits.max_fields.min(MAX_FIELDS) {
@@ -116,7 +141,7 @@ impl HeadScanner {
         self.incomplete(window, limits)
     }
 
-    fn incomplete(&self, window: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+    fn incomplete(&self, window: &[u8], limits: &HeadLimits) -> Result<Option<Scanned>, HeadError> {
         if window.len() >= limits.max_head {
             return Err(HeadError::HeadTooLarge);
         }

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::client::ClientStream;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Source;
-use crate::http1::{HeadError, HeadScanner, RequestHead};
+use crate::http1::{HeadError, HeadScanner, RequestHead, Scanned};
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(
@@ -34,7 +34,7 @@ pub(super) async fn serve(
     let mut requests = Requests::new(app, &acceptor.proxy, source);
     loop {
         let read = waiting.read_head(app, &mut stream).await;
-        let head = match read.and_then(|bytes| parse(app, bytes)) {
+        let head = match read.and_then(|(bytes, scanned)| parse(app, bytes, scanned)) {
             Ok(head) => head,
             Err(NoHead::Gone) => return,
             Err(NoHead::Refused(error)) => {
@@ -83,8 +83,8 @@ impl From<Kind> for NoHead {
     }
 }
 
-fn parse(app: &App, head: BytesMut) -> Result<RequestHead, NoHead> {
-    Ok(RequestHead::parse(head, &app.head_limits)?)
+fn parse(app: &App, head: BytesMut, scanned: Scanned) -> Result<RequestHead, NoHead> {
+    Ok(RequestHead::of(head, scanned, &app.head_limits)?)
 }
 
 /// What a connection waits with between requests. Made once: to set up a timer
@@ -122,7 +122,7 @@ impl Waiting {
         &mut self,
         app: &App,
         stream: &mut ClientStream,
-    ) -> Result<BytesMut, NoHead> {
+    ) -> Result<(BytesMut, Scanned), NoHead> {
         let idle_limit = if self.is_first {
             app.timeouts.request_head
         } else {
@@ -135,8 +135,8 @@ impl Waiting {
             if self.is_first && self.http2 && stream.inbox().starts_with(PREFACE_LINE) {
                 return Err(NoHead::Http2);
             }
-            if let Some(len) = scanner.scan(stream.inbox(), &app.head_limits)? {
-                return Ok(stream.take(len));
+            if let Some(scanned) = scanner.scan(stream.inbox(), &app.head_limits)? {
+                return Ok((stream.take(scanned.len), scanned));
             }
             if stream.ended() {
                 return Err(NoHead::Gone);

@@ -1,10 +1,21 @@
 use super::*;
+use crate::http1::HeadScanner;
 
 mod properties;
 mod refusals;
 
 fn parse(head: &[u8]) -> Result<RequestHead, HeadError> {
-    RequestHead::parse(BytesMut::from(head), &HeadLimits::default())
+    let limits = HeadLimits::default();
+    let parsed = RequestHead::parse(BytesMut::from(head), &limits);
+    // What was found while it arrived stands for reading it again.
+    if let Ok(Some(scanned)) = HeadScanner::default().scan(head, &limits)
+        && scanned.len == head.len()
+    {
+        let shown = |head: &RequestHead| format!("{head:?} {:?}", head.canonical);
+        let again = RequestHead::of(BytesMut::from(head), scanned, &limits);
+        assert_eq!(again.as_ref().map(shown), parsed.as_ref().map(shown));
+    }
+    parsed
 }
 
 fn accept(head: &str) -> RequestHead {

@@ -20,7 +20,7 @@ fn scan(bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         }
     }
     assert_eq!(outcome, whole, "cut: {}", bytes.escape_ascii());
-    whole
+    whole.map(|scanned| scanned.map(|scanned| scanned.len))
 }
 
 #[test]
