@@ -54,6 +54,8 @@ pub struct Pseudonym {
     via10: HeaderValue,
     via11: HeaderValue,
     via20: HeaderValue,
+    /// The same as field lines of a request.
+    lines: [Box<[u8]>; 3],
 }
 
 impl Pseudonym {
@@ -65,10 +67,13 @@ impl Pseudonym {
             HeaderValue::from_str(&format!("{protocol} {name}"))
                 .unwrap_or(HeaderValue::from_static("1.1 tollgate"))
         };
+        let [via10, via11, via20] = ["1.0", "1.1", "2.0"].map(member);
+        let line = |via: &HeaderValue| [b"Via: ", via.as_bytes(), b"\r\n"].concat().into();
         Self {
-            via10: member("1.0"),
-            via11: member("1.1"),
-            via20: member("2.0"),
+            lines: [&via10, &via11, &via20].map(line),
+            via10,
+            via11,
+            via20,
             name,
         }
     }
@@ -84,6 +89,16 @@ impl Pseudonym {
             http::Version::HTTP_09 | http::Version::HTTP_10 => self.via10.clone(),
             http::Version::HTTP_2 => self.via20.clone(),
             _ => self.via11.clone(),
+        }
+    }
+
+    /// The same as a field line with its line end.
+    pub fn via_line(&self, version: http::Version) -> &[u8] {
+        let [line10, line11, line20] = &self.lines;
+        match version {
+            http::Version::HTTP_09 | http::Version::HTTP_10 => line10,
+            http::Version::HTTP_2 => line20,
+            _ => line11,
         }
     }
 
@@ -153,6 +168,7 @@ mod tests {
             (http::Version::HTTP_2, "2.0 tollgate-00001f2e"),
         ] {
             assert_eq!(own.via(version), via);
+            assert_eq!(own.via_line(version), format!("Via: {via}\r\n").as_bytes());
         }
     }
 

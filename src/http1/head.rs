@@ -14,7 +14,7 @@ use memchr::memchr;
 use super::fields::{self, Facts, FieldStorage, Fields, Kind};
 use super::request_line::RequestLine;
 use super::scanner::{self, MAX_FIELDS, PlacedLine, Scanned};
-use super::{Framing, HeadError, HeadLimits, Version, is_tchar, is_value_byte};
+use super::{Framing, HeadError, HeadLimits, Version};
 use crate::target::Target;
 
 #[cfg(test)]
@@ -196,15 +196,13 @@ impl RequestHead {
             .map(|(_, value)| value)
     }
 
-    /// Adds a field line at the end of the canonical head.
-    ///
-    /// `name` has to be a token and `value` a field value, as all are that this
-    /// program makes itself.
-    pub fn push_field(&mut self, name: &str, value: &[u8]) {
-        debug_assert!(name.bytes().all(is_tchar) && value.iter().copied().all(is_value_byte));
+    /// Adds field lines at the end of the canonical head. Each ends in CRLF and is
+    /// well-formed, as all are that this program makes itself.
+    pub fn push_lines(&mut self, lines: &[&[u8]]) {
         let end = self.canonical.len().saturating_sub(2);
         self.canonical.truncate(end);
-        for part in [name.as_bytes(), b": ", value, b"\r\n\r\n"] {
+        for part in lines.iter().copied().chain([&b"\r\n"[..]]) {
+            debug_assert!(part.ends_with(b"\r\n"));
             self.canonical.extend_from_slice(part);
         }
     }

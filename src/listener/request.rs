@@ -32,8 +32,9 @@ pub(super) struct Requests<'a> {
     lease: Arc<Lease>,
     draining: ShutdownWatch,
     cut: Registered,
-    /// Written once, at the first need.
-    client_address: String,
+    /// The field lines by which a local server learns of the client. Written once, at
+    /// the first need.
+    of_the_client: String,
     bound: bool,
 }
 
@@ -50,7 +51,7 @@ impl<'a> Requests<'a> {
             lease: Arc::new(Lease::default()),
             draining: app.lifecycle.watch(),
             cut: Registered::new(app.lifecycle.when_cut()),
-            client_address: String::new(),
+            of_the_client: String::new(),
             bound: false,
         }
     }
@@ -72,7 +73,7 @@ impl<'a> Requests<'a> {
         // For good: the handshake of such a scheme takes several requests.
         self.bound |= head.authenticates_connection;
         exchange.bound_upstream = self.bound;
-        announce(app, &mut head, &exchange, &mut self.client_address);
+        announce(app, &mut head, &exchange, &mut self.of_the_client);
         if head.method == Method::CONNECT {
             // Boxed, as the next: a connection that waits holds no room for a tunnel.
             return Box::pin(connect::serve(app, stream, &head, exchange)).await;
@@ -114,19 +115,22 @@ impl<'a> Requests<'a> {
 /// is. Here and not by Pingora's hooks: a line more for its parser costs less than
 /// two maps that have to grow.
 ///
-/// `client_address` is filled in at the first need.
-fn announce(app: &App, head: &mut RequestHead, exchange: &Exchange, client_address: &mut String) {
-    if exchange.role == Role::Tunnel {
-        return;
-    }
-    let via = app.pseudonym.via(head.version.into());
-    head.push_field("Via", via.as_bytes());
-    if exchange.role == Role::Gateway {
-        if client_address.is_empty() {
-            *client_address = exchange.client.ip().to_string();
+/// `of_the_client` is filled in at the first need.
+fn announce(app: &App, head: &mut RequestHead, exchange: &Exchange, of_the_client: &mut String) {
+    let via = app.pseudonym.via_line(head.version.into());
+    match exchange.role {
+        Role::Tunnel | Role::Unknown => {}
+        Role::Forward => head.push_lines(&[via]),
+        Role::Gateway => {
+            if of_the_client.is_empty() {
+                *of_the_client = format!(
+                    "X-Forwarded-For: {}\r\nX-Forwarded-Proto: {}\r\n",
+                    exchange.client.ip(),
+                    exchange.scheme.as_str()
+                );
+            }
+            head.push_lines(&[via, of_the_client.as_bytes()]);
         }
-        head.push_field("X-Forwarded-For", client_address.as_bytes());
-        head.push_field("X-Forwarded-Proto", exchange.scheme.as_str().as_bytes());
     }
 }
 

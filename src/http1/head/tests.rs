@@ -58,8 +58,7 @@ fn fields_are_added_at_the_end() {
     let mut parsed =
         accept("GET /a HTTP/1.1\r\nHost: h\r\nvia: 1.1 x\r\nAuthorization: NTLM TlRM\r\n\r\n");
     assert!(parsed.has_via && parsed.authenticates_connection);
-    parsed.push_field("Via", b"1.1 y");
-    parsed.push_field("X-Forwarded-For", b"::1");
+    parsed.push_lines(&[b"Via: 1.1 y\r\n", b"X-Forwarded-For: ::1\r\n"]);
     let tail = "NTLM TlRM\r\nVia: 1.1 y\r\nX-Forwarded-For: ::1\r\n\r\n";
     assert!(text(&parsed.canonical).ends_with(tail));
     assert_eq!(parsed.field("x-forwarded-for"), Some(&b"::1"[..]));
