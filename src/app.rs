@@ -95,23 +95,24 @@ impl App {
     ) -> Result<(), RequestError> {
         let credentials = exchange.credentials.take();
         let credentials = credentials.as_ref().map(Confidential::expose);
-        let admission = self
-            .gatekeeper
+        self.gatekeeper
             .authorize(exchange, method, credentials)
             .await?;
         if exchange.seen {
             return Err(Kind::Loop.into());
         }
         let Some(authority) = &exchange.authority else {
-            exchange.admitted(&admission, None);
+            // There is no address to be judged.
+            exchange.admitted(None);
+            exchange.admission = None;
             return Ok(());
         };
+        let admission = exchange.admission.as_ref().ok_or(Kind::Internal)?;
         let admit = |address| admission.admit_address(address).map(drop);
         match self.dialer.candidates(authority, &admit).await {
             Ok(candidates) => {
-                exchange.admitted(&admission, Some(candidates.first()));
+                exchange.admitted(Some(candidates.first()));
                 exchange.candidates = Some(candidates);
-                exchange.admission = Some(admission);
                 Ok(())
             }
             Err(DialError::Prohibited(denied)) => Err(exchange.deny(denied)),

@@ -19,7 +19,7 @@ use crate::auth::{
 use crate::config::Config;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
-use crate::policy::{Admission, Destination, Policy, Request};
+use crate::policy::{Destination, Policy, Request};
 use crate::telemetry::Role;
 
 /// The users, what was verified of them lately, and the policy.
@@ -60,8 +60,8 @@ impl Gatekeeper {
     }
 
     /// Decides whether an exchange may happen, as far as that can be said before
-    /// a name is resolved; the [`Admission`] decides on the addresses. Notes the user
-    /// in the exchange, and who decided.
+    /// a name is resolved; the [`Admission`](crate::policy::Admission), which is put into
+    /// the exchange, decides on the addresses. Notes the user there, too, and who denied.
     ///
     /// # Errors
     /// Missing, malformed or wrong credentials (407), too many that wait to be
@@ -71,7 +71,7 @@ impl Gatekeeper {
         exchange: &mut Exchange,
         method: &Method,
         credentials: Option<&[u8]>,
-    ) -> Result<Admission, RequestError> {
+    ) -> Result<(), RequestError> {
         let access = self.access.load_full();
         let client = exchange.client.ip();
         let user = self
@@ -90,7 +90,14 @@ impl Gatekeeper {
             time: exchange.time,
         });
         exchange.user = Some(user);
-        admitted.map_err(|denied| exchange.deny(denied))
+        // In its place at once: it is large, and every step on the way would copy it.
+        match admitted {
+            Ok(admission) => {
+                exchange.admission = Some(admission);
+                Ok(())
+            }
+            Err(denied) => Err(exchange.deny(denied)),
+        }
     }
 
     /// Puts new users and a new policy in place of the old ones at once, and forgets

@@ -181,7 +181,10 @@ impl Exchange {
     }
 
     /// Notes who admitted it to `address`, and who would not have.
-    pub fn admitted(&mut self, admission: &Admission, address: Option<SocketAddr>) {
+    pub fn admitted(&mut self, address: Option<SocketAddr>) {
+        let Some(admission) = &self.admission else {
+            return;
+        };
         self.decided_by = match address {
             Some(address) => admission.admit_address(address).ok(),
             None => Some(admission.decided_by()),
@@ -195,15 +198,14 @@ impl Exchange {
     /// another one when it is tried again.
     pub fn connected(&mut self, address: SocketAddr) {
         self.upstream = Some(address);
-        let Some(admission) = self.admission.take() else {
+        if self.admission.is_none() {
             return;
-        };
+        }
         let first = self.candidates.as_ref().map(Candidates::first);
         if first != Some(address) || self.retried {
-            self.admitted(&admission, Some(address));
+            self.admitted(Some(address));
         }
         self.retried = true;
-        self.admission = Some(admission);
     }
 
     /// The target as the log shows it: canonical, and without anything that could

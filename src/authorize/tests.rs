@@ -64,7 +64,7 @@ async fn ask(gate: &Gatekeeper, credentials: &[u8]) -> Result<String, Kind> {
         .authorize(&mut exchange, &Method::CONNECT, Some(credentials))
         .await
     {
-        Ok(admission) => Ok(admission.decided_by().to_string()),
+        Ok(()) => Ok(exchange.admission.unwrap().decided_by().to_string()),
         Err(error) => Err(error.kind()),
     }
 }
@@ -138,10 +138,9 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
     let rules = Rules::new(rules, Verdict::Deny, &Groups::default()).unwrap();
     let gate = gatekeeper(&["ann"], &Policy::new(Guard::default(), rules));
     let mut exchange = exchange();
-    let admission = gate
-        .authorize(&mut exchange, &Method::CONNECT, Some(ANN))
-        .await;
-    exchange.admission = Some(admission.unwrap());
+    gate.authorize(&mut exchange, &Method::CONNECT, Some(ANN))
+        .await
+        .unwrap();
     for (address, expected) in [("10.1.0.1:443", "one"), ("10.2.0.1:443", "two")] {
         exchange.connected(address.parse().unwrap());
         let by = exchange.decided_by.as_ref().unwrap();
