@@ -36,7 +36,7 @@ use crate::fields::Survey;
 use crate::gateway;
 use crate::http1::{self, Framing};
 use crate::reply::Reply;
-use crate::telemetry::Role;
+use crate::telemetry::{GATEWAY_SITE, Role};
 
 /// Interim answers that one request may get: each is passed on, and a flood of them
 /// would be neither an answer nor bounded.
@@ -448,7 +448,7 @@ impl ProxyHttp for Forward {
             record.referer = field(REFERER);
             record.user_agent = field(USER_AGENT);
         }
-        record.site = Some(site.as_deref().unwrap_or("gateway"));
+        record.site = Some(site.as_deref().unwrap_or(GATEWAY_SITE));
         let status = session.response_written().map(|head| head.status);
         record.status = status
             .filter(|status| is_final(*status))

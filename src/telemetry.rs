@@ -31,7 +31,7 @@ pub use access_log::{Destination, Format, FormatError};
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
 use record::Event;
-pub use record::{Record, Role};
+pub use record::{GATEWAY_SITE, Record, Role};
 use stats::{Report, Stats};
 use users::Users;
 

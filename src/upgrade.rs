@@ -25,7 +25,7 @@ use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::http1::{BodyScanner, Framing, RequestHead};
 use crate::target::Scheme;
-use crate::telemetry::Role;
+use crate::telemetry::{GATEWAY_SITE, Role};
 use crate::tunnel::{self, Meter, Traffic};
 
 /// Interim answers before the one that counts.
@@ -275,7 +275,7 @@ fn record(
     let mut record = exchange.record();
     record.method = head.method.as_str().as_bytes();
     record.target = target.as_bytes();
-    record.site = Some(site.as_deref().unwrap_or("gateway"));
+    record.site = Some(site.as_deref().unwrap_or(GATEWAY_SITE));
     record.status = status;
     record.bytes_from_client = traffic.bytes_from_client;
     record.bytes_to_client = traffic.bytes_from_upstream;

@@ -8,6 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::policy::{DecidedBy, Name};
 
+/// The site of a request to the local pool, which is none that a client can name: those
+/// have a port.
+pub const GATEWAY_SITE: &str = "gateway";
+
 /// In which of its three roles Tollgate served a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {

@@ -8,8 +8,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Telemetry;
-use super::record::Record;
-use super::top::Top;
+use super::record::{GATEWAY_SITE, Record};
+use super::top::{Entry, Top};
 use super::users::UsageReport;
 
 /// Sites in the document.
@@ -22,6 +22,9 @@ pub(crate) struct Stats {
     pub(crate) started: Instant,
     successful: AtomicU64,
     failed: AtomicU64,
+    /// Visits of the local pool: one site that every request to the gateway counts, and
+    /// so with a counter of its own.
+    gateway: AtomicU64,
     sites: Top,
 }
 
@@ -31,6 +34,7 @@ impl Stats {
             started: Instant::now(),
             successful: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            gateway: AtomicU64::new(0),
             sites: Top::new(),
         }
     }
@@ -42,9 +46,30 @@ impl Stats {
             &self.failed
         };
         visits.fetch_add(1, Ordering::Relaxed);
-        if let Some(site) = record.visited_site() {
-            self.sites.add(site);
+        match record.visited_site() {
+            Some(GATEWAY_SITE) => {
+                self.gateway.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(site) => self.sites.add(site),
+            None => {}
         }
+    }
+
+    /// The `n` most visited sites, the most visited first.
+    fn top_sites(&self, n: usize) -> Vec<Site> {
+        let mut sites: Vec<Site> = self.sites.top(n).into_iter().map(Site::from).collect();
+        let visits = self.gateway.load(Ordering::Relaxed);
+        if visits > 0 {
+            let place = sites.partition_point(|site| site.visits >= visits);
+            let gateway = Site {
+                url: GATEWAY_SITE.to_owned(),
+                visits,
+                max_overcount: 0,
+            };
+            sites.insert(place, gateway);
+            sites.truncate(n);
+        }
+        sites
     }
 }
 
@@ -81,6 +106,16 @@ struct Site {
     max_overcount: u64,
 }
 
+impl From<Entry> for Site {
+    fn from(entry: Entry) -> Site {
+        Site {
+            url: entry.key.to_string(),
+            visits: entry.count,
+            max_overcount: entry.max_overcount,
+        }
+    }
+}
+
 impl Report {
     pub(crate) fn of(telemetry: &Telemetry) -> Report {
         let (stats, metrics) = (&telemetry.stats, &telemetry.metrics);
@@ -89,7 +124,6 @@ impl Report {
         let successful_visits = stats.successful.load(Ordering::Relaxed);
         let failed_visits = stats.failed.load(Ordering::Relaxed);
         let (users, other_users) = telemetry.users.report();
-        let sites = stats.sites.top(TOP_SITES);
         Report {
             version: super::VERSION,
             uptime_seconds: stats.started.elapsed().as_secs(),
@@ -105,14 +139,7 @@ impl Report {
             open_connections: metrics.open_connections.get(),
             open_tunnels: metrics.open_tunnels.get(),
             total_tunnels: metrics.tunnels.get(),
-            top_sites: sites
-                .into_iter()
-                .map(|site| Site {
-                    url: site.key.to_string(),
-                    visits: site.count,
-                    max_overcount: site.max_overcount,
-                })
-                .collect(),
+            top_sites: stats.top_sites(TOP_SITES),
             users,
             other_users,
             log_dropped: metrics
@@ -198,6 +225,29 @@ fn human_seconds(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_gateway_is_a_site_among_the_others() {
+        let stats = Stats::new();
+        for (site, visits) in [("a:80", 3), (GATEWAY_SITE, 2), ("b:80", 1), ("c:80", 4)] {
+            for _ in 0..visits {
+                stats.count_request(&Record {
+                    site: Some(site),
+                    user: Some("ann"),
+                    ..Record::default()
+                });
+            }
+        }
+        let top = |n| -> Vec<(String, u64)> {
+            let sites = stats.top_sites(n).into_iter();
+            sites.map(|site| (site.url, site.visits)).collect()
+        };
+        let all = [("c:80", 4), ("a:80", 3), (GATEWAY_SITE, 2), ("b:80", 1)];
+        let all = all.map(|(site, visits)| (site.to_owned(), visits));
+        assert_eq!(top(9), all);
+        assert_eq!(top(3), all[..3]);
+        assert_eq!(top(2), all[..2]);
+    }
 
     #[test]
     fn writes_bytes_for_people() {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use serde::Serialize;
@@ -19,7 +20,8 @@ const MAX_USERS: usize = 1000;
 pub(crate) struct Users {
     families: Families,
     max: usize,
-    map: RwLock<HashMap<Box<str>, Arc<Usage>>>,
+    /// Hashed fast: a name is in the password file, and not for a client to choose.
+    map: RwLock<HashMap<Box<str>, Arc<Usage>, RandomState>>,
     other: OnceLock<Arc<Usage>>,
 }
 
