@@ -41,6 +41,34 @@ struct Upstream {
     is_up: AtomicBool,
 }
 
+/// When a request may go to an upstream.
+#[derive(Debug)]
+pub enum Turn<'a> {
+    /// It has its slot.
+    Now(Slot),
+    /// All slots are taken.
+    Later(Queue<'a>),
+}
+
+/// The queue in front of one upstream.
+#[derive(Debug)]
+pub struct Queue<'a> {
+    slots: &'a Slots,
+    limit: Duration,
+}
+
+impl Queue<'_> {
+    /// Waits for the next slot that comes free.
+    ///
+    /// # Errors
+    /// [`Kind::QueueTimeout`] when none came free in time.
+    pub async fn wait(self, telemetry: &Arc<Telemetry>) -> Result<Slot, RequestError> {
+        let _queued = telemetry.gateway_queued();
+        let slot = self.slots.wait(self.limit).await;
+        slot.ok_or_else(|| RequestError::new(Kind::QueueTimeout).retry_after(self.limit))
+    }
+}
+
 impl Pool {
     /// The pool that the configuration names; `None` when it names no upstream.
     ///
@@ -89,17 +117,28 @@ impl Pool {
         self.upstreams.is_empty()
     }
 
-    /// Takes a slot at the next upstream that is up and not among `failed`: one
-    /// that is free, else a place in the queue of the next one.
+    /// Takes a slot as [`next`](Self::next) has it, when it is this request's turn.
     ///
     /// # Errors
-    /// [`Kind::UpstreamsDown`] at once when there is no such upstream,
-    /// [`Kind::QueueTimeout`] when no slot came free in time.
+    /// [`Kind::UpstreamsDown`] at once, [`Kind::QueueTimeout`] when no slot came free in
+    /// time.
     pub async fn slot(
         &self,
         failed: &[SocketAddr],
         telemetry: &Arc<Telemetry>,
     ) -> Result<Slot, RequestError> {
+        match self.next(failed)? {
+            Turn::Now(slot) => Ok(slot),
+            Turn::Later(queue) => queue.wait(telemetry).await,
+        }
+    }
+
+    /// A slot at the next upstream that is up and not among `failed`: one that is free,
+    /// else the queue of the next one.
+    ///
+    /// # Errors
+    /// [`Kind::UpstreamsDown`] when there is no such upstream.
+    pub fn next(&self, failed: &[SocketAddr]) -> Result<Turn<'_>, RequestError> {
         let mut first = None;
         // In turn from the next one on; a full one is passed over.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -109,14 +148,14 @@ impl Pool {
                 continue;
             }
             if let Some(slot) = upstream.slots.try_take() {
-                return Ok(slot);
+                return Ok(Turn::Now(slot));
             }
             first.get_or_insert(upstream);
         }
-        let upstream = first.ok_or(Kind::UpstreamsDown)?;
-        let _queued = telemetry.gateway_queued();
-        let slot = upstream.slots.wait(self.queue_timeout).await;
-        slot.ok_or_else(|| RequestError::new(Kind::QueueTimeout).retry_after(self.queue_timeout))
+        Ok(Turn::Later(Queue {
+            slots: &first.ok_or(Kind::UpstreamsDown)?.slots,
+            limit: self.queue_timeout,
+        }))
     }
 
     /// Every upstream once, from `turn` on.

@@ -327,7 +327,7 @@ impl ClientStream {
         if self.outbox.len() + data.len() <= WRITE_BUFFER {
             if self.outbox.capacity() == 0 {
                 // A head and a small body; they come in two pieces.
-                self.outbox.reserve(1024.max(data.len()));
+                self.outbox = Vec::with_capacity(1024.max(data.len()));
             }
             self.outbox.extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));

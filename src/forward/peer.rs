@@ -1,6 +1,7 @@
 //! Where Pingora connects to, and how: the peer of one request.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use crate::client::ClientStream;
 use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
+use crate::gateway::{Queue, Turn};
 use crate::http1::{Framing, RequestHead};
 use crate::slots::Slot;
 use crate::target::{Host, Scheme};
@@ -36,12 +38,12 @@ pub(super) async fn of_pool(
     session: &mut Session,
 ) -> Result<Box<HttpPeer>, RequestError> {
     let slot = slot(app, exchange, session).await?;
-    let mut peer = HttpPeer::new(slot.address, false, String::new());
+    let mut peer = Box::new(HttpPeer::new(slot.address, false, String::new()));
     peer.group_key = group(GATEWAY_GROUP, exchange);
     peer.options.connection_timeout = Some(app.timeouts.connect);
     set_timeouts(&mut peer, app, exchange);
     exchange.slot = Some(slot);
-    Ok(Box::new(peer))
+    Ok(peer)
 }
 
 /// The admitted addresses of the target, and a place at the first.
@@ -66,7 +68,7 @@ pub(super) async fn of_target(
         (Host::Name(name), true) => name.to_string(),
         (Host::Ip(address), true) => address.to_string(),
     };
-    let mut peer = HttpPeer::new(first, tls, name);
+    let mut peer = Box::new(HttpPeer::new(first, tls, name));
     peer.group_key = group(FORWARD_GROUP, exchange);
     peer.options.custom_l4 = Some(Arc::new(Race {
         app: Arc::clone(app),
@@ -74,7 +76,7 @@ pub(super) async fn of_target(
     }));
     set_timeouts(&mut peer, app, exchange);
     exchange.slot = Some(slot);
-    Ok(Box::new(peer))
+    Ok(peer)
 }
 
 /// The place that the request has waited for already, else the next one.
@@ -85,7 +87,10 @@ async fn slot(
 ) -> Result<Slot, RequestError> {
     let slot = match exchange.place.take() {
         Some(place) => place?,
-        None => unless_gone(exchange, session, place(app, exchange)).await??,
+        None => match place(app, exchange)? {
+            Place::Free(slot) => slot,
+            taken => unless_gone(exchange, session, taken.wait(app)).await??,
+        },
     };
     // When the process stops, one request that is cut makes room for the next.
     if exchange.is_cut() {
@@ -94,18 +99,38 @@ async fn slot(
     Ok(slot)
 }
 
+/// Where a request goes: at once, or when a place comes free there.
+enum Place<'a> {
+    Free(Slot),
+    AtUpstream(Queue<'a>),
+    AtOrigin(SocketAddr),
+}
+
+impl Place<'_> {
+    async fn wait(self, app: &App) -> Result<Slot, RequestError> {
+        match self {
+            Self::Free(slot) => Ok(slot),
+            Self::AtUpstream(queue) => queue.wait(&app.telemetry).await,
+            Self::AtOrigin(address) => app.place(address).await,
+        }
+    }
+}
+
 /// A place for the request: at the next local upstream that is up, or at the first
 /// address of its target.
-async fn place(app: &App, exchange: &Exchange) -> Result<Slot, RequestError> {
+fn place<'a>(app: &'a App, exchange: &Exchange) -> Result<Place<'a>, RequestError> {
     if exchange.role == Role::Gateway {
         let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
-        return pool.slot(&exchange.failed, &app.telemetry).await;
+        return Ok(match pool.next(&exchange.failed)? {
+            Turn::Now(slot) => Place::Free(slot),
+            Turn::Later(queue) => Place::AtUpstream(queue),
+        });
     }
     let first = exchange.candidates.as_ref().ok_or(Kind::Internal)?.first();
-    match app.origins.of(first).try_take() {
-        Some(slot) => Ok(slot),
-        None => app.place(first).await,
-    }
+    Ok(match app.origins.of(first).try_take() {
+        Some(slot) => Place::Free(slot),
+        None => Place::AtOrigin(first),
+    })
 }
 
 /// Admits a request and waits for its place before Pingora gets it, as far as that
@@ -126,7 +151,7 @@ pub async fn wait_outside(
     if admitted.is_ok() {
         exchange.place = tokio::select! {
             biased;
-            place = place(app, exchange) => Some(place),
+            place = async { place(app, exchange)?.wait(app).await } => Some(place),
             () = client.broken() => Some(Err(Kind::ClientGone.into())),
             // For Pingora's end of it to notice as well.
             () = app.lifecycle.when_cut() => None,
