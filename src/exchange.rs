@@ -169,6 +169,18 @@ impl Exchange {
         self.lease.as_ref().is_some_and(|lease| lease.is_aborted())
     }
 
+    /// The upstream has sent something.
+    pub fn heard(&self) {
+        if let Some(lease) = &self.lease {
+            lease.heard();
+        }
+    }
+
+    /// Whether the upstream was silent for too long, as far as its lease keeps that time.
+    pub fn is_late(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.is_late())
+    }
+
     /// Notes how it failed.
     pub fn fail(&mut self, error: &RequestError) {
         self.error = Some(error.kind());

@@ -180,6 +180,10 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
         let exchange = ctx.exchange()?;
+        if let Some(lease) = &exchange.lease {
+            // There is none yet, and that of an earlier try is not awaited any more.
+            lease.await_nothing();
+        }
         let peer = match exchange.role {
             Role::Gateway => peer::of_pool(&self.app, exchange, session).await,
             _ => peer::of_target(&self.app, exchange, session).await,
@@ -234,6 +238,11 @@ impl ProxyHttp for Forward {
         if let Some(upstream) = upstream {
             exchange.connected(upstream);
         }
+        if let Some(lease) = &exchange.lease
+            && peer::is_timed_by_lease(exchange)
+        {
+            lease.await_upstream(self.app.timeouts.response);
+        }
         Ok(())
     }
 
@@ -281,6 +290,7 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
     ) -> Result<()> {
         let exchange = ctx.exchange()?;
+        exchange.heard();
         if exchange.first_byte.is_none() {
             exchange.first_byte = Some(exchange.started.elapsed());
             // From now on there is no other try, and so no other address.
@@ -358,7 +368,9 @@ impl ProxyHttp for Forward {
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        if end && ctx.exchange()?.declined {
+        let exchange = ctx.exchange()?;
+        exchange.heard();
+        if end && exchange.declined {
             stop_waiting(session);
         }
         Ok(None)
@@ -397,9 +409,12 @@ impl ProxyHttp for Forward {
             return reply;
         };
         let cut = exchange.is_cut();
-        let failure = match cut {
-            true => Kind::Draining.into(),
-            false => failure::classify(error),
+        let failure = if cut {
+            Kind::Draining.into()
+        } else if exchange.is_late() {
+            RequestError::new(Kind::ResponseTimeout).because("the upstream is silent")
+        } else {
+            failure::classify(error)
         };
         // The place at the upstream is free, whether the client reads on or not.
         exchange.slot = None;

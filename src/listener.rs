@@ -5,7 +5,6 @@
 //! Pingora one checked request at a time: bounds on a head, a deadline for all of
 //! it, strict framing and tunnels are to be had in no other way.
 
-mod clock;
 mod connection;
 mod http2;
 mod proxy_protocol;

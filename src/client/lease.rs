@@ -8,16 +8,22 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
 
 use super::stream::ClientStream;
 use crate::http1::Framing;
+
+/// What is given to an upstream that has been silent for too long before it is given up.
+/// What came meanwhile, while nobody looked since the process was held up, is found in it.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// Where a lent connection comes back, and the switch to raw bytes.
 #[derive(Debug, Default)]
@@ -26,6 +32,11 @@ pub struct Lease {
     upgraded: AtomicBool,
     kept: AtomicBool,
     aborted: AtomicBool,
+    /// How long the upstream may be silent, in milliseconds; 0 while that does not count.
+    patience: AtomicU64,
+    /// Whether the upstream was heard of since that was looked at last.
+    heard: AtomicBool,
+    late: AtomicBool,
 }
 
 impl Lease {
@@ -34,9 +45,12 @@ impl Lease {
         stream.expect_body(framing);
         self.upgraded.store(false, Ordering::Relaxed);
         self.kept.store(false, Ordering::Relaxed);
+        self.late.store(false, Ordering::Relaxed);
+        self.await_nothing();
         LentStream {
             stream: Some(stream),
             lease: Arc::clone(self),
+            silence: None,
         }
     }
 
@@ -71,6 +85,31 @@ impl Lease {
         self.kept.load(Ordering::Relaxed)
     }
 
+    /// From now on the upstream may be silent for `patience`. Longer, and the watch over
+    /// the client fails, which Pingora keeps whenever it waits for the answer to a request
+    /// without a body. A timer of Pingora's own for each read from the upstream costs many
+    /// times as much.
+    pub fn await_upstream(&self, patience: Duration) {
+        let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.patience.store(millis.max(1), Ordering::Relaxed);
+        self.heard();
+    }
+
+    /// The upstream has sent something.
+    pub fn heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Its silence does not count.
+    pub fn await_nothing(&self) {
+        self.patience.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream was silent for too long.
+    pub fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+
     /// The connection, once Pingora is done with it.
     pub fn reclaim(&self) -> Option<Box<ClientStream>> {
         self.home.lock().take()
@@ -81,6 +120,16 @@ impl Lease {
 pub struct LentStream {
     stream: Option<Box<ClientStream>>,
     lease: Arc<Lease>,
+    silence: Option<Silence>,
+}
+
+/// A silence of the upstream.
+#[derive(Clone, Copy)]
+struct Silence {
+    /// When it will have been too long.
+    until: Instant,
+    /// Whether it has been already, and this is the second look.
+    doubted: bool,
 }
 
 impl LentStream {
@@ -92,6 +141,34 @@ impl LentStream {
         self.stream
             .as_deref_mut()
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Ready when the upstream that is awaited has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lease = &self.lease;
+        let patience = lease.patience.load(Ordering::Relaxed);
+        let Some(stream) = self.stream.as_deref_mut().filter(|_| patience > 0) else {
+            return Poll::Pending;
+        };
+        let silence = match self.silence {
+            Some(silence) if !lease.heard.load(Ordering::Relaxed) => silence,
+            _ => Silence {
+                until: Instant::now() + Duration::from_millis(patience),
+                doubted: false,
+            },
+        };
+        lease.heard.store(false, Ordering::Relaxed);
+        let silence = self.silence.insert(silence);
+        ready!(stream.poll_deadline(cx, silence.until));
+        if !silence.doubted {
+            silence.doubted = true;
+            silence.until = Instant::now() + SECOND_LOOK;
+            ready!(stream.poll_deadline(cx, silence.until));
+        }
+        // What is read from here on has nothing to do with it.
+        lease.await_nothing();
+        lease.late.store(true, Ordering::Relaxed);
+        Poll::Ready(())
     }
 }
 
@@ -120,10 +197,12 @@ impl AsyncRead for LentStream {
             return stream.poll_read_raw(cx, buf);
         }
         let read = stream.poll_read_body(cx, buf);
-        if read.is_pending() {
-            stream.release(cx);
+        if read.is_ready() {
+            return read;
         }
-        read
+        stream.release(cx);
+        ready!(this.poll_silence(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -165,5 +244,71 @@ impl UniqueID for LentStream {
         self.stream
             .as_deref()
             .map_or(0, |stream| stream.transport().id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::client::Transport;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Watches the client until that fails, at most for an hour; how long that took.
+    async fn watch(lent: &mut LentStream) -> Option<Duration> {
+        let start = Instant::now();
+        let hour = Duration::from_secs(3600);
+        let read = timeout(hour, lent.read(&mut [0; 1])).await.ok()?;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        Some(start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_that_counts_ends_the_watch_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
+        let (socket, client) = listener.accept().await.unwrap();
+        let stream = ClientStream::new(Transport::Plain(socket), client, PATIENCE);
+        let lease = Arc::new(Lease::default());
+        let mut lent = lease.lend(Box::new(stream), Framing::None);
+        assert_eq!(watch(&mut lent).await, None);
+
+        let (least, most) = (PATIENCE + SECOND_LOOK, PATIENCE + 2 * SECOND_LOOK);
+        for _ in 0..2 {
+            lease.await_upstream(PATIENCE);
+            let took = watch(&mut lent).await.unwrap();
+            assert!((least..most).contains(&took), "{took:?}");
+            assert!(lease.is_late());
+            assert_eq!(watch(&mut lent).await, None);
+        }
+
+        lease.await_upstream(PATIENCE);
+        lease.await_nothing();
+        assert_eq!(watch(&mut lent).await, None);
+
+        // Heard of before it is too long, and when it was but is looked at again.
+        for heard_after in [PATIENCE / 2, PATIENCE + SECOND_LOOK / 2] {
+            lease.await_upstream(PATIENCE);
+            let start = Instant::now();
+            tokio::select! {
+                took = watch(&mut lent) => panic!("late after {took:?}"),
+                () = sleep(heard_after) => lease.heard(),
+            }
+            watch(&mut lent).await.unwrap();
+            let took = start.elapsed() - heard_after;
+            assert!((least..most).contains(&took), "{took:?}");
+        }
+
+        drop(lent);
+        let stream = lease.reclaim().unwrap();
+        lease.await_upstream(PATIENCE);
+        let mut lent = lease.lend(stream, Framing::None);
+        assert!(!lease.is_late());
+        assert_eq!(watch(&mut lent).await, None);
     }
 }

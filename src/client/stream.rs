@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::clock::Clock;
 use super::raw::RawStream;
 use super::transport::Transport;
 use crate::http1::{BodyScanner, Framing, FramingError};
@@ -50,6 +51,7 @@ pub struct ClientStream {
     held_at: u64,
     stall: Option<Stall>,
     send_timeout: Duration,
+    clock: Clock,
 }
 
 /// A write that the wire does not take.
@@ -76,6 +78,7 @@ impl ClientStream {
             held_at: 0,
             stall: None,
             send_timeout,
+            clock: Clock::default(),
         }
     }
 
@@ -136,6 +139,12 @@ impl ClientStream {
         self.inbox.extend_from_slice(buf.filled());
         self.ended |= buf.filled().is_empty();
         Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Ready at `deadline`. For whoever waits for something on behalf of the connection,
+    /// one at a time: its task is woken.
+    pub fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        self.clock.poll(cx, deadline)
     }
 
     /// The next bytes are a body framed as `framing` says.

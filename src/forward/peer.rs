@@ -187,15 +187,24 @@ fn group(role: u64, exchange: &Exchange) -> u64 {
     }
 }
 
+/// Whether the client's connection keeps the time that the upstream may be silent. Only
+/// where nothing is read from the client but whether it is still there: with a body on its
+/// way Pingora may wait for the upstream and not look at the client.
+pub(super) fn is_timed_by_lease(exchange: &Exchange) -> bool {
+    !exchange.upgrade && exchange.framing == Framing::None
+}
+
 fn set_timeouts(peer: &mut HttpPeer, app: &App, exchange: &Exchange) {
     let timeouts = &app.timeouts;
     // The dial has a bound of its own; this one covers the TLS handshake, too.
     peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls_handshake);
-    peer.options.read_timeout = Some(if exchange.upgrade {
-        timeouts.tunnel_idle
+    peer.options.read_timeout = if exchange.upgrade {
+        Some(timeouts.tunnel_idle)
+    } else if is_timed_by_lease(exchange) {
+        None
     } else {
-        timeouts.response
-    });
+        Some(timeouts.response)
+    };
     peer.options.write_timeout = Some(timeouts.send);
     peer.options.idle_timeout = Some(timeouts.upstream_keep_alive);
 }

@@ -13,7 +13,6 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::Acceptor;
-use super::clock::Clock;
 use super::http2;
 use super::request::{Registered, Requests};
 use crate::app::App;
@@ -87,11 +86,10 @@ fn parse(app: &App, head: BytesMut, scanned: Scanned) -> Result<RequestHead, NoH
     Ok(RequestHead::of(head, scanned, &app.head_limits)?)
 }
 
-/// What a connection waits with between requests. Made once: to set up a timer
-/// and a place among those who wait for the end of the process for each request
+/// What a connection waits with between requests, besides its own clock. Made once: to
+/// set up a place among those who wait for the end of the process for each request
 /// would cost more than reading it.
 struct Waiting {
-    clock: Clock,
     draining: Registered,
     /// Whether a connection may begin with HTTP/2.
     http2: bool,
@@ -104,7 +102,6 @@ impl Waiting {
     fn new(app: &App, http2: bool) -> Self {
         let mut draining = app.lifecycle.watch();
         Self {
-            clock: Clock::new(Instant::now() + app.timeouts.request_head),
             draining: Registered::new(async move {
                 // The sender lives as long as the process.
                 let _ = draining.wait_for(|draining| *draining).await;
@@ -176,7 +173,7 @@ impl Waiting {
                 deadline = deadline.min(given_up_at);
             }
             stream.release_buffers();
-            self.clock.poll(cx, deadline).map(|()| Wake::Late)
+            stream.poll_deadline(cx, deadline).map(|()| Wake::Late)
         })
         .await
     }

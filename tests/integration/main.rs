@@ -47,6 +47,7 @@ mod reload;
 mod reload_load;
 mod rotation;
 mod rules;
+mod silence;
 mod smuggling;
 mod stalls;
 mod support;

@@ -1,0 +1,85 @@
+//! A deadline that moves with every request and costs a timer only when it is
+//! nearer than the one that is set.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// One timer for the life of a connection, made at the first need.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes, as it is set.
+    wakes: Option<Waker>,
+}
+
+impl Clock {
+    /// Ready at `deadline`. Between two calls the deadline may move: a later one
+    /// leaves the timer as it is, which then rings early and is set anew.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+            self.wakes = None;
+        }
+        // A timer that has not rung and wakes whom it should has nothing to be asked.
+        if !timer.is_elapsed()
+            && let Some(waker) = &self.wakes
+            && waker.will_wake(cx.waker())
+        {
+            return Poll::Pending;
+        }
+        self.wakes = Some(cx.waker().clone());
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn follows_a_deadline_both_ways() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut clock = Clock::default();
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            // The timer is set for the first deadline, and the next one is a later one.
+            clock.poll(cx, at(if polls == 1 { 10 } else { 60 }))
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), 60);
+        poll_fn(|cx| clock.poll(cx, at(61))).await;
+        assert_eq!(start.elapsed().as_secs(), 61);
+
+        let mut noop = Context::from_waker(Waker::noop());
+        assert!(clock.poll(&mut noop, at(1000)).is_pending());
+        poll_fn(|cx| clock.poll(cx, at(62))).await;
+        assert_eq!(start.elapsed().as_secs(), 62);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wakes_the_task_that_asked_last() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut clock = Clock::default();
+        let mut other = Context::from_waker(Waker::noop());
+        assert!(clock.poll(&mut other, deadline).is_pending());
+        poll_fn(|cx| clock.poll(cx, deadline)).await;
+        assert!(Instant::now() >= deadline);
+    }
+}
