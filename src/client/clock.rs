@@ -2,9 +2,10 @@
 //! nearer than the one that is set.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// One timer for the life of a connection, made at the first need.
@@ -35,7 +36,8 @@ impl Clock {
         }
         self.wakes = Some(cx.waker().clone());
         loop {
-            ready!(timer.as_mut().poll(cx));
+            // With the task's budget used up, the timer would neither be set nor say so.
+            ready!(pin!(unconstrained(timer.as_mut())).poll(cx));
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
@@ -48,6 +50,9 @@ impl Clock {
 mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
+
+    use tokio::task::consume_budget;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -71,6 +76,23 @@ mod tests {
         assert!(clock.poll(&mut noop, at(1000)).is_pending());
         poll_fn(|cx| clock.poll(cx, at(62))).await;
         assert_eq!(start.elapsed().as_secs(), 62);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rings_for_a_task_that_had_no_budget_left() {
+        let start = Instant::now();
+        let mut clock = Clock::default();
+        // The timer is made by the first, and set anew for the second.
+        for seconds in [60, 100] {
+            let mut is_first = true;
+            let rings = poll_fn(|cx| {
+                while is_first && pin!(consume_budget()).poll(cx).is_ready() {}
+                is_first = false;
+                clock.poll(cx, start + Duration::from_secs(seconds))
+            });
+            timeout(Duration::from_secs(3600), rings).await.unwrap();
+            assert_eq!(start.elapsed().as_secs(), seconds);
+        }
     }
 
     #[tokio::test(start_paused = true)]
