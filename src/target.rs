@@ -146,6 +146,13 @@ impl Target {
 }
 
 impl Scheme {
+    /// The scheme of that name, in any case (RFC 3986 §3.1).
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|scheme| name.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
+    }
+
     /// The port that an authority without one means: 80 or 443.
     pub const fn default_port(self) -> u16 {
         match self {
@@ -198,14 +205,7 @@ fn parse_absolute_form(raw: &[u8]) -> Result<Target, TargetError> {
     let Some((scheme, rest)) = split_scheme(raw) else {
         return Err(not_absolute(raw, TargetError::Form));
     };
-    let scheme = if scheme.eq_ignore_ascii_case(b"http") {
-        Some(Scheme::Http)
-    } else if scheme.eq_ignore_ascii_case(b"https") {
-        Some(Scheme::Https)
-    } else {
-        None
-    };
-    match (scheme, rest.strip_prefix(b"//")) {
+    match (Scheme::parse(scheme), rest.strip_prefix(b"//")) {
         (Some(scheme), Some(after)) => {
             let end = after
                 .iter()

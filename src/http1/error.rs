@@ -73,6 +73,9 @@ pub enum HeadError {
     /// `Host` more than once.
     #[error("more than one host field")]
     DuplicateHost,
+    /// HTTP/2 without `:authority`, and a `Host` that is not this server's own.
+    #[error("no :authority to say where the request is to go")]
+    MissingAuthority,
     /// A `Host` that differs from `:authority` (RFC 9113 §8.3.1).
     #[error("host and :authority differ")]
     ConflictingHost,
@@ -149,6 +152,7 @@ impl HeadError {
             Self::FieldValue => (400, "field_value"),
             Self::MissingHost => (400, "missing_host"),
             Self::DuplicateHost => (400, "duplicate_host"),
+            Self::MissingAuthority => (400, "missing_authority"),
             Self::ConflictingHost => (400, "conflicting_host"),
             Self::Host => (400, "host"),
             Self::ContentLength => (400, "content_length"),

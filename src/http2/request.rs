@@ -72,21 +72,28 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
         }
     };
     let connect = request.method == Method::CONNECT;
-    let authority = authority(request, own, connect)?;
+    let authority = authority(request, connect)?;
+    // `h2` drops `:scheme` where there is no `:authority`, so that what to forward is
+    // not known, and a wrong guess could send in the clear what was meant for TLS.
+    let scheme = request.uri.scheme_str();
+    let scheme = scheme.unwrap_or_else(|| own.scheme.as_str());
+    let is_own = !connect && is_own(scheme, authority, own);
+    if request.uri.authority().is_none() && !is_own {
+        return Err(HeadError::MissingAuthority);
+    }
     put(&[request.method.as_str().as_bytes(), b" "]);
     if connect {
         put(&[authority]);
     } else {
         let path = path(&request.uri, &request.method)?;
         // Another scheme is for the reader of targets to refuse.
-        let scheme = request
-            .uri
-            .scheme_str()
-            .unwrap_or_else(|| own.scheme.as_str());
-        if path != b"*" && !is_own(scheme, authority, own) {
+        if !is_own {
             put(&[scheme.as_bytes(), b"://", authority]);
         }
-        put(&[path]);
+        // `*` is made of no path at all by the last proxy (RFC 9112 §3.2.4).
+        if is_own || path != b"*" {
+            put(&[path]);
+        }
     }
     put(&[b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]);
     for (name, value) in &request.headers {
@@ -114,7 +121,7 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
 
 /// Whom the request is for. A `Host` beside `:authority` has to say the same (RFC 9113
 /// §8.3.1), but for case and a default port.
-fn authority<'a>(request: &'a Parts, own: &Own, connect: bool) -> Result<&'a [u8], HeadError> {
+fn authority(request: &Parts, connect: bool) -> Result<&[u8], HeadError> {
     let host = host(&request.headers)?;
     let Some(authority) = request.uri.authority() else {
         return host.ok_or(HeadError::MissingHost);
@@ -123,13 +130,10 @@ fn authority<'a>(request: &'a Parts, own: &Own, connect: bool) -> Result<&'a [u8
     if let Some(host) = host
         && !host.eq_ignore_ascii_case(authority)
     {
-        let port = match request.uri.scheme_str() {
-            // To a tunnel no port is a default one.
-            _ if connect => None,
-            Some("http") => Some(Scheme::Http.default_port()),
-            Some("https") => Some(Scheme::Https.default_port()),
-            _ => Some(own.scheme.default_port()),
-        };
+        let scheme = request.uri.scheme_str();
+        let scheme = scheme.and_then(|scheme| Scheme::parse(scheme.as_bytes()));
+        // To a tunnel no port is a default one.
+        let port = scheme.filter(|_| !connect).map(Scheme::default_port);
         let read = |raw| Authority::parse_with_default(raw, port).ok();
         if read(host).is_none() || read(host) != read(authority) {
             return Err(HeadError::ConflictingHost);
@@ -159,10 +163,8 @@ fn path<'a>(uri: &'a Uri, method: &Method) -> Result<&'a [u8], HeadError> {
 }
 
 fn is_own(scheme: &str, authority: &[u8], own: &Own) -> bool {
-    let scheme = match scheme {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        _ => return false,
+    let Some(scheme) = Scheme::parse(scheme.as_bytes()) else {
+        return false;
     };
     Authority::parse_with_default(authority, Some(scheme.default_port()))
         .is_ok_and(|authority| own.is_named(scheme, &authority))

@@ -57,6 +57,7 @@ fn what_names_us_is_for_us_and_the_rest_is_forwarded() {
     for (uri, expected) in [
         ("https://gate.example/x", "GET /x HTTP/1.1"),
         ("https://GATE.example:8443/x", "GET /x HTTP/1.1"),
+        ("HTTPS://gate.example/x", "GET /x HTTP/1.1"),
         ("https://127.0.0.1:8443/", "GET / HTTP/1.1"),
         ("https://localhost:8443/", "GET / HTTP/1.1"),
         (
@@ -101,8 +102,9 @@ fn without_an_authority_host_says_whom() {
     let request = parts("GET", "/x", &[("host", "gate.example")]);
     let head = converted(&request, false);
     assert_eq!(head, "GET /x HTTP/1.1\r\nHost: gate.example\r\n\r\n");
-    let request = parts("GET", "/x", &[("host", "a.test")]);
-    assert!(converted(&request, false).starts_with("GET https://a.test/x HTTP/1.1\r\n"));
+    // What scheme the client meant is not known here.
+    let other = [("host", "a.test")];
+    assert_eq!(refusal("GET", "/x", &other), HeadError::MissingAuthority);
     assert_eq!(refusal("GET", "/x", &[]), HeadError::MissingHost);
 }
 
@@ -136,8 +138,17 @@ fn a_host_that_says_something_else_is_refused() {
 
 #[test]
 fn a_path_is_no_part_of_the_authority() {
-    let server = converted(&parts("OPTIONS", "*", &[("host", "a.test")]), false);
-    assert_eq!(server, "OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let ours = converted(&parts("OPTIONS", "*", &[("host", "gate.example")]), false);
+    assert_eq!(ours, "OPTIONS * HTTP/1.1\r\nHost: gate.example\r\n\r\n");
+    let mut other = parts("OPTIONS", "http://a.test/", &[]);
+    let mut uri = other.uri.into_parts();
+    uri.path_and_query = "*".parse().ok();
+    other.uri = Uri::from_parts(uri).unwrap();
+    let other = converted(&other, false);
+    assert_eq!(
+        other,
+        "OPTIONS http://a.test HTTP/1.1\r\nHost: a.test\r\n\r\n"
+    );
     for (method, path) in [("GET", "*"), ("OPTIONS", "*.evil.test/")] {
         let mut request = parts(method, "http://a.test/", &[]);
         let mut uri = request.uri.into_parts();
