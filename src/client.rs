@@ -11,6 +11,6 @@ mod stream;
 mod transport;
 
 pub use lease::{Lease, LentStream};
-pub use raw::RawStream;
+pub use raw::{Loan, RawStream};
 pub use stream::ClientStream;
 pub use transport::Transport;

@@ -2,19 +2,81 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::ClientStream;
 
 /// All bytes of a connection as they come, first those that were read already.
 #[derive(Debug)]
-pub struct RawStream(Box<ClientStream>);
+pub struct RawStream {
+    /// Present until drop.
+    stream: Option<Box<ClientStream>>,
+    loan: Arc<Loan>,
+}
+
+/// What is known of a connection while it is a [`RawStream`], and where it comes back
+/// when that is dropped.
+#[derive(Debug, Default)]
+pub struct Loan {
+    home: Mutex<Option<Box<ClientStream>>>,
+    written: AtomicU64,
+    stalled: AtomicBool,
+}
+
+impl Loan {
+    /// Whether the wire did not take what was written last.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes the wire has taken.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// The connection, once nothing speaks the other protocol on it any more.
+    pub fn reclaim(&self) -> Option<Box<ClientStream>> {
+        self.home.lock().take()
+    }
+}
 
 impl RawStream {
-    pub(super) fn new(stream: Box<ClientStream>) -> Self {
-        Self(stream)
+    pub(super) fn new(stream: Box<ClientStream>) -> (Self, Arc<Loan>) {
+        let loan = Arc::new(Loan::default());
+        let raw = Self {
+            stream: Some(stream),
+            loan: Arc::clone(&loan),
+        };
+        (raw, loan)
+    }
+
+    fn stream(&mut self) -> io::Result<&mut ClientStream> {
+        self.stream
+            .as_deref_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Notes what the wire takes.
+    fn note(&self, write: &Poll<io::Result<usize>>) {
+        self.loan
+            .stalled
+            .store(write.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(written)) = write {
+            self.loan
+                .written
+                .fetch_add(*written as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for RawStream {
+    fn drop(&mut self) {
+        *self.loan.home.lock() = self.stream.take();
     }
 }
 
@@ -24,7 +86,7 @@ impl AsyncRead for RawStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.get_mut().0.poll_read_raw(cx, buf)
+        self.get_mut().stream()?.poll_read_raw(cx, buf)
     }
 }
 
@@ -34,7 +96,10 @@ impl AsyncWrite for RawStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.get_mut().0.transport_mut()).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(this.stream()?.transport_mut()).poll_write(cx, buf);
+        this.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -42,18 +107,21 @@ impl AsyncWrite for RawStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.get_mut().0.transport_mut()).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(this.stream()?.transport_mut()).poll_write_vectored(cx, bufs);
+        this.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.transport().is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().0.transport_mut()).poll_flush(cx)
+        Pin::new(self.get_mut().stream()?.transport_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().0.transport_mut()).poll_shutdown(cx)
+        Pin::new(self.get_mut().stream()?.transport_mut()).poll_shutdown(cx)
     }
 }

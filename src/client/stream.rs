@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::clock::Clock;
-use super::raw::RawStream;
+use super::raw::{Loan, RawStream};
 use super::transport::Transport;
 use crate::http1::{BodyScanner, Framing, FramingError};
 
@@ -96,8 +97,9 @@ impl ClientStream {
         &mut self.transport
     }
 
-    /// Gives up HTTP/1 for another protocol on the same bytes.
-    pub fn into_raw(self: Box<Self>) -> RawStream {
+    /// Gives up HTTP/1 for another protocol on the same bytes. What is left of the
+    /// connection behind that is in the [`Loan`].
+    pub fn into_raw(self: Box<Self>) -> (RawStream, Arc<Loan>) {
         RawStream::new(self)
     }
 
@@ -176,7 +178,13 @@ impl ClientStream {
     /// closing a socket with unread bytes resets it, and a reset can destroy an
     /// answer before the client has read it (RFC 9112 §9.6).
     pub async fn linger_briefly(self) {
-        if tokio::time::timeout(LINGER_TIME, self.linger())
+        self.linger_until(Instant::now()).await;
+    }
+
+    /// As [`linger_briefly`](Self::linger_briefly), but up to `deadline` at least.
+    pub async fn linger_until(self, deadline: Instant) {
+        let deadline = deadline.max(Instant::now() + LINGER_TIME);
+        if tokio::time::timeout_at(deadline, self.linger())
             .await
             .is_err()
         {

@@ -20,6 +20,11 @@ use crate::tunnel::Socket;
 /// The most that is asked for of the peer's window at once.
 const MAX_WRITE: usize = 64 * 1024;
 
+/// So much of an answer is handed to the connection without a look at the peer's window,
+/// where it waits when it has to: a short answer is over at once, whether the peer takes
+/// it or not. Someone without credentials gets no other, and holds nothing by not reading.
+const MAX_UNASKED: usize = 4 * 1024;
+
 /// A stream in the place of a connection. What is read are the bytes of the request
 /// behind its head; what is written is one answer.
 pub struct Http2Stream {
@@ -32,6 +37,8 @@ pub struct Http2Stream {
     /// Once the answer has begun.
     send: Option<SendStream<Bytes>>,
     answer: ResponseReader,
+    /// How much of [`MAX_UNASKED`] is left.
+    unasked: usize,
 }
 
 /// How the rest of a request reads in HTTP/1.1.
@@ -69,6 +76,7 @@ impl Http2Stream {
             respond,
             send: None,
             answer: ResponseReader::new(&request.method),
+            unasked: MAX_UNASKED,
         }
     }
 
@@ -116,14 +124,20 @@ impl Http2Stream {
     /// Sends bytes of a body, as many as the peer takes.
     fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        send.reserve_capacity(data.len().min(MAX_WRITE));
-        let mut capacity = send.capacity();
-        while capacity == 0 {
-            capacity = match ready!(send.poll_capacity(cx)) {
-                Some(capacity) => capacity.map_err(broken)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            };
-        }
+        let capacity = if data.len() <= self.unasked {
+            self.unasked -= data.len();
+            data.len()
+        } else {
+            send.reserve_capacity(data.len().min(MAX_WRITE));
+            let mut capacity = send.capacity();
+            while capacity == 0 {
+                capacity = match ready!(send.poll_capacity(cx)) {
+                    Some(capacity) => capacity.map_err(broken)?,
+                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                };
+            }
+            capacity
+        };
         let data = data.get(..capacity).unwrap_or(data);
         self.answer.take(data)?;
         let last = self.answer.is_done();

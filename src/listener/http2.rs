@@ -1,5 +1,6 @@
 //! One HTTP/2 connection (RFC 9113): its streams, each a request of its own.
 
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,21 +9,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::Request;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use http::{Method, Request};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Acceptor;
 use super::request::Requests;
-use crate::client::{ClientStream, RawStream, Transport};
+use crate::app::App;
+use crate::client::{ClientStream, Loan, RawStream, Transport};
 use crate::exchange::Source;
 use crate::http1::{RequestHead, Version};
 use crate::http2::{Http2Stream, Own, to_http1};
 
-/// What a client may send of a body before it was passed on: for one stream, and for
-/// all of a connection together.
+/// What a client may send of a body before it was passed on. A connection takes as much
+/// of all its streams: with less, a few tunnels whose other ends do not read would keep
+/// the rest from sending.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// What waits of an answer for the client to take it, for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -34,7 +36,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, source: Source) {
     let app = &acceptor.app;
     let own = own(stream.transport());
-    let stream = stream.into_raw();
+    let (stream, loan) = stream.into_raw();
     let limit = app.timeouts.request_head;
     let failed: Box<dyn std::error::Error + Send + Sync> =
         match timeout(limit, builder(acceptor).handshake(stream)).await {
@@ -44,16 +46,42 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
                     source,
                     own: Arc::new(own),
                     open: Arc::new(Open::default()),
+                    own_place: Arc::new(Semaphore::new(1)),
                 };
-                if let Err(error) = streams.run(connection).await {
+                let mut active_at = Instant::now();
+                let ended = streams.run(connection, &loan, &mut active_at).await;
+                if let Err(error) = ended {
                     log::debug!("connection from {}: {error}", source.client);
+                    if error.is_library() {
+                        app.telemetry.connection_rejected("http2_error");
+                    }
                 }
+                part(app, &loan, active_at).await;
+                return;
+            }
+            // A browser opens connections that it may need, and leaves them.
+            Ok(Err(error)) if error.is_io() => {
+                log::debug!("connection from {}: {error}", source.client);
                 return;
             }
             Ok(Err(error)) => error.into(),
             Err(elapsed) => elapsed.into(),
         };
     acceptor.reject(source.client, "http2_preface", &failed);
+}
+
+/// Closes a connection so that the client gets the ends of its answers: closed with
+/// bytes unread, such as updates of windows, it would be reset. `active_at` is when
+/// the last stream was over.
+async fn part(app: &App, loan: &Loan, active_at: Instant) {
+    let Some(stream) = loan.reclaim() else {
+        return;
+    };
+    tokio::select! {
+        biased;
+        () = app.lifecycle.when_cut() => {}
+        () = stream.linger_until(active_at + app.timeouts.send) => {}
+    }
 }
 
 fn own(transport: &Transport) -> Own {
@@ -68,15 +96,18 @@ fn own(transport: &Transport) -> Own {
 }
 
 /// All bounds that differ from what `h2` has anyway. It ends connections that send too
-/// many resets, empty frames, or continuations of a head.
+/// many resets, empty frames, or continuations of a head. A page that is left may reset
+/// all its requests at once.
 fn builder(acceptor: &Acceptor) -> Builder {
     let limits = &acceptor.app.limits;
+    let streams = at_most(limits.streams_per_connection);
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams))
         .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_streams(at_most(limits.streams_per_connection))
+        .max_concurrent_streams(streams)
+        .max_pending_accept_reset_streams(limits.streams_per_connection)
         // 32 bytes for each field are not of the head, but count (RFC 9113 §6.5.2).
         .max_header_list_size(at_most(limits.request_head + 32 * limits.request_fields));
     builder
@@ -117,18 +148,39 @@ struct Streams {
     source: Source,
     own: Arc<Own>,
     open: Arc<Open>,
+    /// The place that the connection itself has taken, for one stream at a time: where
+    /// there are no more, HTTP/2 goes on like HTTP/1.
+    own_place: Arc<Semaphore>,
 }
 
 impl Streams {
-    async fn run(&self, mut connection: Connection<RawStream, Bytes>) -> Result<(), h2::Error> {
+    /// Sets `active_at` to when the last stream was over.
+    async fn run(
+        &self,
+        mut connection: Connection<RawStream, Bytes>,
+        loan: &Loan,
+        active_at: &mut Instant,
+    ) -> Result<(), h2::Error> {
         let app = &self.acceptor.app;
         let mut draining = app.lifecycle.watch();
         let mut cut = pin!(app.lifecycle.when_cut());
         // Counts while there is no stream.
         let mut idle = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
+        let mut is_idle = true;
         let mut ending = false;
+        // How far the wire had come when the end was put off.
+        let mut put_off_at = None;
         loop {
-            let is_idle = self.open.count.load(Ordering::Acquire) == 0;
+            let was_idle = mem::replace(&mut is_idle, self.open.count.load(Ordering::Acquire) == 0);
+            if is_idle && !was_idle {
+                *active_at = Instant::now();
+                let limit = if ending {
+                    GOODBYE
+                } else {
+                    app.timeouts.keep_alive
+                };
+                idle.as_mut().reset(*active_at + limit);
+            }
             tokio::select! {
                 biased;
                 () = &mut cut => return Ok(()),
@@ -141,14 +193,20 @@ impl Streams {
                     Some(stream) => {
                         let (request, respond) = stream?;
                         self.open(request, respond);
+                        is_idle = false;
                     }
                     None => return Ok(()),
                 },
-                () = self.open.ended.notified() => {
-                    let limit = if ending { GOODBYE } else { app.timeouts.keep_alive };
-                    idle.as_mut().reset(Instant::now() + limit);
-                }
+                () = self.open.ended.notified() => {}
                 () = &mut idle, if is_idle => {
+                    // The ends of answers are still on their way to a slow client.
+                    let waits = connection.has_streams() || loan.is_stalled();
+                    let written = Some(loan.written());
+                    if waits && put_off_at != written {
+                        put_off_at = written;
+                        idle.as_mut().reset(Instant::now() + app.timeouts.send);
+                        continue;
+                    }
                     if ending {
                         return Ok(());
                     }
@@ -185,7 +243,9 @@ impl Streams {
         if self.open.count.load(Ordering::Relaxed) >= most {
             return None;
         }
-        Arc::clone(&self.acceptor.places).try_acquire_owned().ok()
+        let own = Arc::clone(&self.own_place).try_acquire_owned();
+        own.or_else(|_| Arc::clone(&self.acceptor.places).try_acquire_owned())
+            .ok()
     }
 }
 
@@ -194,13 +254,22 @@ async fn serve_stream(
     source: Source,
     own: &Own,
     request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Bytes>,
 ) {
     let app = &acceptor.app;
     let (parts, receive) = request.into_parts();
     let has_body = !receive.is_end_stream();
     let head =
         to_http1(&parts, has_body, own).and_then(|head| RequestHead::parse(head, &app.head_limits));
+    if let Ok(head) = &head
+        && head.authenticates_connection
+        && head.method != Method::CONNECT
+    {
+        // The upstream would take all streams for this user's (RFC 9113 §7).
+        app.telemetry.connection_rejected("http_1_1_required");
+        respond.send_reset(Reason::HTTP_1_1_REQUIRED);
+        return;
+    }
     let stream = Http2Stream::new(&parts, receive, respond);
     drop(parts);
     let stream = Transport::Http2(Box::new(stream));

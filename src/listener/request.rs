@@ -14,12 +14,12 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use crate::app::App;
-use crate::client::{ClientStream, Lease};
+use crate::client::{ClientStream, Lease, Transport};
 use crate::connect;
 use crate::error::{Kind, RequestError};
 use crate::exchange::{Exchange, Source};
 use crate::forward::{Forward, wait_outside};
-use crate::http1::{HeadError, RequestHead};
+use crate::http1::{HeadError, RequestHead, Version};
 use crate::target::TargetError;
 use crate::telemetry::Role;
 use crate::upgrade;
@@ -101,6 +101,9 @@ impl<'a> Requests<'a> {
     /// is not known.
     pub(super) async fn refuse(&mut self, stream: Box<ClientStream>, error: &RequestError) {
         let mut exchange = Exchange::unread(self.app.ids.next(), self.source);
+        if matches!(stream.transport(), Transport::Http2(_)) {
+            exchange.version = Version::Http2;
+        }
         let reply = self.app.refuse(&mut exchange, error, None);
         let mut record = exchange.record();
         record.status = Some(reply.status().as_u16());

@@ -149,7 +149,7 @@ impl Signals {
                     log::info!("drained");
                     return;
                 }
-                log::warn!("{} connections did not end in time", lifecycle.busy_count());
+                log::warn!("{} connections and streams did not end in time", lifecycle.busy_count());
             }
             _ = on.interrupt.recv() => log::info!("SIGINT: stopping at once"),
             _ = on.term.recv() => log::info!("SIGTERM again: stopping at once"),

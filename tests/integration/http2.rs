@@ -393,3 +393,41 @@ fn behind_the_proxy_protocol() {
     let record = proxy.record("the request", |record| record["status"] == 200);
     assert_eq!(record["client"], "192.0.2.9:5000", "{record}");
 }
+
+#[test]
+fn authentication_of_a_connection_is_for_http1() {
+    let proxy = Proxy::plain();
+    let web = Origin::ok("page");
+    run(async {
+        let mut client = Client::connect(proxy.address).await;
+        for scheme in ["NTLM", "negotiate"] {
+            let mut asking = request("GET", &url(&web));
+            let field = format!("{scheme} TlRMTVNTUAAB");
+            asking
+                .headers_mut()
+                .insert("authorization", field.parse().unwrap());
+            let refused = client.try_ask(asking).await.unwrap_err();
+            assert_eq!(refused.reason(), Some(Reason::HTTP_1_1_REQUIRED));
+        }
+        web.assert_untouched();
+        assert_eq!(client.ask(request("GET", &url(&web))).await.status, 200);
+    });
+    let series = "tollgate_connections_rejected_total{reason=\"http_1_1_required\"}";
+    assert_eq!(proxy.metric(series), 2);
+}
+
+#[test]
+fn a_head_that_is_refused_is_of_http2_in_the_log() {
+    let proxy = Proxy::plain();
+    let web = Origin::ok("page");
+    run(async {
+        let mut client = Client::connect(proxy.address).await;
+        let mut two_minds = request("GET", &url(&web));
+        two_minds
+            .headers_mut()
+            .insert("host", "other.test".parse().unwrap());
+        assert_eq!(client.ask(two_minds).await.status, 400);
+    });
+    let records = proxy.wait_records(1);
+    assert_eq!(records[0]["version"], "HTTP/2.0", "{records:#?}");
+}

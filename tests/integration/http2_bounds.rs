@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use h2::Reason;
 use rustix::process::Signal;
 
-use crate::support::DEADLINE;
 use crate::support::client::Wire;
+use crate::support::frames;
 use crate::support::http2::{Client, read_bytes, request, run, send_all, whole, within};
 use crate::support::message::response;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
+use crate::support::{DEADLINE, eventually};
 
 fn url(origin: &Origin) -> String {
     format!("http://{}/", origin.address)
@@ -40,8 +41,10 @@ fn streams_take_places_of_connections() {
     let echo = Origin::echo();
     run(async {
         let mut client = Client::connect(proxy.address).await;
+        // One has that of the connection.
         let first = client.tunnel(echo.address).await;
         let _second = client.tunnel(echo.address).await;
+        let _third = client.tunnel(echo.address).await;
         let refused = client
             .try_ask(request("GET", &url(&echo)))
             .await
@@ -54,6 +57,79 @@ fn streams_take_places_of_connections() {
     let series = "tollgate_connections_rejected_total{reason=\"stream\"}";
     drop(echo);
     assert_eq!(proxy.metric(series), 1);
+}
+
+#[test]
+fn connections_that_have_taken_all_places_are_served() {
+    let proxy = Proxy::start("limits: { max_connections: 2 }");
+    let web = Origin::ok("page");
+    run(async {
+        let mut clients = [
+            Client::connect(proxy.address).await,
+            Client::connect(proxy.address).await,
+        ];
+        // Waits, and would take each place that is given back.
+        let _outside = proxy.connect();
+        for turn in 0..6 {
+            let client = &mut clients[turn % 2];
+            assert_eq!(client.ask(request("GET", &url(&web))).await.status, 200);
+        }
+    });
+}
+
+#[test]
+fn who_has_no_credentials_holds_no_places_by_not_reading() {
+    let proxy = Proxy::start("limits: { max_connections: 2 }");
+    let mut wire = Wire::connect(proxy.address).unwrap();
+    wire.send(frames::opening(0)).unwrap();
+    for stream in (1..100).step_by(2) {
+        wire.send(frames::get_as(stream, ("nobody", "x"), proxy.address, "/"))
+            .unwrap();
+        // Its answer begins, and cannot go on.
+        let answer = frames::read_until(&mut wire, |frame| frame.stream == stream);
+        assert_eq!(
+            (answer.kind, answer.flags & frames::END_STREAM),
+            (frames::HEADERS, 0)
+        );
+    }
+    let records = proxy.wait_records(50);
+    assert!(
+        records.iter().all(|record| record["status"] == 407),
+        "{records:#?}"
+    );
+}
+
+#[test]
+fn a_page_that_is_left_resets_all_its_requests() {
+    let proxy = Proxy::plain();
+    let web = Origin::ok("page");
+    let mut wire = Wire::connect(proxy.address).unwrap();
+    let mut bytes = frames::opening(65_535);
+    for stream in (1..160).step_by(2) {
+        bytes.extend(frames::get(stream, web.address, "/"));
+        bytes.extend(frames::frame(
+            frames::RST_STREAM,
+            0,
+            stream,
+            &8_u32.to_be_bytes(),
+        ));
+    }
+    bytes.extend(frames::get(161, web.address, "/"));
+    wire.send(bytes).unwrap();
+    let answer = frames::read_until(&mut wire, |frame| {
+        frame.kind == frames::GOAWAY || frame.stream == 161
+    });
+    assert_eq!(answer.kind, frames::HEADERS, "{answer:?}");
+}
+
+#[test]
+fn a_connection_takes_what_all_its_streams_may_send() {
+    let proxy = Proxy::start("limits: { streams_per_connection: 30 }");
+    let mut wire = Wire::connect(proxy.address).unwrap();
+    wire.send(frames::opening(65_535)).unwrap();
+    let update = frames::read_until(&mut wire, |frame| frame.kind == frames::WINDOW_UPDATE);
+    let more = u32::from_be_bytes(update.payload.try_into().unwrap());
+    assert_eq!((update.stream, more + 65_535), (0, 30 * 256 * 1024));
 }
 
 #[test]
@@ -176,7 +252,7 @@ fn a_slow_origin_bounds_what_is_taken_of_a_client() {
         let sent = tokio::time::timeout(Duration::from_secs(1), sent).await;
         assert!(sent.is_err(), "all of it was taken");
         let grown = proxy.resident().saturating_sub(before);
-        assert!(grown < 8 << 20, "{grown} bytes");
+        assert!(grown < 8 * 1024, "{grown} KiB");
     });
     drop(hold);
 }
@@ -252,6 +328,8 @@ fn a_process_that_stops_cuts_and_records() {
     assert!(proxy.wait_exit(DEADLINE).success());
     let records = proxy.records();
     assert_eq!(records.len(), 2, "{records:#?}");
+    let tunnel = records.iter().find(|record| record["role"] == "tunnel");
+    assert_eq!(tunnel.unwrap()["end_reason"], "drained", "{records:#?}");
     drop(release);
 }
 
@@ -289,4 +367,21 @@ fn frames_that_are_none_end_the_connection() {
     }
     let web = Origin::ok("page");
     assert_eq!(proxy.fetch(&url(&web)).status(), 200);
+    for (reason, count) in [("http2_preface", 1), ("http2_error", 3)] {
+        let series = format!("tollgate_connections_rejected_total{{reason=\"{reason}\"}}");
+        eventually(&series, || (proxy.metric(&series) == count).then_some(()));
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_it_begins_is_no_news() {
+    let mut proxy = Proxy::plain();
+    let mut wire = proxy.connect();
+    wire.send("PRI * HTTP/2.0\r\n\r\nSM").unwrap();
+    wire.finish().unwrap();
+    wire.rest();
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait_exit(DEADLINE).success());
+    let errors = proxy.errors();
+    assert!(!errors.contains("before its first request"), "{errors}");
 }

@@ -28,6 +28,7 @@ mod hashing;
 mod heads;
 mod http2;
 mod http2_bounds;
+mod http2_endings;
 mod http2_tunnels;
 mod interim;
 mod large;

@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod dns;
+pub(crate) mod frames;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod nginx;
