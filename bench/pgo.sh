@@ -5,8 +5,8 @@
 #
 # The training is the benchmark's own loads on this machine: small and large
 # answers through gateway and forward proxy, new and kept connections, tunnels,
-# the access log on. rustc's manual has the steps (chapter "Profile-guided
-# Optimization").
+# HTTP/2 where oha is installed, the access log on. rustc's manual has the steps
+# (chapter "Profile-guided Optimization").
 set -euo pipefail
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export LC_ALL=C
@@ -62,6 +62,16 @@ train() {
     tunnel_load 0 connect 64B tollgate tunnel "$TARGET" 32 "$SECONDS_EACH"
     target source
     tunnel_load 0 bulk 8 tollgate tunnel "$TARGET" 8 "$SECONDS_EACH"
+    # What is not trained is made small and slow: without oha, HTTP/2 is.
+    if have oha; then
+        note "training: HTTP/2"
+        HTTP2=yes
+        oha_load 0 http2 71B tollgate gateway 71B 5 "$SECONDS_EACH" -p 10
+        oha_load 0 http2 16K tollgate forward 16K 50 "$SECONDS_EACH"
+        HTTP2=
+    else
+        note "oha is missing: HTTP/2 is not trained (bash scripts/setup.sh --bench)"
+    fi
     # Small answers again: they are what most of the time goes to.
     wrk_load 0 http 71B tollgate gateway 71B 100 "$SECONDS_EACH"
 }
