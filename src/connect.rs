@@ -95,6 +95,12 @@ async fn join(
     } else {
         (Ended::ClientReset, Traffic::default())
     };
+    // When the process stops, the connection of a stream may be gone before the relay is
+    // told of it.
+    let ended = match ended {
+        Ended::ClientReset if app.lifecycle.is_cut() => Ended::Drained,
+        ended => ended,
+    };
     let mut record = line.record(exchange, 200);
     record.bytes_from_client = traffic.bytes_from_client;
     record.bytes_from_upstream = traffic.bytes_from_upstream;

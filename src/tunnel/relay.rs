@@ -140,16 +140,11 @@ where
             };
             // At once: polled now, the other direction would take what is left of
             // a broken stream for its end.
-            let broken = match result {
-                Poll::Ready(Err(Broken::Reading)) => source,
-                Poll::Ready(Err(Broken::Writing)) => sink,
-                Poll::Ready(Ok(())) | Poll::Pending => continue,
-            };
-            // When the process stops, what carries a stream of HTTP/2 may be gone first.
-            return Poll::Ready(match cancelled.as_mut().poll(cx) {
-                Poll::Ready(()) => Ended::Drained,
-                Poll::Pending => broken,
-            });
+            match result {
+                Poll::Ready(Err(Broken::Reading)) => return Poll::Ready(source),
+                Poll::Ready(Err(Broken::Writing)) => return Poll::Ready(sink),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
         }
         if to_upstream.is_done() && to_client.is_done() {
             return Poll::Ready(Ended::Complete);
