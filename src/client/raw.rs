@@ -61,15 +61,12 @@ impl RawStream {
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Notes what the wire takes.
+    /// Notes what the wire takes: so many bytes, or nothing for now.
     fn note(&self, write: &Poll<io::Result<usize>>) {
-        self.loan
-            .stalled
-            .store(write.is_pending(), Ordering::Relaxed);
+        let loan = &self.loan;
+        loan.stalled.store(write.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(written)) = write {
-            self.loan
-                .written
-                .fetch_add(*written as u64, Ordering::Relaxed);
+            loan.written.fetch_add(*written as u64, Ordering::Relaxed);
         }
     }
 }
@@ -118,7 +115,13 @@ impl AsyncWrite for RawStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().stream()?.transport_mut()).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(this.stream()?.transport_mut()).poll_flush(cx);
+        // TLS takes more than the wire does.
+        this.loan
+            .stalled
+            .store(flushed.is_pending(), Ordering::Relaxed);
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -50,13 +50,17 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
                 };
                 let mut active_at = Instant::now();
                 let ended = streams.run(connection, &loan, &mut active_at).await;
-                if let Err(error) = ended {
-                    log::debug!("connection from {}: {error}", source.client);
-                    if error.is_library() {
-                        app.telemetry.connection_rejected("http2_error");
+                let until = match ended {
+                    Ok(()) => active_at + app.timeouts.send,
+                    Err(error) => {
+                        log::debug!("connection from {}: {error}", source.client);
+                        if error.is_library() {
+                            app.telemetry.connection_rejected("http2_error");
+                        }
+                        active_at
                     }
-                }
-                part(app, &loan, active_at).await;
+                };
+                part(app, &loan, until).await;
                 return;
             }
             // A browser opens connections that it may need, and leaves them.
@@ -71,16 +75,15 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
 }
 
 /// Closes a connection so that the client gets the ends of its answers: closed with
-/// bytes unread, such as updates of windows, it would be reset. `active_at` is when
-/// the last stream was over.
-async fn part(app: &App, loan: &Loan, active_at: Instant) {
+/// bytes unread, such as updates of windows, it would be reset.
+async fn part(app: &App, loan: &Loan, until: Instant) {
     let Some(stream) = loan.reclaim() else {
         return;
     };
     tokio::select! {
         biased;
         () = app.lifecycle.when_cut() => {}
-        () = stream.linger_until(active_at + app.timeouts.send) => {}
+        () = stream.linger_until(until) => {}
     }
 }
 
