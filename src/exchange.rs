@@ -25,6 +25,8 @@ pub struct Source {
     pub connection: u64,
     /// Whether it is encrypted.
     pub tls: bool,
+    /// The thread that serves it; 0 where threads share their work.
+    pub thread: u16,
 }
 
 /// One request on its way through.
@@ -48,6 +50,8 @@ pub struct Exchange {
     pub authority: Option<Authority>,
     /// The number of the client's connection.
     pub connection: u64,
+    /// See [`Source::thread`].
+    pub thread: u16,
     /// Whether the client's connection has one upstream connection to itself.
     pub bound_upstream: bool,
     /// Whether the upstream's answer says no (4xx, 5xx).
@@ -134,6 +138,7 @@ impl Exchange {
             started: Instant::now(),
             client: source.client,
             connection: source.connection,
+            thread: source.thread,
             role: Role::Unknown,
             version: Version::Http11,
             scheme: Scheme::Http,

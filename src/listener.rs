@@ -9,6 +9,7 @@ mod connection;
 mod http2;
 mod proxy_protocol;
 mod request;
+mod threads;
 
 use std::fmt;
 use std::io;
@@ -25,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use self::threads::Threads;
 use crate::admin::Admin;
 use crate::app::App;
 use crate::client::{ClientStream, Transport};
@@ -172,6 +174,7 @@ pub struct Acceptor {
     proxy: Arc<HttpProxy<Forward>>,
     places: Arc<Semaphore>,
     admin_places: Arc<Semaphore>,
+    threads: Threads,
     connections: AtomicU64,
     started: Instant,
     /// The second of the last warning.
@@ -195,6 +198,7 @@ impl Acceptor {
             proxy,
             places,
             admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
+            threads: Threads::default(),
             connections: AtomicU64::new(0),
             started: Instant::now(),
             warned_at: AtomicU64::new(0),
@@ -283,13 +287,24 @@ impl Acceptor {
         // Counted before the accept loop goes on, so that draining waits for it.
         let busy = self.app.lifecycle.busy();
         let acceptor = Arc::clone(self);
-        tokio::spawn(async move {
-            acceptor.serve(stream, peer, purpose).await;
+        let seat = self.threads.choose();
+        let thread = seat.thread();
+        let spawned = seat.spawn(stream, move |stream| async move {
+            acceptor.serve(stream, peer, purpose, thread).await;
             drop((place, busy));
         });
+        if let Err(error) = spawned {
+            self.reject(peer, "accept_error", &error);
+        }
     }
 
-    async fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, purpose: Purpose) {
+    async fn serve(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        purpose: Purpose,
+        thread: u16,
+    ) {
         match purpose {
             // Nothing comes before HTTP, so nothing has to be waited for.
             Purpose::Proxy {
@@ -298,7 +313,8 @@ impl Acceptor {
                 http2,
             } => {
                 let _open = self.app.telemetry.connection_opened();
-                self.serve_http(Transport::Plain(stream), peer, http2).await;
+                let transport = Transport::Plain(stream);
+                self.serve_http(transport, peer, http2, thread).await;
             }
             Purpose::Proxy {
                 tls,
@@ -311,7 +327,7 @@ impl Acceptor {
                 let prepared = Box::pin(prepare(stream, peer, tls, proxy_protocol));
                 match tokio::time::timeout(limit, prepared).await {
                     Ok(Ok((transport, client))) => {
-                        self.serve_http(transport, client, http2).await;
+                        self.serve_http(transport, client, http2, thread).await;
                     }
                     Ok(Err(error)) => self.reject(peer, "handshake_failed", &error),
                     Err(elapsed) => self.reject(peer, "handshake_timeout", &elapsed),
@@ -340,11 +356,18 @@ impl Acceptor {
         }
     }
 
-    async fn serve_http(self: &Arc<Self>, transport: Transport, client: SocketAddr, http2: bool) {
+    async fn serve_http(
+        self: &Arc<Self>,
+        transport: Transport,
+        client: SocketAddr,
+        http2: bool,
+        thread: u16,
+    ) {
         let source = Source {
             client,
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
             tls: transport.is_tls(),
+            thread,
         };
         let chosen = transport.has_agreed_on_http2();
         let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));

@@ -53,6 +53,7 @@ fn exchange() -> Exchange {
         client: SocketAddr::from(([127, 0, 0, 1], 9)),
         connection: 1,
         tls: false,
+        thread: 0,
     };
     Exchange::new(RequestId::new(1), source, &mut head)
 }

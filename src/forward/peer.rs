@@ -178,12 +178,14 @@ async fn unless_gone<T>(
 }
 
 /// Which pooled connections a request may use. Schemes such as NTLM authenticate a
-/// connection: a client that uses one has its upstream connections to itself.
+/// connection: a client that uses one has its upstream connections to itself. Else it is
+/// those of its thread: of another's, that one would be told when there is something to
+/// read, and wake this one.
 fn group(role: u64, exchange: &Exchange) -> u64 {
     if exchange.bound_upstream {
         exchange.connection.wrapping_shl(8) | OWN_GROUP | role
     } else {
-        role
+        u64::from(exchange.thread).wrapping_shl(8) | role
     }
 }
 

@@ -54,6 +54,7 @@ mod stalls;
 mod support;
 mod targets;
 mod telemetry;
+mod threads;
 mod timely;
 mod tls;
 mod tunnel;
