@@ -48,19 +48,17 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
                     open: Arc::new(Open::default()),
                     own_place: Arc::new(Semaphore::new(1)),
                 };
-                let mut active_at = Instant::now();
-                let ended = streams.run(connection, &loan, &mut active_at).await;
-                let until = match ended {
-                    Ok(()) => active_at + app.timeouts.send,
+                let until = match streams.run(connection, &loan).await {
+                    Ok(until) => until,
                     Err(error) => {
                         log::debug!("connection from {}: {error}", source.client);
                         if error.is_library() {
                             app.telemetry.connection_rejected("http2_error");
                         }
-                        active_at
+                        None
                     }
                 };
-                part(app, &loan, until).await;
+                part(app, &loan, until.unwrap_or_else(Instant::now)).await;
                 return;
             }
             // A browser opens connections that it may need, and leaves them.
@@ -157,38 +155,44 @@ struct Streams {
 }
 
 impl Streams {
-    /// Sets `active_at` to when the last stream was over.
+    /// Serves until the connection ends. Then, until when the client may still be reading
+    /// the ends of answers; none when it has had them all.
     async fn run(
         &self,
         mut connection: Connection<RawStream, Bytes>,
         loan: &Loan,
-        active_at: &mut Instant,
-    ) -> Result<(), h2::Error> {
+    ) -> Result<Option<Instant>, h2::Error> {
         let app = &self.acceptor.app;
         let mut draining = app.lifecycle.watch();
         let mut cut = pin!(app.lifecycle.when_cut());
         // Counts while there is no stream.
         let mut idle = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
         let mut is_idle = true;
+        let mut reading_until = None;
+        // Once the client was told of the end. With nothing on its way then, its answer
+        // says that it has read everything (RFC 9113 §6.8).
         let mut ending = false;
+        let mut answer_covers_all = false;
         // How far the wire had come when the end was put off.
         let mut put_off_at = None;
         loop {
             let was_idle = mem::replace(&mut is_idle, self.open.count.load(Ordering::Acquire) == 0);
             if is_idle && !was_idle {
-                *active_at = Instant::now();
+                let now = Instant::now();
+                reading_until = Some(now + app.timeouts.send);
                 let limit = if ending {
                     GOODBYE
                 } else {
                     app.timeouts.keep_alive
                 };
-                idle.as_mut().reset(*active_at + limit);
+                idle.as_mut().reset(now + limit);
             }
             tokio::select! {
                 biased;
-                () = &mut cut => return Ok(()),
+                () = &mut cut => return Ok(None),
                 _ = draining.wait_for(|draining| *draining), if !ending => {
                     ending = true;
+                    answer_covers_all = is_idle && !is_sending(&connection, loan);
                     connection.graceful_shutdown();
                     idle.as_mut().reset(Instant::now() + GOODBYE);
                 }
@@ -197,23 +201,26 @@ impl Streams {
                         let (request, respond) = stream?;
                         self.open(request, respond);
                         is_idle = false;
+                        answer_covers_all = false;
                     }
-                    None => return Ok(()),
+                    None if answer_covers_all => return Ok(None),
+                    None => return Ok(reading_until),
                 },
                 () = self.open.ended.notified() => {}
                 () = &mut idle, if is_idle => {
                     // The ends of answers are still on their way to a slow client.
-                    let waits = connection.has_streams() || loan.is_stalled();
+                    let sends = is_sending(&connection, loan);
                     let written = Some(loan.written());
-                    if waits && put_off_at != written {
+                    if sends && put_off_at != written {
                         put_off_at = written;
                         idle.as_mut().reset(Instant::now() + app.timeouts.send);
                         continue;
                     }
                     if ending {
-                        return Ok(());
+                        return Ok(reading_until);
                     }
                     ending = true;
+                    answer_covers_all = !sends;
                     connection.graceful_shutdown();
                     idle.as_mut().reset(Instant::now() + GOODBYE);
                 }
@@ -250,6 +257,11 @@ impl Streams {
         own.or_else(|_| Arc::clone(&self.acceptor.places).try_acquire_owned())
             .ok()
     }
+}
+
+/// Whether answers that are over for their streams are not yet on the wire.
+fn is_sending(connection: &Connection<RawStream, Bytes>, loan: &Loan) -> bool {
+    connection.has_streams() || loan.is_stalled()
 }
 
 async fn serve_stream(

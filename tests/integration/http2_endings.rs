@@ -1,8 +1,6 @@
 //! HTTP/2 from clients: a connection that ends takes nothing from a slow client.
 
 use std::collections::HashMap;
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -15,9 +13,6 @@ use crate::support::proxy::Proxy;
 
 const STREAMS: usize = 100;
 const PAGE: usize = 60_000;
-
-/// Longer than a connection without streams takes to end.
-const LONG: Duration = Duration::from_millis(2600);
 
 /// A client that asks for many pages and reads nothing; all answers are over for the
 /// proxy, and most of their bytes still there.
@@ -33,6 +28,14 @@ fn slow_client(proxy: &Proxy, origin: &Origin) -> Wire {
         records.iter().all(|record| record["error"].is_null()),
         "{records:#?}"
     );
+    wire
+}
+
+/// A connection that has nothing to give any more.
+fn without_streams(proxy: &Proxy) -> Wire {
+    let mut wire = proxy.connect();
+    wire.send(frames::opening(1 << 20)).unwrap();
+    frames::read_until(&mut wire, |frame| frame.kind == frames::WINDOW_UPDATE);
     wire
 }
 
@@ -64,10 +67,11 @@ fn pages() -> Origin {
 
 #[test]
 fn a_connection_that_was_idle_for_long() {
-    let proxy = Proxy::start("timeouts: { keep_alive: 200ms }");
+    let proxy = Proxy::start("timeouts: { request_head: 200ms, keep_alive: 200ms }");
     let origin = pages();
     let wire = slow_client(&proxy, &origin);
-    thread::sleep(LONG);
+    // It is closed after as long a time, and that began later.
+    without_streams(&proxy).rest();
     assert_whole(wire);
 }
 
@@ -76,8 +80,27 @@ fn a_process_that_drains() {
     let mut proxy = Proxy::plain();
     let origin = pages();
     let wire = slow_client(&proxy, &origin);
+    let mut other = without_streams(&proxy);
     proxy.signal(Signal::TERM);
-    thread::sleep(LONG);
+    // Both are told at the same time.
+    other.rest();
     assert_whole(wire);
     assert!(proxy.wait_exit(DEADLINE).success());
+}
+
+#[test]
+fn a_client_that_has_read_everything_is_not_waited_for() {
+    let mut proxy = Proxy::plain();
+    let origin = pages();
+    let mut wire = proxy.connect();
+    wire.send(frames::opening(1 << 20)).unwrap();
+    wire.send(frames::get(1, origin.address, "/")).unwrap();
+    frames::read_until(&mut wire, |frame| {
+        frame.stream == 1 && frame.flags & frames::END_STREAM != 0
+    });
+    proxy.signal(Signal::TERM);
+    // Answers what it is asked, and leaves its side open.
+    while frames::read(&mut wire).is_ok() {}
+    assert!(proxy.wait_exit(DEADLINE).success());
+    drop(wire);
 }
