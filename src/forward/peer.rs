@@ -233,3 +233,43 @@ impl Connect for Race {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Source;
+    use crate::request_id::RequestId;
+
+    #[test]
+    fn pooled_connections_are_of_a_role_and_a_thread_or_of_one_client() {
+        let exchange = |connection, thread, bound_upstream| {
+            let source = Source {
+                client: ([127, 0, 0, 1], 9).into(),
+                connection,
+                tls: false,
+                thread,
+            };
+            let mut exchange = Exchange::unread(RequestId::new(1), source);
+            exchange.bound_upstream = bound_upstream;
+            exchange
+        };
+        let keys = [
+            group(GATEWAY_GROUP, &exchange(0, 0, false)),
+            group(FORWARD_GROUP, &exchange(0, 0, false)),
+            group(FORWARD_GROUP, &exchange(0, 1, false)),
+            group(FORWARD_GROUP, &exchange(0, 2, false)),
+            group(FORWARD_GROUP, &exchange(0, 2, true)),
+            group(FORWARD_GROUP, &exchange(1, 2, true)),
+            group(GATEWAY_GROUP, &exchange(1, 2, true)),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(
+                !keys.iter().skip(at + 1).any(|other| other == key),
+                "{keys:?}"
+            );
+        }
+        // Clients of one thread share.
+        let other = group(FORWARD_GROUP, &exchange(7, 2, false));
+        assert_eq!(other, group(FORWARD_GROUP, &exchange(8, 2, false)));
+    }
+}

@@ -140,6 +140,50 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_served_on_the_thread_of_its_seat() {
+        use std::io::Write;
+
+        use tokio::io::AsyncReadExt;
+
+        const CONNECTIONS: usize = 60;
+        let runtime = Runtime::new_no_steal(3, "test");
+        let (tell, told) = std::sync::mpsc::channel();
+        let (begin, address) = std::sync::mpsc::channel();
+        runtime.get_handle().spawn(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            begin.send(listener.local_addr().unwrap()).unwrap();
+            let threads = Threads::default();
+            for _ in 0..CONNECTIONS {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (seat, tell) = (threads.choose(), tell.clone());
+                let number = seat.thread();
+                let served = move |mut stream: TcpStream| async move {
+                    // Most have to wait for it, and to be woken there.
+                    stream.read_u8().await.unwrap();
+                    let here = std::thread::current().id();
+                    tell.send((number, here)).unwrap();
+                };
+                seat.spawn(stream, served).unwrap();
+            }
+        });
+        let address = address.recv().unwrap();
+        let clients: Vec<_> = (0..CONNECTIONS)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        for mut client in clients {
+            client.write_all(b"x").unwrap();
+        }
+        let longest = std::time::Duration::from_secs(10);
+        let served: Vec<_> = (0..CONNECTIONS)
+            .map(|_| told.recv_timeout(longest).unwrap())
+            .collect();
+        let pairs: std::collections::HashSet<_> = served.iter().copied().collect();
+        let threads: std::collections::HashSet<_> = served.iter().map(|pair| pair.1).collect();
+        assert_eq!((pairs.len(), threads.len()), (3, 3), "{served:?}");
+        runtime.shutdown_timeout(std::time::Duration::ZERO);
+    }
+
+    #[test]
     fn threads_that_share_have_no_seats() {
         assert_eq!(spread(Runtime::new_steal(3, "test"), 10), [10, 0, 0, 0]);
     }

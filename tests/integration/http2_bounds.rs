@@ -17,6 +17,11 @@ fn url(origin: &Origin) -> String {
     format!("http://{}/", origin.address)
 }
 
+fn wait_rejected(proxy: &Proxy, reason: &str, count: u64) {
+    let series = format!("tollgate_connections_rejected_total{{reason=\"{reason}\"}}");
+    eventually(&series, || (proxy.metric(&series) == count).then_some(()));
+}
+
 #[test]
 fn so_many_streams_and_no_more() {
     let proxy = Proxy::start("limits: { streams_per_connection: 2 }");
@@ -284,6 +289,7 @@ fn rapid_resets_end_the_connection_and_nothing_else() {
         let page = Origin::ok("page");
         assert_eq!(other.ask(request("GET", &url(&page))).await.status, 200);
     });
+    wait_rejected(&proxy, "http2_error", 1);
     drop(release);
 }
 
@@ -367,10 +373,8 @@ fn frames_that_are_none_end_the_connection() {
     }
     let web = Origin::ok("page");
     assert_eq!(proxy.fetch(&url(&web)).status(), 200);
-    for (reason, count) in [("http2_preface", 1), ("http2_error", 3)] {
-        let series = format!("tollgate_connections_rejected_total{{reason=\"{reason}\"}}");
-        eventually(&series, || (proxy.metric(&series) == count).then_some(()));
-    }
+    wait_rejected(&proxy, "http2_preface", 1);
+    wait_rejected(&proxy, "http2_error", 3);
 }
 
 #[test]
