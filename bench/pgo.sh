@@ -100,8 +100,8 @@ compgen -G "$TARGET_DIR/pgo/raw/*.profraw" >/dev/null || die "the training left 
 
 note "building with the profile"
 # Without the promotion of indirect calls: it draws the tasks that were run most into
-# tokio's scheduler, a function so large that LLVM 22 took minutes to half an hour for
-# it, by the luck of the profile. Nor was it faster.
+# tokio's scheduler, a function so large that LLVM 22 had not ended after ten minutes
+# and more with two of four profiles. Nor was it faster.
 build "-Cprofile-use=$TARGET_DIR/pgo/merged.profdata -Cllvm-args=-disable-icp" "$TARGET_DIR/pgo-use"
 mkdir -p "$TARGET_DIR/release-pgo"
 cp "$TARGET_DIR/pgo-use/$HOST/release/tollgate" "$TARGET_DIR/release-pgo/tollgate"
