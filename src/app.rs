@@ -18,7 +18,7 @@ use crate::http1::{Confidential, HeadLimits};
 use crate::lifecycle::Lifecycle;
 use crate::reply::Reply;
 use crate::request_id::RequestIds;
-use crate::slots::{Crowd, OriginSlots, Slot};
+use crate::slots::{Bound, Crowd, OriginSlots, Slot};
 use crate::telemetry::Telemetry;
 
 /// The parts that all connections share.
@@ -61,13 +61,18 @@ impl App {
         let mut seed = [0; 12];
         getrandom::fill(&mut seed)?;
         let [a, b, c, d, start @ ..] = seed;
+        let threads = config.threads_apart();
         let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
         Ok(Arc::new(Self {
             gatekeeper: Gatekeeper::new(config)?,
             dialer: dialer(config),
-            origins: OriginSlots::new(config.limits.connections_per_origin),
+            origins: OriginSlots::new(Bound {
+                slots: config.limits.connections_per_origin,
+                threads,
+                keep_alive: config.timeouts.upstream_keep_alive,
+            }),
             crowd: Crowd::default(),
-            pool: Pool::new(&config.gateway)?,
+            pool: Pool::new(&config.gateway, threads, &config.timeouts)?,
             telemetry: Arc::new(Telemetry::new(&config.log)?),
             lifecycle: Lifecycle::new(),
             pseudonym: Pseudonym::new(u32::from_ne_bytes([a, b, c, d])),
@@ -125,9 +130,9 @@ impl App {
     /// # Errors
     /// [`Kind::OriginBusy`] when none came free while a connection could have been
     /// made.
-    pub async fn place(&self, origin: SocketAddr) -> Result<Slot, RequestError> {
+    pub async fn place(&self, origin: SocketAddr, thread: u16) -> Result<Slot, RequestError> {
         let limit = self.timeouts.connect;
-        let slot = self.origins.of(origin).wait(limit).await;
+        let slot = self.origins.of(origin).wait(thread, limit).await;
         slot.ok_or_else(|| RequestError::new(Kind::OriginBusy).retry_after(limit))
     }
 

@@ -123,6 +123,16 @@ impl Config {
         sink.finish(config)
     }
 
+    /// How many threads serve clients and share nothing; 1 where threads share their work.
+    #[must_use]
+    pub fn threads_apart(&self) -> usize {
+        if self.server.work_stealing {
+            1
+        } else {
+            self.server.threads
+        }
+    }
+
     /// Whether anyone but programs on this machine can connect.
     #[must_use]
     pub fn is_exposed(&self) -> bool {

@@ -25,7 +25,7 @@ pub struct Source {
     pub connection: u64,
     /// Whether it is encrypted.
     pub tls: bool,
-    /// The thread that serves it; 0 where threads share their work.
+    /// The number of the thread that serves it; 0 where threads share their work.
     pub thread: u16,
 }
 

@@ -21,7 +21,7 @@ pub use origin::{Page, serve};
 
 use crate::config;
 use crate::error::{Kind, RequestError};
-use crate::slots::{Slot, Slots};
+use crate::slots::{Bound, Slot, Slots};
 use crate::telemetry::Telemetry;
 
 /// The local upstreams.
@@ -54,6 +54,7 @@ pub enum Turn<'a> {
 #[derive(Debug)]
 pub struct Queue<'a> {
     slots: &'a Slots,
+    thread: u16,
     limit: Duration,
 }
 
@@ -64,25 +65,34 @@ impl Queue<'_> {
     /// [`Kind::QueueTimeout`] when none came free in time.
     pub async fn wait(self, telemetry: &Arc<Telemetry>) -> Result<Slot, RequestError> {
         let _queued = telemetry.gateway_queued();
-        let slot = self.slots.wait(self.limit).await;
+        let slot = self.slots.wait(self.thread, self.limit).await;
         slot.ok_or_else(|| RequestError::new(Kind::QueueTimeout).retry_after(self.limit))
     }
 }
 
 impl Pool {
-    /// The pool that the configuration names; `None` when it names no upstream.
+    /// The pool that the configuration names; `None` when it names no upstream. So many
+    /// threads have connections of their own.
     ///
     /// Nothing is started: the health checks run when the balancer is given to
     /// Pingora as a service.
     ///
     /// # Errors
     /// The addresses are not ones that Pingora can use.
-    pub fn new(gateway: &config::Gateway) -> std::io::Result<Option<Self>> {
+    pub fn new(
+        gateway: &config::Gateway,
+        threads: usize,
+        timeouts: &config::Timeouts,
+    ) -> std::io::Result<Option<Self>> {
         if gateway.upstreams.is_empty() {
             return Ok(None);
         }
         let mut balancer = LoadBalancer::try_from_iter(&gateway.upstreams)?;
-        let bound = gateway.max_connections_per_upstream;
+        let bound = Bound {
+            slots: gateway.max_connections_per_upstream,
+            threads,
+            keep_alive: timeouts.upstream_keep_alive,
+        };
         let upstream = |address: &SocketAddr| Upstream {
             slots: Slots::new(*address, bound),
             is_up: AtomicBool::new(true),
@@ -125,9 +135,10 @@ impl Pool {
     pub async fn slot(
         &self,
         failed: &[SocketAddr],
+        thread: u16,
         telemetry: &Arc<Telemetry>,
     ) -> Result<Slot, RequestError> {
-        match self.next(failed)? {
+        match self.next(failed, thread)? {
             Turn::Now(slot) => Ok(slot),
             Turn::Later(queue) => queue.wait(telemetry).await,
         }
@@ -138,7 +149,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Kind::UpstreamsDown`] when there is no such upstream.
-    pub fn next(&self, failed: &[SocketAddr]) -> Result<Turn<'_>, RequestError> {
+    pub fn next(&self, failed: &[SocketAddr], thread: u16) -> Result<Turn<'_>, RequestError> {
         let mut first = None;
         // In turn from the next one on; a full one is passed over.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -147,13 +158,14 @@ impl Pool {
             if !usable || failed.contains(&upstream.slots.address()) {
                 continue;
             }
-            if let Some(slot) = upstream.slots.try_take() {
+            if let Some(slot) = upstream.slots.try_take(thread) {
                 return Ok(Turn::Now(slot));
             }
             first.get_or_insert(upstream);
         }
         Ok(Turn::Later(Queue {
             slots: &first.ok_or(Kind::UpstreamsDown)?.slots,
+            thread,
             limit: self.queue_timeout,
         }))
     }
@@ -206,22 +218,26 @@ mod tests {
             queue_timeout: Duration::from_millis(50),
             ..config::Gateway::default()
         };
-        Pool::new(&gateway).unwrap().unwrap()
+        pool_of(&gateway).unwrap()
+    }
+
+    fn pool_of(gateway: &config::Gateway) -> Option<Pool> {
+        Pool::new(gateway, 1, &config::Timeouts::default()).unwrap()
     }
 
     #[tokio::test]
     async fn requests_take_turns_and_a_failed_upstream_is_passed_over() {
         let telemetry = Arc::new(Telemetry::new(&Default::default()).unwrap());
         let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
-        let first = pool.slot(&[], &telemetry).await.unwrap();
-        let second = pool.slot(&[], &telemetry).await.unwrap();
+        let first = pool.slot(&[], 0, &telemetry).await.unwrap();
+        let second = pool.slot(&[], 0, &telemetry).await.unwrap();
         assert_ne!(first.address, second.address);
         for _ in 0..4 {
-            let slot = pool.slot(&[first.address], &telemetry).await.unwrap();
+            let slot = pool.slot(&[first.address], 0, &telemetry).await.unwrap();
             assert_eq!(slot.address, second.address);
         }
         let none = pool
-            .slot(&[first.address, second.address], &telemetry)
+            .slot(&[first.address, second.address], 0, &telemetry)
             .await;
         assert_eq!(none.unwrap_err().kind(), Kind::UpstreamsDown);
     }
@@ -230,17 +246,17 @@ mod tests {
     async fn a_full_upstream_is_passed_over_and_then_waited_for() {
         let telemetry = Arc::new(Telemetry::new(&Default::default()).unwrap());
         let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 1);
-        let first = pool.slot(&[], &telemetry).await.unwrap();
-        let second = pool.slot(&[], &telemetry).await.unwrap();
+        let first = pool.slot(&[], 0, &telemetry).await.unwrap();
+        let second = pool.slot(&[], 0, &telemetry).await.unwrap();
         assert_ne!(first.address, second.address);
 
-        let error = pool.slot(&[], &telemetry).await.unwrap_err();
+        let error = pool.slot(&[], 0, &telemetry).await.unwrap_err();
         assert_eq!(error.kind(), Kind::QueueTimeout);
         assert!(error.retry_delay().is_some());
 
         let freed = first.address;
         let taken = [second.address];
-        let (slot, ()) = tokio::join!(pool.slot(&taken, &telemetry), async { drop(first) });
+        let (slot, ()) = tokio::join!(pool.slot(&taken, 0, &telemetry), async { drop(first) });
         assert_eq!(slot.unwrap().address, freed);
     }
 
@@ -252,16 +268,16 @@ mod tests {
         let first = Backend::new("127.0.0.1:81").unwrap();
         observer.observe(&first, false).await;
         for _ in 0..4 {
-            let slot = pool.slot(&[], &telemetry).await.unwrap();
+            let slot = pool.slot(&[], 0, &telemetry).await.unwrap();
             assert_eq!(slot.address.port(), 82);
         }
         observer.observe(&first, true).await;
-        let (one, other) = (pool.slot(&[], &telemetry), pool.slot(&[], &telemetry));
+        let (one, other) = (pool.slot(&[], 0, &telemetry), pool.slot(&[], 0, &telemetry));
         assert_ne!(one.await.unwrap().address, other.await.unwrap().address);
     }
 
     #[test]
     fn no_upstreams_no_pool() {
-        assert!(Pool::new(&config::Gateway::default()).unwrap().is_none());
+        assert!(pool_of(&config::Gateway::default()).is_none());
     }
 }

@@ -21,11 +21,15 @@ use std::time::{Duration, Instant};
 
 use pingora_core::protocols::l4::stream::Stream as PingoraStream;
 use pingora_proxy::HttpProxy;
+use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+pub use self::threads::ThreadOptions;
 use self::threads::Threads;
 use crate::admin::Admin;
 use crate::app::App;
@@ -190,15 +194,16 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Serves with the parts of `app`, and with Pingora for what is not a tunnel.
-    pub fn new(app: Arc<App>, proxy: Arc<HttpProxy<Forward>>) -> Self {
+    /// Serves with the parts of `app`, and with Pingora for what is not a tunnel. Starts the
+    /// threads; to be called on the first of them.
+    pub fn new(app: Arc<App>, proxy: Arc<HttpProxy<Forward>>, threads: ThreadOptions) -> Self {
         let places = Arc::new(Semaphore::new(app.limits.max_connections));
         Self {
             app,
             proxy,
             places,
             admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
-            threads: Threads::default(),
+            threads: Threads::start(threads),
             connections: AtomicU64::new(0),
             started: Instant::now(),
             warned_at: AtomicU64::new(0),
@@ -213,7 +218,11 @@ impl Acceptor {
     /// # Errors
     /// The socket cannot be used.
     pub async fn run(self: Arc<Self>, listener: Listener) -> io::Result<()> {
-        let socket = TcpListener::from_std(listener.socket)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types whose descriptor changes; std's does not"
+        )]
+        let socket = AsyncFd::with_interest(listener.socket, Interest::READABLE)?;
         let purpose = listener.purpose;
         let places = match purpose {
             Purpose::Proxy { .. } => &self.places,
@@ -224,7 +233,7 @@ impl Acceptor {
             let accepted = tokio::select! {
                 biased;
                 _ = draining.wait_for(|draining| *draining) => break,
-                accepted = socket.accept() => accepted,
+                accepted = socket.async_io(Interest::READABLE, accept) => accepted,
             };
             let (stream, peer) = match accepted {
                 Ok(connection) => connection,
@@ -247,7 +256,7 @@ impl Acceptor {
             self.spawn(stream, peer, place, purpose.clone());
         }
         if !self.app.lifecycle.has_successor() {
-            self.accept_late(socket, places, &purpose)?;
+            self.accept_late(socket.get_ref(), places, &purpose);
         }
         Ok(())
     }
@@ -257,29 +266,26 @@ impl Acceptor {
     /// with the queue full, so the socket is asked itself.
     fn accept_late(
         self: &Arc<Self>,
-        socket: TcpListener,
+        socket: &std::net::TcpListener,
         places: &Arc<Semaphore>,
         purpose: &Purpose,
-    ) -> io::Result<()> {
-        let socket = socket.into_std()?;
+    ) {
         for _ in 0..MAX_LATE_CONNECTIONS {
             let Ok(place) = Arc::clone(places).try_acquire_owned() else {
                 break;
             };
-            let (stream, peer) = match socket.accept() {
+            let (stream, peer) = match accept(socket) {
                 Ok(connection) => connection,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(_) => break,
             };
-            stream.set_nonblocking(true)?;
-            self.spawn(TcpStream::from_std(stream)?, peer, place, purpose.clone());
+            self.spawn(stream, peer, place, purpose.clone());
         }
-        Ok(())
     }
 
     fn spawn(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         peer: SocketAddr,
         place: OwnedSemaphorePermit,
         purpose: Purpose,
@@ -386,6 +392,15 @@ fn prepare_listening(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)
 }
 
+/// Takes a connection from the queue, for whichever thread serves it: the runtime's own
+/// accept would have it told of what happens there to the thread that accepts.
+fn accept(socket: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, peer) = rustix::net::acceptfrom_with(socket, flags)?;
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((stream.into(), peer.try_into()?))
+}
+
 /// All that comes before HTTP on a connection.
 async fn prepare(
     mut stream: TcpStream,
@@ -429,10 +444,13 @@ mod tests {
         let inherited = Listener::inherited(foreign.into(), purpose()).unwrap();
         for listener in [bound, inherited] {
             let address = listener.socket.local_addr().unwrap();
-            let socket = TcpListener::from_std(listener.socket).unwrap();
-            let _client = TcpStream::connect(address).await.unwrap();
-            let (accepted, _) = socket.accept().await.unwrap();
+            let client = TcpStream::connect(address).await.unwrap();
+            let (accepted, peer) = accept(&listener.socket).unwrap();
             assert!(accepted.nodelay().unwrap());
+            assert_eq!(peer, client.local_addr().unwrap());
+            // There is no other one, and that is not waited for.
+            let none = accept(&listener.socket).unwrap_err();
+            assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::forward::Forward;
 use crate::handover::Inheritance;
-use crate::listener::{Acceptor, Listener, Purpose};
+use crate::listener::{Acceptor, Listener, Purpose, ThreadOptions};
 use crate::reload::Reload;
 
 /// How long the last lines of the access log may take.
@@ -61,6 +61,15 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     let listeners = open_listeners(&config, &admin, inheritance.as_mut())?;
     let given = duplicate(&listeners).context("cannot duplicate the listening sockets")?;
 
+    let threads = ThreadOptions {
+        count: config.threads_apart(),
+        max_blocking: config.server.max_blocking_threads,
+        blocking_keep_alive: config
+            .server
+            .blocking_threads_ttl_seconds
+            .map(Duration::from_secs),
+    };
+    let stealing = config.server.work_stealing;
     let options = Opt {
         daemon: start.daemon,
         ..Opt::default()
@@ -76,6 +85,8 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
             .map(|(_, listener)| listener)
             .collect(),
         inheritance,
+        threads,
+        stealing,
     });
     if let Some(pool) = &app.pool {
         server.add_service(GenBackgroundService::new(
@@ -157,15 +168,15 @@ struct Front {
     proxy: Arc<HttpProxy<Forward>>,
     listeners: Vec<Listener>,
     inheritance: Option<Inheritance>,
+    threads: ThreadOptions,
+    stealing: bool,
 }
 
 #[async_trait]
 impl Service for Front {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, tasks: usize) {
-        let acceptor = Arc::new(Acceptor::new(
-            Arc::clone(&self.app),
-            Arc::clone(&self.proxy),
-        ));
+        let (app, proxy) = (Arc::clone(&self.app), Arc::clone(&self.proxy));
+        let acceptor = Arc::new(Acceptor::new(app, proxy, self.threads));
         let mut loops = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
             log::info!("{listener}");
@@ -196,6 +207,11 @@ impl Service for Front {
 
     fn name(&self) -> &str {
         "tollgate"
+    }
+
+    /// Of threads that share nothing Pingora starts the first.
+    fn threads(&self) -> Option<usize> {
+        (!self.stealing).then_some(1)
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {

@@ -106,7 +106,7 @@ async fn open(
     let begun = std::time::Instant::now();
     let dialed = match &exchange.candidates {
         Some(candidates) => {
-            exchange.slot = Some(app.place(candidates.first()).await?);
+            exchange.slot = Some(app.place(candidates.first(), exchange.thread).await?);
             app.dialer.connect(candidates).await?
         }
         None => dial_pool(app, exchange).await?,
@@ -132,7 +132,9 @@ async fn open(
 async fn dial_pool(app: &App, exchange: &mut Exchange) -> Result<Dialed, RequestError> {
     let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
     loop {
-        let slot = pool.slot(&exchange.failed, &app.telemetry).await?;
+        let slot = pool
+            .slot(&exchange.failed, exchange.thread, &app.telemetry)
+            .await?;
         let address: SocketAddr = slot.address;
         match connect_any([address], app.timeouts.connect).await {
             Ok(dialed) => {

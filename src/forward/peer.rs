@@ -39,7 +39,7 @@ pub(super) async fn of_pool(
 ) -> Result<Box<HttpPeer>, RequestError> {
     let slot = slot(app, exchange, session).await?;
     let mut peer = Box::new(HttpPeer::new(slot.address, false, String::new()));
-    peer.group_key = group(GATEWAY_GROUP, exchange);
+    peer.group_key = group(GATEWAY_GROUP, exchange, &slot);
     peer.options.connection_timeout = Some(app.timeouts.connect);
     set_timeouts(&mut peer, app, exchange);
     exchange.slot = Some(slot);
@@ -69,7 +69,7 @@ pub(super) async fn of_target(
         (Host::Ip(address), true) => address.to_string(),
     };
     let mut peer = Box::new(HttpPeer::new(first, tls, name));
-    peer.group_key = group(FORWARD_GROUP, exchange);
+    peer.group_key = group(FORWARD_GROUP, exchange, &slot);
     peer.options.custom_l4 = Some(Arc::new(Race {
         app: Arc::clone(app),
         candidates: candidates.clone(),
@@ -89,7 +89,10 @@ async fn slot(
         Some(place) => place?,
         None => match place(app, exchange)? {
             Place::Free(slot) => slot,
-            taken => unless_gone(exchange, session, taken.wait(app)).await??,
+            taken => {
+                let place = taken.wait(app, exchange.thread);
+                unless_gone(exchange, session, place).await??
+            }
         },
     };
     // When the process stops, one request that is cut makes room for the next.
@@ -107,11 +110,11 @@ enum Place<'a> {
 }
 
 impl Place<'_> {
-    async fn wait(self, app: &App) -> Result<Slot, RequestError> {
+    async fn wait(self, app: &App, thread: u16) -> Result<Slot, RequestError> {
         match self {
             Self::Free(slot) => Ok(slot),
             Self::AtUpstream(queue) => queue.wait(&app.telemetry).await,
-            Self::AtOrigin(address) => app.place(address).await,
+            Self::AtOrigin(address) => app.place(address, thread).await,
         }
     }
 }
@@ -121,13 +124,13 @@ impl Place<'_> {
 fn place<'a>(app: &'a App, exchange: &Exchange) -> Result<Place<'a>, RequestError> {
     if exchange.role == Role::Gateway {
         let pool = app.pool.as_ref().ok_or(Kind::Internal)?;
-        return Ok(match pool.next(&exchange.failed)? {
+        return Ok(match pool.next(&exchange.failed, exchange.thread)? {
             Turn::Now(slot) => Place::Free(slot),
             Turn::Later(queue) => Place::AtUpstream(queue),
         });
     }
     let first = exchange.candidates.as_ref().ok_or(Kind::Internal)?.first();
-    Ok(match app.origins.of(first).try_take() {
+    Ok(match app.origins.of(first).try_take(exchange.thread) {
         Some(slot) => Place::Free(slot),
         None => Place::AtOrigin(first),
     })
@@ -151,7 +154,7 @@ pub async fn wait_outside(
     if admitted.is_ok() {
         exchange.place = tokio::select! {
             biased;
-            place = async { place(app, exchange)?.wait(app).await } => Some(place),
+            place = async { place(app, exchange)?.wait(app, exchange.thread).await } => Some(place),
             () = client.broken() => Some(Err(Kind::ClientGone.into())),
             // For Pingora's end of it to notice as well.
             () = app.lifecycle.when_cut() => None,
@@ -179,13 +182,13 @@ async fn unless_gone<T>(
 
 /// Which pooled connections a request may use. Schemes such as NTLM authenticate a
 /// connection: a client that uses one has its upstream connections to itself. Else it is
-/// those of its thread: of another's, that one would be told when there is something to
-/// read, and wake this one.
-fn group(role: u64, exchange: &Exchange) -> u64 {
+/// those of the share that its slot is of, which is its thread's where that can be: of
+/// another's, that one is told when there is something to read, and has to wake this one.
+fn group(role: u64, exchange: &Exchange, slot: &Slot) -> u64 {
     if exchange.bound_upstream {
         exchange.connection.wrapping_shl(8) | OWN_GROUP | role
     } else {
-        u64::from(exchange.thread).wrapping_shl(8) | role
+        u64::from(slot.share).wrapping_shl(8) | role
     }
 }
 
@@ -239,28 +242,35 @@ mod tests {
     use super::*;
     use crate::exchange::Source;
     use crate::request_id::RequestId;
+    use crate::slots::{Bound, Slots};
 
     #[test]
-    fn pooled_connections_are_of_a_role_and_a_thread_or_of_one_client() {
-        let exchange = |connection, thread, bound_upstream| {
+    fn pooled_connections_are_of_a_role_and_a_share_or_of_one_client() {
+        let bound = Bound {
+            slots: 2,
+            threads: 2,
+            keep_alive: std::time::Duration::ZERO,
+        };
+        let slots = Slots::new(([127, 0, 0, 1], 80).into(), bound);
+        let slots = [slots.try_take(0).unwrap(), slots.try_take(1).unwrap()];
+        let key = |role, connection, share: usize, bound_upstream| {
             let source = Source {
                 client: ([127, 0, 0, 1], 9).into(),
                 connection,
                 tls: false,
-                thread,
+                thread: 0,
             };
             let mut exchange = Exchange::unread(RequestId::new(1), source);
             exchange.bound_upstream = bound_upstream;
-            exchange
+            group(role, &exchange, &slots[share])
         };
         let keys = [
-            group(GATEWAY_GROUP, &exchange(0, 0, false)),
-            group(FORWARD_GROUP, &exchange(0, 0, false)),
-            group(FORWARD_GROUP, &exchange(0, 1, false)),
-            group(FORWARD_GROUP, &exchange(0, 2, false)),
-            group(FORWARD_GROUP, &exchange(0, 2, true)),
-            group(FORWARD_GROUP, &exchange(1, 2, true)),
-            group(GATEWAY_GROUP, &exchange(1, 2, true)),
+            key(GATEWAY_GROUP, 0, 0, false),
+            key(FORWARD_GROUP, 0, 0, false),
+            key(FORWARD_GROUP, 0, 1, false),
+            key(FORWARD_GROUP, 0, 1, true),
+            key(FORWARD_GROUP, 1, 1, true),
+            key(GATEWAY_GROUP, 1, 1, true),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert!(
@@ -268,8 +278,15 @@ mod tests {
                 "{keys:?}"
             );
         }
-        // Clients of one thread share.
-        let other = group(FORWARD_GROUP, &exchange(7, 2, false));
-        assert_eq!(other, group(FORWARD_GROUP, &exchange(8, 2, false)));
+        // Clients of one share share.
+        assert_eq!(
+            key(FORWARD_GROUP, 7, 1, false),
+            key(FORWARD_GROUP, 8, 1, false)
+        );
+        // To one's own, the share is nothing.
+        assert_eq!(
+            key(FORWARD_GROUP, 7, 0, true),
+            key(FORWARD_GROUP, 7, 1, true)
+        );
     }
 }
