@@ -93,7 +93,7 @@ start_peer() {
     PORT=$(free_port)
     PORT_TLS=$(free_port)
     while [ "$PORT_TLS" = "$PORT" ]; do PORT_TLS=$(free_port); done
-    export PORT PORT_TLS NAME=$name HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json WORK_STEALING=${WORK_STEALING:-true} DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=
+    export PORT PORT_TLS NAME=$name HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json WORK_STEALING=${WORK_STEALING:-false} DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=
     for setting in "${@:3}"; do
         export "${setting?}"
     done

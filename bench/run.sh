@@ -10,7 +10,7 @@
 #   DURATION=2             seconds of a row in a round
 #   CONNECTIONS=100  TUNNELS=50  IDLE_TUNNELS=3000  RATE=2000  WORKERS=2  ORIGIN_WORKERS=2
 #   PAYLOADS="71B 1K 16K 128K 1M"  SWEEP="100 1000 5000 9000"
-#   WORK_STEALING=true     false: threads of Tollgate keep their connections
+#   WORK_STEALING=false    true: threads of Tollgate share their work
 #   PEERS="direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio"
 #   TOLLGATE, BARE_PINGORA, BARE_TOKIO=paths of binaries; none given: they are built
 set -euo pipefail
@@ -56,7 +56,7 @@ PEERS=${PEERS:-direct tollgate nginx haproxy apache squid tinyproxy bare-pingora
 ALL='http close siege sweep latency connect bulk idle tls http2 auth log policy'
 ONLY=${BENCH_ONLY:-$ALL}
 ONLY=${ONLY//,/ }
-export WORK_STEALING=${WORK_STEALING:-true} WORKERS=${WORKERS:-2}
+export WORK_STEALING=${WORK_STEALING:-false} WORKERS=${WORKERS:-2}
 export ORIGIN_WORKERS=${ORIGIN_WORKERS:-2}
 
 [ "$(uname -s)" = Linux ] || die "needs Linux: it reads /proc"

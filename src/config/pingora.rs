@@ -109,6 +109,9 @@ impl Server {
         if !given("threads") {
             self.conf.threads = thread::available_parallelism().map_or(1, usize::from);
         }
+        if !given("work_stealing") {
+            self.conf.work_stealing = false;
+        }
         if !given("upstream_keepalive_pool_size") {
             self.conf.upstream_keepalive_pool_size = KEEPALIVE_POOL_SIZE;
         }

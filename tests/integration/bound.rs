@@ -9,7 +9,7 @@ use crate::support::client::Wire;
 use crate::support::eventually;
 use crate::support::message::{Request, ok};
 use crate::support::origin::Origin;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::auth;
 
 /// Which clients an origin has seen on each of its connections.
@@ -144,7 +144,8 @@ fn authenticated_connections_of_the_gateway_are_not_shared() {
 #[test]
 fn other_schemes_leave_connections_shared() {
     let (origin, users) = counting_origin();
-    let proxy = Proxy::plain();
+    // Clients of two threads may each have their own.
+    let proxy = Setup::new().server("threads: 1").start();
     let mut first = Client::new(&proxy, Role::Forward, &origin, "first");
     let mut second = Client::new(&proxy, Role::Forward, &origin, "second");
     for scheme in [

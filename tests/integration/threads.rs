@@ -1,4 +1,4 @@
-//! `work_stealing: false`: threads that do not share their work.
+//! Threads that do not share their work, which is the default.
 
 use std::collections::HashSet;
 
@@ -16,9 +16,7 @@ fn threads_that_share_nothing_serve_everything() {
     const THREADS: usize = 3;
     let web = Origin::http(|request| ok(request.head.target()));
     let echo = Origin::echo();
-    let mut proxy = Setup::new()
-        .server(&format!("{{ threads: {THREADS}, work_stealing: false }}"))
-        .start();
+    let mut proxy = Setup::new().server(&format!("threads: {THREADS}")).start();
     let mut clients: Vec<Wire> = (0..30).map(|_| proxy.connect()).collect();
     for round in 0..3 {
         for (number, wire) in clients.iter_mut().enumerate() {
