@@ -294,10 +294,9 @@ impl Acceptor {
         let busy = self.app.lifecycle.busy();
         let acceptor = Arc::clone(self);
         let seat = self.threads.choose();
-        let thread = seat.thread();
-        let spawned = seat.spawn(stream, move |stream| async move {
-            acceptor.serve(stream, peer, purpose, thread).await;
-            drop((place, busy));
+        let spawned = seat.spawn(stream, move |stream, seat| async move {
+            acceptor.serve(stream, peer, purpose, seat.thread()).await;
+            drop((seat, place, busy));
         });
         if let Err(error) = spawned {
             self.reject(peer, "accept_error", &error);

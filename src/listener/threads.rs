@@ -121,14 +121,15 @@ impl Seat {
         self.0.as_ref().map_or(0, |thread| thread.number)
     }
 
-    /// Has `serve` run where the seat is, and keeps the seat for that time.
+    /// Has `serve` run where the seat is. It is given the seat, to be kept for that time:
+    /// kept beside it here, the whole future would be in its task twice.
     ///
     /// # Errors
     /// The socket cannot be used there.
     pub(super) fn spawn<F>(
         self,
         stream: StdStream,
-        serve: impl FnOnce(TcpStream) -> F,
+        serve: impl FnOnce(TcpStream, Self) -> F,
     ) -> io::Result<()>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -142,11 +143,7 @@ impl Seat {
             let _inside = there.enter();
             TcpStream::from_std(stream)?
         };
-        let served = serve(stream);
-        there.spawn(async move {
-            served.await;
-            drop(self);
-        });
+        there.spawn(serve(stream, self));
         Ok(())
     }
 }
@@ -213,7 +210,7 @@ mod tests {
             stream.set_nonblocking(true).unwrap();
             let (seat, tell) = (threads.choose(), tell.clone());
             let number = seat.thread();
-            let served = move |mut stream: TcpStream| async move {
+            let served = move |mut stream: TcpStream, seat| async move {
                 // Most have to wait for it, and to be woken there.
                 stream.read_u8().await.unwrap();
                 // What Pingora runs besides stays as well.
@@ -221,6 +218,7 @@ mod tests {
                 besides.await.unwrap();
                 let beside = pingora_runtime::current_handle().id() == Handle::current().id();
                 tell.send((number, thread::current().id(), beside)).unwrap();
+                drop::<Seat>(seat);
             };
             seat.spawn(stream, served).unwrap();
         }
