@@ -9,6 +9,7 @@ mod message;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -191,7 +192,7 @@ async fn switch(
     };
     let (transport, early) = client.into_parts();
     let idle = app.timeouts.tunnel_idle;
-    let cut = app.lifecycle.when_cut();
+    let cut = pin!(app.lifecycle.when_cut());
     let (ended, mut traffic) =
         tunnel::relay(transport, upstream, early, idle, &Unmetered, cut).await;
     traffic.bytes_from_upstream += answer.behind.len() as u64;

@@ -6,7 +6,7 @@
 //! passed on as a reset, within a second.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -76,13 +76,16 @@ const METER_PERIOD: Duration = Duration::from_secs(1);
 ///
 /// Both streams are closed on return, and reset unless both had ended; so they
 /// are when the future is dropped.
+///
+/// `cancelled` comes pinned, so that an idle tunnel holds it once and not twice, as a
+/// future does that is given to another one by value.
 pub fn relay<C, U>(
     client: C,
     upstream: U,
     early: impl AsRef<[u8]>,
     idle_timeout: Duration,
     meter: &impl Meter,
-    cancelled: impl Future<Output = ()>,
+    cancelled: impl Future<Output = ()> + Unpin,
 ) -> impl Future<Output = (Ended, Traffic)>
 where
     C: AsyncRead + AsyncWrite + Socket + Unpin,
@@ -105,7 +108,7 @@ async fn join<C, U>(
     early: impl AsRef<[u8]>,
     idle_timeout: Duration,
     meter: &impl Meter,
-    cancelled: impl Future<Output = ()>,
+    cancelled: impl Future<Output = ()> + Unpin,
     splicing: &'static Splicing,
 ) -> (Ended, Traffic)
 where
@@ -123,7 +126,7 @@ where
     let mut reports = Reports::new();
     let mut idle = Idle::new(idle_timeout);
     // A tunnel that uses up its task's budget each time must see it all the same.
-    let mut cancelled = pin!(unconstrained(cancelled));
+    let mut cancelled = unconstrained(cancelled);
     let mut client_first = false;
 
     let ended = poll_fn(|cx| {
@@ -156,7 +159,7 @@ where
             idle.touch(now);
             reports.update(now, to_upstream.carried(), to_client.carried(), meter);
         }
-        if cancelled.as_mut().poll(cx).is_ready() {
+        if Pin::new(&mut cancelled).poll(cx).is_ready() {
             return Poll::Ready(Ended::Drained);
         }
         let unread = !to_upstream.is_reading() || !to_client.is_reading();
@@ -177,8 +180,9 @@ where
 
     match ended {
         Ended::Complete => ends.end(),
-        Ended::ClientReset => to_upstream.pass_on_rest(client, upstream).await,
-        Ended::UpstreamReset => to_client.pass_on_rest(upstream, client).await,
+        // Boxed, since what seldom happens is not to make every tunnel larger.
+        Ended::ClientReset => Box::pin(to_upstream.pass_on_rest(client, upstream)).await,
+        Ended::UpstreamReset => Box::pin(to_client.pass_on_rest(upstream, client)).await,
         Ended::Idle | Ended::Drained => {}
     }
     let traffic = Traffic {

@@ -3,7 +3,7 @@
 
 use std::future::{Future, pending};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -111,7 +111,7 @@ fn both_move_and_it_stops(cost: usize) {
         let (cancel, cancelled) = oneshot::channel();
         let relay = tokio::spawn(async move {
             let meter = Recorder::default();
-            let cancelled = async move { cancelled.await.unwrap() };
+            let cancelled = pin!(async move { cancelled.await.unwrap() });
             relay(client, upstream, b"", NEVER, &meter, cancelled).await
         });
         for taken in [to_client, to_upstream] {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -363,11 +363,11 @@ impl Tunnel {
         let (cancel, cancelled) = oneshot::channel();
         let relay = tokio::spawn(async move {
             let meter = Recorder::default();
-            let cancelled = async move {
+            let cancelled = pin!(async move {
                 if cancelled.await.is_err() {
                     std::future::pending::<()>().await;
                 }
-            };
+            });
             let (ended, traffic) = join(
                 near_client,
                 near_upstream,
