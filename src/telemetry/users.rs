@@ -1,7 +1,7 @@
 //! What each user used, in metrics and statistics alike.
 //!
 //! Users are those whose password was verified, so their number is that of the
-//! password file; the bound holds should that ever be wrong.
+//! password file. Those beyond the bound are counted together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -17,11 +17,13 @@ use super::names;
 /// Users with numbers of their own. Each costs four series.
 const MAX_USERS: usize = 1000;
 
+/// Hashed fast: a name is in the password file, and not for a client to choose.
+type Map = HashMap<Box<str>, Arc<Usage>, RandomState>;
+
 pub(crate) struct Users {
     families: Families,
     max: usize,
-    /// Hashed fast: a name is in the password file, and not for a client to choose.
-    map: RwLock<HashMap<Box<str>, Arc<Usage>, RandomState>>,
+    map: RwLock<Map>,
     other: OnceLock<Arc<Usage>>,
 }
 
@@ -87,31 +89,35 @@ impl Users {
 
     /// Lends the counters of `user`.
     pub(crate) fn with(&self, user: &str, count: impl FnOnce(&Usage)) {
-        if let Some(usage) = self.map.read().get(user) {
+        if let Some(usage) = self.find(&self.map.read(), user) {
             return count(usage);
         }
-        count(&self.usage(user));
+        count(&self.add(user));
     }
 
     /// The counters of `user`, to be kept.
     pub(crate) fn usage(&self, user: &str) -> Arc<Usage> {
-        let map = self.map.read();
-        if let Some(usage) = map.get(user) {
+        if let Some(usage) = self.find(&self.map.read(), user) {
             return Arc::clone(usage);
         }
-        // Nobody is ever taken out, so those beyond the bound need no more than this.
-        if map.len() >= self.max {
-            return Arc::clone(self.other());
-        }
-        drop(map);
+        self.add(user)
+    }
+
+    /// Nobody is ever taken out, so those beyond the bound are found, too.
+    fn find<'a>(&'a self, map: &'a Map, user: &str) -> Option<&'a Arc<Usage>> {
+        map.get(user)
+            .or_else(|| (map.len() >= self.max).then(|| self.other()))
+    }
+
+    fn add(&self, user: &str) -> Arc<Usage> {
         let mut map = self.map.write();
-        if map.len() >= self.max && !map.contains_key(user) {
-            return Arc::clone(self.other());
+        // Another thread may have been faster.
+        if let Some(usage) = self.find(&map, user) {
+            return Arc::clone(usage);
         }
-        let usage = map
-            .entry(user.into())
-            .or_insert_with(|| Arc::new(self.families.usage(user)));
-        Arc::clone(usage)
+        let usage = Arc::new(self.families.usage(user));
+        map.insert(user.into(), Arc::clone(&usage));
+        usage
     }
 
     fn other(&self) -> &Arc<Usage> {
