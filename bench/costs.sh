@@ -9,9 +9,9 @@
 # shellcheck disable=SC2016  # the dollars are the hash's own
 ARGON2ID='$argon2id$v=19$m=8,t=1,p=1$YmVuY2hzYWx0MGJlbmNocw$LQ4w7J4DQMLi4UBhO4t/ZKmwGm5ncJFNzsPHxVESuOg'
 
-# users_file FILE COUNT: user0, user1, ...
+# users_file FILE COUNT: user00000, user00001, ...
 users_file() {
-    awk -v n="$2" -v hash="$ARGON2ID" 'BEGIN { for (i = 0; i < n; i++) print "user" i ":" hash }' >"$1"
+    awk -v n="$2" -v hash="$ARGON2ID" 'BEGIN { for (i = 0; i < n; i++) printf "user%05d:%s\n", i, hash }' >"$1"
     chmod 644 "$1"
 }
 

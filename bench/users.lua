@@ -2,12 +2,14 @@
 --
 --   wrk -s users.lua URL -- users=10000
 --
--- Users are user0, user1, ... and all have the password "password". A row with
--- one user goes through the same code, so that the client's work is the same.
+-- Users are user00000, user00001, ... and all have the password "password". A row
+-- with one user sends as many different requests of the same length, so that the
+-- client's work is the same, and what its own memory takes of the caches.
 dofile(os.getenv("BENCH") .. "/wrk.lua")
 
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 local plain_init = init
+local REQUESTS = 10000
 local requests = {}
 local turn = 0
 
@@ -31,8 +33,10 @@ function init(args)
   for _, argument in ipairs(args) do
     users = tonumber(argument:match("^users=(%d+)") or users)
   end
-  for user = 0, users - 1 do
-    wrk.headers["Proxy-Authorization"] = "Basic " .. base64("user" .. user .. ":password")
+  for number = 0, math.max(users, REQUESTS) - 1 do
+    local user = string.format("user%05d", number % users)
+    wrk.headers["Proxy-Authorization"] = "Basic " .. base64(user .. ":password")
+    wrk.headers["X-Request"] = string.format("%05d", number)
     requests[#requests + 1] = wrk.format()
   end
 end
