@@ -25,9 +25,10 @@ const EX_USAGE: u8 = 64;
 const EX_CONFIG: u8 = 78;
 
 /// What is logged unless RUST_LOG says otherwise. Pingora reports each client that
-/// goes away as an error; the access log has those.
+/// goes away as an error; the access log has those. So it does an idle connection that
+/// it lost because another thread wanted it; it opens another one.
 const LOG_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=off,hickory_net=warn,\
-    hickory_resolver=warn,rustls=error,pingora_core::protocols=off";
+    hickory_resolver=warn,rustls=error,pingora_core::protocols=off,pingora_core::connectors=off";
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();

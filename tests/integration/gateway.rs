@@ -8,7 +8,7 @@ use crate::support::nginx::Nginx;
 use crate::support::origin::Origin;
 use crate::support::payload;
 use crate::support::port::Port;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::auth;
 use crate::support::{allow_many_connections, eventually};
 
@@ -217,14 +217,33 @@ fn upstream_that_comes_back_is_used_again() {
 }
 
 #[test]
+fn no_more_requests_than_the_bound_are_at_an_upstream() {
+    assert_eq!(of_forty_clients(2).peak_requests(), 3);
+}
+
+/// With one thread, since Pingora may lose an idle connection that another thread takes:
+/// it is closed then, but the next is opened already.
+#[test]
 fn no_more_connections_than_the_bound_are_opened() {
+    let origin = of_forty_clients(1);
+    assert_eq!(origin.peak_requests(), 3);
+    // One more may be a health check.
+    let peak = origin.peak_connections();
+    assert!(peak <= 4, "{peak} connections at once");
+}
+
+/// An upstream with three places, of which forty clients have asked something at once.
+fn of_forty_clients(threads: usize) -> Origin {
     let origin = Origin::http(|request| {
         // Long enough that all the clients are there at once.
         std::thread::sleep(Duration::from_millis(20));
         ok(request.head.target())
     });
     let more = "  max_connections_per_upstream: 3\n  health_check: { interval: 1h, timeout: 1s }";
-    let proxy = Proxy::start(&pool(&[origin.address], more));
+    let proxy = Setup::new()
+        .server(&format!("threads: {threads}"))
+        .config(&pool(&[origin.address], more))
+        .start();
     let mut clients: Vec<Wire> = (0..40).map(|_| proxy.connect()).collect();
     for round in 0..2 {
         for (number, wire) in clients.iter_mut().enumerate() {
@@ -235,8 +254,7 @@ fn no_more_connections_than_the_bound_are_opened() {
             assert_eq!(answer.text(), format!("/{round}/{number}"));
         }
     }
-    // One more may be a health check.
-    assert!(origin.peak() <= 4, "{} connections at once", origin.peak());
+    origin
 }
 
 #[test]

@@ -4,20 +4,40 @@ use crate::support::client::Wire;
 use crate::support::eventually;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::request;
 
 /// One place for each origin, and `connect` as the time to get it.
 fn narrow(connect: &str) -> Proxy {
+    narrow_on(2, connect)
+}
+
+fn narrow_on(threads: usize, connect: &str) -> Proxy {
     let more =
         format!("limits: {{ connections_per_origin: 1 }}\ntimeouts: {{ connect: {connect} }}");
-    Proxy::start(&more)
+    Setup::new()
+        .server(&format!("threads: {threads}"))
+        .config(&more)
+        .start()
 }
 
 #[test]
-fn over_the_bound_requests_wait_and_open_no_connection() {
+fn over_the_bound_requests_wait() {
+    assert_eq!(of_twenty_clients(2).peak_requests(), 1);
+}
+
+/// With one thread, since Pingora may lose an idle connection that another thread takes:
+/// it is closed then, but the next is opened already.
+#[test]
+fn over_the_bound_requests_open_no_connection() {
+    let origin = of_twenty_clients(1);
+    assert_eq!((origin.connections(), origin.peak_requests()), (1, 1));
+}
+
+/// An origin with one place, of which twenty clients have asked something at once.
+fn of_twenty_clients(threads: usize) -> Origin {
     let (origin, release) = Origin::held();
-    let proxy = narrow("15s");
+    let proxy = narrow_on(threads, "15s");
     let mut clients: Vec<Wire> = (0..20).map(|_| proxy.connect()).collect();
     for wire in &mut clients {
         wire.send(request("GET", &origin, "", "")).unwrap();
@@ -36,7 +56,7 @@ fn over_the_bound_requests_wait_and_open_no_connection() {
     for wire in &mut clients {
         assert_eq!(wire.response("GET").unwrap().status(), 200);
     }
-    assert_eq!(origin.peak(), 1);
+    origin
 }
 
 #[test]

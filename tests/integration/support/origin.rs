@@ -19,12 +19,23 @@ pub(crate) struct Seen {
     connections: AtomicUsize,
     open: AtomicUsize,
     peak: AtomicUsize,
+    answering: AtomicUsize,
+    peak_answering: AtomicUsize,
 }
 
 impl Seen {
     /// Keeps a request for the test to look at.
     pub(crate) fn keep(&self, request: Request) {
         self.requests.lock().unwrap().push(request);
+    }
+
+    /// Makes an answer; how many are made at once is counted.
+    fn answer<T>(&self, make: impl FnOnce() -> T) -> T {
+        let now = self.answering.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak_answering.fetch_max(now, Ordering::SeqCst);
+        let answer = make();
+        self.answering.fetch_sub(1, Ordering::SeqCst);
+        answer
     }
 }
 
@@ -74,10 +85,12 @@ impl Origin {
             while let Some(request) = wire.request()? {
                 let path = request.head.target().to_owned();
                 seen.keep(request);
-                let waited = released
-                    .lock()
-                    .unwrap()
-                    .recv_timeout(Duration::from_secs(15));
+                let waited = seen.answer(|| {
+                    released
+                        .lock()
+                        .unwrap()
+                        .recv_timeout(Duration::from_secs(15))
+                });
                 waited.map_err(std::io::Error::other)?;
                 wire.send(ok(path))?;
             }
@@ -175,8 +188,13 @@ impl Origin {
     }
 
     /// The most connections that were open at one time.
-    pub(crate) fn peak(&self) -> usize {
+    pub(crate) fn peak_connections(&self) -> usize {
         self.seen.peak.load(Ordering::SeqCst)
+    }
+
+    /// The most requests that [`held`](Self::held) and [`http`](Self::http) had at one time.
+    pub(crate) fn peak_requests(&self) -> usize {
+        self.seen.peak_answering.load(Ordering::SeqCst)
     }
 
     /// Waits until no connection is open.
@@ -214,7 +232,7 @@ impl Drop for Origin {
 
 fn serve(mut wire: Wire, seen: &Seen, answer: &impl Fn(&Request) -> Vec<u8>) -> io::Result<()> {
     while let Some(request) = wire.request()? {
-        let bytes = answer(&request);
+        let bytes = seen.answer(|| answer(&request));
         seen.keep(request);
         wire.send(bytes)?;
     }
