@@ -6,6 +6,8 @@
 declare -A PIDS PORTS PORTS_TLS
 # Not empty: clients speak HTTP/2 over TLS to the proxies.
 HTTP2=
+# Not empty: the forward proxies write an access log, to a file each.
+LOGGED=
 
 # make_accounts: one user everywhere. Each server gets a hash that costs it
 # least: Tollgate and Squid remember what they have verified, Apache does not.
@@ -94,6 +96,12 @@ start_peer() {
     PORT_TLS=$(free_port)
     while [ "$PORT_TLS" = "$PORT" ]; do PORT_TLS=$(free_port); done
     export PORT PORT_TLS NAME=$name HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json WORK_STEALING=${WORK_STEALING:-false} DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=
+    export SQUID_LOG=none TINYPROXY_LEVEL=Critical
+    APACHE_LOG=()
+    if [ -n "$LOGGED" ]; then
+        ACCESS_LOG=$WORK/$name/access.log SQUID_LOG=daemon:$WORK/$name/access.log TINYPROXY_LEVEL=Connect
+        APACHE_LOG=(-DLOGGED)
+    fi
     for setting in "${@:3}"; do
         export "${setting?}"
     done
@@ -113,7 +121,7 @@ start_peer() {
         bare-tokio) start "$name" "$PORT" "$BARE_TOKIO" "127.0.0.1:$PORT" "Basic $BASIC" "$WORKERS" ;;
         nginx) start "$name" "$PORT" nginx -p "$WORK/$name" -e "$WORK/$name/error.log" -c "$config" ;;
         haproxy) start "$name" "$PORT" haproxy -db -f "$config" ;;
-        apache) start "$name" "$PORT" "$APACHE" -DFOREGROUND -f "$config" ;;
+        apache) start "$name" "$PORT" "$APACHE" -DFOREGROUND ${APACHE_LOG[@]+"${APACHE_LOG[@]}"} -f "$config" ;;
         # With more than one worker Squid needs its master process. The name
         # keeps it apart from a Squid that this machine may run.
         squid)

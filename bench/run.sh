@@ -2,7 +2,7 @@
 # Measures Tollgate beside other proxies, on this machine, in one run.
 # What it does and how to read it: bench/README.md. Settings, with their defaults:
 #
-#   BENCH_ONLY=            workloads, with commas: http,close,siege,sweep,latency,connect,bulk,idle,tls,http2,auth,log,policy
+#   BENCH_ONLY=            workloads, with commas: http,close,siege,sweep,latency,connect,logged,bulk,idle,tls,http2,auth,log,policy
 #   BENCH_QUICK=           1: short and few rounds, a look
 #   BENCH_RUNS=bench/runs  where the results go
 #   BENCH_MINUTES=25       no further rounds after this; the first of each workload is always run
@@ -53,7 +53,7 @@ RATE=${RATE:-2000}
 PAYLOADS=${PAYLOADS:-71B 1K 16K 128K 1M}
 SWEEP=${SWEEP:-100 1000 5000 9000}
 PEERS=${PEERS:-direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio}
-ALL='http close siege sweep latency connect bulk idle tls http2 auth log policy'
+ALL='http close siege sweep latency connect logged bulk idle tls http2 auth log policy'
 ONLY=${BENCH_ONLY:-$ALL}
 ONLY=${ONLY//,/ }
 export WORK_STEALING=${WORK_STEALING:-false} WORKERS=${WORKERS:-2}
@@ -88,7 +88,7 @@ header >"$RUN/raw.csv"
 versions >"$RUN/versions.txt" 2>&1
 
 if [ "$TOLLGATE" = none ]; then
-    ALL='http close siege sweep latency connect bulk idle tls http2'
+    ALL='http close siege sweep latency connect logged bulk idle tls http2'
 fi
 for WORKLOAD in $ALL; do
     case " $ONLY " in

@@ -121,6 +121,27 @@ connect_workload() {
     done
 }
 
+# Small pages and new tunnels once more, each proxy with its access log: who went
+# where is what most of them are there for.
+logged_workload() {
+    local round entry
+    LOGGED=yes
+    with_peers "forward tunnel" "tollgate apache squid tinyproxy" 71B
+    target echo
+    for ((round = 1; round <= ROUNDS; round++)); do
+        another_round "$round" || break
+        rotated "$round"
+        note "logged: round $round of $ROUNDS"
+        for entry in "${ORDER[@]}"; do
+            case "$entry" in
+                *forward) wrk_load "$round" http "71B logged" $entry 71B "$CONNECTIONS" "$SECONDS_EACH" ;;
+                *) tunnel_load "$round" connect "64B logged" $entry "$TARGET" "$TUNNELS" "$SECONDS_EACH" ;;
+            esac
+        done
+    done
+    LOGGED=
+}
+
 bulk_workload() {
     local round entry tunnels
     with_peers tunnel "direct tollgate bare-tokio apache squid tinyproxy" 71B

@@ -71,8 +71,8 @@ def plots(run):
                                                        ("close", None, "cpu_us", "{case}, new connections")])
     add_bars("http2", "HTTP/2 over TLS", [("http2", None, "rate", "requests/s, {case}"),
                                           ("http2", None, "cpu_us", "CPU µs per request, {case}")])
-    add_bars("tunnels", "Tunnels", [("connect", None, "rate", "new tunnels/s"),
-                                    ("connect", None, "cpu_us", "CPU µs per new tunnel"),
+    add_bars("tunnels", "Tunnels", [("connect", None, "rate", "new tunnels/s, {case}"),
+                                    ("connect", None, "cpu_us", "CPU µs per new tunnel, {case}"),
                                     ("bulk", None, "gb_per_second", "GB/s, {case} tunnel(s)"),
                                     ("bulk", None, "cpu_s_per_gb", "CPU s/GB, {case} tunnel(s)"),
                                     ("idle", None, "rss_per_tunnel", "KiB RSS per idle tunnel, {case}"),

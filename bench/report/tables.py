@@ -1,12 +1,12 @@
 """The tables of summary.md."""
 
 TITLES = {
-    "http": ("Kept-alive connections, {case} bodies", "wrk, {connections} connections."),
+    "http": ("Kept-alive connections, {case}", "wrk, {connections} connections."),
     "close": ("A new connection for each request, {case}", "wrk with `Connection: close`, {connections} at a time."),
     "siege": ("siege, {case}", "As the seed measures: `siege -b -c{connections}`, which closes after each answer."),
     "sweep": ("{case} connections", "wrk, kept alive, 71 bytes; proxies started afresh for each round."),
     "latency": ("Latency at {case}", "oha, 20 connections, 71 bytes, corrected for omissions. `added` is what is above no proxy."),
-    "connect": ("New tunnels", "CONNECT, 64 bytes there and back, close; {connections} clients."),
+    "connect": ("New tunnels, {case}", "CONNECT, 64 bytes there and back, close; {connections} clients."),
     "bulk": ("Bulk through {case} tunnel(s)", "An endless stream, read as fast as it comes."),
     "idle": ("{case} idle tunnels", "Each has carried 64 bytes both ways; growth of the proxy since it had none."),
     "http2": (

@@ -75,6 +75,20 @@ def sweep_targets(run):
     ]
 
 
+def logged_targets(run):
+    """The same two, where each proxy writes its access log."""
+    forward, tunnel = ("http", "71B logged", "forward"), ("connect", "64B logged", "tunnel")
+    return [
+        ratio_target(run, f"{group}, all log", f"{unit}, x {peer}'s", (workload, case, "tollgate", role),
+                     (workload, case, peer, role), "rate", bound, False)
+        for group, unit, (workload, case, role), peers in (
+            ("forward 71B", "requests/s", forward, (("squid", 2), ("apache", 5), ("tinyproxy", 5))),
+            ("new tunnels", "tunnels/s", tunnel, (("tinyproxy", 1.5),)),
+        )
+        for peer, bound in peers
+    ]
+
+
 def targets(run):
     """All of them, in order."""
     small = ("http", "71B")
@@ -100,6 +114,7 @@ def targets(run):
         # 75 µs where a bare copy on tokio takes 70.
         ratio_target(run, "new tunnels", "CPU/tunnel, x bare tokio's", tunnel, ("connect", "64B", "bare-tokio", "tunnel"), "cpu_us", 1.07, True),
     ]
+    found += logged_targets(run)
     bulk, squid = ("bulk", "8", "tollgate", "tunnel"), ("bulk", "8", "squid", "tunnel")
     found += [
         ratio_target(run, "bulk, 8 tunnels", "CPU s/GB, x Squid's", bulk, squid, "cpu_s_per_gb", 0.30, True),
