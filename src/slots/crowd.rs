@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Requests in Pingora's hands that make a crowd. Below that a request goes there at
 /// once; it then costs some 20 KiB, and so thousands that wait for a slot cost less
 /// if they wait outside.
-const CROWD: usize = 512;
+const CROWD: usize = 128;
 
 /// How many requests are in Pingora's hands.
 #[derive(Debug, Default)]
