@@ -413,7 +413,7 @@ fn nginx_pool_survives_the_loss_of_one() {
 /// had not: those in its hands, the rest in their order.
 #[test]
 fn a_crowd_waits_outside_and_is_served() {
-    const INSIDE: usize = 512;
+    const INSIDE: usize = 128;
     const OUTSIDE: usize = 1000;
     allow_many_connections();
     let (origin, release) = Origin::held();
