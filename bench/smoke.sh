@@ -6,6 +6,8 @@
 #   SMOKE_RATIO=1.15       what Tollgate may take, in CPU per request of the bare one
 #   SMOKE_PAIRS=14         pairs, one second each
 #   SMOKE_PROFILE=release  bench-dev builds faster
+#   WORKERS=1              threads of either; with more than one Tollgate's share nothing
+#                          and the bare one's do, which hides what the code costs
 #   TOLLGATE, BARE_PINGORA=paths of binaries; none given: they are built
 #
 # The machine may be shared: the two take turns, each ratio is of neighbours in
@@ -29,7 +31,7 @@ ROOT=$(dirname "$BENCH")
 RATIO=${SMOKE_RATIO:-1.15}
 PAIRS=${SMOKE_PAIRS:-14}
 PROFILE=${SMOKE_PROFILE:-release}
-export WORKERS=${WORKERS:-2} ORIGIN_WORKERS=${ORIGIN_WORKERS:-2}
+export WORKERS=${WORKERS:-1} ORIGIN_WORKERS=${ORIGIN_WORKERS:-2}
 
 [ "$(uname -s)" = Linux ] || die "needs Linux: it reads /proc"
 [[ $RATIO =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "SMOKE_RATIO is a number such as 1.15"
