@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
+BINARY ?= target/release/tollgate
 CARGO ?= cargo
 
 # A toolchain that the set-up has just installed is not on the caller's path yet.
@@ -67,18 +68,18 @@ bench-smoke: ## fail when a request costs more CPU than SMOKE_RATIO x a bare Pin
 	bash bench/smoke.sh
 
 release-pgo: ## build target/release-pgo/tollgate, optimised by a training run; two builds
-	@bash scripts/setup.sh --smoke
+	@bash scripts/setup.sh --smoke --pgo
 	bash bench/pgo.sh
 
-target/release/tollgate:
-	@echo 'build it first, as yourself and not as root: make build' >&2; exit 1
+target/release/tollgate target/release-pgo/tollgate:
+	@echo 'build it first, as yourself and not as root: make build or make release-pgo' >&2; exit 1
 
 # Builds nothing: under sudo there is another user's toolchain, or none.
 # No users file either: the program wants real credentials there.
-install: target/release/tollgate ## install binary, configuration, systemd unit: PREFIX, DESTDIR
+install: $(BINARY) ## install binary, configuration, systemd unit: BINARY, PREFIX, DESTDIR
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(UNITS)'
 	install -d '$(CONF)'
-	install -m 755 target/release/tollgate '$(DESTDIR)$(PREFIX)/bin/tollgate'
+	install -m 755 '$(BINARY)' '$(DESTDIR)$(PREFIX)/bin/tollgate'
 	@if [ -e '$(CONF)/pingora.yaml' ]; then \
 		echo 'kept $(CONF)/pingora.yaml as it is'; \
 	else \

@@ -28,17 +28,6 @@ export WORKERS=2 ORIGIN_WORKERS=2
 TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 HOST=$(rustc -vV | awk '/^host:/ { print $2 }')
 
-# profdata_tool: a llvm-profdata that reads this rustc's profiles; rustup's is the
-# one made for it, distributions' from 19 on read them too.
-profdata_tool() {
-    local tool
-    for tool in "$(rustc --print sysroot)/lib/rustlib/$HOST/bin/llvm-profdata" \
-        llvm-profdata-{22,21,20,19} llvm-profdata; do
-        have "$tool" && echo "$tool" && return
-    done
-    die "llvm-profdata is missing: rustup component add llvm-tools, or install LLVM 19 or later"
-}
-
 # build FLAGS DIRECTORY: the release profile with further flags of rustc. With
 # --target they do not reach build scripts.
 build() {
@@ -79,7 +68,8 @@ train() {
 for tool in nginx curl openssl wrk; do
     have "$tool" || die "$tool is missing: run bash scripts/setup.sh --smoke"
 done
-PROFDATA=$(profdata_tool)
+PROFDATA=$(bash "$ROOT/scripts/profdata.sh") ||
+    die "llvm-profdata is missing: rustup component add llvm-tools, or install LLVM 19 or later"
 raise_file_limit
 make_work
 RUN=$WORK

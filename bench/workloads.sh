@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What is measured. Each workload starts its proxies afresh and takes them in
 # turns: what the machine does meanwhile hits all alike. Sourced by run.sh.
-# shellcheck disable=SC2086,SC2153,SC2154  # "peer role" pairs split on purpose; shared variables
+# shellcheck disable=SC2034,SC2086,SC2153,SC2154  # "peer role" pairs split on purpose; shared variables
 
 # another_round ROUND: false when the time is used up; the first is always run.
 another_round() {

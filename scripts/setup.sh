@@ -5,6 +5,7 @@
 #   scripts/setup.sh --tests    and the servers and clients that tests run
 #   scripts/setup.sh --bench    and the proxies and load generators of `make bench`
 #   scripts/setup.sh --smoke    and what `make bench-smoke` needs of these
+#   scripts/setup.sh --pgo      and what merges the profiles of `make release-pgo`
 #
 # Says each command before it runs it, asks nothing, does nothing when all is
 # there. Ends with 1 when the build cannot work; a missing test tool is a warning.
@@ -34,6 +35,7 @@ smoke   nginx      nginx                nginx                nginx              
 smoke   curl       curl                 curl                 curl                 -
 smoke   openssl    openssl              openssl              openssl              openssl
 smoke   wrk        wrk                  wrk                  wrk                  wrk
+pgo     llvm-profdata-19 llvm-19      llvm                 llvm19               llvm
 bench   nginx      nginx                nginx                nginx                nginx
 bench   curl       curl                 curl                 curl                 -
 bench   openssl    openssl              openssl              openssl              openssl
@@ -220,12 +222,24 @@ provide_oha() {
     run cargo install --locked oha >&2 && hash -r && have oha
 }
 
+# rustup has the one that fits; where there is none, or it cannot be had, the system's.
+provide_profdata() {
+    bash scripts/profdata.sh >/dev/null && return
+    say "missing for pgo: llvm-profdata, 19 or later"
+    if have rustup && run rustup component add llvm-tools >&2; then
+        return
+    fi
+    # Not everywhere does its name have the version.
+    provide pgo || true
+    bash scripts/profdata.sh >/dev/null
+}
+
 extra=()
 for argument in "$@"; do
     case "$argument" in
-        --tests | --bench | --smoke) extra+=("${argument#--}") ;;
+        --tests | --bench | --smoke | --pgo) extra+=("${argument#--}") ;;
         *)
-            echo "usage: scripts/setup.sh [--tests] [--bench] [--smoke]" >&2
+            echo "usage: scripts/setup.sh [--tests] [--bench] [--smoke] [--pgo]" >&2
             exit 64
             ;;
     esac
@@ -243,6 +257,10 @@ fi
 for group in ${extra[@]+"${extra[@]}"}; do
     if [ "$group" = bench ] && ! provide_oha; then
         say "WARNING: oha is missing; try: cargo install --locked oha"
+    fi
+    if [ "$group" = pgo ]; then
+        provide_profdata || say "WARNING: still missing for pgo, install by hand: llvm-profdata, 19 or later"
+        continue
     fi
     provide "$group" || say "WARNING: still missing for $group, install by hand: $(absent_commands "$group")"
 done
