@@ -1,9 +1,10 @@
 //! Which share a slot comes from, and who gets the next one.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Bound;
 

@@ -95,19 +95,46 @@ fn a_thread_that_is_far_behind_opens_its_own() {
     assert_eq!(shares, [1, 1, 1, 0], "until it has about as many");
 }
 
-#[test]
-fn connections_that_are_closed_by_now_are_not_looked_for() {
-    let slots = Slots::new(
-        address(1),
-        Bound {
-            keep_alive: Duration::ZERO,
-            ..bound(8, 2)
-        },
-    );
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_closed_by_now_are_not_looked_for() {
+    let slots = slots(8, 2);
+    tokio::time::advance(2 * LONG).await;
     drop(slots.try_take(0).unwrap());
-    let since = std::time::Instant::now();
-    while since.elapsed().is_zero() {}
+    tokio::time::advance(LONG).await;
+    let slot = slots.try_take(1).unwrap();
+    assert_eq!(slot.share, 0, "it may be open for just as long");
+    drop(slot);
+    tokio::time::advance(LONG + Duration::from_millis(1)).await;
     assert_eq!(slots.try_take(1).unwrap().share, 1);
+}
+
+/// Waits as one of `thread` does.
+fn queue(shares: &mut Shares, thread: u16) -> (u64, oneshot::Receiver<u16>) {
+    let (give, given) = oneshot::channel();
+    (shares.queue(thread, give), given)
+}
+
+#[test]
+fn the_first_is_passed_over_for_those_of_the_share_but_not_for_ever() {
+    let mut shares = Shares::new(bound(2, 2));
+    assert_eq!((shares.take(0), shares.take(1)), (Some(0), Some(1)));
+    let (ticket, mut first) = queue(&mut shares, 1);
+    let (_, mut second) = queue(&mut shares, 1);
+    let mut of_the_share: VecDeque<_> = (0..3 * REACH).map(|_| queue(&mut shares, 0).1).collect();
+    let mut pass_over = |shares: &mut Shares| {
+        for turn in 0..REACH {
+            shares.release(0).unwrap().send(0).unwrap();
+            let given = of_the_share.pop_front().unwrap().try_recv();
+            assert_eq!(given, Ok(0), "turn {turn}");
+        }
+    };
+    pass_over(&mut shares);
+    // Had it stayed, it would be its turn; who comes after it has waited for less.
+    shares.leave(ticket);
+    assert!(first.try_recv().is_err());
+    pass_over(&mut shares);
+    shares.release(0).unwrap().send(0).unwrap();
+    assert_eq!(second.try_recv(), Ok(0));
 }
 
 #[test]
