@@ -41,7 +41,7 @@ pub use self::auth::Auth;
 pub use self::gateway::{Dns, Gateway, HealthCheck};
 pub use self::limits::{Limits, Timeouts};
 pub use self::listeners::Listener;
-pub use self::problem::{ConfigError, Problem};
+pub use self::problem::{ConfigError, Problem, Problems, Severity};
 pub use self::reload::{Reloaded, Reloader};
 
 use self::egress::Lists;
@@ -80,6 +80,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where the access log goes and how it looks; a path in it is absolute.
     pub log: telemetry::Settings,
+    /// What is most likely not meant, although it can be used.
+    pub warnings: Problems,
     /// The directory of the default paths, when one of them is in use.
     run_directory: Option<PathBuf>,
 }
@@ -256,6 +258,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         timeouts,
         limits,
         log,
+        warnings: sink.warnings(),
         run_directory,
     })
 }

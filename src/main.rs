@@ -76,6 +76,7 @@ fn serve(conf: PathBuf, daemon: bool, upgrade: bool) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(EX_CONFIG, &error),
     };
+    config.warnings.log();
     match server::run(config, Start { daemon, upgrade }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format_args!("tollgate: {error:#}")),
@@ -84,8 +85,14 @@ fn serve(conf: PathBuf, daemon: bool, upgrade: bool) -> ExitCode {
 
 fn check(conf: &Path) -> ExitCode {
     match Config::load(conf) {
-        Ok(_) => {
-            eprintln!("{}: good", conf.display());
+        Ok(config) => {
+            let warnings = &config.warnings;
+            let conf = conf.display();
+            match warnings.len() {
+                0 => eprintln!("{conf}: OK"),
+                1 => eprintln!("{warnings}\n{conf}: OK, 1 warning"),
+                more => eprintln!("{warnings}\n{conf}: OK, {more} warnings"),
+            }
             ExitCode::SUCCESS
         }
         Err(error) => fail(EX_CONFIG, &error),

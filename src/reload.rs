@@ -87,6 +87,7 @@ fn report(app: &App, asked_by: &str, done: &Result<Summary, ReloadError>) {
 
 fn replace(app: &App, reloader: &Reloader) -> Result<Summary, ReloadError> {
     let parts = reloader.reload()?;
+    parts.warnings.log();
     let summary = Summary {
         users: parts.users.len(),
         rules: parts.policy.rules().len(),

@@ -80,10 +80,10 @@ impl Written<'_> {
     pub(super) fn rules(self, auth: &Auth) -> Option<Rules> {
         for (rule, item, user) in &self.users {
             if !auth.users.contains(user) {
-                let (path, line) = (&item.path, item.line);
-                log::warn!(
-                    "line {line}, {path}: rule {rule} names user {user:?}, who is not in {}",
-                    auth.htpasswd.display()
+                let file = auth.htpasswd.display();
+                item.warn(
+                    format!("rule {rule} names user {user:?}, who is not in {file}"),
+                    "correct the name, or remove it",
                 );
             }
         }

@@ -1,5 +1,8 @@
 //! What is wrong with a configuration: one [`Problem`] per mistake, all of them together.
 //!
+//! An error keeps the configuration from being used. A warning does not: the configuration says
+//! something that has no effect, or that is most likely not meant.
+//!
 //! A problem names the place and the remedy. It never repeats a value from a file: files that
 //! are mixed up may hold passwords and keys, and problems end in logs and terminals.
 
@@ -7,12 +10,23 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// More problems than a person reads in one go are counted, not kept.
+/// More problems than a person reads in one go are counted, not kept. Errors and warnings apart.
 const MAX_PROBLEMS: usize = 100;
+
+/// Whether a configuration can be used in spite of a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It cannot.
+    Error,
+    /// It can.
+    Warning,
+}
 
 /// One mistake in a configuration file or in a file that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// Whether the configuration can be used in spite of it.
+    pub severity: Severity,
     /// The file, as the user named it.
     pub file: PathBuf,
     /// The line in that file, counted from 1, where there is one.
@@ -25,13 +39,13 @@ pub struct Problem {
     pub remedy: Option<String>,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Problem {
+    fn write(&self, f: &mut fmt::Formatter<'_>, label: &str) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        f.write_str(": ")?;
+        write!(f, ": {label}")?;
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
@@ -43,31 +57,85 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem that was found in one reading of a configuration; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    problems: Vec<Problem>,
+impl fmt::Display for Problem {
+    /// A warning says that it is one; an error does not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(
+            f,
+            match self.severity {
+                Severity::Error => "",
+                Severity::Warning => "warning: ",
+            },
+        )
+    }
+}
+
+/// A problem for a log, whose lines have a level of their own.
+struct InLog<'p>(&'p Problem);
+
+impl fmt::Display for InLog<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, "")
+    }
+}
+
+/// Problems of one severity.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems {
+    kept: Vec<Problem>,
     unlisted: usize,
 }
 
-impl ConfigError {
+impl Problems {
     /// The problems, in the order of the file where they have one.
-    #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.kept.iter()
     }
 
-    /// How many further problems were found but not kept.
+    /// How many there are, kept or not.
     #[must_use]
-    pub fn unlisted(&self) -> usize {
-        self.unlisted
+    pub fn len(&self) -> usize {
+        self.kept.len() + self.unlisted
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes each to the log, as a warning.
+    pub fn log(&self) {
+        for problem in &self.kept {
+            log::warn!("{}", InLog(problem));
+        }
+        if self.unlisted > 0 {
+            log::warn!("and {} more warnings", self.unlisted);
+        }
+    }
+
+    fn push(&mut self, problem: Problem) {
+        if self.kept.len() < MAX_PROBLEMS {
+            self.kept.push(problem);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+
+    /// Those of `file` in the order of its lines, then those of other files.
+    fn sort(&mut self, file: &Path) {
+        self.kept.sort_by_key(|problem| {
+            let elsewhere = problem.file != file;
+            let line = problem.line.unwrap_or(usize::MAX);
+            (elsewhere, problem.file.clone(), line)
+        });
     }
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for Problems {
     /// One problem a line, without a line end after the last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
+        for (index, problem) in self.kept.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
@@ -75,6 +143,44 @@ impl fmt::Display for ConfigError {
         }
         if self.unlisted > 0 {
             write!(f, "\nand {} more", self.unlisted)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every problem that was found in one reading of a configuration, at least one of them an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    errors: Problems,
+    warnings: Problems,
+}
+
+impl ConfigError {
+    /// The errors, in the order of the file where they have one.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.errors.kept
+    }
+
+    /// How many further errors were found but not kept.
+    #[must_use]
+    pub fn unlisted(&self) -> usize {
+        self.errors.unlisted
+    }
+
+    /// The warnings.
+    #[must_use]
+    pub fn warnings(&self) -> &Problems {
+        &self.warnings
+    }
+}
+
+impl fmt::Display for ConfigError {
+    /// The errors, then the warnings, one a line, without a line end after the last.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.errors)?;
+        if !self.warnings.is_empty() {
+            write!(f, "\n{}", self.warnings)?;
         }
         Ok(())
     }
@@ -88,8 +194,8 @@ impl std::error::Error for ConfigError {}
 #[derive(Debug)]
 pub(super) struct Sink {
     file: PathBuf,
-    found: RefCell<Vec<Problem>>,
-    unlisted: RefCell<usize>,
+    errors: RefCell<Problems>,
+    warnings: RefCell<Problems>,
 }
 
 impl Sink {
@@ -97,12 +203,12 @@ impl Sink {
     pub(super) fn new(file: &Path) -> Sink {
         Sink {
             file: file.to_owned(),
-            found: RefCell::default(),
-            unlisted: RefCell::default(),
+            errors: RefCell::default(),
+            warnings: RefCell::default(),
         }
     }
 
-    /// Reports a problem of the configuration file itself.
+    /// Reports an error in the configuration file itself.
     pub(super) fn report(
         &self,
         line: Option<usize>,
@@ -113,7 +219,7 @@ impl Sink {
         self.report_in(&self.file, line, path, message, remedy);
     }
 
-    /// Reports a problem of another file, which the configuration names.
+    /// Reports an error in another file, which the configuration names.
     pub(super) fn report_in(
         &self,
         file: &Path,
@@ -122,12 +228,8 @@ impl Sink {
         message: impl Into<String>,
         remedy: impl Into<Option<String>>,
     ) {
-        let mut found = self.found.borrow_mut();
-        if found.len() >= MAX_PROBLEMS {
-            *self.unlisted.borrow_mut() += 1;
-            return;
-        }
-        found.push(Problem {
+        self.errors.borrow_mut().push(Problem {
+            severity: Severity::Error,
             file: file.to_owned(),
             line,
             path: path.to_owned(),
@@ -136,39 +238,63 @@ impl Sink {
         });
     }
 
-    /// Whether there is no problem so far.
+    /// Warns of something in the configuration file itself.
+    pub(super) fn warn(
+        &self,
+        line: Option<usize>,
+        path: &str,
+        message: impl Into<String>,
+        remedy: impl Into<Option<String>>,
+    ) {
+        self.warn_in(&self.file, line, path, message, remedy);
+    }
+
+    /// Warns of something in another file, which the configuration names.
+    pub(super) fn warn_in(
+        &self,
+        file: &Path,
+        line: Option<usize>,
+        path: &str,
+        message: impl Into<String>,
+        remedy: impl Into<Option<String>>,
+    ) {
+        self.warnings.borrow_mut().push(Problem {
+            severity: Severity::Warning,
+            file: file.to_owned(),
+            line,
+            path: path.to_owned(),
+            message: message.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// Whether there is no error so far.
     pub(super) fn is_empty(&self) -> bool {
-        self.found.borrow().is_empty()
+        self.errors.borrow().is_empty()
+    }
+
+    /// The warnings so far, for a configuration that can be used.
+    pub(super) fn warnings(&self) -> Problems {
+        let mut warnings = self.warnings.borrow().clone();
+        warnings.sort(&self.file);
+        warnings
     }
 
     /// Ends the collection with what was read.
     ///
     /// # Errors
-    /// The problems, if there is at least one: those of the configuration file in the order of
-    /// its lines, then those of other files.
+    /// The problems, if there is at least one error.
     pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, ConfigError> {
-        let mut problems = self.found.into_inner();
-        if problems.is_empty() {
+        if self.is_empty() {
             if let Some(read) = read {
                 return Ok(read);
             }
-            problems.push(Problem {
-                file: self.file.clone(),
-                line: None,
-                path: String::new(),
-                message: "cannot be used".to_owned(),
-                remedy: None,
-            });
+            self.report(None, "", "cannot be used", None);
         }
-        problems.sort_by_key(|problem| {
-            let elsewhere = problem.file != self.file;
-            let line = problem.line.unwrap_or(usize::MAX);
-            (elsewhere, problem.file.clone(), line)
-        });
-        Err(ConfigError {
-            problems,
-            unlisted: self.unlisted.into_inner(),
-        })
+        let warnings = self.warnings();
+        let mut errors = self.errors.into_inner();
+        errors.sort(&self.file);
+        Err(ConfigError { errors, warnings })
     }
 }
 
@@ -199,14 +325,41 @@ mod tests {
     }
 
     #[test]
+    fn warnings_are_no_errors_and_come_after_them() {
+        let file = Path::new("f");
+        let sink = Sink::new(file);
+        sink.warn(Some(9), "b", "has no effect", "remove it".to_owned());
+        sink.warn(Some(3), "a", "is odd", None);
+        sink.warn_in(Path::new("users"), None, "", "is open", None);
+        assert!(sink.is_empty());
+        let lines = "f:3: warning: a: is odd\nf:9: warning: b: has no effect; remove it\n\
+                     users: warning: is open";
+        assert_eq!(sink.warnings().to_string(), lines);
+        assert_eq!(
+            InLog(&sink.warnings().kept[0]).to_string(),
+            "f:3: a: is odd"
+        );
+        sink.report(Some(12), "c", "wrong", None);
+        let error = sink.finish(Some(())).unwrap_err();
+        assert_eq!(error.to_string(), format!("f:12: c: wrong\n{lines}"));
+        assert_eq!((error.problems().len(), error.warnings().len()), (1, 3));
+
+        let sink = Sink::new(file);
+        sink.warn(None, "", "is odd", None);
+        assert_eq!(sink.finish(Some(1)), Ok(1));
+    }
+
+    #[test]
     fn counts_what_it_does_not_keep() {
         let sink = Sink::new(Path::new("f"));
         for line in 0..MAX_PROBLEMS + 7 {
             sink.report(Some(line), "", "wrong", None);
         }
         let error = sink.finish(Some(())).unwrap_err();
-        assert_eq!(error.problems().len(), MAX_PROBLEMS);
-        assert_eq!(error.unlisted(), 7);
+        assert_eq!(
+            (error.problems().len(), error.unlisted()),
+            (MAX_PROBLEMS, 7)
+        );
         assert!(error.to_string().ends_with("\nand 7 more"));
     }
 

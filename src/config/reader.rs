@@ -181,6 +181,12 @@ impl<'d> Item<'d> {
             .report(Some(self.line), &self.path, message, Some(remedy.into()));
     }
 
+    /// Warns of this value.
+    pub(super) fn warn(&self, message: impl Into<String>, remedy: impl Into<String>) {
+        self.sink
+            .warn(Some(self.line), &self.path, message, Some(remedy.into()));
+    }
+
     /// The value as a map.
     pub(super) fn section(&self) -> Section<'d> {
         let Value::Map(entries) = &self.node.value else {

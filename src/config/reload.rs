@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::Sink;
-use super::{Config, ConfigError, Scope, own_listeners, read};
+use super::{Config, ConfigError, Problems, Scope, own_listeners, read};
 use crate::auth::Htpasswd;
 use crate::policy::Policy;
 
@@ -25,6 +25,8 @@ pub struct Reloaded {
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
+    /// What is most likely not meant, although it can be used.
+    pub warnings: Problems,
 }
 
 impl Config {
@@ -60,6 +62,7 @@ impl Reloader {
         let reloaded = read(&self.file, &sink, scope).map(|config| Reloaded {
             users: config.auth.users,
             policy: config.policy,
+            warnings: config.warnings,
         });
         sink.finish(reloaded)
     }

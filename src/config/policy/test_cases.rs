@@ -32,11 +32,10 @@ impl Tests<'_> {
     pub(in super::super) fn run(&self, policy: &Policy, auth: &Auth) {
         for (item, case) in &self.cases {
             if !auth.users.contains(&case.question.user) {
-                let (path, line) = (&item.path, item.line);
-                log::warn!(
-                    "line {line}, {path}: user {:?} is not in {}",
-                    case.question.user,
-                    auth.htpasswd.display()
+                let (user, file) = (&case.question.user, auth.htpasswd.display());
+                item.warn(
+                    format!("user {user:?} is not in {file}"),
+                    "correct the name, or remove the test",
                 );
             }
             if let Err(failure) = case.run(policy) {
