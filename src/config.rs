@@ -172,12 +172,12 @@ fn is_exposed(listeners: &[Listener]) -> bool {
 
 /// Reads a configuration; reports to `sink`, and returns one only when it is whole.
 fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
-    let advice =
-        || Some("name a configuration file, as in `tollgate -c conf/pingora.yaml`".to_owned());
+    let advice = "name a configuration file, as in `tollgate -c conf/pingora.yaml`";
     let text = match files::read_text(path, MAX_FILE) {
         Ok(text) => text,
         Err(error) => {
-            sink.report(None, "", error.to_string(), advice());
+            let remedy = error.remedy(path, advice);
+            sink.report(error.line(), "", error.to_string(), remedy);
             return None;
         }
     };
@@ -185,7 +185,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         Ok(base) => base,
         Err(error) => {
             let message = format!("the working directory cannot be read: {error}");
-            sink.report(None, "", message, advice());
+            sink.report(None, "", message, advice.to_owned());
             return None;
         }
     };

@@ -54,5 +54,6 @@ pub mod server;
 pub mod slots;
 pub mod target;
 pub mod telemetry;
+pub mod text;
 pub mod tunnel;
 pub mod upgrade;

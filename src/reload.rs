@@ -137,19 +137,26 @@ mod tests {
             .status();
         assert!(made.unwrap().success());
 
+        // Open for both ways, which does not wait for a reader. A pipe with a writer is waited for.
+        let writer = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path("list"));
         let asked = tokio::spawn({
             let reload = Arc::clone(&reload);
             async move { reload.run("test").await }
         });
-        // Opening a FIFO to write returns when the reader is there.
-        let list = path("list");
-        let opened = tokio::task::spawn_blocking(move || fs::File::create(list));
-        let writer = tokio::time::timeout(DEADLINE, opened).await.unwrap();
+        let begun = async {
+            while reload.turn.try_lock().is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, begun).await.unwrap();
         asked.abort();
         assert!(asked.await.unwrap_err().is_cancelled());
         assert!(reload.turn.try_lock().is_err(), "its turn is over already");
 
-        drop(writer);
+        drop(writer.unwrap());
         let next = tokio::time::timeout(DEADLINE, reload.turn.lock()).await;
         assert!(next.is_ok(), "its turn does not end");
     }

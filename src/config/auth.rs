@@ -96,8 +96,8 @@ impl Written<'_> {
         let text = match files::read_text(&path, MAX_GROUPS) {
             Ok(text) => text,
             Err(error) => {
-                let advice = "name a file with lines like `group: user user`, or remove the key";
-                item.report(error.to_string(), advice);
+                let missing = "make it, with lines like `group: user user`, or remove the key";
+                files::report(item, &base.show(&path), &error, missing);
                 return None;
             }
         };
@@ -157,11 +157,14 @@ fn realm(item: &Item<'_>) -> Option<String> {
 }
 
 fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpasswd> {
-    let advice = format!("make one with `tollgate passwd {} USER`", shown.display());
+    let advice = format!(
+        "make one with `tollgate passwd {} USER`",
+        files::speak(shown)
+    );
     let text = match files::read_text(path, MAX_HTPASSWD) {
         Ok(text) => text,
         Err(error) => {
-            item.report(error.to_string(), advice);
+            files::report(item, shown, &error, &advice);
             return None;
         }
     };

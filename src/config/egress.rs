@@ -125,8 +125,8 @@ impl<'s> Lists<'s> {
         let text = match files::read_text(&path, MAX_LIST) {
             Ok(text) => text,
             Err(error) => {
-                let advice = "name a list file, relative to this file: @allowed.txt";
-                item.report(format!("the list {error}"), advice);
+                let missing = "name a list file, relative to this file: @allowed.txt";
+                files::report(item, &self.base.show(&path), &error, missing);
                 return None;
             }
         };

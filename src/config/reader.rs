@@ -187,6 +187,17 @@ impl<'d> Item<'d> {
             .warn(Some(self.line), &self.path, message, Some(remedy.into()));
     }
 
+    /// Reports a problem of another file, which this value names.
+    pub(super) fn report_in(
+        &self,
+        file: &Path,
+        line: Option<usize>,
+        message: impl Into<String>,
+        remedy: impl Into<Option<String>>,
+    ) {
+        self.sink.report_in(file, line, "", message, remedy);
+    }
+
     /// The value as a map.
     pub(super) fn section(&self) -> Section<'d> {
         let Value::Map(entries) = &self.node.value else {

@@ -170,8 +170,8 @@ tollgate:
 f.yaml:1: version: out of range; write 1
 f.yaml:2: thread: unknown key; did you mean \"threads\"?
 f.yaml:6: tollgate.listeners[0].tls.ca: unknown key; known here: certificate, key, client_ca
-f.yaml:6: tollgate.listeners[0].tls.certificate: cannot be read: No such file or directory (os error 2); name a PEM file, relative to this file
-f.yaml:6: tollgate.listeners[0].tls.key: cannot be read: No such file or directory (os error 2); name a PEM file, relative to this file
+f.yaml:6: tollgate.listeners[0].tls.certificate: gone.pem does not exist; name a PEM file, relative to this file
+f.yaml:6: tollgate.listeners[0].tls.key: gone.key does not exist; name a PEM file, relative to this file
 f.yaml:7: tollgate.listeners[1].address: port 0; write a port from 1 to 65535
 f.yaml:8: tollgate.listeners[2].address: missing; write one such as \"127.0.0.1:8888\"
 f.yaml:9: tollgate.admin.address: the same address as tollgate.listeners[0].address; give each one its own port
@@ -180,7 +180,7 @@ f.yaml:11: tollgate.gateway.upstreams[0]: a name, where an address is wanted; wr
 f.yaml:11: tollgate.gateway.upstreams[1]: one of tollgate's own listeners; name the server behind it
 f.yaml:13: tollgate.egress.connect_ports[1]: not a port; write 443, 8000-8099 or any
 f.yaml:14: tollgate.egress.allow_networks[0]: has bits behind the prefix; write 10.0.0.0/8 for the network or a single address
-f.yaml:15: tollgate.egress.deny_domains[1]: the list cannot be read: No such file or directory (os error 2); name a list file, relative to this file: @allowed.txt
+f.yaml:15: tollgate.egress.deny_domains[1]: gone.txt does not exist; name a list file, relative to this file: @allowed.txt
 f.yaml:17: tollgate.timeouts.conect: unknown key; did you mean \"connect\"?
 f.yaml:18: tollgate.timeouts.drain: a duration needs a unit; add one of ms, s, m, h, d, as in 30s
 f.yaml:19: tollgate.limits.request_head: out of range; write one from 1KiB to 1MiB, in B, KiB, MiB, GiB or TiB
@@ -202,23 +202,26 @@ fn files_that_are_none() {
     let advice = "name a configuration file, as in `tollgate -c conf/pingora.yaml`";
     assert_eq!(
         setup.shown(&gone),
-        format!("gone.yaml: cannot be read: No such file or directory (os error 2); {advice}")
+        format!("gone.yaml: does not exist; {advice}")
     );
     let problem = Config::load(setup.directory.path())
         .unwrap_err()
         .to_string();
-    assert!(problem.contains("cannot be read"), "{problem}");
+    assert!(
+        problem.contains(": is a directory; name a regular file"),
+        "{problem}"
+    );
     setup.file("f.yaml", vec![b'#'; (MAX_FILE + 1) as usize]);
     let large = Config::load(&setup.path()).unwrap_err();
     assert_eq!(
         setup.shown(&large),
-        format!("f.yaml: is larger than 1048576 bytes; {advice}")
+        "f.yaml: is larger than 1MiB; name another file, or divide this one"
     );
     setup.file("f.yaml", b"a: 1\nb: \xff\n");
     let binary = Config::load(&setup.path()).unwrap_err();
     assert_eq!(
         setup.shown(&binary),
-        format!("f.yaml: is not UTF-8, first on line 2; {advice}")
+        "f.yaml:2: not UTF-8; save the file as UTF-8, for example with `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEWFILE`"
     );
     assert_eq!(
         setup.problems(""),

@@ -138,7 +138,7 @@ fn alpn_protocols(http2: bool) -> Vec<Vec<u8>> {
 }
 
 fn certificates(item: &Item<'_>, base: &Base) -> Option<Vec<CertificateDer<'static>>> {
-    let bytes = pem_file(item, &item.file(&base.directory)?)?;
+    let bytes = pem_file(item, base, &item.file(&base.directory)?)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
@@ -158,7 +158,7 @@ fn certificates(item: &Item<'_>, base: &Base) -> Option<Vec<CertificateDer<'stat
 
 fn private_key(item: &Item<'_>, base: &Base) -> Option<PrivateKeyDer<'static>> {
     let path = item.file(&base.directory)?;
-    let bytes = pem_file(item, &path)?;
+    let bytes = pem_file(item, base, &path)?;
     files::warn_if_world_readable(&path, "private key");
     match PrivateKeyDer::from_pem_slice(&bytes) {
         Ok(key) => Some(key),
@@ -185,11 +185,12 @@ fn private_key(item: &Item<'_>, base: &Base) -> Option<PrivateKeyDer<'static>> {
     }
 }
 
-fn pem_file(item: &Item<'_>, path: &Path) -> Option<Vec<u8>> {
+fn pem_file(item: &Item<'_>, base: &Base, path: &Path) -> Option<Vec<u8>> {
     match files::read(path, MAX_PEM) {
         Ok(bytes) => Some(bytes),
         Err(error) => {
-            item.report(error.to_string(), "name a PEM file, relative to this file");
+            let missing = "name a PEM file, relative to this file";
+            files::report(item, &base.show(path), &error, missing);
             None
         }
     }

@@ -60,7 +60,7 @@ const LAYERS: &[&[&str]] = &[
         "config",
     ],
     &["auth", "policy"],
-    &["target", "fields", "error"],
+    &["target", "fields", "error", "text"],
 ];
 
 fn layer(module: &str) -> Option<usize> {
@@ -166,7 +166,7 @@ fn pure_modules_know_no_runtime_and_no_framework() {
     let mut wrong = Vec::new();
     for (module, path) in sources() {
         let banned: &[&str] = match module.as_str() {
-            "auth" | "policy" | "target" | "fields" | "error" => &["tokio", "pingora"],
+            "auth" | "policy" | "target" | "fields" | "error" | "text" => &["tokio", "pingora"],
             "tunnel" | "dial" | "telemetry" => &["pingora"],
             _ => &[],
         };

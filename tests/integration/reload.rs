@@ -187,10 +187,10 @@ fn broken_input_keeps_the_old_state_and_says_why() {
     }
     let mut failures = broken.len() as u64;
     for (file, said) in [
-        ("users.htpasswd", "tollgate.auth.htpasswd: cannot be read"),
-        ("groups.htgroup", "tollgate.auth.groups: cannot be read"),
+        ("users.htpasswd", "users.htpasswd does not exist; make one"),
+        ("groups.htgroup", "groups.htgroup does not exist"),
         ("list.txt", "tollgate.policy.rules[0].domains[0]: "),
-        ("pingora.yaml", "pingora.yaml: cannot be read"),
+        ("pingora.yaml", "pingora.yaml: does not exist"),
     ] {
         write_second_state(&proxy);
         std::fs::remove_file(proxy.path(file)).unwrap();

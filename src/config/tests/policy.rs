@@ -167,7 +167,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:12: tollgate.policy.rules[4].roles[1]: not a role; write tunnel, forward or gateway\n\
          f.yaml:12: tollgate.policy.rules[4].domains[0]: wildcards are not read; write .example.org for a domain and all below it\n\
          f.yaml:12: tollgate.policy.rules[4].domains[1]: an address is not a domain; put it into a list of networks\n\
-         f.yaml:12: tollgate.policy.rules[4].domains[2]: the list cannot be read: No such file or directory (os error 2); name a list file, relative to this file: @allowed.txt\n\
+         f.yaml:12: tollgate.policy.rules[4].domains[2]: gone does not exist; name a list file, relative to this file: @allowed.txt\n\
          f.yaml:12: tollgate.policy.rules[4].networks[0]: has bits behind the prefix; write 10.0.0.0/8 for the network or a single address\n\
          f.yaml:12: tollgate.policy.rules[4].ports[0]: not a port; write 443, 8000-8099 or any\n\
          f.yaml:12: tollgate.policy.rules[4].client_networks[0]: not a network; write 10.0.0.0/8, 2001:db8::/32 or a single address\n\
@@ -226,7 +226,7 @@ fn a_broken_group_file() {
     let gone = with_groups("").replace("groups: groups", "groups: gone");
     assert_eq!(
         setup.problems(&gone),
-        "f.yaml:4: tollgate.auth.groups: cannot be read: No such file or directory (os error 2); name a file with lines like `group: user user`, or remove the key"
+        "f.yaml:4: tollgate.auth.groups: gone does not exist; make it, with lines like `group: user user`, or remove the key"
     );
 }
 

@@ -212,7 +212,7 @@ fn users() {
     fs::remove_file(setup.directory.path().join("users")).unwrap();
     assert_eq!(
         setup.problems(&auth("127.0.0.1:8888")),
-        "f.yaml:5: tollgate.auth.htpasswd: cannot be read: No such file or directory (os error 2); make one with `tollgate passwd users USER`"
+        "f.yaml:5: tollgate.auth.htpasswd: users does not exist; make one with `tollgate passwd users USER`"
     );
     // What everyone knows is good enough for nobody but this machine.
     setup.file("users", format!("{ALICE}{DEMO}"));

@@ -1,0 +1,389 @@
+//! The text of a file that a person wrote: bytes to text, or what is wrong with the bytes. Pure.
+//!
+//! Every text file that a configuration names goes through here, so that all of them agree on byte order
+//! marks, line ends and encodings. Nothing is repaired by a guess: what cannot be read in one way only is an
+//! error with a line and a remedy.
+
+use std::fmt;
+use std::io;
+
+use memchr::memmem;
+use memchr::{memchr, memchr_iter};
+
+/// The byte order mark of UTF-8, which editors on Windows write at the start of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// As much of a file as shows whether every other byte is NUL.
+const SAMPLE: usize = 512;
+
+/// Why bytes are not a text that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct TextError {
+    /// The line, counted from 1; `None` for the file as a whole.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub problem: TextProblem,
+}
+
+/// What is wrong with the bytes of a text file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextProblem {
+    /// Saved as "Unicode" by an editor on Windows, or by a PowerShell redirection.
+    OtherUnicode(Encoding),
+    /// A download that was not unpacked.
+    Compressed(Compression),
+    /// A NUL byte: the file was damaged, or is not text.
+    Nul,
+    /// No line feed at all, but carriage returns: the line ends of old Macs.
+    OldMac,
+    /// A carriage return that is not followed by a line feed.
+    CarriageReturn,
+    /// A byte order mark that is not at the start: files with one were joined.
+    ByteOrderMark,
+    /// Latin-1 or Windows-1252, most likely.
+    NotUtf8,
+}
+
+/// An encoding of Unicode that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// UTF-16 with a byte order mark.
+    Utf16,
+    /// UTF-16, little endian, without a byte order mark.
+    Utf16Le,
+    /// UTF-16, big endian, without a byte order mark.
+    Utf16Be,
+    /// UTF-32 with a byte order mark.
+    Utf32,
+}
+
+/// A format of compressed files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip.
+    Gzip,
+    /// xz.
+    Xz,
+    /// Zstandard.
+    Zstd,
+    /// bzip2.
+    Bzip2,
+    /// A ZIP archive.
+    Zip,
+}
+
+impl TextProblem {
+    /// What to do about it, with a command to type where there is one.
+    #[must_use]
+    pub fn remedy(self) -> String {
+        match self {
+            TextProblem::OtherUnicode(encoding) => {
+                let name = encoding.name();
+                format!(
+                    "save it as UTF-8, for example with `iconv -f {name} -t UTF-8 FILE > NEWFILE`"
+                )
+            }
+            TextProblem::Compressed(format) => {
+                format!("unpack it, for example with `{}`", format.command())
+            }
+            TextProblem::Nul => {
+                "remove it, or restore the file from a copy: it is damaged or not a text file"
+                    .to_owned()
+            }
+            TextProblem::OldMac => {
+                "end each line with LF, for example with `tr '\\r' '\\n' < FILE > NEWFILE`"
+                    .to_owned()
+            }
+            TextProblem::CarriageReturn => {
+                "remove it: a line ends with LF or with CR and LF".to_owned()
+            }
+            TextProblem::ByteOrderMark => {
+                "remove the invisible character U+FEFF: it may stand at the start of the file alone"
+                    .to_owned()
+            }
+            TextProblem::NotUtf8 => "save the file as UTF-8, for example with \
+                `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEWFILE`"
+                .to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for TextProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TextProblem::OtherUnicode(Encoding::Utf32) => {
+                f.write_str("the file is UTF-32, where UTF-8 is wanted")
+            }
+            TextProblem::OtherUnicode(_) => {
+                f.write_str("the file is UTF-16, where UTF-8 is wanted")
+            }
+            TextProblem::Compressed(format) => {
+                write!(f, "the file is compressed ({})", format.name())
+            }
+            TextProblem::Nul => f.write_str("a NUL byte"),
+            TextProblem::OldMac => f.write_str("the lines end with CR alone, as on old Macs"),
+            TextProblem::CarriageReturn => {
+                f.write_str("a carriage return (CR) without a line feed (LF) after it")
+            }
+            TextProblem::ByteOrderMark => {
+                f.write_str("a byte order mark that is not at the start of the file")
+            }
+            TextProblem::NotUtf8 => f.write_str("not UTF-8"),
+        }
+    }
+}
+
+impl Encoding {
+    /// As iconv calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Encoding::Utf16 => "UTF-16",
+            Encoding::Utf16Le => "UTF-16LE",
+            Encoding::Utf16Be => "UTF-16BE",
+            Encoding::Utf32 => "UTF-32",
+        }
+    }
+}
+
+impl Compression {
+    /// By how each format begins.
+    fn of(bytes: &[u8]) -> Option<Compression> {
+        let known: [(&[u8], Compression); 5] = [
+            (b"\x1f\x8b", Compression::Gzip),
+            (b"\xfd7zXZ\0", Compression::Xz),
+            (b"\x28\xb5\x2f\xfd", Compression::Zstd),
+            (b"BZh", Compression::Bzip2),
+            (b"PK\x03\x04", Compression::Zip),
+        ];
+        let found = known.iter().find(|(start, _)| bytes.starts_with(start));
+        found.map(|(_, format)| *format)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip",
+            Compression::Xz => "xz",
+            Compression::Zstd => "zstd",
+            Compression::Bzip2 => "bzip2",
+            Compression::Zip => "zip",
+        }
+    }
+
+    fn command(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip -dc FILE > NEWFILE",
+            Compression::Xz => "xz -dc FILE > NEWFILE",
+            Compression::Zstd => "zstd -dc FILE > NEWFILE",
+            Compression::Bzip2 => "bzip2 -dc FILE > NEWFILE",
+            Compression::Zip => "unzip -p FILE > NEWFILE",
+        }
+    }
+}
+
+/// The text in the bytes of a file, without a byte order mark; its lines end with LF.
+///
+/// CRLF becomes LF. A last line without an end is as good as one with it.
+///
+/// # Errors
+/// The first thing that is wrong, as [`check`] has it.
+pub fn decode(bytes: Vec<u8>) -> Result<String, TextError> {
+    let text = check(&bytes)?;
+    if memchr(b'\r', text.as_bytes()).is_some() {
+        return Ok(text.replace("\r\n", "\n"));
+    }
+    let mark = bytes.len() - text.len();
+    let mut bytes = bytes;
+    bytes.drain(..mark);
+    String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error()))
+}
+
+/// The text in the bytes of a file as it stands there, but for a byte order mark at the start.
+///
+/// # Errors
+/// The first thing that is wrong: see [`TextProblem`].
+pub fn check(bytes: &[u8]) -> Result<&str, TextError> {
+    let whole = |problem| TextError {
+        line: None,
+        problem,
+    };
+    if let Some(encoding) = other_unicode(bytes) {
+        return Err(whole(TextProblem::OtherUnicode(encoding)));
+    }
+    let rest = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let text = match std::str::from_utf8(rest) {
+        // The start of a compressed file can be text, all of it hardly.
+        Ok(text) if memchr(0, rest).is_none() => text,
+        outcome => {
+            if let Some(format) = Compression::of(rest) {
+                return Err(whole(TextProblem::Compressed(format)));
+            }
+            let nul = memchr(0, rest);
+            let valid = outcome.err().map(|error| (error.valid_up_to(), error));
+            return Err(match (nul, valid) {
+                (Some(at), Some((valid, _))) if at < valid => at_line(rest, at, TextProblem::Nul),
+                (_, Some((_, error))) => not_utf8(rest, error),
+                (at, None) => at_line(rest, at.unwrap_or_default(), TextProblem::Nul),
+            });
+        }
+    };
+    if let Some(at) = lone_carriage_return(rest) {
+        return Err(if memchr(b'\n', rest).is_none() {
+            whole(TextProblem::OldMac)
+        } else {
+            at_line(rest, at, TextProblem::CarriageReturn)
+        });
+    }
+    if let Some(at) = memmem::find(rest, BYTE_ORDER_MARK) {
+        return Err(at_line(rest, at, TextProblem::ByteOrderMark));
+    }
+    Ok(text)
+}
+
+/// What the operating system says, without the number behind it.
+#[must_use]
+pub fn system_message(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((message, _)) => message.to_lowercase(),
+        None => text,
+    }
+}
+
+/// By a byte order mark, or by NULs in one half of the bytes alone.
+fn other_unicode(bytes: &[u8]) -> Option<Encoding> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some(Encoding::Utf32),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Some(Encoding::Utf16),
+        _ => {}
+    }
+    let sample = bytes.get(..SAMPLE).unwrap_or(bytes);
+    let (mut even, mut odd) = (0, 0);
+    for at in memchr_iter(0, sample) {
+        *(if at % 2 == 0 { &mut even } else { &mut odd }) += 1;
+    }
+    // Nearly all that such files hold is ASCII, half of whose bytes are NUL.
+    let many = (sample.len() * 3 / 8).max(1);
+    match (even, odd) {
+        (0, odd) if odd >= many => Some(Encoding::Utf16Le),
+        (even, 0) if even >= many && sample.len() > 1 => Some(Encoding::Utf16Be),
+        _ => None,
+    }
+}
+
+fn lone_carriage_return(bytes: &[u8]) -> Option<usize> {
+    memchr_iter(b'\r', bytes).find(|at| bytes.get(at + 1) != Some(&b'\n'))
+}
+
+fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> TextError {
+    at_line(bytes, error.valid_up_to(), TextProblem::NotUtf8)
+}
+
+fn at_line(bytes: &[u8], at: usize, problem: TextProblem) -> TextError {
+    let before = bytes.get(..at).unwrap_or(bytes);
+    TextError {
+        line: Some(1 + memchr_iter(b'\n', before).count()),
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn texts() {
+        for (bytes, expected) in [
+            (&b""[..], ""),
+            (b"a", "a"),
+            (b"a\n", "a\n"),
+            (b"a\r\nb\r\n", "a\nb\n"),
+            (b"a\nb\r\nc", "a\nb\nc"),
+            (b"\xef\xbb\xbfa\n", "a\n"),
+            (b"\xef\xbb\xbfa\r\nb", "a\nb"),
+            (b"\xef\xbb\xbf", ""),
+            (
+                "j\u{fc}rgen\t\u{3042}\n".as_bytes(),
+                "j\u{fc}rgen\t\u{3042}\n",
+            ),
+            (
+                b"PK\x03\x04 is not compressed",
+                "PK\x03\x04 is not compressed",
+            ),
+        ] {
+            assert_eq!(decode(bytes.to_vec()).as_deref(), Ok(expected), "{bytes:?}");
+        }
+        // What is rewritten keeps its line ends.
+        assert_eq!(check(b"\xef\xbb\xbfa\r\nb"), Ok("a\r\nb"));
+    }
+
+    #[test]
+    fn errors() {
+        let utf16 =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+        let utf16_be =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
+        let whole = |encoding| (None, TextProblem::OtherUnicode(encoding));
+        for (bytes, (line, problem)) in [
+            (utf16("\u{feff}alice: bob\r\n"), whole(Encoding::Utf16)),
+            (utf16_be("\u{feff}alice: bob\r\n"), whole(Encoding::Utf16)),
+            (utf16("alice: bob\r\n"), whole(Encoding::Utf16Le)),
+            (utf16_be("j\u{fc}rgen: bob\r\n"), whole(Encoding::Utf16Be)),
+            (utf16("\u{feff}"), whole(Encoding::Utf16)),
+            (b"\xff\xfe\0\0a\0\0\0".to_vec(), whole(Encoding::Utf32)),
+            (
+                b"\x1f\x8b\x08\0\0\0\xff\xff".to_vec(),
+                (None, TextProblem::Compressed(Compression::Gzip)),
+            ),
+            (b"a\nb\0c\n".to_vec(), (Some(2), TextProblem::Nul)),
+            (b"\0".to_vec(), (Some(1), TextProblem::Nul)),
+            (b"a\nb\nc\0\xff".to_vec(), (Some(3), TextProblem::Nul)),
+            (b"a\n\xff\n\0".to_vec(), (Some(2), TextProblem::NotUtf8)),
+            (b"a\nb\n\xfc".to_vec(), (Some(3), TextProblem::NotUtf8)),
+            (b"a\rb\rc".to_vec(), (None, TextProblem::OldMac)),
+            (
+                b"a\nb\rc\n".to_vec(),
+                (Some(2), TextProblem::CarriageReturn),
+            ),
+            (
+                b"a\r\nb\r\r\n".to_vec(),
+                (Some(2), TextProblem::CarriageReturn),
+            ),
+            (b"a\r\nb\r".to_vec(), (Some(2), TextProblem::CarriageReturn)),
+            (
+                b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n".to_vec(),
+                (Some(2), TextProblem::ByteOrderMark),
+            ),
+        ] {
+            let expected = TextError { line, problem };
+            assert_eq!(decode(bytes.clone()), Err(expected), "{bytes:?}");
+            assert!(!problem.to_string().is_empty() && !problem.remedy().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_the_system_says() {
+        let error = io::Error::from_raw_os_error(13);
+        assert_eq!(system_message(&error), "permission denied");
+        assert_eq!(system_message(&io::Error::other("Odd")), "Odd");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_what_was_written(text in "[^\\r\\x00\\u{feff}]{0,200}", mark: bool) {
+            prop_assume!(other_unicode(text.as_bytes()).is_none());
+            let mark: &[u8] = if mark { BYTE_ORDER_MARK } else { b"" };
+            let bytes = [mark, text.replace('\n', "\r\n").as_bytes()].concat();
+            prop_assert_eq!(decode(bytes), Ok(text));
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(13), Just(10)], 0..64)) {
+            let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
+            if let Err(error) = decode(bytes) {
+                prop_assert!(error.line.is_none_or(|line| (1..=lines).contains(&line)));
+            }
+        }
+    }
+}
