@@ -7,15 +7,14 @@
 build_tollgate() {
     [ -z "${TOLLGATE:-}" ] || return 0
     note "building tollgate, profile $1"
-    (cd "$ROOT" && cargo build --profile "$1" --locked --bin tollgate)
-    TOLLGATE=${CARGO_TARGET_DIR:-$ROOT/target}/$1/tollgate
+    TOLLGATE=$(bash "$ROOT/scripts/build.sh" --profile "$1")
 }
 
 # build_yardsticks PROFILE NAME...: the bare programs of examples/. As examples
 # they would be built with the features that tests want of their dependencies;
 # here they get Tollgate's own, its lock file and its profiles.
 build_yardsticks() {
-    local profile=$1 name package=$WORK/yardsticks
+    local profile=$1 name target_dir package=$WORK/yardsticks
     shift
     mkdir -p "$package"
     cp "$ROOT/Cargo.lock" "$package/"
@@ -29,9 +28,10 @@ build_yardsticks() {
     } >"$package/Cargo.toml"
     note "building the yardsticks ($*), profile $profile"
     # Not --locked: cargo drops from the copy what only tests want.
-    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target} \
+    target_dir=$(bash "$ROOT/scripts/target-dir.sh")
+    CARGO_TARGET_DIR=$target_dir \
         cargo build --manifest-path "$package/Cargo.toml" --profile "$profile"
-    YARDSTICKS=${CARGO_TARGET_DIR:-$ROOT/target}/$profile
+    YARDSTICKS=$target_dir/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}$profile
 }
 
 # build_binaries: Tollgate, the yardsticks that are wanted, the load generator.

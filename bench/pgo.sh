@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds target/release-pgo/tollgate: the release binary, laid out by what a
+# Builds release-pgo/tollgate in cargo's target directory: the release binary, laid out by what a
 # training run did most (profile-guided optimisation). Takes two whole builds.
 # Run it as `make release-pgo`.
 #
@@ -25,7 +25,7 @@ ROOT=$(dirname "$BENCH")
 
 SECONDS_EACH=${PGO_SECONDS:-4}
 export WORKERS=2 ORIGIN_WORKERS=2
-TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
+TARGET_DIR=$(bash "$ROOT/scripts/target-dir.sh")
 HOST=$(rustc -vV | awk '/^host:/ { print $2 }')
 
 # build FLAGS DIRECTORY: the release profile with further flags of rustc. With
@@ -95,4 +95,4 @@ note "building with the profile"
 build "-Cprofile-use=$TARGET_DIR/pgo/merged.profdata -Cllvm-args=-disable-icp" "$TARGET_DIR/pgo-use"
 mkdir -p "$TARGET_DIR/release-pgo"
 cp "$TARGET_DIR/pgo-use/$HOST/release/tollgate" "$TARGET_DIR/release-pgo/tollgate"
-note "done: $TARGET_DIR/release-pgo/tollgate"
+note "done; to install it: sudo make install BINARY='$TARGET_DIR/release-pgo/tollgate'"
