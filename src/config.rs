@@ -23,6 +23,7 @@ mod policy;
 mod problem;
 mod reader;
 mod reload;
+mod roots;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -236,8 +237,11 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     let limits = Limits::read(&mut tollgate);
     let log = limits::read_log(&mut tollgate, &base.directory, open);
     tollgate.finish();
-    let (server, run_directory) = server.finish(open);
+    let (mut server, run_directory) = server.finish(open);
     root.finish();
+    if matches!(scope, Scope::Start) {
+        roots::settle(&mut server, path);
+    }
 
     let auth = auth.open(sink, &base, exposed)?;
     let rules = policy.rules(&auth)?;

@@ -46,6 +46,7 @@ mod refusals;
 mod regression;
 mod reload;
 mod reload_load;
+mod roots;
 mod rotation;
 mod rules;
 mod silence;
