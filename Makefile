@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 CARGO ?= cargo
-# Of run, build and install.
+# Of run, build, install and dist.
 PROFILE ?= release
 # What `make run` serves.
 CONF = conf/pingora.yaml
@@ -17,7 +17,8 @@ export CARGO PREFIX SYSCONFDIR DESTDIR PROFILE
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test check lint doc deny bench bench-smoke release-pgo install clean
+.PHONY: help setup run build test check lint doc deny bench bench-smoke release-pgo install dist \
+	package-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +74,14 @@ release-pgo: ## build the program, optimised by a training run; two builds
 
 install: ## install program, configuration, systemd unit: BINARY, PREFIX, DESTDIR
 	@BINARY='$(BINARY)' bash scripts/install.sh
+
+dist: ## make an archive of the program, linked statically, with all that installs it
+	@bash scripts/setup.sh
+	@bash scripts/dist.sh
+
+package-test: ## make such an archive and try it in an empty root directory; needs root
+	@bash scripts/setup.sh --tests
+	bash scripts/package-test.sh
 
 clean: ## remove what was built
 	$(CARGO) clean
