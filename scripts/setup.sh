@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Installs what the build (and, asked for, the tests or the benchmark) misses.
+# Installs missing dependencies of the build and, on request, of tests and benchmarks.
 #
 #   scripts/setup.sh            a Rust toolchain, cmake, a C compiler, make
 #   scripts/setup.sh --tests    and the servers and clients that tests run
 #   scripts/setup.sh --bench    and the proxies and load generators of `make bench`
-#   scripts/setup.sh --smoke    and what `make bench-smoke` needs of these
-#   scripts/setup.sh --pgo      and what merges the profiles of `make release-pgo`
+#   scripts/setup.sh --smoke    and those that `make bench-smoke` needs
+#   scripts/setup.sh --pgo      and llvm-profdata for `make release-pgo`
 #
-# Says each command before it runs it, asks nothing, does nothing when all is
-# there. Ends with 1 when the build cannot work; a missing test tool is a warning.
+# Prints each command before it runs it, asks nothing, and does nothing when nothing is
+# missing. Ends with 1 when the build cannot work; a missing test tool is a warning.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Where distributions keep nginx, which is not on every user's path.
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
-# The one list of what is needed. Package names joined by + go together;
-# - means that the system brings it, or that it has no package there; a/b is one
+# The one list of dependencies. Package names joined by + are installed together;
+# - means that the system has the command already, or no package for it; a/b is one
 # command under two names.
 # group command    apt                  dnf                  apk                  brew
 TOOLS='
@@ -31,6 +31,20 @@ tests   wget       wget                 wget                 wget               
 tests   python3    python3              python3              python3              python3
 tests   wrk        wrk                  wrk                  wrk                  wrk
 tests   siege      siege                siege                siege                siege
+tests   pip3       python3-pip          python3-pip          py3-pip              -
+tests   go         golang-go            golang               go                   go
+tests   java       default-jdk-headless java-latest-openjdk-devel openjdk17-jdk   openjdk
+tests   node       nodejs               nodejs               nodejs               node
+tests   npm        npm                  npm                  npm                  -
+tests   ruby       ruby                 ruby                 ruby                 -
+tests   php        php-cli              php-cli              php83                php
+tests   ssh        openssh-client       openssh-clients      openssh-client       -
+tests   ncat       ncat                 nmap-ncat            nmap-ncat            nmap
+tests   socat      socat                socat                socat                socat
+tests   connect-proxy connect-proxy     connect-proxy        -                    connect
+tests   corkscrew  corkscrew            corkscrew            -                    corkscrew
+tests   squid      squid                squid                squid                squid
+tests   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 smoke   nginx      nginx                nginx                nginx                nginx
 smoke   curl       curl                 curl                 curl                 -
 smoke   openssl    openssl              openssl              openssl              openssl

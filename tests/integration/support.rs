@@ -15,6 +15,7 @@ pub(crate) mod payload;
 pub(crate) mod port;
 pub(crate) mod proxy;
 pub(crate) mod request;
+pub(crate) mod site;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};

@@ -69,6 +69,28 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Outcome {
     }
 }
 
+/// Whether a program that some machines lack is here, by a command that asks for its version.
+///
+/// Where it is missing its test is skipped by name; under CI, where the set-up installs it, that is
+/// a failure.
+pub(crate) fn is_installed(probe: &[&str]) -> bool {
+    let (program, arguments) = probe.split_first().unwrap();
+    let found = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !found {
+        let what = probe.join(" ");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "`{what}` fails, and under CI nothing is skipped: scripts/setup.sh --tests installs it"
+        );
+        eprintln!("NOT TESTED: `{what}` fails");
+    }
+    found
+}
+
 /// Runs the program itself with those arguments.
 pub(crate) fn tollgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
     run(Command::new(program()).args(arguments), "")
