@@ -390,11 +390,16 @@ fn repository_has_what_a_reader_looks_for() {
         "CHANGELOG.md",
         "SECURITY.md",
         "Makefile",
+        "Dockerfile",
         "docs/architecture.md",
+        "docs/clients.md",
         "docs/configuration.md",
+        "docs/glossary.md",
+        "docs/migrating.md",
         "docs/observability.md",
         "docs/operations.md",
         "docs/policy.md",
+        "docs/protocol.md",
     ] {
         assert!(root().join(name).is_file(), "{name}");
     }

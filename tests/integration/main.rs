@@ -35,6 +35,7 @@ mod interim;
 mod languages;
 mod large;
 mod limits;
+mod links;
 mod opened;
 mod ops;
 mod origin_slots;
