@@ -9,6 +9,7 @@
 //! credential. [`Record`] has no field for one.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +60,14 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The access log's file cannot be opened.
-    #[error("cannot open the access log")]
-    AccessLog(#[source] io::Error),
+    #[error("cannot open the access log {}", path.display())]
+    AccessLog {
+        /// Its path, as configured.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
     /// The metrics contradict each other: a mistake in this program.
     #[error("cannot register the metrics")]
     Metrics(#[source] prometheus::Error),
@@ -101,7 +108,10 @@ impl Telemetry {
         let metrics = Metrics::new(VERSION).map_err(TelemetryError::Metrics)?;
         let users = Users::register(metrics.registry()).map_err(TelemetryError::Metrics)?;
         let log = AccessLog::open(&settings.access, settings.format, metrics.losses.clone())
-            .map_err(TelemetryError::AccessLog)?;
+            .map_err(|error| TelemetryError::AccessLog {
+                path: settings.access.path().to_owned(),
+                error,
+            })?;
         Ok(Telemetry {
             log,
             log_tunnel_open: settings.tunnel_open,

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::format::{push_combined_line, push_json_line};
@@ -23,21 +23,41 @@ pub enum Destination {
     Stdout,
     /// The standard error of the process as it is when the first line is written.
     Stderr,
-    /// A file, opened for appending and created with mode 0640 where missing.
+    /// A file, opened for appending and created with mode 0640 where missing, a FIFO or a device.
     File(PathBuf),
 }
 
 impl Destination {
     /// Reads `stdout`, `stderr`, `off` or a path, as in `log.access`.
     ///
-    /// A file of one of these names is written with a directory: `./off`.
+    /// A file of one of these names is written with a directory: `./off`. The paths of the standard streams
+    /// mean those streams, since such a path cannot be opened when the stream is a socket.
     pub fn parse(text: &str) -> Destination {
         match text {
             "off" => Destination::Off,
-            "stdout" => Destination::Stdout,
-            "stderr" => Destination::Stderr,
+            "stdout" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Destination::Stdout,
+            "stderr" | "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Destination::Stderr,
             path => Destination::File(PathBuf::from(path)),
         }
+    }
+
+    /// Its path, when it is not a standard stream.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Destination::File(path) => Some(path),
+            Destination::Off | Destination::Stdout | Destination::Stderr => None,
+        }
+    }
+
+    /// Its path, or what it is called.
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(match self {
+            Destination::Off => "off",
+            Destination::Stdout => "stdout",
+            Destination::Stderr => "stderr",
+            Destination::File(path) => return path,
+        })
     }
 }
 

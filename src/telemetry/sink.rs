@@ -5,10 +5,9 @@
 //! first line, since a process that daemonizes keeps only the thread that
 //! forked.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -16,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
+
+use crate::log_file;
 
 /// Bytes that may wait to be written; as many again may be in writing.
 const CAPACITY: usize = 8 * 1024 * 1024;
@@ -99,7 +100,7 @@ impl Sink {
     /// start. Standard streams are taken later: a daemon replaces them.
     pub(crate) fn open(place: Place, losses: Losses) -> io::Result<Sink> {
         let file = match &place {
-            Place::File(path) => Some(open_file(path)?),
+            Place::File(path) => Some(log_file::open(path)?),
             Place::Stdout | Place::Stderr => None,
         };
         Ok(Sink::new(place, file, losses, CAPACITY))
@@ -175,8 +176,12 @@ impl Sink {
 
     /// Has the file opened anew by its path, after what is queued was written.
     ///
-    /// If that fails the old one stays in use.
+    /// If that fails the old one stays in use. What is no file of its own stays open as it is: the rights to
+    /// open it may be gone, and the number of a descriptor may be another one's by now.
     pub(crate) fn reopen(&self) {
+        if !self.shared.place.is_renewed() {
+            return;
+        }
         let mut state = self.shared.state.lock();
         match &mut state.writer {
             Stage::Running => {
@@ -387,6 +392,14 @@ impl Writer {
 }
 
 impl Place {
+    fn is_renewed(&self) -> bool {
+        match self {
+            // The error log is opened anew too.
+            Place::Stdout | Place::Stderr => true,
+            Place::File(path) => log_file::is_renewed(path),
+        }
+    }
+
     /// For messages to the operator.
     pub(crate) fn name(&self) -> std::path::Display<'_> {
         match self {
@@ -421,17 +434,8 @@ fn reopen(place: &Place) -> io::Result<File> {
     match place {
         Place::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         Place::Stderr => Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
-        Place::File(path) => open_file(path),
+        Place::File(path) => log_file::open(path),
     }
-}
-
-/// A new file can be read by its group, not by others: it says who went where.
-fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
 }
 
 fn report_reopen(place: &Place, error: &io::Error) {

@@ -416,8 +416,12 @@ fn a_log_that_cannot_be_opened_is_an_error() {
         ..Settings::default()
     };
     let error = Telemetry::new(&settings).err().unwrap();
-    assert!(matches!(error, TelemetryError::AccessLog(_)));
-    assert_eq!(error.to_string(), "cannot open the access log");
+    assert!(matches!(error, TelemetryError::AccessLog { .. }));
+    let path = dir.path().join("none/access.log");
+    assert_eq!(
+        error.to_string(),
+        format!("cannot open the access log {}", path.display())
+    );
 }
 
 #[test]
