@@ -1,8 +1,9 @@
 //! The checked configuration that the program runs on, read from one YAML file.
 //!
 //! Two levels: the file as written, which the private modules read, and [`Config`], whose values
-//! can be used without another check. Nothing is bound, started or written here, and no value of a
-//! file is ever repeated in a [`Problem`].
+//! can be used without another check. Nothing is started or written here, a port
+//! is bound for a moment by a check alone, and no value of a file is ever repeated in a [`Problem`], paths
+//! and addresses apart.
 //!
 //! ```text
 //! pingora.yaml -> yaml (nodes with lines) -> reader (typed keys) -> one module per section -> Config
@@ -19,10 +20,13 @@ mod gateway;
 mod limits;
 mod listeners;
 mod pingora;
+mod places;
 mod policy;
+mod ports;
 mod problem;
 mod reader;
 mod reload;
+mod rights;
 mod roots;
 #[cfg(test)]
 mod tests;
@@ -30,27 +34,31 @@ mod tls;
 mod units;
 mod yaml;
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use pingora_core::server::configuration::ServerConf;
+use rustix::fs::OFlags;
 
 pub use self::auth::Auth;
 pub use self::gateway::{Dns, Gateway, HealthCheck};
 pub use self::limits::{Limits, Timeouts};
 pub use self::listeners::Listener;
+pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problem, Problems, Severity};
 pub use self::reload::{Reloaded, Reloader};
 
 use self::egress::Lists;
 use self::files::Base;
+use self::places::{Input, Place, Places, Purpose};
 use self::problem::Sink;
 use self::reader::Section;
+use crate::identity::Identity;
 use crate::policy::Policy;
-use crate::telemetry;
+use crate::telemetry::{self, Destination};
 
 /// The most that a configuration file may have.
 const MAX_FILE: u64 = 1 << 20;
@@ -83,6 +91,10 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// What is most likely not meant, although it can be used.
     pub warnings: Problems,
+    /// The user that serves, when that is not the one that starts.
+    pub identity: Option<Identity>,
+    /// Whether `pid_file` is given; else it is a default.
+    pub has_pid_file: bool,
     /// The directory of the default paths, when one of them is in use.
     run_directory: Option<PathBuf>,
 }
@@ -90,8 +102,10 @@ pub struct Config {
 /// What a file is read for.
 #[derive(Debug, Clone, Copy)]
 enum Scope<'a> {
-    /// To start, or to check.
+    /// To start. Ports are not tried: they will be bound.
     Start,
+    /// To say whether a start would succeed.
+    Check,
     /// To explain what the policy decides, right or wrong: without running its tests.
     Explain,
     /// For a running process, which is exposed when one of its listeners is not loopback.
@@ -112,6 +126,16 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let sink = Sink::new(path);
         let config = read(path, &sink, Scope::Start);
+        sink.finish(config)
+    }
+
+    /// As [`Config::load`], and tries to bind the ports too. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and every address that cannot be listened on.
+    pub fn check(path: &Path) -> Result<Config, ConfigError> {
+        let sink = Sink::new(path);
+        let config = read(path, &sink, Scope::Check);
         sink.finish(config)
     }
 
@@ -142,20 +166,34 @@ impl Config {
         is_exposed(&self.listeners)
     }
 
-    /// Makes the directory of the default `pid_file` and `upgrade_sock`, for this user alone.
+    /// Makes the directory of the default `pid_file` and `upgrade_sock`, for the user that serves alone.
     ///
     /// Does nothing when both are configured: their directories were checked.
     ///
     /// # Errors
     /// The directory is not there and cannot be made.
     pub fn create_run_directory(&self) -> io::Result<()> {
-        match &self.run_directory {
-            Some(directory) => DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory),
-            None => Ok(()),
+        let Some(directory) = &self.run_directory else {
+            return Ok(());
+        };
+        if let Some(parent) = directory.parent() {
+            DirBuilder::new().recursive(true).create(parent)?;
         }
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Ok(()) => {}
+            Err(_) if directory.is_dir() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if let Some(identity) = &self.identity {
+            // By its descriptor: what was made is what is given away.
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            let made = File::options()
+                .read(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(directory)?;
+            fchown(made, Some(identity.uid()), Some(identity.gid()))?;
+        }
+        Ok(())
     }
 }
 
@@ -192,7 +230,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     };
     let document = yaml::parse(&text, sink)?;
     let mut root = Section::root(&document, sink);
-    let open = matches!(scope, Scope::Start);
+    let open = matches!(scope, Scope::Start | Scope::Check);
     let server = pingora::Server::read(&mut root, &base, open);
     let mut tollgate = match root.item("tollgate") {
         Some(item) => item.section(),
@@ -207,9 +245,9 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         }
     };
 
-    let (listeners, admin) = listeners::read(&mut tollgate, &base, open);
+    let (listeners, admin, bound) = listeners::read(&mut tollgate, &base, open);
     let exposed = match scope {
-        Scope::Start => is_exposed(&listeners),
+        Scope::Start | Scope::Check => is_exposed(&listeners),
         // Who could connect is not what is asked.
         Scope::Explain => false,
         Scope::Reload { exposed, .. } => exposed,
@@ -217,7 +255,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     // The file may name others for the next start; those of now are still open.
     let listening = match scope {
         Scope::Reload { listening, .. } => listening,
-        Scope::Start | Scope::Explain => &[],
+        Scope::Start | Scope::Check | Scope::Explain => &[],
     };
     let own_listeners = own_listeners(&listeners, admin).chain(listening.iter().copied());
     let auth = auth::read(&mut tollgate, server.threads());
@@ -235,12 +273,47 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     let dns = Dns::read(&mut tollgate);
     let timeouts = Timeouts::read(&mut tollgate);
     let limits = Limits::read(&mut tollgate);
-    let log = limits::read_log(&mut tollgate, &base.directory, open);
+    let (log, access) = limits::read_log(&mut tollgate, &base.directory);
     tollgate.finish();
-    let (mut server, run_directory) = server.finish(open);
+    if open {
+        let mut places = server.places();
+        if let Destination::File(path) = &log.access {
+            places.push(Place {
+                purpose: Purpose::AccessLog,
+                path: path.clone(),
+                item: access,
+            });
+        }
+        let mut inputs = vec![Input {
+            path: base.directory.join(path.file_name()?),
+            item: None,
+        }];
+        let named = auth.files().chain(server.ca_file());
+        inputs.extend(named.filter_map(|item| {
+            Some(Input {
+                path: item.file(&base.directory)?,
+                item: Some(item.clone()),
+            })
+        }));
+        inputs.extend(lists.paths().map(|path| Input { path, item: None }));
+        let places = Places {
+            sink,
+            base: &base,
+            places,
+            inputs,
+            run_directory: server.run_directory(),
+            identity: server.identity(),
+        };
+        places.check();
+    }
+    if matches!(scope, Scope::Check) {
+        ports::check(&bound, server.pid_file(), &document, sink);
+        ports::check_sources(&server.sources(), &document, sink);
+    }
+    let mut server = server.finish(open);
     root.finish();
-    if matches!(scope, Scope::Start) {
-        roots::settle(&mut server, path);
+    if open {
+        roots::settle(&mut server.conf, path);
     }
 
     let auth = auth.open(sink, &base, exposed)?;
@@ -252,7 +325,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     }
     Some(Config {
         file: base.directory.join(path.file_name()?),
-        server,
+        server: server.conf,
         listeners,
         admin,
         auth,
@@ -263,6 +336,8 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         limits,
         log,
         warnings: sink.warnings(),
-        run_directory,
+        identity: server.identity,
+        has_pid_file: server.has_pid_file,
+        run_directory: server.run_directory,
     })
 }

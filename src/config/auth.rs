@@ -81,7 +81,12 @@ pub(super) fn read<'d>(tollgate: &mut Section<'d>, threads: usize) -> Written<'d
     written
 }
 
-impl Written<'_> {
+impl<'d> Written<'d> {
+    /// The keys that name files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Item<'d>> {
+        self.htpasswd.iter().chain(&self.groups)
+    }
+
     /// Whether a group file is named.
     pub(super) fn has_groups(&self) -> bool {
         self.groups.is_some()

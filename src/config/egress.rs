@@ -92,6 +92,11 @@ impl<'s> Lists<'s> {
         }
     }
 
+    /// The list files that were read.
+    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.files.keys().cloned()
+    }
+
     /// The items of a list of domains: entries, and list files as `@path`. `None` after a problem.
     pub(super) fn read(&mut self, items: &[Item<'_>]) -> Option<DomainLists> {
         let mut written = Domains::default();

@@ -159,14 +159,18 @@ fn request_body(item: &Item<'_>) -> Option<u64> {
     item.size(1..=1 << 40)
 }
 
-/// Reads `log`. The file of the access log is not opened, but its directory has to be there.
-pub(super) fn read_log(tollgate: &mut Section<'_>, base: &Path, open: bool) -> Settings {
+/// Reads `log`, and gives the key of the access log with its settings.
+pub(super) fn read_log<'d>(
+    tollgate: &mut Section<'d>,
+    base: &Path,
+) -> (Settings, Option<Item<'d>>) {
     let default = Settings::default();
     let mut section = tollgate.section("log");
     let access = section.item("access");
     let settings = Settings {
         access: access
-            .and_then(|item| destination(&item, base, open))
+            .as_ref()
+            .and_then(|item| destination(item, base))
             .unwrap_or(default.access),
         format: section
             .item("format")
@@ -175,10 +179,10 @@ pub(super) fn read_log(tollgate: &mut Section<'_>, base: &Path, open: bool) -> S
         tunnel_open: section.flag("tunnel_open", default.tunnel_open),
     };
     section.finish();
-    settings
+    (settings, access)
 }
 
-fn destination(item: &Item<'_>, base: &Path, open: bool) -> Option<Destination> {
+fn destination(item: &Item<'_>, base: &Path) -> Option<Destination> {
     let text = item.text()?;
     if matches!(text, "true" | "false") {
         item.report("not a destination", "write a path, stdout, stderr or off");
@@ -187,16 +191,7 @@ fn destination(item: &Item<'_>, base: &Path, open: bool) -> Option<Destination> 
     let Destination::File(path) = Destination::parse(text) else {
         return Some(Destination::parse(text));
     };
-    let path = base.join(path);
-    let in_directory = path.parent().is_some_and(Path::is_dir);
-    if open && (path.is_dir() || !in_directory) {
-        item.report(
-            "not a file in a directory that exists",
-            "make the directory, or name another file",
-        );
-        return None;
-    }
-    Some(Destination::File(path))
+    Some(Destination::File(base.join(path)))
 }
 
 fn format(item: &Item<'_>) -> Option<Format> {

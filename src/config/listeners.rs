@@ -42,12 +42,12 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// Reads `listeners` and `admin`.
+/// Reads `listeners` and `admin`, and says what is to be bound.
 pub(super) fn read(
     tollgate: &mut Section<'_>,
     base: &Base,
     open: bool,
-) -> (Vec<Listener>, Option<SocketAddr>) {
+) -> (Vec<Listener>, Option<SocketAddr>, Vec<Bound>) {
     let mut bound = Vec::new();
     let mut listeners = Vec::new();
     let items = match tollgate.item("listeners") {
@@ -95,11 +95,11 @@ pub(super) fn read(
     {
         log::warn!("the admin service on {address} has no authentication and is not on loopback");
     }
-    (listeners, admin)
+    (listeners, admin, bound)
 }
 
 /// An address of this program that is bound already, with the path of its key.
-type Bound = (SocketAddr, String);
+pub(super) type Bound = (SocketAddr, String);
 
 fn address(section: &mut Section<'_>, bound: &mut Vec<Bound>) -> Option<SocketAddr> {
     let Some(item) = section.item("address") else {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -14,8 +14,11 @@ use pingora_core::server::configuration::ServerConf;
 use serde_json::{Map, Value};
 
 use super::files::Base;
+use super::listeners::Bound;
+use super::places::{Place, Purpose};
 use super::reader::{Item, Section};
 use super::tls;
+use crate::identity::{Identity, IdentityError};
 
 /// The version of the file format; Pingora's too.
 const VERSION: u64 = 1;
@@ -24,11 +27,29 @@ const VERSION: u64 = 1;
 /// proxy open new ones all the time.
 const KEEPALIVE_POOL_SIZE: usize = 1024;
 
-/// Pingora's waits at a shutdown. Tollgate drains by itself, and stops when that is done.
-const WITHOUT_EFFECT: [&str; 2] = ["grace_period_seconds", "graceful_shutdown_timeout_seconds"];
-
-/// What a Unix socket's path may have at most, the NUL behind it not counted (unix(7)).
-const MAX_SOCKET_PATH: usize = 107;
+/// What Tollgate does by itself in place of Pingora, with what it does.
+const WITHOUT_EFFECT: [(&str, &str); 5] = [
+    (
+        "grace_period_seconds",
+        "how long a shutdown takes is tollgate.timeouts.drain",
+    ),
+    (
+        "graceful_shutdown_timeout_seconds",
+        "how long a shutdown takes is tollgate.timeouts.drain",
+    ),
+    (
+        "daemon_wait_for_ready",
+        "a start in the background always waits until the daemon serves",
+    ),
+    (
+        "daemon_notify_timeout_seconds",
+        "how long a start in the background waits is daemon_ready_timeout_seconds",
+    ),
+    (
+        "upgrade_sock_connect_accept_max_retries",
+        "each side of an upgrade waits 15 seconds for the other",
+    ),
+];
 
 const DAY_SECONDS: u64 = 86_400;
 
@@ -52,24 +73,34 @@ const RANGES: [(&str, RangeInclusive<u64>); 15] = [
 ];
 
 /// Pingora's part of the configuration while it is read.
-pub(super) struct Server {
+pub(super) struct Server<'d> {
     conf: ServerConf,
     given: BTreeSet<String>,
     run_directory: Option<PathBuf>,
+    identity: Option<Identity>,
+    /// The keys that name paths.
+    paths: Vec<(Purpose, Item<'d>)>,
+    ca_file: Option<Item<'d>>,
 }
 
-impl Server {
+impl<'d> Server<'d> {
     /// Reads Pingora's keys from the top of the file.
     ///
-    /// On a reload (`open` is false) files are not looked at.
-    pub(super) fn read(root: &mut Section<'_>, base: &Base, open: bool) -> Server {
+    /// On a reload (`open` is false) neither files nor users of the system are looked at.
+    pub(super) fn read(root: &mut Section<'d>, base: &Base, open: bool) -> Self {
         let mut values = Map::new();
+        let (mut paths, mut ca_file) = (Vec::new(), None);
         for key in keys() {
             let Some(item) = root.item(key.clone()) else {
                 continue;
             };
             if let Some(value) = read_key(&key, &item, base, open) {
-                values.insert(key, value);
+                values.insert(key.clone(), value);
+                match purpose(&key) {
+                    Some(purpose) => paths.push((purpose, item)),
+                    None if key == "ca_file" => ca_file = Some(item),
+                    None => {}
+                }
             }
         }
         if !root.has("version") {
@@ -82,9 +113,107 @@ impl Server {
             conf,
             given,
             run_directory: None,
+            identity: None,
+            paths,
+            ca_file,
         };
         server.set_defaults(base);
+        if open {
+            server.find_identity(root);
+        }
         server
+    }
+
+    fn find_identity(&mut self, root: &Section<'_>) {
+        let (user, group) = (self.conf.user.as_deref(), self.conf.group.as_deref());
+        match Identity::find(user, group) {
+            Ok(identity) => self.identity = identity,
+            Err(error) => {
+                let (key, remedy) = match error {
+                    IdentityError::UnknownUser if user.is_none() => ("group", "name the user too"),
+                    IdentityError::UnknownUser => (
+                        "user",
+                        "name one that `getent passwd` shows, or make it with `useradd --system NAME`",
+                    ),
+                    IdentityError::UnknownGroup => (
+                        "group",
+                        "name one that `getent group` shows, or make it with `groupadd --system NAME`",
+                    ),
+                    IdentityError::GroupNotOwn => ("group", "start as root, or remove the key"),
+                    IdentityError::UserNotOwn => {
+                        ("user", "start as root or as this user, or remove the key")
+                    }
+                    IdentityError::System(_) if user.is_none() => ("group", "try it again"),
+                    IdentityError::System(_) => ("user", "try it again"),
+                };
+                root.report(key, error.to_string(), remedy);
+            }
+        }
+    }
+
+    /// The user that serves, when that is not the one that starts.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// The directory of default paths, when one of them is in use.
+    pub(super) fn run_directory(&self) -> Option<&Path> {
+        self.run_directory.as_deref()
+    }
+
+    /// Where the PID file is.
+    pub(super) fn pid_file(&self) -> &Path {
+        Path::new(&self.conf.pid_file)
+    }
+
+    /// The source addresses of connections to upstreams, with their keys.
+    pub(super) fn sources(&self) -> Vec<Bound> {
+        let lists = [
+            ("client_bind_to_ipv4", &self.conf.client_bind_to_ipv4),
+            ("client_bind_to_ipv6", &self.conf.client_bind_to_ipv6),
+        ];
+        let all = lists.iter().flat_map(|(key, list)| {
+            list.iter().enumerate().filter_map(move |(index, text)| {
+                let ip = text.parse().ok()?;
+                Some((SocketAddr::new(ip, 0), format!("{key}[{index}]")))
+            })
+        });
+        all.collect()
+    }
+
+    /// The key of `ca_file`, if it is given.
+    pub(super) fn ca_file(&self) -> Option<&Item<'d>> {
+        self.ca_file.as_ref()
+    }
+
+    /// The paths that are to be tried.
+    pub(super) fn places(&self) -> Vec<Place<'d>> {
+        let path_of = |purpose| match purpose {
+            Purpose::PidFile => Some(self.conf.pid_file.clone()),
+            Purpose::UpgradeSocket => Some(self.conf.upgrade_sock.clone()),
+            Purpose::ErrorLog => self.conf.error_log.clone(),
+            Purpose::WorkingDirectory => self
+                .conf
+                .working_directory
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            Purpose::AccessLog => None,
+        };
+        let all = [
+            Purpose::PidFile,
+            Purpose::UpgradeSocket,
+            Purpose::ErrorLog,
+            Purpose::WorkingDirectory,
+        ];
+        let place = |purpose| {
+            let item = self.paths.iter().find(|(have, _)| *have == purpose);
+            Some(Place {
+                purpose,
+                path: path_of(purpose)?.into(),
+                item: item.map(|(_, item)| item.clone()),
+            })
+        };
+        all.into_iter().filter_map(place).collect()
     }
 
     /// How many threads each service has.
@@ -92,16 +221,19 @@ impl Server {
         self.conf.threads
     }
 
-    /// Pingora's part, and the run directory when a default path in it is in use.
+    /// Pingora's part, and what goes with it.
     pub(super) fn finish(self, open: bool) -> Finished {
-        for key in WITHOUT_EFFECT {
+        for (key, instead) in WITHOUT_EFFECT {
             if open && self.given.contains(key) {
-                log::warn!(
-                    "{key} has no effect: how long a shutdown takes is tollgate.timeouts.drain"
-                );
+                log::warn!("{key} has no effect: {instead}");
             }
         }
-        (self.conf, self.run_directory)
+        Finished {
+            has_pid_file: self.given.contains("pid_file"),
+            conf: self.conf,
+            run_directory: self.run_directory,
+            identity: self.identity,
+        }
     }
 
     fn set_defaults(&mut self, base: &Base) {
@@ -132,8 +264,26 @@ impl Server {
     }
 }
 
-/// Pingora's part, and the directory of the default paths when one of them is in use.
-pub(super) type Finished = (ServerConf, Option<PathBuf>);
+/// Pingora's part when it was read.
+pub(super) struct Finished {
+    pub(super) conf: ServerConf,
+    /// The directory of the default paths, when one of them is in use.
+    pub(super) run_directory: Option<PathBuf>,
+    pub(super) identity: Option<Identity>,
+    /// Whether `pid_file` is given.
+    pub(super) has_pid_file: bool,
+}
+
+/// What a key is for that names a place.
+fn purpose(key: &str) -> Option<Purpose> {
+    Some(match key {
+        "pid_file" => Purpose::PidFile,
+        "upgrade_sock" => Purpose::UpgradeSocket,
+        "error_log" => Purpose::ErrorLog,
+        "working_directory" => Purpose::WorkingDirectory,
+        _ => return None,
+    })
+}
 
 /// The names of Pingora's keys, as this version of it has them.
 fn keys() -> Vec<String> {
@@ -238,26 +388,8 @@ fn path_key(key: &str, value: Value, item: &Item<'_>, base: &Base, open: bool) -
         return Some(value);
     }
     let path = item.file(&base.directory)?;
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    match key {
-        _ if !open => {}
-        "working_directory" if !path.is_dir() => {
-            item.report("not a directory", "name one that exists");
-            return None;
-        }
-        "ca_file" => {
-            tls::roots(item, base)?;
-        }
-        "pid_file" | "upgrade_sock" | "error_log" if !parent.is_dir() => {
-            item.report("its directory does not exist", "make it, or name another");
-            return None;
-        }
-        "upgrade_sock" if path.as_os_str().len() > MAX_SOCKET_PATH => {
-            let message = format!("longer than the {MAX_SOCKET_PATH} bytes of a socket's path");
-            item.report(message, "name a shorter path");
-            return None;
-        }
-        _ => {}
+    if open && key == "ca_file" {
+        tls::roots(item, base)?;
     }
     // The path came from a string, and so did the directory unless it is not UTF-8 itself.
     match path.into_os_string().into_string() {

@@ -184,8 +184,8 @@ f.yaml:15: tollgate.egress.deny_domains[1]: gone.txt does not exist; name a list
 f.yaml:17: tollgate.timeouts.conect: unknown key; did you mean \"connect\"?
 f.yaml:18: tollgate.timeouts.drain: a duration needs a unit; add one of ms, s, m, h, d, as in 30s
 f.yaml:19: tollgate.limits.request_head: out of range; write one from 1KiB to 1MiB, in B, KiB, MiB, GiB or TiB
-f.yaml:20: tollgate.log.access: not a file in a directory that exists; make the directory, or name another file
 f.yaml:20: tollgate.log.format: not a log format; write json or combined
+f.yaml:20: tollgate.log.access: its directory does not exist; run `mkdir -p gone`, or name another
 deny.txt:3: wildcards are not read; write .example.org for a domain and all below it
 deny.txt:4: an address is not a domain; put it into a list of networks
 users:2: no colon after the user name; write lines with `tollgate passwd FILE USER`

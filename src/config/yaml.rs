@@ -47,6 +47,27 @@ pub(super) struct Entry {
 }
 
 impl Node {
+    /// The line of a key, by its path as in `tollgate.listeners[0].address`.
+    pub(super) fn line_of(&self, path: &str) -> Option<usize> {
+        let (mut node, mut line) = (self, None);
+        for step in path.split('.') {
+            let (key, indices) = step.split_once('[').unwrap_or((step, ""));
+            let Value::Map(entries) = &node.value else {
+                return None;
+            };
+            let entry = entries.iter().find(|entry| entry.key == key)?;
+            (node, line) = (&entry.node, Some(entry.line));
+            for index in indices.split_terminator(']') {
+                let Value::List(nodes) = &node.value else {
+                    return None;
+                };
+                node = nodes.get(index.trim_start_matches('[').parse::<usize>().ok()?)?;
+                line = Some(node.line);
+            }
+        }
+        line
+    }
+
     /// Whether there is no value: nothing behind the colon, `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
         match &self.value {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{ALICE, Setup, decision, identity, with};
 use crate::config::problem::Sink;
 use crate::config::{Config, yaml};
+use crate::identity::Identity;
 
 /// The repository's own file of that name.
 pub(super) fn own(name: &str) -> PathBuf {
@@ -121,7 +122,15 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     let local = uncommented
         .replace("/etc/ssl/certs/ca-certificates.crt", "ca.pem")
         .replace("/var/log/tollgate/", "")
-        .replace("/run/tollgate/", "");
+        .replace("/run/tollgate/", "")
+        .replace(
+            "\nuser: tollgate",
+            &format!("\nuser: {}", Identity::own().user()),
+        )
+        .replace(
+            "\ngroup: tollgate",
+            &format!("\ngroup: {}", Identity::own().group()),
+        );
     let config = setup.load(&local).unwrap();
     assert_eq!(config.listeners.len(), 2);
 

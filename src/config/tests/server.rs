@@ -39,11 +39,44 @@ fn pingoras_keys() {
         ),
         (
             "upgrade_sock: gone/x\n",
-            "f.yaml:1: upgrade_sock: its directory does not exist; make it, or name another",
+            "f.yaml:1: upgrade_sock: its directory does not exist; run `mkdir -p gone`, or name another",
         ),
         (
             "working_directory: gone\n",
-            "f.yaml:1: working_directory: not a directory; name one that exists",
+            "f.yaml:1: working_directory: does not exist; name a directory that exists",
+        ),
+        (
+            "pid_file: run/\n",
+            "f.yaml:1: pid_file: names a directory; add the name of a file, without a slash behind it",
+        ),
+        (
+            "pid_file: .\n",
+            "f.yaml:1: pid_file: is a directory; add the name of a file",
+        ),
+        (
+            "error_log: .\n",
+            "f.yaml:1: error_log: is a directory; add the name of a file in it, such as access.log",
+        ),
+        (
+            "error_log: users\n",
+            "f.yaml:1: error_log: a file that this configuration reads; name another",
+        ),
+        (
+            "upgrade_sock: users\n",
+            "f.yaml:1: upgrade_sock: is there already, and is no socket; name a path where there is nothing yet\n\
+             f.yaml:1: upgrade_sock: a file that this configuration reads; name another",
+        ),
+        (
+            "pid_file: p\nupgrade_sock: p\n",
+            "f.yaml:2: upgrade_sock: the file of another key too; give each its own",
+        ),
+        (
+            "user: no-such-user\n",
+            "f.yaml:1: user: no such user on this machine; name one that `getent passwd` shows, or make it with `useradd --system NAME`",
+        ),
+        (
+            "group: no-such-group\n",
+            "f.yaml:1: group: no such group on this machine; name one that `getent group` shows, or make it with `groupadd --system NAME`",
         ),
         (
             "ca_file: users\n",
