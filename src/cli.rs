@@ -16,7 +16,7 @@ const ABOUT: &str = "Authenticated HTTP/HTTPS proxy: forward proxy, CONNECT tunn
     name = "tollgate",
     about = ABOUT,
     after_help = "Signals: TERM drains and exits, INT exits at once, HUP reloads users and \
-        policy,\nUSR1 reopens the access log, QUIT hands over to a process started with -u."
+        policy,\nUSR1 reopens the logs, QUIT hands over to a process started with -u."
 )]
 pub struct Cli {
     /// Configuration file; needed to serve

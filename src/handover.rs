@@ -21,7 +21,7 @@ use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -30,12 +30,18 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
 };
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::identity::Identity;
 
 /// How long either side waits for the other to come.
 const RENDEZVOUS: Duration = Duration::from_secs(15);
 
 /// How long the old process waits for the new one to serve.
 const TAKEOVER: Duration = Duration::from_secs(60);
+
+/// Connections that may wait; one is expected.
+const BACKLOG: i32 = 16;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -56,24 +62,26 @@ pub struct Inheritance {
 }
 
 impl Inheritance {
-    /// Waits at `path` for the old process and takes its sockets.
+    /// Waits at `path` for the old process and takes its sockets. The old process may have the identity
+    /// that this one will take on.
     ///
     /// # Errors
-    /// The path cannot be listened on, nobody comes in time, or who comes is
-    /// another user or does not keep to the protocol.
-    pub fn receive(path: &Path) -> io::Result<Self> {
-        let listener = listen(path)?;
+    /// The path cannot be listened on, no process comes in time, or the one that comes is
+    /// another user's or does not keep to the protocol.
+    pub fn receive(path: &Path, identity: Option<&Identity>) -> io::Result<Self> {
+        let listener = listen(path, identity)?;
         let deadline = Instant::now() + RENDEZVOUS;
         listener.set_nonblocking(true)?;
         let line = loop {
             match listener.accept() {
-                Ok((line, _)) if is_same_user(&line)? => break line,
+                Ok((line, _)) if is_trusted(&line, identity)? => break line,
                 Ok(_) => log::warn!("upgrade socket: another user's process came; ignored"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if Instant::now() >= deadline {
                         return Err(io::Error::new(
                             io::ErrorKind::TimedOut,
-                            "no process handed its sockets over; was it sent SIGQUIT?",
+                            "no process handed its sockets over within 15 seconds; send SIGQUIT to the one \
+                             that runs, and start this one as the same user or with `user` set to it",
                         ));
                     }
                     std::thread::sleep(RETRY_PAUSE);
@@ -110,10 +118,10 @@ impl Inheritance {
 /// this process's.
 pub fn give(path: &Path, sockets: &[(String, OwnedFd)]) -> io::Result<()> {
     let mut line = connect(path)?;
-    if !is_same_user(&line)? {
+    if !is_trusted(&line, None)? {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "another user's process listens on the upgrade socket",
+            "another user's process listens on the upgrade socket; start it as the user of this one",
         ));
     }
     send_sockets(&line, sockets)?;
@@ -129,15 +137,39 @@ pub fn give(path: &Path, sockets: &[(String, OwnedFd)]) -> io::Result<()> {
     }
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
+fn listen(path: &Path, identity: Option<&Identity>) -> io::Result<UnixListener> {
+    let bind = || {
+        remove_socket(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(socket)
+    };
+    // The socket's file is that user's, who has to connect to it; who listens is this process, which the
+    // other side checks.
+    let socket = match identity {
+        Some(identity) => identity.act(bind)?,
+        None => bind(),
+    };
+    let socket: Socket = socket.map_err(|error: io::Error| {
+        let text = format!("the upgrade socket cannot be made: {error}");
+        io::Error::new(error.kind(), text)
+    })?;
+    socket.listen(BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// Removes the socket that an earlier process left, and nothing else.
+fn remove_socket(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file that is no socket",
+        )),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 fn connect(path: &Path) -> io::Result<UnixStream> {
@@ -156,17 +188,18 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Who can be root can be anybody; others must be who we are.
+/// Root can be anyone; other users must be that of this process, or the one that it will be.
 #[cfg(target_os = "linux")]
-fn is_same_user(line: &UnixStream) -> io::Result<bool> {
+fn is_trusted(line: &UnixStream, identity: Option<&Identity>) -> io::Result<bool> {
     let peer = sockopt::socket_peercred(line)?;
-    let own = rustix::process::geteuid();
-    Ok(peer.uid == own || peer.uid.is_root())
+    let is_own = peer.uid == rustix::process::geteuid();
+    let is_next = identity.is_some_and(|identity| identity.uid() == peer.uid.as_raw());
+    Ok(peer.uid.is_root() || is_own || is_next)
 }
 
 /// Elsewhere the mode of the socket's directory is the check.
 #[cfg(not(target_os = "linux"))]
-fn is_same_user(_: &UnixStream) -> io::Result<bool> {
+fn is_trusted(_: &UnixStream, _: Option<&Identity>) -> io::Result<bool> {
     Ok(true)
 }
 
@@ -257,7 +290,7 @@ mod tests {
         let names: Vec<_> = sockets.iter().map(|(name, _)| name.clone()).collect();
         std::thread::scope(|scope| {
             let old = scope.spawn(|| give(&path, &sockets));
-            let mut new = Inheritance::receive(&path).unwrap();
+            let mut new = Inheritance::receive(&path, None).unwrap();
             for name in &names {
                 let fd = new.take(name).unwrap();
                 let listener = TcpListener::from(fd);
@@ -282,7 +315,7 @@ mod tests {
         let sockets = vec![socket()];
         std::thread::scope(|scope| {
             let old = scope.spawn(|| give(&path, &sockets));
-            drop(Inheritance::receive(&path).unwrap());
+            drop(Inheritance::receive(&path, None).unwrap());
             let error = old.join().unwrap().unwrap_err();
             assert!(
                 error.to_string().contains("did not begin to serve"),

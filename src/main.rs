@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use structopt::StructOpt;
@@ -13,7 +13,7 @@ use tollgate::cli::{Cli, Command};
 use tollgate::config::Config;
 use tollgate::explain::{self, Query};
 use tollgate::policy::Outcome;
-use tollgate::server::{self, Start};
+use tollgate::server::{self, Side, Start};
 
 /// Allocation is a large part of what a small request costs; this one takes
 /// measurably less time for it than the system's.
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         }
         None => match cli.conf {
             Some(conf) if cli.test => check(&conf),
-            Some(conf) => serve(conf, cli.daemon, cli.upgrade),
+            Some(conf) => serve(&conf, cli.daemon, cli.upgrade),
             None => fail(
                 EX_USAGE,
                 &"tollgate: no configuration; name one, as in \
@@ -71,20 +71,51 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(conf: PathBuf, daemon: bool, upgrade: bool) -> ExitCode {
-    let config = match Config::load(&conf) {
+fn serve(conf: &Path, daemon: bool, upgrade: bool) -> ExitCode {
+    let inherited = server::inherited_descriptors();
+    let config = match Config::load(conf) {
         Ok(config) => config,
         Err(error) => return fail(EX_CONFIG, &error),
     };
     config.warnings.log();
-    match server::run(config, Start { daemon, upgrade }) {
+    let mut start = Start {
+        caller: None,
+        upgrade,
+    };
+    if daemon || config.server.daemon {
+        match server::detach(&config, &inherited) {
+            Ok(Side::Daemon(caller)) => start.caller = Some(caller),
+            Ok(Side::Caller(ended)) if ended.reason.is_empty() => {
+                return ExitCode::from(ended.code);
+            }
+            Ok(Side::Caller(ended)) => return fail(ended.code, &ended.reason),
+            Err(error) => {
+                return fail(
+                    1,
+                    &format_args!("tollgate: cannot go to the background: {error}"),
+                );
+            }
+        }
+    }
+    let caller = start.caller.clone();
+    match server::run(config, start) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &format_args!("tollgate: {error:#}")),
+        Err(error) => {
+            let reason = format!("tollgate: {error:#}");
+            match caller {
+                // It says so, where it can be seen.
+                Some(caller) => {
+                    caller.failed(1, &reason);
+                    ExitCode::FAILURE
+                }
+                None => fail(1, &reason),
+            }
+        }
     }
 }
 
 fn check(conf: &Path) -> ExitCode {
-    match Config::load(conf) {
+    match Config::check(conf) {
         Ok(config) => {
             let warnings = &config.warnings;
             let conf = conf.display();
@@ -155,6 +186,7 @@ fn usage(error: &structopt::clap::Error) -> ExitCode {
 }
 
 fn fail(code: u8, message: &dyn Display) -> ExitCode {
-    eprintln!("{message}");
+    // Not `eprintln!`, which panics when nothing reads it any more.
+    let _ = writeln!(std::io::stderr(), "{message}");
     ExitCode::from(code)
 }

@@ -1,40 +1,50 @@
-//! From the configuration to a running process: sockets first, so that what
-//! fails is seen by whoever starts it; then Pingora's server with our services.
+//! From the configuration to a running process: logs and sockets first, with the rights of whoever starts it
+//! and so that it sees what fails; then the rights of `user`, and Pingora's server with our services.
 
+mod daemon;
+mod error_log;
+mod pid_file;
 mod signals;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora_core::server::configuration::Opt;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service;
 use pingora_core::services::background::GenBackgroundService;
 use pingora_proxy::HttpProxy;
+use tokio::sync::Notify;
 
+pub use self::daemon::{Caller, Ended, Side, detach, inherited_descriptors};
+use self::error_log::ErrorLog;
+use self::pid_file::{PidFile, PidFileError};
 use self::signals::Signals;
 use crate::admin::Admin;
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, listen_remedy};
 use crate::forward::Forward;
 use crate::handover::Inheritance;
+use crate::identity::Identity;
 use crate::listener::{Acceptor, Listener, Purpose, ThreadOptions};
+use crate::log_file;
 use crate::reload::Reload;
+use crate::telemetry::Destination;
 
 /// How long the last lines of the access log may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the process is started.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Start {
-    /// In the background.
-    pub daemon: bool,
+    /// In the background, for this caller.
+    pub caller: Option<Caller>,
     /// With the sockets of the process that runs already.
     pub upgrade: bool,
 }
@@ -46,16 +56,32 @@ pub struct Start {
 /// opened, no process that hands its sockets over.
 pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     signals::block().context("cannot block signals")?;
+    daemon::restrict_umask();
     config
         .create_run_directory()
         .context("cannot make the directory of pid_file and upgrade_sock")?;
-    let app = App::new(&config)?;
+    let identity = config.identity.take();
+    let pid_path = PathBuf::from(&config.server.pid_file);
+    // First, so that a second start hears which process runs.
+    let pid_file = if start.upgrade {
+        None
+    } else {
+        let acquire = || acquire_pid_file(&config, &pid_path, start.caller.is_none());
+        with_rights(identity.as_ref(), None, acquire)??
+    };
+    let mut error_log = match start.caller {
+        Some(_) => Some(open_error_log(&config, identity.as_ref())?),
+        None => None,
+    };
+    let app = with_rights(identity.as_ref(), config.log.access.file(), || {
+        App::new(&config)
+    })??;
     let reload = Arc::new(Reload::new(Arc::clone(&app), config.reloader()));
     let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload)));
     let upgrade_sock = PathBuf::from(&config.server.upgrade_sock);
     let mut inheritance = start
         .upgrade
-        .then(|| Inheritance::receive(&upgrade_sock))
+        .then(|| Inheritance::receive(&upgrade_sock, identity.as_ref()))
         .transpose()
         .with_context(|| format!("cannot take over at {}", upgrade_sock.display()))?;
     let listeners = open_listeners(&config, &admin, inheritance.as_mut())?;
@@ -70,13 +96,29 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
             .map(Duration::from_secs),
     };
     let stealing = config.server.work_stealing;
-    let options = Opt {
-        daemon: start.daemon,
-        ..Opt::default()
-    };
-    let mut server = Server::new_with_opt_and_conf(options, std::mem::take(&mut config.server));
+    // Pingora forks late and keeps what the caller has open.
+    config.server.daemon = false;
+    let mut server = Server::new_with_opt_and_conf(None, std::mem::take(&mut config.server));
     server.bootstrap();
     let proxy = pingora_proxy::http_proxy(&server.configuration, Forward::new(Arc::clone(&app)));
+
+    if let Some(identity) = &identity {
+        identity
+            .assume()
+            .with_context(|| format!("this process may not become user {}", identity.user()))?;
+    }
+    let pid_file = if start.upgrade {
+        Some(PidFile::stage(&pid_path)?)
+    } else {
+        pid_file
+    };
+    let pid_file = pid_file.map(Arc::new);
+    if let Some(error_log) = &mut error_log {
+        error_log
+            .install()
+            .context("cannot redirect standard error")?;
+    }
+    let failure = Arc::new(Failure::default());
     server.add_service(Front {
         app: Arc::clone(&app),
         proxy: Arc::new(proxy),
@@ -84,7 +126,12 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
             .into_iter()
             .map(|(_, listener)| listener)
             .collect(),
-        inheritance,
+        serving: Some(Serving {
+            pid_file: pid_file.clone(),
+            inheritance,
+            caller: start.caller,
+        }),
+        failure: Arc::clone(&failure),
         threads,
         stealing,
     });
@@ -100,16 +147,87 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
         upgrade_sock,
         sockets: Mutex::new(Some(Arc::new(given))),
         drain: config.timeouts.drain,
+        error_log,
+        failure: Arc::clone(&failure),
     };
     server.run(RunArgs {
         shutdown_signal: Box::new(signals),
     });
 
+    // Here, since the services may hold it for longer.
+    if let Some(pid_file) = pid_file {
+        pid_file.remove();
+    }
     log::info!("{}", app.telemetry.summary());
     if !app.telemetry.flush(FLUSH_TIMEOUT) {
         log::error!("the access log could not be written in time; its end is lost");
     }
-    Ok(())
+    failure.0.lock().take().map_or(Ok(()), Err)
+}
+
+/// Does something with the rights of the user that will serve, so that what it makes is that user's. Not
+/// where `path` is a device or a descriptor, which this process alone may be able to open.
+fn with_rights<T>(
+    identity: Option<&Identity>,
+    path: Option<&Path>,
+    action: impl FnOnce() -> T,
+) -> anyhow::Result<T> {
+    match identity.filter(|_| path.is_none_or(log_file::is_renewed)) {
+        Some(identity) => identity
+            .act(action)
+            .with_context(|| format!("this process may not become user {}", identity.user())),
+        None => Ok(action()),
+    }
+}
+
+fn open_error_log(config: &Config, identity: Option<&Identity>) -> anyhow::Result<ErrorLog> {
+    let path = config.server.error_log.as_deref();
+    let shown = path.unwrap_or("/dev/null");
+    let error_log = with_rights(identity, path.map(Path::new), || ErrorLog::open(path))?
+        .with_context(|| format!("cannot open error_log {shown}"))?;
+    if error_log.is_nowhere() {
+        log::warn!(
+            "error_log names no file: the messages of a daemon are lost; name one to keep them"
+        );
+    }
+    if config.log.access == Destination::Stdout {
+        log::warn!(
+            "log.access is stdout, which a daemon does not have: its records are lost; name a file"
+        );
+    }
+    Ok(error_log)
+}
+
+/// A process in the foreground has a PID file too, so that `check` knows it; unless there is one already
+/// where nothing is configured.
+fn acquire_pid_file(
+    config: &Config,
+    path: &Path,
+    is_foreground: bool,
+) -> Result<Option<PidFile>, PidFileError> {
+    match PidFile::acquire(path) {
+        Err(error @ PidFileError::Held { .. }) if is_foreground && !config.has_pid_file => {
+            log::info!("no PID file: {error}");
+            Ok(None)
+        }
+        acquired => acquired.map(Some),
+    }
+}
+
+/// Why the process cannot serve after all.
+#[derive(Debug, Default)]
+struct Failure(Mutex<Option<anyhow::Error>>, Notify);
+
+impl Failure {
+    fn set(&self, error: anyhow::Error) {
+        *self.0.lock() = Some(error);
+        self.1.notify_one();
+    }
+
+    /// Ready when there is one.
+    async fn happened(&self) {
+        self.1.notified().await;
+    }
 }
 
 type Named<T> = (String, T);
@@ -137,22 +255,19 @@ fn open_listeners(
             Some(socket) => Listener::inherited(socket, purpose),
             None => Listener::bind(address, purpose),
         };
-        let listener = listener.map_err(|error| cannot_listen(&name, &error))?;
+        let listener = listener.map_err(|error| cannot_listen(address, &error))?;
         opened.push((name, listener));
     }
     Ok(opened)
 }
 
-fn cannot_listen(address: &str, error: &io::Error) -> anyhow::Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another process listens there: stop it, or take over from it with -u and SIGQUIT"
-        }
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "; the address is none of this machine's",
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let remedy = listen_remedy(address, error);
+    let upgrade = match error.kind() {
+        io::ErrorKind::AddrInUse => ", or take over from it with -u and SIGQUIT if it is Tollgate",
         _ => "",
     };
-    anyhow::anyhow!("cannot listen on {address}: {error}{remedy}")
+    anyhow::anyhow!("cannot listen on {address}: {error}; {remedy}{upgrade}")
 }
 
 fn duplicate(listeners: &[Named<Listener>]) -> io::Result<Vec<Named<OwnedFd>>> {
@@ -167,9 +282,41 @@ struct Front {
     app: Arc<App>,
     proxy: Arc<HttpProxy<Forward>>,
     listeners: Vec<Listener>,
-    inheritance: Option<Inheritance>,
+    serving: Option<Serving>,
+    failure: Arc<Failure>,
     threads: ThreadOptions,
     stealing: bool,
+}
+
+/// Who is told that the process serves, in this order.
+struct Serving {
+    pid_file: Option<Arc<PidFile>>,
+    inheritance: Option<Inheritance>,
+    caller: Option<Caller>,
+}
+
+impl Serving {
+    /// # Errors
+    /// The PID file cannot be put in its place: then nobody was told.
+    fn tell(self) -> Result<(), PidFileError> {
+        if let Some(pid_file) = self.pid_file
+            && let Err(error) = pid_file.publish()
+        {
+            if let Some(caller) = self.caller {
+                caller.failed(1, &format!("tollgate: {error}"));
+            }
+            return Err(error);
+        }
+        if let Some(inheritance) = self.inheritance
+            && let Err(error) = inheritance.serving()
+        {
+            log::warn!("the old process is gone before it could be told: {error}");
+        }
+        if let Some(caller) = self.caller {
+            caller.serving();
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -191,10 +338,10 @@ impl Service for Front {
             }
             loops.spawn(Arc::clone(&acceptor).run(listener));
         }
-        if let Some(inheritance) = self.inheritance.take()
-            && let Err(error) = inheritance.serving()
-        {
-            log::warn!("the old process is gone before it could be told: {error}");
+        if let Some(Err(error)) = self.serving.take().map(Serving::tell) {
+            log::error!("{error}");
+            self.failure.set(error.into());
+            return;
         }
         while let Some(ended) = loops.join_next().await {
             match ended {

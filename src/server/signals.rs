@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::Failure;
+use super::error_log::ErrorLog;
 use crate::app::App;
 use crate::handover;
 use crate::reload::Reload;
@@ -50,6 +52,9 @@ pub(super) struct Signals {
     /// The listening sockets, to hand over; gone once nothing may be accepted.
     pub(super) sockets: Mutex<Option<Arc<Sockets>>>,
     pub(super) drain: Duration,
+    /// The file of a daemon's messages.
+    pub(super) error_log: Option<ErrorLog>,
+    pub(super) failure: Arc<Failure>,
 }
 
 struct Handlers {
@@ -117,8 +122,13 @@ impl Signals {
                     }
                 }
                 () = &mut reloads => {}
+                () = self.failure.happened() => return self.cut().await,
                 _ = on.usr1.recv() => {
-                    log::info!("SIGUSR1: reopening the access log");
+                    log::info!("SIGUSR1: reopening the logs");
+                    // First: the access log may go to standard error.
+                    if let Some(error_log) = &self.error_log {
+                        error_log.reopen();
+                    }
                     self.app.telemetry.reopen();
                 }
             }

@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::support::command::{Outcome, program, run, tollgate};
-use crate::support::port::Port;
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, credentials, sha_line};
 
@@ -48,17 +47,26 @@ fn good_configuration_passes() {
 }
 
 #[test]
-fn checking_binds_nothing() {
+fn checking_listens_nowhere() {
     let setup = Setup::new();
-    let listener = Port::reserve();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let yaml = format!(
-        "listeners: [{{ address: \"{}\" }}]",
-        taken.local_addr().unwrap()
-    );
-    let outcome = check_setup(&setup.config(&yaml));
-    assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
-    drop(listener);
+    let address = taken.local_addr().unwrap();
+    assert_eq!(check_setup(&setup).code(), Some(0));
+    assert!(TcpStream::connect(setup.address()).is_err());
+    // What would fail is found; a start that fails for it is not one of a wrong configuration.
+    let setup = setup.config(&format!("listeners: [{{ address: \"{address}\" }}]"));
+    let path = setup.write();
+    for (arguments, code) in [(["check", "-c"].as_slice(), EX_CONFIG), (&["-c"], Some(1))] {
+        let outcome = tollgate(
+            arguments
+                .iter()
+                .map(AsRef::as_ref)
+                .chain([path.as_os_str()]),
+        );
+        assert_eq!(outcome.code(), code, "{}", outcome.output());
+        let expected = format!("cannot listen on {address}");
+        assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
+    }
 }
 
 #[test]

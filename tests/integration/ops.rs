@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::Signal;
 
 use crate::support::client::Wire;
 use crate::support::command::{program, run};
+use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
@@ -187,23 +188,6 @@ fn sighup_drops_nothing() {
     assert!(proxy.is_running());
 }
 
-/// A process that is ours and not our child's; killed at the end.
-struct Daemon(Pid);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _already_gone = kill_process(self.0, Signal::KILL);
-    }
-}
-
-fn daemon_of(pid_file: &std::path::Path) -> Daemon {
-    let pid = eventually("the pid file", || {
-        let text = std::fs::read_to_string(pid_file).ok()?;
-        Pid::from_raw(text.trim().parse().ok()?)
-    });
-    Daemon(pid)
-}
-
 #[test]
 fn daemon_writes_its_pid_and_serves() {
     let setup = Setup::new();
@@ -215,7 +199,7 @@ fn daemon_writes_its_pid_and_serves() {
     command.current_dir(setup.directory.path());
     let outcome = run(&mut command, "");
     assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
-    let daemon = daemon_of(&pid_file);
+    let daemon = Daemon::of(&pid_file);
     let mut wire = eventually("the daemon to accept", || Wire::connect(address).ok());
     assert_eq!(wire.exchange(gate()).status(), 200);
     drop(wire);
@@ -223,8 +207,8 @@ fn daemon_writes_its_pid_and_serves() {
         let log = std::fs::read_to_string(setup.path("access.log")).ok()?;
         log.ends_with('\n').then_some(())
     });
-    kill_process(daemon.0, Signal::TERM).unwrap();
-    eventually("the daemon to end", || test_kill_process(daemon.0).err());
+    daemon.signal(Signal::TERM);
+    daemon.wait_end();
 }
 
 /// The next program of the same configuration.

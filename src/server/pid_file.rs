@@ -1,0 +1,283 @@
+//! The PID file: says which process serves, and by its lock that this process runs.
+//!
+//! The lock ends with the process, however it ends, so that a file without one is left over. Links are not
+//! followed, and what is removed at the end is the own file alone.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
+
+/// How often the file may change hands while it is opened.
+const MAX_TRIES: usize = 100;
+
+/// Not for everyone, as all that the program makes.
+const MODE: u32 = 0o640;
+
+/// The file of this process.
+#[derive(Debug)]
+pub(super) struct PidFile {
+    path: PathBuf,
+    /// Holds the lock.
+    file: File,
+    /// The file under another name, until this process serves.
+    staged: Mutex<Option<NamedTempFile>>,
+}
+
+/// Why there is no PID file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PidFileError {
+    #[error(
+        "{}: process {pid} holds it, so Tollgate runs already; stop it (`kill {pid}`), take over from it with -u \
+         and SIGQUIT, or set another pid_file", path.display()
+    )]
+    Held { path: PathBuf, pid: String },
+    #[error("{}: is not a file of its own; remove it, or set another pid_file", .0.display())]
+    Foreign(PathBuf),
+    #[error("cannot write the PID file {}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+impl PidFile {
+    /// Takes the file for this process.
+    ///
+    /// # Errors
+    /// A process that runs has it, or it cannot be written.
+    pub(super) fn acquire(path: &Path) -> Result<Self, PidFileError> {
+        let failed = |error: Errno| io_error(path, error.into());
+        for _ in 0..MAX_TRIES {
+            // A FIFO must not hold up the process.
+            let flags = OFlags::RDWR
+                | OFlags::CREATE
+                | OFlags::NOFOLLOW
+                | OFlags::NONBLOCK
+                | OFlags::NOCTTY
+                | OFlags::CLOEXEC;
+            let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(MODE)) {
+                Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
+                    return Err(PidFileError::Foreign(path.to_owned()));
+                }
+                opened => File::from(opened.map_err(failed)?),
+            };
+            let metadata = file.metadata().map_err(|error| io_error(path, error))?;
+            if !metadata.is_file() || metadata.nlink() > 1 {
+                return Err(PidFileError::Foreign(path.to_owned()));
+            }
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(PidFileError::Held {
+                        path: path.to_owned(),
+                        pid: read_id(file),
+                    });
+                }
+                Err(error) => return Err(failed(error)),
+            }
+            // Another process may have removed or replaced it before it was locked.
+            if !is_at(&metadata, path) {
+                continue;
+            }
+            write(&file).map_err(|error| io_error(path, error))?;
+            return Ok(Self {
+                path: path.to_owned(),
+                file,
+                staged: Mutex::new(None),
+            });
+        }
+        Err(io_error(
+            path,
+            io::Error::other("it does not stay in its place"),
+        ))
+    }
+
+    /// Prepares the file beside that of the process that hands over. [`PidFile::publish`] replaces it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn stage(path: &Path) -> Result<Self, PidFileError> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let staged = tempfile::Builder::new()
+            .prefix(".tollgate-pid-")
+            .permissions(fs::Permissions::from_mode(MODE))
+            .tempfile_in(directory);
+        let prepare = |staged: NamedTempFile| {
+            let file = staged.as_file().try_clone()?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            write(&file)?;
+            Ok((staged, file))
+        };
+        let (staged, file) = staged
+            .and_then(prepare)
+            .map_err(|error| io_error(path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            staged: Mutex::new(Some(staged)),
+        })
+    }
+
+    /// Puts a prepared file in its place.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub(super) fn publish(&self) -> Result<(), PidFileError> {
+        match self.staged.lock().take() {
+            Some(staged) => match staged.persist(&self.path) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io_error(&self.path, error.error)),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the file unless another process has it by now.
+    pub(super) fn remove(&self) {
+        let removed = self.file.metadata().and_then(|own| {
+            if is_at(&own, &self.path) {
+                fs::remove_file(&self.path)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = removed {
+            log::warn!(
+                "cannot remove the PID file {}: {error}",
+                self.path.display()
+            );
+        }
+    }
+}
+
+impl Drop for PidFile {
+    /// A start that fails leaves nothing behind.
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn io_error(path: &Path, error: io::Error) -> PidFileError {
+    PidFileError::Io {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn is_at(own: &Metadata, path: &Path) -> bool {
+    fs::symlink_metadata(path)
+        .is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()))
+}
+
+fn write(mut file: &File) -> io::Result<()> {
+    let line = format!("{}\n", std::process::id());
+    file.set_len(0)?;
+    file.write_all(line.as_bytes())
+}
+
+/// The number in the file; what is none is not repeated.
+fn read_id(file: File) -> String {
+    let mut text = String::new();
+    let _ = file.take(32).read_to_string(&mut text);
+    match text.trim().parse::<u32>() {
+        Ok(id) => id.to_string(),
+        Err(_) => "?".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    fn own() -> String {
+        format!("{}\n", std::process::id())
+    }
+
+    #[test]
+    fn a_file_is_held_until_its_process_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pid");
+        let held = PidFile::acquire(&path).unwrap();
+        assert_eq!(content(&path), own());
+        let error = PidFile::acquire(&path).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("process {} holds it", std::process::id())),
+            "{error}"
+        );
+        drop(held);
+        assert!(!path.exists());
+        let made = PidFile::acquire(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o}");
+        drop(made);
+        // Left over, with more in it than is written.
+        fs::write(&path, "99999999999999999999\n").unwrap();
+        let again = PidFile::acquire(&path).unwrap();
+        assert_eq!(content(&path), own());
+        again.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_successor_has_the_file_once_it_is_published() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pid");
+        let old = PidFile::acquire(&path).unwrap();
+        drop(PidFile::stage(&path).unwrap());
+        assert_eq!(content(&path), own());
+        let new = PidFile::stage(&path).unwrap();
+        assert!(old.file.metadata().is_ok_and(|own| is_at(&own, &path)));
+        new.publish().unwrap();
+        old.remove();
+        assert_eq!(content(&path), own());
+        drop(old);
+        assert!(matches!(
+            PidFile::acquire(&path),
+            Err(PidFileError::Held { .. })
+        ));
+        new.remove();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (target, path) = (
+            directory.path().join("target"),
+            directory.path().join("pid"),
+        );
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(matches!(
+            PidFile::acquire(&path),
+            Err(PidFileError::Foreign(_))
+        ));
+        fs::remove_file(&path).unwrap();
+        fs::hard_link(&target, &path).unwrap();
+        assert!(matches!(
+            PidFile::acquire(&path),
+            Err(PidFileError::Foreign(_))
+        ));
+        assert_eq!(content(&target), "precious");
+        assert!(matches!(
+            PidFile::acquire(directory.path()),
+            Err(PidFileError::Foreign(_))
+        ));
+        let missing = directory.path().join("none").join("pid");
+        assert!(matches!(
+            PidFile::acquire(&missing),
+            Err(PidFileError::Io { .. })
+        ));
+        assert!(matches!(
+            PidFile::stage(&missing),
+            Err(PidFileError::Io { .. })
+        ));
+    }
+}
