@@ -21,7 +21,7 @@ use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -70,11 +70,26 @@ impl Inheritance {
     /// another user's or does not keep to the protocol.
     pub fn receive(path: &Path, identity: Option<&Identity>) -> io::Result<Self> {
         let listener = listen(path, identity)?;
+        let inode = |path| fs::symlink_metadata(path).map(|found| found.ino());
+        let own = inode(path)?;
+        let met = Self::meet(&listener, identity);
+        // Nothing is left behind, also when no process came. Another new process may have replaced it.
+        if inode(path).is_ok_and(|there| there == own) {
+            fs::remove_file(path)?;
+        }
+        let line = met?;
+        line.set_nonblocking(false)?;
+        line.set_read_timeout(Some(RENDEZVOUS))?;
+        let sockets = receive_sockets(&line)?;
+        Ok(Self { sockets, line })
+    }
+
+    fn meet(listener: &UnixListener, identity: Option<&Identity>) -> io::Result<UnixStream> {
         let deadline = Instant::now() + RENDEZVOUS;
         listener.set_nonblocking(true)?;
-        let line = loop {
+        loop {
             match listener.accept() {
-                Ok((line, _)) if is_trusted(&line, identity)? => break line,
+                Ok((line, _)) if is_trusted(&line, identity)? => return Ok(line),
                 Ok(_) => log::warn!("upgrade socket: another user's process came; ignored"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if Instant::now() >= deadline {
@@ -88,12 +103,7 @@ impl Inheritance {
                 }
                 Err(error) => return Err(error),
             }
-        };
-        fs::remove_file(path)?;
-        line.set_nonblocking(false)?;
-        line.set_read_timeout(Some(RENDEZVOUS))?;
-        let sockets = receive_sockets(&line)?;
-        Ok(Self { sockets, line })
+        }
     }
 
     /// The socket that listens on `address`, if the old process had one.

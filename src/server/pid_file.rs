@@ -4,9 +4,11 @@
 //! followed, and what is removed at the end is the own file alone.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -15,6 +17,10 @@ use tempfile::NamedTempFile;
 
 /// How often the file may change hands while it is opened.
 const MAX_TRIES: usize = 100;
+
+/// How long the process that holds the file has to write its number.
+const MAX_READS: usize = 20;
+const READ_PAUSE: Duration = Duration::from_millis(20);
 
 /// Not for everyone, as all that the program makes.
 const MODE: u32 = 0o640;
@@ -32,11 +38,8 @@ pub(super) struct PidFile {
 /// Why there is no PID file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PidFileError {
-    #[error(
-        "{}: process {pid} holds it, so Tollgate runs already; stop it (`kill {pid}`), take over from it with -u \
-         and SIGQUIT, or set another pid_file", path.display()
-    )]
-    Held { path: PathBuf, pid: String },
+    #[error("{}: {}", path.display(), held(*.id))]
+    Held { path: PathBuf, id: Option<u32> },
     #[error("{}: is not a file of its own; remove it, or set another pid_file", .0.display())]
     Foreign(PathBuf),
     #[error("cannot write the PID file {}: {error}", path.display())]
@@ -73,7 +76,7 @@ impl PidFile {
                 Err(Errno::WOULDBLOCK) => {
                     return Err(PidFileError::Held {
                         path: path.to_owned(),
-                        pid: read_id(file),
+                        id: read_id(&file),
                     });
                 }
                 Err(error) => return Err(failed(error)),
@@ -178,14 +181,32 @@ fn write(mut file: &File) -> io::Result<()> {
     file.write_all(line.as_bytes())
 }
 
-/// The number in the file; what is none is not repeated.
-fn read_id(file: File) -> String {
-    let mut text = String::new();
-    let _ = file.take(32).read_to_string(&mut text);
-    match text.trim().parse::<u32>() {
-        Ok(id) => id.to_string(),
-        Err(_) => "?".to_owned(),
+/// The number in the file. The process that holds the lock may be about to write it.
+fn read_id(file: &File) -> Option<u32> {
+    for _ in 0..MAX_READS {
+        let mut text = [0; 32];
+        let count = file.read_at(&mut text, 0).ok()?;
+        let text = text.get(..count)?.trim_ascii();
+        let id = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        if id.is_some() {
+            return id;
+        }
+        thread::sleep(READ_PAUSE);
     }
+    None
+}
+
+fn held(id: Option<u32>) -> String {
+    let (process, kill) = match id {
+        Some(id) => (format!("process {id}"), format!(" (`kill {id}`)")),
+        None => ("another process".to_owned(), String::new()),
+    };
+    format!(
+        "{process} holds it, so Tollgate runs already; stop it{kill}, take over from it with -u and SIGQUIT, \
+         or set another pid_file"
+    )
 }
 
 #[cfg(test)]

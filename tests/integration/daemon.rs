@@ -236,6 +236,9 @@ fn upgrade_of_nothing_fails_in_time() {
         outcome.stderr
     );
     assert!(before.elapsed() < Duration::from_secs(30));
+    for left in ["upgrade.sock", "tollgate.pid"] {
+        assert!(!setup.path(left).exists(), "{left}");
+    }
 }
 
 /// Starts a daemon that waits for a process that hands over, and gives its caller and itself.
