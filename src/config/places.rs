@@ -221,7 +221,9 @@ impl Places<'_, '_> {
                         return Err(Trouble::text("is a directory", advice));
                     }
                     Kind::Unusable(text) => return Err(Trouble::text(text, "name a file")),
-                    Kind::Fifo if place.purpose == Purpose::ErrorLog => {
+                    Kind::Fifo
+                        if place.purpose == Purpose::ErrorLog && !log_file::is_descriptor(path) =>
+                    {
                         let advice = "name a file, and let the reader follow it";
                         let message = "is a FIFO, which holds up the process when it is not read";
                         return Err(Trouble::text(message, advice));
@@ -236,6 +238,10 @@ impl Places<'_, '_> {
                     return self.probe_rotation(path);
                 }
                 Ok(())
+            }
+            Err(_) if log_file::is_descriptor(path) => {
+                let advice = "have the caller open it, as in `tollgate -c FILE 3>LOG`";
+                Err(Trouble::text("no such descriptor is open", advice))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
                 // A link to what is not there yet.

@@ -108,6 +108,10 @@ fn places_that_cannot_be_used() {
         ("error_log: directory/", "error_log: names a directory"),
         ("error_log: fifo", "error_log: is a FIFO"),
         (
+            "error_log: /dev/fd/99",
+            "error_log: no such descriptor is open",
+        ),
+        (
             "error_log: none/log",
             "error_log: its directory does not exist",
         ),
