@@ -239,6 +239,17 @@ pub fn check(bytes: &[u8]) -> Result<&str, TextError> {
     Ok(text)
 }
 
+/// A number with what it counts: `1 user`, `2 users`.
+#[must_use]
+pub fn count(number: impl fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    match (number.as_str(), noun.strip_suffix('y')) {
+        ("1", _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {noun}s"),
+    }
+}
+
 /// What the operating system says, without the number behind it.
 #[must_use]
 pub fn system_message(error: &io::Error) -> String {
@@ -246,6 +257,23 @@ pub fn system_message(error: &io::Error) -> String {
     match text.split_once(" (os error ") {
         Some((message, _)) => message.to_lowercase(),
         None => text,
+    }
+}
+
+/// Whether a character shows nothing, or white space that is no space: names are told apart by what one sees.
+///
+/// Space, tab and other control characters of ASCII are not among these.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    match c {
+        '\0'..='~' => false,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => {
+            true
+        }
+        '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200f}' => true,
+        '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
+        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
+        _ => c.is_whitespace(),
     }
 }
 
@@ -262,7 +290,7 @@ fn other_unicode(bytes: &[u8]) -> Option<Encoding> {
         *(if at % 2 == 0 { &mut even } else { &mut odd }) += 1;
     }
     // Nearly all that such files hold is ASCII, half of whose bytes are NUL.
-    let many = (sample.len() * 3 / 8).max(1);
+    let many = (sample.len() * 3).div_ceil(8).max(1);
     match (even, odd) {
         (0, odd) if odd >= many => Some(Encoding::Utf16Le),
         (even, 0) if even >= many && sample.len() > 1 => Some(Encoding::Utf16Be),
@@ -359,6 +387,34 @@ mod tests {
             let expected = TextError { line, problem };
             assert_eq!(decode(bytes.clone()), Err(expected), "{bytes:?}");
             assert!(!problem.to_string().is_empty() && !problem.remedy().is_empty());
+        }
+    }
+
+    #[test]
+    fn numbers_with_what_they_count() {
+        let counted = [
+            (0, "user"),
+            (1, "user"),
+            (2, "user"),
+            (1, "entry"),
+            (2, "entry"),
+        ];
+        let shown = counted.map(|(number, noun)| count(number, noun));
+        assert_eq!(
+            shown,
+            ["0 users", "1 user", "2 users", "1 entry", "2 entries"]
+        );
+    }
+
+    #[test]
+    fn what_one_does_not_see() {
+        for c in [
+            '\u{a0}', '\u{3000}', '\u{200b}', '\u{200e}', '\u{feff}', '\u{2028}', '\u{85}',
+        ] {
+            assert!(is_invisible(c), "{c:?}");
+        }
+        for c in [' ', '\t', 'a', '\u{fc}', '\u{3042}', '\u{1f600}'] {
+            assert!(!is_invisible(c), "{c:?}");
         }
     }
 

@@ -19,6 +19,7 @@ use super::error_log::ErrorLog;
 use crate::app::App;
 use crate::handover;
 use crate::reload::Reload;
+use crate::text::count;
 
 /// What connections that are cut get to leave their record.
 const RECORD_TIME: Duration = Duration::from_secs(1);
@@ -159,7 +160,8 @@ impl Signals {
                     log::info!("drained");
                     return;
                 }
-                log::warn!("{} connections and streams did not end in time", lifecycle.busy_count());
+                let left = lifecycle.busy_count();
+                log::warn!("connections and streams that did not end in time: {left}");
             }
             _ = on.interrupt.recv() => log::info!("SIGINT: stopping at once"),
             _ = on.term.recv() => log::info!("SIGTERM again: stopping at once"),
@@ -171,8 +173,8 @@ impl Signals {
     async fn cut(&self) {
         self.app.lifecycle.cut();
         if !self.app.lifecycle.drained(RECORD_TIME).await {
-            let left = self.app.lifecycle.busy_count();
-            log::warn!("{left} connections ended without a record");
+            let left = count(self.app.lifecycle.busy_count(), "connection");
+            log::warn!("{left} ended without a record");
         }
     }
 

@@ -11,6 +11,7 @@ use super::Telemetry;
 use super::record::{GATEWAY_SITE, Record};
 use super::top::{Entry, Top};
 use super::users::UsageReport;
+use crate::text::count;
 
 /// Sites in the document.
 const TOP_SITES: usize = 20;
@@ -162,16 +163,16 @@ impl Report {
     /// passed the target parser.
     pub(crate) fn summary(&self) -> String {
         let mut text = format!(
-            "served {} requests ({} successful, {} failed) and {} tunnels in {}; \
-             {} from clients, {} to clients; {} users",
-            self.total_requests,
+            "served {} ({} successful, {} failed) and {} in {}; \
+             {} from clients, {} to clients; {}",
+            count(self.total_requests, "request"),
             self.successful_visits,
             self.failed_visits,
-            self.total_tunnels,
+            count(self.total_tunnels, "tunnel"),
             human_seconds(self.uptime_seconds),
             human_bytes(self.bandwidth_bytes.from_client),
             human_bytes(self.bandwidth_bytes.to_client),
-            self.users.len(),
+            count(self.users.len(), "user"),
         );
         for (i, site) in self.top_sites.iter().take(SUMMARY_SITES).enumerate() {
             let lead = if i == 0 { "; top sites: " } else { ", " };

@@ -385,7 +385,7 @@ fn the_summary_is_one_line() {
     });
     let summary = telemetry.summary();
     assert!(summary.starts_with("served 14 requests ("), "{summary}");
-    assert!(summary.contains("and 1 tunnels in 0s"), "{summary}");
+    assert!(summary.contains("and 1 tunnel in 0s"), "{summary}");
     assert!(
         summary.contains("; top sites: example.org:80 ("),
         "{summary}"
