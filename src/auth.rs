@@ -25,4 +25,4 @@ pub use self::credentials::{
     UserError,
 };
 pub use self::hash::{PasswordHash, PasswordHashError};
-pub use self::htpasswd::{Htpasswd, LineError, LineProblem};
+pub use self::htpasswd::{Htpasswd, LineError, LineProblem, NameError, parse_name};

@@ -184,8 +184,11 @@ fn refuses_with_the_reason() {
             Unsupported("MD5-crypt ($1$)"),
         ),
         ("$y$j9T$abc$def".into(), Unsupported("yescrypt ($y$)")),
-        ("{SSHA}abc".into(), Unsupported("salted SHA ({SSHA})")),
-        ("{SSHA512}abc".into(), Unsupported("salted SHA ({SSHA})")),
+        ("{SSHA}abc".into(), Unsupported("salted SHA-1 ({SSHA})")),
+        (
+            "{ssha512}abc".into(),
+            Unsupported("salted SHA-2 ({SSHA512})"),
+        ),
         ("{PLAIN}abc".into(), Unsupported("plain text ({PLAIN})")),
         (
             "$2x$05$zoWy4vmKum/arBTpple.PeO5PnqR/E73KTgPhNohXPYrP47hWRjsS".into(),
@@ -293,6 +296,60 @@ fn refuses_with_the_reason() {
         let shown = format!("{error} {error:?}");
         assert!(text.len() < 6 || !shown.contains(&text), "{shown}");
     }
+}
+
+#[test]
+fn names_what_it_does_not_take() {
+    let bcrypt = "$2y$05$zoWy4vmKum/arBTpple.PeO5PnqR/E73KTgPhNohXPYrP47hWRjsS";
+    let doubled = bcrypt.replace('$', "$$");
+    for (text, named, edit) in [
+        ("$7$C6..../....x$y", "scrypt ($7$)", false),
+        ("$pbkdf2-sha256$29000$a$b", "PBKDF2", false),
+        ("pbkdf2_sha256$29000$a$b", "PBKDF2", false),
+        ("$P$Babcdefgh", "phpass", false),
+        ("{SHA256}abc=", "{SHA256}", false),
+        ("{MD5}abc=", "{MD5}", false),
+        ("5f4dcc3b5aa765d61d8327deb882cf99", "MD5", false),
+        ("*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19", "MySQL", false),
+        ("_J9..rasmBYk8r9AiWNc", "extended DES", false),
+        ("x", "/etc/passwd", false),
+        ("!", "locked", true),
+        ("*", "locked", true),
+        ("!$6$ab$cd", "locked", true),
+        ("!secret", "plain text", false),
+        (
+            "{CRYPT}$1$OWXTA1SZ$ZWOUP/tgk7wxOiTu3H7cJ1",
+            "MD5-crypt",
+            false,
+        ),
+        (
+            &format!("{{CRYPT}}{bcrypt}"),
+            "{CRYPT} before the hash",
+            true,
+        ),
+        (
+            &format!("{{blf-crypt}}{bcrypt}"),
+            "{BLF-CRYPT} before the hash",
+            true,
+        ),
+        (&doubled, "doubled", true),
+        (&format!("\"{bcrypt}\""), "quotes", true),
+        (&format!("{bcrypt} # admin"), "comment", true),
+        (&format!("{bcrypt}\tadmin"), "white space", true),
+        ("$1$ab$cd # admin", "MD5-crypt", false),
+        (&format!("{bcrypt}\u{a0}"), "U+00A0", true),
+        (&format!("\u{200b}{bcrypt}"), "U+200B", true),
+    ] {
+        let error = PasswordHash::parse(text).expect_err(text);
+        assert!(error.to_string().contains(named), "{text}: {error}");
+        assert_eq!(error.edit().is_some(), edit, "{text}: {error}");
+    }
+    // A line as long as the file must not be a recursion as deep.
+    let deep = "{CRYPT}".repeat(100_000);
+    assert_eq!(
+        PasswordHash::parse(&deep).unwrap_err(),
+        PasswordHashError::Unknown
+    );
 }
 
 #[test]
