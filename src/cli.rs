@@ -79,8 +79,9 @@ pub enum Command {
         #[structopt(long)]
         json: bool,
     },
-    /// Set a user's password in an htpasswd file; asks for it, or reads it from
-    /// standard input
+    /// Set a user's password in an htpasswd file, as an argon2id hash; asks for it,
+    /// or reads it from standard input. All of the password counts; of hashes that
+    /// begin with $2y$ (bcrypt) the first 72 bytes of it do
     Passwd {
         /// The htpasswd file; made if it is not there
         #[structopt(value_name = "FILE", parse(from_os_str))]

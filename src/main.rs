@@ -162,13 +162,16 @@ fn set_password(file: &Path, user: &str) -> ExitCode {
     let outcome =
         passwd::read_password().and_then(|password| passwd::set_password(file, user, &password));
     match outcome {
-        Ok(outcome) => {
-            let done = match outcome {
+        Ok(done) => {
+            let what = match done.outcome {
                 passwd::Outcome::Created => "made with",
                 passwd::Outcome::Added => "added",
                 passwd::Outcome::Replaced => "new password for",
             };
-            eprintln!("{}: {done} user {user}", file.display());
+            eprintln!("{}: {what} user {user}", file.display());
+            for note in done.notes() {
+                eprintln!("note: {note}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => fail(

@@ -4,26 +4,62 @@
 //! The one part of [`crate::auth`] that reads and writes files. It prints
 //! nothing but the prompts on a terminal.
 
+mod error;
+mod in_place;
+
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use subtle::ConstantTimeEq;
 use tempfile::NamedTempFile;
-use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::credentials::{MAX_CREDENTIALS_LEN, Secret, User, UserError};
+pub use self::error::PasswdError;
+use self::error::io_error;
+use super::credentials::{MAX_CREDENTIALS_LEN, Secret, User};
 use super::hash::PasswordHash;
-use super::htpasswd::Line;
+use super::htpasswd::{Line, parse_name};
+use crate::text;
 
 /// How often to begin anew when others keep replacing the file.
 const MAX_ATTEMPTS: usize = 100;
 
+/// As much of a password as bcrypt looks at, in bytes.
+const BCRYPT_LEN: usize = 72;
+
+/// The most that a password file may have; as much as the configuration reads.
+const MAX_FILE: u64 = 1 << 30;
+
 /// What [`set_password`] did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What became of the line.
+    pub outcome: Outcome,
+    /// Whether the file was written in place, since it could not be replaced in one step.
+    pub in_place: Option<InPlace>,
+    /// Whether the old hash was bcrypt, of a password of which 72 bytes counted.
+    pub was_bcrypt: bool,
+    /// Whether the new password has more bytes than bcrypt would look at.
+    pub is_long: bool,
+}
+
+/// Why a file was written in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InPlace {
+    /// The file is mounted by itself, as in a container.
+    Mounted,
+    /// No file can be made or replaced in its directory.
+    Directory,
+    /// A new file would belong to another user or group.
+    Owner,
+}
+
+/// What became of the line of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// There was no file; it is made with mode 0600.
@@ -34,78 +70,44 @@ pub enum Outcome {
     Replaced,
 }
 
-/// Why no password was set. The file is as it was.
-#[derive(Debug, Error)]
-pub enum PasswdError {
-    /// The user name breaks a rule.
-    #[error(transparent)]
-    User(#[from] UserError),
-    /// The line would be read as a comment, or the name without its beginning.
-    #[error("the user name begins with '#' or white space, which a password file cannot hold")]
-    UserBeginning,
-    /// Nothing was entered.
-    #[error("the password is empty")]
-    PasswordEmpty,
-    /// No client could send it: user and password together are too long.
-    #[error("the user name and the password together have more than {MAX_CREDENTIALS_LEN} bytes")]
-    PasswordTooLong,
-    /// No client may send it (RFC 7617 §2).
-    #[error("the password has a control character")]
-    PasswordControlCharacter,
-    /// No client may send it (RFC 7617 §2.1).
-    #[error("the password is not utf-8")]
-    PasswordNotUtf8,
-    /// The two entries differ.
-    #[error("the passwords differ")]
-    PasswordMismatch,
-    /// The password could not be read.
-    #[error("cannot read the password")]
-    Read(#[source] io::Error),
-    /// The password could not be hashed.
-    #[error("cannot hash the password")]
-    Hash(#[source] argon2::password_hash::Error),
-    /// The path names a directory, a device or a pipe.
-    #[error("{} is not a regular file", .0.display())]
-    NotAFile(PathBuf),
-    /// The path is a symbolic link whose target does not exist.
-    #[error("{} is a symbolic link to nothing", .0.display())]
-    DanglingLink(PathBuf),
-    /// The file has bytes that are not UTF-8, so the proxy would refuse it.
-    #[error("{} is not utf-8 text", .0.display())]
-    FileNotUtf8(PathBuf),
-    /// The file has the user more than once.
-    #[error("{} has the user on lines {first} and {second}; remove one", .path.display())]
-    Duplicate {
-        /// The file.
-        path: PathBuf,
-        /// The first line with the user, counted from one.
-        first: usize,
-        /// The second one.
-        second: usize,
-    },
-    /// A new file would belong to someone else than the old one.
-    #[error("cannot keep the owner of {}; run it as that user or as root", .path.display())]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The file system said no.
-    #[error("cannot {action} {}", .path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file or directory.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-    /// Others replaced the file again and again.
-    #[error("{} keeps changing; try again", .0.display())]
-    Contended(PathBuf),
+impl Done {
+    fn of(outcome: Outcome, was_bcrypt: bool) -> Done {
+        Done {
+            outcome,
+            in_place: None,
+            was_bcrypt,
+            is_long: false,
+        }
+    }
+
+    /// What the user should know beside the outcome.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let in_place = self.in_place.map(|reason| {
+            format!("the file was written in place, since {reason}; nothing else of it changed")
+        });
+        let length = match (self.was_bcrypt, self.is_long) {
+            (true, _) => Some(format!(
+                "the old hash was bcrypt, which looks at the first {BCRYPT_LEN} bytes of a password; \
+                 of the new password every byte counts"
+            )),
+            (false, true) => Some(format!(
+                "the password has more than {BCRYPT_LEN} bytes; every byte counts here, while a bcrypt \
+                 hash ($2y$) of it would look at the first {BCRYPT_LEN} only"
+            )),
+            (false, false) => None,
+        };
+        in_place.into_iter().chain(length)
+    }
+}
+
+impl fmt::Display for InPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mounted => "it is mounted by itself and cannot be replaced",
+            Self::Directory => "its directory cannot be written",
+            Self::Owner => "a new file could not have its owner",
+        })
+    }
 }
 
 /// Sets the password of a user, as an argon2id hash.
@@ -116,24 +118,21 @@ pub enum PasswdError {
 /// and extended attributes do not. A symbolic link is followed. Runs at the same
 /// time wait for each other.
 ///
+/// A file that cannot be replaced (mounted by itself, in a directory that cannot
+/// be written, of an owner that cannot be kept) is written in place instead: see
+/// [`InPlace`]. Then a reader may for a moment see a part of the new text.
+///
 /// # Errors
 /// See [`PasswdError`].
-pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Outcome, PasswdError> {
-    let user = User::parse(user)?;
-    let storable = Line::parse(&format!("{user}:"))
-        == Line::Entry {
-            user: user.as_str(),
-            hash: "",
-        };
-    if !storable {
-        return Err(PasswdError::UserBeginning);
-    }
+pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Done, PasswdError> {
+    let user = parse_name(user)?;
     check_password(&user, password)?;
     // Before the file is locked: this takes a while.
     let hash = PasswordHash::argon2id(password).map_err(PasswdError::Hash)?;
     for _ in 0..MAX_ATTEMPTS {
-        if let Some(outcome) = try_set(path, &user, &hash)? {
-            return Ok(outcome);
+        if let Some(mut done) = try_set(path, &user, &hash)? {
+            done.is_long = password.expose().len() > BCRYPT_LEN;
+            return Ok(done);
         }
     }
     Err(PasswdError::Contended(path.to_owned()))
@@ -205,7 +204,7 @@ fn check_password(user: &User, password: &Secret) -> Result<(), PasswdError> {
 }
 
 /// `None`: the file was made or replaced by another; begin anew.
-fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Outcome>, PasswdError> {
+fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Done>, PasswdError> {
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -213,7 +212,8 @@ fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Outcome>, Pass
                 return Err(PasswdError::DanglingLink(path.to_owned()));
             }
             let line = format!("{user}:{hash}\n");
-            return Ok(create(path, &line)?.then_some(Outcome::Created));
+            let done = Done::of(Outcome::Created, false);
+            return Ok(create(path, &line)?.then_some(done));
         }
         Err(error) => return Err(io_error("find", path)(error)),
     };
@@ -231,48 +231,89 @@ fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Outcome>, Pass
         _ => return Ok(None),
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
+    (&mut file)
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
         .map_err(io_error("read", &target))?;
-    let Ok(text) = String::from_utf8(bytes) else {
-        return Err(PasswdError::FileNotUtf8(target));
-    };
-    let (text, outcome) =
-        edit(&text, user, hash).map_err(|(first, second)| PasswdError::Duplicate {
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(PasswdError::TooLarge(target));
+    }
+    let text = text::check(&bytes).map_err(|error| PasswdError::Text {
+        path: path.to_owned(),
+        error,
+    })?;
+    let (edited, mut done) =
+        edit(text, user, hash).map_err(|(first, second)| PasswdError::Duplicate {
             path: target.clone(),
             first,
             second,
         })?;
-    replace(&target, &text, &opened)?;
+    // A byte order mark, which is no part of the text.
+    let mark = bytes.get(..bytes.len() - text.len()).unwrap_or_default();
+    let edited = [mark, edited.as_bytes()].concat();
+    match replace(&target, &edited, &opened) {
+        Ok(()) => {}
+        Err((reason, error)) => {
+            let Some(reason) = reason else {
+                return Err(error);
+            };
+            in_place::write(&target, &opened, &bytes, &edited)?;
+            done.in_place = Some(reason);
+        }
+    }
     // The lock goes with the file, after the replacement.
     drop(file);
-    Ok(Some(outcome))
+    Ok(Some(done))
 }
 
 /// The new text. On error, the two lines that have the user.
-fn edit(text: &str, user: &User, hash: &str) -> Result<(String, Outcome), (usize, usize)> {
-    let mut edited = String::with_capacity(text.len() + user.as_str().len() + hash.len() + 3);
+fn edit(text: &str, user: &User, hash: &str) -> Result<(String, Done), (usize, usize)> {
+    let mut edited = String::with_capacity(text.len() + user.as_str().len() + hash.len() + 4);
     let mut found = None;
+    let mut was_bcrypt = false;
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         match (Line::parse(line), line.split_once(':')) {
-            (Line::Entry { user: name, .. }, Some((before, after))) if name == user.as_str() => {
+            (
+                Line::Entry {
+                    user: name,
+                    hash: old,
+                },
+                Some((before, after)),
+            ) if name == user.as_str() => {
                 if let Some(first) = found.replace(number) {
                     return Err((first, number));
                 }
+                was_bcrypt = old.starts_with("$2");
                 // What follows the hash stays: a remark, the end of the line.
                 let end = after.find(':').unwrap_or(after.trim_end().len());
-                edited.extend([before, ":", hash, after.get(end..).unwrap_or_default()]);
+                edited.extend([before, ":", hash]);
+                // What stands behind a hash, where no reader takes it, becomes a remark, which all take.
+                // Behind a password in plain text it is a part of that.
+                if let Some((first, text)) = old.split_once([' ', '\t']) {
+                    let text = text.trim_ascii_start();
+                    let is_comment = text.starts_with('#') && first.starts_with(['$', '{']);
+                    if is_comment || PasswordHash::parse(first).is_ok() {
+                        edited.extend([":", text]);
+                    }
+                }
+                edited.push_str(after.get(end..).unwrap_or_default());
             }
             _ => edited.push_str(line),
         }
     }
     if found.is_some() {
-        return Ok((edited, Outcome::Replaced));
+        return Ok((edited, Done::of(Outcome::Replaced, was_bcrypt)));
     }
+    let end = if edited.contains("\r\n") {
+        "\r\n"
+    } else {
+        "\n"
+    };
     if !edited.is_empty() && !edited.ends_with('\n') {
-        edited.push('\n');
+        edited.push_str(end);
     }
-    edited.extend([user.as_str(), ":", hash, "\n"]);
-    Ok((edited, Outcome::Added))
+    edited.extend([user.as_str(), ":", hash, end]);
+    Ok((edited, Done::of(Outcome::Added, false)))
 }
 
 /// Waits for other runs. A file system without locks has to do without.
@@ -288,7 +329,7 @@ fn lock(file: &File) -> io::Result<()> {
 
 /// `false`: another made the file meanwhile.
 fn create(path: &Path, text: &str) -> Result<bool, PasswdError> {
-    let written = write_beside(path, text)?;
+    let written = write_beside(path, text.as_bytes())?;
     match written.persist_noclobber(path) {
         Ok(_) => sync_directory(path).map(|()| true),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -296,35 +337,42 @@ fn create(path: &Path, text: &str) -> Result<bool, PasswdError> {
     }
 }
 
-fn replace(target: &Path, text: &str, old: &fs::Metadata) -> Result<(), PasswdError> {
-    let written = write_beside(target, text)?;
+/// Puts a new file in the place of the old one. On error, the reason to write in place, if it is one.
+fn replace(
+    target: &Path,
+    text: &[u8],
+    old: &fs::Metadata,
+) -> Result<(), (Option<InPlace>, PasswdError)> {
+    let written = write_beside(target, text).map_err(|error| (error.is_refusal(), error))?;
     let file = written.as_file();
+    let other = |error| (None, error);
     let new = file
         .metadata()
-        .map_err(io_error("examine", written.path()))?;
+        .map_err(|error| other(io_error("examine", written.path())(error)))?;
     if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-        fchown(file, Some(old.uid()), Some(old.gid())).map_err(|source| PasswdError::Owner {
-            path: target.to_owned(),
-            source,
+        fchown(file, Some(old.uid()), Some(old.gid())).map_err(|error| {
+            let error = io_error("keep the owner of", target)(error);
+            (Some(InPlace::Owner), error)
         })?;
     }
     file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))
         .and_then(|()| file.sync_all())
-        .map_err(io_error("write", written.path()))?;
-    written
-        .persist(target)
-        .map_err(|error| io_error("replace", target)(error.error))?;
-    sync_directory(target)
+        .map_err(|error| other(io_error("write", written.path())(error)))?;
+    written.persist(target).map_err(|error| {
+        let error = io_error("replace", target)(error.error);
+        (error.is_refusal(), error)
+    })?;
+    sync_directory(target).map_err(other)
 }
 
 /// A file with mode 0600 in the same directory, on disk; gone when dropped.
-fn write_beside(path: &Path, text: &str) -> Result<NamedTempFile, PasswdError> {
+fn write_beside(path: &Path, text: &[u8]) -> Result<NamedTempFile, PasswdError> {
     let directory = directory_of(path);
     let mut file = tempfile::Builder::new()
         .prefix(".tollgate-passwd-")
         .tempfile_in(directory)
         .map_err(io_error("create a file in", directory))?;
-    file.write_all(text.as_bytes())
+    file.write_all(text)
         .and_then(|()| file.as_file().sync_all())
         .map_err(io_error("write", file.path()))?;
     Ok(file)
@@ -342,15 +390,6 @@ fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    }
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PasswdError {
-    let path = path.to_owned();
-    move |source| PasswdError::Io {
-        action,
-        path,
-        source,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Each case has a directory of its own; nothing reads the real terminal.
 
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::auth::{Credentials, Htpasswd};
+use crate::auth::{Credentials, Htpasswd, NameError, UserError};
 
 const SHA1: &str = "{SHA}wFzIss1bpQ9O3Ln/OY0FHEL/qDo=";
 
@@ -31,7 +32,9 @@ impl Case {
     }
 
     fn set(&self, user: &str, password: &str) -> Result<Outcome, PasswdError> {
-        set_password(&self.file(), user, &Secret::new(password))
+        let done = set_password(&self.file(), user, &Secret::new(password))?;
+        assert_eq!(done.in_place, None);
+        Ok(done.outcome)
     }
 
     fn text(&self) -> String {
@@ -77,13 +80,14 @@ fn makes_a_file() {
 
 #[test]
 fn changes_one_line_and_keeps_the_rest() {
+    let boss = format!("ann:{SHA1}\tthe boss\n");
     let cases = [
         // before, after for user ann, outcome
         ("", "ann:HASH\n".to_owned(), Outcome::Added),
         ("# x", "# x\nann:HASH\n".to_owned(), Outcome::Added),
         (
             "# users\r\n\r\n bob : {SHA}\r\n\n#ann:x\n  ann.x:y:z",
-            "# users\r\n\r\n bob : {SHA}\r\n\n#ann:x\n  ann.x:y:z\nann:HASH\n".to_owned(),
+            "# users\r\n\r\n bob : {SHA}\r\n\n#ann:x\n  ann.x:y:z\r\nann:HASH\r\n".to_owned(),
             Outcome::Added,
         ),
         ("ann:x", "ann:HASH".to_owned(), Outcome::Replaced),
@@ -103,6 +107,27 @@ fn changes_one_line_and_keeps_the_rest() {
             Outcome::Replaced,
         ),
         ("ann:\n", "ann:HASH\n".to_owned(), Outcome::Replaced),
+        (
+            "bob:y\r\n",
+            "bob:y\r\nann:HASH\r\n".to_owned(),
+            Outcome::Added,
+        ),
+        // A comment that no reader takes becomes a remark; a password in plain text goes.
+        (
+            "ann:{SSHA}x # admin: yes\r\n",
+            "ann:HASH:# admin: yes\r\n".to_owned(),
+            Outcome::Replaced,
+        ),
+        (
+            boss.as_str(),
+            "ann:HASH:the boss\n".to_owned(),
+            Outcome::Replaced,
+        ),
+        (
+            "ann:my # secret\nbob:y\n",
+            "ann:HASH\nbob:y\n".to_owned(),
+            Outcome::Replaced,
+        ),
         (
             "\u{feff}ann:x\n",
             "\u{feff}ann:HASH\n".to_owned(),
@@ -159,7 +184,7 @@ fn follows_a_link() {
     let link = elsewhere.path().join("link");
     symlink(case.file(), &link).unwrap();
     let outcome = set_password(&link, "ann", &Secret::new("secret")).unwrap();
-    assert_eq!(outcome, Outcome::Added);
+    assert_eq!(outcome.outcome, Outcome::Added);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(case.verifies("ann", "secret"));
 
@@ -182,11 +207,19 @@ fn refuses_and_leaves_the_file() {
         ("a\nb", UserError::ControlCharacter),
         (&long, UserError::TooLong),
     ] {
+        let expected = NameError::User(expected);
         assert!(matches!(refused(user, "x"), PasswdError::User(error) if error == expected));
     }
-    for user in ["#ann", " ann", "\u{3000}ann", "\u{feff}ann"] {
+    for (user, expected) in [
+        ("#ann", NameError::Comment),
+        (" ann", NameError::Space),
+        ("ann ", NameError::Space),
+        ("\"ann\"", NameError::Quoted),
+        ("\u{3000}ann", NameError::Invisible('\u{3000}')),
+        ("\u{feff}ann", NameError::Invisible('\u{feff}')),
+    ] {
         assert!(
-            matches!(refused(user, "x"), PasswdError::UserBeginning),
+            matches!(refused(user, "x"), PasswdError::User(error) if error == expected),
             "{user:?}"
         );
     }
@@ -225,11 +258,20 @@ fn refuses_files_that_it_cannot_edit() {
         "{error}"
     );
 
-    let case = Case::with(b"ann:\xff\n");
-    assert!(matches!(
-        case.set("ann", "secret"),
-        Err(PasswdError::FileNotUtf8(_))
-    ));
+    for (bytes, said) in [
+        (
+            &b"bob:y\nann:\xff\n"[..],
+            ":2: not UTF-8; save the file as UTF-8",
+        ),
+        (b"bob:y\nann:x\0\n", ":2: a NUL byte; "),
+        (b"bob:y\ra:x\nc:y\n", ":1: a carriage return"),
+        (b"\xff\xfea\0:\0", ": the file is UTF-16"),
+    ] {
+        let case = Case::with(bytes);
+        let error = case.set("ann", "secret").unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        assert_eq!(fs::read(case.file()).unwrap(), bytes);
+    }
 
     let case = Case::new();
     fs::create_dir(case.file()).unwrap();
@@ -245,6 +287,20 @@ fn refuses_files_that_it_cannot_edit() {
     let error = set_password(&nowhere, "ann", &Secret::new("secret")).unwrap_err();
     assert!(matches!(error, PasswdError::Io { .. }), "{error}");
     assert!(error.to_string().contains("no/such/directory"), "{error}");
+}
+
+#[test]
+fn says_what_72_bytes_mean() {
+    let notes = |case: &Case, password: &str| {
+        let done = set_password(&case.file(), "ann", &Secret::new(password)).unwrap();
+        done.notes().collect::<Vec<_>>().join("\n")
+    };
+    let case = Case::with("ann:$2y$05$x\n");
+    assert!(
+        notes(&case, "secret").starts_with("the old hash was bcrypt, which looks at the first 72")
+    );
+    assert_eq!(notes(&case, &"x".repeat(72)), "");
+    assert!(notes(&case, &"x".repeat(73)).contains("more than 72 bytes; every byte counts here"));
 }
 
 /// Also from nothing: who comes second finds the file of the first.
