@@ -2,12 +2,18 @@
 //!
 //! Works on text; reading the file is for the caller.
 
+mod error;
+
 use std::collections::HashMap;
 
-use thiserror::Error;
+pub use self::error::{GroupError, GroupProblem};
+use crate::auth::{MAX_USER_LEN, parse_name};
+use crate::text::is_invisible;
 
-/// The longest name of a group or a user, in bytes.
-const MAX_NAME: usize = 255;
+/// What may stand in a name without quotes, beside letters and digits of any script: at its start, then elsewhere.
+/// Nothing of this divides names, begins a comment or names a group in the files of other programs.
+const FIRST: &str = "_.";
+const REST: &str = "_.-@+/\\'=&~!%$";
 
 /// The groups of one file and their members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,58 +22,16 @@ pub struct Groups {
     names: Vec<Box<str>>,
     /// Indexes into `names`, in order and each once.
     of_user: HashMap<Box<str>, Vec<u32>>,
-}
-
-/// A line that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}: {problem}")]
-pub struct GroupError {
-    /// Counted from one.
-    pub line: usize,
-    /// What is wrong, and what to write.
-    pub problem: GroupProblem,
-}
-
-/// What is wrong with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum GroupProblem {
-    /// Nothing divides the group from its members.
-    #[error("no colon after the name of the group; write `group: user user`")]
-    NoColon,
-    /// Nothing before the colon.
-    #[error("no group before the colon; write `group: user user`")]
-    NoGroup,
-    /// A space in the name of a group: most likely a missing colon.
-    #[error("a space in the name of the group; write `group: user user`")]
-    Space,
-    /// A colon among the members: no user can have one (RFC 7617 §2). Most likely a htpasswd file.
-    #[error(
-        "a colon in the name of a user; this is a group file, with lines like `group: user user`"
-    )]
-    Colon,
-    /// A comma at an end of a member: most likely meant to divide.
-    #[error("a comma beside the name of a user; divide users by spaces alone")]
-    Comma,
-    /// A quote that is never closed.
-    #[error("a quote without its end; close it, or escape it with a backslash")]
-    Quote,
-    /// Quotes with nothing between.
-    #[error("a user without a name; remove the quotes")]
-    NoUser,
-    /// A control character.
-    #[error("a control character; remove it")]
-    ControlCharacter,
-    /// A name above 255 bytes.
-    #[error("a name is longer than {MAX_NAME} bytes; no user has such a name")]
-    TooLong,
+    /// By index into `names`: whether no line has given the group a member.
+    is_empty: Vec<bool>,
 }
 
 impl Groups {
-    /// Reads the text of a file: lines of `group: user user`, blank lines, and lines that begin with `#`; LF
-    /// or CRLF.
+    /// Reads the text of a file: lines of `group: user user`, blank lines, and lines that begin with `#`.
     ///
-    /// A group may have several lines, and none of its users has to exist. A name with a space is written in
-    /// quotes, `"like this"` or `'like this'`, in which a backslash stands before a quote or a backslash.
+    /// A group may have several lines, and none of its users has to exist; but each has to be a name that a
+    /// user can have. A name with a space, a comma or another character that may mean something else is written
+    /// in quotes, `"like this"` or `'like this'`, in which a backslash stands before a quote or a backslash.
     ///
     /// # Errors
     /// Every bad line, in order. A file with one is not used at all: a member that silently vanished would be
@@ -76,10 +40,8 @@ impl Groups {
         let mut groups = Groups::default();
         let mut known = HashMap::new();
         let mut errors = Vec::new();
-        // Editors on Windows begin a file with a byte order mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, content) in (1..).zip(text.lines()) {
-            if let Err(problem) = groups.add_line(content.trim(), &mut known) {
+            if let Err(problem) = groups.add_line(content.trim_ascii(), &mut known) {
                 errors.push(GroupError { line, problem });
             }
         }
@@ -97,6 +59,17 @@ impl Groups {
     /// Whether the file has this group, with or without members.
     pub fn contains(&self, group: &str) -> bool {
         self.names.iter().any(|name| **name == *group)
+    }
+
+    /// Whether the file has this group, and no user in it.
+    pub fn is_empty(&self, group: &str) -> bool {
+        let mut groups = self.names.iter().zip(&self.is_empty);
+        groups.any(|(name, is_empty)| **name == *group && *is_empty)
+    }
+
+    /// The users who are in a group, in no order.
+    pub fn members(&self) -> impl Iterator<Item = &str> {
+        self.of_user.keys().map(AsRef::as_ref)
     }
 
     /// The groups, in the order of the file.
@@ -135,22 +108,21 @@ impl Groups {
         if line.contains(|c: char| c.is_control() && c != '\t') {
             return Err(GroupProblem::ControlCharacter);
         }
+        if let Some(c) = line.chars().find(|c| is_invisible(*c)) {
+            return Err(GroupProblem::Invisible(c));
+        }
         let (group, members) = line.split_once(':').ok_or(GroupProblem::NoColon)?;
-        let group = group.trim();
-        if group.is_empty() {
-            return Err(GroupProblem::NoGroup);
-        }
-        if group.contains(char::is_whitespace) {
-            return Err(GroupProblem::Space);
-        }
-        if group.len() > MAX_NAME {
-            return Err(GroupProblem::TooLong);
-        }
+        let group = group.trim_ascii();
+        check_group(group)?;
         let members = parse_members(members)?;
         let next = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         let index = *known.entry(group).or_insert(next);
         if index == next {
             self.names.push(group.into());
+            self.is_empty.push(true);
+        }
+        if let Some(is_empty) = self.is_empty.get_mut(index as usize) {
+            *is_empty &= members.is_empty();
         }
         for member in members {
             let memberships = self.of_user.entry(member.into_boxed_str()).or_default();
@@ -160,35 +132,87 @@ impl Groups {
     }
 }
 
-/// Words between white space. A quote counts at the beginning of a word alone, as in Apache's reader.
+fn check_group(group: &str) -> Result<(), GroupProblem> {
+    if group.is_empty() {
+        return Err(GroupProblem::NoGroup);
+    }
+    if group.starts_with(['"', '\'']) {
+        return Err(GroupProblem::GroupInQuotes);
+    }
+    if group.contains([' ', '\t']) {
+        return Err(GroupProblem::Space);
+    }
+    if group.len() > MAX_USER_LEN {
+        return Err(GroupProblem::TooLong);
+    }
+    match odd_character(group) {
+        Some(c) => Err(GroupProblem::GroupCharacter(c)),
+        None => Ok(()),
+    }
+}
+
+/// Words between spaces and tabs. A quote counts at the beginning of a word alone, as in Apache's reader.
 fn parse_members(text: &str) -> Result<Vec<String>, GroupProblem> {
     let mut members = Vec::new();
-    let mut rest = text.trim_start();
+    let mut rest = text.trim_ascii();
     while let Some(first) = rest.chars().next() {
         let member;
         (member, rest) = if matches!(first, '"' | '\'') {
             parse_quoted(rest, first)?
         } else {
-            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let end = rest.find([' ', '\t']).unwrap_or(rest.len());
             let (word, rest) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            if word.starts_with(',') || word.ends_with(',') {
-                return Err(GroupProblem::Comma);
-            }
+            check_word(word)?;
             (word.to_owned(), rest)
         };
         if member.is_empty() {
             return Err(GroupProblem::NoUser);
         }
-        if member.contains(':') {
-            return Err(GroupProblem::Colon);
-        }
-        if member.len() > MAX_NAME {
-            return Err(GroupProblem::TooLong);
-        }
+        parse_name(&member).map_err(GroupProblem::User)?;
         members.push(member);
-        rest = rest.trim_start();
+        rest = rest.trim_ascii_start();
     }
     Ok(members)
+}
+
+/// A name without quotes.
+fn check_word(word: &str) -> Result<(), GroupProblem> {
+    if word.contains(':') {
+        return Err(GroupProblem::Colon);
+    }
+    if word.contains('#') {
+        return Err(GroupProblem::Comment);
+    }
+    if word.contains([
+        ',', ';', '|', '\u{ff0c}', '\u{3001}', '\u{60c}', '\u{ff1b}', '\u{61b}',
+    ]) {
+        return Err(GroupProblem::Divider);
+    }
+    if word.ends_with('\\') {
+        return Err(GroupProblem::Continuation);
+    }
+    if word.starts_with(['@', '+', '%', '&']) {
+        return Err(GroupProblem::OtherGroup);
+    }
+    match odd_character(word) {
+        Some(c) => Err(GroupProblem::Character(c)),
+        None => Ok(()),
+    }
+}
+
+/// The first character that may mean something else than a part of the name.
+fn odd_character(name: &str) -> Option<char> {
+    const QUOTES: [char; 8] = [
+        '\u{2018}', '\u{2019}', '\u{201a}', '\u{201c}', '\u{201d}', '\u{201e}', '\u{ab}', '\u{bb}',
+    ];
+    let is_plain = |(at, c): &(usize, char)| {
+        c.is_alphanumeric()
+            || (!c.is_ascii() && !QUOTES.contains(c))
+            || FIRST.contains(*c)
+            || (*at > 0 && REST.contains(*c))
+    };
+    let odd = name.char_indices().find(|part| !is_plain(part));
+    odd.map(|(_, c)| c)
 }
 
 /// The word in quotes at the start of `text`, and what follows it.
@@ -199,13 +223,17 @@ fn parse_quoted(text: &str, quote: char) -> Result<(String, &str), GroupProblem>
         if c == quote {
             let rest = text.get(at + 1..).unwrap_or_default();
             // What follows at once would be a part of the word to some readers.
-            if rest.starts_with(|c: char| !c.is_whitespace()) {
+            if rest.starts_with(|c: char| c != ' ' && c != '\t') {
                 return Err(GroupProblem::Quote);
             }
             return Ok((word, rest));
         }
         match c {
-            '\\' => word.push(characters.next().ok_or(GroupProblem::Quote)?.1),
+            '\\' => match characters.next() {
+                Some((_, escaped @ ('"' | '\'' | '\\'))) => word.push(escaped),
+                Some(_) => return Err(GroupProblem::Escape),
+                None => return Err(GroupProblem::Quote),
+            },
             _ => word.push(c),
         }
     }
