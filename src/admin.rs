@@ -63,10 +63,16 @@ impl Admin {
     /// of the files, which keep the process as it is.
     async fn reload(&self) -> Response<Vec<u8>> {
         let (status, outcome) = match self.reload.run("admin").await {
-            Ok(summary) => (
-                StatusCode::OK,
-                json!({"result": "success", "users": summary.users, "rules": summary.rules}),
-            ),
+            Ok(summary) => {
+                let mut outcome =
+                    json!({"result": "success", "users": summary.users, "rules": summary.rules});
+                if summary.left_out > 0
+                    && let Some(fields) = outcome.as_object_mut()
+                {
+                    fields.insert("left_out".to_owned(), summary.left_out.into());
+                }
+                (StatusCode::OK, outcome)
+            }
             Err(ReloadError::Config(error)) => {
                 let problems: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
                 let unlisted = error.unlisted();

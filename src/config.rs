@@ -19,6 +19,7 @@ mod files;
 mod gateway;
 mod limits;
 mod listeners;
+mod lists;
 mod pingora;
 mod places;
 mod policy;
@@ -51,8 +52,8 @@ pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problem, Problems, Severity};
 pub use self::reload::{Reloaded, Reloader};
 
-use self::egress::Lists;
 use self::files::Base;
+use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
 use self::problem::Sink;
 use self::reader::Section;
@@ -81,6 +82,8 @@ pub struct Config {
     /// Who may go where. Has the listeners and the admin service as own listeners; the machine's
     /// addresses are for the server to add. Its tests have passed.
     pub policy: Policy,
+    /// How many entries of lenient lists of domains are left out, as they could not be used.
+    pub left_out: usize,
     /// How names are resolved.
     pub dns: Dns,
     /// How long things may take.
@@ -318,6 +321,9 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
 
     let auth = auth.open(sink, &base, exposed)?;
     let rules = policy.rules(&auth)?;
+    if let Some(groups) = &groups {
+        auth.warn_of_strangers(groups);
+    }
     let policy = Policy::new(guard, rules);
     // Of a policy that is not whole they would only say so again.
     if sink.is_empty() && !matches!(scope, Scope::Explain) {
@@ -331,6 +337,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         auth,
         gateway,
         policy,
+        left_out: lists.left_out(),
         dns,
         timeouts,
         limits,

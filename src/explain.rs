@@ -10,6 +10,7 @@ use crate::authorize::on_this_machine;
 use crate::config::Config;
 use crate::policy::{Explanation, Moment, Question};
 use crate::target::{Authority, Host};
+use crate::text::count;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -58,6 +59,12 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<Answer> {
         ));
     }
     let authority = question.request().destination.authority().cloned();
+    if config.left_out > 0 {
+        notes.push(format!(
+            "{} of lenient lists left out, whose domains this does not know",
+            count(config.left_out, "entry")
+        ));
+    }
     if let Some(authority) = &authority
         && matches!(authority.host, Host::Name(_))
         && question.resolve.is_empty()

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use crate::app::App;
 use crate::config::{ConfigError, Reloader};
 use crate::telemetry::ReloadOutcome;
+use crate::text::count;
 
 /// Reloads, one at a time.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Summary {
     pub users: usize,
     /// Rules of the policy.
     pub rules: usize,
+    /// Entries of lenient lists that could not be used and are left out.
+    pub left_out: usize,
 }
 
 /// Why nothing was changed.
@@ -91,6 +94,7 @@ fn replace(app: &App, reloader: &Reloader) -> Result<Summary, ReloadError> {
     let summary = Summary {
         users: parts.users.len(),
         rules: parts.policy.rules().len(),
+        left_out: parts.left_out,
     };
     app.gatekeeper
         .replace(parts.users, &parts.policy)
@@ -100,7 +104,16 @@ fn replace(app: &App, reloader: &Reloader) -> Result<Summary, ReloadError> {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} users, {} rules", self.users, self.rules)
+        f.write_str(&count(self.users, "user"))?;
+        write!(f, ", {}", count(self.rules, "rule"))?;
+        match self.left_out {
+            0 => Ok(()),
+            left_out => write!(
+                f,
+                ", {} of lenient lists left out",
+                count(left_out, "entry")
+            ),
+        }
     }
 }
 

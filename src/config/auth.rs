@@ -10,6 +10,7 @@ use super::reader::{Item, Section};
 use super::units::{days, milliseconds, minutes};
 use crate::auth::{Credentials, Htpasswd, Secret, User};
 use crate::policy::{GroupError, Groups};
+use crate::text::count;
 
 /// Some ten million users.
 const MAX_HTPASSWD: u64 = 1 << 30;
@@ -107,15 +108,19 @@ impl<'d> Written<'d> {
             }
         };
         let shown = base.show(&path);
+        // A file that was cut off, for one; comments alone are meant to be.
+        if text.trim_ascii().is_empty() {
+            let message = format!("{} is empty", files::speak(&shown));
+            item.report(
+                message,
+                "write lines like `group: user user`, or remove the key",
+            );
+            return None;
+        }
         let report = |errors: Vec<GroupError>| {
             for error in errors {
-                sink.report_in(
-                    &shown,
-                    Some(error.line),
-                    "",
-                    error.problem.to_string(),
-                    None,
-                );
+                let message = error.problem.to_string();
+                sink.report_in(&shown, Some(error.line), "", message, None);
             }
         };
         Groups::parse(&text).map_err(report).ok()
@@ -148,6 +153,22 @@ impl<'d> Written<'d> {
     }
 }
 
+impl Auth {
+    /// Warns of users in groups who are not in the password file: they may have been removed, which must keep
+    /// nothing from being loaded, or a name is not what it seems.
+    pub(super) fn warn_of_strangers(&self, groups: &Groups) {
+        let is_stranger = |user: &&str| !self.users.contains(user);
+        let strangers: Vec<&str> = groups.members().filter(is_stranger).collect();
+        if let Some(first) = strangers.iter().min() {
+            log::warn!(
+                "tollgate.auth.groups: {} without a line in {}, such as {first:?}; correct or remove each",
+                count(strangers.len(), "member"),
+                self.htpasswd.display()
+            );
+        }
+    }
+}
+
 fn realm(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     let printable = text
@@ -162,20 +183,24 @@ fn realm(item: &Item<'_>) -> Option<String> {
 }
 
 fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpasswd> {
-    let advice = format!(
-        "make one with `tollgate passwd {} USER`",
-        files::speak(shown)
-    );
+    let file = files::speak(shown);
     let text = match files::read_text(path, MAX_HTPASSWD) {
         Ok(text) => text,
         Err(error) => {
-            files::report(item, shown, &error, &advice);
+            let missing = format!("make one with `tollgate passwd {file} USER`");
+            files::report(item, shown, &error, &missing);
             return None;
         }
     };
     match Htpasswd::parse(&text) {
         Ok(users) if users.is_empty() => {
-            item.report("the file has no user: nobody could come in", advice);
+            let found = if text.trim_ascii().is_empty() {
+                "is empty"
+            } else {
+                "has no user"
+            };
+            let advice = format!("add a user with `tollgate passwd {file} USER`");
+            item.report(format!("{file} {found}: nobody could come in"), advice);
             None
         }
         Ok(users) => {
@@ -187,7 +212,14 @@ fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpa
         }
         Err(errors) => {
             for error in errors {
-                sink.report_in(shown, Some(error.line), "", error.problem.to_string(), None);
+                let remedy = error.problem.remedy(&file);
+                sink.report_in(
+                    shown,
+                    Some(error.line),
+                    "",
+                    error.problem.to_string(),
+                    remedy,
+                );
             }
             None
         }

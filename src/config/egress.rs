@@ -1,24 +1,10 @@
-//! `tollgate.egress`: the guard, which holds for everyone, from the file and from list files.
+//! `tollgate.egress`: the guard, which holds for everyone.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::files::{self, Base};
-use super::problem::Sink;
+use super::lists::Lists;
 use super::reader::{Item, Section};
-use crate::policy::{DomainLists, Domains, EntryError, Guard, Networks, Ports};
-
-/// A block list of some ten million domains.
-const MAX_LIST: u64 = 256 << 20;
-
-/// Reads lists of domains. Each list file is read once, however many lists name it.
-pub(super) struct Lists<'s> {
-    sink: &'s Sink,
-    base: &'s Base,
-    files: HashMap<PathBuf, Arc<Domains>>,
-}
+use crate::policy::{DomainLists, EntryError, Guard, Networks, Ports};
 
 /// Reads the guard. `own_listeners` is where this program itself will listen.
 pub(super) fn read(
@@ -34,7 +20,9 @@ pub(super) fn read(
         allow_networks: networks(&egress.list("allow_networks")).unwrap_or_default(),
         deny_networks: networks(&egress.list("deny_networks")).unwrap_or_default(),
         allow_domains: allow_domains(&mut egress, lists),
-        deny_domains: lists.read(&egress.list("deny_domains")).unwrap_or_default(),
+        deny_domains: lists
+            .read(&egress.list("deny_domains"), true)
+            .unwrap_or_default(),
         own_listeners,
         own_addresses: default.own_addresses,
     };
@@ -70,7 +58,7 @@ pub(super) fn networks(items: &[Item<'_>]) -> Option<Networks> {
 /// A list of domains to admit that comes out empty would admit every domain.
 fn allow_domains(egress: &mut Section<'_>, lists: &mut Lists<'_>) -> DomainLists {
     let items = egress.list("allow_domains");
-    let domains = lists.read(&items);
+    let domains = lists.read(&items, false);
     if let Some(item) = items.first()
         && domains.as_ref().is_some_and(DomainLists::is_empty)
     {
@@ -81,80 +69,6 @@ fn allow_domains(egress: &mut Section<'_>, lists: &mut Lists<'_>) -> DomainLists
         );
     }
     domains.unwrap_or_default()
-}
-
-impl<'s> Lists<'s> {
-    pub(super) fn new(sink: &'s Sink, base: &'s Base) -> Lists<'s> {
-        Lists {
-            sink,
-            base,
-            files: HashMap::new(),
-        }
-    }
-
-    /// The list files that were read.
-    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        self.files.keys().cloned()
-    }
-
-    /// The items of a list of domains: entries, and list files as `@path`. `None` after a problem.
-    pub(super) fn read(&mut self, items: &[Item<'_>]) -> Option<DomainLists> {
-        let mut written = Domains::default();
-        let mut lists = Vec::new();
-        let mut whole = true;
-        for item in items {
-            let Some(text) = entry(item) else {
-                whole = false;
-                continue;
-            };
-            match text.strip_prefix('@') {
-                Some(path) => match self.file(item, path) {
-                    Some(list) => lists.push(list),
-                    None => whole = false,
-                },
-                None => {
-                    let one = std::slice::from_ref(item);
-                    whole &= report_entries(one, written.extend([text])).is_some();
-                }
-            }
-        }
-        lists.push(Arc::new(written));
-        whole.then(|| lists.into_iter().collect())
-    }
-
-    fn file(&mut self, item: &Item<'_>, path: &str) -> Option<Arc<Domains>> {
-        let path = self.base.directory.join(path);
-        if let Some(list) = self.files.get(&path) {
-            return Some(Arc::clone(list));
-        }
-        let text = match files::read_text(&path, MAX_LIST) {
-            Ok(text) => text,
-            Err(error) => {
-                let missing = "name a list file, relative to this file: @allowed.txt";
-                files::report(item, &self.base.show(&path), &error, missing);
-                return None;
-            }
-        };
-        // A download that was cut off, for one; comments alone are meant to be.
-        if text.trim_ascii().is_empty() {
-            item.report(
-                "the list is empty",
-                "fill it, or take it out of the configuration",
-            );
-            return None;
-        }
-        let mut domains = Domains::default();
-        for error in domains.extend_list(&text).err().unwrap_or_default() {
-            let message = error.problem.to_string();
-            let shown = self.base.show(&path);
-            self.sink
-                .report_in(&shown, Some(error.number), "", message, None);
-        }
-        // Kept with its mistakes too, which need not be told again.
-        let list = Arc::new(domains);
-        self.files.insert(path, Arc::clone(&list));
-        Some(list)
-    }
 }
 
 /// The entries as text; empty for one that was reported, so that the others keep their numbers.
@@ -181,7 +95,7 @@ pub(super) fn report_with(item: &Item<'_>, text: &str, remedy: &str) {
     item.report(message, remedy);
 }
 
-fn report_entries<T>(items: &[Item<'_>], read: Result<T, Vec<EntryError>>) -> Option<T> {
+pub(super) fn report_entries<T>(items: &[Item<'_>], read: Result<T, Vec<EntryError>>) -> Option<T> {
     match read {
         Ok(read) => Some(read),
         Err(errors) => {

@@ -257,7 +257,13 @@ fn closed_directory(path: &Path) -> Option<PathBuf> {
             .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     };
     let first = above.into_iter().find(is_closed)?;
-    first.parent().map(Path::to_owned)
+    let parent = first.parent()?;
+    let is_here = parent.as_os_str().is_empty();
+    Some(if is_here {
+        ".".into()
+    } else {
+        parent.to_owned()
+    })
 }
 
 fn refuse_special(metadata: &fs::Metadata) -> Result<(), FileError> {

@@ -1,9 +1,10 @@
 //! `tollgate.policy`: the rules, who may do what.
 
 use super::auth::Auth;
-use super::egress::{Lists, report_with};
+use super::egress::report_with;
+use super::lists::Lists;
 use super::reader::{Item, Section, nearest};
-use crate::policy::{Groups, Name, RuleError, RuleProblem, Rules, Verdict};
+use crate::policy::{Groups, Name, Rule, RuleError, RuleProblem, Rules, Verdict};
 
 mod rule;
 mod test_cases;
@@ -58,6 +59,9 @@ pub(super) fn read<'d>(
             }
             None => whole = false,
         }
+    }
+    for (rule, item) in rules.iter().zip(&places) {
+        warn_of_empty_groups(rule, item, groups);
     }
     let default = default.flatten().unwrap_or_default();
     let none = Groups::default();
@@ -131,6 +135,15 @@ impl Context<'_> {
                 }
             }
         }
+    }
+}
+
+/// A rule that denies a group without users denies nobody, which is hardly meant.
+fn warn_of_empty_groups(rule: &Rule, item: &Item<'_>, groups: Option<&Groups>) {
+    let named = rule.matchers.groups.iter().flatten();
+    for group in named.filter(|group| groups.is_some_and(|groups| groups.is_empty(group))) {
+        let (line, path, rule) = (item.line, &item.path, &rule.name);
+        log::warn!("line {line}, {path}: rule {rule} names group {group:?}, which has no user");
     }
 }
 

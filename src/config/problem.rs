@@ -3,8 +3,9 @@
 //! An error keeps the configuration from being used. A warning does not: the configuration says
 //! something that has no effect, or that is most likely not meant.
 //!
-//! A problem names the place and the remedy. It never repeats a value from a file: files that
-//! are mixed up may hold passwords and keys, and problems end in logs and terminals.
+//! A problem names the place and the remedy. It never repeats a value from a file, but for the
+//! path of a file that cannot be used: files that are mixed up may hold passwords and keys, and problems
+//! end in logs and terminals.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -213,6 +213,11 @@ impl<'d> Item<'d> {
         }
     }
 
+    /// Whether the value is a map.
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.node.value, Value::Map(_))
+    }
+
     /// Whether the value is a list.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::List(_))

@@ -27,6 +27,8 @@ pub struct Reloaded {
     pub policy: Policy,
     /// What is most likely not meant, although it can be used.
     pub warnings: Problems,
+    /// How many entries of lenient lists of domains are left out.
+    pub left_out: usize,
 }
 
 impl Config {
@@ -63,6 +65,7 @@ impl Reloader {
             users: config.auth.users,
             policy: config.policy,
             warnings: config.warnings,
+            left_out: config.left_out,
         });
         sink.finish(reloaded)
     }

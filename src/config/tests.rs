@@ -188,8 +188,8 @@ f.yaml:20: tollgate.log.format: not a log format; write json or combined
 f.yaml:20: tollgate.log.access: its directory does not exist; run `mkdir -p gone`, or name another
 deny.txt:3: wildcards are not read; write .example.org for a domain and all below it
 deny.txt:4: an address is not a domain; put it into a list of networks
-users:2: no colon after the user name; write lines with `tollgate passwd FILE USER`
-users:3: user \"carol\": not a known password hash; passwords in plain text are not accepted; make a new one with `tollgate passwd FILE USER`";
+users:2: no colon after the user name; write lines with `tollgate passwd users USER`; a comment begins with #
+users:3: user \"carol\": not a known password hash; passwords in plain text are not accepted; set a new password with `tollgate passwd users carol`";
     let problems = setup.problems(yaml);
     assert_eq!(problems, expected);
     assert!(!problems.contains("hunter2"));

@@ -68,9 +68,12 @@ impl Domains {
         &mut self,
         entries: impl IntoIterator<Item = S>,
     ) -> Result<(), Vec<EntryError>> {
-        read_entries(entries, |text| match text.strip_prefix('.') {
-            Some(name) => self.insert(name, Meaning::SUFFIX),
-            None => self.insert(text, Meaning::EXACT),
+        read_entries(entries, |text| {
+            let added = match text.strip_prefix('.') {
+                Some(name) => self.insert(name, Meaning::SUFFIX),
+                None => self.insert(text, Meaning::EXACT),
+            };
+            added.map_err(|problem| list::explain(text, problem))
         })
     }
 
@@ -85,13 +88,12 @@ impl Domains {
     /// | `! text`, `[Adblock Plus 2.0]`, `# text` | a comment, which is skipped; a `#` may follow an entry and a space |
     ///
     /// A hosts file's entries for the machine itself (`127.0.0.1 localhost`, `ff02::1 ip6-allnodes`) are
-    /// skipped. A byte order mark and the line ends of Windows are read over.
+    /// skipped.
     ///
     /// # Errors
     /// One [`EntryError`] for each line, or each name in a line of a hosts file, that says anything else; the
     /// others are added. No line is left out in silence.
     pub fn extend_list(&mut self, text: &str) -> Result<(), Vec<EntryError>> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = memchr_iter(b'\n', text.as_bytes()).count() + 1;
         self.names
             .reserve(lines.min(text.len() / MIN_LINE), text.len());

@@ -66,12 +66,60 @@ pub enum EntryProblem {
         "options after a $ are not read; write ||ads.example^ for every request or remove the line"
     )]
     Options,
-    /// `/^ads[0-9]+/`
-    #[error("regular expressions are not read; write the domains themselves")]
+    /// `/^ads[0-9]+/`, `(^|\.)ads\.example$`
+    #[error(
+        "a regular expression, which is not read; write example.org for one name, or .example.org for a domain and all below it"
+    )]
     Expression,
-    /// A URL, or a domain with a path.
-    #[error("a URL or a path is not a domain; write the domain alone or remove the line")]
+    /// `https://example.org/`
+    #[error(
+        "a URL is not a domain; leave out the scheme, the port and the path: write example.org"
+    )]
+    Url,
+    /// A domain with a path.
+    #[error("a path is not a part of a domain; write the domain alone or remove the line")]
     Path,
+    /// `example.org:443`
+    #[error(
+        "a port is not a part of a domain; write the domain alone, and ports under `ports` of a rule or in egress.connect_ports"
+    )]
+    PortOfDomain,
+    /// `10.0.0.0/8` in a list of domains.
+    #[error("an address or a network is not a domain; put it into a list of networks")]
+    NetworkAsDomain,
+    /// `a.example b.example`
+    #[error("more than one word; write one domain a line, and a comment behind #")]
+    SeveralDomains,
+    /// `a.example,b.example`
+    #[error("a comma or a semicolon; write one domain a line, without either")]
+    Divider,
+    /// `"example.org"`
+    #[error("quotes; write the domain without quotes")]
+    Quotes,
+    /// `; note`, `// note`
+    #[error("not a domain; begin a comment with #")]
+    CommentSign,
+    /// `@other.txt`
+    #[error("a list cannot name another list; name both in the configuration")]
+    Include,
+    /// `<html>`
+    #[error("HTML or XML, not a list of domains; check where the file was downloaded from")]
+    Markup,
+    /// `address=/example.org/0.0.0.0`, `local=/example.org/`
+    #[error("a line of a dnsmasq configuration; write .example.org for /example.org/")]
+    Dnsmasq,
+    /// `local-zone: "example.org" static`, `zone "example.org" { ... };`
+    #[error("a line of a name server's configuration; write .example.org for the zone example.org")]
+    NameServer,
+    /// `example.org CNAME .`, `$TTL 60`
+    #[error("a line of a DNS zone; write example.org, or .example.org for *.example.org")]
+    ZoneFile,
+    /// `acl bad dstdomain .example.org`
+    #[error("a line of a Squid configuration; write .example.org alone")]
+    Squid,
+    /// White space that is no space, or nothing that can be seen.
+    #[error("an invisible character, U+{:04X}; remove it", u32::from(*.0))]
+    Invisible(char),
     /// `||example.org` and other patterns that hold more or less than a domain and all below it.
     #[error("the pattern is not a whole domain; write ||ads.example^ or ads.example")]
     Pattern,
@@ -85,7 +133,7 @@ pub enum EntryProblem {
     #[error("the set is full, at 4 GiB of names; remove some of its lists")]
     Full,
     /// How many more problems there are that are not listed.
-    #[error("and {0} more entries that cannot be used")]
+    #[error("and {0} more that cannot be used")]
     More(usize),
 }
 

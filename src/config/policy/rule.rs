@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::super::egress::{self, Lists, entry, report_with};
+use super::super::egress::{self, entry, report_with};
+use super::super::lists::Lists;
 use super::super::reader::{Item, Section, nearest};
-use crate::auth::User;
+use crate::auth::parse_name;
 use crate::policy::{
     Action, Days, Expression, Matchers, Moment, Name, Refusal, Role, Roles, Rule, Schedule,
     ScheduleError, TimeOfDay, Zone,
@@ -45,7 +46,11 @@ pub(super) fn read<'d>(
             .values("roles", role)
             .map(|roles| roles.into_iter().collect::<Roles>()),
         methods: reader.values("methods", method),
-        domains: reader.part("domains", |item| lists.read(&not_empty(item)?)),
+        domains: reader.part("domains", |item| {
+            // An action that cannot be read is reported already.
+            let denies = !matches!(action, Some(Action::Admit | Action::Observe));
+            lists.read(&not_empty(item)?, denies)
+        }),
         networks: reader.part("networks", |item| egress::networks(&not_empty(item)?)),
         ports: reader.part("ports", |item| {
             if item.is_list() {
@@ -200,7 +205,7 @@ fn message(item: &Item<'_>) -> Option<Arc<str>> {
 
 pub(super) fn user(item: &Item<'_>) -> Option<Box<str>> {
     let text = item.text()?;
-    match User::parse(text) {
+    match parse_name(text) {
         Ok(_) => Some(text.into()),
         Err(error) => {
             item.report(error.to_string(), "write the name as in the htpasswd file");

@@ -220,7 +220,7 @@ fn a_broken_group_file() {
         setup.problems(&with_groups(lines)),
         "f.yaml:5: tollgate.policy.rules[1].name: not a name; write up to 64 of a-z, 0-9, - and _, beginning with a letter or a digit\n\
          f.yaml:5: tollgate.policy.rules[1].action: missing; write admit, deny or observe\n\
-         groups:2: no colon after the name of the group; write `group: user user`\n\
+         groups:2: no colon after the name of the group; write `group: user user`, and begin a comment with #\n\
          groups:3: a colon in the name of a user; this is a group file, with lines like `group: user user`"
     );
     let gone = with_groups("").replace("groups: groups", "groups: gone");

@@ -26,7 +26,7 @@ fn a_reload_reads_users_and_rules_again() {
     assert_eq!(
         setup.shown(&error),
         "f.yaml:6: tollgate.limit: unknown key; did you mean \"limits\"?\n\
-         users:1: no colon after the user name; write lines with `tollgate passwd FILE USER`"
+         users:1: no colon after the user name; write lines with `tollgate passwd users USER`; a comment begins with #"
     );
 
     // The listeners of the process count, not those of a file that has changed since.

@@ -150,7 +150,7 @@ fn a_list_file_that_is_empty_is_a_problem() {
         (
             " \n",
             Some(
-                "f.yaml:5: tollgate.egress.deny_domains[0]: the list is empty; fill it, or take it out of the configuration",
+                "f.yaml:5: tollgate.egress.deny_domains[0]: the list deny.txt is empty; fill it, or take it out of the configuration",
             ),
         ),
         ("# none today\n", None),
@@ -207,7 +207,7 @@ fn users() {
     setup.file("users", "# nobody\n");
     assert_eq!(
         setup.problems(&auth("127.0.0.1:8888")),
-        "f.yaml:5: tollgate.auth.htpasswd: the file has no user: nobody could come in; make one with `tollgate passwd users USER`"
+        "f.yaml:5: tollgate.auth.htpasswd: users has no user: nobody could come in; add a user with `tollgate passwd users USER`"
     );
     fs::remove_file(setup.directory.path().join("users")).unwrap();
     assert_eq!(

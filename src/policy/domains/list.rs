@@ -9,6 +9,7 @@ use memchr::memchr_iter;
 
 use super::names::Meaning;
 use crate::policy::entry::EntryProblem;
+use crate::text::is_invisible;
 
 /// What hosts files say about the machine itself. Nobody lists these.
 const SELF_ENTRIES: [&str; 12] = [
@@ -33,7 +34,7 @@ pub(super) fn read_line<'a>(
     line: &'a str,
     mut take: impl FnMut(&'a str, Result<(&'a str, Meaning), EntryProblem>),
 ) {
-    let text = without_comment(line).trim();
+    let text = without_comment(line).trim_ascii();
     match text.as_bytes() {
         [] => return,
         // `!#include` and `!+ NOT_PLATFORM(..)`; `!####` is decoration.
@@ -60,24 +61,136 @@ pub(super) fn read_line<'a>(
 
 /// Why a line that is no domain is none, in the terms of the format that it seems to be in.
 pub(super) fn explain(text: &str, problem: EntryProblem) -> EntryProblem {
-    if !matches!(problem, EntryProblem::Domain(_) | EntryProblem::Wildcard) {
+    use EntryProblem::*;
+
+    if !matches!(problem, Domain(_) | Wildcard) {
         return problem;
     }
-    if text.starts_with("@@") {
-        EntryProblem::Exception
-    } else if text.len() > 1 && text.starts_with('/') && text.ends_with('/') {
-        EntryProblem::Expression
+    let has_word = |wanted: &str| {
+        let mut words = text.split_ascii_whitespace();
+        words.any(|word| word.eq_ignore_ascii_case(wanted))
+    };
+    if let Some(c) = text.chars().find(|c| is_invisible(*c)) {
+        Invisible(c)
+    } else if text.starts_with('<') {
+        Markup
+    } else if text.starts_with(';') || text.starts_with("//") || text.starts_with("--") {
+        CommentSign
+    } else if text.starts_with("@@") {
+        Exception
+    } else if text.starts_with('@') && !has_word("IN") && !has_word("SOA") {
+        Include
+    } else if is_name_server_line(text) {
+        NameServer
+    } else if text.starts_with(['"', '\'']) || text.ends_with(['"', '\'']) {
+        Quotes
+    } else if is_delimited_expression(text) {
+        Expression
+    } else if is_url(text) {
+        Url
+    } else if text.contains("=/") || text.starts_with("conf-file=") {
+        Dnsmasq
     } else if text.contains('#') {
-        EntryProblem::Hash
+        Hash
+    } else if text.starts_with('|') {
+        explain_adblock(text, problem)
+    } else if text.starts_with("$TTL")
+        || text.starts_with("$ORIGIN")
+        || ["CNAME", "SOA", "NS", "IN"]
+            .iter()
+            .any(|word| has_word(word))
+    {
+        ZoneFile
+    } else if text.starts_with("acl ") || has_word("dstdomain") {
+        Squid
+    } else if is_network(text) {
+        NetworkAsDomain
+    } else if is_expression(text) {
+        Expression
     } else if text.contains('$') {
-        EntryProblem::Options
+        Options
     } else if text.contains('/') {
-        EntryProblem::Path
-    } else if problem != EntryProblem::Wildcard && text.contains(['|', '^']) {
-        EntryProblem::Pattern
+        Path
+    } else if text.contains([',', ';']) {
+        Divider
+    } else if problem == Wildcard {
+        problem
+    } else if text.contains('^') {
+        Pattern
+    } else if has_port(text) {
+        PortOfDomain
+    } else if text.contains([' ', '\t']) {
+        SeveralDomains
     } else {
         problem
     }
+}
+
+/// `local-zone: "example.org" static` of unbound, `zone "example.org" {` of BIND.
+fn is_name_server_line(text: &str) -> bool {
+    const STARTS: [&str; 6] = [
+        "local-zone:",
+        "local-data:",
+        "server:",
+        "zone:",
+        "include:",
+        "zone \"",
+    ];
+    STARTS.iter().any(|start| text.starts_with(start))
+}
+
+/// `||example.org^$third-party` and others that begin with a bar.
+fn explain_adblock(text: &str, problem: EntryProblem) -> EntryProblem {
+    if text.contains('$') {
+        EntryProblem::Options
+    } else if text.contains('/') {
+        EntryProblem::Path
+    } else if problem == EntryProblem::Wildcard {
+        problem
+    } else {
+        EntryProblem::Pattern
+    }
+}
+
+/// `https://example.org/`
+fn is_url(text: &str) -> bool {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// `/^ads[0-9]+/` or `/ads/i`.
+fn is_delimited_expression(text: &str) -> bool {
+    text.strip_prefix('/')
+        .and_then(|rest| rest.rsplit_once('/'))
+        .is_some_and(|(inner, flags)| {
+            !inner.is_empty() && flags.bytes().all(|byte| byte.is_ascii_lowercase())
+        })
+        && (text.ends_with('/') || !text.contains('.') || text.contains(['\\', '^', '$', '(', '[']))
+}
+
+/// What domains never have and regular expressions mostly do.
+fn is_expression(text: &str) -> bool {
+    text.contains(['\\', '(', ')', '+', '?', '{', '}'])
+        || text.starts_with(".*")
+        || (text.contains('[') && text.contains(']') && !text.starts_with('['))
+        || text.starts_with('^')
+        || text.ends_with('$')
+}
+
+/// `10.0.0.0/8`, `2001:db8::1`, `192.0.2.1:80`, `192.0.2.1-192.0.2.9`.
+fn is_network(text: &str) -> bool {
+    let start = text.split(['/', '-']).next().unwrap_or_default();
+    start.parse::<IpAddr>().is_ok() || text.parse::<std::net::SocketAddr>().is_ok()
+}
+
+/// `example.org:443`
+fn has_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(_, port)| {
+        !port.is_empty()
+            && port
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'*')
+    })
 }
 
 /// One domain: `name`, `.name`, `*.name` or `||name^`.
