@@ -152,7 +152,11 @@ fn broken_input_keeps_the_old_state_and_says_why() {
     let config = std::fs::read(proxy.path("pingora.yaml")).unwrap();
     let broken: &[(&str, &[u8], &str)] = &[
         ("users.htpasswd", b"bob:plain\n", "users.htpasswd:1: "),
-        ("users.htpasswd", b"", "htpasswd: the file has no user"),
+        (
+            "users.htpasswd",
+            b"",
+            "users.htpasswd is empty: nobody could come in",
+        ),
         ("users.htpasswd", b"bob:{SHA}\xff\n", "htpasswd"),
         (
             "groups.htgroup",
