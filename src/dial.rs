@@ -16,19 +16,24 @@ mod answer;
 mod candidates;
 mod error;
 mod hosts;
+mod name_server;
+mod name_servers;
+mod question;
 mod race;
 mod resolver;
 mod system;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 pub use self::answer::Answer;
 pub use self::candidates::{Admit, Candidates};
-pub use self::error::{DialError, DnsFailure};
+pub use self::error::{DialError, DnsFailure, Unresolved};
 pub use self::race::{Dialed, connect_any};
 pub use self::resolver::{DnsOptions, Resolver};
 use crate::target::{Authority, Host};
@@ -48,6 +53,12 @@ impl Dialer {
             resolver: Resolver::new(dns),
             connect_timeout,
         }
+    }
+
+    /// Asks the name servers that were given in the background whether they answer. The log
+    /// says which ones do not, and requests ask them last.
+    pub async fn look_after_name_servers(&self) {
+        self.resolver.look_after_name_servers().await;
     }
 
     /// The addresses of a target that `admit` lets through, in the order in which
@@ -90,4 +101,18 @@ impl Dialer {
         candidates.remember(dialed.address);
         Ok(dialed)
     }
+}
+
+/// Which of the name servers do not answer, as their number and what they do; within some
+/// two seconds. Blocks.
+///
+/// # Errors
+/// The operating system's, when nothing can be asked.
+pub fn unanswering(servers: &[SocketAddr]) -> io::Result<Vec<(usize, String)>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let found = runtime.block_on(name_servers::unanswering(servers));
+    let words = |(number, trouble): (_, name_server::Trouble)| (number, trouble.to_string());
+    Ok(found.into_iter().map(words).collect())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::DnsFailure;
+use super::error::Unresolved;
 
 /// The most addresses of one name that are kept and tried. A hostile zone can
 /// send thousands; each would be judged on every request and sent a SYN.
@@ -20,7 +20,7 @@ const PREFERENCE_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// The answer to the question for the addresses of one name.
 #[derive(Debug)]
 pub struct Answer {
-    addresses: Result<Box<[IpAddr]>, DnsFailure>,
+    addresses: Result<Box<[IpAddr]>, Unresolved>,
     made: Instant,
     expires: Instant,
     /// Which address goes first and until when, see [`Preference`].
@@ -30,7 +30,7 @@ pub struct Answer {
 impl Answer {
     /// An answer that is `made` now and good for `ttl`.
     pub(super) fn new(
-        addresses: Result<Box<[IpAddr]>, DnsFailure>,
+        addresses: Result<Box<[IpAddr]>, Unresolved>,
         made: Instant,
         ttl: Duration,
     ) -> Self {
@@ -46,11 +46,8 @@ impl Answer {
     ///
     /// # Errors
     /// Why there are none.
-    pub fn addresses(&self) -> Result<&[IpAddr], DnsFailure> {
-        match &self.addresses {
-            Ok(addresses) => Ok(addresses),
-            Err(failure) => Err(*failure),
-        }
+    pub fn addresses(&self) -> Result<&[IpAddr], &Unresolved> {
+        self.addresses.as_deref()
     }
 
     /// Whether the answer is still good at `now`.

@@ -47,7 +47,9 @@ impl Candidates {
         now: Instant,
         admit: &Admit<'_>,
     ) -> Result<Self, DialError> {
-        let addresses = answer.addresses().map_err(DialError::Dns)?;
+        let addresses = answer
+            .addresses()
+            .map_err(|unresolved| DialError::Dns(unresolved.clone()))?;
         let preferred = answer.preferred(now);
         let mut first: Option<(usize, SocketAddr)> = None;
         let mut admitted: Mask = 0;

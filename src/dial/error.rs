@@ -1,6 +1,8 @@
 //! What can go wrong between a target's authority and a connected socket.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -14,7 +16,7 @@ use crate::policy::Denied;
 pub enum DialError {
     /// The name has no usable answer.
     #[error("name resolution failed")]
-    Dns(#[source] DnsFailure),
+    Dns(#[source] Unresolved),
     /// As many names are being looked up as [`DnsOptions::max_lookups`] admits.
     ///
     /// [`DnsOptions::max_lookups`]: super::DnsOptions::max_lookups
@@ -50,13 +52,8 @@ impl DialError {
     /// What this means for the request.
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::Dns(DnsFailure::NotFound | DnsFailure::NoAddress) | Self::NoAddress => {
-                Kind::NameNotFound
-            }
-            Self::Dns(DnsFailure::Timeout) => Kind::DnsTimeout,
-            Self::Dns(
-                DnsFailure::ServerFailure | DnsFailure::ServerRefused | DnsFailure::Transport,
-            ) => Kind::DnsError,
+            Self::Dns(unresolved) => unresolved.failure.kind(),
+            Self::NoAddress => Kind::NameNotFound,
             Self::TooManyLookups => Kind::DnsOverloaded,
             Self::Prohibited(_) => Kind::AddressDenied,
             Self::Refused => Kind::ConnectionRefused,
@@ -127,7 +124,7 @@ impl From<DialError> for RequestError {
     }
 }
 
-/// Why a name has no address. Small and `Copy`, since failures are cached.
+/// The kinds of reason why a name has no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DnsFailure {
     /// The name does not exist (NXDOMAIN, RFC 2308 §2.1), or cannot exist.
@@ -143,14 +140,52 @@ pub enum DnsFailure {
     #[error("the name server refused to answer")]
     ServerRefused,
     /// No name server answered in time.
-    #[error("the name server did not answer in time")]
+    #[error("no name server answered in time")]
     Timeout,
     /// No name server could be reached, or its answer could not be read.
-    #[error("the name server could not be asked")]
+    #[error("no name server could be asked")]
     Transport,
 }
 
+/// Why a name has no address, and what each name server did where that matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// What it is.
+    pub failure: DnsFailure,
+    /// For the log alone: it has the addresses of the name servers.
+    pub detail: Option<Arc<str>>,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{}: {detail}", self.failure),
+            None => self.failure.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Unresolved {}
+
+impl From<DnsFailure> for Unresolved {
+    fn from(failure: DnsFailure) -> Self {
+        Self {
+            failure,
+            detail: None,
+        }
+    }
+}
+
 impl DnsFailure {
+    /// What this means for the request.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::NotFound | Self::NoAddress => Kind::NameNotFound,
+            Self::Timeout => Kind::DnsTimeout,
+            Self::ServerFailure | Self::ServerRefused | Self::Transport => Kind::DnsError,
+        }
+    }
+
     /// Whether a name server said that there is no address. The others only say
     /// that nobody knows.
     pub(super) const fn is_negative_answer(self) -> bool {
@@ -194,7 +229,7 @@ mod tests {
             (DnsFailure::Transport, "dns_error"),
         ];
         for (failure, name) in cases {
-            assert_eq!(DialError::Dns(failure).kind().name(), name);
+            assert_eq!(DialError::Dns(failure.into()).kind().name(), name);
         }
     }
 

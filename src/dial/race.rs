@@ -54,11 +54,8 @@ async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
     Ok(stream)
 }
 
-/// An attempt under way.
-struct Attempt<F> {
-    address: SocketAddr,
-    connecting: Pin<Box<F>>,
-}
+/// An attempt under way, and whose it is.
+pub(super) type Attempt<K, F> = (K, Pin<Box<F>>);
 
 /// The race itself, whatever `connect` is.
 async fn race<C, F, S>(
@@ -71,7 +68,7 @@ where
     F: Future<Output = Result<S, DialError>>,
 {
     let mut waiting = addresses.into_iter().peekable();
-    let mut running: Vec<Attempt<F>> = Vec::new();
+    let mut running: Vec<Attempt<SocketAddr, F>> = Vec::new();
     let mut attempts = 0;
     let mut error = DialError::NoAddress;
     let racing = async {
@@ -79,11 +76,7 @@ where
             // One starts at each turn: at first, after a failure, after the delay.
             if let Some(address) = waiting.next() {
                 attempts += 1;
-                let connecting = Box::pin(connect(address));
-                running.push(Attempt {
-                    address,
-                    connecting,
-                });
+                running.push((address, Box::pin(connect(address))));
             } else if running.is_empty() {
                 return Err(error);
             }
@@ -104,18 +97,18 @@ where
 
 /// Waits for any attempt to finish and takes it out. An earlier one comes first
 /// when two have finished.
-async fn first_finished<F, T>(running: &mut Vec<Attempt<F>>) -> (SocketAddr, T)
+pub(super) async fn first_finished<K, F, T>(running: &mut Vec<Attempt<K, F>>) -> (K, T)
 where
     F: Future<Output = T>,
 {
     future::poll_fn(|context| {
         for index in 0..running.len() {
-            let Some(attempt) = running.get_mut(index) else {
+            let Some((_, attempt)) = running.get_mut(index) else {
                 break;
             };
-            if let Poll::Ready(outcome) = attempt.connecting.as_mut().poll(context) {
-                let Attempt { address, .. } = running.remove(index);
-                return Poll::Ready((address, outcome));
+            if let Poll::Ready(outcome) = attempt.as_mut().poll(context) {
+                let (whose, _) = running.remove(index);
+                return Poll::Ready((whose, outcome));
             }
         }
         Poll::Pending

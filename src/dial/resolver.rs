@@ -8,16 +8,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, RecordType};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::{Answer, in_dial_order};
-use super::error::{DialError, DnsFailure};
+use super::error::{DialError, DnsFailure, Unresolved};
+use super::name_servers::NameServers;
+use super::question::{Question, Said};
 use super::system::{Settings, System};
 
 /// How long an answer without IPv6 waits for the IPv6 one (the "Resolution Delay",
@@ -33,6 +32,8 @@ const NEGATIVE_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// How long a failure is kept; at least a second (RFC 9520 §3.2), and no longer, so
 /// that a name server that comes back is seen at once.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
+/// The aliases that are followed by further questions.
+const MAX_ALIASES: usize = 8;
 /// How long what the hosts file says is kept.
 const LOCAL_TTL: Duration = Duration::from_secs(5);
 
@@ -52,8 +53,8 @@ pub struct DnsOptions {
     pub max_ttl: Duration,
     /// The hosts file, read again when it changes.
     pub hosts_file: PathBuf,
-    /// resolv.conf(5), read again when it changes. Only its name servers and
-    /// `edns0` count: a request-target has no search list.
+    /// resolv.conf(5), read again when it changes. Only its name servers count: a
+    /// request-target has no search list.
     pub resolv_conf: PathBuf,
 }
 
@@ -94,10 +95,17 @@ impl Resolver {
                 servers: options.servers,
                 hosts_file: options.hosts_file,
                 resolv_conf: options.resolv_conf,
-                // Two tries fit into the whole.
-                try_timeout: options.timeout / 2,
-                max_questions: max_lookups * 2,
             }),
+        }
+    }
+
+    /// Asks the name servers that were given whether they answer, in the background. Those of
+    /// the system are its own concern until a name is asked for.
+    pub async fn look_after_name_servers(&self) {
+        if self.system.has_servers_of_its_own()
+            && let Ok(sources) = self.system.sources().await
+        {
+            sources.name_servers.look_after();
         }
     }
 
@@ -141,7 +149,7 @@ impl Resolver {
             EntryResult::Retained(answer) | EntryResult::Removed(_, answer) => return Ok(answer),
             EntryResult::Vacant(guard) => (guard, None),
             EntryResult::Replaced(guard, previous) => (guard, Some(previous)),
-            EntryResult::Timeout => return Err(DialError::Dns(DnsFailure::Timeout)),
+            EntryResult::Timeout => return Err(DialError::Dns(DnsFailure::Timeout.into())),
         };
 
         let _permit = self
@@ -149,17 +157,17 @@ impl Resolver {
             .try_acquire()
             .map_err(|_full| DialError::TooManyLookups)?;
         let asked = Instant::now();
-        let found = match timeout_at(deadline, self.ask(name)).await {
-            Ok(found) => found,
-            Err(_) => {
-                // Who had to wait before it could ask has not given the name servers
-                // a fair time; its verdict is not for the others.
-                if asked > started + self.timeout / 2 {
-                    return Err(DialError::Dns(DnsFailure::Timeout));
-                }
-                Found::failure(DnsFailure::Timeout, None)
-            }
-        };
+        let found = timeout_at(deadline, self.ask(name, deadline))
+            .await
+            .unwrap_or_else(|_late| Found::failure(DnsFailure::Timeout.into(), None));
+        // What had to wait before it could ask has not given the name servers a fair time;
+        // its verdict is not for the others.
+        if let Err(unresolved) = &found.addresses
+            && unresolved.failure == DnsFailure::Timeout
+            && asked > started + self.timeout / 2
+        {
+            return Err(DialError::Dns(unresolved.clone()));
+        }
 
         let now = Instant::now();
         let answer = Answer::new(found.addresses, now, found.ttl.min(self.max_ttl));
@@ -172,7 +180,7 @@ impl Resolver {
         Ok(answer)
     }
 
-    async fn ask(&self, name: &str) -> Found {
+    async fn ask(&self, name: &str, deadline: Instant) -> Found {
         // RFC 6761 §6.3: these never leave the host, whatever a name server says.
         if name == "localhost" || name.ends_with(".localhost") {
             let loopback = [
@@ -183,19 +191,18 @@ impl Resolver {
         }
         let sources = match self.system.sources().await {
             Ok(sources) => sources,
-            Err(failure) => return Found::failure(failure, None),
+            Err(failure) => return Found::failure(failure.into(), None),
         };
         if let Some(addresses) = sources.hosts.addresses(name) {
             return Found::addresses(addresses.iter().copied(), LOCAL_TTL);
         }
-        let Ok(mut name) = Name::from_ascii(name) else {
-            return Found::failure(DnsFailure::NotFound, None);
+        // RFC 6761 §6.4 and RFC 7686 §2: these are no names of the DNS.
+        let is_of = |zone| name == zone || name.ends_with(&format!(".{zone}"));
+        let (Ok(name), false) = (Name::from_ascii(name), is_of("invalid") || is_of("onion")) else {
+            return Found::failure(DnsFailure::NotFound.into(), None);
         };
-        name.set_fqdn(true);
-        let question = async |name: Name, record_type| {
-            let reply = sources.resolver.lookup(name.clone(), record_type).await;
-            Reply::from_lookup(&name, reply, record_type)
-        };
+        let servers = &sources.name_servers;
+        let question = |name, record_type| resolve(servers, name, record_type, deadline);
         let mut v6 = pin!(question(name.clone(), RecordType::AAAA));
         let mut v4 = pin!(question(name, RecordType::A));
         let (v6, v4) = tokio::select! {
@@ -235,69 +242,64 @@ async fn other_family(
     }
 }
 
-/// What a name server said about one family. The addresses are not empty.
+/// What the name servers said about one family. The addresses are not empty.
 struct Reply {
-    addresses: Result<Vec<IpAddr>, DnsFailure>,
+    addresses: Result<Vec<IpAddr>, Unresolved>,
     /// Of the records; of the SOA record for "there is none" (RFC 2308 §5).
     ttl: Option<Duration>,
 }
 
-impl Reply {
-    fn from_lookup(name: &Name, reply: Result<Lookup, NetError>, wanted: RecordType) -> Self {
-        let seconds = |ttl: u32| Duration::from_secs(ttl.into());
-        match reply {
-            Ok(lookup) => {
-                let records = lookup.answers();
-                // The records of the aliases count: each may change on its own.
-                let ttl = records.iter().map(|record| seconds(record.ttl)).min();
-                let addresses: Vec<_> = records
-                    .iter()
-                    .filter(|record| record.record_type() == wanted)
-                    .filter_map(|record| record.data.ip_addr())
-                    .collect();
-                let addresses = if addresses.is_empty() {
-                    Err(DnsFailure::NoAddress)
-                } else {
-                    Ok(addresses)
+/// Asks for the addresses of one family, and for those of the aliases that come instead.
+async fn resolve(
+    servers: &NameServers,
+    name: Name,
+    record_type: RecordType,
+    deadline: Instant,
+) -> Reply {
+    let failed = |failure: DnsFailure, ttl| Reply {
+        addresses: Err(failure.into()),
+        ttl,
+    };
+    let mut question = Question::new(name, record_type);
+    // Of the aliases: each may change on its own.
+    let mut ttl: Option<Duration> = None;
+    for _ in 0..=MAX_ALIASES {
+        match servers.ask(&question, deadline).await {
+            Ok(Said::Addresses(addresses, own)) => {
+                return Reply {
+                    addresses: Ok(addresses),
+                    ttl: ttl.into_iter().chain([own]).min(),
                 };
-                Self { addresses, ttl }
             }
-            Err(error) => {
-                let (failure, ttl) = sort(&error);
-                if !failure.is_negative_answer() {
-                    log::debug!("look-up of {name} {wanted}: {error}");
-                }
-                Self {
-                    addresses: Err(failure),
-                    ttl: ttl.map(seconds),
-                }
+            Ok(Said::Alias(target, own)) => {
+                ttl = ttl.into_iter().chain([own]).min();
+                question = Question::new(target, record_type);
+            }
+            Ok(Said::NoName(ttl)) => return failed(DnsFailure::NotFound, ttl),
+            Ok(Said::NoRecord(ttl)) => return failed(DnsFailure::NoAddress, ttl),
+            // The others are errors of the name server.
+            Ok(_) => return failed(DnsFailure::Transport, None),
+            Err(unresolved) => {
+                log::debug!("look-up of {record_type} records: {unresolved}");
+                return Reply {
+                    addresses: Err(unresolved),
+                    ttl: None,
+                };
             }
         }
     }
-}
-
-/// Sorts an error of hickory; with it the TTL of a negative answer.
-fn sort(error: &NetError) -> (DnsFailure, Option<u32>) {
-    let of_code = |code| match code {
-        ResponseCode::NXDomain => DnsFailure::NotFound,
-        ResponseCode::NoError => DnsFailure::NoAddress,
-        ResponseCode::Refused => DnsFailure::ServerRefused,
-        _ => DnsFailure::ServerFailure,
-    };
-    match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => {
-            (of_code(none.response_code), none.negative_ttl)
-        }
-        NetError::Dns(DnsError::ResponseCode(code)) => (of_code(*code), None),
-        NetError::Dns(_) => (DnsFailure::ServerFailure, None),
-        NetError::Timeout => (DnsFailure::Timeout, None),
-        _ => (DnsFailure::Transport, None),
+    Reply {
+        addresses: Err(Unresolved {
+            failure: DnsFailure::ServerFailure,
+            detail: Some("the name is an alias of an alias, too many times over".into()),
+        }),
+        ttl: None,
     }
 }
 
 /// The outcome of a look-up and how long it is good for.
 struct Found {
-    addresses: Result<Box<[IpAddr]>, DnsFailure>,
+    addresses: Result<Box<[IpAddr]>, Unresolved>,
     ttl: Duration,
 }
 
@@ -309,15 +311,16 @@ impl Found {
         }
     }
 
-    fn failure(failure: DnsFailure, ttl: Option<Duration>) -> Self {
+    fn failure(unresolved: Unresolved, ttl: Option<Duration>) -> Self {
         let (least, most) = NEGATIVE_TTL;
+        let ttl = if unresolved.failure.is_negative_answer() {
+            ttl.unwrap_or(least).clamp(least, most)
+        } else {
+            FAILURE_TTL
+        };
         Self {
-            addresses: Err(failure),
-            ttl: if failure.is_negative_answer() {
-                ttl.unwrap_or(least).clamp(least, most)
-            } else {
-                FAILURE_TTL
-            },
+            addresses: Err(unresolved),
+            ttl,
         }
     }
 
@@ -326,7 +329,7 @@ impl Found {
         let mut addresses = Vec::new();
         let mut ttl: Option<Duration> = None;
         let mut negative_ttl: Option<Duration> = None;
-        let mut failure: Option<DnsFailure> = None;
+        let mut failure: Option<Unresolved> = None;
         let mut partial = false;
         let least = |one: Option<Duration>, other| one.into_iter().chain(other).min();
         for reply in [v6, v4] {
@@ -340,15 +343,18 @@ impl Found {
                     ttl = least(ttl, reply.ttl);
                 }
                 Err(new) => {
-                    partial |= !new.is_negative_answer();
+                    partial |= !new.failure.is_negative_answer();
                     negative_ttl = least(negative_ttl, reply.ttl);
                     failure = Some(match failure {
                         None => new,
-                        // "Nobody knows" outdoes "there is none", and a name that
+                        // "Not known" outdoes "there is none", and a name that
                         // has something is not a name that does not exist.
-                        Some(old) if !old.is_negative_answer() => old,
-                        Some(DnsFailure::NoAddress) if new == DnsFailure::NotFound => {
-                            DnsFailure::NoAddress
+                        Some(old) if !old.failure.is_negative_answer() => old,
+                        Some(old)
+                            if old.failure == DnsFailure::NoAddress
+                                && new.failure == DnsFailure::NotFound =>
+                        {
+                            old
                         }
                         Some(_) => new,
                     });
@@ -356,7 +362,8 @@ impl Found {
             }
         }
         if addresses.is_empty() {
-            return Self::failure(failure.unwrap_or(DnsFailure::NoAddress), negative_ttl);
+            let failure = failure.unwrap_or(DnsFailure::NoAddress.into());
+            return Self::failure(failure, negative_ttl);
         }
         let ttl = ttl.unwrap_or_default();
         Self::addresses(addresses, if partial { ttl.min(PARTIAL_TTL) } else { ttl })

@@ -1,35 +1,35 @@
 //! The name servers and the hosts file of this host, read when they are first
-//! needed and again when they change. Knows hickory; caches nothing.
+//! needed and again when they change. Caches nothing.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::{TokioResolver, system_conf};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::error::DnsFailure;
 use super::hosts::Hosts;
+use super::name_servers::NameServers;
 
 /// How often the files are looked at, at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// The most that is read of a file.
 const MAX_FILE: u64 = 64 << 20;
+/// The most name servers that are taken from resolv.conf; other resolvers take three.
+const MAX_SERVERS: usize = 8;
+/// The port of name servers.
+const DNS_PORT: u16 = 53;
 
 /// Where names are looked up.
 pub(super) struct Sources {
     /// Names that need no name server.
     pub(super) hosts: Arc<Hosts>,
-    /// The client of the name servers.
-    pub(super) resolver: TokioResolver,
+    /// Those to ask for the others.
+    pub(super) name_servers: Arc<NameServers>,
 }
 
 /// Gives the [`Sources`] and keeps them current. Holds nothing but paths until it
@@ -45,10 +45,6 @@ pub(super) struct Settings {
     pub(super) servers: Vec<SocketAddr>,
     pub(super) hosts_file: PathBuf,
     pub(super) resolv_conf: PathBuf,
-    /// For one try of one question; there are two tries.
-    pub(super) try_timeout: Duration,
-    /// The most questions on one TCP connection to a name server.
-    pub(super) max_questions: usize,
 }
 
 struct Current {
@@ -75,6 +71,11 @@ impl System {
         }
     }
 
+    /// Whether it asks other name servers than the system's.
+    pub(super) fn has_servers_of_its_own(&self) -> bool {
+        !self.settings.servers.is_empty()
+    }
+
     /// The sources as the files have them now, or had them five seconds ago.
     ///
     /// # Errors
@@ -91,11 +92,7 @@ impl System {
             .as_ref()
             .map(|current| (current.stamps, Arc::clone(&current.sources)));
         // A hosts file can have a hundred thousand lines: not on an I/O thread.
-        let loaded = tokio::task::spawn_blocking(move || settings.load(known))
-            .await
-            .map_err(io::Error::other)
-            .and_then(|loaded| loaded);
-        match loaded {
+        match tokio::task::spawn_blocking(move || settings.load(known)).await {
             Ok((stamps, sources)) => {
                 *current = Some(Current {
                     sources: Arc::clone(&sources),
@@ -105,7 +102,7 @@ impl System {
                 Ok(sources)
             }
             Err(error) => {
-                log::warn!("name servers cannot be set up: {error}");
+                log::error!("name servers cannot be set up: {error}");
                 // The old ones are better than none.
                 let current = current.as_mut().ok_or(DnsFailure::Transport)?;
                 current.checked = Instant::now();
@@ -117,7 +114,7 @@ impl System {
 
 impl Settings {
     /// Reads what has changed since `known`. Blocks.
-    fn load(&self, known: Option<(Stamps, Arc<Sources>)>) -> io::Result<(Stamps, Arc<Sources>)> {
+    fn load(&self, known: Option<(Stamps, Arc<Sources>)>) -> (Stamps, Arc<Sources>) {
         let stamps = Stamps {
             hosts: stamp(&self.hosts_file),
             resolv_conf: if self.servers.is_empty() {
@@ -126,23 +123,19 @@ impl Settings {
                 None
             },
         };
-        let (hosts, resolver) = match &known {
-            Some((old, sources)) if *old == stamps => return Ok((stamps, Arc::clone(sources))),
+        let (hosts, name_servers) = match &known {
+            Some((old, sources)) if *old == stamps => return (stamps, Arc::clone(sources)),
             Some((old, sources)) => (
                 (old.hosts == stamps.hosts).then(|| Arc::clone(&sources.hosts)),
-                (old.resolv_conf == stamps.resolv_conf).then(|| sources.resolver.clone()),
+                (old.resolv_conf == stamps.resolv_conf).then(|| Arc::clone(&sources.name_servers)),
             ),
             None => (None, None),
         };
-        let hosts = match hosts {
-            Some(hosts) => hosts,
-            None => Arc::new(self.read_hosts()),
+        let sources = Sources {
+            hosts: hosts.unwrap_or_else(|| Arc::new(self.read_hosts())),
+            name_servers: name_servers.unwrap_or_else(|| Arc::new(self.name_servers())),
         };
-        let resolver = match resolver {
-            Some(resolver) => resolver,
-            None => self.resolver()?,
-        };
-        Ok((stamps, Arc::new(Sources { hosts, resolver })))
+        (stamps, Arc::new(sources))
     }
 
     fn read_hosts(&self) -> Hosts {
@@ -157,54 +150,63 @@ impl Settings {
         }
     }
 
-    fn resolver(&self) -> io::Result<TokioResolver> {
-        let (servers, mut options) = if self.servers.is_empty() {
-            self.system_servers()
-        } else {
-            let servers = self.servers.iter().copied().map(name_server).collect();
-            (servers, ResolverOpts::default())
-        };
-        // No search list: a name in a request-target is complete (RFC 9110 §4.2.3
-        // leaves no base), and `example.com` must never become a name inside.
-        let config = ResolverConfig::from_name_servers(servers);
-        options.timeout = self.try_timeout;
-        options.attempts = 1;
-        options.max_active_requests = self.max_questions;
-        // Names are cached once, in front of this.
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build()
-            .map_err(io::Error::other)
-    }
-
-    /// The name servers of resolv.conf(5), and this host when it names none.
-    fn system_servers(&self) -> (Vec<NameServerConfig>, ResolverOpts) {
-        let local = || vec![NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into())];
-        let parsed = read(&self.resolv_conf).map(system_conf::parse_resolv_conf);
-        match parsed {
-            Ok(Ok((config, options))) => (config.into_parts().2, options),
-            Ok(Err(error)) => {
-                log::warn!("{}: {error}", self.resolv_conf.display());
-                (local(), ResolverOpts::default())
-            }
-            Err(error) => {
-                log::warn!("{}: {error}", self.resolv_conf.display());
-                (local(), ResolverOpts::default())
-            }
+    /// The name servers that were given, else those of resolv.conf(5), and this host when
+    /// that names none.
+    fn name_servers(&self) -> NameServers {
+        if !self.servers.is_empty() {
+            return NameServers::new(self.servers.iter().copied());
         }
+        let mut addresses = match read(&self.resolv_conf) {
+            Ok(text) => name_servers(&text),
+            Err(error) => {
+                log::warn!(
+                    "{}: {error}; the name server of this host is asked",
+                    self.resolv_conf.display()
+                );
+                Vec::new()
+            }
+        };
+        if addresses.is_empty() {
+            addresses.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
+        }
+        NameServers::new(addresses)
     }
 }
 
-/// A name server that is asked over UDP, and over TCP for long answers.
-fn name_server(address: SocketAddr) -> NameServerConfig {
-    let mut udp = ConnectionConfig::udp();
-    udp.port = address.port();
-    let mut tcp = ConnectionConfig::tcp();
-    tcp.port = address.port();
-    let ip: IpAddr = address.ip();
-    NameServerConfig::new(ip, true, vec![udp, tcp])
+/// The `nameserver` lines of a resolv.conf. No search list: a name in a request-target is
+/// complete (RFC 9110 §4.2.3 leaves no base), and `example.com` must never become a name
+/// inside. Other lines are for other resolvers.
+fn name_servers(text: &[u8]) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        let line = String::from_utf8_lossy(line);
+        let mut words = line.split_ascii_whitespace();
+        if words.next() != Some("nameserver") {
+            continue;
+        }
+        let word = words.next().unwrap_or_default();
+        match address(word) {
+            Some(address) if found.len() < MAX_SERVERS => {
+                if !found.contains(&address) {
+                    found.push(address);
+                }
+            }
+            Some(_) => {}
+            None => log::warn!("resolv.conf: `nameserver {word}` is not an IP address"),
+        }
+    }
+    found
+}
+
+/// An address, of a link-local one with its zone: `fe80::1%eth0`.
+fn address(word: &str) -> Option<SocketAddr> {
+    let Some((ip, zone)) = word.split_once('%') else {
+        return Some((word.parse::<IpAddr>().ok()?, DNS_PORT).into());
+    };
+    let index = zone.parse().ok();
+    let index = index.or_else(|| nix::net::if_::if_nametoindex(zone).ok())?;
+    Some(SocketAddrV6::new(ip.parse().ok()?, DNS_PORT, 0, index).into())
 }
 
 fn stamp(path: &Path) -> Stamp {
@@ -227,33 +229,48 @@ mod tests {
             servers: Vec::new(),
             hosts_file: "/nonexistent/hosts".into(),
             resolv_conf: resolv_conf.into(),
-            try_timeout: Duration::from_secs(1),
-            max_questions: 8,
         }
     }
 
     #[test]
     fn the_name_servers_of_resolv_conf() {
-        let cases: &[(&str, &[&str], bool)] = &[
-            ("nameserver 192.0.2.53", &["192.0.2.53"], false),
+        let cases: &[(&str, &[&str])] = &[
+            ("nameserver 192.0.2.53", &["192.0.2.53:53"]),
             (
-                "search example.corp\nnameserver 192.0.2.53\nnameserver 2001:db8::53\noptions edns0 ndots:5",
-                &["192.0.2.53", "2001:db8::53"],
-                true,
+                "search example.corp\nnameserver 192.0.2.53\nnameserver\t2001:db8::53 # old\noptions edns0 ndots:5 no-such-option",
+                &["192.0.2.53:53", "[2001:db8::53]:53"],
+            ),
+            (
+                "\u{feff}nameserver 192.0.2.53\r\n  nameserver 192.0.2.53\r",
+                &["192.0.2.53:53"],
+            ),
+            ("nameserver fe80::1%7", &["[fe80::1%7]:53"]),
+            ("nameserver fe80::1%lo", &["[fe80::1%1]:53"]),
+            (
+                "#nameserver 192.0.2.1\n;nameserver 192.0.2.2\nnameserver 192.0.2.3",
+                &["192.0.2.3:53"],
+            ),
+            (
+                "nameserver dns.example\nnameserver 192.0.2.53",
+                &["192.0.2.53:53"],
             ),
             // resolv.conf(5): without a nameserver line, the one on this host.
-            ("", &["127.0.0.1"], true),
-            ("search example.corp", &["127.0.0.1"], true),
-            ("\u{0}\u{ff}", &["127.0.0.1"], true),
+            ("", &["127.0.0.1:53"]),
+            ("search example.corp", &["127.0.0.1:53"]),
+            ("nameserver", &["127.0.0.1:53"]),
+            ("\u{0}\u{ff}", &["127.0.0.1:53"]),
         ];
-        for (text, expected, edns0) in cases {
+        for (text, expected) in cases {
             let file = tempfile::NamedTempFile::new().unwrap();
             fs::write(&file, text).unwrap();
-            let (servers, options) = settings(file.path()).system_servers();
-            let servers: Vec<_> = servers.iter().map(|it| it.ip.to_string()).collect();
+            let servers = settings(file.path()).name_servers().addresses();
+            let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
             assert_eq!(servers, *expected, "{text:?}");
-            assert_eq!(options.edns0, *edns0, "{text:?}");
         }
+        let many: String = (1..20)
+            .map(|n| format!("nameserver 192.0.2.{n}\n"))
+            .collect();
+        assert_eq!(name_servers(many.as_bytes()).len(), MAX_SERVERS);
     }
 
     #[tokio::test]
@@ -261,11 +278,11 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, "nameserver 192.0.2.53").unwrap();
         let settings = settings(file.path());
-        let first = settings.load(None).unwrap();
-        let same = settings.load(Some(first.clone())).unwrap();
+        let first = settings.load(None);
+        let same = settings.load(Some(first.clone()));
         assert!(Arc::ptr_eq(&first.1, &same.1));
         fs::write(&file, "nameserver 192.0.2.53\nnameserver 192.0.2.54").unwrap();
-        let changed = settings.load(Some(first.clone())).unwrap();
+        let changed = settings.load(Some(first.clone()));
         assert!(!Arc::ptr_eq(&first.1, &changed.1));
         assert!(Arc::ptr_eq(&first.1.hosts, &changed.1.hosts));
     }

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod name_server;
+mod name_servers;
 mod resolving;
 
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -30,6 +30,18 @@ pub(super) enum Say {
     Late(Duration, Box<Say>),
     /// "Ask by TCP", and there these addresses.
     Truncated(&'static [&'static str]),
+    /// Another thing, but this to a question with EDNS.
+    WithoutEdns(Box<Say>, Box<Say>),
+    /// An error code in a bare header, without the question.
+    Bare(ResponseCode),
+    /// An error code of EDNS, in its own record.
+    BadVersion,
+    /// "Others know", without a name for the answer.
+    Referral,
+    /// Answers to other questions and with another id, then another thing.
+    Forged(Box<Say>),
+    /// Another thing, in upper case.
+    UpperCase(Box<Say>),
 }
 
 type Script = dyn Fn(&str, RecordType) -> Say + Send + Sync;
@@ -89,12 +101,13 @@ impl NameServer {
         self.hold.send_replace(hold);
     }
 
-    /// The names that were asked for, one for each question.
+    /// The names that were asked for, one for each question. Without those in the background.
     pub(super) fn questions(&self) -> Vec<(String, RecordType)> {
         let questions = self.shared.questions.lock().unwrap();
         let mut list: Vec<_> = questions
             .iter()
             .map(|(_, name, kind)| (name.clone(), *kind))
+            .filter(|(_, kind)| *kind != RecordType::NS)
             .collect();
         list.sort_by_key(|(name, kind)| (name.clone(), u16::from(*kind)));
         list
@@ -108,8 +121,12 @@ impl NameServer {
 }
 
 impl Shared {
-    /// The answer to a question, once it may go out.
-    async fn answer(&self, bytes: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+    /// The packets that answer a question, once they may go out.
+    async fn answer(&self, bytes: &[u8], over_tcp: bool) -> Vec<Vec<u8>> {
+        self.try_answer(bytes, over_tcp).await.unwrap_or_default()
+    }
+
+    async fn try_answer(&self, bytes: &[u8], over_tcp: bool) -> Option<Vec<Vec<u8>>> {
         let request = Message::from_vec(bytes).unwrap();
         let query = request.queries.first().unwrap().clone();
         let name = query.name().to_ascii();
@@ -122,17 +139,60 @@ impl Shared {
         self.asked.send_replace(count);
         self.hold.clone().wait_for(|hold| !hold).await.ok()?;
 
+        let has_edns = request.edns.is_some();
         let mut response = request.into_response();
         response.edns = None;
         let mut say = (self.script)(&name, kind);
-        while let Say::Late(delay, then) = say {
-            tokio::time::sleep(delay).await;
-            say = *then;
+        let mut packets = Vec::new();
+        let mut upper_case = false;
+        loop {
+            match say {
+                Say::Late(delay, then) => {
+                    tokio::time::sleep(delay).await;
+                    say = *then;
+                }
+                Say::WithoutEdns(with, without) => say = if has_edns { *with } else { *without },
+                Say::Forged(then) => {
+                    let mut other = response.clone();
+                    let forged = RData::A(A([192, 0, 2, 66].into()));
+                    other.add_answer(Record::from_rdata(query.name().clone(), 60, forged));
+                    other.metadata.id = response.metadata.id.wrapping_add(1);
+                    packets.push(other.to_vec().unwrap());
+                    other.metadata.id = response.metadata.id;
+                    other.queries.clear();
+                    packets.push(other.to_vec().unwrap());
+                    let name = Name::from_ascii("forged.example.").unwrap();
+                    other.add_query(hickory_proto::op::Query::query(name, kind));
+                    packets.push(other.to_vec().unwrap());
+                    packets.push(bytes.to_vec());
+                    packets.push(vec![bytes[0]]);
+                    say = *then;
+                }
+                Say::UpperCase(then) => {
+                    upper_case = true;
+                    say = *then;
+                }
+                _ => break,
+            }
         }
         match say {
-            Say::Late(..) => unreachable!("waited for above"),
-            Say::Silence => return None,
-            Say::Garbage => return Some([&bytes[..2], &[0xff; 40]].concat()),
+            Say::Late(..) | Say::WithoutEdns(..) | Say::Forged(_) | Say::UpperCase(_) => {
+                unreachable!("resolved above")
+            }
+            Say::Silence => return Some(packets),
+            Say::Garbage => return Some(vec![[&bytes[..2], &[0xff; 40]].concat()]),
+            Say::Bare(code) => {
+                response.queries.clear();
+                response.metadata.response_code = code;
+            }
+            Say::BadVersion => {
+                response.metadata.response_code = ResponseCode::BADVERS;
+                response.set_edns(hickory_proto::op::Edns::new());
+            }
+            Say::Referral => {
+                let ns = RData::NS(NS(Name::from_ascii("ns.example.").unwrap()));
+                response.add_authority(Record::from_rdata(Name::root(), 60, ns));
+            }
             Say::Addresses(list, ttl) => {
                 response.add_answers(records(query.name(), kind, list, ttl));
             }
@@ -155,7 +215,16 @@ impl Shared {
                 }
             }
         }
-        Some(response.to_vec().unwrap())
+        if upper_case {
+            let upper = |name: &Name| Name::from_ascii(name.to_ascii().to_uppercase()).unwrap();
+            let query = response.queries.first_mut().unwrap();
+            query.set_name(upper(query.name()));
+            for record in &mut response.answers {
+                record.name = upper(&record.name);
+            }
+        }
+        packets.push(response.to_vec().unwrap());
+        Some(packets)
     }
 }
 
@@ -173,12 +242,17 @@ fn records(owner: &Name, kind: RecordType, list: &[&str], ttl: u32) -> Vec<Recor
 async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
     let mut tasks = JoinSet::new();
     let mut buffer = [0; 2048];
-    while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+    loop {
+        // A closed socket of a client shows up as an error of this one.
+        let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
         let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
         let request = buffer[..length].to_vec();
         tasks.spawn(async move {
-            if let Some(answer) = shared.answer(&request, false).await {
-                socket.send_to(&answer, client).await.unwrap();
+            for packet in shared.answer(&request, false).await {
+                // The client may have its answer from another server, and be gone.
+                let _sent = socket.send_to(&packet, client).await;
             }
         });
     }
@@ -195,7 +269,7 @@ async fn serve_tcp_client(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Ok(length) = stream.read_u16().await {
         let mut request = vec![0; length.into()];
         stream.read_exact(&mut request).await.unwrap();
-        if let Some(answer) = shared.answer(&request, true).await {
+        for answer in shared.answer(&request, true).await {
             stream.write_u16(answer.len() as u16).await.unwrap();
             stream.write_all(&answer).await.unwrap();
         }
