@@ -12,14 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::lb::health_check::{HealthObserve, TcpHealthCheck};
+use parking_lot::Mutex;
+use pingora::lb::health_check::HealthCheck;
 use pingora::lb::selection::RoundRobin;
 use pingora::lb::{Backend, LoadBalancer};
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::{Error as PingoraError, ErrorType};
 
 pub use origin::{Page, serve};
 
 use crate::config;
+use crate::dial::connect_any;
 use crate::error::{Kind, RequestError};
 use crate::slots::{Bound, Slot, Slots};
 use crate::telemetry::Telemetry;
@@ -39,6 +42,8 @@ struct Upstream {
     /// What the last health check said. Kept here because to ask the balancer for a
     /// turn hashes every backend that it passes.
     is_up: AtomicBool,
+    /// Why the last health check failed.
+    trouble: Mutex<String>,
 }
 
 /// When a request may go to an upstream.
@@ -96,12 +101,13 @@ impl Pool {
         let upstream = |address: &SocketAddr| Upstream {
             slots: Slots::new(*address, bound),
             is_up: AtomicBool::new(true),
+            trouble: Mutex::default(),
         };
         let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
-        let mut check = TcpHealthCheck::new();
-        check.health_changed_callback = Some(Box::new(Observer(Arc::clone(&upstreams))));
-        check.peer_template.options.connection_timeout = Some(gateway.health_check.timeout);
-        balancer.set_health_check(check);
+        balancer.set_health_check(Box::new(Check {
+            upstreams: Arc::clone(&upstreams),
+            timeout: gateway.health_check.timeout,
+        }));
         balancer.health_check_frequency = Some(gateway.health_check.interval);
         balancer.parallel_health_check = true;
         Ok(Some(Self {
@@ -178,20 +184,57 @@ impl Pool {
     }
 }
 
-/// Notes what the health checks find.
-struct Observer(Arc<[Upstream]>);
+/// Checks upstreams by connecting to them, and notes what it finds.
+struct Check {
+    upstreams: Arc<[Upstream]>,
+    timeout: Duration,
+}
+
+impl Check {
+    fn upstream(&self, backend: &Backend) -> Option<(SocketAddr, &Upstream)> {
+        let address = inet(&backend.addr)?;
+        let mut upstreams = self.upstreams.iter();
+        let found = upstreams.find(|upstream| upstream.slots.address() == address);
+        Some((address, found?))
+    }
+}
 
 #[async_trait]
-impl HealthObserve for Observer {
-    async fn observe(&self, backend: &Backend, healthy: bool) {
-        let Some(address) = inet(&backend.addr) else {
+impl HealthCheck for Check {
+    async fn check(&self, backend: &Backend) -> pingora_core::Result<()> {
+        let Some((address, upstream)) = self.upstream(backend) else {
+            return PingoraError::e_explain(ErrorType::InternalError, "not an upstream");
+        };
+        match connect_any([address], self.timeout).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let chain = RequestError::from(error);
+                *upstream.trouble.lock() = chain.detail().unwrap_or_default();
+                PingoraError::e_explain(ErrorType::ConnectError, "health check")
+            }
+        }
+    }
+
+    async fn health_status_change(&self, backend: &Backend, healthy: bool) {
+        let Some((address, upstream)) = self.upstream(backend) else {
             return;
         };
-        for upstream in self.0.iter().filter(|it| it.slots.address() == address) {
-            upstream.is_up.store(healthy, Ordering::Relaxed);
-            let state = if healthy { "up" } else { "down" };
-            log::warn!("upstream {address} is {state}");
+        upstream.is_up.store(healthy, Ordering::Relaxed);
+        let is_up = |it: &&Upstream| it.is_up.load(Ordering::Relaxed);
+        let (up, all) = (
+            self.upstreams.iter().filter(is_up).count(),
+            self.upstreams.len(),
+        );
+        if healthy {
+            log::info!("upstream {address} is up; {up} of {all} are");
+        } else {
+            let trouble = upstream.trouble.lock();
+            log::warn!("upstream {address} is down: {trouble}; {up} of {all} are up");
         }
+    }
+
+    fn health_threshold(&self, _: bool) -> usize {
+        1
     }
 }
 
@@ -264,14 +307,17 @@ mod tests {
     async fn an_upstream_that_is_down_is_passed_over_until_it_is_up() {
         let telemetry = Arc::new(Telemetry::new(&Default::default()).unwrap());
         let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
-        let observer = Observer(Arc::clone(&pool.upstreams));
+        let check = Check {
+            upstreams: Arc::clone(&pool.upstreams),
+            timeout: Duration::from_secs(1),
+        };
         let first = Backend::new("127.0.0.1:81").unwrap();
-        observer.observe(&first, false).await;
+        check.health_status_change(&first, false).await;
         for _ in 0..4 {
             let slot = pool.slot(&[], 0, &telemetry).await.unwrap();
             assert_eq!(slot.address.port(), 82);
         }
-        observer.observe(&first, true).await;
+        check.health_status_change(&first, true).await;
         let (one, other) = (pool.slot(&[], 0, &telemetry), pool.slot(&[], 0, &telemetry));
         assert_ne!(one.await.unwrap().address, other.await.unwrap().address);
     }
