@@ -11,9 +11,11 @@ use structopt::clap::ErrorKind;
 use tollgate::auth::passwd;
 use tollgate::cli::{Cli, Command};
 use tollgate::config::Config;
+use tollgate::dial;
 use tollgate::explain::{self, Query};
 use tollgate::policy::Outcome;
 use tollgate::server::{self, Side, Start};
+use tollgate::text::count;
 
 /// Allocation is a large part of what a small request costs; this one takes
 /// measurably less time for it than the system's.
@@ -27,8 +29,11 @@ const EX_CONFIG: u8 = 78;
 /// What is logged unless RUST_LOG says otherwise. Pingora reports each client that
 /// goes away as an error; the access log has those. So it does an idle connection that
 /// it lost because another thread wanted it; it opens another one.
-const LOG_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=off,hickory_net=warn,\
-    hickory_resolver=warn,rustls=error,pingora_core::protocols=off,pingora_core::connectors=off";
+/// Which upstream is up or down is in lines of our own, since those of its load balancer are
+/// for programmers.
+const LOG_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=off,\
+    pingora_load_balancing=error,hickory_proto=error,rustls=error,pingora_core::protocols=off,\
+    pingora_core::connectors=off";
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
@@ -118,16 +123,35 @@ fn check(conf: &Path) -> ExitCode {
     match Config::check(conf) {
         Ok(config) => {
             let warnings = &config.warnings;
-            let conf = conf.display();
-            match warnings.len() {
-                0 => eprintln!("{conf}: OK"),
-                1 => eprintln!("{warnings}\n{conf}: OK, 1 warning"),
-                more => eprintln!("{warnings}\n{conf}: OK, {more} warnings"),
+            if !warnings.is_empty() {
+                eprintln!("{warnings}");
+            }
+            let conf_shown = conf.display();
+            match warnings.len() + warn_of_name_servers(conf, &config) {
+                0 => eprintln!("{conf_shown}: OK"),
+                more => eprintln!("{conf_shown}: OK, {}", count(more, "warning")),
             }
             ExitCode::SUCCESS
         }
         Err(error) => fail(EX_CONFIG, &error),
     }
+}
+
+/// Asks the name servers that the configuration names. Those of the system are not its
+/// business. Not more than a warning: what is down now may be up when the program starts.
+fn warn_of_name_servers(conf: &Path, config: &Config) -> usize {
+    let conf = conf.display();
+    let servers = &config.dns.servers;
+    let found = dial::unanswering(servers).unwrap_or_default();
+    for (number, trouble) in &found {
+        let address = servers.get(*number).map(ToString::to_string);
+        eprintln!(
+            "{conf}: warning: tollgate.dns.servers[{number}]: the name server {} {trouble}; \
+             correct the address, start the server, or let this host reach it over UDP and TCP",
+            address.unwrap_or_default(),
+        );
+    }
+    found.len()
 }
 
 fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {

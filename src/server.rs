@@ -343,6 +343,8 @@ impl Service for Front {
             self.failure.set(error.into());
             return;
         }
+        let app = Arc::clone(&self.app);
+        tokio::spawn(async move { app.dialer.look_after_name_servers().await });
         while let Some(ended) = loops.join_next().await {
             match ended {
                 Ok(Ok(())) => {}

@@ -158,3 +158,99 @@ fn refers(message: &Message) -> bool {
     let is_ns = |record: &hickory_proto::rr::Record| record.record_type() == RecordType::NS;
     message.authorities.iter().any(is_ns)
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::{A, CNAME};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn question() -> Question {
+        Question::new(name("www.example"), RecordType::A)
+    }
+
+    /// The answer to the question with these records.
+    fn answer(records: &[(&str, RData)]) -> Vec<u8> {
+        let query = question().to_message(7, true).unwrap();
+        let mut message = Message::from_vec(&query).unwrap().into_response();
+        for (owner, data) in records {
+            message.add_answer(Record::from_rdata(name(owner), 60, data.clone()));
+        }
+        message.to_vec().unwrap()
+    }
+
+    fn alias(target: &str) -> RData {
+        RData::CNAME(CNAME(name(target)))
+    }
+
+    #[test]
+    fn only_the_records_of_the_name_and_its_aliases_count() {
+        let address = RData::A(A([192, 0, 2, 1].into()));
+        let found = Some(Said::Addresses(
+            vec!["192.0.2.1".parse().unwrap()],
+            Duration::from_secs(60),
+        ));
+        let minute = Duration::from_secs(60);
+        let cases: [(&[(&str, RData)], Option<Said>); 6] = [
+            (&[("www.example.", address.clone())], found),
+            (
+                // In any order.
+                &[
+                    ("b.example.", address.clone()),
+                    ("a.example.", alias("b.example.")),
+                    ("www.example.", alias("a.example.")),
+                ],
+                Some(Said::Addresses(vec!["192.0.2.1".parse().unwrap()], minute)),
+            ),
+            (&[("other.example.", address)], Some(Said::NoRecord(None))),
+            (
+                &[("www.example.", alias("a.example."))],
+                Some(Said::Alias(name("a.example."), minute)),
+            ),
+            // A circle: to be asked for again, which is bounded as well.
+            (
+                &[
+                    ("www.example.", alias("a.example.")),
+                    ("a.example.", alias("www.example.")),
+                ],
+                Some(Said::Alias(name("www.example."), minute)),
+            ),
+            (&[], Some(Said::NoRecord(None))),
+        ];
+        for (number, (records, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(question().read(&answer(records)), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_no_answer() {
+        let message = question().to_message(7, true).unwrap();
+        assert_eq!(question().read(&message), None);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            question().read(&bytes);
+        }
+
+        #[test]
+        fn never_panics_on_a_broken_answer(at in 0usize..60, byte in any::<u8>(), cut in 0usize..90) {
+            let mut bytes = answer(&[
+                ("www.example.", alias("a.example.")),
+                ("a.example.", RData::A(A([192, 0, 2, 1].into()))),
+            ]);
+            if let Some(old) = bytes.get_mut(at) {
+                *old = byte;
+            }
+            bytes.truncate(cut);
+            question().read(&bytes);
+        }
+    }
+}

@@ -37,6 +37,13 @@ impl Dns {
         ttl: u32,
         look_up: impl Fn(&str, usize) -> Option<Vec<IpAddr>> + Send + 'static,
     ) -> Self {
+        Self::odd(move |query, asked| Some(answer(query, ttl, asked, &look_up).to_vec().unwrap()))
+    }
+
+    /// Answers with whatever bytes; also given the number of address look-ups so far.
+    pub(crate) fn odd(
+        answer: impl Fn(&Message, &AtomicUsize) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -48,18 +55,49 @@ impl Dns {
         };
         std::thread::spawn(move || {
             let mut packet = [0; 4096];
-            while let Ok((length, peer)) = socket.recv_from(&mut packet) {
+            loop {
+                // A client's closed socket shows up as an error of this one.
+                let Ok((length, peer)) = socket.recv_from(&mut packet) else {
+                    continue;
+                };
                 if stopping.load(Ordering::SeqCst) {
                     break;
                 }
                 let Ok(query) = Message::from_vec(&packet[..length]) else {
                     continue;
                 };
-                let bytes = answer(&query, ttl, &asked, &look_up).to_vec().unwrap();
-                socket.send_to(&bytes, peer).unwrap();
+                if let Some(bytes) = answer(&query, &asked) {
+                    let _sent = socket.send_to(&bytes, peer);
+                }
             }
         });
         dns
+    }
+
+    /// Never answers, and counts the look-ups.
+    pub(crate) fn silent() -> Self {
+        Self::odd(|query, asked| {
+            let of_address = |it: &hickory_proto::op::Query| it.query_type() == RecordType::A;
+            asked.fetch_add(
+                query.queries.iter().filter(|it| of_address(it)).count(),
+                Ordering::SeqCst,
+            );
+            None
+        })
+    }
+
+    /// Answers 127.0.0.1 to questions without EDNS, and others with what `refuse` makes of
+    /// them.
+    pub(crate) fn without_edns(
+        refuse: impl Fn(&Message) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        Self::odd(move |query, asked| {
+            if query.edns.is_some() {
+                return refuse(query);
+            }
+            let loopback = |_: &str, _| Some(vec![IpAddr::from([127, 0, 0, 1])]);
+            Some(answer(query, 60, asked, &loopback).to_vec().unwrap())
+        })
     }
 
     /// Address look-ups for IPv4 so far.
