@@ -2,11 +2,14 @@
 //! parts that serve requests.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::authorize::Gatekeeper;
+use crate::certificates::Certificates;
 use crate::client::ClientStream;
 use crate::config::{Config, Limits, Timeouts};
 use crate::dial::{DialError, Dialer, DnsOptions};
@@ -28,6 +31,8 @@ pub struct App {
     pub gatekeeper: Gatekeeper,
     /// The way out.
     pub dialer: Dialer,
+    /// Those of `ca_file`, which origins may show themselves.
+    pub certificates: Certificates,
     /// The places at origins that are forwarded to.
     pub origins: OriginSlots,
     /// The requests that Pingora has.
@@ -66,6 +71,11 @@ impl App {
         Ok(Arc::new(Self {
             gatekeeper: Gatekeeper::new(config)?,
             dialer: dialer(config),
+            certificates: match &config.server.ca_file {
+                Some(path) => Certificates::read(Path::new(path))
+                    .with_context(|| format!("cannot read ca_file {path}"))?,
+                None => Certificates::default(),
+            },
             origins: OriginSlots::new(Bound {
                 slots: config.limits.connections_per_origin,
                 threads,

@@ -4,6 +4,7 @@
 //! Pure: no I/O. The modules that can fail keep their own small errors and turn
 //! them into a [`RequestError`] themselves, so this file knows none of them.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -185,6 +186,7 @@ pub struct RequestError {
     kind: Kind,
     status: Option<StatusCode>,
     message: Option<Arc<str>>,
+    word: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -196,6 +198,7 @@ impl RequestError {
             kind,
             status: None,
             message: None,
+            word: None,
             retry_after: None,
             source: None,
         }
@@ -214,6 +217,17 @@ impl RequestError {
     pub fn answered_with(mut self, status: StatusCode, message: Option<Arc<str>>) -> Self {
         self.status = Some(status);
         self.message = message;
+        self
+    }
+
+    /// Tells the client more than the kind, in a word or two: "expired". It names no address,
+    /// user or policy entry, and has no quotes.
+    #[must_use]
+    pub fn told(mut self, word: impl Into<Cow<'static, str>>) -> Self {
+        let word = word.into();
+        let text = self.kind.text().trim_end_matches('.');
+        self.message = Some(format!("{text}: {word}.").into());
+        self.word = Some(word);
         self
     }
 
@@ -240,6 +254,11 @@ impl RequestError {
         self.message.as_deref().unwrap_or(self.kind.text())
     }
 
+    /// What the client is told besides, see [`told`](Self::told).
+    pub fn word(&self) -> Option<&str> {
+        self.word.as_deref()
+    }
+
     /// When the client may come back, where that is known.
     pub fn retry_delay(&self) -> Option<Duration> {
         self.retry_after
@@ -247,14 +266,22 @@ impl RequestError {
 
     /// The whole chain of causes, for the log alone.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
+        match self.detail() {
+            Some(detail) => format!("{self}: {detail}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// The same without the kind; none without a cause.
+    pub fn detail(&self) -> Option<String> {
+        let mut cause = self.source()?;
+        let mut text = cause.to_string();
+        while let Some(error) = cause.source() {
             text.push_str(": ");
             text.push_str(&error.to_string());
-            cause = error.source();
+            cause = error;
         }
-        text
+        Some(text)
     }
 }
 
@@ -355,6 +382,14 @@ mod tests {
             RequestError::new(Kind::DnsError).because(std::io::Error::other("server said no"));
         assert_eq!(error.to_string(), "dns_error");
         assert_eq!(error.chain(), "dns_error: server said no");
+    }
+
+    #[test]
+    fn a_word_is_in_the_sentence_for_the_client() {
+        let error = RequestError::new(Kind::TlsCertificate).told("expired");
+        assert_eq!(error.word(), Some("expired"));
+        let expected = "The certificate of the target could not be verified: expired.";
+        assert_eq!(error.text(), expected);
     }
 
     #[test]

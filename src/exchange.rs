@@ -29,6 +29,25 @@ pub struct Source {
     pub thread: u16,
 }
 
+/// How the certificate of an https origin is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// As a chain that ends at an authority.
+    Chain,
+    /// As the very certificate that `ca_file` names.
+    Named,
+}
+
+impl Verification {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Chain => Self::Named,
+            Self::Named => Self::Chain,
+        }
+    }
+}
+
 /// One request on its way through.
 #[derive(Debug)]
 pub struct Exchange {
@@ -84,6 +103,12 @@ pub struct Exchange {
     pub observed: Vec<Name>,
     /// How it failed.
     pub error: Option<Kind>,
+    /// Why, for the log.
+    pub error_detail: Option<Box<str>>,
+    /// How the certificate of an https origin is verified; none before that is chosen.
+    pub verification: Option<Verification>,
+    /// Whether it was verified the other way before.
+    pub verified_otherwise: bool,
     /// The address that was dialled.
     pub upstream: Option<SocketAddr>,
     /// How long the dial took; none on a pooled connection.
@@ -159,6 +184,9 @@ impl Exchange {
             decided_by: None,
             observed: Vec::new(),
             error: None,
+            error_detail: None,
+            verification: None,
+            verified_otherwise: false,
             upstream: None,
             connect: None,
             first_byte: None,
@@ -189,6 +217,7 @@ impl Exchange {
     /// Notes how it failed.
     pub fn fail(&mut self, error: &RequestError) {
         self.error = Some(error.kind());
+        self.error_detail = error.detail().map(String::into_boxed_str);
     }
 
     /// Notes who denied it.
@@ -248,6 +277,7 @@ impl Exchange {
         record.connect = self.connect;
         record.first_byte = self.first_byte;
         record.error = self.error.map(Kind::name);
+        record.error_detail = self.error_detail.as_deref();
         record.decided_by = self.decided_by.as_ref();
         record.observed = &self.observed;
         record.denied = matches!(self.error, Some(Kind::Denied | Kind::AddressDenied));

@@ -6,8 +6,10 @@
 
 mod failure;
 mod framing;
+mod handshake;
 mod peer;
 mod session;
+mod verification;
 
 use std::any::Any;
 use std::os::fd::RawFd;
@@ -198,7 +200,11 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let (Ok(exchange), Some(pool)) = (ctx.exchange(), &self.app.pool) else {
+        let Ok(exchange) = ctx.exchange() else {
+            return error;
+        };
+        verification::may_try_again(exchange, &mut error);
+        let Some(pool) = &self.app.pool else {
             return error;
         };
         if exchange.role == Role::Gateway {
@@ -221,6 +227,7 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
     ) -> Result<()> {
         let exchange = ctx.exchange()?;
+        verification::judge(&self.app, exchange, peer, digest)?;
         let mut upstream = peer.address().as_inet().copied();
         if !reused && let Some(digest) = digest {
             // The socket is asked: Pingora's own digest repeats the address of the peer, which
@@ -298,12 +305,12 @@ impl ProxyHttp for Forward {
         }
         let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded && !exchange.upgrade {
-            return Err(failure::into_pingora(Kind::ProtocolError.into()));
+            return Err(failure::invalid_answer("another protocol, not asked for"));
         }
         if response.status.is_informational() && !upgraded {
             exchange.interim += 1;
             if exchange.interim > MAX_INTERIM {
-                return Err(failure::into_pingora(Kind::ProtocolError.into()));
+                return Err(failure::invalid_answer("too many interim answers"));
             }
         }
         let survey = Survey::of(&response.headers, upgraded);
@@ -378,14 +385,14 @@ impl ProxyHttp for Forward {
 
     fn error_while_proxy(
         &self,
-        peer: &HttpPeer,
+        _: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
         ctx: &mut Context,
         reused: bool,
     ) -> Box<Error> {
         let unanswered = session.response_written().is_none();
-        let error = failure::judge_retry(peer, session, error, reused && unanswered);
+        let error = failure::judge_retry(session, error, reused && unanswered);
         if error.retry()
             && let Ok(exchange) = ctx.exchange()
         {

@@ -30,6 +30,7 @@ pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod authorize;
+pub mod certificates;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -62,9 +62,15 @@ impl Reply {
             "text/plain; charset=utf-8"
         };
         let mut reply = Self::new(status, content_type, Bytes::from(body));
+        // RFC 9209 §2.1.3 calls it details.
+        let word = error.word().map(|word| format!("; details=\"{word}\""));
         reply.push(
             "Proxy-Status",
-            &format!("tollgate; error={}", kind.proxy_status()),
+            &format!(
+                "tollgate; error={}{}",
+                kind.proxy_status(),
+                word.unwrap_or_default()
+            ),
         );
         reply.push("X-Request-Id", &id.to_string());
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {

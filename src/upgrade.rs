@@ -161,13 +161,21 @@ async fn read_answer(app: &App, upstream: &mut TcpStream) -> Result<Answer, Requ
                 interim += 1;
                 bytes = answer.behind;
                 if interim > MAX_INTERIM {
-                    return Err(Kind::ProtocolError.into());
+                    return Err(
+                        RequestError::new(Kind::ProtocolError).because("too many interim answers")
+                    );
                 }
             }
             Some(answer) => return Ok(answer),
-            None if bytes.len() > MAX_HEAD => return Err(Kind::ProtocolError.into()),
+            None if bytes.len() > MAX_HEAD => {
+                let long = RequestError::new(Kind::ProtocolError);
+                return Err(long.because("the head of the answer is too long"));
+            }
             None => match upstream.read_buf(&mut bytes).await {
-                Ok(0) => return Err(Kind::ConnectionTerminated.into()),
+                Ok(0) => {
+                    let ended = RequestError::new(Kind::ConnectionTerminated);
+                    return Err(ended.because("the upstream closed the connection"));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     return Err(RequestError::new(Kind::ConnectionTerminated).because(error));

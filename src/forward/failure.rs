@@ -1,12 +1,11 @@
 //! Pingora's errors and ours, one into the other.
 
-use std::error::Error as _;
 use std::io;
 
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
+use super::handshake::{Failed, words};
 use crate::error::{Kind, RequestError, Side};
 
 /// Carries our error through Pingora as the cause of one of its own.
@@ -21,6 +20,11 @@ pub(super) fn into_pingora(error: RequestError) -> BError {
     carrier
 }
 
+/// An answer of the upstream that is not passed on, and why.
+pub(super) fn invalid_answer(why: &'static str) -> BError {
+    into_pingora(RequestError::new(Kind::ProtocolError).because(why))
+}
+
 /// What an error of Pingora means.
 pub(super) fn classify(error: &Error) -> RequestError {
     let mut layer = error;
@@ -33,7 +37,73 @@ pub(super) fn classify(error: &Error) -> RequestError {
             None => break,
         }
     }
-    RequestError::new(kind(layer, error.esource())).because(error.to_string())
+    if *error.esource() == ErrorSource::Upstream
+        && let Some(failed) = handshake(layer)
+    {
+        return RequestError::new(failed.kind)
+            .because(failed.detail)
+            .told(failed.word);
+    }
+    RequestError::new(kind(layer, error.esource())).because(in_words(layer))
+}
+
+/// Whether the handshake failed because the origin shows the certificate of an authority as its own.
+pub(super) fn is_authority(error: &Error) -> bool {
+    innermost(error)
+        .and_then(handshake)
+        .is_some_and(|failed| failed.is_authority)
+}
+
+/// The failed handshake behind an error, or the alert that ended the connection later.
+fn handshake(error: &Error) -> Option<Failed> {
+    if *error.etype() == ErrorType::TLSHandshakeFailure {
+        let context = error.context.as_ref().map(|context| context.as_str());
+        return Some(Failed::of_pingora(context.unwrap_or_default()));
+    }
+    let cause = error.cause.as_deref()?.downcast_ref::<io::Error>()?;
+    let of_tls = cause.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(Failed::of_rustls(&of_tls.to_string()))
+}
+
+/// The error of Pingora that all the others are about.
+fn innermost(error: &Error) -> Option<&Error> {
+    let mut layer = error;
+    while let Some(cause) = layer.cause.as_deref() {
+        match cause.downcast_ref::<BError>() {
+            Some(inner) => layer = inner,
+            None => break,
+        }
+    }
+    Some(layer)
+}
+
+/// What Pingora says, without names of Rust and without the peer, which the log has.
+fn in_words(error: &Error) -> String {
+    let said = match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            "not connected within timeouts.connect and timeouts.tls_handshake"
+        }
+        ErrorType::ReadTimedout => "silent for too long",
+        ErrorType::WriteTimedout => "nothing taken for longer than timeouts.send",
+        ErrorType::ConnectionClosed => "the connection was closed",
+        _ => "",
+    };
+    if !said.is_empty() {
+        return said.to_owned();
+    }
+    let mut text = match error.etype() {
+        ErrorType::InvalidHTTPHeader => "the head of the answer is invalid".to_owned(),
+        other => words(other.as_str()),
+    };
+    let context = error.context.as_ref().map(|context| context.as_str());
+    // The head of the answer, with its cookies, is not for a log.
+    let context = context.filter(|context| !context.is_empty() && !context.starts_with("buf: "));
+    let cause = error.cause.as_ref().map(ToString::to_string);
+    for part in context.into_iter().chain(cause.as_deref()) {
+        text.push_str(": ");
+        text.push_str(part);
+    }
+    text
 }
 
 /// A copy for the client's answer: the original is Pingora's to keep.
@@ -42,8 +112,11 @@ fn repeat(error: &RequestError) -> RequestError {
     if let Some(delay) = error.retry_delay() {
         copy = copy.retry_after(delay);
     }
-    match error.source() {
-        Some(source) => copy.because(source.to_string()),
+    if let Some(word) = error.word() {
+        copy = copy.told(word.to_owned());
+    }
+    match error.detail() {
+        Some(detail) => copy.because(detail),
         None => copy,
     }
 }
@@ -81,7 +154,6 @@ fn kind(error: &Error, source: &ErrorSource) -> Kind {
         ConnectError => Kind::Unreachable,
         InternalError => Kind::Internal,
         InvalidCert => Kind::TlsCertificate,
-        TLSHandshakeFailure if names_certificate(error) => Kind::TlsCertificate,
         TLSHandshakeFailure | TLSWantX509Lookup | HandshakeError => Kind::TlsProtocol,
         ReadTimedout => Kind::ResponseTimeout,
         WriteTimedout => Kind::WriteTimeout,
@@ -99,30 +171,20 @@ fn is_framing(error: &Error) -> bool {
         .is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
-/// Pingora keeps only the text of a failed handshake.
-fn names_certificate(error: &Error) -> bool {
-    // How rustls begins every complaint about a certificate.
-    const COMPLAINT: &str = "invalid peer certificate";
-    error
-        .context
-        .as_ref()
-        .is_some_and(|context| context.as_str().contains(COMPLAINT))
-        || error
-            .cause
-            .as_deref()
-            .is_some_and(|cause| cause.to_string().contains(COMPLAINT))
-}
-
 /// Whether the request may be sent again: nothing of an answer was seen, the
 /// method allows it (RFC 9110 §9.2.2), the body is still here, and the connection
 /// was a pooled one that the upstream may have closed meanwhile.
 pub(super) fn judge_retry(
-    peer: &HttpPeer,
     session: &Session,
-    error: Box<Error>,
+    mut error: Box<Error>,
     reused_and_unanswered: bool,
 ) -> Box<Error> {
-    let mut error = error.more_context(format!("peer {peer}"));
+    let is_own =
+        |cause: &(dyn std::error::Error + Send + Sync + 'static)| cause.is::<RequestError>();
+    if error.cause.as_deref().is_some_and(is_own) {
+        // Ours says so itself.
+        return error;
+    }
     let connection_lost = matches!(
         error.root_etype(),
         ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed

@@ -10,13 +10,12 @@ use pingora::http::ResponseHeader;
 use pingora_core::Result;
 
 use super::failure;
-use crate::error::Kind;
 use crate::fields::{Length, Survey};
 
 /// Leaves at most one field that frames the body.
 ///
 /// # Errors
-/// [`Kind::ProtocolError`] when the framing can be read in two ways.
+/// An invalid answer, when the framing can be read in two ways.
 pub(super) fn settle(response: &mut ResponseHeader, survey: &Survey) -> Result<()> {
     match judge(response.status, survey) {
         Some(Verdict::Keep) => {}
@@ -27,7 +26,10 @@ pub(super) fn settle(response: &mut ResponseHeader, survey: &Survey) -> Result<(
         Some(Verdict::Length(length)) => {
             response.insert_header(CONTENT_LENGTH, length.to_string())?;
         }
-        None => return Err(failure::into_pingora(Kind::ProtocolError.into())),
+        None => {
+            let why = "the length of the answer can be read in two ways";
+            return Err(failure::invalid_answer(why));
+        }
     }
     Ok(())
 }

@@ -11,12 +11,12 @@ use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
-use super::failure;
+use super::{failure, verification};
 use crate::app::App;
 use crate::client::ClientStream;
 use crate::dial::Candidates;
 use crate::error::{Kind, RequestError};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Verification};
 use crate::gateway::{Queue, Turn};
 use crate::http1::{Framing, RequestHead};
 use crate::slots::Slot;
@@ -68,13 +68,20 @@ pub(super) async fn of_target(
         (Host::Name(name), true) => name.to_string(),
         (Host::Ip(address), true) => address.to_string(),
     };
+    let verification = match tls {
+        true => Some(verification::choose(app, exchange.verification, &name)?),
+        false => None,
+    };
     let mut peer = Box::new(HttpPeer::new(first, tls, name));
     peer.group_key = group(FORWARD_GROUP, exchange, &slot);
+    // It is judged once it is connected, before anything is sent.
+    peer.options.verify_cert = verification != Some(Verification::Named);
     peer.options.custom_l4 = Some(Arc::new(Race {
         app: Arc::clone(app),
         candidates: candidates.clone(),
     }));
     set_timeouts(&mut peer, app, exchange);
+    exchange.verification = verification;
     exchange.slot = Some(slot);
     Ok(peer)
 }

@@ -18,6 +18,7 @@ mod max {
     /// How many, not how long.
     pub(super) const OBSERVED: usize = 16;
     pub(super) const KIND: usize = 64;
+    pub(super) const DETAIL: usize = 1024;
     pub(super) const REFERER: usize = 1024;
     pub(super) const USER_AGENT: usize = 512;
 }
@@ -76,6 +77,10 @@ pub(crate) fn push_json_line(out: &mut Vec<u8>, clock: &mut Clock, event: Event,
     if let Some(error) = record.error {
         out.extend_from_slice(b",\"error\":");
         push_json(out, error.as_bytes(), max::KIND);
+    }
+    if let Some(detail) = record.error_detail {
+        out.extend_from_slice(b",\"error_detail\":");
+        push_json(out, detail.as_bytes(), max::DETAIL);
     }
     if let Some(by) = record.decided_by {
         out.extend_from_slice(b",\"rule\":");

@@ -117,6 +117,8 @@ pub struct Record<'a> {
     pub first_byte: Option<Duration>,
     /// Error kind, with the names of RFC 9209 §2.3 where one fits.
     pub error: Option<&'static str>,
+    /// What led to the error, in words.
+    pub error_detail: Option<&'a str>,
     /// Who decided whether the request may be made, once somebody did.
     pub decided_by: Option<&'a DecidedBy>,
     /// Whether the policy denied it.
@@ -178,6 +180,7 @@ impl Default for Record<'_> {
             connect: None,
             first_byte: None,
             error: None,
+            error_detail: None,
             decided_by: None,
             denied: false,
             observed: &[],

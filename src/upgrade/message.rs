@@ -72,22 +72,24 @@ pub(super) fn parse(bytes: &mut BytesMut, app: &App) -> Result<Option<Answer>, R
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(RequestError::new(Kind::ProtocolError).because(error)),
     };
-    let invalid = || RequestError::from(Kind::ProtocolError);
+    let invalid = |why: &'static str| RequestError::new(Kind::ProtocolError).because(why);
     let status = response.code.unwrap_or_default();
-    let status = StatusCode::from_u16(status).map_err(|error| invalid().because(error))?;
+    let status = StatusCode::from_u16(status)
+        .map_err(|_invalid| invalid("the answer has no valid status code"))?;
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for header in response.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_bytes(header.value);
         let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(invalid());
+            return Err(invalid("the answer has an invalid header"));
         };
         headers.append(name, value);
     }
-    let framing = framing(status, &headers).ok_or_else(invalid)?;
+    let framing = framing(status, &headers)
+        .ok_or_else(|| invalid("the length of the answer can be read in two ways"))?;
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if upgraded && !headers.contains_key(http::header::UPGRADE) {
-        return Err(invalid());
+        return Err(invalid("the 101 names no protocol"));
     }
     for name in Survey::of(&headers, upgraded).hop_by_hop {
         headers.remove(name);

@@ -46,6 +46,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["exchange", "authorize"],
     &[
+        "certificates",
         "client",
         "reply",
         "gateway",

@@ -1,10 +1,12 @@
 //! A certificate authority of our own, and TLS on both ends.
 
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
@@ -12,6 +14,7 @@ use rustls::{
 };
 
 use super::client::Wire;
+use super::command::run;
 
 /// An authority that nobody knows unless told.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -26,11 +29,16 @@ pub(crate) struct Identity {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::of_name("authority of the tests")
+    }
+
+    /// One of another name, which the verifier tells apart by it.
+    pub(crate) fn of_name(common_name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // The name must differ from that of what it signs, which is rcgen's own.
         let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, "authority of the tests");
+        name.push(DnType::CommonName, common_name);
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
@@ -41,12 +49,20 @@ impl Authority {
 
     /// Signs a certificate for those names and addresses.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_with(names, |_| {})
+    }
+
+    /// Signs a certificate that has something special about it.
+    pub(crate) fn issue_with(
+        &self,
+        names: &[&str],
+        edit: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &self.0)
-            .unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        edit(&mut params);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         Identity {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
@@ -98,6 +114,33 @@ impl Authority {
 }
 
 impl Identity {
+    /// A self-signed certificate as people make it, with an RSA key and those further
+    /// arguments.
+    pub(crate) fn of_openssl(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("openssl");
+        command
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+            ])
+            .args(["-keyout", "key.pem", "-out", "cert.pem"])
+            .args(arguments)
+            .current_dir(directory.path());
+        let outcome = run(&mut command, "");
+        assert!(outcome.status.success(), "{}", outcome.output());
+        let read = |name| std::fs::read_to_string(directory.path().join(name)).unwrap();
+        let (certificate_pem, key_pem) = (read("cert.pem"), read("key.pem"));
+        Self {
+            certificate: CertificateDer::from_pem_slice(certificate_pem.as_bytes()).unwrap(),
+            key: PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+                .unwrap()
+                .secret_der()
+                .to_vec(),
+            certificate_pem,
+            key_pem,
+        }
+    }
+
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()))
     }

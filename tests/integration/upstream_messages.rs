@@ -1,0 +1,50 @@
+//! What the log says of upstreams that go down and come up.
+
+use crate::support::eventually;
+use crate::support::message::ok;
+use crate::support::origin::Origin;
+use crate::support::port::Port;
+use crate::support::proxy::Setup;
+
+#[test]
+fn upstream_that_goes_down_and_comes_up_has_one_plain_line_for_each() {
+    let (first, second) = (Origin::ok("in"), Port::reserve());
+    let proxy = Setup::new()
+        .config(&format!(
+            "gateway: {{ upstreams: [\"{}\", \"{}\"], health_check: {{ interval: 200ms, timeout: 1s }} }}",
+            first.address, second.address
+        ))
+        .start();
+    let lines = |part: &str| -> Vec<String> {
+        let log = proxy.errors();
+        let lines = log.lines().filter(|line| line.contains(part));
+        lines.map(str::to_owned).collect()
+    };
+    let address = second.address;
+    let down = format!("upstream {address} is down: connection refused; 1 of 2 are up");
+    eventually("the line of the upstream that is down", || {
+        (!lines(&down).is_empty()).then_some(())
+    });
+    let origin = Origin::bind(&address.to_string(), |mut wire, _| {
+        while wire.request()?.is_some() {
+            wire.send(ok("second"))?;
+        }
+        Ok(())
+    });
+    let up = format!("upstream {address} is up; 2 of 2 are");
+    eventually("the line of the upstream that is up", || {
+        (!lines(&up).is_empty()).then_some(())
+    });
+    drop(origin);
+    for (part, level) in [(&down, "WARN"), (&up, "INFO")] {
+        let lines = lines(part);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(level), "{lines:?}");
+    }
+    let about: Vec<_> = lines(&address.to_string())
+        .into_iter()
+        .filter(|line| !line.contains("tollgate::gateway"))
+        .collect();
+    assert!(about.is_empty(), "{about:?}");
+    assert!(!proxy.errors().contains("Backend"), "{}", proxy.errors());
+}
