@@ -170,10 +170,24 @@ impl Pool {
             first.get_or_insert(upstream);
         }
         Ok(Turn::Later(Queue {
-            slots: &first.ok_or(Kind::UpstreamsDown)?.slots,
+            slots: &first.ok_or_else(|| self.none_left(failed))?.slots,
             thread,
             limit: self.queue_timeout,
         }))
+    }
+
+    /// The error when no upstream is left, with what is known of the first ones.
+    fn none_left(&self, failed: &[SocketAddr]) -> RequestError {
+        let trouble = |upstream: &Upstream| {
+            let address = upstream.slots.address();
+            if upstream.is_up.load(Ordering::Relaxed) && failed.contains(&address) {
+                format!("{address} did not take this request")
+            } else {
+                format!("{address} is down: {}", upstream.trouble.lock())
+            }
+        };
+        let troubles: Vec<_> = self.upstreams.iter().take(8).map(trouble).collect();
+        RequestError::new(Kind::UpstreamsDown).because(troubles.join(", "))
     }
 
     /// Every upstream once, from `turn` on.
@@ -282,7 +296,9 @@ mod tests {
         let none = pool
             .slot(&[first.address, second.address], 0, &telemetry)
             .await;
-        assert_eq!(none.unwrap_err().kind(), Kind::UpstreamsDown);
+        let expected = "destination_unavailable: 127.0.0.1:81 did not take this request, \
+                        127.0.0.1:82 did not take this request";
+        assert_eq!(none.unwrap_err().chain(), expected);
     }
 
     #[tokio::test]

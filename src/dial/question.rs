@@ -175,8 +175,10 @@ mod tests {
         Question::new(name("www.example"), RecordType::A)
     }
 
+    type Records<'a> = &'a [(&'a str, RData)];
+
     /// The answer to the question with these records.
-    fn answer(records: &[(&str, RData)]) -> Vec<u8> {
+    fn answer(records: Records<'_>) -> Vec<u8> {
         let query = question().to_message(7, true).unwrap();
         let mut message = Message::from_vec(&query).unwrap().into_response();
         for (owner, data) in records {
@@ -197,7 +199,7 @@ mod tests {
             Duration::from_secs(60),
         ));
         let minute = Duration::from_secs(60);
-        let cases: [(&[(&str, RData)], Option<Said>); 6] = [
+        let cases: [(Records<'_>, Option<Said>); 6] = [
             (&[("www.example.", address.clone())], found),
             (
                 // In any order.

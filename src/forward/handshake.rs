@@ -173,7 +173,8 @@ impl Failed {
             "BadSignature" => Self::certificate(
                 "bad signature",
                 "the certificate is not signed by the authority that it names: the one of that \
-                 name in ca_file has another key, or the certificate is damaged",
+                 name in ca_file has another key or an RSA key below 2048 bits, or the \
+                 certificate is damaged",
             ),
             "Revoked" => Self::certificate("revoked", "the certificate is revoked"),
             "BadEncoding" => {

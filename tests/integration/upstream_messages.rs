@@ -5,6 +5,7 @@ use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::port::Port;
 use crate::support::proxy::Setup;
+use crate::support::request::auth;
 
 #[test]
 fn upstream_that_goes_down_and_comes_up_has_one_plain_line_for_each() {
@@ -47,4 +48,23 @@ fn upstream_that_goes_down_and_comes_up_has_one_plain_line_for_each() {
         .collect();
     assert!(about.is_empty(), "{about:?}");
     assert!(!proxy.errors().contains("Backend"), "{}", proxy.errors());
+}
+
+#[test]
+fn request_that_finds_no_upstream_has_their_troubles_in_its_record() {
+    let nobody = Port::reserve();
+    let proxy = Setup::new()
+        .config(&format!(
+            "gateway: {{ upstreams: [\"{}\"], health_check: {{ interval: 200ms, timeout: 1s }} }}",
+            nobody.address
+        ))
+        .start();
+    eventually("the upstream to be down", || {
+        proxy.errors().contains("is down").then_some(())
+    });
+    let (answer, record) = proxy.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", auth()));
+    assert_eq!(answer.status(), 502);
+    let expected = format!("{} is down: connection refused", nobody.address);
+    assert_eq!(record["error_detail"], expected);
+    assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
 }
