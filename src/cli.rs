@@ -1,9 +1,10 @@
 //! The command line. Structs only; what they ask for is done elsewhere.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use structopt::StructOpt;
+use structopt::clap::{Error, ErrorKind};
 
 /// What the help begins with. The derive macro would take the subcommands' own
 /// comment otherwise.
@@ -48,8 +49,17 @@ pub enum Command {
     /// Check the configuration and every file that it names
     Check {
         /// Configuration file
-        #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
-        conf: PathBuf,
+        #[structopt(
+            short,
+            long,
+            value_name = "FILE",
+            parse(from_os_str),
+            conflicts_with = "file"
+        )]
+        conf: Option<PathBuf>,
+        /// Configuration file, without -c
+        #[structopt(value_name = "FILE", parse(from_os_str))]
+        file: Option<PathBuf>,
     },
     /// Say what the policy decides about a request, and why; exits with 0 when it
     /// is admitted, else with 1
@@ -92,6 +102,56 @@ pub enum Command {
     },
 }
 
+/// The words that can follow `tollgate`.
+const COMMANDS: [&str; 3] = ["check", "explain", "passwd"];
+
+/// What to say of a command line that is not understood; its last line says what to type.
+pub fn explain_usage(error: &Error) -> String {
+    let unknown = match error.kind {
+        ErrorKind::UnknownArgument => error.info.as_ref().and_then(|info| info.first()),
+        _ => None,
+    };
+    let Some(unknown) = unknown else {
+        return error.message.clone();
+    };
+    // It may be the password.
+    if error.message.contains("tollgate passwd") {
+        return "tollgate passwd: more than FILE and USER; the password is asked for, or read from standard input"
+            .to_owned();
+    }
+    let remedy = if unknown.starts_with('-') {
+        "`tollgate --help` has the options".to_owned()
+    } else if is_configuration(unknown) {
+        format!("a configuration file is named with -c, as in `tollgate -c {unknown}`")
+    } else {
+        match nearest_command(unknown) {
+            Some(command) => format!("did you mean `tollgate {command}`?"),
+            None => format!(
+                "the commands are {}; without one, `tollgate -c FILE` serves",
+                COMMANDS.join(", ")
+            ),
+        }
+    };
+    format!("tollgate: {unknown:?} is not understood; {remedy}")
+}
+
+/// Whether an argument names a configuration: by its ending, or because the file is there.
+fn is_configuration(argument: &str) -> bool {
+    let path = Path::new(argument);
+    let has_ending = path
+        .extension()
+        .is_some_and(|ending| matches!(ending.to_str(), Some("yaml" | "yml" | "json" | "conf")));
+    has_ending || path.is_file()
+}
+
+fn nearest_command(word: &str) -> Option<&'static str> {
+    let distance = |command: &str| strsim::osa_distance(&word.to_lowercase(), command);
+    let near = COMMANDS
+        .into_iter()
+        .min_by_key(|command| distance(command))?;
+    (distance(near) <= 2).then_some(near)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,8 +173,13 @@ mod tests {
     fn subcommands_bring_their_own() {
         let cli = parse("check -c a.yaml").unwrap();
         assert!(
-            matches!(cli.command, Some(Command::Check { conf }) if conf.as_os_str() == "a.yaml")
+            matches!(cli.command, Some(Command::Check { conf: Some(conf), file: None }) if conf.as_os_str() == "a.yaml")
         );
+        let cli = parse("check a.yaml").unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Check { conf: None, file: Some(file) }) if file.as_os_str() == "a.yaml")
+        );
+        assert!(parse("check -c a.yaml b.yaml").is_err());
         let cli = parse("passwd users alice").unwrap();
         assert!(matches!(cli.command, Some(Command::Passwd { user, .. }) if user == "alice"));
         let explain = "explain -c a.yaml --user u --target a.org:443 --resolve 10.0.0.1,::1 --json";
@@ -125,7 +190,36 @@ mod tests {
         assert!(parse("explain -c a.yaml --user u").is_err());
         assert!(parse(&explain.replace("::1", "x")).is_err());
         assert!(parse("passwd users").is_err());
-        assert!(parse("check").is_err());
         assert!(parse("frobnicate").is_err());
+    }
+
+    #[test]
+    fn what_is_not_understood_has_a_remedy() {
+        for (line, expected) in [
+            (
+                "conf/tollgate.yaml",
+                "tollgate: \"conf/tollgate.yaml\" is not understood; a configuration file is named with -c, \
+                 as in `tollgate -c conf/tollgate.yaml`",
+            ),
+            (
+                "chek -c a.yaml",
+                "tollgate: \"chek\" is not understood; did you mean `tollgate check`?",
+            ),
+            (
+                "run",
+                "tollgate: \"run\" is not understood; the commands are check, explain, passwd; without one, \
+                 `tollgate -c FILE` serves",
+            ),
+            (
+                "--check",
+                "tollgate: \"--check\" is not understood; `tollgate --help` has the options",
+            ),
+        ] {
+            assert_eq!(explain_usage(&parse(line).unwrap_err()), expected);
+        }
+        let secret = explain_usage(&parse("passwd users alice hunter2").unwrap_err());
+        assert!(!secret.contains("hunter2"), "{secret}");
+        let missing = explain_usage(&parse("explain -c a.yaml --user u").unwrap_err());
+        assert!(missing.contains("--target <TARGET>"), "{missing}");
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 use tollgate::auth::passwd;
-use tollgate::cli::{Cli, Command};
+use tollgate::cli::{Cli, Command, explain_usage};
 use tollgate::config::Config;
 use tollgate::dial;
 use tollgate::explain::{self, Query};
@@ -42,7 +42,14 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match cli.command {
-        Some(Command::Check { conf }) => check(&conf),
+        // `tollgate -c FILE check` says the same.
+        Some(Command::Check { conf, file }) => match conf.or(file).or(cli.conf) {
+            Some(conf) => check(&conf),
+            None => fail(
+                EX_USAGE,
+                &"tollgate: no configuration; name one, as in `tollgate check -c conf/pingora.yaml`",
+            ),
+        },
         Some(Command::Passwd { file, user }) => set_password(&file, &user),
         Some(Command::Explain {
             conf,
@@ -208,7 +215,7 @@ fn set_password(file: &Path, user: &str) -> ExitCode {
 fn usage(error: &structopt::clap::Error) -> ExitCode {
     match error.kind {
         ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
-        _ => fail(EX_USAGE, &error.message),
+        _ => fail(EX_USAGE, &explain_usage(error)),
     }
 }
 
