@@ -64,6 +64,21 @@ use crate::telemetry::{self, Destination};
 /// The most that a configuration file may have.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The keys of `tollgate`.
+const KEYS: [&str; 11] = [
+    "listeners",
+    "admin",
+    "auth",
+    "gateway",
+    "egress",
+    "policy",
+    "policy_tests",
+    "dns",
+    "timeouts",
+    "limits",
+    "log",
+];
+
 /// Everything that can be configured, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -200,6 +215,38 @@ impl Config {
     }
 }
 
+/// Reports that there is no `tollgate`, in one line where its keys are at the top.
+fn report_missing(mut root: Section<'_>) {
+    if let Some((line, keys)) = root.misplaced(&KEYS) {
+        let keys_shown = list(&keys);
+        let message = format!("missing, and the file has its keys at the top: {keys_shown}");
+        let advice =
+            "write a line `tollgate:` above them, and two spaces before each line below it";
+        root.report_on(line, "tollgate", message, advice);
+        for key in keys {
+            root.item(key);
+        }
+    } else if !root.has_near("tollgate") {
+        let advice = "write `tollgate:` with `listeners` and `auth` below it";
+        root.report("tollgate", "missing", advice);
+    }
+    root.finish();
+}
+
+/// The first few of some keys.
+fn list(keys: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("`{key}`"))
+        .collect();
+    match keys.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 fn own_listeners(
     listeners: &[Listener],
     admin: Option<SocketAddr>,
@@ -232,18 +279,13 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         }
     };
     let document = yaml::parse(&text, sink)?;
-    let mut root = Section::root(&document, sink);
+    let mut root = Section::root(&document, sink)?;
     let open = matches!(scope, Scope::Start | Scope::Check);
     let server = pingora::Server::read(&mut root, &base, open);
     let mut tollgate = match root.item("tollgate") {
         Some(item) => item.section(),
         None => {
-            root.report(
-                "tollgate",
-                "missing",
-                "write `tollgate:` with `listeners` and `auth` below it",
-            );
-            root.finish();
+            report_missing(root);
             return None;
         }
     };
@@ -277,7 +319,10 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     let timeouts = Timeouts::read(&mut tollgate);
     let limits = Limits::read(&mut tollgate);
     let (log, access) = limits::read_log(&mut tollgate, &base.directory);
-    tollgate.finish();
+    tollgate.finish_with(|key| {
+        pingora::is_key(key)
+            .then(|| "write it at the top of the file, without spaces before it".to_owned())
+    });
     if open {
         let mut places = server.places();
         if let Destination::File(path) = &log.access {
@@ -314,7 +359,10 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         ports::check_sources(&server.sources(), &document, sink);
     }
     let mut server = server.finish(open);
-    root.finish();
+    root.finish_with(|key| {
+        KEYS.contains(&key)
+            .then(|| "write it below `tollgate:`, with two spaces before it".to_owned())
+    });
     if open {
         roots::settle(&mut server.conf, path);
     }

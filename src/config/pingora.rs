@@ -293,6 +293,11 @@ fn keys() -> Vec<String> {
     }
 }
 
+/// Whether it is the name of one of Pingora's keys.
+pub(super) fn is_key(key: &str) -> bool {
+    keys().iter().any(|name| name == key)
+}
+
 /// Where pid file and upgrade socket are unless the file says otherwise. Not in `/tmp`, where any
 /// user could put a socket of that name first and be handed the listeners.
 pub(super) fn run_directory(

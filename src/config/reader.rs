@@ -4,6 +4,8 @@
 //! A reader never fails: it reports to the [`Sink`] and returns the default, so that one reading
 //! finds every problem.
 
+mod core;
+
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,9 @@ use super::problem::Sink;
 use super::units::{UnitError, parse_duration, parse_size, show_duration, show_size};
 use super::yaml::{Entry, Node, Value, join};
 
+/// More keys than these are not listed in a message.
+const MAX_LISTED: usize = 24;
+
 /// One map of the file and the keys that were asked for.
 #[must_use = "call finish, or unknown keys pass unseen"]
 pub(super) struct Section<'d> {
@@ -21,6 +26,8 @@ pub(super) struct Section<'d> {
     line: Option<usize>,
     entries: &'d [Entry],
     known: Vec<Cow<'static, str>>,
+    /// Whether something else stands in its place, which was reported: then no key is missed.
+    is_refused: bool,
 }
 
 /// One value of the file with its place.
@@ -33,15 +40,16 @@ pub(super) struct Item<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// The whole document.
-    pub(super) fn root(node: &'d Node, sink: &'d Sink) -> Section<'d> {
-        Item {
+    /// The whole document; `None` when it is no map, which is reported.
+    pub(super) fn root(node: &'d Node, sink: &'d Sink) -> Option<Section<'d>> {
+        let root = Item {
             sink,
             path: String::new(),
             line: node.line,
             node,
-        }
-        .section()
+        };
+        let section = root.section();
+        matches!(node.value, Value::Map(_)).then_some(section)
     }
 
     fn empty(sink: &'d Sink, path: String, line: Option<usize>) -> Section<'d> {
@@ -51,6 +59,7 @@ impl<'d> Section<'d> {
             line,
             entries: &[],
             known: Vec::new(),
+            is_refused: false,
         }
     }
 
@@ -60,10 +69,20 @@ impl<'d> Section<'d> {
 
     /// Reports a problem with a key, which may be missing.
     pub(super) fn report(&self, key: &str, message: impl Into<String>, remedy: &str) {
+        if self.is_refused {
+            return;
+        }
         let entry = self.entries.iter().find(|entry| entry.key == key);
         let line = entry.map(|entry| entry.line).or(self.line);
         self.sink
             .report(line, &self.path_of(key), message, remedy.to_owned());
+    }
+
+    /// Reports a problem with a key on a line that is not its own.
+    pub(super) fn report_on(&self, line: usize, key: &str, message: String, remedy: &str) {
+        let remedy = Some(remedy.to_owned());
+        self.sink
+            .report(Some(line), &self.path_of(key), message, remedy);
     }
 
     /// Whether a key is there, with or without a value.
@@ -156,16 +175,45 @@ impl<'d> Section<'d> {
             .unwrap_or_default()
     }
 
-    /// Reports every key that nobody asked for, with the nearest one that somebody did ask for.
+    /// The keys that are known elsewhere, with the line of the first.
+    pub(super) fn misplaced(
+        &self,
+        elsewhere: &[&'static str],
+    ) -> Option<(usize, Vec<&'static str>)> {
+        let keys = elsewhere.iter().filter(|key| self.has(key)).copied();
+        let found = |entry: &&Entry| elsewhere.contains(&entry.key.as_str());
+        let first = self.entries.iter().find(found)?;
+        Some((first.line, keys.collect()))
+    }
+
+    /// Whether a key is there that is most likely a misspelling of `key`.
+    pub(super) fn has_near(&self, key: &str) -> bool {
+        let mut keys = self.entries.iter();
+        keys.any(|entry| nearest(&entry.key, std::iter::once(key)).is_some())
+    }
+
+    /// Reports every key that was not asked for, with the nearest one that was.
     pub(super) fn finish(self) {
+        self.finish_with(|_| None);
+    }
+
+    /// As [`Section::finish`]; `elsewhere` says where a key belongs that is known in another place.
+    pub(super) fn finish_with(self, elsewhere: impl Fn(&str) -> Option<String>) {
         for entry in self.entries {
             let key = entry.key.as_str();
             if self.known.iter().any(|known| known == key) {
                 continue;
             }
-            let remedy = match nearest(key, self.known.iter().map(Cow::as_ref)) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("known here: {}", self.known.join(", ")),
+            let near = || nearest(key, self.known.iter().map(Cow::as_ref));
+            let remedy = match elsewhere(key) {
+                Some(place) => place,
+                None => match near() {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None if self.known.len() > MAX_LISTED => {
+                        "remove it; docs/configuration.md has the keys".to_owned()
+                    }
+                    None => format!("known here: {}", self.known.join(", ")),
+                },
             };
             let path = self.path_of(key);
             self.sink
@@ -198,11 +246,62 @@ impl<'d> Item<'d> {
         self.sink.report_in(file, line, "", message, remedy);
     }
 
+    /// Reports a problem on a line of another file, which this value names.
+    pub(super) fn report_at(
+        &self,
+        file: &Path,
+        line: usize,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let remedy = Some(remedy.into());
+        self.sink
+            .report_in(file, Some(line), &self.path, message, remedy);
+    }
+
+    /// Warns of a line of another file, which this value names.
+    pub(super) fn warn_at(
+        &self,
+        file: &Path,
+        line: usize,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let remedy = Some(remedy.into());
+        self.sink
+            .warn_in(file, Some(line), &self.path, message, remedy);
+    }
+
+    /// Where a place of the value stands in the file, by line and column from 1; only for a value of
+    /// several lines.
+    pub(super) fn place(&self, line: usize, column: usize) -> Option<(usize, usize)> {
+        match &self.node.value {
+            Value::Scalar {
+                text,
+                source: Some(source),
+                ..
+            } => Some(source.place(text, line, column)),
+            _ => None,
+        }
+    }
+
+    /// The same value, to report on another line of it.
+    pub(super) fn on_line(&self, line: usize) -> Item<'d> {
+        Item {
+            line,
+            ..self.clone()
+        }
+    }
+
     /// The value as a map.
     pub(super) fn section(&self) -> Section<'d> {
         let Value::Map(entries) = &self.node.value else {
             self.report_type("a map of keys", "write `key: value` lines");
-            return Section::empty(self.sink, self.path.clone(), Some(self.line));
+            let section = Section::empty(self.sink, self.path.clone(), Some(self.line));
+            return Section {
+                is_refused: !self.node.is_null(),
+                ..section
+            };
         };
         Section {
             sink: self.sink,
@@ -210,6 +309,7 @@ impl<'d> Item<'d> {
             line: Some(self.line),
             entries,
             known: Vec::new(),
+            is_refused: false,
         }
     }
 
@@ -241,6 +341,10 @@ impl<'d> Item<'d> {
     /// The value as text, whatever it looks like; for values with a reader of their own.
     pub(super) fn scalar(&self) -> Option<&'d str> {
         match &self.node.value {
+            Value::Scalar { text, .. } if text.contains('\n') => {
+                self.report("has several lines", "write it on one line");
+                None
+            }
             // Escapes in quotes can make them; in a path or a field value they only do harm.
             Value::Scalar { text, .. } if text.contains(char::is_control) => {
                 self.report("has a control character", "remove it");
@@ -254,6 +358,14 @@ impl<'d> Item<'d> {
         }
     }
 
+    /// The value as it is written, if it is a single one; for a closer look after a problem.
+    pub(super) fn written(&self) -> Option<&'d str> {
+        match &self.node.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
     /// The value as text that is not empty.
     pub(super) fn text(&self) -> Option<&'d str> {
         let text = self.scalar()?;
@@ -262,6 +374,21 @@ impl<'d> Item<'d> {
             return None;
         }
         Some(text)
+    }
+
+    /// The value as text of one or several lines.
+    pub(super) fn lines(&self) -> Option<&'d str> {
+        match &self.node.value {
+            Value::Scalar { text, .. } if !text.is_empty() => {
+                let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+                if text.contains(is_control) {
+                    self.report("has a control character", "remove it");
+                    return None;
+                }
+                Some(text)
+            }
+            _ => self.text(),
+        }
     }
 
     /// The value as a path; a relative one is relative to `base`.
@@ -300,26 +427,23 @@ impl<'d> Item<'d> {
     }
 
     fn count(&self, range: RangeInclusive<usize>) -> Option<usize> {
-        let text = self.scalar()?;
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let advice = format!("write one from {} to {}", range.start(), range.end());
-        match text.parse() {
-            Ok(number) if digits && range.contains(&number) => return Some(number),
-            _ if digits => self.report("out of range", advice),
-            _ => self.report("not a whole number", advice),
+        match core::whole_number(self.scalar()?) {
+            Some(number) => match usize::try_from(number) {
+                Ok(number) if range.contains(&number) => return Some(number),
+                _ => self.report("out of range", advice),
+            },
+            None => self.report("not a whole number", advice),
         }
         None
     }
 
     fn flag(&self) -> Option<bool> {
-        match self.scalar()? {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => {
-                self.report("neither true nor false", "write true or false");
-                None
-            }
+        let flag = core::flag(self.scalar()?);
+        if flag.is_none() {
+            self.report("neither true nor false", "write true or false");
         }
+        flag
     }
 
     /// The value for Pingora's own reader.
@@ -341,7 +465,8 @@ impl<'d> Item<'d> {
                     .collect::<Option<Vec<_>>>()
                     .map(Into::into)
             }
-            Value::Scalar { text, plain: true } => Some(plain_to_json(text)),
+            Value::Scalar { .. } if self.node.is_null() => Some(serde_json::Value::Null),
+            Value::Scalar { plain: true, .. } => self.scalar().map(core::plain_to_json),
             Value::Scalar { plain: false, .. } => self.scalar().map(Into::into),
         }
     }
@@ -370,20 +495,6 @@ pub(super) fn nearest<'c>(key: &str, candidates: impl Iterator<Item = &'c str>) 
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
-}
-
-/// A plain scalar as the core schema of YAML 1.2 has it, without its octal and hexadecimal numbers.
-fn plain_to_json(text: &str) -> serde_json::Value {
-    match text {
-        "" | "~" | "null" => serde_json::Value::Null,
-        "true" => true.into(),
-        "false" => false.into(),
-        _ => text
-            .parse::<u64>()
-            .map(Into::into)
-            .or_else(|_| text.parse::<i64>().map(Into::into))
-            .unwrap_or_else(|_| text.into()),
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,18 @@
 //! YAML text to a tree of nodes that know their line.
 //!
-//! Less than YAML on purpose: one document, text keys, no anchors, aliases or tags, bounded depth.
-//! What is left can be read in one way only, and costs no more than the file is long.
+//! Less than YAML on purpose: one document, text keys, the tags of the core schema, bounded depth. What is left
+//! can be read in one way only, and costs no more than the file is long: what aliases copy is bounded too.
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+mod alias;
+mod source;
+mod syntax;
 
+use std::borrow::Cow;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+use self::alias::Anchors;
+pub(super) use self::source::Source;
 use super::problem::Sink;
 
 /// Deeper nesting than any key has.
@@ -16,6 +24,10 @@ const MAX_KEYS: usize = 256;
 /// A key that an error may show: a misplaced password is most likely not of this form.
 const MAX_SHOWN_KEY: usize = 64;
 
+const NO_KEY: &str = "a key that is not text";
+const KEY_ADVICE: &str =
+    "write `key: value`; braces such as {{ }} are of a template that was not filled in";
+
 /// A value and where it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Node {
@@ -26,10 +38,14 @@ pub(super) struct Node {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
-    /// What the core schema of YAML calls a scalar, kept as written.
+    /// What the core schema of YAML calls a scalar, kept as written; without the line ends at the end of a
+    /// block (`|`, `>`).
     Scalar {
         text: String,
+        /// Without quotes, so that `5` is a number and `true` is not a text.
         plain: bool,
+        /// Where its characters stand, for one of several lines.
+        source: Option<Source>,
     },
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -71,7 +87,9 @@ impl Node {
     /// Whether there is no value: nothing behind the colon, `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
         match &self.value {
-            Value::Scalar { text, plain } => *plain && matches!(text.as_str(), "" | "~" | "null"),
+            Value::Scalar { text, plain, .. } => {
+                *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+            }
             _ => false,
         }
     }
@@ -79,8 +97,8 @@ impl Node {
 
 /// Reads the one document of a file.
 ///
-/// Reports to `sink` and returns `None` where there is nothing to go on with. Duplicate keys,
-/// anchors and tags are reported and the rest is still read.
+/// Reports to `sink` and returns `None` where there is nothing to go on with. Duplicate keys and tags of other
+/// programs are reported and the rest is still read.
 pub(super) fn parse(text: &str, sink: &Sink) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // The parser takes a NUL for the end, which would cut the rest of the file off in silence.
@@ -89,25 +107,29 @@ pub(super) fn parse(text: &str, sink: &Sink) -> Option<Node> {
         sink.report(Some(line), "", "a control character", remedy("remove it"));
         return None;
     }
-    let mut tree = Tree::new(sink);
+    let mut tree = Tree::new(text, sink);
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => tree.take(event, span)?,
             Err(error) => {
-                report_syntax(text, &error, sink);
+                syntax::report(text, &error, sink);
                 return None;
             }
         }
     }
-    if tree.root.is_none() {
-        sink.report(
-            None,
-            "",
-            "the file is empty",
-            remedy("see conf/pingora.yaml"),
-        );
+    match tree.root {
+        Some(root) if !root.is_null() => Some(root),
+        _ => {
+            let advice = "write a configuration; conf/pingora.yaml is a short one";
+            sink.report(
+                None,
+                "",
+                "the file has no configuration in it",
+                remedy(advice),
+            );
+            None
+        }
     }
-    tree.root
 }
 
 /// Joins the path of a map with a key of it.
@@ -127,34 +149,20 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// Reports what the parser stumbled over. The text of its errors is fixed, but for one character in
-/// one of them.
-fn report_syntax(text: &str, error: &ScanError, sink: &Sink) {
-    let line = error.marker().line();
-    // A tab in front of a line is found by the parser where the line before began, or as something else.
-    let tab = (1..)
-        .zip(text.lines())
-        .skip(line.saturating_sub(1))
-        .find(|(_, text)| {
-            let indentation = text.len() - text.trim_start().len();
-            text.bytes().take(indentation).any(|byte| byte == b'\t')
-        });
-    match tab {
-        Some((line, _)) => {
-            let message = "not YAML: a tab in the indentation";
-            sink.report(Some(line), "", message, remedy("indent with spaces"));
-        }
-        None => {
-            let message = format!("not YAML: {}", error.info());
-            let remedy = remedy("check indentation, colons and quotes");
-            sink.report(Some(line), "", message, remedy);
-        }
-    }
-}
-
 fn line_of(text: &str, at: usize) -> usize {
     let before = text.bytes().take(at);
     1 + before.filter(|byte| *byte == b'\n').count()
+}
+
+/// The name of a tag in YAML's core schema, and `!` for that of no type.
+fn core_tag(tag: &Tag) -> Option<&str> {
+    const CORE: &str = "tag:yaml.org,2002:";
+    match (tag.handle.as_str(), tag.suffix.as_str()) {
+        (CORE, name) => Some(name),
+        // In full, as `!<tag:yaml.org,2002:str>`.
+        ("", name) => Some(name.strip_prefix(CORE).unwrap_or(name)),
+        _ => None,
+    }
 }
 
 fn remedy(text: &str) -> Option<String> {
@@ -165,6 +173,8 @@ fn remedy(text: &str) -> Option<String> {
 struct Open {
     line: usize,
     path: String,
+    /// 0 for none.
+    anchor: usize,
     kind: Kind,
 }
 
@@ -179,15 +189,20 @@ enum Kind {
 
 struct Tree<'s> {
     sink: &'s Sink,
+    /// Those of the text.
+    lines: Vec<&'s str>,
+    anchors: Anchors,
     /// Explicit, so that nesting costs heap and not stack.
     open: Vec<Open>,
     root: Option<Node>,
 }
 
 impl<'s> Tree<'s> {
-    fn new(sink: &'s Sink) -> Tree<'s> {
+    fn new(text: &'s str, sink: &'s Sink) -> Tree<'s> {
         Tree {
             sink,
+            lines: text.lines().collect(),
+            anchors: Anchors::default(),
             open: Vec::new(),
             root: None,
         }
@@ -202,63 +217,158 @@ impl<'s> Tree<'s> {
                 if self.root.is_none() {
                     return Some(());
                 }
-                self.stop(line, "a second document", "keep one, without another `---`")
+                self.stop(
+                    line,
+                    "a second document",
+                    "keep one, and remove `---` lines below it",
+                )
             }
-            Event::Alias(_) => {
-                let message = "an alias; aliases are not read";
-                self.report(line, message, "write the value out");
-                let value = Value::Refused;
-                self.add(Node { line, value })
-            }
+            Event::Alias(anchor) => self.copy(line, anchor),
             Event::Scalar(text, style, anchor, tag) => {
-                self.check(line, anchor, tag.is_some());
-                let plain = style == ScalarStyle::Plain;
-                let text = text.into_owned();
-                let value = Value::Scalar { text, plain };
-                self.add(Node { line, value })
+                let node = self.scalar(text, style, tag.as_deref(), span);
+                self.finish(node, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.check(line, anchor, tag.is_some());
-                self.open(line, Kind::List(Vec::new()))
+                self.check_tag(line, tag.as_deref(), "seq");
+                self.open(line, anchor, Kind::List(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
-                self.check(line, anchor, tag.is_some());
+                self.check_tag(line, tag.as_deref(), "map");
                 let entries = Vec::new();
-                self.open(line, Kind::Map { entries, key: None })
+                self.open(line, anchor, Kind::Map { entries, key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
         }
     }
 
-    fn check(&self, line: usize, anchor: usize, tagged: bool) {
-        if anchor != 0 {
-            let message = "an anchor; anchors are not read";
-            self.report(line, message, "write the value out where it is used");
+    fn scalar(
+        &self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        span: Span,
+    ) -> Node {
+        let line = span.start.line();
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let mut text = text.into_owned();
+        if is_block {
+            text.truncate(text.trim_end_matches('\n').len());
         }
-        if tagged {
-            self.report(line, "a tag; tags are not read", "remove it");
+        let plain = match tag.map(core_tag) {
+            None => style == ScalarStyle::Plain,
+            // `!` alone says that it is no number or the like, as quotes do.
+            Some(Some("str" | "!")) => false,
+            Some(Some("int" | "float" | "bool" | "null")) => true,
+            Some(_) => {
+                self.report_tag(line);
+                let value = Value::Refused;
+                return Node { line, value };
+            }
+        };
+        let source = Source::of(&self.lines, style, span);
+        Node {
+            line,
+            value: Value::Scalar {
+                text,
+                plain,
+                source,
+            },
         }
     }
 
-    fn open(&mut self, line: usize, kind: Kind) -> Option<()> {
+    /// Reports a tag that is not that of `kind`.
+    fn check_tag(&self, line: usize, tag: Option<&Tag>, kind: &str) {
+        if let Some(tag) = tag
+            && core_tag(tag) != Some(kind)
+        {
+            self.report_tag(line);
+        }
+    }
+
+    fn report_tag(&self, line: usize) {
+        let advice = "remove it, or put the value into quotes if it begins with `!`";
+        self.report(line, "a tag that is not of YAML's core schema", advice);
+    }
+
+    /// Adds what an anchor stands for once more.
+    fn copy(&mut self, line: usize, anchor: usize) -> Option<()> {
+        match self
+            .anchors
+            .copy(anchor, MAX_DEPTH.saturating_sub(self.open.len()))
+        {
+            Ok(node) => self.add(node),
+            Err(error) => self.stop(line, error.message(), "write the value out"),
+        }
+    }
+
+    /// Adds a node, and keeps it when it has an anchor.
+    fn finish(&mut self, node: Node, anchor: usize) -> Option<()> {
+        if anchor != 0 {
+            self.anchors.keep(anchor, &node);
+        }
+        self.add(node)
+    }
+
+    fn open(&mut self, line: usize, anchor: usize, kind: Kind) -> Option<()> {
         if self.open.len() >= MAX_DEPTH {
             return self.stop(line, "nested too deeply", "check the indentation");
         }
         if self.awaits_key() {
-            return self.stop(line, "a key that is not text", "write `key: value`");
+            return self.stop(line, NO_KEY, KEY_ADVICE);
         }
         let path = self.path();
-        self.open.push(Open { line, path, kind });
+        self.open.push(Open {
+            line,
+            path,
+            anchor,
+            kind,
+        });
         Some(())
     }
 
     fn close(&mut self) -> Option<()> {
-        let Open { line, kind, .. } = self.open.pop()?;
+        let Open {
+            line,
+            path,
+            anchor,
+            kind,
+        } = self.open.pop()?;
         let value = match kind {
             Kind::List(items) => Value::List(items),
-            Kind::Map { entries, .. } => Value::Map(entries),
+            Kind::Map { entries, .. } => Value::Map(self.merge(entries, &path)),
         };
-        self.add(Node { line, value })
+        self.finish(Node { line, value }, anchor)
+    }
+
+    /// Puts the keys of the maps behind `<<` among the others, which go before them.
+    fn merge(&self, mut entries: Vec<Entry>, path: &str) -> Vec<Entry> {
+        let Some(place) = entries.iter().position(|entry| entry.key == "<<") else {
+            return entries;
+        };
+        let Entry { line, node, .. } = entries.remove(place);
+        let maps = match node.value {
+            Value::List(nodes) => nodes,
+            value => vec![Node { line, value }],
+        };
+        for map in maps {
+            let Value::Map(others) = map.value else {
+                let path = join(path, "<<");
+                let advice = remedy("write `<<: *name`, where `&name` stands at a map");
+                self.sink.report(
+                    Some(line),
+                    &path,
+                    "not a map, which alone can be merged",
+                    advice,
+                );
+                break;
+            };
+            for other in others {
+                if entries.iter().all(|entry| entry.key != other.key) && entries.len() < MAX_KEYS {
+                    entries.push(other);
+                }
+            }
+        }
+        entries
     }
 
     /// Puts a finished node where it belongs.
@@ -276,11 +386,7 @@ impl<'s> Tree<'s> {
                 None => match node.value {
                     Value::Scalar { text, .. } => *key = Some((text, node.line)),
                     _ => {
-                        return self.stop(
-                            node.line,
-                            "a key that is not text",
-                            "write `key: value`",
-                        );
+                        return self.stop(node.line, NO_KEY, KEY_ADVICE);
                     }
                 },
                 Some((key, line)) => {

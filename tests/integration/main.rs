@@ -74,3 +74,4 @@ mod tls;
 mod tunnel;
 mod upstream_messages;
 mod users;
+mod yaml;

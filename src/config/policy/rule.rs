@@ -247,9 +247,17 @@ pub(super) fn method(item: &Item<'_>) -> Option<Box<str>> {
 
 fn expression(item: &Item<'_>) -> Option<Expression> {
     let report = |error: crate::policy::ExpressionError| {
-        report_with(item, &error.to_string(), "correct the expression");
+        let advice = "correct the expression";
+        let place = error.at.and_then(|at| item.place(at.line, at.column));
+        match place {
+            Some((line, column)) => {
+                let text = format!("column {column}: {}", error.problem);
+                report_with(&item.on_line(line), &text, advice);
+            }
+            None => report_with(item, &error.to_string(), advice),
+        }
     };
-    Expression::parse(item.text()?).map_err(report).ok()
+    Expression::parse(item.lines()?).map_err(report).ok()
 }
 
 fn schedule(item: &Item<'_>) -> Option<Schedule> {
@@ -271,7 +279,7 @@ fn schedule(item: &Item<'_>) -> Option<Schedule> {
         && not_after.is_none()
     {
         item.report(
-            "says of no time that it matches",
+            "has no condition",
             "write days, from, until, not_before or not_after",
         );
         return None;

@@ -7,9 +7,10 @@ const SECOND: Duration = Duration::from_secs(1);
 fn problems(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
     let sink = Sink::new(Path::new("f"));
     if let Some(node) = yaml::parse(text, &sink) {
-        let mut root = Section::root(&node, &sink);
-        read(&mut root);
-        root.finish();
+        if let Some(mut root) = Section::root(&node, &sink) {
+            read(&mut root);
+            root.finish();
+        }
     }
     let problems = sink
         .finish(Some(()))
@@ -85,7 +86,11 @@ fn bad_values_report_and_give_the_default() {
         (count("k: 10"), "1: k: out of range; write one from 1 to 9".into()),
         (count("k: 99999999999999999999"), "1: k: out of range; write one from 1 to 9".into()),
         (count("k: 1.0"), "1: k: not a whole number; write one from 1 to 9".into()),
-        (count("k: +5"), "1: k: not a whole number; write one from 1 to 9".into()),
+        (count("k: -5"), "1: k: not a whole number; write one from 1 to 9".into()),
+        (count("k: 0x"), "1: k: not a whole number; write one from 1 to 9".into()),
+        (count("k: 1_0"), "1: k: not a whole number; write one from 1 to 9".into()),
+        (count("k: 0x10"), "1: k: out of range; write one from 1 to 9".into()),
+        (duration("k: |\n  1s\n  2s\n"), "1: k: has several lines; write it on one line".into()),
         (count("k: two"), "1: k: not a whole number; write one from 1 to 9".into()),
         (duration("k: \"1s\\0\""), "1: k: has a control character; remove it".into()),
         (flag("k: yes"), "1: k: neither true nor false; write true or false".into()),
@@ -128,14 +133,42 @@ fn what_was_refused_is_reported_once() {
         root.section("a").finish();
     });
     assert_eq!(reported.len(), 1, "{reported:?}");
-    // A known anchor reaches the readers, which stay silent about the alias.
-    let reported = problems("x: &b 1\na: *b\nl: *b\nd: *b\n", |root| {
-        root.item("x");
-        root.section("a").finish();
-        root.list("l");
-        root.duration("d", SECOND, SECOND..=SECOND);
+}
+
+#[test]
+fn the_forms_of_the_core_schema() {
+    let text =
+        "n: Null\nh: 0x1F\no: 0o17\np: +5\nt: True\nf: FALSE\nw: |\n  a\n  b\ns: >-\n  30s\n";
+    let none = problems(text, |root| {
+        assert_eq!(root.count("h", 1, 0..=99), 31);
+        assert_eq!(root.count("o", 1, 0..=99), 15);
+        assert_eq!(root.count("p", 1, 0..=99), 5);
+        assert!(root.flag("t", false));
+        assert!(!root.flag("f", true));
+        assert_eq!(root.item("w").unwrap().lines(), Some("a\nb"));
+        assert_eq!(
+            root.duration("s", SECOND, SECOND..=60 * SECOND),
+            30 * SECOND
+        );
+        root.section("n").finish();
     });
-    assert_eq!(reported.len(), 4, "{reported:?}");
+    assert_eq!(none, [""; 0]);
+}
+
+#[test]
+fn keys_that_belong_elsewhere() {
+    let sink = Sink::new(Path::new("f"));
+    let node = yaml::parse("\nauth: 1\nlog: 2\n", &sink).unwrap();
+    let root = Section::root(&node, &sink).unwrap();
+    let found = root.misplaced(&["listeners", "log", "auth"]);
+    assert_eq!(found, Some((2, vec!["log", "auth"])));
+    assert_eq!(root.misplaced(&["dns"]), None);
+    root.finish_with(|key| (key == "auth").then(|| "elsewhere".to_owned()));
+    let error = sink.finish(Some(())).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "f:2: auth: unknown key; elsewhere\nf:3: log: unknown key; known here: "
+    );
 }
 
 #[test]
@@ -146,6 +179,10 @@ fn scalars_for_pingora() {
         ("k: '2'", serde_json::json!("2")),
         ("k: true", serde_json::json!(true)),
         ("k: null", serde_json::json!(null)),
+        ("k: NULL", serde_json::json!(null)),
+        ("k: True", serde_json::json!(true)),
+        ("k: 0x10", serde_json::json!(16)),
+        ("k: !!str 2", serde_json::json!("2")),
         ("k: 1.5", serde_json::json!("1.5")),
         ("k: [a, 1]", serde_json::json!(["a", 1])),
     ] {

@@ -96,7 +96,9 @@ fn wrong_tests_are_problems() {
          f.yaml:12: tollgate.policy_tests[1]: expected admit by lab, found admit by ci; correct the rules or the test; `tollgate explain` with x.a.example:443 says why\n\
          f.yaml:14: tollgate.policy_tests[3]: rule lab goes by the address of the target; add what it resolves to, as in `resolve: [10.1.2.3]`\n\
          f.yaml:15: tollgate.policy_tests[4]: rule late goes by the time; add when, as in `time: 2027-01-31T18:00:00Z`\n\
-         f.yaml:16: tollgate.policy_tests[5]: expected admit, found deny by connect_ports; correct the rules or the test; `tollgate explain` with x.a.example:22 says why",
+         f.yaml:16: tollgate.policy_tests[5]: expected admit, found deny by connect_ports; correct the rules or the test; `tollgate explain` with x.a.example:22 says why\n\
+         f.yaml:15: warning: tollgate.policy_tests[4]: user \"bob\" is not in users; correct the name, or remove the test\n\
+         f.yaml:16: warning: tollgate.policy_tests[5]: user \"bob\" is not in users; correct the name, or remove the test",
     );
 }
 
@@ -170,18 +172,16 @@ fn rules_that_cannot_be_read() {
          f.yaml:12: tollgate.policy.rules[4].domains[2]: gone does not exist; name a list file, relative to this file: @allowed.txt\n\
          f.yaml:12: tollgate.policy.rules[4].networks[0]: has bits behind the prefix; write 10.0.0.0/8 for the network or a single address\n\
          f.yaml:12: tollgate.policy.rules[4].ports[0]: not a port; write 443, 8000-8099 or any\n\
-         f.yaml:12: tollgate.policy.rules[4].client_networks[0]: not a network; write 10.0.0.0/8, 2001:db8::/32 or a single address\n\
+         f.yaml:12: tollgate.policy.rules[4].client_networks[0]: a name, where a network is wanted; write its IP address here, or the name into a list of domains\n\
          f.yaml:13: tollgate.policy.rules[5].time.days[0]: not a day; write mon, tue, wed, thu, fri, sat, sun, or a range such as mon-fri\n\
          f.yaml:13: tollgate.policy.rules[5].time.from: not a time of day; write it as \"08:00\", from \"00:00\" to \"24:00\"\n\
          f.yaml:13: tollgate.policy.rules[5].time.until: not a time of day; write it as \"08:00\", from \"00:00\" to \"24:00\"\n\
          f.yaml:13: tollgate.policy.rules[5].time.zone: not a time zone; did you mean Europe/Berlin?\n\
          f.yaml:13: tollgate.policy.rules[5].time.not_before: not a time as of RFC 3339; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
-         f.yaml:14: tollgate.policy.rules[6].time: says of no time that it matches; write days, from, until, not_before or not_after\n\
+         f.yaml:14: tollgate.policy.rules[6].time: has no condition; write days, from, until, not_before or not_after\n\
          f.yaml:15: tollgate.policy.rules[7].time.zone: not a time zone; write one such as Europe/Berlin, or UTC\n\
          f.yaml:16: tollgate.policy.rules[8].when: column 1: unknown name requst; write request\n\
-         f.yaml:17: tollgate.policy.rules[9]: a single value, where a map of keys is wanted; write `key: value` lines\n\
-         f.yaml:17: tollgate.policy.rules[9].name: missing; write a name for the log, such as `name: no-uploads`\n\
-         f.yaml:17: tollgate.policy.rules[9].action: missing; write admit, deny or observe",
+         f.yaml:17: tollgate.policy.rules[9]: a single value, where a map of keys is wanted; write `key: value` lines",
     );
 }
 
