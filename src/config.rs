@@ -17,6 +17,7 @@ mod auth;
 mod egress;
 mod files;
 mod gateway;
+mod host;
 mod limits;
 mod listeners;
 mod lists;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::host::{self, Mistake};
 use super::lists::Lists;
 use super::reader::{Item, Section};
 use crate::policy::{DomainLists, EntryError, Guard, Networks, Ports};
@@ -47,12 +48,12 @@ pub(super) fn ports(item: &Item<'_>) -> Option<Ports> {
         return None;
     }
     let items = item.list()?;
-    report_entries(&items, Ports::parse(entries(&items)))
+    report_entries(&items, Ports::parse(entries(&items)), |_| None)
 }
 
 /// The items of a list of networks.
 pub(super) fn networks(items: &[Item<'_>]) -> Option<Networks> {
-    report_entries(items, Networks::parse(entries(items)))
+    report_entries(items, Networks::parse(entries(items)), host::network)
 }
 
 /// A list of domains to admit that comes out empty would admit every domain.
@@ -95,13 +96,22 @@ pub(super) fn report_with(item: &Item<'_>, text: &str, remedy: &str) {
     item.report(message, remedy);
 }
 
-pub(super) fn report_entries<T>(items: &[Item<'_>], read: Result<T, Vec<EntryError>>) -> Option<T> {
+/// Reports the entries that could not be read; `usual` knows the usual mistakes.
+pub(super) fn report_entries<T>(
+    items: &[Item<'_>],
+    read: Result<T, Vec<EntryError>>,
+    usual: impl Fn(&str) -> Option<Mistake>,
+) -> Option<T> {
     match read {
         Ok(read) => Some(read),
         Err(errors) => {
             for error in errors {
                 // The last error may count what was left out, under the number of the last entry.
                 if let Some(item) = items.get(error.number.saturating_sub(1)) {
+                    if let Some((message, remedy)) = item.written().and_then(&usual) {
+                        item.report(message, remedy);
+                        continue;
+                    }
                     let advice = "correct the entry or remove it";
                     report_with(item, &error.problem.to_string(), advice);
                 }

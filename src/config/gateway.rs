@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::host::AddressUse;
 use super::listeners::{Listener, collide, parse_address};
 use super::reader::Section;
 use super::units::{hours, milliseconds, minutes, seconds};
 
-/// The port of name servers (RFC 1035 §4.2).
-const DNS_PORT: u16 = 53;
 /// resolv.conf(5) has three at most.
 const MAX_DNS_SERVERS: usize = 16;
 const MAX_UPSTREAMS: usize = 1024;
@@ -120,7 +119,7 @@ impl Dns {
         let read = Dns {
             servers: items
                 .iter()
-                .filter_map(|item| parse_address(item, Some(DNS_PORT)))
+                .filter_map(|item| parse_address(item, AddressUse::NameServer))
                 .collect(),
             timeout: dns.duration("timeout", default.timeout, milliseconds(10)..=minutes(5)),
             cache_entries: dns.count("cache_entries", default.cache_entries, 1..=10_000_000),
@@ -137,7 +136,7 @@ fn upstreams(gateway: &mut Section<'_>, listeners: &[Listener]) -> Vec<SocketAdd
     }
     let mut upstreams: Vec<SocketAddr> = Vec::new();
     for item in items.iter().take(MAX_UPSTREAMS) {
-        let Some(address) = parse_address(item, None) else {
+        let Some(address) = parse_address(item, AddressUse::Upstream) else {
             continue;
         };
         if upstreams.contains(&address) {

@@ -5,8 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::files::Base;
+use super::host::{self, AddressUse};
 use super::reader::{Item, Section};
 use super::tls;
+
+const LISTENER: &str = "write a list with `- address: \"127.0.0.1:8888\"`";
+
+/// The port of name servers (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
 
 /// Where clients connect.
 #[derive(Clone)]
@@ -51,20 +57,28 @@ pub(super) fn read(
     let mut bound = Vec::new();
     let mut listeners = Vec::new();
     let items = match tollgate.item("listeners") {
+        Some(item) if item.written().is_some_and(|text| !text.is_empty()) => {
+            item.report("a single value, where a list is wanted", LISTENER);
+            Vec::new()
+        }
         Some(item) => {
             let items = item.list();
             if items.as_ref().is_some_and(Vec::is_empty) {
-                item.report("no listener", "add `- address: \"127.0.0.1:8888\"`");
+                item.report("no listener", LISTENER);
             }
             items.unwrap_or_default()
         }
         None => {
-            let advice = "write a list with `- address: \"127.0.0.1:8888\"`";
-            tollgate.report("listeners", "missing", advice);
+            tollgate.report("listeners", "missing", LISTENER);
             Vec::new()
         }
     };
     for item in &items {
+        if item.written().is_some_and(|text| !text.is_empty()) {
+            let advice = "write `address: ` before it, as in `- address: \"127.0.0.1:8888\"`";
+            item.report("a single value, where a map of keys is wanted", advice);
+            continue;
+        }
         let mut section = item.section();
         let address = address(&mut section, &mut bound);
         let http2 = section.flag("http2", true);
@@ -87,14 +101,14 @@ pub(super) fn read(
         let mut section = item.section();
         let address = address(&mut section, &mut bound);
         section.finish();
+        if open && address.is_some_and(|address| !is_loopback(address)) {
+            item.warn(
+                "the admin service has no authentication, and its address is not loopback",
+                "write 127.0.0.1 or [::1], or let a firewall admit those who may use it",
+            );
+        }
         address
     });
-    if let Some(address) = admin
-        && open
-        && !is_loopback(address)
-    {
-        log::warn!("the admin service on {address} has no authentication and is not on loopback");
-    }
     (listeners, admin, bound)
 }
 
@@ -106,7 +120,7 @@ fn address(section: &mut Section<'_>, bound: &mut Vec<Bound>) -> Option<SocketAd
         section.report("address", "missing", "write one such as \"127.0.0.1:8888\"");
         return None;
     };
-    let address = parse_address(&item, None)?;
+    let address = parse_address(&item, AddressUse::Listener)?;
     if let Some((_, other)) = bound.iter().find(|(other, _)| collide(*other, address)) {
         item.report(
             format!("the same address as {other}"),
@@ -118,16 +132,16 @@ fn address(section: &mut Section<'_>, bound: &mut Vec<Bound>) -> Option<SocketAd
     Some(address)
 }
 
-/// Reads an IP address with a port, which may be left out when there is a default.
-pub(super) fn parse_address(item: &Item<'_>, default_port: Option<u16>) -> Option<SocketAddr> {
-    const EXAMPLE: &str = "write it as \"127.0.0.1:8888\" or \"[::1]:8888\"";
+/// Reads an IP address with a port, which may be left out for a name server.
+pub(super) fn parse_address(item: &Item<'_>, for_use: AddressUse) -> Option<SocketAddr> {
     let text = item.text()?;
     let address = text.parse::<SocketAddr>().ok();
     let with_default = || {
         let text = text
             .strip_prefix('[')
             .map_or(Some(text), |text| text.strip_suffix(']'))?;
-        Some(SocketAddr::new(text.parse().ok()?, default_port?))
+        let ip = text.parse().ok()?;
+        (for_use == AddressUse::NameServer).then(|| SocketAddr::new(ip, DNS_PORT))
     };
     match address.or_else(with_default) {
         Some(address) if address.port() == 0 => {
@@ -136,49 +150,10 @@ pub(super) fn parse_address(item: &Item<'_>, default_port: Option<u16>) -> Optio
         }
         Some(address) => Some(address),
         None => {
-            let (message, advice) = explain(text);
-            item.report(message, advice.unwrap_or(EXAMPLE));
+            let (message, remedy) = host::address(text, for_use);
+            item.report(message, remedy);
             None
         }
-    }
-}
-
-/// Says what is wrong with an address that does not parse.
-fn explain(text: &str) -> (&'static str, Option<&'static str>) {
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<IpAddr>().is_ok() {
-        return ("an address without a port", None);
-    }
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return ("not an address with a port", None);
-    };
-    let host_is_address = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
-        .parse::<IpAddr>()
-        .is_ok();
-    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let names_port = digits && port.parse::<u16>().is_ok();
-    match (host_is_address, names_port) {
-        (true, false) if digits => (
-            "the port is out of range",
-            Some("write a port from 1 to 65535"),
-        ),
-        (true, false) => (
-            "the port is not a number",
-            Some("write a port from 1 to 65535"),
-        ),
-        (true, true) => ("an IPv6 address without brackets", None),
-        (false, true) if host == "localhost" => (
-            "a name, where an address is wanted",
-            Some("write 127.0.0.1 or [::1] for localhost"),
-        ),
-        (false, true) => (
-            "a name, where an address is wanted",
-            Some("write its IP address"),
-        ),
-        (false, false) => ("not an address with a port", None),
     }
 }
 
@@ -224,31 +199,6 @@ mod tests {
             let (first, second) = (a.parse().unwrap(), b.parse().unwrap());
             assert_eq!(collide(first, second), expected, "{a} {b}");
             assert_eq!(collide(second, first), expected, "{b} {a}");
-        }
-    }
-
-    #[test]
-    fn explanations() {
-        let cases = [
-            ("127.0.0.1", "an address without a port"),
-            ("::1", "an address without a port"),
-            ("[::1]", "an address without a port"),
-            ("127.0.0.1:65536", "the port is out of range"),
-            ("127.0.0.1:99999999999", "the port is out of range"),
-            ("[::1]:70000", "the port is out of range"),
-            ("127.0.0.1:http", "the port is not a number"),
-            ("127.0.0.1:", "the port is not a number"),
-            ("127.0.0.1:+80", "the port is not a number"),
-            ("fe80::1%eth0:80", "a name, where an address is wanted"),
-            ("localhost:80", "a name, where an address is wanted"),
-            ("proxy.example.org:80", "a name, where an address is wanted"),
-            ("8888", "not an address with a port"),
-            ("http://127.0.0.1", "not an address with a port"),
-            (":8888", "a name, where an address is wanted"),
-        ];
-        for (text, expected) in cases {
-            assert!(text.parse::<SocketAddr>().is_err());
-            assert_eq!(explain(text).0, expected, "{text}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::egress::{entry, report_entries};
 use super::files::{self, Base};
+use super::host;
 use super::problem::Sink;
 use super::reader::Item;
 use crate::policy::{DomainLists, Domains, EntryError, EntryProblem};
@@ -85,7 +86,7 @@ impl<'s> Lists<'s> {
                 },
                 None => {
                     let one = std::slice::from_ref(item);
-                    whole &= report_entries(one, written.extend([text])).is_some();
+                    whole &= report_entries(one, written.extend([text]), host::domain).is_some();
                 }
             }
         }

@@ -16,16 +16,15 @@ fn listeners_and_admin() {
     for (listeners, expected) in [
         (
             "[]",
-            "f.yaml:4: tollgate.listeners: no listener; add `- address: \"127.0.0.1:8888\"`",
+            "f.yaml:4: tollgate.listeners: no listener; write a list with `- address: \"127.0.0.1:8888\"`",
         ),
         (
             "127.0.0.1:8888",
-            "f.yaml:4: tollgate.listeners: a single value, where a list is wanted; write [one, two], or [] for an empty one",
+            "f.yaml:4: tollgate.listeners: a single value, where a list is wanted; write a list with `- address: \"127.0.0.1:8888\"`",
         ),
         (
             "[127.0.0.1:8888]",
-            "f.yaml:4: tollgate.listeners[0]: a single value, where a map of keys is wanted; write `key: value` lines\n\
-             f.yaml:4: tollgate.listeners[0].address: missing; write one such as \"127.0.0.1:8888\"",
+            "f.yaml:4: tollgate.listeners[0]: a single value, where a map of keys is wanted; write `address: ` before it, as in `- address: \"127.0.0.1:8888\"`",
         ),
         (
             "[{address: 127.0.0.1:65536}]",
@@ -33,7 +32,7 @@ fn listeners_and_admin() {
         ),
         (
             "[{address: 8888}]",
-            "f.yaml:4: tollgate.listeners[0].address: not an address with a port; write it as \"127.0.0.1:8888\" or \"[::1]:8888\"",
+            "f.yaml:4: tollgate.listeners[0].address: a port without an address; write \"127.0.0.1:8888\" for programs on this machine, or \"0.0.0.0:8888\" for the network, with your port",
         ),
         (
             "[{address: '[::]:80'}, {address: '127.0.0.1:80'}]",
