@@ -21,6 +21,7 @@ mod host;
 mod limits;
 mod listeners;
 mod lists;
+mod pem;
 mod pingora;
 mod places;
 mod policy;

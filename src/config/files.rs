@@ -244,7 +244,7 @@ pub(super) fn warn_if_world_readable(path: &Path, what: &str) {
     }
 }
 
-fn is_world_readable(path: &Path) -> bool {
+pub(super) fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 

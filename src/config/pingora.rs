@@ -394,7 +394,7 @@ fn path_key(key: &str, value: Value, item: &Item<'_>, base: &Base, open: bool) -
     }
     let path = item.file(&base.directory)?;
     if open && key == "ca_file" {
-        tls::roots(item, base)?;
+        tls::check_ca_file(item, base)?;
     }
     // The path came from a string, and so did the directory unless it is not UTF-8 itself.
     match path.into_os_string().into_string() {

@@ -1,25 +1,33 @@
 //! Certificates and keys in PEM files to what rustls serves with.
 
-use std::path::Path;
+mod algorithm;
+mod certificate;
+mod client;
+mod file;
+mod key;
+mod roots;
+
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{RootCertStore, ServerConfig};
 
-use super::files::{self, Base};
+use self::certificate::{Certificate, check_chain, check_leaf};
+use self::client::ClientVerifier;
+use self::file::PemFile;
+pub(super) use self::roots::check_ca_file;
+use super::files::Base;
+use super::pem::Label;
 use super::reader::{Item, Section};
-
-/// A chain has a few kilobytes, a bundle of roots a few hundred.
-const MAX_PEM: u64 = 4 << 20;
 
 /// What is in the files of one TLS listener.
 struct Files {
     certificate: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    client_ca: Option<RootCertStore>,
+    client_ca: Option<Vec<Certificate>>,
 }
 
 /// Reads the `tls` map of a listener.
@@ -42,28 +50,21 @@ pub(super) fn read(
         return None;
     }
     // Each file is looked at even when another one cannot be used.
-    let chain = certificate
-        .as_ref()
-        .and_then(|item| certificates(item, base));
-    let private = key.as_ref().and_then(|item| private_key(item, base));
-    let roots = client_ca.as_ref().map(|item| roots(item, base));
+    let identity = identity(certificate.as_ref(), key.as_ref(), base);
+    let trusted = client_ca.as_ref().map(|item| roots::read(item, base));
+    let (certificate, key) = identity?;
     let files = Files {
-        certificate: chain?,
-        key: private?,
-        client_ca: match roots {
+        certificate,
+        key,
+        client_ca: match trusted {
             None => None,
-            Some(roots) => Some(roots?),
+            Some(trusted) => Some(trusted?),
         },
     };
     match build(files) {
         Ok(mut config) => {
             config.alpn_protocols = alpn_protocols(http2);
             Some(Arc::new(config))
-        }
-        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            let advice = "name the key that the certificate was made for";
-            key?.report("is not the key of the certificate", advice);
-            None
         }
         Err(error) => {
             let message = format!("cannot be used: {error}");
@@ -76,20 +77,6 @@ pub(super) fn read(
     }
 }
 
-/// Reads a bundle of certificates that are trusted, and says whether it can be used.
-pub(super) fn roots(item: &Item<'_>, base: &Base) -> Option<RootCertStore> {
-    let certificates = certificates(item, base)?;
-    let mut roots = RootCertStore::empty();
-    for (number, certificate) in (1..).zip(certificates) {
-        if let Err(error) = roots.add(certificate) {
-            let message = format!("certificate {number} cannot be trusted: {error}");
-            item.report(message, "give X.509 certificates of authorities, in PEM");
-            return None;
-        }
-    }
-    Some(roots)
-}
-
 fn required<'d>(tls: &mut Section<'d>, key: &'static str) -> Option<Item<'d>> {
     let item = tls.item(key);
     if item.is_none() {
@@ -100,6 +87,85 @@ fn required<'d>(tls: &mut Section<'d>, key: &'static str) -> Option<Item<'d>> {
         );
     }
     item
+}
+
+/// The certificate of a listener with its chain, and its key; `None` when something was reported.
+fn identity(
+    certificate: Option<&Item<'_>>,
+    key: Option<&Item<'_>>,
+    base: &Base,
+) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let certificate_file = certificate.and_then(|item| PemFile::read(item, base));
+    let key_file = key.and_then(|item| PemFile::read(item, base));
+    let both = certificate_file.as_ref().zip(key_file.as_ref());
+    if let Some((certificate, key)) = both
+        && is_swapped(certificate, key)
+    {
+        let message = "has the key, and the file of `key` has the certificate";
+        certificate.report(message, "exchange the two names");
+        return None;
+    }
+    // Some programs want certificate and key in one file.
+    let in_one = both.is_some_and(|(certificate, key)| certificate.is_same(key));
+    let chain = certificate_file
+        .as_ref()
+        .and_then(|file| Certificate::all(file, in_one).map(|chain| (file, chain)));
+    let private = key_file.as_ref().and_then(|file| {
+        file.warn_if_world_readable();
+        key::private_key(file, in_one).map(|key| (file, key))
+    });
+    let is_usable = chain
+        .as_ref()
+        .is_some_and(|(file, chain)| chain.first().is_some_and(|leaf| check_leaf(file, leaf)));
+    let ((certificate_file, chain), (key_file, (key, signing))) = (chain?, private?);
+    if !is_usable
+        || !belong_together(certificate_file, &chain, key_file, &signing)
+        || !check_chain(certificate_file, &chain)
+    {
+        return None;
+    }
+    let chain = chain.into_iter().map(|certificate| certificate.der);
+    Some((chain.collect(), key))
+}
+
+fn is_swapped(certificate: &PemFile<'_, '_>, key: &PemFile<'_, '_>) -> bool {
+    let has_key = |file: &PemFile<'_, '_>| file.private_keys().next().is_some();
+    has_key(certificate)
+        && !certificate.has(Label::Certificate)
+        && key.has(Label::Certificate)
+        && !has_key(key)
+}
+
+/// Whether the key is that of the first certificate; else reports what it is.
+fn belong_together(
+    certificate_file: &PemFile<'_, '_>,
+    chain: &[Certificate],
+    key_file: &PemFile<'_, '_>,
+    signing: &Arc<dyn SigningKey>,
+) -> bool {
+    let is_of = |certificate: &Certificate| {
+        let pair = CertifiedKey::new(vec![certificate.der.clone()], Arc::clone(signing));
+        pair.keys_match().is_ok()
+    };
+    let place = chain.iter().position(is_of);
+    match place.and_then(|place| chain.get(place).map(|certificate| (place, certificate))) {
+        Some((0, _)) => true,
+        Some((_, certificate)) => {
+            let message = "the certificate of the key is not the first of the file";
+            let advice = "put it first, then the certificate of its issuer, and so on";
+            certificate_file.report_at(certificate.line, message, advice);
+            false
+        }
+        None => {
+            let (certificate, key) = (certificate_file.name(), key_file.name());
+            let advice = format!(
+                "name the key that the certificate was made for: `openssl x509 -in {certificate} -noout -pubkey` \
+                 and `openssl pkey -in {key} -pubout` print the same for it"
+            );
+            key_file.report("is not the key of the certificate", advice);
+            false
+        }
+    }
 }
 
 fn build(files: Files) -> Result<ServerConfig, rustls::Error> {
@@ -116,12 +182,25 @@ fn build(files: Files) -> Result<ServerConfig, rustls::Error> {
             config.ticketer = ring::Ticketer::new()?;
             config
         }
-        Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Some(trusted) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in &trusted {
+                roots.add(certificate.der.clone())?;
+            }
+            let authorities =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|error| rustls::Error::General(error.to_string()))?;
+            let trusted = trusted.into_iter().filter_map(|certificate| {
+                let validity = certificate.facts?.validity;
+                Some((certificate.der, validity))
+            });
+            let verifier = ClientVerifier {
+                authorities,
+                trusted: trusted.collect(),
+            };
             builder
-                .with_client_cert_verifier(verifier)
+                .with_client_cert_verifier(Arc::new(verifier))
                 .with_single_cert(files.certificate, files.key)?
         }
     })
@@ -135,73 +214,4 @@ fn alpn_protocols(http2: bool) -> Vec<Vec<u8>> {
         &[b"http/1.1"]
     };
     offered.iter().map(|name| name.to_vec()).collect()
-}
-
-fn certificates(item: &Item<'_>, base: &Base) -> Option<Vec<CertificateDer<'static>>> {
-    let bytes = pem_file(item, base, &item.file(&base.directory)?)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => {
-            item.report(
-                "has no certificate",
-                "give a file with BEGIN CERTIFICATE in it",
-            );
-            None
-        }
-        Ok(certificates) => Some(certificates),
-        Err(error) => {
-            item.report(show(&error), "give an undamaged PEM file");
-            None
-        }
-    }
-}
-
-fn private_key(item: &Item<'_>, base: &Base) -> Option<PrivateKeyDer<'static>> {
-    let path = item.file(&base.directory)?;
-    let bytes = pem_file(item, base, &path)?;
-    files::warn_if_world_readable(&path, "private key");
-    match PrivateKeyDer::from_pem_slice(&bytes) {
-        Ok(key) => Some(key),
-        Err(pem::Error::NoItemsFound) => {
-            let encrypted = b"ENCRYPTED PRIVATE KEY";
-            if bytes
-                .windows(encrypted.len())
-                .any(|window| window == encrypted)
-            {
-                let advice = "decrypt it, as with `openssl pkey -in FILE -out FILE`";
-                item.report("is an encrypted private key", advice);
-            } else {
-                item.report(
-                    "has no private key",
-                    "give a file with BEGIN PRIVATE KEY in it",
-                );
-            }
-            None
-        }
-        Err(error) => {
-            item.report(show(&error), "give an undamaged PEM file");
-            None
-        }
-    }
-}
-
-fn pem_file(item: &Item<'_>, base: &Base, path: &Path) -> Option<Vec<u8>> {
-    match files::read(path, MAX_PEM) {
-        Ok(bytes) => Some(bytes),
-        Err(error) => {
-            let missing = "name a PEM file, relative to this file";
-            files::report(item, &base.show(path), &error, missing);
-            None
-        }
-    }
-}
-
-/// The errors of the PEM parser quote lines of the file, which may be a key.
-fn show(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "is cut off: an END line is missing",
-        pem::Error::IllegalSectionStart { .. } => "has a damaged BEGIN line",
-        pem::Error::Base64Decode(_) => "is damaged: not base64",
-        _ => "is not PEM",
-    }
 }

@@ -29,7 +29,7 @@ fn tls_listeners() {
     setup.file("other.pem", &other.key);
     setup.file(
         "locked.pem",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
     );
     setup.file("cut.pem", &ours.key[..ours.key.len() - 40]);
     let text = ours.key.replace("\nM", "\n!hunter2!");
@@ -46,42 +46,79 @@ fn tls_listeners() {
     let mutual = "certificate: cert.pem, key: key.pem, client_ca: ca.pem";
     assert!(setup.load(&tls(mutual)).unwrap().listeners[0].tls.is_some());
 
-    let tls_path = "f.yaml:6: tollgate.listeners[0].tls";
+    setup.file("ec.pem", format!("{}{}", ours.key, other.key));
+    setup.file(
+        "chain.pem",
+        format!("{}{}", other.certificate, ours.certificate),
+    );
+    let new_file = "name the file of the private key (BEGIN PRIVATE KEY)";
+    let again = "copy the file again from where it was made";
     for (files, expected) in [
         (
             "certificate: cert.pem, key: other.pem",
-            ".key: is not the key of the certificate; name the key that the certificate was made for",
+            "f.yaml:6: KEY: other.pem is not the key of the certificate; name the key that the certificate was made for: \
+             `openssl x509 -in cert.pem -noout -pubkey` and `openssl pkey -in other.pem -pubout` print the same for it"
+                .to_owned(),
         ),
         (
             "certificate: cert.pem, key: cert.pem",
-            ".key: has no private key; give a file with BEGIN PRIVATE KEY in it",
+            format!("cert.pem:1: KEY: a certificate, where a private key is wanted; {new_file}"),
         ),
         (
             "certificate: key.pem, key: key.pem",
-            ".certificate: has no certificate; give a file with BEGIN CERTIFICATE in it",
+            "key.pem:1: CERTIFICATE: a private key, where a certificate is wanted; name the file of the certificate \
+             (BEGIN CERTIFICATE)"
+                .to_owned(),
+        ),
+        (
+            "certificate: key.pem, key: cert.pem",
+            "f.yaml:6: CERTIFICATE: key.pem has the key, and the file of `key` has the certificate; exchange the two names"
+                .to_owned(),
+        ),
+        (
+            "certificate: chain.pem, key: key.pem",
+            format!(
+                "chain.pem:{}: CERTIFICATE: the certificate of the key is not the first of the file; put it first, then \
+                 the certificate of its issuer, and so on",
+                other.certificate.lines().count() + 1
+            ),
+        ),
+        (
+            "certificate: cert.pem, key: ec.pem",
+            "ec.pem:6: KEY: a second private key; the first begins on line 1; keep the one of the certificate".to_owned(),
         ),
         (
             "certificate: cert.pem, key: locked.pem",
-            ".key: is an encrypted private key; decrypt it, as with `openssl pkey -in FILE -out FILE`",
+            "locked.pem:1: KEY: the private key is encrypted; decrypt it with `openssl pkey -in locked.pem -out NEWFILE`, \
+             then `chmod 600 NEWFILE`"
+                .to_owned(),
         ),
         (
             "certificate: cert.pem, key: cut.pem",
-            ".key: is cut off: an END line is missing; give an undamaged PEM file",
+            "cut.pem:1: KEY: the BEGIN line has no END line: the block is cut off; add the END line, such as \
+             `-----END CERTIFICATE-----`, or copy the file again"
+                .to_owned(),
         ),
         (
             "certificate: cert.pem, key: damaged.pem",
-            ".key: is damaged: not base64; give an undamaged PEM file",
+            format!("damaged.pem:2: KEY: the block is damaged: this line is not base64; {again}"),
         ),
         (
             "certificate: cert.pem, key: key.pem, client_ca: key.pem",
-            ".client_ca: has no certificate; give a file with BEGIN CERTIFICATE in it",
+            "key.pem:1: CLIENT_CA: a private key, where a certificate is wanted; name the file of the certificate \
+             (BEGIN CERTIFICATE)"
+                .to_owned(),
         ),
         (
             "certificate: cert.pem",
-            ".key: missing; name a PEM file, or remove `tls` for a plain listener",
+            "f.yaml:6: KEY: missing; name a PEM file, or remove `tls` for a plain listener".to_owned(),
         ),
     ] {
-        assert_eq!(setup.problems(&tls(files)), format!("{tls_path}{expected}"));
+        let expected = ["KEY", "CERTIFICATE", "CLIENT_CA"].iter().fold(expected, |text, name| {
+            let path = format!("tollgate.listeners[0].tls.{}: ", name.to_lowercase());
+            text.replace(&format!(": {name}: "), &format!(": {path}"))
+        });
+        assert_eq!(setup.problems(&tls(files)), expected);
     }
 }
 

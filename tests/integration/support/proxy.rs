@@ -134,7 +134,20 @@ tollgate:
         )
     }
 
-    fn secure_listener(mut self, identity: &Identity, keys: &str) -> Self {
+    fn secure_listener(self, identity: &Identity, keys: &str) -> Self {
+        self.file("cert.pem", &identity.certificate_pem)
+            .file("key.pem", &identity.key_pem)
+            .listen_securely(keys)
+    }
+
+    /// Adds a TLS listener with the files cert.pem and key.pem, which are there already; `rest` is for its `tls` map.
+    pub(crate) fn serve_tls(self, rest: &str) -> Self {
+        self.listen_securely(&format!(
+            "tls: {{ certificate: cert.pem, key: key.pem{rest} }}"
+        ))
+    }
+
+    fn listen_securely(mut self, keys: &str) -> Self {
         let secure = Port::reserve();
         let yaml = format!(
             "listeners:
@@ -144,9 +157,7 @@ tollgate:
             self.port.address, secure.address
         );
         self.secure = Some(secure);
-        self.file("cert.pem", &identity.certificate_pem)
-            .file("key.pem", &identity.key_pem)
-            .config(&yaml)
+        self.config(&yaml)
     }
 
     /// Has each connection to the plain listener begin with a PROXY header.

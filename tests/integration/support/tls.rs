@@ -34,11 +34,24 @@ impl Authority {
 
     /// One of another name, which the verifier tells apart by it.
     pub(crate) fn of_name(common_name: &str) -> Self {
+        Self::with(common_name, |_| {})
+    }
+
+    /// One whose certificate is no longer valid.
+    pub(crate) fn expired() -> Self {
+        Self::with("authority of the tests", |params| {
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        })
+    }
+
+    fn with(common_name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // The name must differ from that of what it signs, which is rcgen's own.
         let name = &mut params.distinguished_name;
         name.push(DnType::CommonName, common_name);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
@@ -128,16 +141,21 @@ impl Identity {
             .current_dir(directory.path());
         let outcome = run(&mut command, "");
         assert!(outcome.status.success(), "{}", outcome.output());
-        let read = |name| std::fs::read_to_string(directory.path().join(name)).unwrap();
-        let (certificate_pem, key_pem) = (read("cert.pem"), read("key.pem"));
+        let read = |name| std::fs::read(directory.path().join(name)).unwrap();
+        Self::from_pem(&read("cert.pem"), &read("key.pem"))
+    }
+
+    /// One that another program has made, with its key in PKCS #8.
+    pub(crate) fn from_pem(certificate: &[u8], key: &[u8]) -> Self {
+        let text = |pem: &[u8]| String::from_utf8(pem.to_vec()).unwrap();
         Self {
-            certificate: CertificateDer::from_pem_slice(certificate_pem.as_bytes()).unwrap(),
-            key: PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+            certificate_pem: text(certificate),
+            key_pem: text(key),
+            certificate: CertificateDer::from_pem_slice(certificate).unwrap(),
+            key: PrivatePkcs8KeyDer::from_pem_slice(key)
                 .unwrap()
-                .secret_der()
+                .secret_pkcs8_der()
                 .to_vec(),
-            certificate_pem,
-            key_pem,
         }
     }
 
