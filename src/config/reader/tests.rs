@@ -6,11 +6,11 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Reads `text` and returns what was reported, without the name of the file.
 fn problems(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
     let sink = Sink::new(Path::new("f"));
-    if let Some(node) = yaml::parse(text, &sink) {
-        if let Some(mut root) = Section::root(&node, &sink) {
-            read(&mut root);
-            root.finish();
-        }
+    if let Some(node) = yaml::parse(text, &sink)
+        && let Some(mut root) = Section::root(&node, &sink)
+    {
+        read(&mut root);
+        root.finish();
     }
     let problems = sink
         .finish(Some(()))

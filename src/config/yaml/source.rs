@@ -28,7 +28,12 @@ impl Source {
         if start.line() == end.line() && !is_block {
             return None;
         }
-        let written = lines.get(start.line().checked_sub(1)?..end.line().min(lines.len()))?;
+        let last = if end.col() == 0 {
+            end.line().saturating_sub(1)
+        } else {
+            end.line()
+        };
+        let written = lines.get(start.line().checked_sub(1)?..last.min(lines.len()))?;
         let has = |text: &str| written.iter().any(|line| line.contains(text));
         let quote = match style {
             ScalarStyle::SingleQuoted if !has("''") => 1,
@@ -39,7 +44,14 @@ impl Source {
         Some(Source {
             line: start.line(),
             column: start.col() + quote,
-            lines: written.iter().map(|line| (*line).to_owned()).collect(),
+            // Behind its end stands something else.
+            lines: (start.line()..)
+                .zip(written)
+                .map(|(number, line)| match number == end.line() {
+                    true => line.chars().take(end.col()).collect(),
+                    false => (*line).to_owned(),
+                })
+                .collect(),
         })
     }
 
