@@ -8,11 +8,12 @@ mod source;
 mod syntax;
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use self::alias::Anchors;
-pub(super) use self::source::Source;
+use self::source::Source;
 use super::problem::Sink;
 
 /// Deeper nesting than any key has.
@@ -45,7 +46,7 @@ pub(super) enum Value {
         /// Without quotes, so that `5` is a number and `true` is not a text.
         plain: bool,
         /// Where its characters stand, for one of several lines.
-        source: Option<Source>,
+        source: Option<Rc<Source>>,
     },
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -265,7 +266,8 @@ impl<'s> Tree<'s> {
                 return Node { line, value };
             }
         };
-        let source = Source::of(&self.lines, style, span);
+        // An alias copies the value, but not this.
+        let source = Source::of(&self.lines, style, span).map(Rc::new);
         Node {
             line,
             value: Value::Scalar {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ALICE, Setup, decision, identity, with};
 use crate::config::problem::Sink;
-use crate::config::{Config, yaml};
+use crate::config::{Config, KEYS, yaml};
 use crate::identity::Identity;
 
 /// The repository's own file of that name.
@@ -199,6 +199,19 @@ fn known_keys(setup: &Setup, section: &str) -> Vec<String> {
     let remedy = problem.remedy.as_deref().unwrap();
     let list = remedy.strip_prefix("known here: ").unwrap();
     list.split(", ").map(str::to_owned).collect()
+}
+
+/// A key that stands at the top of the file by mistake is known to belong below `tollgate`.
+#[test]
+fn the_keys_of_tollgate_are_those_that_are_read() {
+    let setup = Setup::new();
+    let problems = setup.problems("version: 1\ntollgate:\n  zzzzzzzzzzzzzzzz: 1\n");
+    let list = problems.split("known here: ").nth(1).unwrap();
+    let mut read: Vec<_> = list.lines().next().unwrap().split(", ").collect();
+    let mut known = KEYS.to_vec();
+    read.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(read, known);
 }
 
 /// Blocks marked `yaml` are whole files; those marked `yaml fragment` lack what is required.

@@ -229,6 +229,13 @@ fn aliases_of_aliases_are_bounded() {
         "*a, ".repeat(20)
     );
     let problems = read(&long).1;
+    // Where a value stands is not copied with it: indentation is no text.
+    let indented = format!(
+        "a: &a |\n{}x\nb: [{}]\n",
+        " ".repeat(200_000),
+        "*a, ".repeat(20_000)
+    );
+    assert_eq!(read(&indented).1, "");
     let expected = "f:2: b[10]: aliases that make the file larger than 1 MiB; write the value out";
     assert_eq!(problems, expected);
 }
