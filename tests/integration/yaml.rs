@@ -3,10 +3,16 @@
 use crate::support::command::{Outcome, tollgate};
 use crate::support::proxy::Setup;
 
-/// `tollgate check` of a text as it is.
+/// `tollgate check` of a text as it is, but for the port, which is one that is free.
 fn check(text: impl AsRef<[u8]>) -> Outcome {
     let setup = Setup::new();
     let path = setup.path("tollgate.yaml");
+    let text = match std::str::from_utf8(text.as_ref()) {
+        Ok(text) => text
+            .replace("127.0.0.1:8888", &setup.address().to_string())
+            .into_bytes(),
+        Err(_) => text.as_ref().to_vec(),
+    };
     std::fs::write(&path, text).unwrap();
     let checked = tollgate(["check".as_ref(), "-c".as_ref(), path.as_os_str()]);
     assert!(
