@@ -280,7 +280,7 @@ fn schedule(item: &Item<'_>) -> Option<Schedule> {
     {
         item.report(
             "has no condition",
-            "write days, from, until, not_before or not_after",
+            "set days, from, until, not_before or not_after",
         );
         return None;
     }

@@ -38,7 +38,7 @@ pub struct Position {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionProblem {
     /// Nothing but white space and comments.
-    #[error("the expression is empty; leave it out, or write true")]
+    #[error("the expression is empty; remove the key, or write an expression")]
     Empty,
     /// More bytes than an expression may have.
     #[error(
@@ -57,13 +57,17 @@ pub enum ExpressionProblem {
         max: usize,
     },
     /// Brackets and conditionals too deep in each other.
-    #[error("brackets and ? : are nested more than {max} deep")]
+    #[error(
+        "brackets and ? : are nested more than {max} deep; make several rules of the expression"
+    )]
     TooNested {
         /// The depth that they may have.
         max: usize,
     },
     /// Operators and calls too deep in each other.
-    #[error("operators are more than {MAX_DEPTH} deep in each other; write shorter rows of them")]
+    #[error(
+        "operators are nested more than {MAX_DEPTH} deep; make several rules of the expression"
+    )]
     TooDeep,
     /// The worst case takes too many steps.
     #[error(
@@ -96,10 +100,10 @@ pub enum ExpressionProblem {
     #[error("{0}{0} has no effect; write it once, or not at all")]
     Twice(&'static str),
     /// A bracket or quote without its other half.
-    #[error("{0} is not closed")]
+    #[error("{0} is not closed; write the other half of it")]
     NotClosed(char),
     /// A closing bracket that closes none, or one of another sort.
-    #[error("{0} closes no bracket")]
+    #[error("{0} closes no bracket; remove it, or open one before it")]
     NotOpened(char),
     /// Something of CEL that is not part of the language here.
     #[error("{0}")]
@@ -113,7 +117,7 @@ pub enum ExpressionProblem {
         near: Option<&'static str>,
     },
     /// `request`, `user` or `client` without a field.
-    #[error("{name} is not a value, its fields are; write {fields}")]
+    #[error("{name} alone has no value; write {fields}")]
     NeedsField {
         /// The name.
         name: &'static str,
@@ -197,7 +201,7 @@ pub enum ExpressionProblem {
         hint: Option<Box<str>>,
     },
     /// `c ? a : b` with `a` and `b` of two types.
-    #[error("the two results of ? : are {left} and {right}; they have to be of one type")]
+    #[error("the two results of ? : are {left} and {right}; give both the same type")]
     Branches {
         /// The type before the colon.
         left: Kind,
@@ -205,7 +209,7 @@ pub enum ExpressionProblem {
         right: Kind,
     },
     /// Elements of several types in a list.
-    #[error("the list holds {list} and {other}; its elements have to be of one type")]
+    #[error("the list holds {list} and {other}; give its elements one type")]
     MixedList {
         /// The type of the elements before.
         list: Kind,

@@ -12,10 +12,13 @@ pub(super) fn refused(text: &str) -> String {
 #[test]
 fn grammar_and_names() {
     for (text, message) in [
-        ("", "the expression is empty; leave it out, or write true"),
+        (
+            "",
+            "the expression is empty; remove the key, or write an expression",
+        ),
         (
             " // nothing",
-            "the expression is empty; leave it out, or write true",
+            "the expression is empty; remove the key, or write an expression",
         ),
         (
             "request.port = 443",
@@ -29,11 +32,26 @@ fn grammar_and_names() {
         ("not true", "column 1: not is not an operator; write !"),
         ("true & true", "column 6: & is not an operator; write &&"),
         ("true | true", "column 6: | is not an operator; write ||"),
-        ("request.host == 'x", "column 17: ' is not closed"),
-        ("request.host == '''x''", "column 17: ' is not closed"),
-        ("(request.port == 1", "column 1: ( is not closed"),
-        ("request.port == 1)", "column 18: ) closes no bracket"),
-        ("[1)", "column 3: ) closes no bracket"),
+        (
+            "request.host == 'x",
+            "column 17: ' is not closed; write the other half of it",
+        ),
+        (
+            "request.host == '''x''",
+            "column 17: ' is not closed; write the other half of it",
+        ),
+        (
+            "(request.port == 1",
+            "column 1: ( is not closed; write the other half of it",
+        ),
+        (
+            "request.port == 1)",
+            "column 18: ) closes no bracket; remove it, or open one before it",
+        ),
+        (
+            "[1)",
+            "column 3: ) closes no bracket; remove it, or open one before it",
+        ),
         ("#", "column 1: unexpected character '#'"),
         ("`a`", "column 1: unexpected character '`'"),
         (
@@ -74,15 +92,15 @@ fn grammar_and_names() {
         ),
         (
             "request == 'x'",
-            "column 1: request is not a value, its fields are; write request.role, request.method, request.host or request.port",
+            "column 1: request alone has no value; write request.role, request.method, request.host or request.port",
         ),
         (
             "user",
-            "column 1: user is not a value, its fields are; write user.name or user.groups",
+            "column 1: user alone has no value; write user.name or user.groups",
         ),
         (
             "client == 'x'",
-            "column 1: client is not a value, its fields are; write client.ip",
+            "column 1: client alone has no value; write client.ip",
         ),
         (
             "request.hots == 'x'",

@@ -93,11 +93,11 @@ fn types_and_values() {
         ),
         (
             "true ? 1 : 'x'",
-            "column 6: the two results of ? : are an int and a string; they have to be of one type",
+            "column 6: the two results of ? : are an int and a string; give both the same type",
         ),
         (
             "[1, 'x'] == []",
-            "column 5: the list holds an int and a string; its elements have to be of one type",
+            "column 5: the list holds an int and a string; give its elements one type",
         ),
         ("[[1]] == []", "column 2: a list cannot hold lists"),
         (
