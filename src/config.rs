@@ -42,6 +42,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use pingora_core::server::configuration::ServerConf;
 use rustix::fs::OFlags;
@@ -310,13 +311,13 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     let mut lists = Lists::new(sink, &base);
     let guard = egress::read(&mut tollgate, &mut lists, own_listeners.collect());
     let groups = auth.groups(sink, &base);
-    let policy = policy::read(
+    let mut written = policy::read(
         &mut tollgate,
         &mut lists,
         groups.as_ref(),
         auth.has_groups(),
     );
-    let policy_tests = policy::read_tests(&mut tollgate, &policy);
+    let policy_tests = policy::read_tests(&mut tollgate, &written);
     let dns = Dns::read(&mut tollgate);
     let timeouts = Timeouts::read(&mut tollgate);
     let limits = Limits::read(&mut tollgate);
@@ -370,13 +371,13 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     }
 
     let auth = auth.open(sink, &base, exposed)?;
-    let rules = policy.rules(&auth)?;
     if let Some(groups) = &groups {
         auth.warn_of_strangers(groups);
     }
-    let policy = Policy::new(guard, rules);
+    let policy = Policy::new(guard, written.rules()?);
     // Of a policy that is not whole they would only say so again.
     if sink.is_empty() && !matches!(scope, Scope::Explain) {
+        written.warn(&policy, &auth, SystemTime::now());
         policy_tests.run(&policy, &auth);
     }
     Some(Config {

@@ -1,10 +1,12 @@
 //! `tollgate.policy`: the rules, who may do what.
 
+use std::time::SystemTime;
+
 use super::auth::Auth;
 use super::egress::report_with;
 use super::lists::Lists;
 use super::reader::{Item, Section, nearest};
-use crate::policy::{Groups, Name, Rule, RuleError, RuleProblem, Rules, Verdict};
+use crate::policy::{Expression, Groups, Name, Policy, RuleError, RuleProblem, Rules, Verdict};
 
 mod rule;
 mod test_cases;
@@ -14,6 +16,8 @@ pub(super) use self::test_cases::read_tests;
 /// The section as read: the rules with what their problems are reported on.
 pub(super) struct Written<'d> {
     rules: Option<Rules>,
+    /// The places of the rules that could be read.
+    places: Vec<Item<'d>>,
     /// The users that rules name, for a look at who there is.
     users: Vec<(Name, Item<'d>, Box<str>)>,
     /// The names of all rules that could be read, in or out of order.
@@ -44,24 +48,21 @@ pub(super) fn read<'d>(
     let mut whole = groups.is_some() && default != Some(None);
     let mut written = Written {
         rules: None,
+        places: Vec::new(),
         users: Vec::new(),
         names: Vec::new(),
     };
     let mut rules = Vec::new();
-    let mut places = Vec::new();
     for item in &items {
         let (name, rule) = rule::read(item, lists, &mut written.users);
         written.names.extend(name);
         match rule {
             Some(rule) => {
                 rules.push(rule);
-                places.push(item);
+                written.places.push(item.clone());
             }
             None => whole = false,
         }
-    }
-    for (rule, item) in rules.iter().zip(&places) {
-        warn_of_empty_groups(rule, item, groups);
     }
     let default = default.flatten().unwrap_or_default();
     let none = Groups::default();
@@ -69,8 +70,8 @@ pub(super) fn read<'d>(
         Ok(rules) => written.rules = whole.then_some(rules),
         Err(errors) => {
             for error in errors {
-                if let Some(item) = places.get(error.rule) {
-                    context.report(item, &error, &places);
+                if let Some(item) = written.places.get(error.rule) {
+                    context.report(item, &error, &written.places);
                 }
             }
         }
@@ -79,9 +80,14 @@ pub(super) fn read<'d>(
 }
 
 impl Written<'_> {
-    /// The rules, if all is well. Warns of users that are not there: they may have been removed, which must
-    /// not keep a policy from being loaded.
-    pub(super) fn rules(self, auth: &Auth) -> Option<Rules> {
+    /// The rules, if all is well.
+    pub(super) fn rules(&mut self) -> Option<Rules> {
+        self.rules.take()
+    }
+
+    /// Warns of what has no effect. Users may have been removed, and times end: neither must keep a policy
+    /// from being loaded.
+    pub(super) fn warn(&self, policy: &Policy, auth: &Auth, now: SystemTime) {
         for (rule, item, user) in &self.users {
             if !auth.users.contains(user) {
                 let file = auth.htpasswd.display();
@@ -91,12 +97,41 @@ impl Written<'_> {
                 );
             }
         }
-        self.rules
+        let dead = policy.dead_rules(now);
+        for rule in &dead {
+            self.warn_at(rule.rule, rule.key(), rule.to_string(), &rule.remedy());
+        }
+        let rules = policy.rules();
+        for index in rules.about_none(|user| auth.users.contains(user)) {
+            if dead.iter().all(|rule| rule.rule != index) {
+                let message = format!(
+                    "no user in the groups of this rule is in {}",
+                    auth.htpasswd.display()
+                );
+                let remedy = "add one with `tollgate passwd`, or remove the rule";
+                self.warn_at(index, Some("groups"), message, remedy);
+            }
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            let when = rule.matchers.when.as_ref();
+            if when.and_then(Expression::always) == Some(true) {
+                let message = "the expression is always true".to_owned();
+                self.warn_at(index, Some("when"), message, "remove the key");
+            }
+        }
+    }
+
+    /// Warns of a rule, or of a key of it.
+    fn warn_at(&self, index: usize, key: Option<&'static str>, message: String, remedy: &str) {
+        if let Some(rule) = self.places.get(index) {
+            let item = key.and_then(|key| rule.section().item(key));
+            item.as_ref().unwrap_or(rule).warn(message, remedy);
+        }
     }
 }
 
 impl Context<'_> {
-    fn report(&self, rule: &Item<'_>, error: &RuleError, places: &[&Item<'_>]) {
+    fn report(&self, rule: &Item<'_>, error: &RuleError, places: &[Item<'_>]) {
         let mut section = rule.section();
         match &error.problem {
             RuleProblem::UnknownGroup { at } => {
@@ -116,8 +151,8 @@ impl Context<'_> {
             }
             RuleProblem::DuplicateName { first } => {
                 if let (Some(name), Some(first)) = (section.item("name"), places.get(*first)) {
-                    let message = format!("the name of {} too", first.path);
-                    name.report(message, "give each rule its own");
+                    let message = format!("{} has the same name", first.path);
+                    name.report(message, "give each rule a name of its own");
                 }
             }
             problem => {
@@ -135,15 +170,6 @@ impl Context<'_> {
                 }
             }
         }
-    }
-}
-
-/// A rule that denies a group without users denies nobody, which is hardly meant.
-fn warn_of_empty_groups(rule: &Rule, item: &Item<'_>, groups: Option<&Groups>) {
-    let named = rule.matchers.groups.iter().flatten();
-    for group in named.filter(|group| groups.is_some_and(|groups| groups.is_empty(group))) {
-        let (line, path, rule) = (item.line, &item.path, &rule.name);
-        log::warn!("line {line}, {path}: rule {rule} names group {group:?}, which has no user");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Made for lists of a million: a set is read once, packed ([`names`]) and then only asked. One name asked of
 //! many sets is hashed once ([`NameKey`]).
 
+mod cover;
 mod key;
 mod list;
 mod names;

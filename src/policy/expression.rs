@@ -60,6 +60,7 @@ use cel::{
     common::{ast::SourceInfo, types::CelBool},
 };
 
+mod always;
 mod calls;
 mod check;
 mod error;

@@ -18,6 +18,16 @@ impl DomainLists {
         self.first.is_none()
     }
 
+    /// The sets, each of which has a domain.
+    pub(super) fn sets(&self) -> impl Iterator<Item = &Arc<Domains>> {
+        self.first.iter().chain(&self.others)
+    }
+
+    /// Whether one of the sets has this name, with `below` also every name below it.
+    pub(super) fn covers(&self, key: &NameKey<'_>, below: bool) -> bool {
+        self.sets().any(|set| set.covers(key, below))
+    }
+
     /// The most specific entry of the first set that holds this name.
     #[inline]
     pub fn matching<'a>(&self, key: &NameKey<'a>) -> Option<DomainMatch<'a>> {

@@ -5,6 +5,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::entry::{EntryError, EntryProblem, read_entries};
+use super::reach::Ranges;
+
+/// Where the IPv4-mapped addresses begin, `::ffff:0:0`.
+const MAPPED: u128 = 0xffff_0000_0000;
 
 /// A set of networks. IPv4 networks and IPv4-mapped IPv6 addresses meet as IPv4.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +48,35 @@ impl Networks {
     /// Whether there is no network in the set.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// The addresses as ranges; an IPv4 address counts as the IPv4-mapped one. What `::/0` and the like have
+    /// of these is left out, since they do not cover IPv4.
+    pub(super) fn ranges(&self) -> Ranges {
+        let mapped = MAPPED..=MAPPED + u128::from(u32::MAX);
+        let v4 = self.v4.iter().flat_map(|prefixes| {
+            let last = u128::from(!prefixes.mask);
+            let starts = prefixes.networks.iter();
+            starts.map(move |start| (MAPPED + u128::from(*start), last))
+        });
+        let v4 = v4.map(|(start, last)| (start, start + last));
+        let v6 = self.v6.iter().flat_map(|prefixes| {
+            let last = !prefixes.mask;
+            prefixes
+                .networks
+                .iter()
+                .map(move |start| (*start, start + last))
+        });
+        let v6 = v6.flat_map(move |(start, end)| {
+            if start <= *mapped.start() && end >= *mapped.end() {
+                [(start, mapped.start() - 1), (mapped.end() + 1, end)].map(Some)
+            } else {
+                [Some((start, end)), None]
+            }
+        });
+        // A network may begin or end with the mapped block.
+        let v6 = v6.flatten().filter(|(start, end)| start <= end);
+        v4.chain(v6).collect()
     }
 
     /// The network with the longest prefix that covers the address.
@@ -262,6 +295,28 @@ mod tests {
             .to_canonical();
             let plain = nets.iter().filter(|net| net.contains(&ip)).max_by_key(|net| net.prefix_len());
             prop_assert_eq!(networks.matching(ip), plain.copied());
+        }
+
+        #[test]
+        fn ranges_have_what_matches(
+            nets in proptest::collection::vec((any::<IpAddr>(), 0u8..=128), 0..6),
+            ip: IpAddr,
+            near in 0usize..6,
+        ) {
+            let nets: Vec<IpNet> = nets
+                .into_iter()
+                .filter_map(|(ip, len)| IpNet::new(ip, len).ok())
+                .map(|net| net.trunc())
+                .collect();
+            let networks: Networks = nets.iter().copied().collect();
+            let ip = nets.get(near).map_or(ip, IpNet::broadcast).to_canonical();
+            let number = match ip {
+                IpAddr::V4(ip) => MAPPED + u128::from(ip.to_bits()),
+                IpAddr::V6(ip) => ip.to_bits(),
+            };
+            prop_assert_eq!(networks.ranges().contains(number), networks.matching(ip).is_some());
+            let all: Networks = ["0.0.0.0/0", "::/0"].map(|net| net.parse::<IpNet>().unwrap()).into_iter().collect();
+            prop_assert_eq!(all.ranges(), Ranges::all());
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! Sets of ports, `connect_ports` and `http_ports`.
 
 use super::entry::{EntryError, EntryProblem, read_entries};
+use super::reach::Ranges;
 
 /// A set of ports: any, or ports and ranges. The default is the empty set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,14 @@ impl Ports {
             .checked_sub(1)
             .and_then(|index| self.ranges.get(index))
             .is_some_and(|&(_, end)| port <= end)
+    }
+
+    /// The ports as ranges.
+    pub(super) fn ranges(&self) -> Ranges {
+        let ranges = self.ranges.iter();
+        ranges
+            .map(|(start, end)| (u128::from(*start), u128::from(*end)))
+            .collect()
     }
 
     fn from_ranges(mut ranges: Vec<(u16, u16)>) -> Ports {

@@ -56,7 +56,7 @@ pub struct RuleError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RuleProblem {
     /// Another rule has the name.
-    #[error("the name of rule {first} too; give each rule its own")]
+    #[error("rule {first} has the same name; give each rule a name of its own")]
     DuplicateName {
         /// The place of the rule that has it first.
         first: usize,
@@ -130,6 +130,23 @@ impl Rules {
         self.rules.len()
     }
 
+    /// The rules with `groups` of whose users and members none is known, in their order.
+    pub fn about_none(&self, is_known: impl Fn(&str) -> bool) -> Vec<usize> {
+        let mut about = RuleSet::default();
+        for (user, class) in &self.users {
+            if let Some(class) = self.classes.get(*class as usize)
+                && is_known(user)
+            {
+                about.extend([&class.rules]);
+            }
+        }
+        let rules = self.rules.iter().enumerate();
+        rules
+            .filter(|(index, rule)| rule.matchers.groups.is_some() && !about.contains(*index))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
     /// What holds when no rule decides.
     pub fn default_verdict(&self) -> Verdict {
         self.default
@@ -157,6 +174,10 @@ impl Rules {
             Some(rule) => DecidedBy::Rule(rule.name.clone()),
             None => DecidedBy::Default,
         }
+    }
+
+    pub(super) fn classes(&self) -> &[Class] {
+        &self.classes
     }
 
     pub(super) fn class_of(&self, user: &str) -> Option<&Class> {

@@ -10,6 +10,8 @@ use chrono::{DateTime, Datelike, NaiveDateTime, SecondsFormat, Timelike, Utc, We
 use chrono_tz::{TZ_VARIANTS, Tz};
 use thiserror::Error;
 
+mod week;
+
 const DAYS: [Weekday; 7] = [
     Weekday::Mon,
     Weekday::Tue,

@@ -11,6 +11,7 @@ use crate::target::Host;
 
 mod agreement;
 mod allocation;
+mod dead_rules;
 mod evaluation;
 pub(super) mod rule_text;
 mod spellings;

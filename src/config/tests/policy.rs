@@ -124,7 +124,7 @@ fn tests_that_cannot_be_read() {
          f.yaml:9: tollgate.policy_tests[2].time: not a time as of RFC 3339; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
          f.yaml:9: tollgate.policy_tests[2].resolve: no address; write what the target resolves to, or remove the key\n\
          f.yaml:10: tollgate.policy_tests[3].resolved: unknown key; did you mean \"resolve\"?\n\
-         f.yaml:10: tollgate.policy_tests[3].target: missing port; write one such as example.org:443, http://example.org/ or /path",
+         f.yaml:10: tollgate.policy_tests[3].target: missing port; add it, as in example.org:443, or write a URL such as https://example.org/",
     );
 }
 
@@ -178,7 +178,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:13: tollgate.policy.rules[5].time.until: not a time of day; write it as \"08:00\", from \"00:00\" to \"24:00\"\n\
          f.yaml:13: tollgate.policy.rules[5].time.zone: not a time zone; did you mean Europe/Berlin?\n\
          f.yaml:13: tollgate.policy.rules[5].time.not_before: not a time as of RFC 3339; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
-         f.yaml:14: tollgate.policy.rules[6].time: has no condition; write days, from, until, not_before or not_after\n\
+         f.yaml:14: tollgate.policy.rules[6].time: has no condition; set days, from, until, not_before or not_after\n\
          f.yaml:15: tollgate.policy.rules[7].time.zone: not a time zone; write one such as Europe/Berlin, or UTC\n\
          f.yaml:16: tollgate.policy.rules[8].when: column 1: unknown name requst; write request\n\
          f.yaml:17: tollgate.policy.rules[9]: a single value, where a map of keys is wanted; write `key: value` lines",
@@ -200,7 +200,7 @@ fn rules_that_cannot_stand() {
         "f.yaml:7: tollgate.policy.rules[0].groups[1]: no such group; did you mean \"ops-team\"?\n\
          f.yaml:7: tollgate.policy.rules[0].groups[2]: no such group; add the group to the file of auth.groups\n\
          f.yaml:8: tollgate.policy.rules[1].domains: never matches: a request to the gateway names no domains; correct the matcher or the roles\n\
-         f.yaml:9: tollgate.policy.rules[2].name: the name of tollgate.policy.rules[0] too; give each rule its own\n\
+         f.yaml:9: tollgate.policy.rules[2].name: tollgate.policy.rules[0] has the same name; give each rule a name of its own\n\
          f.yaml:9: tollgate.policy.rules[2].methods: never matches: tunnels have the method CONNECT, and nothing else has it; correct the matcher or the roles\n\
          f.yaml:11: tollgate.policy.rules[4]: never asked: all before it matches everything; move this rule up, or give all a matcher",
     );
@@ -277,10 +277,9 @@ fn a_reload_reads_groups_lists_and_tests_again() {
         assert!(reloader.reload().is_ok());
         setup.file(name, content);
         let error = reloader.reload().unwrap_err();
-        assert_eq!(
-            setup.shown(&error),
-            "f.yaml:8: tollgate.policy_tests[0]: expected admit, found deny by default; correct the rules or the test; `tollgate explain` with a.example:443 says why"
-        );
+        let expected = "f.yaml:8: tollgate.policy_tests[0]: expected admit, found deny by default; correct the rules or the test; `tollgate explain` with a.example:443 says why";
+        let shown = setup.shown(&error);
+        assert_eq!(shown.lines().next(), Some(expected), "{shown}");
     }
     // All that is wrong is told at once.
     setup.file("users", format!("{ALICE}x\n"));

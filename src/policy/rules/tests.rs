@@ -19,7 +19,7 @@ fn rules_that_cannot_stand() {
         ),
         (
             &["a admit users=x", "a deny users=y"],
-            "rule 1: the name of rule 0 too; give each rule its own",
+            "rule 1: rule 0 has the same name; give each rule a name of its own",
         ),
         (
             &["a admit groups=ci,cj"],

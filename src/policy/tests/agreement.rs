@@ -10,8 +10,8 @@ use super::rule_text::{groups, policy, question};
 use super::{domains, networks};
 use crate::policy::*;
 
-const USERS: &[&str] = &["alice", "bob", "carol", "nobody"];
-const HOSTS: &[&str] = &["a.example", "b.a.example", "example", "a.test"];
+pub(super) const USERS: &[&str] = &["alice", "bob", "carol", "nobody"];
+pub(super) const HOSTS: &[&str] = &["a.example", "b.a.example", "example", "a.test"];
 const DOMAINS: &[&str] = &["a.example", ".a.example", ".example", ".test"];
 const NETWORKS: &[&str] = &[
     "10.0.0.0/8",
@@ -20,7 +20,7 @@ const NETWORKS: &[&str] = &[
     "1.0.0.0/8",
     "64:ff9b::/96",
 ];
-const ADDRESSES: &[&str] = &[
+pub(super) const ADDRESSES: &[&str] = &[
     "10.0.0.1",
     "10.1.0.1",
     "10.1.1.1",
@@ -52,7 +52,7 @@ type Values = Option<Vec<&'static str>>;
 
 /// A rule as a table, in which the slow evaluation looks things up as they are written.
 #[derive(Clone, Debug)]
-struct Row {
+pub(super) struct Row {
     action: &'static str,
     users: Values,
     groups: Values,
@@ -73,7 +73,7 @@ fn values(from: &'static [&'static str]) -> impl Strategy<Value = Values> {
     ]
 }
 
-fn row() -> impl Strategy<Value = Row> {
+pub(super) fn row() -> impl Strategy<Value = Row> {
     let who = (values(USERS), values(&["ci", "ops", "empty"]));
     let what = (values(&["tunnel", "forward"]), values(&["GET", "CONNECT"]));
     let place = (values(DOMAINS), values(NETWORKS), values(PORTS));
@@ -112,7 +112,7 @@ fn row() -> impl Strategy<Value = Row> {
 }
 
 impl Row {
-    fn text(&self, index: usize) -> String {
+    pub(super) fn text(&self, index: usize) -> String {
         let mut text = format!("r{index} {}", self.action);
         for (key, values) in [
             ("users", &self.users),
@@ -190,14 +190,14 @@ fn holds(entry: &str, name: &str) -> bool {
 
 /// The guard as a table.
 #[derive(Clone, Debug)]
-struct Walls {
-    allow_networks: Vec<&'static str>,
-    deny_networks: Vec<&'static str>,
-    allow_domains: Vec<&'static str>,
-    deny_domains: Vec<&'static str>,
+pub(super) struct Walls {
+    pub(super) allow_networks: Vec<&'static str>,
+    pub(super) deny_networks: Vec<&'static str>,
+    pub(super) allow_domains: Vec<&'static str>,
+    pub(super) deny_domains: Vec<&'static str>,
 }
 
-fn walls() -> impl Strategy<Value = Walls> {
+pub(super) fn walls() -> impl Strategy<Value = Walls> {
     let some = |from: &'static [&'static str]| {
         prop_oneof![
             2 => Just(Vec::new()),
