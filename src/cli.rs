@@ -61,8 +61,8 @@ pub enum Command {
         #[structopt(value_name = "FILE", parse(from_os_str))]
         file: Option<PathBuf>,
     },
-    /// Say what the policy decides about a request, and why; exits with 0 when it
-    /// is admitted, else with 1
+    /// Say what the policy decides about a request, and why, for each way to ask for
+    /// it; exits with 0 when it is admitted in the usual way, else with 1
     Explain {
         /// Configuration file
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
@@ -70,10 +70,10 @@ pub enum Command {
         /// Who asks
         #[structopt(long, value_name = "USER")]
         user: String,
-        /// host:port for a tunnel, a URL to forward, a path for the gateway
+        /// A URL, host:port for a tunnel alone, a path for the gateway
         #[structopt(long, value_name = "TARGET")]
         target: String,
-        /// The method; by default that of the target's form
+        /// The method of the forwarded request; CONNECT asks for the tunnel alone
         #[structopt(long, value_name = "METHOD")]
         method: Option<String>,
         /// The client's address

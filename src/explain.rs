@@ -1,14 +1,16 @@
 //! `tollgate explain`: what the policy says to a request that nobody sent.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use serde::Serialize;
 
 use crate::app;
 use crate::authorize::on_this_machine;
 use crate::config::Config;
-use crate::policy::{Explanation, Moment, Question};
+use crate::policy::{Explanation, Moment, Outcome, Question};
 use crate::target::{Authority, Host};
 use crate::text::count;
 
@@ -29,13 +31,65 @@ pub struct Query<'a> {
     pub time: Option<&'a str>,
 }
 
-/// The answer, and what should be said beside it.
-#[derive(Debug)]
+/// The answer for each way in which clients ask for the target, and what should be said beside it.
+///
+/// Prints as text for people. Serialises as the fields of the usual way, with `ways`, which has all of them.
+#[derive(Debug, Serialize)]
 pub struct Answer {
-    /// The decision with its reasons.
-    pub explanation: Explanation,
+    #[serde(flatten)]
+    usual: Explanation,
+    /// The usual way first.
+    ways: Vec<ExplainedWay>,
     /// What the decision does not say: an unknown user, a name that does not resolve.
+    #[serde(skip)]
     pub notes: Vec<String>,
+}
+
+/// The decision on one way.
+#[derive(Debug, Serialize)]
+struct ExplainedWay {
+    /// Which clients send it, in words that go on after "sent by".
+    sent_by: &'static str,
+    #[serde(flatten)]
+    explanation: Explanation,
+}
+
+impl Answer {
+    /// What is decided in the usual way.
+    pub fn decision(&self) -> Outcome {
+        self.usual.decision
+    }
+}
+
+impl fmt::Display for Answer {
+    /// The decision in each way; then the reasons of the usual way, and those of each other way that is decided
+    /// otherwise.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usual = &self.usual;
+        if self.ways.len() < 2 {
+            return write!(f, "{usual}");
+        }
+        for (index, way) in self.ways.iter().enumerate() {
+            let ExplainedWay {
+                sent_by,
+                explanation,
+            } = way;
+            let line_end = if index == 0 { "" } else { "\n" };
+            let (headline, request) = (explanation.headline(), explanation.request_line());
+            write!(
+                f,
+                "{line_end}{headline}\n  for {request}, sent by {sent_by}"
+            )?;
+        }
+        write!(f, "\n\n{}{}", usual.circumstances(), usual.reasons())?;
+        for ExplainedWay { explanation, .. } in self.ways.iter().skip(1) {
+            if explanation.decision != usual.decision {
+                let (request, headline) = (explanation.request_line(), explanation.headline());
+                write!(f, "\n\n{request}: {headline}{}", explanation.reasons())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Asks the policy of a configuration, as the running process would decide.
@@ -47,39 +101,69 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<Answer> {
         Some(text) => Moment::parse(text).context("--time")?,
         None => Moment::from(SystemTime::now()),
     };
-    let mut question = Question::new(query.user, query.target, query.method, time)
-        .with_context(|| format!("--target {:?}", query.target))?;
-    question.client = query.client;
-    question.resolve = query.resolve.to_vec();
+    // The target is not repeated: a URL may have a password in it.
+    let ways = Question::ways(query.user, query.target, query.method, time)
+        .map_err(|error| anyhow!("--target: {error}; {}", Question::remedy(error)))?;
     let mut notes = Vec::new();
     if !config.auth.users.contains(query.user) {
         notes.push(format!(
-            "{:?} is not in the htpasswd file: the request would get 407 before the policy is asked",
-            query.user
+            "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not asked",
+            query.user,
+            config.auth.htpasswd.display()
         ));
     }
-    let authority = question.request().destination.authority().cloned();
     if config.left_out > 0 {
         notes.push(format!(
             "{} of lenient lists left out, whose domains this does not know",
             count(config.left_out, "entry")
         ));
     }
-    if let Some(authority) = &authority
-        && matches!(authority.host, Host::Name(_))
-        && question.resolve.is_empty()
-    {
-        match look_up(config, authority) {
-            Ok(addresses) => question.resolve = addresses,
-            Err(error) => notes.push(format!(
-                "{}: {error:#}; name its addresses with --resolve to have them judged",
-                authority.host
-            )),
-        }
-    }
+    let first = ways.first().map(|way| way.question.request());
+    let authority = first.and_then(|request| request.destination.authority());
+    let resolve = resolve(config, query.resolve, authority, &mut notes);
+    let policy = on_this_machine(&config.policy);
+    let ways: Vec<ExplainedWay> = ways
+        .into_iter()
+        .map(|mut way| {
+            way.question.client = query.client;
+            way.question.resolve.clone_from(&resolve);
+            ExplainedWay {
+                sent_by: way.sent_by,
+                explanation: policy.explain(&way.question),
+            }
+        })
+        .collect();
+    let usual = ways.first().map(|way| way.explanation.clone());
     Ok(Answer {
-        explanation: on_this_machine(&config.policy).explain(&question),
+        usual: usual.context("--target: it cannot be asked for")?,
+        ways,
         notes,
+    })
+}
+
+/// The addresses of the target: those given, else those that the proxy would find.
+fn resolve(
+    config: &Config,
+    given: &[IpAddr],
+    authority: Option<&Authority>,
+    notes: &mut Vec<String>,
+) -> Vec<IpAddr> {
+    let Some(authority) = authority.filter(|authority| matches!(authority.host, Host::Name(_)))
+    else {
+        if !given.is_empty() {
+            notes.push("--resolve has no effect: the target has no name to look up".to_owned());
+        }
+        return Vec::new();
+    };
+    if !given.is_empty() {
+        return given.to_vec();
+    }
+    look_up(config, authority).unwrap_or_else(|error| {
+        notes.push(format!(
+            "{}: {error:#}; give its addresses with --resolve to have them judged",
+            authority.host
+        ));
+        Vec::new()
     })
 }
 

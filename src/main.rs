@@ -173,17 +173,16 @@ fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
     for note in &answer.notes {
         eprintln!("note: {note}");
     }
-    let explanation = &answer.explanation;
     let mut out = std::io::stdout().lock();
     let written = if json {
-        serde_json::to_writer(&mut out, explanation)
+        serde_json::to_writer(&mut out, &answer)
             .map_err(std::io::Error::from)
             .and_then(|()| writeln!(out))
     } else {
-        writeln!(out, "{explanation}")
+        writeln!(out, "{answer}")
     };
     match written {
-        Ok(()) if explanation.decision == Outcome::Admit => ExitCode::SUCCESS,
+        Ok(()) if answer.decision() == Outcome::Admit => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => fail(1, &format_args!("tollgate: cannot write: {error}")),
     }

@@ -56,7 +56,7 @@ pub use guard::Guard;
 pub use lists::DomainLists;
 pub use networks::Networks;
 pub use ports::Ports;
-pub use question::Question;
+pub use question::{Question, Way};
 pub use reach::{DeadReason, DeadRule};
 pub use rule::{Action, Matcher, Matchers, Name, NameError, Role, Roles, Rule};
 pub use rules::{MAX_RULES, RuleError, RuleProblem, Rules};

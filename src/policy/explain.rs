@@ -2,7 +2,6 @@
 //!
 //! Made by the evaluator that serves requests, which here tells each of its steps.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
@@ -10,6 +9,8 @@ use serde::Serialize;
 use super::evaluate::{Course, Place};
 use super::trace::Step;
 use super::{DecidedBy, Denied, Matcher, Policy, Question, Request, Rule, Verdict};
+
+mod text;
 
 /// A decision with its reasons. Prints as text for people; serialises for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +28,9 @@ pub struct Explanation {
     /// For a denial, what the rule tells the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What a part of the guard goes by, for people.
+    #[serde(skip)]
+    because: Option<String>,
     /// Who asks.
     pub user: String,
     /// The groups of the user.
@@ -104,13 +108,14 @@ impl Policy {
             Ok(_) => (Outcome::Admit, None),
             Err(denied) => (Outcome::Deny, Some(denied)),
         };
-        let rule = match &evaluated.result {
-            Ok(by) => by.to_string(),
-            Err(denied) => denied.by.to_string(),
+        let by = match &evaluated.result {
+            Ok(by) => by,
+            Err(denied) => &denied.by,
         };
         Explanation {
             decision,
-            rule,
+            rule: by.to_string(),
+            because: text::because(by, &request),
             reason: denied.map(|denied| denied.reason.kind()),
             status: denied.map(|denied| denied.refusal.status.as_u16()),
             message: denied
@@ -308,87 +313,6 @@ fn shown_key(rule: &Rule, matcher: Matcher) -> &'static str {
         (Matcher::Users, Some(_), Some(_)) => "users, groups",
         _ => matcher.key(),
     }
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.decision {
-            Outcome::Admit => write!(f, "admit, by {}", self.rule)?,
-            Outcome::Deny => write!(f, "deny, by {}", self.rule)?,
-            Outcome::DependsOnAddress => write!(
-                f,
-                "depends on the address: by {} for those in no network below",
-                self.rule
-            )?,
-        }
-        if let (Some(status), Some(reason)) = (self.status, self.reason) {
-            write!(f, " ({status}, {reason})")?;
-        }
-        if let Some(message) = &self.message {
-            write!(f, ": {message}")?;
-        }
-        write!(f, "\n\nuser     {}", self.user)?;
-        if !self.groups.is_empty() {
-            write!(f, ", in {}", self.groups.join(", "))?;
-        }
-        write!(f, "\nclient   {}", self.client)?;
-        write!(
-            f,
-            "\nrequest  {} {} ({})",
-            self.method, self.target, self.role
-        )?;
-        write!(f, "\ntime     {}", self.time)?;
-        write_rules(f, "\n\nrules, in their order", &self.rules)?;
-        for judged in &self.addresses {
-            let (decision, rule) = (judged.decision.as_str(), &judged.rule);
-            write!(f, "\n\naddress {}: {decision}, by {rule}", judged.address)?;
-            write_rules(f, "", &judged.rules)?;
-        }
-        if self.addresses.is_empty() && self.role != "gateway" && self.decision != Outcome::Deny {
-            f.write_str("\n\nevery address of the name is judged too; none was given")?;
-        }
-        if !self.observed.is_empty() {
-            let observed = self.observed.join(", ");
-            write!(
-                f,
-                "\n\nwould be denied, if it did not only observe: {observed}"
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// A table without a line end after the last line.
-fn write_rules(f: &mut fmt::Formatter<'_>, head: &str, rules: &[Considered]) -> fmt::Result {
-    if rules.is_empty() {
-        return Ok(());
-    }
-    f.write_str(head)?;
-    let width = rules.iter().map(|rule| rule.rule.len()).max().unwrap_or(0);
-    for Considered {
-        rule,
-        action,
-        outcome,
-        matcher,
-        value,
-        error,
-    } in rules
-    {
-        write!(f, "\n  {rule:width$}  {action:7}  ")?;
-        match *outcome {
-            "no_match" => f.write_str("no match")?,
-            "needs_address" => f.write_str("goes by the address")?,
-            "observes" => f.write_str("matches, and only observes")?,
-            _ => f.write_str("decides")?,
-        }
-        if let (Some(matcher), Some(value)) = (matcher, value) {
-            write!(f, ": {matcher}: {value}")?;
-        }
-        if let Some(error) = error {
-            write!(f, ": its expression has no value, so it denies: {error}")?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ const EX_USAGE: Option<i32> = Some(64);
 const EX_CONFIG: Option<i32> = Some(78);
 
 /// Rules of every kind; the ports are those of origins.
-fn setup(dns: &Dns, web: u16) -> Setup {
+pub(super) fn setup(dns: &Dns, web: u16) -> Setup {
     let rules = format!(
         "policy: {{ default: deny, rules: [ \
          {{ name: watched, action: observe, methods: [PUT] }}, \
@@ -35,7 +35,7 @@ fn setup(dns: &Dns, web: u16) -> Setup {
         .config(&dns.config())
 }
 
-fn names() -> Dns {
+pub(super) fn names() -> Dns {
     Dns::table(&[
         ("a.ssh.test", &["127.0.0.1"]),
         ("one.lab.test", &["127.0.0.1"]),
@@ -49,7 +49,7 @@ fn names() -> Dns {
 }
 
 /// `tollgate explain` with those arguments, in words divided by blanks.
-fn explain(setup: &Setup, arguments: &str) -> Outcome {
+pub(super) fn explain(setup: &Setup, arguments: &str) -> Outcome {
     let path = setup.write();
     let start = ["explain".as_ref(), "-c".as_ref(), path.as_os_str()];
     tollgate(
@@ -59,7 +59,7 @@ fn explain(setup: &Setup, arguments: &str) -> Outcome {
     )
 }
 
-fn explain_json(setup: &Setup, arguments: &str) -> (Outcome, Value) {
+pub(super) fn explain_json(setup: &Setup, arguments: &str) -> (Outcome, Value) {
     let outcome = explain(setup, &format!("{arguments} --json"));
     let value = serde_json::from_str(&outcome.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", outcome.output()));

@@ -113,7 +113,7 @@ const WRONG: &[Wrong] = &[
       - { name: late, action: deny, users: [carol] } # !
 ",
         said: &[
-            "tollgate.policy.rules[1].name: the name of tollgate.policy.rules[0] too",
+            "tollgate.policy.rules[1].name: tollgate.policy.rules[0] has the same name",
             "tollgate.policy.rules[2].groups[0]: no such group; did you mean \"ops\"?",
             "tollgate.policy.rules[3].ports: never matches",
             "tollgate.policy.rules[4].methods: never matches",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::super::auth::Auth;
 use super::super::reader::{Item, Section, nearest};
 use super::{Written, rule, verdict};
-use crate::policy::{DecidedBy, Moment, Policy, Question, TestCase, TestFailure, Verdict};
+use crate::policy::{DecidedBy, Moment, Policy, Question, Role, TestCase, TestFailure, Verdict};
 
 /// The tests with the places where they are written.
 pub(in super::super) struct Tests<'d> {
@@ -38,9 +38,43 @@ impl Tests<'_> {
                     "correct the name, or remove the test",
                 );
             }
+            self.warn_of_tunnel(item, case, policy);
             if let Err(failure) = case.run(policy) {
                 item.report(failure.to_string(), remedy(&failure, &case.question));
             }
+        }
+    }
+}
+
+impl Tests<'_> {
+    /// Warns when an https URL is tested, which is forwarded, and the tunnel that most clients open instead is
+    /// decided otherwise. Not when a test of that tunnel stands beside it.
+    fn warn_of_tunnel(&self, item: &Item<'_>, case: &TestCase, policy: &Policy) {
+        let Some(question) = case.question.usual_tunnel() else {
+            return;
+        };
+        let is_tested = |other: &TestCase| {
+            let other = &other.question;
+            (other.request().role(), other.target(), &other.user)
+                == (Role::Tunnel, question.target(), &question.user)
+        };
+        if self.cases.iter().any(|(_, other)| is_tested(other)) {
+            return;
+        }
+        let target = question.target().to_owned();
+        let tunnel = TestCase {
+            question,
+            rule: None,
+            ..case.clone()
+        };
+        if let Err(failure) = tunnel.run(policy) {
+            item.warn(
+                format!(
+                    "tests the URL as it is forwarded; most clients send CONNECT {target}, \
+                     and for that: {failure}"
+                ),
+                format!("write `target: \"{target}\"`, or add a test with it"),
+            );
         }
     }
 }
@@ -114,8 +148,7 @@ fn read(item: &Item<'_>, policy: &Written<'_>) -> Option<TestCase> {
     let mut question = match question {
         Ok(question) => question,
         Err(error) => {
-            let remedy = "write one such as example.org:443, http://example.org/ or /path";
-            target?.report(error.to_string(), remedy);
+            target?.report(error.to_string(), Question::remedy(error));
             return None;
         }
     };

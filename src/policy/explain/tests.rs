@@ -72,7 +72,7 @@ fn what_depends_on_the_address_says_so() {
         "{text}"
     );
     assert!(
-        text.ends_with("every address of the name is judged too; none was given"),
+        text.ends_with("every address of the name is judged too; give addresses with --resolve"),
         "{text}"
     );
     assert!(
@@ -136,6 +136,54 @@ fn the_guard_and_the_gateway() {
     );
     let users = &explanation.rules[2];
     assert_eq!(users.value.as_deref(), Some("stranger, who is in no group"));
+}
+
+#[test]
+fn the_guard_says_what_it_goes_by() {
+    let guard = Guard {
+        http_ports: crate::policy::Ports::from(80),
+        deny_networks: crate::policy::Networks::parse(["11.0.0.0/8"]).unwrap(),
+        deny_domains: crate::policy::Domains::parse([".bad.example"])
+            .unwrap()
+            .into(),
+        own_listeners: vec!["9.9.9.9:80".parse().unwrap()],
+        ..Guard::default()
+    };
+    let policy = policy(guard, Verdict::Admit, &["a observe users=bob"]);
+    for (text, because) in [
+        (
+            "bob CONNECT a.example:8443",
+            "connect_ports: port 8443 is not in tollgate.egress.connect_ports, and no rule opens it by its ports",
+        ),
+        (
+            "bob GET https://a.example/",
+            "http_ports: port 443 is not in tollgate.egress.http_ports, and no rule opens it by its ports",
+        ),
+        (
+            "bob GET http://a.example/",
+            "default: no rule decides, so tollgate.policy.default does",
+        ),
+        (
+            "bob GET http://x.bad.example/",
+            "deny_domains:.bad.example: the target is in tollgate.egress.deny_domains, as .bad.example",
+        ),
+        (
+            "bob GET http://11.1.1.1/",
+            "deny_networks:11.0.0.0/8: the address is in tollgate.egress.deny_networks, as 11.0.0.0/8",
+        ),
+        (
+            "bob GET http://127.0.0.1/",
+            "special_purpose:loopback: the address is special-purpose (loopback), and neither the networks of a \
+             rule nor tollgate.egress.allow_networks open it",
+        ),
+        (
+            "bob GET http://9.9.9.9/",
+            "own_listener: this program itself listens on the address",
+        ),
+    ] {
+        let said = policy.explain(&question(text, &[])).to_string() + "\n";
+        assert!(said.contains(&format!("\n\n{because}\n")), "{said}");
+    }
 }
 
 #[test]

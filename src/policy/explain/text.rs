@@ -1,0 +1,146 @@
+//! An explanation as text for people.
+
+use std::fmt;
+
+use super::{Considered, DecidedBy, Explanation, Outcome, Request};
+
+impl Explanation {
+    /// What is decided and by what, in one line.
+    pub fn headline(&self) -> String {
+        let rule = &self.rule;
+        let mut line = match self.decision {
+            Outcome::Admit => format!("admit, by {rule}"),
+            Outcome::Deny => format!("deny, by {rule}"),
+            Outcome::DependsOnAddress => {
+                format!("depends on the address: by {rule} for those in no network below")
+            }
+        };
+        if let (Some(status), Some(reason)) = (self.status, self.reason) {
+            line += &format!(" ({status}, {reason})");
+        }
+        if let Some(message) = &self.message {
+            line += &format!(": {message}");
+        }
+        line
+    }
+
+    /// The request as it is sent, `GET example.org:80 (forward)`.
+    pub fn request_line(&self) -> String {
+        format!("{} {} ({})", self.method, self.target, self.role)
+    }
+
+    /// Who asks, from where, when and for what.
+    pub fn circumstances(&self) -> String {
+        let mut user = self.user.clone();
+        if !self.groups.is_empty() {
+            user += &format!(", in {}", self.groups.join(", "));
+        }
+        format!(
+            "user     {user}\nclient   {}\nrequest  {}\ntime     {}",
+            self.client,
+            self.request_line(),
+            self.time
+        )
+    }
+
+    /// Why it is decided so: what the guard goes by, the rules and the addresses. Each paragraph begins with an
+    /// empty line.
+    pub fn reasons(&self) -> String {
+        let mut text = String::new();
+        if let Some(because) = &self.because {
+            text += &format!("\n\n{}: {because}", self.rule);
+        }
+        text += &table("\n\nrules, in their order", &self.rules);
+        for judged in &self.addresses {
+            let (decision, rule) = (judged.decision.as_str(), &judged.rule);
+            text += &format!("\n\naddress {}: {decision}, by {rule}", judged.address);
+            text += &table("", &judged.rules);
+        }
+        if self.addresses.is_empty() && self.role != "gateway" && self.decision != Outcome::Deny {
+            text += "\n\nevery address of the name is judged too; give addresses with --resolve";
+        }
+        if !self.observed.is_empty() {
+            let rules = self.observed.join(", ");
+            text += &format!("\n\nwould be denied, if it did not only observe: {rules}");
+        }
+        text
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (headline, circumstances) = (self.headline(), self.circumstances());
+        write!(f, "{headline}\n\n{circumstances}{}", self.reasons())
+    }
+}
+
+/// What decides that is no rule, in the terms of the configuration.
+pub(super) fn because(by: &DecidedBy, request: &Request<'_>) -> Option<String> {
+    let port = || {
+        request
+            .destination
+            .authority()
+            .map_or(0, |authority| authority.port)
+    };
+    let not_in = |key: &str| {
+        format!(
+            "port {} is not in tollgate.egress.{key}, and no rule opens it by its ports",
+            port()
+        )
+    };
+    Some(match by {
+        DecidedBy::Rule(_) => return None,
+        DecidedBy::Default => "no rule decides, so tollgate.policy.default does".to_owned(),
+        DecidedBy::ConnectPorts => not_in("connect_ports"),
+        DecidedBy::HttpPorts => not_in("http_ports"),
+        DecidedBy::AllowDomains => "the target is not in tollgate.egress.allow_domains".to_owned(),
+        DecidedBy::DenyDomains(entry) => {
+            format!("the target is in tollgate.egress.deny_domains, as {entry}")
+        }
+        DecidedBy::AllowNetworks(net) => {
+            format!("no rule decides, and tollgate.egress.allow_networks has {net}")
+        }
+        DecidedBy::DenyNetworks(net) => {
+            format!("the address is in tollgate.egress.deny_networks, as {net}")
+        }
+        DecidedBy::SpecialPurpose(block) => format!(
+            "the address is special-purpose ({}), and neither the networks of a rule nor \
+             tollgate.egress.allow_networks open it",
+            block.name
+        ),
+        DecidedBy::OwnListener => "this program itself listens on the address".to_owned(),
+    })
+}
+
+/// A table without a line end after the last line.
+fn table(head: &str, rules: &[Considered]) -> String {
+    if rules.is_empty() {
+        return String::new();
+    }
+    let mut text = head.to_owned();
+    let width = rules.iter().map(|rule| rule.rule.len()).max().unwrap_or(0);
+    for Considered {
+        rule,
+        action,
+        outcome,
+        matcher,
+        value,
+        error,
+    } in rules
+    {
+        text += &format!("\n  {rule:width$}  {action:7}  ");
+        text += match *outcome {
+            "no_match" => "no match",
+            "needs_address" => "goes by the address",
+            "observes" => "matches, and only observes",
+            _ => "decides",
+        };
+        if let (Some(matcher), Some(value)) = (matcher, value) {
+            text += &format!(": {matcher}: {value}");
+        }
+        if let Some(error) = error {
+            text += &format!(": its expression has no value, so it denies: {error}");
+        }
+    }
+    text
+}
