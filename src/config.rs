@@ -50,7 +50,7 @@ use rustix::fs::OFlags;
 pub use self::auth::Auth;
 pub use self::gateway::{Dns, Gateway, HealthCheck};
 pub use self::limits::{Limits, Timeouts};
-pub use self::listeners::Listener;
+pub use self::listeners::{Listener, canonical};
 pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problem, Problems, Severity};
 pub use self::reload::{Reloaded, Reloader};
@@ -191,6 +191,12 @@ impl Config {
     ///
     /// Does nothing when both are configured: their directories were checked.
     ///
+    /// The addresses to bind for `address`, that of a listener or of the admin service: `[::]` means every
+    /// IPv4 address too, unless the file has 0.0.0.0 with that port as well.
+    pub fn bound_addresses(&self, address: SocketAddr) -> impl Iterator<Item = SocketAddr> + use<> {
+        listeners::bound_addresses(address, &configured_addresses(&self.listeners, self.admin))
+    }
+
     /// # Errors
     /// The directory is not there and cannot be made.
     pub fn create_run_directory(&self) -> io::Result<()> {
@@ -250,12 +256,18 @@ fn list(keys: &[&str]) -> String {
     }
 }
 
-fn own_listeners(
-    listeners: &[Listener],
-    admin: Option<SocketAddr>,
-) -> impl Iterator<Item = SocketAddr> {
+fn configured_addresses(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
     let addresses = listeners.iter().map(|listener| listener.address);
-    addresses.chain(admin)
+    addresses.chain(admin).collect()
+}
+
+/// Where this program can be reached.
+fn own_listeners(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let all = configured_addresses(listeners, admin);
+    let bound = all
+        .iter()
+        .flat_map(|address| listeners::bound_addresses(*address, &all));
+    bound.collect()
 }
 
 fn is_exposed(listeners: &[Listener]) -> bool {
@@ -305,11 +317,12 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         Scope::Reload { listening, .. } => listening,
         Scope::Start | Scope::Check | Scope::Explain => &[],
     };
-    let own_listeners = own_listeners(&listeners, admin).chain(listening.iter().copied());
+    let mut own_listeners = own_listeners(&listeners, admin);
+    own_listeners.extend_from_slice(listening);
     let auth = auth::read(&mut tollgate, server.threads());
     let gateway = Gateway::read(&mut tollgate, &listeners);
     let mut lists = Lists::new(sink, &base);
-    let guard = egress::read(&mut tollgate, &mut lists, own_listeners.collect());
+    let guard = egress::read(&mut tollgate, &mut lists, own_listeners);
     let groups = auth.groups(sink, &base);
     let mut written = policy::read(
         &mut tollgate,

@@ -125,7 +125,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<Answer> {
     let ways: Vec<ExplainedWay> = ways
         .into_iter()
         .map(|mut way| {
-            way.question.client = query.client;
+            way.question.client = query.client.to_canonical();
             way.question.resolve.clone_from(&resolve);
             ExplainedWay {
                 sent_by: way.sent_by,

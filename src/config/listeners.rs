@@ -1,7 +1,11 @@
 //! `tollgate.listeners` and `tollgate.admin`: addresses to bind, and which of them collide.
+//!
+//! `[::]` alone means every IPv6 and every IPv4 address. It is bound as two sockets, `[::]` for IPv6 alone
+//! and `0.0.0.0`, and not as one socket for both: then a system's default (`bindv6only`) does not matter, and
+//! an upgrade between `[::]` alone and both addresses apart finds each socket under its own name.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::files::Base;
@@ -121,18 +125,48 @@ fn address(section: &mut Section<'_>, bound: &mut Vec<Bound>) -> Option<SocketAd
         return None;
     };
     let address = parse_address(&item, AddressUse::Listener)?;
-    if let Some((_, other)) = bound.iter().find(|(other, _)| collide(*other, address)) {
-        item.report(
-            format!("the same address as {other}"),
-            "give each one its own port",
-        );
+    if let Some((there, other)) = bound.iter().find(|(other, _)| collide(*other, address)) {
+        let (message, remedy) = collision(*there, address, other);
+        item.report(message, remedy);
         return None;
     }
     bound.push((address, item.path.clone()));
     Some(address)
 }
 
-/// Reads an IP address with a port, which may be left out for a name server.
+/// What to say of an address that collides with one that is bound already, at the key `other`.
+fn collision(there: SocketAddr, address: SocketAddr, other: &str) -> (String, String) {
+    let own_port = "give each one its own port".to_owned();
+    if there.ip() == address.ip() {
+        return (format!("the same address as {other}"), own_port);
+    }
+    let wide = if covers(there.ip(), address.ip()) {
+        there.ip()
+    } else {
+        address.ip()
+    };
+    let reach = match wide {
+        IpAddr::V4(_) => "0.0.0.0 takes the connections to every IPv4 address",
+        IpAddr::V6(_) if there.is_ipv6() && address.is_ipv6() => {
+            "[::] takes the connections to every IPv6 address"
+        }
+        IpAddr::V6(_) => "[::] takes the connections to every IPv4 address too",
+    };
+    (
+        format!("in the way of {other}: {reach}"),
+        format!("{own_port}, or keep only the one on {}", bracketed(wide)),
+    )
+}
+
+fn bracketed(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// Reads an IP address with a port, which may be left out for a name server. An IPv4-mapped one is the
+/// IPv4 address.
 pub(super) fn parse_address(item: &Item<'_>, for_use: AddressUse) -> Option<SocketAddr> {
     let text = item.text()?;
     let address = text.parse::<SocketAddr>().ok();
@@ -148,7 +182,7 @@ pub(super) fn parse_address(item: &Item<'_>, for_use: AddressUse) -> Option<Sock
             item.report("port 0", "write a port from 1 to 65535");
             None
         }
-        Some(address) => Some(address),
+        Some(address) => Some(canonical(address)),
         None => {
             let (message, remedy) = host::address(text, for_use);
             item.report(message, remedy);
@@ -160,16 +194,41 @@ pub(super) fn parse_address(item: &Item<'_>, for_use: AddressUse) -> Option<Sock
 /// Whether binding both fails, or takes connections from one for the other.
 pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
-    let covers = |wide: IpAddr, ip: IpAddr| {
-        // An unspecified IPv6 address takes IPv4 connections too (ipv6(7), bindv6only = 0).
-        wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4())
-    };
     let scope = |address| match address {
         SocketAddr::V6(address) => address.scope_id(),
         SocketAddr::V4(_) => 0,
     };
     a.port() == b.port()
         && (covers(ip_a, ip_b) || covers(ip_b, ip_a) || (ip_a == ip_b && scope(a) == scope(b)))
+}
+
+/// Whether a listener on `wide` takes the connections to `ip`. With 0.0.0.0 on the same port [::] leaves
+/// IPv4 to it.
+fn covers(wide: IpAddr, ip: IpAddr) -> bool {
+    match wide {
+        IpAddr::V4(wide) => wide.is_unspecified() && ip.is_ipv4(),
+        IpAddr::V6(wide) => wide.is_unspecified() && ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+/// The addresses to bind for `address`, which is one of `all`: `[::]` means every IPv4 address too, unless
+/// 0.0.0.0 is there as well with that port.
+pub(super) fn bound_addresses(
+    address: SocketAddr,
+    all: &[SocketAddr],
+) -> impl Iterator<Item = SocketAddr> + use<> {
+    let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    let takes_both = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !all.contains(&ipv4);
+    std::iter::once(address).chain(takes_both.then_some(ipv4))
+}
+
+/// An IPv4-mapped address (`::ffff:192.0.2.1`) as the IPv4 address that it means; others as they are.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
+    }
 }
 
 fn is_loopback(address: SocketAddr) -> bool {
@@ -189,7 +248,8 @@ mod tests {
             ("0.0.0.0:80", "127.0.0.1:80", true),
             ("0.0.0.0:80", "127.0.0.1:81", false),
             ("0.0.0.0:80", "[::1]:80", false),
-            ("0.0.0.0:80", "[::]:80", true),
+            ("0.0.0.0:80", "[::]:80", false),
+            ("0.0.0.0:80", "[::ffff:0.0.0.0]:80", true),
             ("[::]:80", "127.0.0.1:80", true),
             ("[::]:80", "[::1]:80", true),
             ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true),
@@ -203,6 +263,47 @@ mod tests {
     }
 
     #[test]
+    fn an_unspecified_ipv6_address_is_for_both_families_unless_ipv4_has_its_own() {
+        let bound = |address: &str, all: &[&str]| -> Vec<String> {
+            let all: Vec<SocketAddr> = all.iter().map(|text| text.parse().unwrap()).collect();
+            let bound = bound_addresses(address.parse().unwrap(), &all);
+            bound.map(|address| address.to_string()).collect()
+        };
+        assert_eq!(bound("[::]:80", &["[::]:80"]), ["[::]:80", "0.0.0.0:80"]);
+        assert_eq!(bound("[::]:80", &["[::]:80", "0.0.0.0:81"]).len(), 2);
+        assert_eq!(bound("[::]:80", &["0.0.0.0:80", "[::]:80"]), ["[::]:80"]);
+        assert_eq!(bound("0.0.0.0:80", &["0.0.0.0:80"]), ["0.0.0.0:80"]);
+        assert_eq!(bound("[::1]:80", &["[::1]:80"]), ["[::1]:80"]);
+    }
+
+    #[test]
+    fn collisions_are_explained() {
+        let cases = [
+            ("127.0.0.1:80", "127.0.0.1:80", "the same address as K"),
+            (
+                "0.0.0.0:80",
+                "127.0.0.1:80",
+                "in the way of K: 0.0.0.0 takes the connections to every IPv4 address",
+            ),
+            (
+                "127.0.0.1:80",
+                "[::]:80",
+                "in the way of K: [::] takes the connections to every IPv4 address too",
+            ),
+            (
+                "[::1]:80",
+                "[::]:80",
+                "in the way of K: [::] takes the connections to every IPv6 address",
+            ),
+        ];
+        for (there, address, expected) in cases {
+            let (message, remedy) =
+                collision(there.parse().unwrap(), address.parse().unwrap(), "K");
+            assert_eq!(message, expected);
+            assert!(remedy.starts_with("give each one its own port"), "{remedy}");
+        }
+    }
+
     fn loopback() {
         for (text, expected) in [
             ("127.0.0.1:1", true),

@@ -178,7 +178,7 @@ f.yaml:6: tollgate.listeners[0].tls.certificate: gone.pem does not exist; name a
 f.yaml:6: tollgate.listeners[0].tls.key: gone.key does not exist; name a PEM file, relative to this file
 f.yaml:7: tollgate.listeners[1].address: port 0; write a port from 1 to 65535
 f.yaml:8: tollgate.listeners[2].address: missing; write one such as \"127.0.0.1:8888\"
-f.yaml:9: tollgate.admin.address: the same address as tollgate.listeners[0].address; give each one its own port
+f.yaml:9: tollgate.admin.address: in the way of tollgate.listeners[0].address: 0.0.0.0 takes the connections to every IPv4 address; give each one its own port, or keep only the one on 0.0.0.0
 f.yaml:10: tollgate.auth.realm: not a realm; write up to 128 printable ASCII characters without \" and \\
 f.yaml:11: tollgate.gateway.upstreams[0]: a name, where an address is wanted; write 127.0.0.1 or [::1] for localhost
 f.yaml:11: tollgate.gateway.upstreams[1]: one of tollgate's own listeners; name the server behind it

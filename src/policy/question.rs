@@ -184,7 +184,7 @@ impl Question {
             },
             method: &self.method,
             user: &self.user,
-            client: self.client,
+            client: self.client.to_canonical(),
             time: self.time.into(),
         }
     }

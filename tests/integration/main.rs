@@ -22,6 +22,8 @@ mod cut;
 mod daemon;
 mod denials;
 mod domain_lists;
+mod dual_stack;
+mod exhausted;
 mod explain;
 mod explain_ways;
 mod forward;

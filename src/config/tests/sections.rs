@@ -36,7 +36,7 @@ fn listeners_and_admin() {
         ),
         (
             "[{address: '[::]:80'}, {address: '127.0.0.1:80'}]",
-            "f.yaml:4: tollgate.listeners[1].address: the same address as tollgate.listeners[0].address; give each one its own port",
+            "f.yaml:4: tollgate.listeners[1].address: in the way of tollgate.listeners[0].address: [::] takes the connections to every IPv4 address too; give each one its own port, or keep only the one on [::]",
         ),
         (
             "[{address: '[::1]:80', tls: }]",
