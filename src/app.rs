@@ -23,6 +23,7 @@ use crate::reply::Reply;
 use crate::request_id::RequestIds;
 use crate::slots::{Bound, Crowd, OriginSlots, Slot};
 use crate::telemetry::Telemetry;
+use crate::throttle::Throttle;
 
 /// The parts that all connections share.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub struct App {
     /// The same for heads, as their parser takes them.
     pub head_limits: HeadLimits,
     challenge: HeaderValue,
+    out_of_sockets: Throttle,
+    out_of_ports: Throttle,
 }
 
 impl App {
@@ -95,6 +98,8 @@ impl App {
                 max_fields: config.limits.request_fields,
             },
             challenge: HeaderValue::from_str(&challenge)?,
+            out_of_sockets: Throttle::new(),
+            out_of_ports: Throttle::new(),
         }))
     }
 
@@ -159,8 +164,28 @@ impl App {
             self.telemetry.auth_failed(error.kind().name());
         }
         log::debug!("request {}: {}", exchange.id, error.chain());
+        self.tell_of_exhaustion(error);
         let json = fields::accepts_json(accept);
         Reply::to_error(error, exchange.id, &self.challenge, json)
+    }
+
+    /// Has a line in the log now and then while this host is out of something that its operator can raise.
+    fn tell_of_exhaustion(&self, error: &RequestError) {
+        let (throttle, remedy) = match error.kind() {
+            Kind::OutOfSockets => (
+                &self.out_of_sockets,
+                "raise the limit on open files (LimitNOFILE= in the systemd unit, ulimit -Hn), or lower \
+                 tollgate.limits.max_connections",
+            ),
+            Kind::OutOfPorts => (
+                &self.out_of_ports,
+                "widen net.ipv4.ip_local_port_range, or lower tollgate.limits.connections_per_origin",
+            ),
+            _ => return,
+        };
+        if let Some(passed) = throttle.pass() {
+            log::warn!("requests get 503: {}; {remedy}{passed}", error.chain());
+        }
     }
 
     /// Sends an answer of our own on a connection that is not with Pingora. Gives

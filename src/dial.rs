@@ -33,7 +33,7 @@ use tokio::time::Instant;
 
 pub use self::answer::Answer;
 pub use self::candidates::{Admit, Candidates};
-pub use self::error::{DialError, DnsFailure, Unresolved};
+pub use self::error::{DialError, DnsFailure, EXHAUSTED_PAUSE, Unresolved, exhaustion};
 pub use self::race::{Dialed, connect_any};
 pub use self::resolver::{DnsOptions, Resolver};
 use crate::target::{Authority, Host};

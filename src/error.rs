@@ -66,6 +66,30 @@ kinds! {
     /// The message is not HTTP, or not unambiguous HTTP.
     BadRequest => "http_request_error", "http_request_error", BAD_REQUEST, Downstream,
         "The request is malformed; it was not forwarded.";
+    /// TLS on a listener without `tls`.
+    TlsAtPlainPort => "wrong_protocol_tls", "http_request_error", BAD_REQUEST, Downstream,
+        "This port speaks plain HTTP and not TLS: use http:// in the address of the proxy.";
+    /// HTTP without TLS on a listener with `tls`.
+    PlainAtTlsPort => "wrong_protocol_plain", "http_request_error", BAD_REQUEST, Downstream,
+        "This port speaks TLS: use https:// in the address of the proxy.";
+    /// SOCKS 4 or 5.
+    Socks => "wrong_protocol_socks", "http_request_error", BAD_REQUEST, Downstream,
+        "This port is an HTTP proxy and not a SOCKS proxy: set it as the HTTP proxy.";
+    /// SSH.
+    Ssh => "wrong_protocol_ssh", "http_request_error", BAD_REQUEST, Downstream,
+        "This port is an HTTP proxy and not an SSH server: reach one through it with CONNECT.";
+    /// HTTP/2 from the first byte on, on a listener with `http2: false`.
+    Http2Off => "wrong_protocol_http2", "http_request_error", HTTP_VERSION_NOT_SUPPORTED, Downstream,
+        "HTTP/2 is off on this port: use HTTP/1.1.";
+    /// A PROXY protocol header on a listener without `proxy_protocol`.
+    ProxyHeaderUnexpected => "proxy_header_unexpected", "http_request_error", BAD_REQUEST, Downstream,
+        "This port takes no PROXY protocol header: set proxy_protocol on the listener, or switch the header off in the load balancer.";
+    /// No PROXY protocol header on a listener with `proxy_protocol`.
+    ProxyHeaderMissing => "proxy_header_missing", "http_request_error", BAD_REQUEST, Downstream,
+        "This port is for a load balancer that sends a PROXY protocol header: use the address of the load balancer.";
+    /// Another protocol, or bytes of no known one.
+    OtherProtocol => "wrong_protocol_other", "http_request_error", BAD_REQUEST, Downstream,
+        "This port is an HTTP proxy, and this is another protocol.";
     /// The head was not complete before its deadline.
     HeadTimeout => "http_request_timeout", "http_request_error", REQUEST_TIMEOUT, Downstream,
         "The request head did not arrive in time.";
@@ -168,6 +192,12 @@ kinds! {
     /// The queue in front of the origin did not move in time.
     OriginBusy => "origin_queue_timeout", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "Too many requests wait for this target; try again shortly.";
+    /// This host has no descriptor, or no memory for sockets, left for a connection.
+    OutOfSockets => "out_of_sockets", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
+        "This proxy cannot open more connections at the moment; try again shortly.";
+    /// Every local port towards the target is taken.
+    OutOfPorts => "out_of_local_ports", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
+        "This proxy has too many connections to this target at the moment; try again shortly.";
     /// The process is about to stop.
     Draining => "draining", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "This proxy is shutting down; try again.";

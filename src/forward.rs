@@ -35,7 +35,6 @@ use crate::app::App;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::fields::Survey;
-use crate::gateway;
 use crate::http1::{self, Framing};
 use crate::reply::Reply;
 use crate::telemetry::{GATEWAY_SITE, Role};
@@ -207,7 +206,8 @@ impl ProxyHttp for Forward {
         let Some(pool) = &self.app.pool else {
             return error;
         };
-        if exchange.role == Role::Gateway {
+        // Another upstream needs a socket as well.
+        if exchange.role == Role::Gateway && failure::exhaustion(&error).is_none() {
             exchange.slot = None;
             exchange.failed.extend(peer.address().as_inet().copied());
             // The next upstream_peer passes over those that failed, and says so

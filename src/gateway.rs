@@ -4,6 +4,7 @@
 //! Which upstream is up is for Pingora's load balancer to find out; whose turn it is
 //! is decided here.
 
+mod health;
 mod origin;
 
 use std::net::SocketAddr;
@@ -11,18 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::lb::health_check::HealthCheck;
+use pingora::lb::LoadBalancer;
 use pingora::lb::selection::RoundRobin;
-use pingora::lb::{Backend, LoadBalancer};
-use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
-use pingora_core::{Error as PingoraError, ErrorType};
 
 pub use origin::{Page, serve};
 
 use crate::config;
-use crate::dial::connect_any;
 use crate::error::{Kind, RequestError};
 use crate::slots::{Bound, Slot, Slots};
 use crate::telemetry::Telemetry;
@@ -104,10 +100,10 @@ impl Pool {
             trouble: Mutex::default(),
         };
         let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
-        balancer.set_health_check(Box::new(Check {
-            upstreams: Arc::clone(&upstreams),
-            timeout: gateway.health_check.timeout,
-        }));
+        balancer.set_health_check(Box::new(health::Check::new(
+            Arc::clone(&upstreams),
+            gateway.health_check.timeout,
+        )));
         balancer.health_check_frequency = Some(gateway.health_check.interval);
         balancer.parallel_health_check = true;
         Ok(Some(Self {
@@ -198,60 +194,6 @@ impl Pool {
     }
 }
 
-/// Checks upstreams by connecting to them, and notes what it finds.
-struct Check {
-    upstreams: Arc<[Upstream]>,
-    timeout: Duration,
-}
-
-impl Check {
-    fn upstream(&self, backend: &Backend) -> Option<(SocketAddr, &Upstream)> {
-        let address = inet(&backend.addr)?;
-        let mut upstreams = self.upstreams.iter();
-        let found = upstreams.find(|upstream| upstream.slots.address() == address);
-        Some((address, found?))
-    }
-}
-
-#[async_trait]
-impl HealthCheck for Check {
-    async fn check(&self, backend: &Backend) -> pingora_core::Result<()> {
-        let Some((address, upstream)) = self.upstream(backend) else {
-            return PingoraError::e_explain(ErrorType::InternalError, "not an upstream");
-        };
-        match connect_any([address], self.timeout).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let chain = RequestError::from(error);
-                *upstream.trouble.lock() = chain.detail().unwrap_or_default();
-                PingoraError::e_explain(ErrorType::ConnectError, "health check")
-            }
-        }
-    }
-
-    async fn health_status_change(&self, backend: &Backend, healthy: bool) {
-        let Some((address, upstream)) = self.upstream(backend) else {
-            return;
-        };
-        upstream.is_up.store(healthy, Ordering::Relaxed);
-        let is_up = |it: &&Upstream| it.is_up.load(Ordering::Relaxed);
-        let (up, all) = (
-            self.upstreams.iter().filter(is_up).count(),
-            self.upstreams.len(),
-        );
-        if healthy {
-            log::info!("upstream {address} is up; {up} of {all} are");
-        } else {
-            let trouble = upstream.trouble.lock();
-            log::warn!("upstream {address} is down: {trouble}; {up} of {all} are up");
-        }
-    }
-
-    fn health_threshold(&self, _: bool) -> usize {
-        1
-    }
-}
-
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool")
@@ -260,12 +202,11 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-fn inet(address: &PingoraAddr) -> Option<SocketAddr> {
-    address.as_inet().copied()
-}
-
 #[cfg(test)]
 mod tests {
+    use pingora::lb::Backend;
+    use pingora::lb::health_check::HealthCheck;
+
     use super::*;
 
     fn pool(upstreams: &[&str], bound: usize) -> Pool {
@@ -323,10 +264,7 @@ mod tests {
     async fn an_upstream_that_is_down_is_passed_over_until_it_is_up() {
         let telemetry = Arc::new(Telemetry::new(&Default::default()).unwrap());
         let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
-        let check = Check {
-            upstreams: Arc::clone(&pool.upstreams),
-            timeout: Duration::from_secs(1),
-        };
+        let check = health::Check::new(Arc::clone(&pool.upstreams), Duration::from_secs(1));
         let first = Backend::new("127.0.0.1:81").unwrap();
         check.health_status_change(&first, false).await;
         for _ in 0..4 {

@@ -21,7 +21,7 @@ use self::message::{Answer, MAX_HEAD};
 use crate::app::App;
 use crate::client::ClientStream;
 use crate::connect;
-use crate::dial::{Dialed, connect_any};
+use crate::dial::{DialError, Dialed, connect_any};
 use crate::error::{Kind, RequestError};
 use crate::exchange::Exchange;
 use crate::http1::{BodyScanner, Framing, RequestHead};
@@ -142,6 +142,8 @@ async fn dial_pool(app: &App, exchange: &mut Exchange) -> Result<Dialed, Request
                 exchange.slot = Some(slot);
                 return Ok(dialed);
             }
+            // Another upstream needs a socket as well.
+            Err(error @ DialError::Exhausted(_)) => return Err(error.into()),
             Err(error) => {
                 exchange.failed.push(address);
                 if exchange.failed.len() >= pool.len() {

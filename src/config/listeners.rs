@@ -304,6 +304,7 @@ mod tests {
         }
     }
 
+    #[test]
     fn loopback() {
         for (text, expected) in [
             ("127.0.0.1:1", true),

@@ -3,12 +3,16 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::error::{Kind, RequestError};
 use crate::policy::Denied;
+
+/// When a client that met a host without sockets may come back.
+pub const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a target could not be dialled.
 #[derive(Debug, Error)]
@@ -50,7 +54,7 @@ pub enum DialError {
 
 impl DialError {
     /// What this means for the request.
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         match self {
             Self::Dns(unresolved) => unresolved.failure.kind(),
             Self::NoAddress => Kind::NameNotFound,
@@ -60,24 +64,23 @@ impl DialError {
             Self::Terminated => Kind::ConnectionTerminated,
             Self::Unreachable(_) => Kind::Unroutable,
             Self::Timeout => Kind::ConnectTimeout,
-            Self::Exhausted(_) => Kind::Internal,
+            Self::Exhausted(error) => exhaustion(error).unwrap_or(Kind::OutOfSockets),
             Self::Io(_) => Kind::Unreachable,
         }
     }
 
     /// Sorts an error of `socket(2)` or `connect(2)`.
-    pub(super) fn from_connect(error: io::Error, to_ipv6: bool) -> Self {
+    ///
+    /// `sourceless`: this host has no address of its own to reach the other from.
+    pub(super) fn from_connect(error: io::Error, sourceless: bool) -> Self {
         match Errno::from_io_error(&error) {
             Some(Errno::CONNREFUSED) => Self::Refused,
             Some(Errno::CONNRESET | Errno::CONNABORTED) => Self::Terminated,
             Some(Errno::TIMEDOUT) => Self::Timeout,
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                Self::Exhausted(error)
-            }
-            // Linux says this for a host without IPv6, and for one whose
-            // ephemeral ports are all taken.
-            Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) if to_ipv6 => Self::Unreachable(error),
-            Some(Errno::ADDRNOTAVAIL) => Self::Exhausted(error),
+            // A host without IPv6.
+            Some(Errno::AFNOSUPPORT) => Self::Unreachable(error),
+            Some(Errno::ADDRNOTAVAIL) if sourceless => Self::Unreachable(error),
+            _ if exhaustion(&error).is_some() => Self::Exhausted(error),
             Some(
                 Errno::NETUNREACH
                 | Errno::HOSTUNREACH
@@ -119,8 +122,24 @@ impl From<DialError> for RequestError {
     fn from(error: DialError) -> Self {
         match error {
             DialError::Prohibited(denied) => denied.into(),
-            error => Self::new(error.kind()).because(error),
+            error => {
+                let kind = error.kind();
+                let failed = Self::new(kind).because(error);
+                match kind {
+                    Kind::OutOfSockets | Kind::OutOfPorts => failed.retry_after(EXHAUSTED_PAUSE),
+                    _ => failed,
+                }
+            }
         }
+    }
+}
+
+/// Which resource of this host an error says is used up, if it says so.
+pub fn exhaustion(error: &io::Error) -> Option<Kind> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(Kind::OutOfSockets),
+        Errno::ADDRNOTAVAIL => Some(Kind::OutOfPorts),
+        _ => None,
     }
 }
 
@@ -142,6 +161,9 @@ pub enum DnsFailure {
     /// No name server answered in time.
     #[error("no name server answered in time")]
     Timeout,
+    /// This host has no descriptor left to ask a name server.
+    #[error("out of sockets to ask the name server")]
+    Exhausted,
     /// No name server could be reached, or its answer could not be read.
     #[error("no name server could be asked")]
     Transport,
@@ -203,19 +225,35 @@ mod tests {
             (Errno::CONNREFUSED, false, "connection_refused"),
             (Errno::CONNRESET, false, "connection_terminated"),
             (Errno::TIMEDOUT, false, "connection_timeout"),
-            (Errno::MFILE, false, "proxy_internal_error"),
-            (Errno::ADDRNOTAVAIL, false, "proxy_internal_error"),
+            (Errno::MFILE, false, "out_of_sockets"),
+            (Errno::NFILE, true, "out_of_sockets"),
+            (Errno::NOBUFS, false, "out_of_sockets"),
+            (Errno::ADDRNOTAVAIL, false, "out_of_local_ports"),
             (Errno::ADDRNOTAVAIL, true, "destination_ip_unroutable"),
-            (Errno::AFNOSUPPORT, true, "destination_ip_unroutable"),
+            (Errno::AFNOSUPPORT, false, "destination_ip_unroutable"),
             (Errno::NETUNREACH, true, "destination_ip_unroutable"),
             (Errno::HOSTUNREACH, false, "destination_ip_unroutable"),
             (Errno::PERM, false, "destination_ip_unroutable"),
             (Errno::INVAL, false, "connection_failed"),
         ];
-        for (errno, to_ipv6, kind) in cases {
-            let error = DialError::from_connect(errno.into(), to_ipv6);
+        for (errno, sourceless, kind) in cases {
+            let error = DialError::from_connect(errno.into(), sourceless);
             assert_eq!(error.kind().name(), kind, "{errno:?}");
         }
+    }
+
+    #[test]
+    fn who_met_a_host_without_sockets_may_come_back() {
+        for errno in [Errno::MFILE, Errno::ADDRNOTAVAIL] {
+            let error: RequestError = DialError::from_connect(errno.into(), false).into();
+            assert_eq!(
+                (error.status().as_u16(), error.retry_delay()),
+                (503, Some(EXHAUSTED_PAUSE))
+            );
+        }
+        let error: RequestError = DialError::Dns(DnsFailure::Exhausted).into();
+        assert_eq!(error.retry_delay(), Some(EXHAUSTED_PAUSE));
+        assert_eq!(RequestError::from(DialError::Refused).retry_delay(), None);
     }
 
     #[test]
@@ -227,6 +265,7 @@ mod tests {
             (DnsFailure::ServerRefused, "dns_error"),
             (DnsFailure::Timeout, "dns_timeout"),
             (DnsFailure::Transport, "dns_error"),
+            (DnsFailure::Exhausted, "out_of_sockets"),
         ];
         for (failure, name) in cases {
             assert_eq!(DialError::Dns(failure.into()).kind().name(), name);
@@ -242,7 +281,7 @@ mod tests {
             (DialError::Refused, unreachable(), "connection_refused"),
             (DialError::Timeout, unreachable(), "connection_timeout"),
             (DialError::Timeout, DialError::Refused, "connection_refused"),
-            (DialError::Refused, exhausted(), "proxy_internal_error"),
+            (DialError::Refused, exhausted(), "out_of_sockets"),
         ];
         for (one, other, kind) in cases {
             assert_eq!(one.more_telling(other).kind().name(), kind);

@@ -2,7 +2,7 @@
 //! Dials exactly the addresses that it is given and looks nothing up.
 
 use std::future::{self, Future};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::error::DialError;
+use super::error::{DialError, exhaustion};
+use crate::error::Kind;
 
 /// How long an attempt may go on alone before the next one starts (the
 /// "Connection Attempt Delay", RFC 8305 §5).
@@ -42,7 +43,10 @@ pub async fn connect_any(
 }
 
 async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
-    let sorted = |error| DialError::from_connect(error, address.is_ipv6());
+    let sorted = |error| {
+        let sourceless = exhaustion(&error) == Some(Kind::OutOfPorts) && !has_source(address);
+        DialError::from_connect(error, sourceless)
+    };
     let stream = TcpStream::connect(address).await.map_err(sorted)?;
     // A port of our own ephemeral range that nobody listens on can be connected to
     // itself (simultaneous open): an echo where there is no server.
@@ -52,6 +56,16 @@ async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
     // A relay that waits for more to send adds a round trip to small messages.
     stream.set_nodelay(true).map_err(sorted)?;
     Ok(stream)
+}
+
+/// Whether this host has an address to reach `address` from: Linux has one error for a host without IPv6 and
+/// for one whose ports are all taken. To connect a UDP socket asks for a route and sends nothing.
+fn has_source(address: SocketAddr) -> bool {
+    let local: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(local).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
 /// An attempt under way, and whose it is.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::error::DnsFailure;
+use super::error::{DnsFailure, exhaustion};
 use super::hosts::Hosts;
 use super::name_servers::NameServers;
 
@@ -92,7 +92,8 @@ impl System {
             .as_ref()
             .map(|current| (current.stamps, Arc::clone(&current.sources)));
         // A hosts file can have a hundred thousand lines: not on an I/O thread.
-        match tokio::task::spawn_blocking(move || settings.load(known)).await {
+        let loaded = tokio::task::spawn_blocking(move || settings.load(known)).await;
+        match loaded.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok((stamps, sources)) => {
                 *current = Some(Current {
                     sources: Arc::clone(&sources),
@@ -102,9 +103,15 @@ impl System {
                 Ok(sources)
             }
             Err(error) => {
-                log::error!("name servers cannot be set up: {error}");
                 // The old ones are better than none.
-                let current = current.as_mut().ok_or(DnsFailure::Transport)?;
+                let Some(current) = current.as_mut() else {
+                    if exhaustion(&error).is_some() {
+                        return Err(DnsFailure::Exhausted);
+                    }
+                    log::warn!("name servers cannot be set up: {error}");
+                    return Err(DnsFailure::Transport);
+                };
+                log::warn!("name servers cannot be set up: {error}");
                 current.checked = Instant::now();
                 Ok(Arc::clone(&current.sources))
             }
@@ -114,7 +121,7 @@ impl System {
 
 impl Settings {
     /// Reads what has changed since `known`. Blocks.
-    fn load(&self, known: Option<(Stamps, Arc<Sources>)>) -> (Stamps, Arc<Sources>) {
+    fn load(&self, known: Option<(Stamps, Arc<Sources>)>) -> io::Result<(Stamps, Arc<Sources>)> {
         let stamps = Stamps {
             hosts: stamp(&self.hosts_file),
             resolv_conf: if self.servers.is_empty() {
@@ -124,40 +131,54 @@ impl Settings {
             },
         };
         let (hosts, name_servers) = match &known {
-            Some((old, sources)) if *old == stamps => return (stamps, Arc::clone(sources)),
+            Some((old, sources)) if *old == stamps => return Ok((stamps, Arc::clone(sources))),
             Some((old, sources)) => (
                 (old.hosts == stamps.hosts).then(|| Arc::clone(&sources.hosts)),
                 (old.resolv_conf == stamps.resolv_conf).then(|| Arc::clone(&sources.name_servers)),
             ),
             None => (None, None),
         };
-        let sources = Sources {
-            hosts: hosts.unwrap_or_else(|| Arc::new(self.read_hosts())),
-            name_servers: name_servers.unwrap_or_else(|| Arc::new(self.name_servers())),
+        let hosts = match hosts {
+            Some(hosts) => hosts,
+            None => Arc::new(self.read_hosts()?),
         };
-        (stamps, Arc::new(sources))
+        let name_servers = match name_servers {
+            Some(name_servers) => name_servers,
+            None => Arc::new(self.name_servers()?),
+        };
+        let sources = Sources {
+            hosts,
+            name_servers,
+        };
+        Ok((stamps, Arc::new(sources)))
     }
 
-    fn read_hosts(&self) -> Hosts {
+    fn read_hosts(&self) -> io::Result<Hosts> {
         match read(&self.hosts_file) {
-            Ok(text) => Hosts::parse(&text),
+            Ok(text) => Ok(Hosts::parse(&text)),
+            // For a moment: what is kept must not be a file without names.
+            Err(error) if exhaustion(&error).is_some() => Err(error),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     log::warn!("{}: {error}", self.hosts_file.display());
                 }
-                Hosts::default()
+                Ok(Hosts::default())
             }
         }
     }
 
     /// The name servers that were given, else those of resolv.conf(5), and this host when
     /// that names none.
-    fn name_servers(&self) -> NameServers {
+    ///
+    /// # Errors
+    /// The file cannot be opened for want of a descriptor.
+    fn name_servers(&self) -> io::Result<NameServers> {
         if !self.servers.is_empty() {
-            return NameServers::new(self.servers.iter().copied());
+            return Ok(NameServers::new(self.servers.iter().copied()));
         }
         let mut addresses = match read(&self.resolv_conf) {
             Ok(text) => name_servers(&text),
+            Err(error) if exhaustion(&error).is_some() => return Err(error),
             Err(error) => {
                 log::warn!(
                     "{}: {error}; the name server of this host is asked",
@@ -169,7 +190,7 @@ impl Settings {
         if addresses.is_empty() {
             addresses.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
         }
-        NameServers::new(addresses)
+        Ok(NameServers::new(addresses))
     }
 }
 
@@ -265,6 +286,8 @@ mod tests {
             fs::write(&file, text).unwrap();
             let servers = settings(file.path()).name_servers().addresses();
             let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+            let (servers, options) = settings(file.path()).system_servers().unwrap();
+            let servers: Vec<_> = servers.iter().map(|it| it.ip.to_string()).collect();
             assert_eq!(servers, *expected, "{text:?}");
         }
         let many: String = (1..20)

@@ -6,6 +6,7 @@ use pingora_core::{BError, Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::handshake::{Failed, words};
+use crate::dial;
 use crate::error::{Kind, RequestError, Side};
 
 /// Carries our error through Pingora as the cause of one of its own.
@@ -44,6 +45,11 @@ pub(super) fn classify(error: &Error) -> RequestError {
             .because(failed.detail)
             .told(failed.word);
     }
+    if let Some(kind) = exhaustion(error) {
+        return RequestError::new(kind)
+            .because(in_words(layer))
+            .retry_after(dial::EXHAUSTED_PAUSE);
+    }
     RequestError::new(kind(layer, error.esource())).because(in_words(layer))
 }
 
@@ -63,6 +69,12 @@ fn handshake(error: &Error) -> Option<Failed> {
     let cause = error.cause.as_deref()?.downcast_ref::<io::Error>()?;
     let of_tls = cause.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(Failed::of_rustls(&of_tls.to_string()))
+}
+
+/// Which resource of this host an error says is used up, if it says so.
+pub(super) fn exhaustion(error: &Error) -> Option<Kind> {
+    let cause = innermost(error)?.cause.as_deref()?;
+    dial::exhaustion(cause.downcast_ref::<io::Error>()?)
 }
 
 /// The error of Pingora that all the others are about.

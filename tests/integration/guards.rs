@@ -39,7 +39,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 /// and its neighbours on the line.
 const LAYERS: &[&[&str]] = &[
     &["main"],
-    &["cli", "server", "explain"],
+    &["cli", "server", "explain", "descriptors"],
     &["listener", "handover"],
     &["connect", "upgrade", "forward", "admin"],
     &["reload"],
@@ -57,6 +57,7 @@ const LAYERS: &[&[&str]] = &[
         "http1",
         "http2",
         "lifecycle",
+        "throttle",
         "request_id",
         "config",
         "identity",
