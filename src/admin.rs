@@ -59,13 +59,22 @@ impl Admin {
         render.await.ok()
     }
 
-    /// Reloads, and says what came of it: 200 with the numbers, 422 with every problem
-    /// of the files, which keep the process as it is.
+    /// Reloads, and says what came of it: 200 with the numbers and the changed keys, 422 with
+    /// every problem of the files, which keep the process as it is. The result is `partial` when a
+    /// changed key waits for a restart.
     async fn reload(&self) -> Response<Vec<u8>> {
         let (status, outcome) = match self.reload.run("admin").await {
             Ok(summary) => {
-                let mut outcome =
-                    json!({"result": "success", "users": summary.users, "rules": summary.rules});
+                let changes = &summary.changes;
+                let complete = changes.are_complete();
+                let mut outcome = json!({
+                    "result": if complete { "success" } else { "partial" },
+                    "users": summary.users,
+                    "rules": summary.rules,
+                    "applied": changes.applied,
+                    "restart_needed": changes.restart_needed,
+                    "not_compared": changes.not_compared,
+                });
                 if summary.left_out > 0
                     && let Some(fields) = outcome.as_object_mut()
                 {

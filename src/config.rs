@@ -35,6 +35,7 @@ mod roots;
 mod tests;
 mod tls;
 mod units;
+mod values;
 mod yaml;
 
 use std::fs::{DirBuilder, File};
@@ -54,6 +55,7 @@ pub use self::listeners::{Listener, canonical};
 pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problem, Problems, Severity};
 pub use self::reload::{Reloaded, Reloader};
+pub use self::values::{Changes, Values};
 
 use self::files::Base;
 use self::lists::Lists;
@@ -116,6 +118,8 @@ pub struct Config {
     pub identity: Option<Identity>,
     /// Whether `pid_file` is given; else it is a default.
     pub has_pid_file: bool,
+    /// What every key says, for a reload to compare.
+    values: Values,
     /// The directory of the default paths, when one of them is in use.
     run_directory: Option<PathBuf>,
 }
@@ -187,16 +191,16 @@ impl Config {
         is_exposed(&self.listeners)
     }
 
-    /// Makes the directory of the default `pid_file` and `upgrade_sock`, for the user that serves alone.
-    ///
-    /// Does nothing when both are configured: their directories were checked.
-    ///
     /// The addresses to bind for `address`, that of a listener or of the admin service: `[::]` means every
     /// IPv4 address too, unless the file has 0.0.0.0 with that port as well.
     pub fn bound_addresses(&self, address: SocketAddr) -> impl Iterator<Item = SocketAddr> + use<> {
         listeners::bound_addresses(address, &configured_addresses(&self.listeners, self.admin))
     }
 
+    /// Makes the directory of the default `pid_file` and `upgrade_sock`, for the user that serves alone.
+    ///
+    /// Does nothing when both are configured: their directories were checked.
+    ///
     /// # Errors
     /// The directory is not there and cannot be made.
     pub fn create_run_directory(&self) -> io::Result<()> {
@@ -409,6 +413,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         warnings: sink.warnings(),
         identity: server.identity,
         has_pid_file: server.has_pid_file,
+        values: sink.values.take(),
         run_directory: server.run_directory,
     })
 }

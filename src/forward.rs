@@ -101,7 +101,7 @@ impl Forward {
         if exchange.role != Role::Gateway || self.app.pool.is_some() {
             return Ok(None);
         }
-        let page = gateway::serve(&request.method, request.uri.path())?;
+        let page = crate::gateway::serve(&request.method, request.uri.path())?;
         let body = Bytes::from_static(page.body.as_bytes());
         Ok(Some(Reply::new(page.status, page.content_type, body)))
     }

@@ -4,11 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::app::App;
-use crate::config::{ConfigError, Reloader};
+use crate::config::{Changes, Config, ConfigError, Reloader, Values};
 use crate::telemetry::ReloadOutcome;
 use crate::text::count;
 
@@ -17,11 +16,15 @@ use crate::text::count;
 pub struct Reload {
     app: Arc<App>,
     reloader: Reloader,
-    turn: Arc<Mutex<()>>,
+    /// What the process runs with; whoever holds it has the turn.
+    running: Arc<Mutex<Values>>,
 }
 
+/// More keys than that are counted in the log, and not named.
+const MAX_LOGGED_KEYS: usize = 32;
+
 /// What was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Users of the htpasswd file.
     pub users: usize,
@@ -29,6 +32,8 @@ pub struct Summary {
     pub rules: usize,
     /// Entries of lenient lists that could not be used and are left out.
     pub left_out: usize,
+    /// How the file differs from what the process ran with.
+    pub changes: Changes,
 }
 
 /// Why nothing was changed.
@@ -43,12 +48,12 @@ pub enum ReloadError {
 }
 
 impl Reload {
-    /// Reloads what `app` decides by.
-    pub fn new(app: Arc<App>, reloader: Reloader) -> Self {
+    /// Reloads what `app` decides by, which was made from `config`.
+    pub fn new(app: Arc<App>, config: &Config) -> Self {
         Self {
             app,
-            reloader,
-            turn: Arc::default(),
+            reloader: config.reloader(),
+            running: Arc::new(Mutex::new(config.values())),
         }
     }
 
@@ -61,13 +66,12 @@ impl Reload {
     pub async fn run(&self, asked_by: &'static str) -> Result<Summary, ReloadError> {
         // A newer file must not be followed by an older one that took longer to read:
         // the turn goes along to where the reading is done.
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let running = Arc::clone(&self.running).lock_owned().await;
         let (app, reloader) = (Arc::clone(&self.app), self.reloader.clone());
         // Reading parses lists of millions and may hash a password.
         let done = tokio::task::spawn_blocking(move || {
-            let done = replace(&app, &reloader);
+            let done = replace(&app, &reloader, running);
             report(&app, asked_by, &done);
-            drop(turn);
             done
         });
         done.await
@@ -78,8 +82,25 @@ impl Reload {
 fn report(app: &App, asked_by: &str, done: &Result<Summary, ReloadError>) {
     match done {
         Ok(summary) => {
-            app.telemetry.reloaded(ReloadOutcome::Succeeded);
+            let changes = &summary.changes;
+            app.telemetry.reloaded(if changes.are_complete() {
+                ReloadOutcome::Succeeded
+            } else {
+                ReloadOutcome::Incomplete
+            });
             log::info!("{asked_by}: reloaded; {summary}");
+            if !changes.restart_needed.is_empty() {
+                log::warn!(
+                    "{asked_by}: changed, but without effect until a restart or an upgrade (-u): {}",
+                    names(&changes.restart_needed)
+                );
+            }
+            if !changes.not_compared.is_empty() {
+                log::info!(
+                    "{asked_by}: not compared, since this process cannot read the files: {}",
+                    names(&changes.not_compared)
+                );
+            }
         }
         Err(error) => {
             app.telemetry.reloaded(ReloadOutcome::Failed);
@@ -88,31 +109,51 @@ fn report(app: &App, asked_by: &str, done: &Result<Summary, ReloadError>) {
     }
 }
 
-fn replace(app: &App, reloader: &Reloader) -> Result<Summary, ReloadError> {
+/// `running` is given back at the end, and with it the turn.
+fn replace(
+    app: &App,
+    reloader: &Reloader,
+    mut running: OwnedMutexGuard<Values>,
+) -> Result<Summary, ReloadError> {
     let parts = reloader.reload()?;
     parts.warnings.log();
     let summary = Summary {
         users: parts.users.len(),
         rules: parts.policy.rules().len(),
         left_out: parts.left_out,
+        changes: running.changes_to(&parts.values),
     };
     app.gatekeeper
         .replace(parts.users, &parts.policy)
         .map_err(|error| ReloadError::System(error.to_string()))?;
+    running.apply(&parts.values);
     Ok(summary)
+}
+
+/// Names of keys for a line of the log.
+fn names(keys: &[String]) -> String {
+    let shown: Vec<&str> = keys
+        .iter()
+        .take(MAX_LOGGED_KEYS)
+        .map(String::as_str)
+        .collect();
+    match keys.len().saturating_sub(MAX_LOGGED_KEYS) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&count(self.users, "user"))?;
         write!(f, ", {}", count(self.rules, "rule"))?;
-        match self.left_out {
-            0 => Ok(()),
-            left_out => write!(
-                f,
-                ", {} of lenient lists left out",
-                count(left_out, "entry")
-            ),
+        if self.left_out > 0 {
+            let entries = count(self.left_out, "entry");
+            write!(f, ", {entries} of lenient lists left out")?;
+        }
+        match self.changes.applied.as_slice() {
+            [] => f.write_str("; no key changed that a reload applies"),
+            applied => write!(f, "; in effect now: {}", names(applied)),
         }
     }
 }
@@ -143,7 +184,7 @@ mod tests {
         fs::write(path("list"), "a.example\n").unwrap();
         let config = Config::load(&path("f.yaml")).unwrap();
         let app = App::new(&config).unwrap();
-        let reload = Arc::new(Reload::new(app, config.reloader()));
+        let reload = Arc::new(Reload::new(app, &config));
         fs::remove_file(path("list")).unwrap();
         let made = std::process::Command::new("mkfifo")
             .arg(path("list"))
@@ -160,17 +201,20 @@ mod tests {
             async move { reload.run("test").await }
         });
         let begun = async {
-            while reload.turn.try_lock().is_ok() {
+            while reload.running.try_lock().is_ok() {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(DEADLINE, begun).await.unwrap();
         asked.abort();
         assert!(asked.await.unwrap_err().is_cancelled());
-        assert!(reload.turn.try_lock().is_err(), "its turn is over already");
+        assert!(
+            reload.running.try_lock().is_err(),
+            "its turn is over already"
+        );
 
         drop(writer.unwrap());
-        let next = tokio::time::timeout(DEADLINE, reload.turn.lock()).await;
+        let next = tokio::time::timeout(DEADLINE, reload.running.lock()).await;
         assert!(next.is_ok(), "its turn does not end");
     }
 }

@@ -29,6 +29,7 @@ use self::signals::Signals;
 use crate::admin::Admin;
 use crate::app::App;
 use crate::config::{Config, listen_remedy};
+use crate::descriptors;
 use crate::forward::Forward;
 use crate::handover::Inheritance;
 use crate::identity::Identity;
@@ -57,6 +58,7 @@ pub struct Start {
 pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     signals::block().context("cannot block signals")?;
     daemon::restrict_umask();
+    descriptors::raise_limit(&config);
     config
         .create_run_directory()
         .context("cannot make the directory of pid_file and upgrade_sock")?;
@@ -76,7 +78,7 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     let app = with_rights(identity.as_ref(), config.log.access.file(), || {
         App::new(&config)
     })??;
-    let reload = Arc::new(Reload::new(Arc::clone(&app), config.reloader()));
+    let reload = Arc::new(Reload::new(Arc::clone(&app), &config));
     let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload)));
     let upgrade_sock = PathBuf::from(&config.server.upgrade_sock);
     let mut inheritance = start
@@ -245,29 +247,35 @@ fn open_listeners(
         .admin
         .iter()
         .map(|address| (*address, Purpose::Admin(Arc::clone(admin))));
+    let upgrade = inheritance.is_some();
     let mut opened = Vec::new();
-    for (address, purpose) in proxies.chain(admins) {
-        let name = address.to_string();
-        let inherited = inheritance
-            .as_deref_mut()
-            .and_then(|inheritance| inheritance.take(&name));
-        let listener = match inherited {
-            Some(socket) => Listener::inherited(socket, purpose),
-            None => Listener::bind(address, purpose),
-        };
-        let listener = listener.map_err(|error| cannot_listen(address, &error))?;
-        opened.push((name, listener));
+    for (configured, purpose) in proxies.chain(admins) {
+        for address in config.bound_addresses(configured) {
+            let name = address.to_string();
+            let inherited = inheritance
+                .as_deref_mut()
+                .and_then(|inheritance| inheritance.take(&name));
+            let listener = match inherited {
+                Some(socket) => Listener::inherited(socket, purpose.clone()),
+                None => Listener::bind(address, purpose.clone()),
+            };
+            let listener = listener.map_err(|error| cannot_listen(address, &error, upgrade))?;
+            opened.push((name, listener));
+        }
     }
     Ok(opened)
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+fn cannot_listen(address: SocketAddr, error: &io::Error, upgrade: bool) -> anyhow::Error {
     let remedy = listen_remedy(address, error);
-    let upgrade = match error.kind() {
+    let more = match error.kind() {
+        io::ErrorKind::AddrInUse if upgrade => {
+            "; if the old process listens on an address that includes this one, restart instead of an upgrade"
+        }
         io::ErrorKind::AddrInUse => ", or take over from it with -u and SIGQUIT if it is Tollgate",
         _ => "",
     };
-    anyhow::anyhow!("cannot listen on {address}: {error}; {remedy}{upgrade}")
+    anyhow::anyhow!("cannot listen on {address}: {error}; {remedy}{more}")
 }
 
 fn duplicate(listeners: &[Named<Listener>]) -> io::Result<Vec<Named<OwnedFd>>> {

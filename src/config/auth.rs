@@ -71,6 +71,7 @@ pub(super) fn read<'d>(tollgate: &mut Section<'d>, threads: usize) -> Written<'d
         hash_threads: auth.count("hash_threads", threads, 1..=1024),
         hash_queue: auth.count("hash_queue", 256, 1..=1_000_000),
     };
+    auth.note_meaning("realm", &written.realm);
     if written.htpasswd.is_none() {
         auth.report(
             "htpasswd",
@@ -107,6 +108,7 @@ impl<'d> Written<'d> {
                 return None;
             }
         };
+        item.note_content(blake3::hash(text.as_bytes()));
         let shown = base.show(&path);
         // A file that was cut off, for one; comments alone are meant to be.
         if text.trim_ascii().is_empty() {
@@ -192,6 +194,7 @@ fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpa
             return None;
         }
     };
+    item.note_content(blake3::hash(text.as_bytes()));
     match Htpasswd::parse(&text) {
         Ok(users) if users.is_empty() => {
             let found = if text.trim_ascii().is_empty() {

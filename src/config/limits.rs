@@ -146,6 +146,7 @@ impl Limits {
                 .item("request_body")
                 .and_then(|item| request_body(&item)),
         };
+        section.note_meaning("request_body", &format!("{:?}", limits.request_body));
         section.finish();
         limits
     }
@@ -178,6 +179,8 @@ pub(super) fn read_log<'d>(
             .unwrap_or(default.format),
         tunnel_open: section.flag("tunnel_open", default.tunnel_open),
     };
+    section.note_meaning("access", &format!("{:?}", settings.access));
+    section.note_meaning("format", &format!("{:?}", settings.format));
     section.finish();
     (settings, access)
 }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use blake3::Hash;
+
 use super::egress::{entry, report_entries};
 use super::files::{self, Base};
 use super::host;
@@ -35,6 +37,8 @@ pub(super) struct Lists<'s> {
 
 /// One list file with its mistakes, which are told once.
 struct ListFile {
+    /// Of what is in the file.
+    digest: Hash,
     domains: Arc<Domains>,
     errors: Vec<EntryError>,
     is_reported: bool,
@@ -142,6 +146,7 @@ impl<'s> Lists<'s> {
             let mut domains = Domains::default();
             let errors = domains.extend_list(&text).err().unwrap_or_default();
             let file = ListFile {
+                digest: blake3::hash(text.as_bytes()),
                 domains: Arc::new(domains),
                 errors,
                 is_reported: false,
@@ -150,6 +155,7 @@ impl<'s> Lists<'s> {
             self.files.insert(path.clone(), file);
         }
         let file = self.files.get_mut(&path)?;
+        item.note_content(file.digest);
         if file.errors.is_empty() {
             return Some(Arc::clone(&file.domains));
         }

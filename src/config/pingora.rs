@@ -121,6 +121,7 @@ impl<'d> Server<'d> {
         if open {
             server.find_identity(root);
         }
+        server.note_meanings(root);
         server
     }
 
@@ -233,6 +234,20 @@ impl<'d> Server<'d> {
             conf: self.conf,
             run_directory: self.run_directory,
             identity: self.identity,
+        }
+    }
+
+    /// Notes what each key means. The default paths are left out: they depend on who the process is.
+    fn note_meanings(&self, root: &Section<'_>) {
+        let Ok(Value::Object(values)) = serde_json::to_value(&self.conf) else {
+            return;
+        };
+        for (key, value) in values {
+            let is_default_path =
+                matches!(key.as_str(), "pid_file" | "upgrade_sock") && !self.given.contains(&key);
+            if !is_default_path {
+                root.note_meaning(&key, &value.to_string());
+            }
         }
     }
 
@@ -393,8 +408,11 @@ fn path_key(key: &str, value: Value, item: &Item<'_>, base: &Base, open: bool) -
         return Some(value);
     }
     let path = item.file(&base.directory)?;
-    if open && key == "ca_file" {
-        tls::check_ca_file(item, base)?;
+    if key == "ca_file" {
+        item.note_file(&base.directory);
+        if open {
+            tls::check_ca_file(item, base)?;
+        }
     }
     // The path came from a string, and so did the directory unless it is not UTF-8 itself.
     match path.into_os_string().into_string() {

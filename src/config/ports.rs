@@ -2,12 +2,13 @@
 //! listens on it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::listeners::{Bound, collide};
+use super::listeners::{Bound, bound_addresses, collide};
 use super::problem::Sink;
 use super::yaml::Node;
 
@@ -67,6 +68,9 @@ pub(super) fn check_sources(sources: &[Bound], document: &Node, sink: &Sink) {
 #[must_use]
 pub fn remedy(address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();
+    if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
+        return "this machine has no IPv6: write 0.0.0.0 for every IPv4 address".to_owned();
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "another process listens there, as `ss -ltnp 'sport = :{port}'` shows; stop it, or name another port"
@@ -84,12 +88,9 @@ pub fn remedy(address: SocketAddr, error: &io::Error) -> String {
 
 /// Tries the address, and that of IPv4 too where `[::]` is for both.
 fn try_all(address: SocketAddr, all: &[Bound]) -> Result<(), (SocketAddr, io::Error)> {
-    bind(address).map_err(|error| (address, error))?;
-    let ipv4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
-    let is_both = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        && all.iter().all(|(other, _)| *other != ipv4);
-    if is_both {
-        bind(ipv4).map_err(|error| (ipv4, error))?;
+    let configured: Vec<SocketAddr> = all.iter().map(|(address, _)| *address).collect();
+    for address in bound_addresses(address, &configured) {
+        bind(address).map_err(|error| (address, error))?;
     }
     Ok(())
 }

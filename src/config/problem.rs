@@ -11,6 +11,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::values::Ledger;
+
 /// More problems than a person reads in one go are counted, not kept. Errors and warnings apart.
 const MAX_PROBLEMS: usize = 100;
 
@@ -197,6 +199,8 @@ pub(super) struct Sink {
     file: PathBuf,
     errors: RefCell<Problems>,
     warnings: RefCell<Problems>,
+    /// What the keys say, for a later reload to compare.
+    pub(super) values: Ledger,
 }
 
 impl Sink {
@@ -206,6 +210,7 @@ impl Sink {
             file: file.to_owned(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
+            values: Ledger::default(),
         }
     }
 

@@ -96,6 +96,7 @@ impl<'d> Section<'d> {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         let path = self.path_of(&key);
         self.known.push(key);
+        self.sink.values.note(&path, entry.map(|entry| &entry.node));
         let entry = entry?;
         Some(Item {
             sink: self.sink,
@@ -103,6 +104,11 @@ impl<'d> Section<'d> {
             line: entry.line,
             node: &entry.node,
         })
+    }
+
+    /// Notes what the value of a key means, given or not, so that two ways to say it are no change.
+    pub(super) fn note_meaning(&self, key: &str, meaning: &str) {
+        self.sink.values.note_meaning(&self.path_of(key), meaning);
     }
 
     /// A map that may be missing or empty, where every key has its default.
@@ -120,9 +126,12 @@ impl<'d> Section<'d> {
         default: Duration,
         range: RangeInclusive<Duration>,
     ) -> Duration {
-        self.item(key)
+        let duration = self
+            .item(key)
             .and_then(|item| item.duration(range))
-            .unwrap_or(default)
+            .unwrap_or(default);
+        self.note_meaning(key, &format!("{duration:?}"));
+        duration
     }
 
     /// A size in bytes that may be missing.
@@ -131,7 +140,11 @@ impl<'d> Section<'d> {
         key: &'static str,
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
-        self.item(key).and_then(|item| item.size(range))
+        let size = self.item(key).and_then(|item| item.size(range));
+        if let Some(size) = size {
+            self.note_meaning(key, &size.to_string());
+        }
+        size
     }
 
     /// A size in bytes.
@@ -141,9 +154,12 @@ impl<'d> Section<'d> {
         default: usize,
         range: RangeInclusive<u64>,
     ) -> usize {
-        self.optional_size(key, range)
+        let size = self
+            .optional_size(key, range)
             .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(default)
+            .unwrap_or(default);
+        self.note_meaning(key, &size.to_string());
+        size
     }
 
     /// A whole number.
@@ -153,16 +169,22 @@ impl<'d> Section<'d> {
         default: usize,
         range: RangeInclusive<usize>,
     ) -> usize {
-        self.item(key)
+        let count = self
+            .item(key)
             .and_then(|item| item.count(range))
-            .unwrap_or(default)
+            .unwrap_or(default);
+        self.note_meaning(key, &count.to_string());
+        count
     }
 
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        self.item(key)
+        let flag = self
+            .item(key)
             .and_then(|item| item.flag())
-            .unwrap_or(default)
+            .unwrap_or(default);
+        self.note_meaning(key, &flag.to_string());
+        flag
     }
 
     /// The items of a list; none when the key is missing.
@@ -170,9 +192,11 @@ impl<'d> Section<'d> {
     /// A key without a value is a problem and not an empty list: for a list of what is allowed,
     /// empty means everything, which nobody should get from a line that was commented out.
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Item<'d>> {
-        self.item(key)
-            .and_then(|item| item.list())
-            .unwrap_or_default()
+        let item = self.item(key);
+        if item.is_none() {
+            self.sink.values.note_empty_list(&self.path_of(key));
+        }
+        item.and_then(|item| item.list()).unwrap_or_default()
     }
 
     /// The keys that are known elsewhere, with the line of the first.
@@ -290,6 +314,18 @@ impl<'d> Item<'d> {
         Item {
             line,
             ..self.clone()
+        }
+    }
+
+    /// Notes what is in the file that the value names, for a reload to compare.
+    pub(super) fn note_content(&self, digest: blake3::Hash) {
+        self.sink.values.note_content(&self.path, digest);
+    }
+
+    /// As [`note_content`](Self::note_content), of a file that is small and not read here.
+    pub(super) fn note_file(&self, base: &Path) {
+        if let Some(path) = self.node.text() {
+            self.sink.values.note_file(&self.path, &base.join(path));
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::Sink;
+use super::values::Values;
 use super::{Config, ConfigError, Problems, Scope, own_listeners, read};
 use crate::auth::Htpasswd;
 use crate::policy::Policy;
@@ -29,6 +30,8 @@ pub struct Reloaded {
     pub warnings: Problems,
     /// How many entries of lenient lists of domains are left out.
     pub left_out: usize,
+    /// What every key says now, those included that a running process cannot take over.
+    pub values: Values,
 }
 
 impl Config {
@@ -38,8 +41,14 @@ impl Config {
         Reloader {
             file: self.file.clone(),
             exposed: self.is_exposed(),
-            listening: own_listeners(&self.listeners, self.admin).collect(),
+            listening: own_listeners(&self.listeners, self.admin),
         }
+    }
+
+    /// What every key says, to be compared with what a reload reads.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        self.values.clone()
     }
 }
 
@@ -48,8 +57,8 @@ impl Reloader {
     /// `egress` and `policy`, and runs `policy_tests`.
     ///
     /// The whole file is checked, so that a mistake does not wait for the next start; all other
-    /// keys keep the values that the process was started with. Certificates, keys and
-    /// directories are not looked at: a daemon may have given up the right to.
+    /// keys keep the values that the process was started with. Certificates and keys are compared as far as
+    /// they can be read, and no more: a daemon may have given up the right to.
     ///
     /// Blocks, and may hash a password: not for a thread that serves connections.
     ///
@@ -66,6 +75,7 @@ impl Reloader {
             policy: config.policy,
             warnings: config.warnings,
             left_out: config.left_out,
+            values: config.values,
         });
         sink.finish(reloaded)
     }

@@ -6,6 +6,7 @@ mod repository;
 mod sections;
 mod server;
 mod tls;
+mod values;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -46,6 +46,9 @@ pub(super) fn read(
     let key = required(&mut tls, "key");
     let client_ca = tls.item("client_ca");
     tls.finish();
+    for item in [&certificate, &key, &client_ca].into_iter().flatten() {
+        item.note_file(&base.directory);
+    }
     if !open {
         return None;
     }

@@ -85,6 +85,14 @@ impl Node {
         line
     }
 
+    /// The text of a value that is a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } if !self.is_null() => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether there is no value: nothing behind the colon, `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
         match &self.value {

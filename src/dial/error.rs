@@ -202,6 +202,7 @@ impl DnsFailure {
     /// What this means for the request.
     pub const fn kind(self) -> Kind {
         match self {
+            Self::Exhausted => Kind::OutOfSockets,
             Self::NotFound | Self::NoAddress => Kind::NameNotFound,
             Self::Timeout => Kind::DnsTimeout,
             Self::ServerFailure | Self::ServerRefused | Self::Transport => Kind::DnsError,

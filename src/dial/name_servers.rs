@@ -179,11 +179,10 @@ fn unresolved(troubles: &[(SocketAddr, Trouble)]) -> Unresolved {
         Trouble::Code(_) | Trouble::Referral => DnsFailure::ServerFailure,
         Trouble::Silent => DnsFailure::Timeout,
         Trouble::Unaskable => DnsFailure::NotFound,
-        Trouble::Closed
-        | Trouble::Unreachable
-        | Trouble::Exhausted
-        | Trouble::NoTcp
-        | Trouble::Unreadable => DnsFailure::Transport,
+        Trouble::Exhausted => DnsFailure::Exhausted,
+        Trouble::Closed | Trouble::Unreachable | Trouble::NoTcp | Trouble::Unreadable => {
+            DnsFailure::Transport
+        }
     };
     let mut detail = String::new();
     for (address, trouble) in troubles {

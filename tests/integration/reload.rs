@@ -132,7 +132,18 @@ fn all_files_are_taken_over_as_one() {
             assert_eq!(answer.field("content-type"), Some("application/json"));
             assert_eq!(answer.field("cache-control"), Some("no-store"));
             let said: Value = serde_json::from_slice(&answer.body).unwrap();
-            assert_eq!(said, json!({"result": "success", "users": 3, "rules": 2}));
+            let applied = [
+                "tollgate.auth.groups",
+                "tollgate.auth.htpasswd",
+                "tollgate.policy.rules",
+            ];
+            assert_eq!(
+                said,
+                json!({
+                    "result": "success", "users": 3, "rules": 2,
+                    "applied": applied, "restart_needed": [], "not_compared": [],
+                })
+            );
             eventually("the log", || {
                 let done = proxy.errors().contains("admin: reloaded; 3 users, 2 rules");
                 done.then_some(())

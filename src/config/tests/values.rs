@@ -1,0 +1,241 @@
+//! Every key is compared by a reload: each is changed alone, and that one is named.
+
+use std::collections::BTreeSet;
+
+use serde_yaml::Value;
+
+use super::Setup;
+use crate::config::Changes;
+
+const BASE: &str = "
+version: 1
+tollgate:
+  listeners:
+    - { address: '127.0.0.1:8888', tls: { certificate: cert.pem, key: key.pem } }
+    - { address: '127.0.0.1:8889' }
+  admin: { address: '127.0.0.1:9188' }
+  auth: { htpasswd: users }
+";
+
+/// Where `reload` has no part.
+const RESTART: [(&str, &str); 76] = [
+    ("daemon", "true"),
+    ("error_log", "error.log"),
+    ("pid_file", "p"),
+    ("upgrade_sock", "u"),
+    ("user", "nobody"),
+    ("group", "nogroup"),
+    ("working_directory", "."),
+    ("threads", "7"),
+    ("listener_tasks_per_fd", "2"),
+    ("work_stealing", "true"),
+    ("runtime_enable_alt_timer", "true"),
+    ("ca_file", "cert.pem"),
+    ("grace_period_seconds", "3"),
+    ("graceful_shutdown_timeout_seconds", "3"),
+    ("client_bind_to_ipv4", "[127.0.0.1]"),
+    ("client_bind_to_ipv6", "['::1']"),
+    ("upstream_keepalive_pool_size", "9"),
+    ("upstream_connect_offload_threadpools", "1"),
+    ("upstream_connect_offload_thread_per_pool", "1"),
+    ("downstream_tls_offload_threadpools", "1"),
+    ("downstream_tls_offload_thread_per_pool", "1"),
+    ("upstream_debug_ssl_keylog", "true"),
+    ("max_retries", "3"),
+    ("upgrade_sock_connect_accept_max_retries", "3"),
+    ("max_blocking_threads", "3"),
+    ("blocking_threads_ttl_seconds", "3"),
+    ("fast_timeout_to_tokio_threshold_seconds", "3"),
+    ("runtime_metrics_poll_time_histogram", "true"),
+    ("runtime_metrics_poll_time_histogram_resolution_micros", "3"),
+    ("runtime_metrics_poll_time_histogram_buckets", "3"),
+    ("daemon_wait_for_ready", "true"),
+    ("daemon_ready_timeout_seconds", "3"),
+    ("daemon_notify_timeout_seconds", "3"),
+    ("tollgate.listeners[0].address", "'127.0.0.1:8890'"),
+    ("tollgate.listeners[0].tls.certificate", "other.pem"),
+    ("tollgate.listeners[0].tls.key", "same.pem"),
+    ("tollgate.listeners[0].tls.client_ca", "cert.pem"),
+    ("tollgate.listeners[1].proxy_protocol", "true"),
+    ("tollgate.listeners[1].http2", "false"),
+    ("tollgate.admin.address", "'127.0.0.1:9189'"),
+    ("tollgate.auth.realm", "other"),
+    ("tollgate.auth.cache_ttl", "6m"),
+    ("tollgate.auth.cache_entries", "7"),
+    ("tollgate.auth.hash_threads", "7"),
+    ("tollgate.auth.hash_queue", "7"),
+    ("tollgate.gateway.upstreams", "['127.0.0.1:80']"),
+    ("tollgate.gateway.max_connections_per_upstream", "7"),
+    ("tollgate.gateway.queue_timeout", "7s"),
+    ("tollgate.gateway.health_check.interval", "7s"),
+    ("tollgate.gateway.health_check.timeout", "7s"),
+    ("tollgate.dns.servers", "[127.0.0.1]"),
+    ("tollgate.dns.timeout", "7s"),
+    ("tollgate.dns.cache_entries", "7"),
+    ("tollgate.timeouts.request_head", "7s"),
+    ("tollgate.timeouts.request_body", "7s"),
+    ("tollgate.timeouts.connect", "7s"),
+    ("tollgate.timeouts.response", "7s"),
+    ("tollgate.timeouts.send", "7s"),
+    ("tollgate.timeouts.tunnel_idle", "7s"),
+    ("tollgate.timeouts.keep_alive", "7s"),
+    ("tollgate.timeouts.tls_handshake", "7s"),
+    ("tollgate.timeouts.drain", "7s"),
+    ("tollgate.timeouts.upstream_keep_alive", "7s"),
+    ("tollgate.limits.max_connections", "7"),
+    ("tollgate.limits.streams_per_connection", "7"),
+    ("tollgate.limits.connections_per_origin", "7"),
+    ("tollgate.limits.request_head", "32KiB"),
+    ("tollgate.limits.request_target", "7KiB"),
+    ("tollgate.limits.request_fields", "7"),
+    ("tollgate.limits.request_body", "7MiB"),
+    ("tollgate.log.access", "access.log"),
+    ("tollgate.log.format", "combined"),
+    ("tollgate.log.tunnel_open", "true"),
+    // Other ways to say the same, or a default: no change at all.
+    ("=tollgate.timeouts.drain", "30000ms"),
+    ("=tollgate.limits.request_body", "none"),
+    ("=tollgate.gateway.upstreams", "[]"),
+];
+
+const APPLIED: [(&str, &str); 11] = [
+    ("tollgate.auth.htpasswd", "others"),
+    ("tollgate.auth.groups", "groups"),
+    ("tollgate.egress.connect_ports", "any"),
+    ("tollgate.egress.http_ports", "[80]"),
+    ("tollgate.egress.allow_networks", "[10.0.0.0/8]"),
+    ("tollgate.egress.deny_networks", "[8.0.0.0/8]"),
+    ("tollgate.egress.allow_domains", "[a.example]"),
+    ("tollgate.egress.deny_domains", "[a.example]"),
+    ("tollgate.policy.default", "deny"),
+    (
+        "tollgate.policy.rules",
+        "[{ name: r, action: deny, users: [alice], status: 404 }]",
+    ),
+    (
+        "tollgate.policy_tests",
+        "[{ user: alice, target: 'example.org:443', expect: admit }]",
+    ),
+];
+
+/// Keys that cannot be changed alone, or to another value.
+const EXCEPT: [&str; 3] = [
+    "version",
+    "s2n_config_cache_size",
+    "runtime_metrics_poll_time_histogram_scale",
+];
+
+fn set(document: &mut Value, path: &str, value: Value) {
+    let mut at = document;
+    for part in path.split('.') {
+        let (key, index) = match part.split_once('[') {
+            Some((key, index)) => (key, index.trim_end_matches(']').parse::<usize>().ok()),
+            None => (part, None),
+        };
+        if at.is_null() {
+            *at = Value::Mapping(Default::default());
+        }
+        at = at
+            .as_mapping_mut()
+            .unwrap()
+            .entry(key.into())
+            .or_insert(Value::Null);
+        if let Some(index) = index {
+            at = &mut at[index];
+        }
+    }
+    *at = value;
+}
+
+fn setup() -> Setup {
+    let setup = Setup::new();
+    setup.file("others", super::DEMO.replace("username", "bob"));
+    setup.file("groups", "team: alice\n");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = |name: &str| {
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.self_signed(&key).unwrap().pem()
+    };
+    setup.file("cert.pem", certificate("one.test"));
+    setup.file("other.pem", certificate("two.test"));
+    setup.file("key.pem", key.serialize_pem());
+    setup.file("same.pem", key.serialize_pem());
+    setup
+}
+
+/// What a reload says when only that key is another one.
+fn changes(setup: &Setup, path: &str, value: &str) -> Changes {
+    let running = setup.load(BASE).unwrap();
+    let mut document: Value = serde_yaml::from_str(BASE).unwrap();
+    set(&mut document, path, serde_yaml::from_str(value).unwrap());
+    setup.file("f.yaml", serde_yaml::to_string(&document).unwrap());
+    let reloaded = running.reloader().reload();
+    let reloaded = reloaded.unwrap_or_else(|error| panic!("{path}: {error}"));
+    running.values().changes_to(&reloaded.values)
+}
+
+#[test]
+fn each_key_is_named_when_it_changes() {
+    let setup = setup();
+    for (path, value) in RESTART {
+        let (path, expected) = match path.strip_prefix('=') {
+            Some(path) => (path, vec![]),
+            None => (path, vec![path.to_owned()]),
+        };
+        let changes = changes(&setup, path, value);
+        assert_eq!(changes.restart_needed, expected, "{path}");
+        assert!(changes.applied.is_empty(), "{path}: {changes:?}");
+    }
+    for (path, value) in APPLIED {
+        let changes = changes(&setup, path, value);
+        assert_eq!(changes.applied, [path], "{path}");
+        assert!(changes.restart_needed.is_empty(), "{path}: {changes:?}");
+    }
+}
+
+/// A new key needs a row above.
+#[test]
+fn the_table_has_every_key() {
+    let values = setup().load(BASE).unwrap().values();
+    let rows = RESTART.into_iter().chain(APPLIED).map(|(path, _)| path);
+    let rows: BTreeSet<String> = rows.map(|path| path.replace("[1]", "[0]")).collect();
+    let missing: Vec<&str> = values
+        .keys()
+        .filter(|key| !key.contains("[1]") && !EXCEPT.contains(key))
+        .filter(|key| {
+            let section = [format!("{key}."), format!("{key}[")];
+            !rows
+                .iter()
+                .any(|row| row == key || section.iter().any(|it| row.starts_with(it)))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn what_is_in_a_file_counts() {
+    let setup = setup();
+    let running = setup.load(BASE).unwrap();
+    let said = |running: &crate::config::Config| {
+        let reloaded = running.reloader().reload().unwrap();
+        running.values().changes_to(&reloaded.values)
+    };
+    assert_eq!(said(&running), Changes::default());
+    let other = std::fs::read(setup.directory.path().join("other.pem")).unwrap();
+    setup.file("cert.pem", other);
+    setup.file(
+        "users",
+        format!("{}{}", super::ALICE, super::ALICE.replace("alice", "bob")),
+    );
+    let changes = said(&running);
+    assert_eq!(
+        changes.restart_needed,
+        ["tollgate.listeners[0].tls.certificate"]
+    );
+    assert_eq!(changes.applied, ["tollgate.auth.htpasswd"]);
+    std::fs::remove_file(setup.directory.path().join("key.pem")).unwrap();
+    assert_eq!(
+        said(&running).not_compared,
+        ["tollgate.listeners[0].tls.key"]
+    );
+}
