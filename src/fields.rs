@@ -2,10 +2,12 @@
 //!
 //! Pure: no I/O, no Pingora types.
 
+mod accept;
 mod survey;
 
 use http::header::HeaderValue;
 
+pub use accept::accepts_json;
 pub use survey::{Length, Survey};
 
 /// Whether a request's field of this name describes one hop (RFC 9110 §7.6.1).
@@ -121,24 +123,6 @@ impl Pseudonym {
     }
 }
 
-/// Whether `Accept` asks for JSON rather than text (RFC 9110 §12.5.1). A client
-/// that accepts anything gets text: a person may be reading.
-pub fn accepts_json(accept: Option<&[u8]>) -> bool {
-    accept.is_some_and(|value| {
-        value.split(|byte| *byte == b',').any(|range| {
-            let mut parts = range.split(|byte| *byte == b';');
-            let media = parts.next().unwrap_or_default().trim_ascii();
-            let refused = parts.any(|parameter| {
-                let parameter = parameter.trim_ascii();
-                matches!(parameter, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000")
-            });
-            !refused
-                && (media.eq_ignore_ascii_case(b"application/json")
-                    || media.eq_ignore_ascii_case(b"application/problem+json"))
-        })
-    })
-}
-
 /// Whether `Authorization` names a scheme that authenticates the connection and
 /// not the request, so that the connection must not be shared (RFC 4559 §6).
 pub fn authenticates_connection(authorization: &[u8]) -> bool {
@@ -170,15 +154,6 @@ mod tests {
             assert_eq!(own.via(version), via);
             assert_eq!(own.via_line(version), format!("Via: {via}\r\n").as_bytes());
         }
-    }
-
-    #[test]
-    fn json_only_when_asked_for() {
-        assert!(accepts_json(Some(b"text/html, application/json;q=0.9")));
-        assert!(accepts_json(Some(b"Application/Problem+JSON")));
-        assert!(!accepts_json(Some(b"application/json;q=0")));
-        assert!(!accepts_json(Some(b"*/*")));
-        assert!(!accepts_json(None));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod error;
 mod fields;
 mod framing;
 mod head;
+mod refused;
 mod request_line;
 mod scanner;
 
@@ -28,6 +29,7 @@ pub use error::HeadError;
 pub use fields::Fields;
 pub use framing::{BodyScanner, Framing, FramingError};
 pub use head::{Confidential, RequestHead};
+pub use refused::RefusedHead;
 pub use request_line::Version;
 pub use scanner::{HeadLimits, HeadScanner, Scanned};
 

@@ -7,39 +7,43 @@
 
 mod connection;
 mod http2;
+mod prepare;
+mod protocol;
 mod proxy_protocol;
 mod request;
+mod socket;
 mod threads;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use pingora_core::protocols::l4::stream::Stream as PingoraStream;
 use pingora_proxy::HttpProxy;
-use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 
+use self::prepare::{Unprepared, prepare};
+use self::protocol::{Door, Protocol};
+use self::socket::accept;
+pub use self::socket::{Listener, Purpose};
 pub use self::threads::ThreadOptions;
 use self::threads::Threads;
-use crate::admin::Admin;
 use crate::app::App;
 use crate::client::{ClientStream, Transport};
 use crate::config;
+use crate::dial::exhaustion;
 use crate::exchange::Source;
 use crate::forward::Forward;
-
-/// The system caps it (net.core.somaxconn); here it should not be the bound.
-const BACKLOG: i32 = 65_535;
+use crate::throttle::Throttle;
+use crate::tunnel::Socket as _;
 
 /// Connections of the admin service. They are not clients', and must be there to
 /// look at a proxy that has as many of those as it may have.
@@ -55,123 +59,6 @@ const MAX_LATE_CONNECTIONS: usize = 4096;
 /// How long accepting rests when the process has no descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
-/// What listens on an address, and for what.
-#[derive(Debug)]
-pub struct Listener {
-    socket: std::net::TcpListener,
-    purpose: Purpose,
-}
-
-/// What the connections of a listener get.
-#[derive(Clone)]
-pub enum Purpose {
-    /// The proxy itself.
-    Proxy {
-        /// TLS, where the listener has it.
-        tls: Option<TlsAcceptor>,
-        /// Whether each connection begins with a PROXY header.
-        proxy_protocol: bool,
-        /// Whether clients may speak HTTP/2.
-        http2: bool,
-    },
-    /// Metrics and statistics.
-    Admin(Arc<Admin>),
-}
-
-impl fmt::Debug for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Proxy {
-                tls,
-                proxy_protocol,
-                ..
-            } => match (tls.is_some(), proxy_protocol) {
-                (false, false) => "proxy",
-                (true, false) => "proxy with TLS",
-                (false, true) => "proxy behind the PROXY protocol",
-                (true, true) => "proxy with TLS behind the PROXY protocol",
-            },
-            Self::Admin(_) => "admin",
-        })
-    }
-}
-
-impl Purpose {
-    /// The purpose of a listener of the configuration.
-    pub fn proxy(listener: &config::Listener) -> Self {
-        Self::Proxy {
-            tls: listener.tls.clone().map(TlsAcceptor::from),
-            proxy_protocol: listener.proxy_protocol,
-            http2: listener.http2,
-        }
-    }
-}
-
-impl Listener {
-    /// Takes over a socket that listens already.
-    ///
-    /// # Errors
-    /// The socket cannot be made non-blocking.
-    pub fn inherited(socket: OwnedFd, purpose: Purpose) -> io::Result<Self> {
-        let socket = Socket::from(socket);
-        prepare_listening(&socket)?;
-        let socket = socket.into();
-        Ok(Self { socket, purpose })
-    }
-
-    /// Listens on `address`.
-    ///
-    /// # Errors
-    /// The system's, as when the address is taken.
-    pub fn bind(address: SocketAddr, purpose: Purpose) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        // A restart must not wait for connections of the last run to time out.
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can both be configured.
-            socket.set_only_v6(true)?;
-        }
-        prepare_listening(&socket)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = socket.into();
-        Ok(Self { socket, purpose })
-    }
-
-    /// The same listener for another task that accepts.
-    ///
-    /// # Errors
-    /// The process has no descriptor left.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.try_clone()?,
-            purpose: self.purpose.clone(),
-        })
-    }
-
-    /// The socket, to hand it to another process.
-    ///
-    /// # Errors
-    /// The process has no descriptor left.
-    pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.socket.as_fd().try_clone_to_owned()
-    }
-}
-
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} on ", self.purpose)?;
-        match self.socket.local_addr() {
-            Ok(address) => address.fmt(f),
-            Err(error) => error.fmt(f),
-        }
-    }
-}
-
 /// Serves connections: what the accept loops share.
 pub struct Acceptor {
     app: Arc<App>,
@@ -180,10 +67,15 @@ pub struct Acceptor {
     admin_places: Arc<Semaphore>,
     threads: Threads,
     connections: AtomicU64,
-    started: Instant,
-    /// The second of the last warning.
-    warned_at: AtomicU64,
+    /// For lines about connections that ended before a request, by reason.
+    rejected: Throttles<&'static str>,
+    /// The same for those that began with another protocol.
+    protocols: Throttles<(Protocol, Door)>,
+    exhausted: Throttle,
 }
+
+/// One line in a while about each of a few things.
+type Throttles<K> = Mutex<HashMap<K, Throttle>>;
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,8 +97,9 @@ impl Acceptor {
             admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             threads: Threads::start(threads),
             connections: AtomicU64::new(0),
-            started: Instant::now(),
-            warned_at: AtomicU64::new(0),
+            rejected: Throttles::default(),
+            protocols: Throttles::default(),
+            exhausted: Throttle::new(),
         }
     }
 
@@ -240,7 +133,7 @@ impl Acceptor {
                 // The client was faster than we were.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
-                    log::warn!("cannot accept a connection: {error}");
+                    self.tell_of_exhaustion(&error);
                     self.app.telemetry.connection_rejected("accept_error");
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                     continue;
@@ -334,7 +227,20 @@ impl Acceptor {
                     Ok(Ok((transport, client))) => {
                         self.serve_http(transport, client, http2, thread).await;
                     }
-                    Ok(Err(error)) => self.reject(peer, "handshake_failed", &error),
+                    Ok(Err(Unprepared::WrongProtocol {
+                        stream,
+                        client,
+                        door,
+                    })) => {
+                        let transport = Transport::Plain(stream);
+                        let source = self.source(&transport, client, thread);
+                        let limit = self.app.timeouts.send;
+                        let stream = Box::new(ClientStream::new(transport, client, limit));
+                        Box::pin(connection::refuse_at(self, stream, source, door)).await;
+                    }
+                    Ok(Err(Unprepared::Failed(error))) => {
+                        self.reject(peer, "handshake_failed", &error);
+                    }
                     Err(elapsed) => self.reject(peer, "handshake_timeout", &elapsed),
                 }
             }
@@ -355,9 +261,57 @@ impl Acceptor {
     /// balancer that is set up wrongly shows nowhere else.
     fn reject(&self, peer: SocketAddr, reason: &'static str, error: &dyn fmt::Display) {
         self.app.telemetry.connection_rejected(reason);
-        let now = self.started.elapsed().as_secs() + 1;
-        if self.warned_at.swap(now, Ordering::Relaxed) != now {
-            log::warn!("connection from {peer} ended before its first request: {error}");
+        let passed = self.rejected.lock().entry(reason).or_default().pass();
+        if let Some(passed) = passed {
+            log::warn!("connection from {peer} ended before its first request: {error}{passed}");
+        }
+    }
+
+    /// Counts a connection that began with another protocol than its listener has, and says so now and then.
+    fn tell_of_protocol(&self, stream: &ClientStream, protocol: Protocol, door: Door) {
+        let reason = protocol.kind(door).name();
+        self.app.telemetry.connection_rejected(reason);
+        let key = (protocol, door);
+        let passed = self.protocols.lock().entry(key).or_default().pass();
+        let Some(passed) = passed else {
+            return;
+        };
+        let line = protocol.line(door);
+        let local = stream
+            .transport()
+            .tcp()
+            .and_then(|tcp| tcp.local_addr().ok());
+        match local.map(config::canonical) {
+            Some(local) => {
+                log::warn!(
+                    "connection from {} to {local}: {line}{passed}",
+                    stream.client()
+                );
+            }
+            None => log::warn!("connection from {}: {line}{passed}", stream.client()),
+        }
+    }
+
+    /// Says now and then that connections wait since none can be accepted.
+    fn tell_of_exhaustion(&self, error: &io::Error) {
+        if let Some(passed) = self.exhausted.pass() {
+            let remedy = match exhaustion(error) {
+                Some(_) => {
+                    "; clients wait. Raise the limit on open files (LimitNOFILE= in the systemd unit, \
+                     ulimit -Hn), or lower tollgate.limits.max_connections"
+                }
+                None => "",
+            };
+            log::warn!("cannot accept a connection: {error}{remedy}{passed}");
+        }
+    }
+
+    fn source(&self, transport: &Transport, client: SocketAddr, thread: u16) -> Source {
+        Source {
+            client,
+            connection: self.connections.fetch_add(1, Ordering::Relaxed),
+            tls: transport.is_tls(),
+            thread,
         }
     }
 
@@ -368,88 +322,13 @@ impl Acceptor {
         http2: bool,
         thread: u16,
     ) {
-        let source = Source {
-            client,
-            connection: self.connections.fetch_add(1, Ordering::Relaxed),
-            tls: transport.is_tls(),
-            thread,
-        };
+        let source = self.source(&transport, client, thread);
         let chosen = transport.has_agreed_on_http2();
         let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));
         if chosen {
             Box::pin(http2::serve(self, stream, source)).await;
         } else {
             connection::serve(self, stream, source, http2).await;
-        }
-    }
-}
-
-/// What holds for a listening socket and, as it is inherited, for its connections: a
-/// sender that waits for more to send adds a round trip to small messages.
-fn prepare_listening(socket: &Socket) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)
-}
-
-/// Takes a connection from the queue, for whichever thread serves it: the runtime's own
-/// accept would have it told of what happens there to the thread that accepts.
-fn accept(socket: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (stream, peer) = rustix::net::acceptfrom_with(socket, flags)?;
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((stream.into(), peer.try_into()?))
-}
-
-/// All that comes before HTTP on a connection.
-async fn prepare(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    proxy_protocol: bool,
-) -> io::Result<(Transport, SocketAddr)> {
-    let client = if proxy_protocol {
-        proxy_protocol::read_header(&mut stream)
-            .await?
-            .unwrap_or(peer)
-    } else {
-        peer
-    };
-    let transport = match tls {
-        Some(acceptor) => Transport::Tls(Box::new(acceptor.accept(stream).await?)),
-        None => Transport::Plain(stream),
-    };
-    Ok((transport, client))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    fn purpose() -> Purpose {
-        Purpose::Proxy {
-            tls: None,
-            proxy_protocol: false,
-            http2: false,
-        }
-    }
-
-    #[tokio::test]
-    async fn connections_do_not_wait_for_more_to_send() {
-        let bound = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), purpose()).unwrap();
-        // As from a process that did not set it.
-        let foreign = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let inherited = Listener::inherited(foreign.into(), purpose()).unwrap();
-        for listener in [bound, inherited] {
-            let address = listener.socket.local_addr().unwrap();
-            let client = TcpStream::connect(address).await.unwrap();
-            let (accepted, peer) = accept(&listener.socket).unwrap();
-            assert!(accepted.nodelay().unwrap());
-            assert_eq!(peer, client.local_addr().unwrap());
-            // There is no other one, and that is not waited for.
-            let none = accept(&listener.socket).unwrap_err();
-            assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
         }
     }
 }

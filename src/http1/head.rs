@@ -82,7 +82,7 @@ impl RequestHead {
     ///
     /// # Errors
     /// [`HeadError`], one variant per reason. The connection has to be closed.
-    pub fn parse(head: BytesMut, limits: &HeadLimits) -> Result<Self, HeadError> {
+    pub fn parse(mut head: BytesMut, limits: &HeadLimits) -> Result<Self, HeadError> {
         if head.len() > limits.max_head {
             return Err(HeadError::HeadTooLarge);
         }
@@ -96,32 +96,37 @@ impl RequestHead {
             end: start + line_feed + 1,
             parts: RequestLine::parse(line, limits.max_target)?,
         };
-        Self::read(head, line, limits)
+        Self::read(&mut head, line, limits)
     }
 
     /// Reads `head`, exactly the bytes that a [`HeadScanner`](super::HeadScanner) measured
-    /// as `scanned`: its request line is not read again.
+    /// as `scanned`: its request line is not read again. Takes the bytes of a request; those
+    /// of a head that is refused stay, but for empty lines before it.
     ///
     /// # Errors
     /// [`HeadError`], one variant per reason. The connection has to be closed.
-    pub fn of(head: BytesMut, scanned: Scanned, limits: &HeadLimits) -> Result<Self, HeadError> {
+    pub fn of(
+        head: &mut BytesMut,
+        scanned: Scanned,
+        limits: &HeadLimits,
+    ) -> Result<Self, HeadError> {
         debug_assert_eq!(head.len(), scanned.len);
         Self::read(head, scanned.line, limits)
     }
 
-    fn read(mut head: BytesMut, line: PlacedLine, limits: &HeadLimits) -> Result<Self, HeadError> {
+    fn read(head: &mut BytesMut, line: PlacedLine, limits: &HeadLimits) -> Result<Self, HeadError> {
         if line.start > 0 {
             head.advance(line.start);
         }
         let fields_start = line.end.saturating_sub(line.start);
-        let line = Line::new(line.parts, &head);
+        let line = Line::new(line.parts, head);
 
         let mut storage = FieldStorage::new();
-        let headers = fields::split(&head, fields_start, &mut storage)?;
+        let headers = fields::split(head, fields_start, &mut storage)?;
         if headers.len() > limits.max_fields.min(MAX_FIELDS) {
             return Err(HeadError::TooManyFields);
         }
-        let facts = Facts::collect(&head, headers, line.version)?;
+        let facts = Facts::collect(head, headers, line.version)?;
 
         let target = Target::parse(line.method, line.target).map_err(HeadError::Target)?;
         let method = Method::from_bytes(line.method).or(Err(HeadError::Method))?;
@@ -163,10 +168,10 @@ impl RequestHead {
             target,
         };
         if parsed.method != Method::CONNECT && plan.changes_something() {
-            parsed.rewrite(&head, &line, headers, &plan);
+            parsed.rewrite(head, &line, headers, &plan);
         } else {
             let credentials = facts.credentials.map(|line| line.place);
-            parsed.canonical = head;
+            parsed.canonical = std::mem::take(head);
             if let Some(place) = credentials {
                 cut(&mut parsed.canonical, place);
             }

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 
 use super::Acceptor;
 use super::http2;
+use super::protocol::{Door, Protocol};
 use super::request::{Registered, Requests};
 use crate::app::App;
 use crate::client::ClientStream;
 use crate::error::{Kind, RequestError};
 use crate::exchange::Source;
-use crate::http1::{HeadError, HeadScanner, RequestHead, Scanned};
+use crate::http1::{HeadError, HeadScanner, RefusedHead, RequestHead, Scanned};
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(
@@ -36,8 +37,9 @@ pub(super) async fn serve(
         let head = match read.and_then(|(bytes, scanned)| parse(app, bytes, scanned)) {
             Ok(head) => head,
             Err(NoHead::Gone) => return,
-            Err(NoHead::Refused(error)) => {
-                Box::pin(requests.refuse(stream, &error)).await;
+            Err(NoHead::Refused(error, head)) => {
+                let is_first = waiting.is_first;
+                Box::pin(refuse(acceptor, requests, stream, error, &head, is_first)).await;
                 return;
             }
             Err(NoHead::Http2) => {
@@ -53,6 +55,82 @@ pub(super) async fn serve(
     }
 }
 
+/// Reads one head on a connection that began with the wrong protocol for its `door`, and refuses it by name. The
+/// client has the time for a head that any has.
+pub(super) async fn refuse_at(
+    acceptor: &Arc<Acceptor>,
+    mut stream: Box<ClientStream>,
+    source: Source,
+    door: Door,
+) {
+    let app = &acceptor.app;
+    let requests = Requests::new(app, &acceptor.proxy, source);
+    let mut waiting = Waiting::new(app, false);
+    let head = match waiting.read_head(app, &mut stream).await {
+        Ok((head, _)) => head,
+        Err(NoHead::Gone | NoHead::Http2) => return,
+        Err(NoHead::Refused(_, _)) => stream.take(stream.inbox().len()),
+    };
+    let protocol = Protocol::guess(&head).unwrap_or(Protocol::Http);
+    Box::pin(refuse_protocol(
+        acceptor, requests, stream, protocol, door, &head,
+    ))
+    .await;
+}
+
+/// Refuses a head: by its mistake in HTTP, or by the protocol that it is of.
+///
+/// `head` is the head where it was whole; else it is what has come so far.
+async fn refuse(
+    acceptor: &Arc<Acceptor>,
+    mut requests: Requests<'_>,
+    mut stream: Box<ClientStream>,
+    error: RequestError,
+    head: &[u8],
+    is_first: bool,
+) {
+    if !head.is_empty() {
+        return requests
+            .refuse(stream, &error, &RefusedHead::read(head))
+            .await;
+    }
+    let seen = stream.take(stream.inbox().len());
+    // What follows a request is of a client that speaks HTTP.
+    match Protocol::guess(&seen).filter(|_| is_first) {
+        Some(protocol) => {
+            refuse_protocol(acceptor, requests, stream, protocol, Door::Plain, &seen).await;
+        }
+        None => {
+            requests
+                .refuse(stream, &error, &RefusedHead::read(&seen))
+                .await
+        }
+    }
+}
+
+async fn refuse_protocol(
+    acceptor: &Arc<Acceptor>,
+    mut requests: Requests<'_>,
+    stream: Box<ClientStream>,
+    protocol: Protocol,
+    door: Door,
+    seen: &[u8],
+) {
+    acceptor.tell_of_protocol(&stream, protocol, door);
+    let error = RequestError::new(protocol.kind(door)).because(protocol.name());
+    match protocol.answer() {
+        Some(answer) => requests.refuse_without_http(stream, &error, answer).await,
+        None => {
+            // Other protocols have their passwords in their first lines.
+            let head = match protocol {
+                Protocol::Http => RefusedHead::read(seen),
+                _ => RefusedHead::default(),
+            };
+            requests.refuse(stream, &error, &head).await;
+        }
+    }
+}
+
 /// See [`Waiting::grace`].
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
@@ -64,26 +142,27 @@ const PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0\r\n";
 enum NoHead {
     /// The client left, or nobody has to be told.
     Gone,
-    /// The client is told why.
-    Refused(RequestError),
+    /// The client is told why. With the head where it was whole.
+    Refused(RequestError, BytesMut),
     /// The client speaks HTTP/2, and has done so from the first byte.
     Http2,
 }
 
 impl From<HeadError> for NoHead {
     fn from(error: HeadError) -> Self {
-        Self::Refused(error.into())
+        Self::Refused(error.into(), BytesMut::new())
     }
 }
 
 impl From<Kind> for NoHead {
     fn from(kind: Kind) -> Self {
-        Self::Refused(kind.into())
+        Self::Refused(kind.into(), BytesMut::new())
     }
 }
 
-fn parse(app: &App, head: BytesMut, scanned: Scanned) -> Result<RequestHead, NoHead> {
-    Ok(RequestHead::of(head, scanned, &app.head_limits)?)
+fn parse(app: &App, mut head: BytesMut, scanned: Scanned) -> Result<RequestHead, NoHead> {
+    RequestHead::of(&mut head, scanned, &app.head_limits)
+        .map_err(|error| NoHead::Refused(error.into(), head))
 }
 
 /// What a connection waits with between requests, besides its own clock. Made once: to
@@ -136,6 +215,10 @@ impl Waiting {
                 return Ok((stream.take(scanned.len), scanned));
             }
             if stream.ended() {
+                // One that speaks something else has said all that it will, and may read on.
+                if self.is_first && Protocol::guess(stream.inbox()).is_some() {
+                    return Err(Kind::BadRequest.into());
+                }
                 return Err(NoHead::Gone);
             }
             if !begun && !stream.inbox().is_empty() {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
+use http::header::{ACCEPT, REFERER, USER_AGENT};
+use http::request::Parts;
 use http::{Method, Request};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -18,7 +20,7 @@ use super::request::Requests;
 use crate::app::App;
 use crate::client::{ClientStream, Loan, RawStream, Transport};
 use crate::exchange::Source;
-use crate::http1::{RequestHead, Version};
+use crate::http1::{RefusedHead, RequestHead, Version};
 use crate::http2::{Http2Stream, Own, to_http1};
 
 /// What a client may send of a body before it was passed on. A connection takes as much
@@ -276,6 +278,7 @@ async fn serve_stream(
     let has_body = !receive.is_end_stream();
     let head =
         to_http1(&parts, has_body, own).and_then(|head| RequestHead::parse(head, &app.head_limits));
+    let refused = head.is_err().then(|| refused(&parts));
     if let Ok(head) = &head
         && head.authenticates_connection
         && head.method != Method::CONNECT
@@ -296,6 +299,27 @@ async fn serve_stream(
             // There is no other request for it to go on with.
             let _over: Option<Box<ClientStream>> = requests.serve(stream, head).await;
         }
-        Err(error) => requests.refuse(stream, &error.into()).await,
+        Err(error) => {
+            let head = refused.unwrap_or_default();
+            requests.refuse(stream, &error.into(), &head).await;
+        }
+    }
+}
+
+/// What the answer to a refused request and its record take from it.
+fn refused(parts: &Parts) -> RefusedHead {
+    let accept = parts.headers.get_all(ACCEPT).iter();
+    let accept: Vec<&[u8]> = accept.map(http::HeaderValue::as_bytes).collect();
+    let field = |name| {
+        parts
+            .headers
+            .get(name)
+            .map(|value| value.as_bytes().to_vec())
+    };
+    RefusedHead {
+        accept: (!accept.is_empty()).then(|| accept.join(&b", "[..])),
+        referer: field(REFERER),
+        user_agent: field(USER_AGENT),
+        ..RefusedHead::of_line(parts.method.as_str(), &parts.uri.to_string())
     }
 }

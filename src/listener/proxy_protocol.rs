@@ -8,17 +8,20 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::config;
+
 /// The longest header that is read: version 2 with all its extensions could be
 /// 64 KiB, none that is sent comes near this.
 const MAX_HEADER: usize = 4096;
 
 /// Reads the header that must come first, and nothing behind it.
 ///
-/// `None` when the sender speaks for itself (LOCAL, UNKNOWN): a health check.
+/// `None` when the sender speaks for itself (LOCAL, UNKNOWN): a health check. A client that is given as an
+/// IPv4-mapped address is one of IPv4.
 ///
 /// # Errors
-/// There is no well-formed header, or the connection ends within it.
-pub(super) async fn read_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+/// There is no header, or none that is well-formed, or the connection ends within it.
+pub(super) async fn read_header(stream: &mut TcpStream) -> Result<Option<SocketAddr>, HeaderError> {
     let mut header = Vec::new();
     let mut window = [0; 512];
     loop {
@@ -26,24 +29,51 @@ pub(super) async fn read_header(stream: &mut TcpStream) -> io::Result<Option<Soc
         // first, then take only what belongs to the header.
         let seen = stream.peek(&mut window).await?;
         if seen == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         let taken = header.len();
         header.extend_from_slice(window.get(..seen).unwrap_or_default());
+        if taken == 0 && !may_begin(&header) {
+            return Err(HeaderError::Missing);
+        }
         match parse(&header)? {
             Some(parsed) => {
                 consume(stream, parsed.len.saturating_sub(taken)).await?;
-                return Ok(parsed.source);
+                return Ok(parsed.source.map(config::canonical));
             }
             None if header.len() > MAX_HEADER => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "PROXY header too long",
-                ));
+                return Err(invalid("PROXY header too long").into());
             }
             None => consume(stream, seen).await?,
         }
     }
+}
+
+/// Why a client is not known.
+#[derive(Debug)]
+pub(super) enum HeaderError {
+    /// The first bytes are those of something else; they were not taken from the stream.
+    Missing,
+    /// The header is broken, or the connection is.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for HeaderError {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// The beginning of a version 1 header.
+const V1_PREFIX: &[u8] = b"PROXY ";
+
+/// Whether a header of either version can begin with these bytes.
+fn may_begin(bytes: &[u8]) -> bool {
+    begins(bytes, V1_PREFIX) || begins(bytes, v2::PROTOCOL_PREFIX)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +91,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Parsed>> {
     if begins(bytes, v2::PROTOCOL_PREFIX) && result.is_incomplete() {
         return Ok(None);
     }
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no PROXY header");
+    let invalid = || invalid("no well-formed PROXY header");
     match result {
         HeaderResult::V1(Ok(header)) => {
             let source = match header.addresses {
@@ -97,12 +127,12 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Parsed>> {
 /// is still to come. The parser takes a cut number for a whole one, and whatever is
 /// short for incomplete: a client that sends something else must not be waited for.
 fn may_be_cut(bytes: &[u8]) -> bool {
-    const V1: &[u8] = b"PROXY ";
     // With its line end a version 1 header has at most 107 bytes.
-    let v1_line =
-        bytes.starts_with(V1) && bytes.len() < 107 && !bytes.windows(2).any(|pair| pair == b"\r\n");
+    let v1_line = bytes.starts_with(V1_PREFIX)
+        && bytes.len() < 107
+        && !bytes.windows(2).any(|pair| pair == b"\r\n");
     let short = bytes.len() < v2::PROTOCOL_PREFIX.len() && begins(bytes, v2::PROTOCOL_PREFIX);
-    v1_line || short || (bytes.len() < V1.len() && begins(bytes, V1))
+    v1_line || short || (bytes.len() < V1_PREFIX.len() && begins(bytes, V1_PREFIX))
 }
 
 /// Whether `bytes` are the beginning of `signature`, or the other way round.

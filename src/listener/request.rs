@@ -19,7 +19,7 @@ use crate::connect;
 use crate::error::{Kind, RequestError};
 use crate::exchange::{Exchange, Source};
 use crate::forward::{Forward, wait_outside};
-use crate::http1::{HeadError, RequestHead, Version};
+use crate::http1::{HeadError, RefusedHead, RequestHead, Version};
 use crate::target::TargetError;
 use crate::telemetry::Role;
 use crate::upgrade;
@@ -98,18 +98,48 @@ impl<'a> Requests<'a> {
     }
 
     /// Answers what cannot be a request, and closes: where the next one would begin
-    /// is not known.
-    pub(super) async fn refuse(&mut self, stream: Box<ClientStream>, error: &RequestError) {
+    /// is not known. `head` is what could be read of it.
+    pub(super) async fn refuse(
+        &mut self,
+        stream: Box<ClientStream>,
+        error: &RequestError,
+        head: &RefusedHead,
+    ) {
         let mut exchange = Exchange::unread(self.app.ids.next(), self.source);
-        if matches!(stream.transport(), Transport::Http2(_)) {
-            exchange.version = Version::Http2;
-        }
-        let reply = self.app.refuse(&mut exchange, error, None);
+        let reply = self
+            .app
+            .refuse(&mut exchange, error, head.accept.as_deref());
         let mut record = exchange.record();
+        record.method = &head.method;
+        record.target = &head.target;
+        record.version = match stream.transport() {
+            Transport::Http2(_) => Version::Http2.as_str(),
+            _ => &head.version,
+        };
+        record.referer = head.referer.as_deref();
+        record.user_agent = head.user_agent.as_deref();
         record.status = Some(reply.status().as_u16());
         record.bytes_to_client = reply.body_len();
         self.app.telemetry.record(&record);
         self.app.answer(stream, &reply, true).await;
+    }
+
+    /// Answers a client that does not speak HTTP in words of its own, and closes.
+    pub(super) async fn refuse_without_http(
+        &mut self,
+        mut stream: Box<ClientStream>,
+        error: &RequestError,
+        answer: &[u8],
+    ) {
+        let mut exchange = Exchange::unread(self.app.ids.next(), self.source);
+        exchange.fail(error);
+        let mut record = exchange.record();
+        record.version = "";
+        self.app.telemetry.record(&record);
+        let limit = self.app.timeouts.send;
+        if let Ok(Ok(())) = tokio::time::timeout(limit, stream.send(answer)).await {
+            stream.linger_briefly().await;
+        }
     }
 }
 

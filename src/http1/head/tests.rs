@@ -12,7 +12,7 @@ fn parse(head: &[u8]) -> Result<RequestHead, HeadError> {
         && scanned.len == head.len()
     {
         let shown = |head: &RequestHead| format!("{head:?} {:?}", head.canonical);
-        let again = RequestHead::of(BytesMut::from(head), scanned, &limits);
+        let again = RequestHead::of(&mut BytesMut::from(head), scanned, &limits);
         assert_eq!(again.as_ref().map(shown), parsed.as_ref().map(shown));
     }
     parsed

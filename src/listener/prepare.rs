@@ -1,0 +1,75 @@
+//! All that comes before HTTP on a connection: a PROXY header, and TLS.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::protocol::Door;
+use super::proxy_protocol::{self, HeaderError};
+use crate::client::Transport;
+
+/// Why a connection did not get to HTTP.
+pub(super) enum Unprepared {
+    /// The header or the handshake is broken, or the connection is.
+    Failed(io::Error),
+    /// It began with what its listener does not expect. Nothing was read.
+    WrongProtocol {
+        stream: TcpStream,
+        client: SocketAddr,
+        door: Door,
+    },
+}
+
+impl From<io::Error> for Unprepared {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads the header, does the handshake.
+pub(super) async fn prepare(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    proxy_protocol: bool,
+) -> Result<(Transport, SocketAddr), Unprepared> {
+    let client = if proxy_protocol {
+        match proxy_protocol::read_header(&mut stream).await {
+            Ok(client) => client.unwrap_or(peer),
+            Err(HeaderError::Missing) => {
+                return Err(Unprepared::WrongProtocol {
+                    stream,
+                    client: peer,
+                    door: Door::ProxyHeader,
+                });
+            }
+            Err(HeaderError::Broken(error)) => return Err(error.into()),
+        }
+    } else {
+        peer
+    };
+    let transport = match tls {
+        Some(acceptor) => {
+            if begins_otherwise(&stream).await? {
+                return Err(Unprepared::WrongProtocol {
+                    stream,
+                    client,
+                    door: Door::Tls,
+                });
+            }
+            Transport::Tls(Box::new(acceptor.accept(stream).await?))
+        }
+        None => Transport::Plain(stream),
+    };
+    Ok((transport, client))
+}
+
+/// Whether the first byte is none that a TLS handshake begins with. One look at the socket, which the
+/// handshake would have waited for as well; what it has read could not be answered in another protocol.
+async fn begins_otherwise(stream: &TcpStream) -> io::Result<bool> {
+    const HANDSHAKE: u8 = 0x16;
+    let mut first = [0];
+    Ok(stream.peek(&mut first).await? > 0 && first != [HANDSHAKE])
+}
