@@ -78,6 +78,8 @@ pub enum TelemetryError {
 pub enum ReloadOutcome {
     /// The new files are in use.
     Succeeded,
+    /// What a reload applies is in use, and a changed key waits for a restart.
+    Incomplete,
     /// The new files are broken and the old state stays.
     Failed,
 }
@@ -183,6 +185,7 @@ impl Telemetry {
     pub fn reloaded(&self, outcome: ReloadOutcome) {
         match outcome {
             ReloadOutcome::Succeeded => self.metrics.reloads_succeeded.inc(),
+            ReloadOutcome::Incomplete => self.metrics.reloads_incomplete.inc(),
             ReloadOutcome::Failed => self.metrics.reloads_failed.inc(),
         }
     }

@@ -294,6 +294,7 @@ mod tests {
             value: Written::Scalar {
                 text: text.to_owned(),
                 plain: true,
+                source: None,
             },
         };
         let read = |text: Option<&str>, meaning: &str| {

@@ -252,7 +252,7 @@ mod tests {
                 (503, Some(EXHAUSTED_PAUSE))
             );
         }
-        let error: RequestError = DialError::Dns(DnsFailure::Exhausted).into();
+        let error: RequestError = DialError::Dns(DnsFailure::Exhausted.into()).into();
         assert_eq!(error.retry_delay(), Some(EXHAUSTED_PAUSE));
         assert_eq!(RequestError::from(DialError::Refused).retry_delay(), None);
     }

@@ -132,8 +132,11 @@ pub(crate) fn push_combined_line(out: &mut Vec<u8>, clock: &mut Clock, record: &
         push_quoted(out, record.method, max::METHOD);
         out.push(b' ');
         push_quoted_uri(out, record.target, max::TARGET);
-        out.push(b' ');
-        push_quoted(out, record.version.as_bytes(), max::VERSION);
+        // A head that was refused may have none.
+        if !record.version.is_empty() {
+            out.push(b' ');
+            push_quoted(out, record.version.as_bytes(), max::VERSION);
+        }
     }
     out.extend_from_slice(b"\" ");
     match record.status {

@@ -61,6 +61,7 @@ pub(crate) struct Metrics {
     pub(crate) queued: IntCounter,
     pub(crate) queue_wait: Histogram,
     pub(crate) reloads_succeeded: IntCounter,
+    pub(crate) reloads_incomplete: IntCounter,
     pub(crate) reloads_failed: IntCounter,
     pub(crate) losses: Losses,
     process: Process,
@@ -204,6 +205,7 @@ impl Metrics {
                 REQUEST_BUCKETS,
             )?,
             reloads_succeeded: reloads.with_label_values(&["success"]),
+            reloads_incomplete: reloads.with_label_values(&["partial"]),
             reloads_failed: reloads.with_label_values(&["failure"]),
             losses: Losses {
                 overflow: dropped.with_label_values(&["overflow"]),
@@ -244,7 +246,9 @@ impl Metrics {
     }
 
     fn count_error(&self, record: &Record) {
-        if let Some(kind) = record.error {
+        if let Some(kind) = record.error
+            && !record.is_challenge()
+        {
             self.errors.inc(kind);
         }
     }

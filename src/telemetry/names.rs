@@ -142,6 +142,7 @@ pub const STATS_KEYS: &[&str] = &[
     "total_requests",
     "successful_visits",
     "failed_visits",
+    "challenges",
     "open_connections",
     "open_tunnels",
     "total_tunnels",

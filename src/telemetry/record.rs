@@ -6,7 +6,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use crate::error::Kind;
 use crate::policy::{DecidedBy, Name};
+
+/// The error of a request without credentials.
+const CHALLENGE: &str = Kind::CredentialsMissing.name();
 
 /// The site of a request to the local pool, which is none that a client can name: those
 /// have a port.
@@ -148,6 +152,11 @@ impl<'a> Record<'a> {
     /// Whether the request got what it asked for: an answer below 400 and no error.
     pub(crate) fn succeeded(&self) -> bool {
         self.error.is_none() && self.status.is_some_and(|status| status < 400)
+    }
+
+    /// Whether the client was only asked for credentials: a browser sends none until it is.
+    pub(crate) fn is_challenge(&self) -> bool {
+        self.error == Some(CHALLENGE)
     }
 
     /// The site to count, if this request may count one.

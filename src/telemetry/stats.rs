@@ -23,6 +23,8 @@ pub(crate) struct Stats {
     pub(crate) started: Instant,
     successful: AtomicU64,
     failed: AtomicU64,
+    /// Requests that were asked for credentials, since they had none.
+    challenged: AtomicU64,
     /// Visits of the local pool: one site that every request to the gateway counts, and
     /// so with a counter of its own.
     gateway: AtomicU64,
@@ -35,6 +37,7 @@ impl Stats {
             started: Instant::now(),
             successful: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            challenged: AtomicU64::new(0),
             gateway: AtomicU64::new(0),
             sites: Top::new(),
         }
@@ -43,6 +46,8 @@ impl Stats {
     pub(crate) fn count_request(&self, record: &Record) {
         let visits = if record.succeeded() {
             &self.successful
+        } else if record.is_challenge() {
+            &self.challenged
         } else {
             &self.failed
         };
@@ -83,6 +88,7 @@ pub(crate) struct Report {
     total_requests: u64,
     successful_visits: u64,
     failed_visits: u64,
+    challenges: u64,
     open_connections: i64,
     open_tunnels: i64,
     total_tunnels: u64,
@@ -124,6 +130,7 @@ impl Report {
         let total = from_client.saturating_add(to_client);
         let successful_visits = stats.successful.load(Ordering::Relaxed);
         let failed_visits = stats.failed.load(Ordering::Relaxed);
+        let challenges = stats.challenged.load(Ordering::Relaxed);
         let (users, other_users) = telemetry.users.report();
         Report {
             version: super::VERSION,
@@ -134,9 +141,12 @@ impl Report {
                 to_client,
                 total,
             },
-            total_requests: successful_visits.saturating_add(failed_visits),
+            total_requests: successful_visits
+                .saturating_add(failed_visits)
+                .saturating_add(challenges),
             successful_visits,
             failed_visits,
+            challenges,
             open_connections: metrics.open_connections.get(),
             open_tunnels: metrics.open_tunnels.get(),
             total_tunnels: metrics.tunnels.get(),
@@ -163,11 +173,12 @@ impl Report {
     /// passed the target parser.
     pub(crate) fn summary(&self) -> String {
         let mut text = format!(
-            "served {} ({} successful, {} failed) and {} in {}; \
+            "served {} ({} successful, {} failed, {} asked for credentials) and {} in {}; \
              {} from clients, {} to clients; {}",
             count(self.total_requests, "request"),
             self.successful_visits,
             self.failed_visits,
+            self.challenges,
             count(self.total_tunnels, "tunnel"),
             human_seconds(self.uptime_seconds),
             human_bytes(self.bandwidth_bytes.from_client),
@@ -184,14 +195,15 @@ impl Report {
         }
         if self.log_dropped > 0 {
             text.push_str(&format!(
-                "; {} access-log records were lost",
-                self.log_dropped
+                "; {} of the access log lost",
+                count(self.log_dropped, "record")
             ));
         }
         text
     }
 }
 
+/// `1 user`, `2 users`.
 /// `512 B`, `1.5 KiB`, `2.0 GiB`: cut, not rounded up to a unit not reached.
 fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
