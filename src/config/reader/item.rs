@@ -1,0 +1,292 @@
+//! One value of the file, to be read as what its key wants.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::problem::Sink;
+use super::super::units::{UnitError, parse_duration, parse_size, show_duration, show_size};
+use super::super::yaml::{Node, Value};
+use super::{Section, core};
+
+/// One value of the file with its place.
+#[derive(Clone)]
+pub(in super::super) struct Item<'d> {
+    pub(super) sink: &'d Sink,
+    pub(in super::super) path: String,
+    pub(in super::super) line: usize,
+    pub(super) node: &'d Node,
+}
+
+impl<'d> Item<'d> {
+    /// Reports a problem with this value.
+    pub(in super::super) fn report(&self, message: impl Into<String>, remedy: impl Into<String>) {
+        self.sink
+            .report(Some(self.line), &self.path, message, Some(remedy.into()));
+    }
+
+    /// Warns of this value.
+    pub(in super::super) fn warn(&self, message: impl Into<String>, remedy: impl Into<String>) {
+        self.sink
+            .warn(Some(self.line), &self.path, message, Some(remedy.into()));
+    }
+
+    /// Reports a problem of another file, which this value names.
+    pub(in super::super) fn report_in(
+        &self,
+        file: &Path,
+        line: Option<usize>,
+        message: impl Into<String>,
+        remedy: impl Into<Option<String>>,
+    ) {
+        self.sink.report_in(file, line, "", message, remedy);
+    }
+
+    /// Reports a problem on a line of another file, which this value names.
+    pub(in super::super) fn report_at(
+        &self,
+        file: &Path,
+        line: usize,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let remedy = Some(remedy.into());
+        self.sink
+            .report_in(file, Some(line), &self.path, message, remedy);
+    }
+
+    /// Warns of a line of another file, which this value names.
+    pub(in super::super) fn warn_at(
+        &self,
+        file: &Path,
+        line: usize,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let remedy = Some(remedy.into());
+        self.sink
+            .warn_in(file, Some(line), &self.path, message, remedy);
+    }
+
+    /// Where a place of the value stands in the file, by line and column from 1; only for a value of
+    /// several lines.
+    pub(in super::super) fn place(&self, line: usize, column: usize) -> Option<(usize, usize)> {
+        match &self.node.value {
+            Value::Scalar {
+                text,
+                source: Some(source),
+                ..
+            } => Some(source.place(text, line, column)),
+            _ => None,
+        }
+    }
+
+    /// The same value, to report on another line of it.
+    pub(in super::super) fn on_line(&self, line: usize) -> Item<'d> {
+        Item {
+            line,
+            ..self.clone()
+        }
+    }
+
+    /// Notes what is in the file that the value names, for a reload to compare.
+    pub(in super::super) fn note_content(&self, digest: blake3::Hash) {
+        self.sink.values.note_content(&self.path, digest);
+    }
+
+    /// As [`note_content`](Self::note_content), of a file that is small and not read here.
+    pub(in super::super) fn note_file(&self, base: &Path) {
+        if let Some(path) = self.node.text() {
+            self.sink.values.note_file(&self.path, &base.join(path));
+        }
+    }
+
+    /// The value as a map.
+    pub(in super::super) fn section(&self) -> Section<'d> {
+        let Value::Map(entries) = &self.node.value else {
+            self.report_type("a map of keys", "write `key: value` lines");
+            let section = Section::empty(self.sink, self.path.clone(), Some(self.line));
+            return Section {
+                is_refused: !self.node.is_null(),
+                ..section
+            };
+        };
+        Section {
+            sink: self.sink,
+            path: self.path.clone(),
+            line: Some(self.line),
+            entries,
+            known: Vec::new(),
+            is_refused: false,
+        }
+    }
+
+    /// Whether the value is a map.
+    pub(in super::super) fn is_map(&self) -> bool {
+        matches!(self.node.value, Value::Map(_))
+    }
+
+    /// Whether the value is a list.
+    pub(in super::super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
+    /// The value as a list.
+    pub(in super::super) fn list(&self) -> Option<Vec<Item<'d>>> {
+        let Value::List(nodes) = &self.node.value else {
+            self.report_type("a list", "write [one, two], or [] for an empty one");
+            return None;
+        };
+        let item = |(index, node): (usize, &'d Node)| Item {
+            sink: self.sink,
+            path: format!("{}[{index}]", self.path),
+            line: node.line,
+            node,
+        };
+        Some(nodes.iter().enumerate().map(item).collect())
+    }
+
+    /// The value as text, whatever it looks like; for values with a reader of their own.
+    pub(in super::super) fn scalar(&self) -> Option<&'d str> {
+        match &self.node.value {
+            Value::Scalar { text, .. } if text.contains('\n') => {
+                self.report("has several lines", "write it on one line");
+                None
+            }
+            // Escapes in quotes can make them; in a path or a field value they only do harm.
+            Value::Scalar { text, .. } if text.contains(char::is_control) => {
+                self.report("has a control character", "remove it");
+                None
+            }
+            Value::Scalar { text, .. } if !self.node.is_null() => Some(text),
+            _ => {
+                self.report_type("a value", "write one behind the colon");
+                None
+            }
+        }
+    }
+
+    /// The value as it is written, if it is a single one; for a closer look after a problem.
+    pub(in super::super) fn written(&self) -> Option<&'d str> {
+        match &self.node.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value as text that is not empty.
+    pub(in super::super) fn text(&self) -> Option<&'d str> {
+        let text = self.scalar()?;
+        if text.is_empty() {
+            self.report("is empty", "write a value or remove the key");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// The value as text of one or several lines.
+    pub(in super::super) fn lines(&self) -> Option<&'d str> {
+        match &self.node.value {
+            Value::Scalar { text, .. } if !text.is_empty() => {
+                let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+                if text.contains(is_control) {
+                    self.report("has a control character", "remove it");
+                    return None;
+                }
+                Some(text)
+            }
+            _ => self.text(),
+        }
+    }
+
+    /// The value as a path; a relative one is relative to `base`.
+    pub(in super::super) fn file(&self, base: &Path) -> Option<PathBuf> {
+        self.text().map(|path| base.join(path))
+    }
+
+    /// The value as a duration within `range`.
+    pub(in super::super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let (start, end) = (show_duration(*range.start()), show_duration(*range.end()));
+        let advice = format!("write one from {start} to {end}, such as {end}");
+        match parse_duration(self.scalar()?) {
+            Ok(duration) if range.contains(&duration) => return Some(duration),
+            Ok(_) | Err(UnitError::TooLarge) => self.report("out of range", advice),
+            Err(UnitError::MissingUnit) => {
+                self.report(
+                    "a duration needs a unit",
+                    "add one of ms, s, m, h, d, as in 30s",
+                );
+            }
+            Err(UnitError::Malformed) => self.report("not a duration", advice),
+        }
+        None
+    }
+
+    /// The value as a size in bytes within `range`.
+    pub(in super::super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let (start, end) = (show_size(*range.start()), show_size(*range.end()));
+        let advice = format!("write one from {start} to {end}, in B, KiB, MiB, GiB or TiB");
+        match parse_size(self.scalar()?) {
+            Ok(size) if range.contains(&size) => return Some(size),
+            Ok(_) | Err(UnitError::TooLarge) => self.report("out of range", advice),
+            Err(UnitError::MissingUnit | UnitError::Malformed) => self.report("not a size", advice),
+        }
+        None
+    }
+
+    pub(super) fn count(&self, range: RangeInclusive<usize>) -> Option<usize> {
+        let advice = format!("write one from {} to {}", range.start(), range.end());
+        match core::whole_number(self.scalar()?) {
+            Some(number) => match usize::try_from(number) {
+                Ok(number) if range.contains(&number) => return Some(number),
+                _ => self.report("out of range", advice),
+            },
+            None => self.report("not a whole number", advice),
+        }
+        None
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        let flag = core::flag(self.scalar()?);
+        if flag.is_none() {
+            self.report("neither true nor false", "write true or false");
+        }
+        flag
+    }
+
+    /// The value for Pingora's own reader.
+    pub(in super::super) fn json(&self) -> Option<serde_json::Value> {
+        match &self.node.value {
+            Value::Refused => None,
+            Value::Map(_) => {
+                self.report(
+                    "a map, where a value is wanted",
+                    "write one behind the colon",
+                );
+                None
+            }
+            Value::List(_) => {
+                let items = self.list()?;
+                items
+                    .iter()
+                    .map(Item::json)
+                    .collect::<Option<Vec<_>>>()
+                    .map(Into::into)
+            }
+            Value::Scalar { .. } if self.node.is_null() => Some(serde_json::Value::Null),
+            Value::Scalar { plain: true, .. } => self.scalar().map(core::plain_to_json),
+            Value::Scalar { plain: false, .. } => self.scalar().map(Into::into),
+        }
+    }
+
+    pub(super) fn report_type(&self, wanted: &str, advice: &str) {
+        let found = match &self.node.value {
+            Value::Refused => return,
+            _ if self.node.is_null() => "has no value".to_owned(),
+            Value::Scalar { .. } => format!("a single value, where {wanted} is wanted"),
+            Value::List(_) => format!("a list, where {wanted} is wanted"),
+            Value::Map(_) => format!("a map, where {wanted} is wanted"),
+        };
+        self.report(found, advice);
+    }
+}
