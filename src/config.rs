@@ -378,22 +378,22 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         ports::check(&bound, server.pid_file(), &document, sink);
         ports::check_sources(&server.sources(), &document, sink);
     }
-    let mut server = server.finish(open);
+    let mut server = server.finish();
     root.finish_with(|key| {
         KEYS.contains(&key)
             .then(|| "write it below `tollgate:`, with two spaces before it".to_owned())
     });
     if open {
-        roots::settle(&mut server.conf, path);
+        roots::settle(&mut server.conf, path, sink);
     }
 
     let auth = auth.open(sink, &base, exposed)?;
-    if let Some(groups) = &groups {
-        auth.warn_of_strangers(groups);
-    }
     let policy = Policy::new(guard, written.rules()?);
     // Of a policy that is not whole they would only say so again.
     if sink.is_empty() && !matches!(scope, Scope::Explain) {
+        if let Some(groups) = &groups {
+            auth.warn_of_strangers(groups, &document, sink);
+        }
         written.warn(&policy, &auth, SystemTime::now());
         policy_tests.run(&policy, &auth);
     }

@@ -8,6 +8,7 @@ use super::files::{self, Base};
 use super::problem::Sink;
 use super::reader::{Item, Section};
 use super::units::{days, milliseconds, minutes};
+use super::yaml::Node;
 use crate::auth::{Credentials, Htpasswd, Secret, User};
 use crate::policy::{GroupError, Groups};
 use crate::text::count;
@@ -158,15 +159,18 @@ impl<'d> Written<'d> {
 impl Auth {
     /// Warns of users in groups who are not in the password file: they may have been removed, which must keep
     /// nothing from being loaded, or a name is not what it seems.
-    pub(super) fn warn_of_strangers(&self, groups: &Groups) {
+    pub(super) fn warn_of_strangers(&self, groups: &Groups, document: &Node, sink: &Sink) {
+        const KEY: &str = "tollgate.auth.groups";
         let is_stranger = |user: &&str| !self.users.contains(user);
         let strangers: Vec<&str> = groups.members().filter(is_stranger).collect();
         if let Some(first) = strangers.iter().min() {
-            log::warn!(
-                "tollgate.auth.groups: {} without a line in {}, such as {first:?}; correct or remove each",
+            let message = format!(
+                "{} without a line in {}, such as {first:?}",
                 count(strangers.len(), "member"),
                 self.htpasswd.display()
             );
+            let remedy = "correct the name, add the user, or remove the member".to_owned();
+            sink.warn(document.line_of(KEY), KEY, message, remedy);
         }
     }
 }
@@ -208,8 +212,11 @@ fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpa
         }
         Ok(users) => {
             // The hash of a password that is in the documentation is no secret.
-            if !(users.len() == 1 && users.contains(DEMO_USER)) {
-                files::warn_if_world_readable(path, "password file");
+            let is_demo = users.len() == 1 && users.contains(DEMO_USER);
+            if !is_demo && files::is_world_readable(path) {
+                let message = "every user of this machine can read this password file";
+                let remedy = format!("run `chmod o-r {file}`");
+                sink.warn_in(shown, None, "", message, remedy);
             }
             Some(users)
         }

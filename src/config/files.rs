@@ -234,16 +234,7 @@ pub(super) fn speak(path: &Path) -> Cow<'_, str> {
     }
 }
 
-/// Warns when every user of the machine can read a file with secrets.
-pub(super) fn warn_if_world_readable(path: &Path, what: &str) {
-    if is_world_readable(path) {
-        let path = path.display();
-        log::warn!(
-            "{path}: every user of this machine can read this {what}; run `chmod o-r {path}`"
-        );
-    }
-}
-
+/// Whether every user of the machine can read a file.
 pub(super) fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 /// What an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AddressUse {
@@ -205,6 +207,11 @@ fn is_name(text: &str) -> bool {
 pub(super) fn domain(text: &str) -> Option<Mistake> {
     if is_variable(text) {
         return Some((VARIABLE, FILL_IN.to_owned()));
+    }
+    let is_wildcard = text.contains('*') && is_name(&text.replace('*', "a"));
+    if is_wildcard || text.parse::<IpNet>().is_ok() {
+        // What reads the entry says it better.
+        return None;
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let has_path = rest.contains(['/', '?', '#']);

@@ -4,7 +4,7 @@
 //! such lines are left out, counted and warned about, up to a bound.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blake3::Hash;
@@ -189,7 +189,7 @@ impl<'s> Lists<'s> {
             if !file.is_warned_about {
                 file.is_warned_about = true;
                 self.left_out += bad;
-                file.warn(&shown.display().to_string());
+                file.warn(&shown, self.sink);
             }
             return Some(Arc::clone(&file.domains));
         }
@@ -226,14 +226,14 @@ impl ListFile {
         self.errors.first().map_or(1, |error| error.number)
     }
 
-    fn warn(&self, shown: &str) {
+    fn warn(&self, shown: &Path, sink: &Sink) {
         if let Some(first) = self.errors.first() {
-            log::warn!(
-                "{shown}: {} of this lenient list left out, first on line {}: {}",
-                count(self.bad(), "entry"),
-                first.number,
+            let left_out = count(self.bad(), "entry");
+            let message = format!(
+                "{left_out} of this lenient list left out, this first: {}",
                 first.problem
             );
+            sink.warn_in(shown, Some(first.number), "", message, None);
         }
     }
 }

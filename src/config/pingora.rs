@@ -27,27 +27,27 @@ const VERSION: u64 = 1;
 /// proxy open new ones all the time.
 const KEEPALIVE_POOL_SIZE: usize = 1024;
 
-/// What Tollgate does by itself in place of Pingora, with what it does.
+/// The keys for what Tollgate does by itself in place of Pingora, and what to do about each.
 const WITHOUT_EFFECT: [(&str, &str); 5] = [
     (
         "grace_period_seconds",
-        "how long a shutdown takes is tollgate.timeouts.drain",
+        "remove it; tollgate.timeouts.drain bounds a shutdown",
     ),
     (
         "graceful_shutdown_timeout_seconds",
-        "how long a shutdown takes is tollgate.timeouts.drain",
+        "remove it; tollgate.timeouts.drain bounds a shutdown",
     ),
     (
         "daemon_wait_for_ready",
-        "a start in the background always waits until the daemon serves",
+        "remove it; a start in the background always waits until the daemon serves",
     ),
     (
         "daemon_notify_timeout_seconds",
-        "how long a start in the background waits is daemon_ready_timeout_seconds",
+        "remove it; daemon_ready_timeout_seconds bounds a start in the background",
     ),
     (
         "upgrade_sock_connect_accept_max_retries",
-        "each side of an upgrade waits 15 seconds for the other",
+        "remove it; each side of an upgrade waits 15 seconds for the other",
     ),
 ];
 
@@ -94,6 +94,12 @@ impl<'d> Server<'d> {
             let Some(item) = root.item(key.clone()) else {
                 continue;
             };
+            if open
+                && let Some((_, remedy)) =
+                    WITHOUT_EFFECT.iter().find(|(without, _)| *without == key)
+            {
+                item.warn("has no effect", *remedy);
+            }
             if let Some(value) = read_key(&key, &item, base, open) {
                 values.insert(key.clone(), value);
                 match purpose(&key) {
@@ -223,12 +229,7 @@ impl<'d> Server<'d> {
     }
 
     /// Pingora's part, and what goes with it.
-    pub(super) fn finish(self, open: bool) -> Finished {
-        for (key, instead) in WITHOUT_EFFECT {
-            if open && self.given.contains(key) {
-                log::warn!("{key} has no effect: {instead}");
-            }
-        }
+    pub(super) fn finish(self) -> Finished {
         Finished {
             has_pid_file: self.given.contains("pid_file"),
             conf: self.conf,

@@ -260,12 +260,14 @@ impl Places<'_, '_> {
         match keep_parent(path) {
             // What another program, such as logrotate with `create`, does for this user.
             Err(Trouble::Denied(denied)) if self.identity.is_none() => {
-                log::warn!(
-                    "{}: after it was renamed, this user cannot make it anew in {}: {}; let logrotate `create` it",
+                let message = format!(
+                    "after {} is renamed, this user cannot make it anew in {}: {}",
                     path.display(),
                     denied.path.display(),
                     denied.error
                 );
+                let remedy = "have logrotate `create` it".to_owned();
+                self.sink.warn(None, "", message, remedy);
                 Ok(())
             }
             done => done,
@@ -292,10 +294,12 @@ impl Places<'_, '_> {
             for (other, _) in others.filter(|(_, other)| other == path) {
                 let logs = [Purpose::ErrorLog, Purpose::AccessLog];
                 if logs.contains(&place.purpose) && logs.contains(&other.purpose) {
-                    log::warn!(
-                        "{}: error_log and log.access write to the same file",
+                    let message = format!(
+                        "error_log and log.access write to the same file {}",
                         path.display()
                     );
+                    self.sink
+                        .warn(None, "", message, "give each its own".to_owned());
                 } else if let Some(item) = place.item.as_ref().or(other.item.as_ref()) {
                     item.report("the file of another key too", "give each its own");
                 }

@@ -23,17 +23,20 @@ pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, sink: &Si
             match Holder::of(address, pid_file) {
                 Holder::Own => continue,
                 Holder::OwnElsewhere(pid) => {
-                    log::warn!(
-                        "{address}: process {pid}, the one of pid_file, listens on this port of another address; \
-                         restart it, since an upgrade with -u cannot take that over"
+                    let message = format!(
+                        "process {pid}, the one of pid_file, listens on this port of another address that is in \
+                         the way"
                     );
+                    let remedy = "restart it: an upgrade with -u cannot take that over".to_owned();
+                    sink.warn(document.line_of(path), path, message, remedy);
                     continue;
                 }
                 Holder::Unknown(pid) => {
-                    log::warn!(
-                        "{address}: in use, and whether by process {pid}, the one of pid_file, cannot be seen; \
-                         run the check as root or as its user"
+                    let message = format!(
+                        "{address} is in use, and this user cannot see whether by process {pid}, the one of pid_file"
                     );
+                    let remedy = "run the check as root or as the user of that process".to_owned();
+                    sink.warn(document.line_of(path), path, message, remedy);
                     continue;
                 }
                 Holder::Other => {}

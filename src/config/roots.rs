@@ -5,6 +5,8 @@ use std::path::Path;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 
+use super::problem::Sink;
+
 /// A file that is everywhere but in an empty root directory, and holds no certificate.
 const EMPTY: &str = "/dev/null";
 
@@ -14,14 +16,14 @@ const EMPTY: &str = "/dev/null";
 /// Without authorities every tunnel works, and no `https` origin of a forwarded request can be
 /// verified; so that is a warning, and Pingora is given a file without certificates. In a directory
 /// without [`EMPTY`] it is `configuration` itself, which is one.
-pub(super) fn settle(server: &mut ServerConf, configuration: &Path) {
+pub(super) fn settle(server: &mut ServerConf, configuration: &Path, sink: &Sink) {
     if server.ca_file.is_some() {
         return;
     }
     let mut store = RootCertStore::empty();
     let reason = match load_platform_certs_incl_env_into_store(&mut store) {
         Ok(()) if !store.is_empty() => return,
-        Ok(()) => "there are none".to_owned(),
+        Ok(()) => "none found".to_owned(),
         Err(error) => {
             let path = Path::new(EMPTY);
             let path = if path.exists() { path } else { configuration };
@@ -33,9 +35,11 @@ pub(super) fn settle(server: &mut ServerConf, configuration: &Path) {
             )
         }
     };
-    log::warn!(
-        "certificate authorities of this system: {reason}. No https origin of a forwarded request can \
-         be verified; install the package ca-certificates, correct SSL_CERT_FILE and SSL_CERT_DIR in \
-         the environment, or set ca_file"
+    let message = format!(
+        "no certificate authorities of this system ({reason}), so no https origin of a forwarded request can be \
+         verified"
     );
+    let remedy = "install the package ca-certificates, correct SSL_CERT_FILE and SSL_CERT_DIR in the environment, \
+                  or set ca_file";
+    sink.warn(None, "ca_file", message, remedy.to_owned());
 }

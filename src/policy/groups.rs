@@ -22,8 +22,6 @@ pub struct Groups {
     names: Vec<Box<str>>,
     /// Indexes into `names`, in order and each once.
     of_user: HashMap<Box<str>, Vec<u32>>,
-    /// By index into `names`: whether no line has given the group a member.
-    is_empty: Vec<bool>,
 }
 
 impl Groups {
@@ -59,12 +57,6 @@ impl Groups {
     /// Whether the file has this group, with or without members.
     pub fn contains(&self, group: &str) -> bool {
         self.names.iter().any(|name| **name == *group)
-    }
-
-    /// Whether the file has this group, and no user in it.
-    pub fn is_empty(&self, group: &str) -> bool {
-        let mut groups = self.names.iter().zip(&self.is_empty);
-        groups.any(|(name, is_empty)| **name == *group && *is_empty)
     }
 
     /// The users who are in a group, in no order.
@@ -119,10 +111,6 @@ impl Groups {
         let index = *known.entry(group).or_insert(next);
         if index == next {
             self.names.push(group.into());
-            self.is_empty.push(true);
-        }
-        if let Some(is_empty) = self.is_empty.get_mut(index as usize) {
-            *is_empty &= members.is_empty();
         }
         for member in members {
             let memberships = self.of_user.entry(member.into_boxed_str()).or_default();

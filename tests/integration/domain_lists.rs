@@ -9,24 +9,69 @@ use crate::text_files::{EX_CONFIG, check, setup, users};
 
 #[test]
 fn lists_say_what_a_line_looks_like() {
-    for (line, said) in [
+    for (line, said, inline) in [
         (
             "^ads\\.example$",
             "a regular expression, which is not read; write example.org",
+            "a regular expression, where a domain is wanted",
         ),
-        ("/ads[0-9]+/", "a regular expression"),
-        ("https://example.org/", "leave out the scheme"),
-        ("example.org:443", "a port is not a part of a domain"),
-        ("example.org/path", "a path is not a part"),
-        ("10.0.0.0/8", "put it into a list of networks"),
-        ("192.0.2.1", "put it into a list of networks"),
-        ("www.*.example", "wildcards are not read"),
-        ("a.example, b.example", "one domain a line"),
-        ("address=/ads.example/0.0.0.0", "dnsmasq"),
-        ("local-zone: \"ads.example\" static", "name server"),
-        ("ads.example CNAME .", "a DNS zone"),
-        ("acl bad dstdomain .ads.example", "Squid"),
-        ("<html>", "HTML"),
+        (
+            "/ads[0-9]+/",
+            "a regular expression",
+            "a regular expression, where a domain is wanted",
+        ),
+        (
+            "https://example.org/",
+            "leave out the scheme",
+            "a URL, where a domain is wanted",
+        ),
+        (
+            "example.org:443",
+            "a port is not a part of a domain",
+            "a domain with a port",
+        ),
+        (
+            "example.org/path",
+            "a path is not a part",
+            "a domain with a path",
+        ),
+        (
+            "10.0.0.0/8",
+            "put it into a list of networks",
+            "an address or a network is not a domain",
+        ),
+        (
+            "192.0.2.1",
+            "put it into a list of networks",
+            "an address is not a domain",
+        ),
+        (
+            "www.*.example",
+            "wildcards are not read",
+            "wildcards are not read",
+        ),
+        (
+            "a.example, b.example",
+            "one domain a line",
+            "more than one domain",
+        ),
+        (
+            "address=/ads.example/0.0.0.0",
+            "dnsmasq",
+            "a domain with a path",
+        ),
+        (
+            "local-zone: \"ads.example\" static",
+            "name server",
+            "more than one domain",
+        ),
+        ("ads.example CNAME .", "a DNS zone", "more than one domain"),
+        (
+            "acl bad dstdomain .ads.example",
+            "Squid",
+            "more than one domain",
+        ),
+        ("<html>", "HTML", "HTML"),
     ] {
         let setup = setup()
             .file("users.htpasswd", users())
@@ -44,7 +89,9 @@ fn lists_say_what_a_line_looks_like() {
         let setup = Setup::new().config(&format!("egress: {{ deny_domains: ['{line}'] }}"));
         let outcome = check(&setup);
         assert!(
-            outcome.stderr.contains("deny_domains[0]: ") && outcome.stderr.contains(said),
+            outcome
+                .stderr
+                .contains(&format!("deny_domains[0]: {inline}")),
             "{line}: {}",
             outcome.stderr
         );
@@ -61,7 +108,7 @@ fn a_deny_list_may_be_lenient() {
         ))
         .file("users.htpasswd", users())
         .file("list.txt", "listed.test\n^ads\\.\nother.test\n/x/\n");
-    let said = "2 entries of this lenient list left out, first on line 2: a regular expression";
+    let said = "list.txt:2: warning: 2 entries of this lenient list left out, this first: a regular expression";
     let outcome = check(&setup);
     assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);

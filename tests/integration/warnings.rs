@@ -144,14 +144,15 @@ fn assert_said(outcome: &Outcome, odd: &Odd, before: usize) {
     let warnings: Vec<&str> = outcome
         .stderr
         .lines()
-        .filter(|line| line.contains(": warning: "))
+        .filter(|line| line.contains(": warning: tollgate.policy"))
         .collect();
     assert_eq!(warnings.len(), lines.len(), "{}", outcome.stderr);
     for ((line, said), warning) in lines.iter().zip(odd.said).zip(warnings) {
         let start = format!("pingora.yaml:{line}: warning: {said}");
         assert!(warning.contains(&start), "{start}\n{}", outcome.stderr);
     }
-    let end = match lines.len() {
+    // Those of other files, as that every user can read the passwords of the tests, count too.
+    let end = match outcome.stderr.matches(": warning: ").count() {
         0 => "pingora.yaml: OK".to_owned(),
         1 => "pingora.yaml: OK, 1 warning".to_owned(),
         count => format!("pingora.yaml: OK, {count} warnings"),

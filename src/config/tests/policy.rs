@@ -97,6 +97,7 @@ fn wrong_tests_are_problems() {
          f.yaml:14: tollgate.policy_tests[3]: rule lab goes by the address of the target; add what it resolves to, as in `resolve: [10.1.2.3]`\n\
          f.yaml:15: tollgate.policy_tests[4]: rule late goes by the time; add when, as in `time: 2027-01-31T18:00:00Z`\n\
          f.yaml:16: tollgate.policy_tests[5]: expected admit, found deny by connect_ports; correct the rules or the test; `tollgate explain` with x.a.example:22 says why\n\
+         f.yaml:4: warning: tollgate.auth.groups: 1 member without a line in users, such as \"bob\"; correct the name, add the user, or remove the member\n\
          f.yaml:15: warning: tollgate.policy_tests[4]: user \"bob\" is not in users; correct the name, or remove the test\n\
          f.yaml:16: warning: tollgate.policy_tests[5]: user \"bob\" is not in users; correct the name, or remove the test",
     );
