@@ -5,6 +5,8 @@
 //! by the checks of `Host` and `Origin`. All that can be changed through it is what
 //! the files on the disk say already.
 
+mod client;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::server::ShutdownWatch;
 use serde_json::json;
 
+pub use self::client::{AskError, Changes, Outcome, reload};
 use crate::reload::{Reload, ReloadError};
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 

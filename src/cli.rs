@@ -89,6 +89,14 @@ pub enum Command {
         #[structopt(long)]
         json: bool,
     },
+    /// Have the process that runs read users, groups and policy again; exits with 0 when
+    /// all of the file is in effect, with 2 when changed keys wait for a restart, with 78
+    /// when the file is wrong and nothing was changed
+    Reload {
+        /// The configuration file of that process, with `tollgate.admin`
+        #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+        conf: PathBuf,
+    },
     /// Set a user's password in an htpasswd file, as an argon2id hash; asks for it,
     /// or reads it from standard input. All of the password counts; of hashes that
     /// begin with $2y$ (bcrypt) the first 72 bytes of it do
@@ -103,7 +111,7 @@ pub enum Command {
 }
 
 /// The words that can follow `tollgate`.
-const COMMANDS: [&str; 3] = ["check", "explain", "passwd"];
+const COMMANDS: [&str; 4] = ["check", "explain", "passwd", "reload"];
 
 /// What to say of a command line that is not understood; its last line says what to type.
 pub fn explain_usage(error: &Error) -> String {
@@ -207,7 +215,7 @@ mod tests {
             ),
             (
                 "run",
-                "tollgate: \"run\" is not understood; the commands are check, explain, passwd; without one, \
+                "tollgate: \"run\" is not understood; the commands are check, explain, passwd, reload; without one, \
                  `tollgate -c FILE` serves",
             ),
             (

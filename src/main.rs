@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
+use tollgate::admin::{self, Changes, Outcome as Reloaded};
 use tollgate::auth::passwd;
 use tollgate::cli::{Cli, Command, explain_usage};
 use tollgate::config::Config;
@@ -25,6 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes of sysexits.h.
 const EX_USAGE: u8 = 64;
 const EX_CONFIG: u8 = 78;
+/// Of a reload after which some changed keys wait for a restart.
+const EX_PARTIAL: u8 = 2;
 
 /// What is logged unless RUST_LOG says otherwise. Pingora reports each client that
 /// goes away as an error; the access log has those. So it does an idle connection that
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
                 &"tollgate: no configuration; name one, as in `tollgate check -c conf/pingora.yaml`",
             ),
         },
+        Some(Command::Reload { conf }) => reload(&conf),
         Some(Command::Passwd { file, user }) => set_password(&file, &user),
         Some(Command::Explain {
             conf,
@@ -185,6 +189,67 @@ fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
         Ok(()) if answer.decision() == Outcome::Admit => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => fail(1, &format_args!("tollgate: cannot write: {error}")),
+    }
+}
+
+fn reload(conf: &Path) -> ExitCode {
+    let config = match Config::load_to_explain(conf) {
+        Ok(config) => config,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
+    let Some(address) = config.admin else {
+        let message = format_args!(
+            "{}: tollgate.admin: missing, and a reload is asked for there; add it, or run \
+             `kill -HUP \"$(cat {})\"` and see the log",
+            conf.display(),
+            config.server.pid_file
+        );
+        return fail(EX_CONFIG, &message);
+    };
+    match admin::reload(address) {
+        Ok(Reloaded::Complete(changes)) => {
+            tell(&changes);
+            ExitCode::SUCCESS
+        }
+        Ok(Reloaded::Partial(changes)) => {
+            tell(&changes);
+            ExitCode::from(EX_PARTIAL)
+        }
+        Ok(Reloaded::Refused(problems, unlisted)) => {
+            let more = match unlisted {
+                0 => String::new(),
+                more => format!("\nand {more} more"),
+            };
+            let problems = problems.join("\n");
+            fail(
+                EX_CONFIG,
+                &format_args!("{problems}{more}\ntollgate: nothing was changed"),
+            )
+        }
+        Err(error) => fail(
+            1,
+            &format_args!("tollgate: {error}; is it running with this file?"),
+        ),
+    }
+}
+
+fn tell(changes: &Changes) {
+    let (users, rules) = (count(changes.users, "user"), count(changes.rules, "rule"));
+    eprintln!("reloaded: {users}, {rules}");
+    for (what, keys) in [
+        ("in effect now", &changes.applied),
+        (
+            "not in effect until a restart or an upgrade (-u)",
+            &changes.restart_needed,
+        ),
+        (
+            "not compared, since the process cannot read the files",
+            &changes.not_compared,
+        ),
+    ] {
+        if !keys.is_empty() {
+            eprintln!("{what}: {}", keys.join(", "));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::command::tollgate;
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, BOB, sha_line};
@@ -111,4 +112,66 @@ fn one_user_is_one_user() {
             .contains("reloaded; 1 user, 0 rules; in effect now: tollgate.auth.htpasswd")
             .then_some(())
     });
+}
+
+/// `tollgate reload`, with its exit code and what it prints.
+fn asked(proxy: &Proxy) -> (Option<i32>, String) {
+    let file = proxy.path("pingora.yaml");
+    let outcome = tollgate(["reload".as_ref(), "-c".as_ref(), file.as_os_str()]);
+    (outcome.code(), outcome.stderr)
+}
+
+#[test]
+fn the_command_tells_by_its_exit_code_whether_all_took_effect() {
+    let proxy = Proxy::plain();
+    let (code, said) = asked(&proxy);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "reloaded: 4 users, 0 rules\n")
+    );
+    proxy.rewrite("{ timeouts: { drain: 7s }, egress: { deny_domains: [a.example] } }");
+    let (code, said) = asked(&proxy);
+    assert_eq!(code, Some(2), "{said}");
+    for line in [
+        "in effect now: tollgate.egress.deny_domains\n",
+        "not in effect until a restart or an upgrade (-u): tollgate.timeouts.drain\n",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+    // Wrong only when its tests are run, which the process does.
+    proxy.rewrite("{ policy_tests: [{ user: alice, target: 'b.example:443', expect: deny }] }");
+    let (code, said) = asked(&proxy);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(
+        said.contains("tollgate.policy_tests[0]: expected deny")
+            && said.ends_with("tollgate: nothing was changed\n"),
+        "{said}"
+    );
+    // Wrong at first sight.
+    proxy.rewrite("{ timeouts: { drain: soon } }");
+    let (code, said) = asked(&proxy);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("tollgate.timeouts.drain"), "{said}");
+}
+
+#[test]
+fn the_command_says_why_nothing_can_be_asked() {
+    let setup = Setup::new();
+    let file = setup.write();
+    let outcome = tollgate(["reload".as_ref(), "-c".as_ref(), file.as_os_str()]);
+    assert_eq!(outcome.code(), Some(1), "{}", outcome.output());
+    assert!(
+        outcome
+            .stderr
+            .contains("cannot be asked: connection refused; is it running with this file?"),
+        "{}",
+        outcome.stderr
+    );
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut config: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    config["tollgate"].as_mapping_mut().unwrap().remove("admin");
+    std::fs::write(&file, serde_yaml::to_string(&config).unwrap()).unwrap();
+    let outcome = tollgate(["reload".as_ref(), "-c".as_ref(), file.as_os_str()]);
+    assert_eq!(outcome.code(), Some(78), "{}", outcome.output());
+    assert!(outcome.stderr.contains("kill -HUP"), "{}", outcome.stderr);
 }
