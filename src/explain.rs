@@ -114,7 +114,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<Answer> {
     }
     if config.left_out > 0 {
         notes.push(format!(
-            "{} of lenient lists left out, whose domains this does not know",
+            "{} of lenient lists left out; this answer ignores their domains",
             count(config.left_out, "entry")
         ));
     }

@@ -207,7 +207,10 @@ fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpa
                 "has no user"
             };
             let advice = format!("add a user with `tollgate passwd {file} USER`");
-            item.report(format!("{file} {found}: nobody could come in"), advice);
+            item.report(
+                format!("{file} {found}: every request would get 407"),
+                advice,
+            );
             None
         }
         Ok(users) => {

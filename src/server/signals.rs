@@ -195,7 +195,7 @@ impl Signals {
                 true
             }
             Err(error) => {
-                log::error!("nobody took over, serving on: {error}");
+                log::error!("no process took over, this one continues to serve: {error}");
                 false
             }
         }

@@ -124,6 +124,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "first_byte_seconds",
     "upstream",
     "error",
+    "error_detail",
     "rule",
     "observed",
     "end_reason",

@@ -162,11 +162,14 @@ impl Report {
     }
 
     pub(crate) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_else(|error| {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_else(|error| {
             // Strings and numbers alone cannot fail.
             log::error!("stats: cannot render: {error}");
             "{}".to_owned()
-        })
+        });
+        // Or the prompt of a shell follows the last brace.
+        text.push('\n');
+        text
     }
 
     /// One line without anything that a client chose, site names apart; those

@@ -166,7 +166,7 @@ fn broken_input_keeps_the_old_state_and_says_why() {
         (
             "users.htpasswd",
             b"",
-            "users.htpasswd is empty: nobody could come in",
+            "users.htpasswd is empty: every request would get 407",
         ),
         ("users.htpasswd", b"bob:{SHA}\xff\n", "htpasswd"),
         (

@@ -343,6 +343,7 @@ fn stats_have_the_keys_of_the_seed() {
             .unwrap()
             .starts_with("application/json")
     );
+    assert!(answer.body.ends_with(b"}\n"), "{}", answer.text());
     let stats: Value = serde_json::from_slice(&answer.body).unwrap();
     assert!(stats["bandwidth_usage"].is_string(), "{stats}");
     assert!(stats["total_requests"].as_u64().unwrap() >= 6, "{stats}");

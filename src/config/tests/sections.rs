@@ -206,7 +206,7 @@ fn users() {
     setup.file("users", "# nobody\n");
     assert_eq!(
         setup.problems(&auth("127.0.0.1:8888")),
-        "f.yaml:5: tollgate.auth.htpasswd: users has no user: nobody could come in; add a user with `tollgate passwd users USER`"
+        "f.yaml:5: tollgate.auth.htpasswd: users has no user: every request would get 407; add a user with `tollgate passwd users USER`"
     );
     fs::remove_file(setup.directory.path().join("users")).unwrap();
     assert_eq!(

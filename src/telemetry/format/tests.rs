@@ -158,6 +158,7 @@ fn a_full_record_has_every_named_field() {
     let observed = [Name::parse("watch").unwrap(), Name::parse("later").unwrap()];
     let full = Record {
         error: Some("connection_refused"),
+        error_detail: Some("its port is closed"),
         decided_by: Some(&DecidedBy::ConnectPorts),
         observed: &observed,
         first_byte: Some(Duration::ZERO),
