@@ -138,8 +138,19 @@ impl From<DialError> for RequestError {
 pub fn exhaustion(error: &io::Error) -> Option<Kind> {
     match Errno::from_io_error(error)? {
         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(Kind::OutOfSockets),
-        Errno::ADDRNOTAVAIL => Some(Kind::OutOfPorts),
+        // The one of connect(2), and the one of bind(2) for a source address.
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Some(Kind::OutOfPorts),
         _ => None,
+    }
+}
+
+/// Whether an error of connect(2) on a UDP socket says that this host has no port or descriptor left.
+pub(super) fn is_out_of_udp(error: &io::Error) -> bool {
+    match Errno::from_io_error(error) {
+        // udp(7): all ephemeral ports are in use.
+        Some(Errno::AGAIN) => true,
+        Some(Errno::ADDRNOTAVAIL) | None => false,
+        Some(_) => exhaustion(error).is_some(),
     }
 }
 
@@ -164,6 +175,9 @@ pub enum DnsFailure {
     /// This host has no descriptor left to ask a name server.
     #[error("out of sockets to ask the name server")]
     Exhausted,
+    /// This host has no local port left to ask a name server from.
+    #[error("out of local ports to ask the name server from")]
+    OutOfPorts,
     /// No name server could be reached, or its answer could not be read.
     #[error("no name server could be asked")]
     Transport,
@@ -203,6 +217,7 @@ impl DnsFailure {
     pub const fn kind(self) -> Kind {
         match self {
             Self::Exhausted => Kind::OutOfSockets,
+            Self::OutOfPorts => Kind::OutOfPorts,
             Self::NotFound | Self::NoAddress => Kind::NameNotFound,
             Self::Timeout => Kind::DnsTimeout,
             Self::ServerFailure | Self::ServerRefused | Self::Transport => Kind::DnsError,
@@ -231,6 +246,7 @@ mod tests {
             (Errno::NOBUFS, false, "out_of_sockets"),
             (Errno::ADDRNOTAVAIL, false, "out_of_local_ports"),
             (Errno::ADDRNOTAVAIL, true, "destination_ip_unroutable"),
+            (Errno::ADDRINUSE, false, "out_of_local_ports"),
             (Errno::AFNOSUPPORT, false, "destination_ip_unroutable"),
             (Errno::NETUNREACH, true, "destination_ip_unroutable"),
             (Errno::HOSTUNREACH, false, "destination_ip_unroutable"),
@@ -240,6 +256,18 @@ mod tests {
         for (errno, sourceless, kind) in cases {
             let error = DialError::from_connect(errno.into(), sourceless);
             assert_eq!(error.kind().name(), kind, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_told_from_a_port() {
+        for (errno, expected) in [
+            (Errno::AGAIN, true),
+            (Errno::MFILE, true),
+            (Errno::ADDRNOTAVAIL, false),
+            (Errno::NETUNREACH, false),
+        ] {
+            assert_eq!(is_out_of_udp(&errno.into()), expected, "{errno:?}");
         }
     }
 
@@ -267,6 +295,7 @@ mod tests {
             (DnsFailure::Timeout, "dns_timeout"),
             (DnsFailure::Transport, "dns_error"),
             (DnsFailure::Exhausted, "out_of_sockets"),
+            (DnsFailure::OutOfPorts, "out_of_local_ports"),
         ];
         for (failure, name) in cases {
             assert_eq!(DialError::Dns(failure.into()).kind().name(), name);

@@ -13,7 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::error::exhaustion;
 use super::question::{Question, Said};
+use crate::error::Kind;
 
 /// How long the first packet of a question waits for its answer before it is sent again;
 /// each further one waits twice as long as the one before it. With less time for the whole
@@ -57,8 +59,10 @@ pub(super) enum Trouble {
     Closed,
     /// No packet can be sent to it.
     Unreachable,
-    /// This host is out of descriptors or ports.
+    /// This host is out of descriptors or of memory for sockets.
     Exhausted,
+    /// This host is out of local ports.
+    OutOfPorts,
     /// It did not take the TCP connection that its long answer needs.
     NoTcp,
     /// Its answer cannot be read.
@@ -77,6 +81,7 @@ impl Trouble {
         match self {
             Self::Silent | Self::Closed | Self::Unreachable => false,
             Self::Exhausted
+            | Self::OutOfPorts
             | Self::NoTcp
             | Self::Unreadable
             | Self::Referral
@@ -92,9 +97,8 @@ impl fmt::Display for Trouble {
             Self::Silent => "does not answer",
             Self::Closed => "does not answer: its port is closed",
             Self::Unreachable => "cannot be reached from this host",
-            Self::Exhausted => {
-                "cannot be asked: this host has no file descriptor or local port left"
-            }
+            Self::Exhausted => "cannot be asked: this host has no file descriptor left",
+            Self::OutOfPorts => "cannot be asked: this host has no local port left",
             Self::NoTcp => "has an answer that is too long for UDP and does not take TCP",
             Self::Unreadable => "sends an answer that cannot be read",
             Self::Referral => "resolves no names, it only refers to other servers",
@@ -242,7 +246,11 @@ impl NameServer {
             socket.connect(self.address).await?;
             Ok(socket)
         };
-        open.await.map_err(|error| sort(&error))
+        open.await.map_err(|error: io::Error| match error.kind() {
+            // A datagram needs a source address, and connect(2) has not got to a port then.
+            io::ErrorKind::AddrNotAvailable => Trouble::Unreachable,
+            _ => sort(&error),
+        })
     }
 
     async fn over_tcp(&self, question: &Question, edns: bool) -> Result<Said, Trouble> {
@@ -286,9 +294,12 @@ fn sort(error: &io::Error) -> Trouble {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::CONNREFUSED) => Trouble::Closed,
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-            Trouble::Exhausted
-        }
-        _ => Trouble::Unreachable,
+        // udp(7): all ephemeral ports are in use.
+        Some(Errno::AGAIN) => Trouble::OutOfPorts,
+        _ => match exhaustion(error) {
+            Some(Kind::OutOfPorts) => Trouble::OutOfPorts,
+            Some(_) => Trouble::Exhausted,
+            None => Trouble::Unreachable,
+        },
     }
 }

@@ -162,7 +162,7 @@ async fn until_it_answers(watch: Watch) {
 /// Joins what the name servers did into one failure: what tells most decides what it is.
 fn unresolved(troubles: &[(SocketAddr, Trouble)]) -> Unresolved {
     let rank = |trouble: &Trouble| match trouble {
-        Trouble::Exhausted => 5,
+        Trouble::Exhausted | Trouble::OutOfPorts => 5,
         Trouble::Code(ResponseCode::Refused) => 3,
         Trouble::Code(_) => 4,
         Trouble::NoTcp | Trouble::Unreadable | Trouble::Referral | Trouble::Unaskable => 2,
@@ -180,6 +180,7 @@ fn unresolved(troubles: &[(SocketAddr, Trouble)]) -> Unresolved {
         Trouble::Silent => DnsFailure::Timeout,
         Trouble::Unaskable => DnsFailure::NotFound,
         Trouble::Exhausted => DnsFailure::Exhausted,
+        Trouble::OutOfPorts => DnsFailure::OutOfPorts,
         Trouble::Closed | Trouble::Unreachable | Trouble::NoTcp | Trouble::Unreadable => {
             DnsFailure::Transport
         }

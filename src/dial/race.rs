@@ -2,15 +2,16 @@
 //! Dials exactly the addresses that it is given and looks nothing up.
 
 use std::future::{self, Future};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::error::{DialError, exhaustion};
+use super::error::{DialError, exhaustion, is_out_of_udp};
 use crate::error::Kind;
 
 /// How long an attempt may go on alone before the next one starts (the
@@ -61,11 +62,17 @@ async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
 /// Whether this host has an address to reach `address` from: Linux has one error for a host without IPv6 and
 /// for one whose ports are all taken. To connect a UDP socket asks for a route and sends nothing.
 fn has_source(address: SocketAddr) -> bool {
-    let local: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    UdpSocket::bind(local).is_ok_and(|socket| socket.connect(address).is_ok())
+    let connected = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )
+    .and_then(|socket| socket.connect(&address.into()));
+    match connected {
+        Ok(()) => true,
+        // The ports of UDP are looked for when there is a route.
+        Err(error) => is_out_of_udp(&error),
+    }
 }
 
 /// An attempt under way, and whose it is.

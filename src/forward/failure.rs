@@ -74,7 +74,15 @@ fn handshake(error: &Error) -> Option<Failed> {
 /// Which resource of this host an error says is used up, if it says so.
 pub(super) fn exhaustion(error: &Error) -> Option<Kind> {
     let cause = innermost(error)?.cause.as_deref()?;
-    dial::exhaustion(cause.downcast_ref::<io::Error>()?)
+    // What connect(2) said is below a layer that is Pingora's own.
+    let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    while let Some(error) = layer {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return dial::exhaustion(error);
+        }
+        layer = error.source();
+    }
+    None
 }
 
 /// The error of Pingora that all the others are about.

@@ -48,6 +48,7 @@ mod ops;
 mod origin_certificates;
 mod origin_slots;
 mod origins;
+mod out_of_ports;
 mod packages;
 mod parents;
 mod password_files;
