@@ -16,7 +16,7 @@ use tollgate::dial;
 use tollgate::explain::{self, Query};
 use tollgate::policy::Outcome;
 use tollgate::server::{self, Side, Start};
-use tollgate::text::count;
+use tollgate::text::{count, without_numbers};
 
 /// Allocation is a large part of what a small request costs; this one takes
 /// measurably less time for it than the system's.
@@ -117,7 +117,7 @@ fn serve(conf: &Path, daemon: bool, upgrade: bool) -> ExitCode {
     match server::run(config, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let reason = format!("tollgate: {error:#}");
+            let reason = without_numbers(&format!("tollgate: {error:#}"));
             match caller {
                 // It says so, where it can be seen.
                 Some(caller) => {

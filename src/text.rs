@@ -260,6 +260,23 @@ pub fn system_message(error: &io::Error) -> String {
     }
 }
 
+/// A chain of errors without the numbers that the operating system has for them.
+#[must_use]
+pub fn without_numbers(chain: &str) -> String {
+    let mut parts = chain.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.parse::<i32>().is_ok() => text.push_str(rest),
+            _ => {
+                text.push_str(" (os error ");
+                text.push_str(part);
+            }
+        }
+    }
+    text
+}
+
 /// Whether a character shows nothing, or white space that is no space: names are told apart by what one sees.
 ///
 /// Space, tab and other control characters of ASCII are not among these.
@@ -423,6 +440,16 @@ mod tests {
         let error = io::Error::from_raw_os_error(13);
         assert_eq!(system_message(&error), "permission denied");
         assert_eq!(system_message(&io::Error::other("Odd")), "Odd");
+        for (chain, expected) in [
+            (
+                "a: No such file (os error 2); b (os error 13)",
+                "a: No such file; b",
+            ),
+            ("(os error", "(os error"),
+            ("a (os error x) (os error 1", "a (os error x) (os error 1"),
+        ] {
+            assert_eq!(without_numbers(chain), expected);
+        }
     }
 
     proptest! {

@@ -17,6 +17,7 @@ use super::reader::Item;
 use super::rights::{self, Denied, Need, quote};
 use crate::identity::Identity;
 use crate::log_file::{self, Kind};
+use crate::text::system_message;
 
 /// What a Unix socket's path may have at most, the NUL behind it not counted (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -113,8 +114,9 @@ impl Places<'_, '_> {
             Ok(found) => found,
             Err(error) => {
                 let message = format!(
-                    "this process may not become user {}: {error}",
-                    subject.user()
+                    "this process may not become user {}: {}",
+                    subject.user(),
+                    system_message(&error)
                 );
                 let advice = "it needs CAP_SETUID and CAP_SETGID; or start it as that user";
                 return self.sink.report(None, "user", message, advice.to_owned());
@@ -395,7 +397,8 @@ fn not_looked_at(path: &Path, error: io::Error) -> Trouble {
             error,
         });
     }
-    Trouble::text(format!("cannot be used: {error}"), "name another path")
+    let message = format!("cannot be used: {}", system_message(&error));
+    Trouble::text(message, "name another path")
 }
 
 /// Whether the directory can be made by who starts.

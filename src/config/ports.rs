@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::listeners::{Bound, bound_addresses, collide};
 use super::problem::Sink;
 use super::yaml::Node;
+use crate::text::system_message;
 
 /// Reports every address that cannot be listened on. An address on which the process of `pid_file` listens
 /// is one that an upgrade, or the start after its end, will have.
@@ -46,7 +47,7 @@ pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, sink: &Si
         sink.report(
             document.line_of(path),
             path,
-            format!("cannot listen on {address}: {error}"),
+            format!("cannot listen on {address}: {}", system_message(&error)),
             remedy,
         );
     }
@@ -56,7 +57,7 @@ pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, sink: &Si
 pub(super) fn check_sources(sources: &[Bound], document: &Node, sink: &Sink) {
     for (address, path) in sources {
         if let Err(error) = bind(*address) {
-            let message = format!("cannot connect from here: {error}");
+            let message = format!("cannot connect from here: {}", system_message(&error));
             sink.report(
                 document.line_of(path),
                 path,

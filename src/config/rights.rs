@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::identity::Identity;
+use crate::text::system_message;
 
 /// Directories that belong to the system: no remedy gives them to a service.
 const SHARED: [&str; 12] = [
@@ -105,7 +106,8 @@ impl Denied {
             let _ = write!(message, "{} ", self.path.display());
         }
         message.push_str(self.need.failure());
-        let _ = write!(message, " by user {}: {}", subject.user(), self.error);
+        let reason = system_message(&self.error);
+        let _ = write!(message, " by user {}: {reason}", subject.user());
         let remedy = match self.error.kind() {
             io::ErrorKind::PermissionDenied => self.lines(own, subject),
             io::ErrorKind::ReadOnlyFilesystem => {
