@@ -376,6 +376,9 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     }
     if matches!(scope, Scope::Check) {
         ports::check(&bound, server.pid_file(), &document, sink);
+    }
+    // Nothing binds these before there is a request.
+    if matches!(scope, Scope::Check | Scope::Start) {
         ports::check_sources(&server.sources(), &document, sink);
     }
     let mut server = server.finish();
