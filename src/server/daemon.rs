@@ -13,6 +13,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,13 +33,16 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// More than any reason has.
 const MAX_REASON: u64 = 64 * 1024;
 
+const NULL_DEVICE: &str = "/dev/null";
+
 /// Nothing that the program makes is for everyone.
 const UMASK: Mode = Mode::from_raw_mode(0o027);
 
-/// Adds to the mask of file modes what keeps others out.
+/// Adds to the mask of file modes what keeps others out. It takes nothing from the owner: a log has to be
+/// opened again.
 pub(super) fn restrict_umask() -> Mode {
     let given = umask(Mode::RWXU | Mode::RWXG | Mode::RWXO);
-    let restricted = given | UMASK;
+    let restricted = (given | UMASK) - Mode::RWXU;
     umask(restricted);
     restricted
 }
@@ -118,6 +122,7 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
             "threads run already: a defect of this program",
         ));
     }
+    need_null_device()?;
     let (ours, theirs) = UnixStream::pair()?;
     let directory = config.server.working_directory.clone();
     let daemonize = Daemonize::new()
@@ -129,14 +134,15 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
     match daemonize.execute() {
         Outcome::Parent(forked) => {
             drop(theirs);
-            forked.map_err(|error| io::Error::other(error.to_string()))?;
             let limit = config.server.daemon_ready_timeout_seconds;
             let limit = limit.map_or(READY_TIMEOUT, |limit| Duration::from_secs(limit.get()));
-            Ok(Side::Caller(wait(
-                ours,
-                limit,
-                config.server.error_log.as_deref(),
-            )))
+            let ended = wait(ours, limit, config.server.error_log.as_deref());
+            match (ended, forked) {
+                // What the daemon says counts: a caller that ignores SIGCHLD cannot wait for a process.
+                (Some(ended), _) => Ok(Side::Caller(ended)),
+                (None, Err(error)) => Err(io::Error::other(error.to_string())),
+                (None, Ok(_)) => Err(io::Error::other("the daemon did not begin")),
+            }
         }
         Outcome::Child(forked) => {
             drop(ours);
@@ -166,6 +172,17 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
     }
 }
 
+/// A daemon's standard streams are there, which a `chroot` without devices does not have.
+fn need_null_device() -> io::Result<()> {
+    match std::fs::metadata(NULL_DEVICE) {
+        Ok(found) if found.file_type().is_char_device() => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "there is no device {NULL_DEVICE}; make it with `mknod -m 666 {NULL_DEVICE} c 1 3` as root, or start \
+             without -d"
+        ))),
+    }
+}
+
 /// The numbers of the descriptors that logs are written to.
 fn kept_descriptors(config: &Config) -> Vec<RawFd> {
     let mut paths: Vec<PathBuf> = config.server.error_log.iter().map(PathBuf::from).collect();
@@ -182,7 +199,8 @@ fn kept_descriptors(config: &Config) -> Vec<RawFd> {
     paths.into_iter().filter_map(number).collect()
 }
 
-fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Ended {
+/// How the daemon ended; none when it did not begin.
+fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Option<Ended> {
     let deadline = Instant::now() + limit;
     let mut said = Vec::new();
     let failed = |reason: String| Ended { code: 1, reason };
@@ -200,16 +218,17 @@ fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Ended
             Ok(count) => said.extend(chunk.iter().take(count)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
-            Err(error) => return failed(format!("tollgate: cannot hear of the daemon: {error}")),
+            Err(error) => {
+                let reason = format!("tollgate: cannot hear of the daemon: {error}");
+                return Some(failed(reason));
+            }
         }
         if said.len() as u64 > MAX_REASON {
             break true;
         }
     };
-    let Some((id, rest)) = said.split_first_chunk::<4>() else {
-        return failed("tollgate: the daemon did not begin".to_owned());
-    };
-    match rest.split_first() {
+    let (id, rest) = said.split_first_chunk::<4>()?;
+    Some(match rest.split_first() {
         Some((code, reason)) => Ended {
             code: *code,
             reason: String::from_utf8_lossy(reason).into_owned(),
@@ -234,7 +253,7 @@ fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Ended
                  daemon_ready_timeout_seconds gives it longer"
             ))
         }
-    }
+    })
 }
 
 #[cfg(target_os = "linux")]
@@ -251,7 +270,7 @@ fn thread_count() -> usize {
 mod tests {
     use super::*;
 
-    fn hear(said: &[&[u8]], limit: Duration) -> Ended {
+    fn hear(said: &[&[u8]], limit: Duration) -> Option<Ended> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         for part in said {
             theirs.write_all(part).unwrap();
@@ -265,18 +284,18 @@ mod tests {
     fn the_caller_hears_how_it_ended() {
         let limit = Duration::from_secs(20);
         let id: &[u8] = &[0; 4];
-        let serves = hear(&[id, &[0]], limit);
+        let serves = hear(&[id, &[0]], limit).unwrap();
         assert_eq!((serves.code, serves.reason.as_str()), (0, ""));
-        let refused = hear(&[id, &[78], b"f.yaml:1: wrong"], limit);
+        let refused = hear(&[id, &[78], b"f.yaml:1: wrong"], limit).unwrap();
         assert_eq!(
             (refused.code, refused.reason.as_str()),
             (78, "f.yaml:1: wrong")
         );
-        let died = hear(&[id], limit);
+        let died = hear(&[id], limit).unwrap();
         assert_eq!(died.code, 1);
         assert!(died.reason.ends_with("see /e.log"), "{}", died.reason);
-        assert_eq!(hear(&[], limit).code, 1);
-        let hangs = hear(&[id], Duration::from_millis(20));
+        assert!(hear(&[], limit).is_none());
+        let hangs = hear(&[id], Duration::from_millis(20)).unwrap();
         assert_eq!(hangs.code, 1);
         assert!(
             hangs.reason.contains("did not serve within 20ms"),

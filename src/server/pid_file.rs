@@ -15,6 +15,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
+use crate::text::system_message;
+
 /// How often the file may change hands while it is opened.
 const MAX_TRIES: usize = 100;
 
@@ -42,7 +44,7 @@ pub(super) enum PidFileError {
     Held { path: PathBuf, id: Option<u32> },
     #[error("{}: is not a file of its own; remove it, or set another pid_file", .0.display())]
     Foreign(PathBuf),
-    #[error("cannot write the PID file {}: {error}", path.display())]
+    #[error("cannot write the PID file {}: {}", path.display(), system_message(error))]
     Io { path: PathBuf, error: io::Error },
 }
 
@@ -85,7 +87,11 @@ impl PidFile {
             if !is_at(&metadata, path) {
                 continue;
             }
-            write(&file).map_err(|error| io_error(path, error))?;
+            if let Err(error) = write(&file) {
+                // An empty one tells nothing, as on a full disk.
+                let _ = fs::remove_file(path);
+                return Err(io_error(path, error));
+            }
             return Ok(Self {
                 path: path.to_owned(),
                 file,
@@ -149,8 +155,9 @@ impl PidFile {
         });
         if let Err(error) = removed {
             log::warn!(
-                "cannot remove the PID file {}: {error}",
-                self.path.display()
+                "cannot remove the PID file {}: {}",
+                self.path.display(),
+                system_message(&error)
             );
         }
     }

@@ -20,6 +20,7 @@ mod config;
 mod connect;
 mod cut;
 mod daemon;
+mod daemon_places;
 mod denials;
 mod domain_lists;
 mod dual_stack;
