@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER};
 use http::{HeaderName, Method, Response, StatusCode};
 use pingora_core::apps::ServerApp;
 use pingora_core::apps::http_app::ServeHttp;
@@ -21,6 +21,7 @@ use pingora_core::server::ShutdownWatch;
 use serde_json::json;
 
 pub use self::client::{AskError, Changes, Outcome, reload};
+use crate::dial::EXHAUSTED_PAUSE;
 use crate::reload::{Reload, ReloadError};
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 
@@ -92,6 +93,15 @@ impl Admin {
                     StatusCode::UNPROCESSABLE_ENTITY,
                     json!({"result": "failure", "problems": problems, "unlisted": unlisted}),
                 )
+            }
+            Err(error @ ReloadError::OutOfDescriptors) => {
+                let outcome =
+                    json!({"result": "failure", "problems": [error.to_string()], "unlisted": 0});
+                let body = format!("{outcome}\n");
+                let mut answer = respond(StatusCode::SERVICE_UNAVAILABLE, "application/json", body);
+                let pause = EXHAUSTED_PAUSE.as_secs().to_string();
+                set(&mut answer, RETRY_AFTER, &pause);
+                return answer;
             }
             Err(ReloadError::System(error)) => (
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -2,12 +2,15 @@
 //! the admin service ask for.
 
 use std::fmt;
+use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::app::App;
 use crate::config::{Changes, Config, ConfigError, Reloader, Values};
+use crate::dial;
+use crate::error::Kind;
 use crate::telemetry::ReloadOutcome;
 use crate::text::count;
 
@@ -42,6 +45,12 @@ pub enum ReloadError {
     /// The files are broken.
     #[error("nothing was changed, the new files are broken:\n{0}")]
     Config(#[from] ConfigError),
+    /// This process cannot open the files: that says nothing about them.
+    #[error(
+        "nothing was changed: this process has no file descriptor left to read the files with; raise the limit on \
+         open files (LimitNOFILE= in the systemd unit, ulimit -Hn) and reload again"
+    )]
+    OutOfDescriptors,
     /// The system did not play along.
     #[error("nothing was changed: {0}")]
     System(String),
@@ -115,7 +124,13 @@ fn replace(
     reloader: &Reloader,
     mut running: OwnedMutexGuard<Values>,
 ) -> Result<Summary, ReloadError> {
-    let parts = reloader.reload()?;
+    let parts = reloader.reload().map_err(|error| {
+        if is_out_of_descriptors() {
+            ReloadError::OutOfDescriptors
+        } else {
+            ReloadError::Config(error)
+        }
+    })?;
     parts.warnings.log();
     let summary = Summary {
         users: parts.users.len(),
@@ -128,6 +143,11 @@ fn replace(
         .map_err(|error| ReloadError::System(error.to_string()))?;
     running.apply(&parts.values);
     Ok(summary)
+}
+
+fn is_out_of_descriptors() -> bool {
+    let opened = File::open("/");
+    opened.is_err_and(|error| dial::exhaustion(&error) == Some(Kind::OutOfSockets))
 }
 
 /// Names of keys for a line of the log.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::log_file;
 use crate::telemetry::Destination;
+use crate::text::system_message;
 
 /// What becomes the standard error of a daemon.
 #[derive(Debug)]
@@ -39,21 +40,28 @@ impl ErrorLog {
         }
     }
 
-    /// Opens the file by its path again, after it was renamed. On failure the old one stays in use.
-    pub(super) fn reopen(&self) {
+    /// Opens the file by its path again, after it was renamed. On failure the old one stays in use, and this
+    /// is to be called again; `said` is whether that was said already. Whether it succeeded.
+    pub(super) fn reopen(&self, said: bool) -> bool {
         let Some(path) = self
             .path
             .as_deref()
             .filter(|path| log_file::is_renewed(path))
         else {
-            return;
+            return true;
         };
         let opened = log_file::open(path).and_then(|file| Ok(rustix::stdio::dup2_stderr(file)?));
-        if let Err(error) = opened {
-            log::error!(
-                "error_log: cannot reopen {}, the old file stays in use: {error}",
-                path.display()
-            );
+        let is_done = opened.is_ok();
+        match opened {
+            Ok(()) if said => log::warn!("error_log: reopened {}", path.display()),
+            Ok(()) => {}
+            Err(_) if said => {}
+            Err(error) => log::error!(
+                "error_log: cannot reopen {}, the old file stays in use until that works: {}",
+                path.display(),
+                system_message(&error)
+            ),
         }
+        is_done
     }
 }

@@ -24,6 +24,9 @@ use crate::text::count;
 /// What connections that are cut get to leave their record.
 const RECORD_TIME: Duration = Duration::from_secs(1);
 
+/// How often an error log that could not be opened anew is tried again.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+
 const HANDLED: [Number; 5] = [
     Number::SIGTERM,
     Number::SIGINT,
@@ -99,6 +102,7 @@ impl Signals {
         // Beside the others: whoever wants the process to end must not wait for a long list.
         let reloads = self.reload_on(hup);
         tokio::pin!(reloads);
+        let mut is_error_log_open = true;
         loop {
             tokio::select! {
                 _ = on.interrupt.recv() => {
@@ -128,9 +132,12 @@ impl Signals {
                     log::info!("SIGUSR1: reopening the logs");
                     // First: the access log may go to standard error.
                     if let Some(error_log) = &self.error_log {
-                        error_log.reopen();
+                        is_error_log_open = error_log.reopen(false);
                     }
                     self.app.telemetry.reopen();
+                }
+                () = tokio::time::sleep(REOPEN_INTERVAL), if !is_error_log_open => {
+                    is_error_log_open = self.error_log.as_ref().is_none_or(|log| log.reopen(true));
                 }
             }
         }

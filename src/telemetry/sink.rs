@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
 use crate::log_file;
+use crate::text::system_message;
 
 /// Bytes that may wait to be written; as many again may be in writing.
 const CAPACITY: usize = 8 * 1024 * 1024;
@@ -27,6 +28,8 @@ const LINGER: Duration = Duration::from_millis(10);
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Least time between two attempts to start the writer.
 const START_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a file that could not be opened anew is tried again.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 /// How often, and how many times, a descriptor that does not block is retried.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 const MAX_RETRIES: u32 = if cfg!(test) { 2 } else { 200 };
@@ -249,6 +252,8 @@ struct Writer {
     /// The last write ended inside a line.
     torn: bool,
     failing: bool,
+    /// When a file that could not be opened anew is tried again.
+    retry: Option<Instant>,
     /// Lines lost since writing began to fail.
     lost: u64,
     overflow_reported: u64,
@@ -262,6 +267,7 @@ impl Writer {
             file,
             torn: false,
             failing: false,
+            retry: None,
             lost: 0,
             overflow_reported: 0,
             warned: None,
@@ -287,6 +293,10 @@ impl Writer {
                 std::mem::swap(&mut state.lines, &mut batch);
                 (state.lines_pushed, state.reopening, state.closing)
             };
+            // Before the batch: it is for the new file, if only there is one at last.
+            if self.retry.is_some_and(|at| at <= Instant::now()) {
+                self.reopen();
+            }
             if !batch.is_empty() {
                 self.write_batch(&batch);
                 batch.clear();
@@ -369,8 +379,16 @@ impl Writer {
             Ok(file) => {
                 self.file = Some(file);
                 self.torn = false;
+                if self.retry.take().is_some() {
+                    log::warn!("access log: reopened {}", self.shared.place.name());
+                }
             }
-            Err(error) => report_reopen(&self.shared.place, &error),
+            Err(error) => {
+                if self.retry.is_none() {
+                    report_reopen(&self.shared.place, &error);
+                }
+                self.retry = Some(Instant::now() + REOPEN_INTERVAL);
+            }
         }
     }
 
@@ -440,8 +458,9 @@ fn reopen(place: &Place) -> io::Result<File> {
 
 fn report_reopen(place: &Place, error: &io::Error) {
     log::error!(
-        "access log: cannot reopen {}, the old file stays in use: {error}",
-        place.name()
+        "access log: cannot reopen {}, the old file stays in use until that works: {}",
+        place.name(),
+        system_message(error)
     );
 }
 

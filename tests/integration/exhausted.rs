@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
 use crate::support::client::Wire;
 use crate::support::eventually;
@@ -159,4 +159,47 @@ fn the_soft_limit_is_raised_and_a_hard_one_that_is_too_low_is_told() {
     };
     assert_eq!(low(10), 0);
     assert_eq!(low(10_000_000), 1);
+}
+
+/// The files are not broken: it is this process that cannot open them.
+#[test]
+fn a_reload_without_a_descriptor_says_so_and_when_to_come_back() {
+    let proxy = Proxy::plain();
+    let mut wire = Wire::connect(proxy.admin_address()).unwrap();
+    let request = |method: &str, path: &str| {
+        let host = proxy.admin_address();
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    };
+    // Accepted, and kept.
+    assert_eq!(wire.exchange(request("GET", "/stats")).status(), 200);
+    leave(&proxy, 0);
+    let answer = wire.exchange(request("POST", "/reload"));
+    assert_eq!(answer.status(), 503, "{}", answer.text());
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    let said = "no file descriptor left to read the files with";
+    assert!(answer.text().contains(said), "{}", answer.text());
+    assert_eq!(lines(&proxy, "broken"), 0, "{}", proxy.errors());
+    leave(&proxy, 64);
+    assert_eq!(wire.exchange(request("POST", "/reload")).status(), 200);
+}
+
+/// After its file was renamed the log goes on in the old one, and in the new one as soon as that can be made.
+#[test]
+fn a_log_is_reopened_once_there_is_a_descriptor() {
+    let proxy = Proxy::plain();
+    proxy.fetch("http://127.0.0.1:1/");
+    proxy.wait_records(1);
+    std::fs::rename(proxy.path("access.log"), proxy.path("access.log.1")).unwrap();
+    leave(&proxy, 0);
+    proxy.signal(Signal::USR1);
+    eventually("the line about the log", || {
+        (lines(&proxy, "cannot reopen") > 0).then_some(())
+    });
+    leave(&proxy, 64);
+    eventually("a record in the new file", || {
+        proxy.fetch("http://127.0.0.1:1/");
+        proxy.path("access.log").exists().then_some(())
+    });
+    assert_eq!(lines(&proxy, "cannot reopen"), 1, "{}", proxy.errors());
+    assert!(!proxy.errors().contains("os error"), "{}", proxy.errors());
 }
