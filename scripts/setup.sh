@@ -24,6 +24,7 @@ build   make       make                 make                 make               
 build   cmake      cmake                cmake                cmake                cmake
 rust    curl       curl+ca-certificates curl+ca-certificates curl+ca-certificates -
 tests   curl       curl                 curl                 curl                 -
+tests   ip         iproute2             iproute              iproute2             -
 tests   nginx      nginx                nginx                nginx                nginx
 tests   openssl    openssl              openssl              openssl              openssl
 tests   git        git                  git                  git                  -
