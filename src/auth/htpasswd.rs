@@ -99,6 +99,10 @@ pub fn parse_name(name: &str) -> Result<User, NameError> {
         (Some(first @ (b'"' | b'\'' | b'`')), Some(last)) if first == last && name.len() > 1 => {
             Err(NameError::Quoted)
         }
+        // Curved ones have a pair that is another character.
+        _ if name.starts_with(['\u{201c}', '\u{201e}', '\u{2018}', '\u{201a}', '\u{ab}']) => {
+            Err(NameError::Quoted)
+        }
         _ => Ok(user),
     }
 }

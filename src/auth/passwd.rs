@@ -32,6 +32,9 @@ const MAX_ATTEMPTS: usize = 100;
 /// As much of a password as bcrypt looks at, in bytes.
 const BCRYPT_LEN: usize = 72;
 
+/// The byte order marks that programs on Windows put before what they send: no client would send them.
+const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
 /// The most that a password file may have; as much as the configuration reads.
 const MAX_FILE: u64 = 1 << 30;
 
@@ -57,6 +60,8 @@ pub enum InPlace {
     Directory,
     /// A new file would belong to another user or group.
     Owner,
+    /// The file has more names (hard links), which would keep the old text.
+    Linked,
 }
 
 /// What became of the line of the user.
@@ -106,6 +111,7 @@ impl fmt::Display for InPlace {
             Self::Mounted => "it is mounted by itself and cannot be replaced",
             Self::Directory => "its directory cannot be written",
             Self::Owner => "a new file could not have its owner",
+            Self::Linked => "it has more than one name (hard links)",
         })
     }
 }
@@ -119,12 +125,15 @@ impl fmt::Display for InPlace {
 /// time wait for each other.
 ///
 /// A file that cannot be replaced (mounted by itself, in a directory that cannot
-/// be written, of an owner that cannot be kept) is written in place instead: see
+/// be written, of an owner that cannot be kept, with hard links) is written in place instead: see
 /// [`InPlace`]. Then a reader may for a moment see a part of the new text.
 ///
 /// # Errors
 /// See [`PasswdError`].
 pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Done, PasswdError> {
+    if path.as_os_str().is_empty() {
+        return Err(PasswdError::NoFile);
+    }
     let user = parse_name(user)?;
     check_password(&user, password)?;
     // Before the file is locked: this takes a while.
@@ -174,6 +183,9 @@ fn read_line(input: impl BufRead) -> Result<Secret, PasswdError> {
         .take(limit as u64)
         .read_until(b'\n', &mut line)
         .map_err(PasswdError::Read)?;
+    if BYTE_ORDER_MARKS.iter().any(|mark| line.starts_with(mark)) {
+        return Err(PasswdError::PasswordMarked);
+    }
     let password = line.strip_suffix(b"\n").unwrap_or(&line);
     let password = password.strip_suffix(b"\r").unwrap_or(password);
     if password.is_empty() {
@@ -251,15 +263,18 @@ fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Done>, PasswdE
     // A byte order mark, which is no part of the text.
     let mark = bytes.get(..bytes.len() - text.len()).unwrap_or_default();
     let edited = [mark, edited.as_bytes()].concat();
-    match replace(&target, &edited, &opened) {
-        Ok(()) => {}
-        Err((reason, error)) => {
-            let Some(reason) = reason else {
-                return Err(error);
-            };
-            in_place::write(&target, &opened, &bytes, &edited)?;
-            done.in_place = Some(reason);
+    let refused = if opened.nlink() > 1 {
+        Some(InPlace::Linked)
+    } else {
+        match replace(&target, &edited, &opened) {
+            Ok(()) => None,
+            Err((Some(reason), _)) => Some(reason),
+            Err((None, error)) => return Err(error),
         }
+    };
+    if refused.is_some() {
+        in_place::write(&target, &opened, &bytes, &edited)?;
+        done.in_place = refused;
     }
     // The lock goes with the file, after the replacement.
     drop(file);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::{InPlace, MAX_FILE};
-use crate::auth::credentials::MAX_CREDENTIALS_LEN;
+use crate::auth::credentials::{MAX_CREDENTIALS_LEN, UserError};
 use crate::auth::htpasswd::NameError;
 use crate::text::{TextError, system_message};
 
@@ -15,22 +15,33 @@ use crate::text::{TextError, system_message};
 #[derive(Debug, Error)]
 pub enum PasswdError {
     /// The user name breaks a rule.
-    #[error(transparent)]
+    #[error("{}; {}", .0, name_remedy(.0))]
     User(#[from] NameError),
     /// Nothing was entered.
-    #[error("the password is empty")]
+    #[error("the password is empty; enter one, or write it as the first line of standard input")]
     PasswordEmpty,
     /// No client could send it: user and password together are too long.
-    #[error("the user name and the password together have more than {MAX_CREDENTIALS_LEN} bytes")]
+    #[error(
+        "the user name and the password together have more than {MAX_CREDENTIALS_LEN} bytes; choose a shorter password"
+    )]
     PasswordTooLong,
     /// No client may send it (RFC 7617 §2).
-    #[error("the password has a control character")]
+    #[error("the password has a control character, which no client may send; choose one without")]
     PasswordControlCharacter,
     /// No client may send it (RFC 7617 §2.1).
-    #[error("the password is not utf-8")]
+    #[error("the password is not UTF-8; send it as UTF-8, or enter it on a terminal")]
     PasswordNotUtf8,
+    /// Standard input begins with a byte order mark, which would be a part of the password.
+    #[error(
+        "the password begins with a byte order mark, which no client would send; send it as UTF-8 without one, \
+         or enter it on a terminal"
+    )]
+    PasswordMarked,
+    /// No path.
+    #[error("the name of the file is empty; name a file: `tollgate passwd FILE USER`")]
+    NoFile,
     /// The two entries differ.
-    #[error("the passwords differ")]
+    #[error("the passwords differ; try again")]
     PasswordMismatch,
     /// The password could not be read.
     #[error("cannot read the password: {}", system_message(.0))]
@@ -135,9 +146,21 @@ pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
     }
 }
 
+fn name_remedy(error: &NameError) -> &'static str {
+    match error {
+        NameError::User(UserError::TooLong) => "choose a shorter name",
+        NameError::User(UserError::Empty) => "name a user: `tollgate passwd FILE USER`",
+        _ => "choose a name without it",
+    }
+}
+
 /// What to do about a refusal of the file system.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::PermissionDenied if rustix::process::geteuid().is_root() => {
+            "the file or the file system may be protected: `lsattr` shows whether the file is, and \
+             `chattr -ia` lifts it"
+        }
         io::ErrorKind::PermissionDenied => "run it as the owner of the file or as root",
         io::ErrorKind::NotFound => "make the directory first",
         io::ErrorKind::ReadOnlyFilesystem => {

@@ -195,6 +195,17 @@ fn follows_a_link() {
 }
 
 #[test]
+fn every_name_of_a_file_has_the_new_text() {
+    let case = Case::with(&format!("bob:{SHA1}\n"));
+    let other = case.directory.path().join("other");
+    fs::hard_link(case.file(), &other).unwrap();
+    let done = set_password(&case.file(), "ann", &Secret::new("secret")).unwrap();
+    assert_eq!(done.in_place, Some(InPlace::Linked));
+    assert_eq!(fs::read_to_string(other).unwrap(), case.text());
+    assert!(case.verifies("ann", "secret"));
+}
+
+#[test]
 fn refuses_and_leaves_the_file() {
     let before = format!("bob:{SHA1}\n");
     let case = Case::with(&before);
@@ -215,6 +226,7 @@ fn refuses_and_leaves_the_file() {
         (" ann", NameError::Space),
         ("ann ", NameError::Space),
         ("\"ann\"", NameError::Quoted),
+        ("\u{201c}ann\u{201d}", NameError::Quoted),
         ("\u{3000}ann", NameError::Invisible('\u{3000}')),
         ("\u{feff}ann", NameError::Invisible('\u{feff}')),
     ] {
@@ -282,6 +294,9 @@ fn refuses_files_that_it_cannot_edit() {
     let device = set_password(Path::new("/dev/null"), "ann", &Secret::new("secret"));
     assert!(matches!(device, Err(PasswdError::NotAFile(_))));
 
+    let nothing = set_password(Path::new(""), "ann", &Secret::new("secret"));
+    assert!(matches!(nothing, Err(PasswdError::NoFile)));
+
     let case = Case::new();
     let nowhere = case.directory.path().join("no/such/directory/file");
     let error = set_password(&nowhere, "ann", &Secret::new("secret")).unwrap_err();
@@ -339,6 +354,17 @@ fn reads_one_line() {
     for input in ["", "\n", "\r\n", "\nsecret\n"] {
         assert!(
             matches!(read(input.as_bytes()), Err(PasswdError::PasswordEmpty)),
+            "{input:?}"
+        );
+    }
+    // What PowerShell puts before what it sends.
+    for input in [
+        &b"\xef\xbb\xbfsecret\r\n"[..],
+        b"\xff\xfes\0e\0c\0\r\0\n\0",
+        b"\xfe\xff\0s\0e\0c",
+    ] {
+        assert!(
+            matches!(read(input), Err(PasswdError::PasswordMarked)),
             "{input:?}"
         );
     }
