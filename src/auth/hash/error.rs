@@ -36,6 +36,12 @@ pub enum PasswordHashError {
     /// From a web page or a word processor, most often.
     #[error("an invisible character, U+{:04X}, in or beside the hash", u32::from(*.0))]
     Character(char),
+    /// `{CRAM-MD5}...`, `{sha}...`
+    #[error("the scheme in braces before the hash is none that is accepted, as {{SHA}} is")]
+    Scheme,
+    /// `*0`, `*1`: what crypt(3) writes where it failed.
+    #[error("no hash, but what crypt(3) writes when it fails")]
+    Failed,
     /// `!`, `*`: an account of the system that is locked.
     #[error("a locked account, which has no password")]
     Locked,
@@ -68,7 +74,10 @@ impl PasswordHashError {
     /// Whether it is a hash, in a format that is not accepted.
     #[must_use]
     pub fn is_other_format(&self) -> bool {
-        matches!(self, Self::Unsupported(_) | Self::DesCrypt | Self::Htdigest)
+        matches!(
+            self,
+            Self::Unsupported(_) | Self::Scheme | Self::DesCrypt | Self::Htdigest
+        )
     }
 
     /// What to change in the line, where that is enough. Elsewhere the user has
@@ -204,9 +213,15 @@ pub(super) fn explain(
     }
     match text {
         "x" => return Shadowed,
+        "*0" | "*1" => return Failed,
         "!" | "!!" | "*" | "*LK*" | "!*" | "NP" | "*NP*" => return Locked,
         _ if text.starts_with("!$") || text.starts_with("!!") => return Locked,
         _ => {}
+    }
+    let scheme = text.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+    if scheme.is_some_and(|(name, _)| !name.is_empty() && name.bytes().all(is_scheme)) {
+        return Scheme;
     }
     let digits = text.strip_prefix('*').unwrap_or(text);
     if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
