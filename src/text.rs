@@ -42,6 +42,8 @@ pub enum TextProblem {
     ByteOrderMark,
     /// Latin-1 or Windows-1252, most likely.
     NotUtf8,
+    /// No text in any encoding: a program, a picture, DER.
+    Binary,
 }
 
 /// An encoding of Unicode that is not read.
@@ -101,6 +103,7 @@ impl TextProblem {
                 "remove the invisible character U+FEFF: it may stand at the start of the file alone"
                     .to_owned()
             }
+            TextProblem::Binary => "name a text file, or restore the file from a copy".to_owned(),
             TextProblem::NotUtf8 => "save the file as UTF-8, for example with \
                 `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEWFILE`"
                 .to_owned(),
@@ -129,6 +132,7 @@ impl fmt::Display for TextProblem {
                 f.write_str("a byte order mark that is not at the start of the file")
             }
             TextProblem::NotUtf8 => f.write_str("not UTF-8"),
+            TextProblem::Binary => f.write_str("the file is binary, where text is wanted"),
         }
     }
 }
@@ -217,6 +221,9 @@ pub fn check(bytes: &[u8]) -> Result<&str, TextError> {
             if let Some(format) = Compression::of(rest) {
                 return Err(whole(TextProblem::Compressed(format)));
             }
+            if outcome.is_err() && is_binary(rest) {
+                return Err(whole(TextProblem::Binary));
+            }
             let nul = memchr(0, rest);
             let valid = outcome.err().map(|error| (error.valid_up_to(), error));
             return Err(match (nul, valid) {
@@ -294,6 +301,19 @@ pub fn is_invisible(c: char) -> bool {
     }
 }
 
+/// Whether a character is punctuation of a word processor or of a script, such as a curved quote, a long dash or an
+/// ideographic comma: no part of the name of a host, though IDNA of 2003 lets some pass.
+#[must_use]
+pub fn is_typographic(c: char) -> bool {
+    matches!(
+        c,
+        '\u{a1}' | '\u{a6}'..='\u{a9}' | '\u{ab}' | '\u{ac}' | '\u{ae}' | '\u{b4}' | '\u{b6}' | '\u{bb}' | '\u{bf}'
+            | '\u{60c}' | '\u{61b}' | '\u{61f}' | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205e}'
+            | '\u{3001}' | '\u{3003}' | '\u{3008}'..='\u{301f}'
+            | '\u{ff0c}' | '\u{ff1a}' | '\u{ff1b}'
+    )
+}
+
 /// By a byte order mark, or by NULs in one half of the bytes alone.
 fn other_unicode(bytes: &[u8]) -> Option<Encoding> {
     match bytes {
@@ -313,6 +333,14 @@ fn other_unicode(bytes: &[u8]) -> Option<Encoding> {
         (even, 0) if even >= many && sample.len() > 1 => Some(Encoding::Utf16Be),
         _ => None,
     }
+}
+
+/// Whether there are control characters at the start that no text has. NUL, which damage leaves too, has an
+/// error of its own.
+fn is_binary(bytes: &[u8]) -> bool {
+    let sample = bytes.get(..SAMPLE).unwrap_or(bytes);
+    let is_control = |byte: &u8| matches!(byte, 1..=7 | 0x0e..=0x19 | 0x1c..=0x1f);
+    sample.iter().any(is_control)
 }
 
 fn lone_carriage_return(bytes: &[u8]) -> Option<usize> {
@@ -384,6 +412,10 @@ mod tests {
             (b"a\nb\0c\n".to_vec(), (Some(2), TextProblem::Nul)),
             (b"\0".to_vec(), (Some(1), TextProblem::Nul)),
             (b"a\nb\nc\0\xff".to_vec(), (Some(3), TextProblem::Nul)),
+            (
+                b"0\x82\x03\x01\x02\x01\x03".to_vec(),
+                (None, TextProblem::Binary),
+            ),
             (b"a\n\xff\n\0".to_vec(), (Some(2), TextProblem::NotUtf8)),
             (b"a\nb\n\xfc".to_vec(), (Some(3), TextProblem::NotUtf8)),
             (b"a\rb\rc".to_vec(), (None, TextProblem::OldMac)),
@@ -421,6 +453,21 @@ mod tests {
             shown,
             ["0 users", "1 user", "2 users", "1 entry", "2 entries"]
         );
+    }
+
+    #[test]
+    fn what_a_word_processor_makes() {
+        for c in [
+            '\u{201c}', '\u{2019}', '\u{2013}', '\u{2026}', '\u{ab}', '\u{3001}',
+        ] {
+            assert!(is_typographic(c), "{c:?}");
+        }
+        // The full stop of East Asia divides labels, and Catalan and Japanese have dots of their own.
+        for c in [
+            '-', '\'', '\u{3002}', '\u{b7}', '\u{30fb}', '\u{fc}', '\u{3042}', '\u{2764}',
+        ] {
+            assert!(!is_typographic(c), "{c:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use names::{Meaning, Names};
 
 use super::entry::{EntryError, EntryProblem, Problems, read_entries};
 use crate::target::Host;
+use crate::text::is_typographic;
 
 /// As many entries as `Debug` prints.
 const MAX_SHOWN: usize = 8;
@@ -204,6 +205,10 @@ impl fmt::Display for DomainMatch<'_> {
 fn normalise(text: &str) -> Result<Cow<'_, str>, EntryProblem> {
     if let Some(name) = plain(text) {
         return Ok(Cow::Borrowed(name));
+    }
+    // IDNA lets some of these pass, as a name that nobody has.
+    if let Some(c) = text.chars().find(|c| is_typographic(*c)) {
+        return Err(EntryProblem::Typographic(c));
     }
     if text.contains('*') {
         return Err(EntryProblem::Wildcard);

@@ -117,6 +117,11 @@ pub enum EntryProblem {
     /// `acl bad dstdomain .example.org`
     #[error("a line of a Squid configuration; write .example.org alone")]
     Squid,
+    /// `\u{201c}ads.example\u{201d}`, `a.example\u{3001}b.example`
+    #[error(
+        "{0:?}, which is no part of a domain; write one domain a line, with ASCII quotes, dashes and dots where there are any"
+    )]
+    Typographic(char),
     /// White space that is no space, or nothing that can be seen.
     #[error("an invisible character, U+{:04X}; remove it", u32::from(*.0))]
     Invisible(char),

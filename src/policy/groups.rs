@@ -212,7 +212,7 @@ fn parse_quoted(text: &str, quote: char) -> Result<(String, &str), GroupProblem>
             let rest = text.get(at + 1..).unwrap_or_default();
             // What follows at once would be a part of the word to some readers.
             if rest.starts_with(|c: char| c != ' ' && c != '\t') {
-                return Err(GroupProblem::Quote);
+                return Err(GroupProblem::BehindQuote);
             }
             return Ok((word, rest));
         }

@@ -72,7 +72,7 @@ pub(super) fn explain(text: &str, problem: EntryProblem) -> EntryProblem {
     };
     if let Some(c) = text.chars().find(|c| is_invisible(*c)) {
         Invisible(c)
-    } else if text.starts_with('<') {
+    } else if is_markup(text) {
         Markup
     } else if text.starts_with(';') || text.starts_with("//") || text.starts_with("--") {
         CommentSign
@@ -99,6 +99,8 @@ pub(super) fn explain(text: &str, problem: EntryProblem) -> EntryProblem {
         || ["CNAME", "SOA", "NS", "IN"]
             .iter()
             .any(|word| has_word(word))
+        || (["A", "AAAA", "TXT"].iter().any(|word| has_word(word))
+            && text.split_ascii_whitespace().count() > 2)
     {
         ZoneFile
     } else if text.starts_with("acl ") || has_word("dstdomain") {
@@ -124,6 +126,12 @@ pub(super) fn explain(text: &str, problem: EntryProblem) -> EntryProblem {
     } else {
         problem
     }
+}
+
+/// `<html>`, `<!DOCTYPE`, `<?xml`, `</body>`, and not the `<<<<<<<` of a merge.
+fn is_markup(text: &str) -> bool {
+    let inner = text.strip_prefix('<').unwrap_or_default();
+    inner.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '!' | '?' | '/'))
 }
 
 /// `local-zone: "example.org" static` of unbound, `zone "example.org" {` of BIND.

@@ -72,6 +72,9 @@ pub enum GroupProblem {
     /// A quote that is never closed.
     #[error("a quote without its end; close it, or escape it with a backslash")]
     Quote,
+    /// `"alice"bob`
+    #[error("text right behind a closing quote; put a space between two names")]
+    BehindQuote,
     /// `"DOMAIN\alice"`
     #[error(
         "a backslash before another character than a quote; write two backslashes for one in quotes"

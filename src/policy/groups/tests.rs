@@ -116,7 +116,7 @@ fn errors() {
         ("; ops", GroupProblem::NoColon),
         ("ci: \"john doe", GroupProblem::Quote),
         ("ci: 'john\\", GroupProblem::Quote),
-        ("ci: 'a'b", GroupProblem::Quote),
+        ("ci: 'a'b", GroupProblem::BehindQuote),
         ("ci: \"\"", GroupProblem::NoUser),
         ("ci: al\u{7}ice", GroupProblem::ControlCharacter),
         (
