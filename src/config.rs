@@ -18,6 +18,7 @@ mod egress;
 mod files;
 mod gateway;
 mod host;
+mod kind;
 mod limits;
 mod listeners;
 mod lists;
@@ -58,6 +59,7 @@ pub use self::reload::{Reloaded, Reloader};
 pub use self::values::{Changes, Values};
 
 use self::files::Base;
+use self::kind::Kind;
 use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
 use self::problem::Sink;
@@ -297,6 +299,12 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
             return None;
         }
     };
+    if let Some((kind, line)) = Kind::of(&text).filter(|(kind, _)| !kind.may_be_yaml()) {
+        let wanted = Kind::Configuration;
+        let message = format!("{kind}, where {wanted} belongs");
+        sink.report(Some(line), "", message, advice.to_owned());
+        return None;
+    }
     let document = yaml::parse(&text, sink)?;
     let mut root = Section::root(&document, sink)?;
     let open = matches!(scope, Scope::Start | Scope::Check);
@@ -395,6 +403,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     // Of a policy that is not whole they would only say so again.
     if sink.is_empty() && !matches!(scope, Scope::Explain) {
         if let Some(groups) = &groups {
+            auth.report_joined(groups, &document, sink);
             auth.warn_of_strangers(groups, &document, sink);
         }
         written.warn(&policy, &auth, SystemTime::now());

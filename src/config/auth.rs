@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::{self, Base};
+use super::kind::Kind;
 use super::problem::Sink;
 use super::reader::{Item, Section};
 use super::units::{days, milliseconds, minutes};
@@ -18,6 +19,8 @@ const MAX_HTPASSWD: u64 = 1 << 30;
 
 /// Some million memberships.
 const MAX_GROUPS: u64 = 64 << 20;
+
+const GROUPS_KEY: &str = "tollgate.auth.groups";
 
 /// The credentials of the quick start, which everyone knows.
 const DEMO_USER: &str = "username";
@@ -121,6 +124,9 @@ impl<'d> Written<'d> {
             return None;
         }
         let report = |errors: Vec<GroupError>| {
+            if files::report_kind(item, &shown, &text, Kind::Htgroup) {
+                return;
+            }
             for error in errors {
                 let message = error.problem.to_string();
                 sink.report_in(&shown, Some(error.line), "", message, None);
@@ -157,10 +163,39 @@ impl<'d> Written<'d> {
 }
 
 impl Auth {
+    /// The sign in a name that is no user, between names that are: `alice/bob`.
+    pub(super) fn divider(&self, name: &str) -> Option<char> {
+        if self.users.contains(name) {
+            return None;
+        }
+        let divides = |sign: &char| {
+            let mut parts = name.split(*sign).map(str::trim);
+            parts.all(|part| self.users.contains(part))
+        };
+        let is_sign = |c: &char| !c.is_alphanumeric();
+        name.chars().filter(is_sign).find(divides)
+    }
+
+    /// Reports users of groups that are several users, with a sign between that divides nothing: under a rule
+    /// that denies the group, none of them would be denied. A name with a sign that needs quotes was meant.
+    pub(super) fn report_joined(&self, groups: &Groups, document: &Node, sink: &Sink) {
+        let joined = |name: &str| Some((name.to_owned(), self.divider(name)?));
+        let mut found: Vec<_> = groups.members().filter_map(joined).collect();
+        found.sort_unstable();
+        for (name, sign) in found {
+            if " ,;|#".contains(sign) {
+                continue;
+            }
+            let message =
+                format!("{name:?} in a group is no user, but each name beside {sign:?} is one");
+            let remedy = "divide users by spaces alone: `group: user user`".to_owned();
+            sink.report(document.line_of(GROUPS_KEY), GROUPS_KEY, message, remedy);
+        }
+    }
+
     /// Warns of users in groups who are not in the password file: they may have been removed, which must keep
     /// nothing from being loaded, or a name is not what it seems.
     pub(super) fn warn_of_strangers(&self, groups: &Groups, document: &Node, sink: &Sink) {
-        const KEY: &str = "tollgate.auth.groups";
         let is_stranger = |user: &&str| !self.users.contains(user);
         let strangers: Vec<&str> = groups.members().filter(is_stranger).collect();
         if let Some(first) = strangers.iter().min() {
@@ -170,7 +205,7 @@ impl Auth {
                 self.htpasswd.display()
             );
             let remedy = "correct the name, add the user, or remove the member".to_owned();
-            sink.warn(document.line_of(KEY), KEY, message, remedy);
+            sink.warn(document.line_of(GROUPS_KEY), GROUPS_KEY, message, remedy);
         }
     }
 }
@@ -223,6 +258,7 @@ fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpa
             }
             Some(users)
         }
+        Err(_) if files::report_kind(item, shown, &text, Kind::Htpasswd) => None,
         Err(errors) => {
             for error in errors {
                 let remedy = error.problem.remedy(&file);

@@ -129,12 +129,13 @@ pub(super) fn address(text: &str, for_use: AddressUse) -> Mistake {
     }
 }
 
-const VARIABLE: &str = "a variable of a template";
-const FILL_IN: &str = "write the value: variables are not filled in here";
+pub(super) const VARIABLE: &str = "a variable of a template";
+pub(super) const FILL_IN: &str = "write the value: variables are not filled in here";
 
-fn is_variable(text: &str) -> bool {
+/// `${DOMAIN}`, `$DOMAIN`, `{{ domain }}`
+pub(super) fn is_variable(text: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.contains("${")
+    ["${", "{{", "{%"].iter().any(|start| text.contains(start))
         || text
             .strip_prefix('$')
             .is_some_and(|name| !name.is_empty() && name.chars().all(is_name))

@@ -12,6 +12,7 @@ use blake3::Hash;
 use super::egress::{entry, report_entries};
 use super::files::{self, Base};
 use super::host;
+use super::kind::Kind;
 use super::problem::Sink;
 use super::reader::Item;
 use crate::policy::{DomainLists, Domains, EntryError, EntryProblem};
@@ -84,11 +85,27 @@ impl<'s> Lists<'s> {
                 continue;
             };
             match text.strip_prefix('@') {
+                Some("") => {
+                    item.report(
+                        "no file behind the @",
+                        "write \"@FILE\", or remove the entry",
+                    );
+                    whole = false;
+                }
                 Some(path) => match self.file(item, path, false) {
                     Some(list) => lists.push(list),
                     None => whole = false,
                 },
                 None => {
+                    if self.base.directory.join(text).is_file() {
+                        let advice = format!(
+                            "write \"@{text}\" for the domains in the file, or rename the file"
+                        );
+                        item.warn(
+                            "read as a domain, though there is a file of this name",
+                            advice,
+                        );
+                    }
                     let one = std::slice::from_ref(item);
                     whole &= report_entries(one, written.extend([text]), host::domain).is_some();
                 }
@@ -145,6 +162,11 @@ impl<'s> Lists<'s> {
             }
             let mut domains = Domains::default();
             let errors = domains.extend_list(&text).err().unwrap_or_default();
+            let is_markup = |error: &EntryError| error.problem == EntryProblem::Markup;
+            let is_told = errors.first().is_none_or(is_markup);
+            if !is_told && files::report_kind(item, &shown, &text, Kind::Domains) {
+                return None;
+            }
             let file = ListFile {
                 digest: blake3::hash(text.as_bytes()),
                 domains: Arc::new(domains),

@@ -72,6 +72,8 @@ pub(super) struct PemError {
 pub(super) enum PemProblem {
     #[error("the file is UTF-16, where PEM is ASCII")]
     Utf16,
+    #[error("the file is UTF-32, where PEM is ASCII")]
+    Utf32,
     #[error("a NUL byte")]
     Nul,
     #[error("a byte order mark that is not at the start of the file")]
@@ -127,6 +129,9 @@ struct Open<'t> {
 /// # Errors
 /// The first line that is not understood.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Block>, PemError> {
+    if bytes.starts_with(b"\xff\xfe\0\0") || bytes.starts_with(b"\0\0\xfe\xff") {
+        return Err(PemProblem::Utf32.at(1));
+    }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(PemProblem::Utf16.at(1));
     }
@@ -274,6 +279,9 @@ impl PemProblem {
         match self {
             PemProblem::Utf16 => {
                 format!("convert it with `iconv -f UTF-16 -t UTF-8 {file} > NEWFILE`")
+            }
+            PemProblem::Utf32 => {
+                format!("convert it with `iconv -f UTF-32 -t UTF-8 {file} > NEWFILE`")
             }
             PemProblem::Nul => {
                 "copy the file again: it is damaged, or it is not a PEM file".to_owned()

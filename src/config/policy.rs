@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::auth::Auth;
 use super::egress::report_with;
+use super::host;
 use super::lists::Lists;
 use super::reader::{Item, Section, nearest};
 use crate::policy::{Expression, Groups, Name, Policy, RuleError, RuleProblem, Rules, Verdict};
@@ -89,7 +90,12 @@ impl Written<'_> {
     /// from being loaded.
     pub(super) fn warn(&self, policy: &Policy, auth: &Auth, now: SystemTime) {
         for (rule, item, user) in &self.users {
-            if !auth.users.contains(user) {
+            if auth.users.contains(user) {
+                continue;
+            }
+            if let Some((message, remedy)) = mistaken_user(user, auth) {
+                item.report(message, remedy);
+            } else {
                 let file = auth.htpasswd.display();
                 item.warn(
                     format!("rule {rule} names user {user:?}, who is not in {file}"),
@@ -128,6 +134,27 @@ impl Written<'_> {
             item.as_ref().unwrap_or(rule).warn(message, remedy);
         }
     }
+}
+
+/// What is wrong with the name of a user who does not exist, where it is plain to see that no user is meant by
+/// it: a rule that denies it would deny nobody.
+fn mistaken_user(name: &str, auth: &Auth) -> Option<host::Mistake> {
+    if host::is_variable(name) {
+        return Some((host::VARIABLE, host::FILL_IN.to_owned()));
+    }
+    if name == "*" {
+        let advice = "remove the key to match every user".to_owned();
+        return Some(("not a user: names of users have no wildcard", advice));
+    }
+    if name.contains(" #") {
+        let advice = "write comments outside of the quotes".to_owned();
+        return Some(("has a # in it", advice));
+    }
+    if auth.divider(name).is_some() || name.contains([',', ';', '|']) {
+        let advice = "write each user as an entry of its own".to_owned();
+        return Some(("more than one user, or a sign that divides none", advice));
+    }
+    None
 }
 
 impl Context<'_> {

@@ -43,6 +43,7 @@ mod languages;
 mod large;
 mod limits;
 mod links;
+mod mixed_files;
 mod name_servers;
 mod opened;
 mod ops;

@@ -1,8 +1,15 @@
 //! Files that hold certificates or keys in another form than PEM: what they are, and how OpenSSL makes PEM
 //! of them. Pure.
 
+use std::borrow::Cow;
+
 use super::der::{self, element};
 use super::{BYTE_ORDER_MARK, DASHES, PemError, PemProblem, contains, is_base64};
+use crate::config::kind::Kind;
+use crate::text::{self, TextProblem};
+
+/// Base64 of `-----BEGIN`.
+const BASE64_OF_PEM: &[u8] = b"LS0tLS1CRUdJTi";
 
 /// Whether what the reader of PEM stumbled over is no damage, but another format.
 pub(in crate::config) fn is_other_format(bytes: &[u8], error: PemError) -> bool {
@@ -10,21 +17,51 @@ pub(in crate::config) fn is_other_format(bytes: &[u8], error: PemError) -> bool 
 }
 
 /// What a file without a PEM block is, and what to do with it. `file` is its name as a shell takes it.
-pub(in crate::config) fn identify(bytes: &[u8], file: &str) -> (&'static str, String) {
+pub(in crate::config) fn identify(bytes: &[u8], file: &str) -> (Cow<'static, str>, String) {
+    match identify_format(bytes, file) {
+        Some((problem, remedy)) => (problem.into(), remedy),
+        None => identify_text(bytes),
+    }
+}
+
+/// What a file is that has none of the formats of certificates and keys.
+fn identify_text(bytes: &[u8]) -> (Cow<'static, str>, String) {
+    let advice = "give a file with lines such as `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`";
+    match text::check(bytes) {
+        Ok(text) => {
+            if let Some((kind, _)) = Kind::of(text) {
+                return (
+                    format!("is {kind}, where PEM is wanted").into(),
+                    advice.to_owned(),
+                );
+            }
+        }
+        Err(error) => {
+            if let TextProblem::Compressed(_) = error.problem {
+                let remedy = error.problem.remedy();
+                return (format!("is no PEM file: {error}").into(), remedy);
+            }
+        }
+    }
+    let problem = "is not a PEM file: it has no BEGIN line";
+    (problem.into(), advice.to_owned())
+}
+
+fn identify_format(bytes: &[u8], file: &str) -> Option<(&'static str, String)> {
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let trimmed = text.trim_ascii();
     if trimmed.is_empty() {
-        return ("is empty", "name a PEM file".to_owned());
+        return Some(("is empty", "name a PEM file".to_owned()));
     }
     if bytes.starts_with(b"\xfe\xed\xfe\xed") || bytes.starts_with(b"\xce\xce\xce\xce") {
         let advice = format!(
             "convert it with `keytool -importkeystore -srckeystore {file} -destkeystore NEW.p12 \
              -deststoretype PKCS12`, then with `openssl pkcs12 -in NEW.p12 -nodes -out NEWFILE`"
         );
-        return ("is a Java key store, where PEM is wanted", advice);
+        return Some(("is a Java key store, where PEM is wanted", advice));
     }
     if bytes.first() == Some(&der::SEQUENCE) {
-        return identify_der(bytes, file);
+        return Some(identify_der(bytes, file));
     }
     for (start, what) in [
         (
@@ -40,7 +77,7 @@ pub(in crate::config) fn identify(bytes: &[u8], file: &str) -> (&'static str, St
         if trimmed.starts_with(start) {
             let advice =
                 "name a PEM file; keys and certificates of TLS are made with `openssl req`";
-            return (what, advice.to_owned());
+            return Some((what, advice.to_owned()));
         }
     }
     let digits: Vec<u8> = trimmed
@@ -51,13 +88,19 @@ pub(in crate::config) fn identify(bytes: &[u8], file: &str) -> (&'static str, St
     if digits.starts_with(super::BASE64_OF_DER) && is_base64(&digits) {
         let advice =
             "add lines such as `-----BEGIN CERTIFICATE-----` and `-----END CERTIFICATE-----`";
-        return (
+        return Some((
             "is base64 without its BEGIN and END lines",
             advice.to_owned(),
-        );
+        ));
     }
-    let advice = "give a file with lines such as `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`";
-    ("is not a PEM file: it has no BEGIN line", advice.to_owned())
+    if digits.starts_with(BASE64_OF_PEM) {
+        let advice = format!("decode it with `base64 -d {file} > NEWFILE`");
+        return Some((
+            "is base64 of a PEM file, as in a Secret of Kubernetes",
+            advice,
+        ));
+    }
+    None
 }
 
 fn identify_der(bytes: &[u8], file: &str) -> (&'static str, String) {

@@ -163,6 +163,9 @@ fn what_is_not_understood_is_an_error_with_its_line() {
         assert_eq!(read(&text), Err((line, problem)), "{text:?}");
         assert!(!problem.remedy("FILE").is_empty());
     }
+    for mark in [&b"\xff\xfe\0\0-\0\0\0"[..], b"\0\0\xfe\xff\0\0\0-"] {
+        assert_eq!(read(mark.to_vec()), Err((1, Utf32)));
+    }
     for mark in [&b"\xff\xfe"[..], b""] {
         assert_eq!(read([mark, &wide(&one)].concat()), Err((1, Utf16)));
     }
@@ -200,6 +203,18 @@ fn other_formats_are_named() {
         (
             b"MIIBAAAA\nAAAA\n".to_vec(),
             "is base64 without its BEGIN and END lines",
+        ),
+        (
+            STANDARD.encode(certificate(1)).into_bytes(),
+            "is base64 of a PEM file, as in a Secret of Kubernetes",
+        ),
+        (
+            b"alice:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n".to_vec(),
+            "is a file of users (htpasswd), where PEM is wanted",
+        ),
+        (
+            b"\x1f\x8b\x08\0\0\0\xff\xff".to_vec(),
+            "is no PEM file: the file is compressed (gzip)",
         ),
         (
             b"ssh-ed25519 AAAA x".to_vec(),

@@ -230,6 +230,11 @@ fn role(item: &Item<'_>) -> Option<Role> {
 /// A token (RFC 9110 §5.6.2). Those that are defined are in capitals, and `get` is not GET.
 pub(super) fn method(item: &Item<'_>) -> Option<Box<str>> {
     let text = item.text()?;
+    if text == "*" {
+        let advice = "remove the key to match every method";
+        item.report("not a method: methods have no wildcard", advice);
+        return None;
+    }
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !text.bytes().all(is_token) {
         item.report("not a method", "write one such as GET");

@@ -80,7 +80,7 @@ fn pingoras_keys() {
         ),
         (
             "ca_file: users\n",
-            "f.yaml:1: ca_file: users is not a PEM file: it has no BEGIN line; give a file with lines such as `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`",
+            "f.yaml:1: ca_file: users is a file of users (htpasswd), where PEM is wanted; give a file with lines such as `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`",
         ),
         (
             "user: \"a\\0\"\n",

@@ -134,9 +134,9 @@ impl Algorithm {
 
     fn unknown_to_provider(self) -> Option<Cow<'static, str>> {
         match self {
-            Algorithm::Ec(Curve::Other(name)) => Some(
-                format!("a key on the curve {name}, where P-256 and P-384 are supported").into(),
-            ),
+            Algorithm::Ec(Curve::Other(name)) => {
+                Some(format!("a key on {name}, where P-256 and P-384 are supported").into())
+            }
             Algorithm::EcUnnamed => {
                 Some("an EC key with the numbers of its curve, where its name is wanted".into())
             }
@@ -153,14 +153,14 @@ impl Curve {
         match id {
             b"\x2a\x86\x48\xce\x3d\x03\x01\x07" => Curve::P256,
             b"\x2b\x81\x04\x00\x22" => Curve::P384,
-            b"\x2b\x81\x04\x00\x23" => Curve::Other("P-521"),
-            b"\x2b\x81\x04\x00\x21" => Curve::Other("P-224"),
-            b"\x2a\x86\x48\xce\x3d\x03\x01\x01" => Curve::Other("P-192"),
-            b"\x2b\x81\x04\x00\x0a" => Curve::Other("secp256k1"),
-            b"\x2b\x24\x03\x03\x02\x08\x01\x01\x07" => Curve::Other("brainpoolP256r1"),
-            b"\x2b\x24\x03\x03\x02\x08\x01\x01\x0b" => Curve::Other("brainpoolP384r1"),
-            b"\x2b\x24\x03\x03\x02\x08\x01\x01\x0d" => Curve::Other("brainpoolP512r1"),
-            _ => Curve::Other("of another name"),
+            b"\x2b\x81\x04\x00\x23" => Curve::Other("the curve P-521"),
+            b"\x2b\x81\x04\x00\x21" => Curve::Other("the curve P-224"),
+            b"\x2a\x86\x48\xce\x3d\x03\x01\x01" => Curve::Other("the curve P-192"),
+            b"\x2b\x81\x04\x00\x0a" => Curve::Other("the curve secp256k1"),
+            b"\x2b\x24\x03\x03\x02\x08\x01\x01\x07" => Curve::Other("the curve brainpoolP256r1"),
+            b"\x2b\x24\x03\x03\x02\x08\x01\x01\x0b" => Curve::Other("the curve brainpoolP384r1"),
+            b"\x2b\x24\x03\x03\x02\x08\x01\x01\x0d" => Curve::Other("the curve brainpoolP512r1"),
+            _ => Curve::Other("another curve"),
         }
     }
 }

@@ -75,13 +75,13 @@ pub(super) fn private_key(
 fn report_unusable(file: &PemFile<'_, '_>, block: &Block, algorithm: Algorithm) {
     let (message, advice) = match algorithm {
         Algorithm::Rsa(_) => (
-            "the RSA key cannot be used: its exponent is 3, or its parts do not fit each other",
+            "the RSA key cannot be used: its exponent is 3, it has more than two primes, or its parts do not fit",
             NEW_KEY.to_owned(),
         ),
         Algorithm::Ec(_) => (
-            "the EC key cannot be used: its public half is missing or does not fit",
+            "the EC key cannot be used: its public half is missing or does not fit, or its number is not as long as the curve wants",
             format!(
-                "add it with `openssl ec -in {} -conv_form uncompressed -out NEWFILE`",
+                "write it anew with `openssl ec -in {} -conv_form uncompressed -out NEWFILE`",
                 file.name()
             ),
         ),

@@ -40,7 +40,8 @@ pub(super) fn report(text: &str, error: &ScanError, sink: &Sink) {
 fn explain<'i>(info: &'i str, written: &str) -> (&'i str, &'static str) {
     let value = written.split_once(": ").map_or(written, |(_, value)| value);
     let value = value.trim_start().trim_start_matches("- ").trim_start();
-    if written.contains("{{") || written.contains("{%") || written.contains("<%") {
+    let templates = ["{{", "{%", "<%", "${"];
+    if templates.iter().any(|start| written.contains(start)) {
         (info, "fill in the template first")
     } else if written.contains(":\t") {
         ("a tab after a colon", "write a space there")

@@ -1,0 +1,202 @@
+//! What kind of file a text is: for the message when it stands where a file of another kind belongs. Pure.
+//!
+//! One line may be of several kinds, so a kind is only told where every line that was looked at agrees.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// As many lines as show the kind.
+const MAX_LINES: usize = 50;
+
+/// The kinds of text file that stand beside each other in a directory of configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Certificates or keys.
+    Pem,
+    /// A page of an error, most often.
+    Markup,
+    Json,
+    /// Of this program, in YAML.
+    Configuration,
+    /// Users with hashes.
+    Htpasswd,
+    /// Groups with users.
+    Htgroup,
+    /// `/etc/passwd`, `/etc/group` and their like.
+    Accounts,
+    /// Domains, in one of the formats of list files.
+    Domains,
+}
+
+impl Kind {
+    /// The kind of a text, and the line that shows it first, counted from 1.
+    pub(super) fn of(text: &str) -> Option<(Kind, usize)> {
+        let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        let all = || text.lines().take(MAX_LINES).map(str::trim_end);
+        let lines = || all().filter(is_said);
+        let begin = 1 + all().position(|line| is_said(&line)).unwrap_or_default();
+        let first = lines().next()?.trim_start();
+        if let Some(at) = all().position(|line| line.starts_with("-----BEGIN ")) {
+            return Some((Kind::Pem, at + 1));
+        }
+        let is_json = first.starts_with('{')
+            || first.strip_prefix('[').is_some_and(|rest| {
+                let rest = rest.trim_start();
+                rest.is_empty() || rest.starts_with(['"', '{', '['])
+            });
+        let is_tag = |c: char| c.is_ascii_alphabetic() || matches!(c, '!' | '?');
+        let inner = first.strip_prefix('<').unwrap_or_default();
+        let kind = if inner.starts_with(is_tag) {
+            Kind::Markup
+        } else if is_json && text.trim_end().ends_with(['}', ']']) {
+            Kind::Json
+        } else if lines().any(|line| line == "tollgate:") {
+            Kind::Configuration
+        } else if lines().all(is_user) {
+            Kind::Htpasswd
+        } else if lines().all(is_account) {
+            Kind::Accounts
+        } else if lines().all(is_group) && lines().any(|line| line.split(' ').nth(2).is_some()) {
+            Kind::Htgroup
+        } else if lines().all(is_domain) {
+            Kind::Domains
+        } else {
+            return None;
+        };
+        Some((kind, begin))
+    }
+
+    /// Whether such a text may be YAML as well.
+    pub(super) fn may_be_yaml(self) -> bool {
+        matches!(self, Kind::Json | Kind::Configuration | Kind::Htgroup)
+    }
+
+    /// What to do with such a file that stands where `wanted` belongs.
+    pub(super) fn remedy(self, wanted: Kind) -> String {
+        let here = format!("name {wanted} here");
+        match self {
+            Kind::Htpasswd => format!("{here}, and this file as `htpasswd` under `auth`"),
+            Kind::Htgroup => format!("{here}, and this file as `groups` under `auth`"),
+            Kind::Domains => format!("{here}, and this file as \"@FILE\" in a list of domains"),
+            Kind::Pem => format!("{here}; certificates and keys belong under `tls` of a listener"),
+            Kind::Markup => format!("{here}; where it was downloaded, download it again"),
+            Kind::Json | Kind::Configuration | Kind::Accounts => here,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Pem => "a PEM file",
+            Kind::Markup => "a file of HTML or XML",
+            Kind::Json => "a file of JSON",
+            Kind::Configuration => "a configuration of Tollgate",
+            Kind::Htpasswd => "a file of users (htpasswd)",
+            Kind::Htgroup => "a file of groups (htgroup)",
+            Kind::Accounts => "a file of the accounts of a system, such as /etc/passwd",
+            Kind::Domains => "a list of domains",
+        })
+    }
+}
+
+/// `alice:$2y$...`, `bob:{SHA}...`
+fn is_user(line: &str) -> bool {
+    let (name, hash) = line.split_once(':').unwrap_or_default();
+    !name.is_empty() && hash.starts_with(['$', '{']) && !hash.contains(char::is_whitespace)
+}
+
+/// `alice:x:1000:1000:Alice:/home/alice:/bin/sh`, `staff:x:50:alice,bob`
+fn is_account(line: &str) -> bool {
+    let fields: Vec<&str> = line.split(':').collect();
+    let is_number = |at: usize| {
+        let field = fields.get(at).copied().unwrap_or_default();
+        !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    is_number(2) && (fields.len() == 4 || (fields.len() == 7 && is_number(3)))
+}
+
+/// `admins: alice bob`
+fn is_group(line: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || "_.-@".contains(c);
+    let (group, users) = line.split_once(':').unwrap_or_default();
+    !group.is_empty()
+        && group.chars().all(is_name)
+        && (users.is_empty() || users.starts_with(' '))
+        && users.chars().all(|c| is_name(c) || c == ' ')
+}
+
+/// `example.org`, `.example.org`, `||example.org^`, `0.0.0.0 example.org`
+fn is_domain(line: &str) -> bool {
+    let name = match line.split_once([' ', '\t']) {
+        Some((address, names)) if address.parse::<IpAddr>().is_ok() => names.trim_start(),
+        Some(_) => return line.starts_with('!') || line.starts_with("[Adblock"),
+        None => line,
+    };
+    let name = name.strip_prefix("||").unwrap_or(name);
+    let name = name.strip_suffix('^').unwrap_or(name);
+    let is_name = |c: char| c.is_alphanumeric() || ".-_*".contains(c);
+    !name.is_empty() && name.chars().all(is_name) && (name.contains('.') || name != line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds() {
+        let hash = "alice:$2y$05$abc\nbob:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n";
+        for (text, expected) in [
+            ("", None),
+            ("# a comment\n", None),
+            (hash, Some((Kind::Htpasswd, 1))),
+            (
+                "# of us\n\nadmins: alice bob\nops: carol\nidle:\n",
+                Some((Kind::Htgroup, 3)),
+            ),
+            // A password as it is, most likely.
+            ("alice: secret\n", None),
+            ("alice:secret\n", None),
+            ("root:x:0:0:root:/root:/bin/sh\n", Some((Kind::Accounts, 1))),
+            (
+                "staff:x:50:alice,bob\nadm:x:4:\n",
+                Some((Kind::Accounts, 1)),
+            ),
+            ("example.org\n.example.com\n", Some((Kind::Domains, 1))),
+            (
+                "[Adblock Plus 2.0]\n! x\n||ads.example^\n",
+                Some((Kind::Domains, 1)),
+            ),
+            (
+                "127.0.0.1 localhost\n0.0.0.0 ads.example\n",
+                Some((Kind::Domains, 1)),
+            ),
+            ("secret\n", None),
+            (
+                "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+                Some((Kind::Pem, 1)),
+            ),
+            (
+                "subject: x\n-----BEGIN CERTIFICATE-----\n",
+                Some((Kind::Pem, 2)),
+            ),
+            ("<!DOCTYPE html>\n<html>", Some((Kind::Markup, 1))),
+            ("<<<<<<< HEAD\nversion: 1\n=======\n", None),
+            ("{\n  \"a\": 1\n}\n", Some((Kind::Json, 1))),
+            (
+                "version: 1\ntollgate:\n  listeners: []\n",
+                Some((Kind::Configuration, 1)),
+            ),
+            ("example.org\nalice:$2y$05$abc\n", None),
+        ] {
+            assert_eq!(Kind::of(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_names_what_is_wanted() {
+        for kind in [Kind::Pem, Kind::Htgroup, Kind::Markup, Kind::Json] {
+            assert!(kind.remedy(Kind::Htpasswd).contains("name a file of users"));
+        }
+    }
+}
