@@ -196,7 +196,7 @@ fn follows_a_link() {
 
 #[test]
 fn every_name_of_a_file_has_the_new_text() {
-    let case = Case::with(&format!("bob:{SHA1}\n"));
+    let case = Case::with(format!("bob:{SHA1}\n"));
     let other = case.directory.path().join("other");
     fs::hard_link(case.file(), &other).unwrap();
     let done = set_password(&case.file(), "ann", &Secret::new("secret")).unwrap();

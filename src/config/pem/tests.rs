@@ -164,7 +164,7 @@ fn what_is_not_understood_is_an_error_with_its_line() {
         assert!(!problem.remedy("FILE").is_empty());
     }
     for mark in [&b"\xff\xfe\0\0-\0\0\0"[..], b"\0\0\xfe\xff\0\0\0-"] {
-        assert_eq!(read(mark.to_vec()), Err((1, Utf32)));
+        assert_eq!(read(mark), Err((1, Utf32)));
     }
     for mark in [&b"\xff\xfe"[..], b""] {
         assert_eq!(read([mark, &wide(&one)].concat()), Err((1, Utf16)));
