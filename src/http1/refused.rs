@@ -54,7 +54,8 @@ impl RefusedHead {
             None => (bytes, &[][..]),
         };
         let mut refused = Self::default();
-        if refused.read_line(line.strip_suffix(b"\r").unwrap_or(line)) {
+        let is_cut = line.len() == bytes.len();
+        if refused.read_line(line.strip_suffix(b"\r").unwrap_or(line), is_cut) {
             refused.read_fields(fields);
         }
         refused
@@ -64,16 +65,13 @@ impl RefusedHead {
     pub fn of_line(method: &str, target: &str) -> Self {
         Self {
             method: method.into(),
-            target: masked(
-                method.as_bytes(),
-                target.get(..MAX_PART).unwrap_or(target).as_bytes(),
-            ),
+            target: kept(method.as_bytes(), target.as_bytes(), false),
             ..Self::default()
         }
     }
 
-    /// Whether the line is one of a request.
-    fn read_line(&mut self, line: &[u8]) -> bool {
+    /// Whether the line is one of a request. Where it is cut, more of it was to come.
+    fn read_line(&mut self, line: &[u8], is_cut: bool) -> bool {
         let Some(space) = memchr(b' ', line) else {
             return false;
         };
@@ -91,7 +89,7 @@ impl RefusedHead {
         });
         let target = target.trim_ascii_end();
         self.method = method.to_vec();
-        self.target = masked(method, target.get(..MAX_PART).unwrap_or(target));
+        self.target = kept(method, target, is_cut);
         self.version = version
             .and_then(|version| std::str::from_utf8(version).ok())
             .unwrap_or_default()
@@ -137,15 +135,56 @@ fn version(rest: &[u8]) -> Option<&[u8]> {
     (plain && !digits.is_empty()).then_some(last)
 }
 
-/// The target for the log, which masks userinfo where the syntax has it. Of a target that has no meaning,
-/// everything up to the last `@` may be userinfo, wherever that is.
-fn masked(method: &[u8], target: &[u8]) -> Vec<u8> {
-    let is_path = target.starts_with(b"/") && !target.starts_with(b"//");
-    let at = target.iter().rposition(|byte| *byte == b'@');
-    match at.and_then(|at| target.get(at..)) {
-        Some(rest) if !is_path && Target::parse(method, target).is_err() => [b"***", rest].concat(),
-        _ => target.to_vec(),
+/// The target for the log, of bounded length, which masks userinfo where the syntax has it. Of a target that
+/// has no meaning, everything up to the last `@` may be userinfo, wherever that is.
+fn kept(method: &[u8], target: &[u8], is_cut: bool) -> Vec<u8> {
+    let short = target.get(..MAX_PART).unwrap_or(target);
+    if short.starts_with(b"/") && !short.starts_with(b"//") {
+        return short.to_vec();
     }
+    if is_cut || short.len() < target.len() {
+        return masked_cut(method, short);
+    }
+    let at = short.iter().rposition(|byte| *byte == b'@');
+    match at.and_then(|at| short.get(at..)) {
+        Some(rest) if short.starts_with(b"//") || Target::parse(method, short).is_err() => {
+            [b"***", rest].concat()
+        }
+        _ => short.to_vec(),
+    }
+}
+
+/// The longest name of a host.
+const MAX_HOST: usize = 255;
+
+/// What is known not to be userinfo of a target that is cut: the `@` that would tell may be what is missing.
+fn masked_cut(method: &[u8], target: &[u8]) -> Vec<u8> {
+    const MASK: &[u8] = b"***";
+    let start = match memchr::memmem::find(target, b"://") {
+        Some(at) => at + 3,
+        None if target.starts_with(b"//") => 2,
+        None => 0,
+    };
+    let (scheme, rest) = target.split_at(start);
+    let end = rest.iter().position(|byte| b"/?#\\".contains(byte));
+    let authority = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
+    // The colons of `[::1]` are not before a port.
+    let host = match authority.first() {
+        Some(b'[') => memchr(b']', authority).unwrap_or(authority.len()),
+        _ => 0,
+    };
+    let after_host = authority.get(host..).unwrap_or_default();
+    let colon = memchr(b':', after_host).map(|at| host + at + 1);
+    let behind = colon.and_then(|at| authority.get(at..)).unwrap_or_default();
+    let is_whole = end.is_some() && Target::parse(method, target).is_ok();
+    if is_whole || behind.is_empty() && authority.len() <= MAX_HOST && !rest.contains(&b'@') {
+        return target.to_vec();
+    }
+    let before = colon
+        .and_then(|at| authority.get(..at))
+        .filter(|before| !before.contains(&b'@'))
+        .unwrap_or_default();
+    [scheme, before, MASK].concat()
 }
 
 #[cfg(test)]
@@ -203,8 +242,40 @@ mod tests {
                 "{target}: {shown}"
             );
         }
+        assert_eq!(line("GET //u:secret@h/ HTTP/1.1\r\n\r\n").1, "***@h/");
         assert_eq!(line("GET http://h/@a HTTP/1.1\r\n\r\n").1, "http://h/@a");
         assert_eq!(line("GET /@a HTTP/1.1\r\n\r\n").1, "/@a");
+    }
+
+    #[test]
+    fn no_password_of_a_target_that_is_cut_is_kept() {
+        let long = "s".repeat(5000);
+        for (head, expected) in [
+            ("GET http://u:secret", "http://u:***"),
+            ("GET http://u:12345", "http://u:***"),
+            ("GET http://u:sec@ret", "http://u:***"),
+            ("GET http://u:sec/ret", "http://u:***"),
+            ("GET http://u@h:sec@ret", "http://***"),
+            ("GET //u:secret", "//u:***"),
+            ("GET ftp://u:secret", "ftp://u:***"),
+            ("CONNECT u:secret", "u:***"),
+            ("GET http://[::1]:80", "http://[::1]:***"),
+            ("GET http://[::1]/a", "http://[::1]/a"),
+            ("GET http://h:80/a@b", "http://h:80/a@b"),
+            ("GET http://h/a", "http://h/a"),
+            ("GET http://h", "http://h"),
+            ("GET /a:b@c", "/a:b@c"),
+            (
+                &format!("GET http://u:{long}@h/ HTTP/1.1\r\n\r\n"),
+                "http://u:***",
+            ),
+            (
+                &format!("GET http://{long}@h/ HTTP/1.1\r\n\r\n"),
+                "http://***",
+            ),
+        ] {
+            assert_eq!(line(head).1, expected, "{}", head.get(..30).unwrap_or(head));
+        }
     }
 
     #[test]

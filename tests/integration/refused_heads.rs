@@ -110,6 +110,30 @@ fn the_combined_log_keeps_method_and_target() {
     assert!(log.lines().all(|line| line.len() < 4096));
 }
 
+/// The `@` behind a password is what is missing: nothing of it is kept, in either format.
+#[test]
+fn a_password_in_a_target_that_is_cut_is_not_kept() {
+    let long = "secret".repeat(3000);
+    for format in ["json", "combined"] {
+        let proxy = Setup::new()
+            .config("timeouts: { request_head: 500ms }")
+            .config(&format!("log: {{ format: {format} }}"))
+            .start();
+        proxy.exchange(format!(
+            "GET http://u:{long}@h/ HTTP/1.1\r\nHost: h\r\n\r\n"
+        ));
+        let mut wire = proxy.connect();
+        wire.send("GET http://u:secret").unwrap();
+        assert_eq!(wire.response("GET").unwrap().status(), 408);
+        let log = crate::support::eventually("the log", || {
+            let log = std::fs::read_to_string(proxy.path("access.log")).ok()?;
+            (log.lines().count() == 2).then_some(log)
+        });
+        assert_eq!(log.matches("http://u:***").count(), 2, "{log}");
+        assert!(!log.contains("secret"), "{log}");
+    }
+}
+
 #[test]
 fn a_first_challenge_is_no_failed_visit() {
     let proxy = Proxy::plain();
