@@ -13,6 +13,7 @@ mod proxy_protocol;
 mod request;
 mod socket;
 mod threads;
+mod unprepared;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,12 +37,14 @@ use self::socket::accept;
 pub use self::socket::{Listener, Purpose};
 pub use self::threads::ThreadOptions;
 use self::threads::Threads;
+use self::unprepared::Stage;
 use crate::app::App;
 use crate::client::{ClientStream, Transport};
 use crate::config;
 use crate::dial::exhaustion;
 use crate::exchange::Source;
 use crate::forward::Forward;
+use crate::text::system_message;
 use crate::throttle::Throttle;
 use crate::tunnel::Socket as _;
 
@@ -67,8 +70,8 @@ pub struct Acceptor {
     admin_places: Arc<Semaphore>,
     threads: Threads,
     connections: AtomicU64,
-    /// For lines about connections that ended before a request, by reason.
-    rejected: Throttles<&'static str>,
+    /// For lines about connections that ended before a request, by what they say.
+    rejected: Throttles<String>,
     /// The same for those that began with another protocol.
     protocols: Throttles<(Protocol, Door)>,
     exhausted: Throttle,
@@ -76,6 +79,21 @@ pub struct Acceptor {
 
 /// One line in a while about each of a few things.
 type Throttles<K> = Mutex<HashMap<K, Throttle>>;
+
+/// The causes of a connection's end that have a throttle of their own.
+const MAX_CAUSES: usize = 64;
+
+/// Where a connection came in, where that is known: ` to 127.0.0.1:8888`.
+struct Listening(Option<SocketAddr>);
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(config::canonical) {
+            Some(local) => write!(f, " to {local}"),
+            None => Ok(()),
+        }
+    }
+}
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,7 +210,7 @@ impl Acceptor {
             drop((seat, place, busy));
         });
         if let Err(error) = spawned {
-            self.reject(peer, "accept_error", &error);
+            self.reject(peer, None, "accept_error", &system_message(&error));
         }
     }
 
@@ -221,6 +239,12 @@ impl Acceptor {
             } => {
                 let _open = self.app.telemetry.connection_opened();
                 let limit = self.app.timeouts.tls_handshake;
+                let local = stream.local_addr().ok();
+                let waits_for = if proxy_protocol {
+                    Stage::ProxyHeader
+                } else {
+                    Stage::Tls
+                };
                 // Boxed, since a handshake takes more room than a connection that waits.
                 let prepared = Box::pin(prepare(stream, peer, tls, proxy_protocol));
                 match tokio::time::timeout(limit, prepared).await {
@@ -238,10 +262,14 @@ impl Acceptor {
                         let stream = Box::new(ClientStream::new(transport, client, limit));
                         Box::pin(connection::refuse_at(self, stream, source, door)).await;
                     }
-                    Ok(Err(Unprepared::Failed(error))) => {
-                        self.reject(peer, "handshake_failed", &error);
+                    Ok(Err(Unprepared::Failed { stage, error })) => {
+                        let line = unprepared::line(stage, &error);
+                        self.reject(peer, local, "handshake_failed", &line);
                     }
-                    Err(elapsed) => self.reject(peer, "handshake_timeout", &elapsed),
+                    Err(_elapsed) => {
+                        let line = unprepared::timeout_line(waits_for);
+                        self.reject(peer, local, "handshake_timeout", line);
+                    }
                 }
             }
             Purpose::Admin(admin) => {
@@ -259,11 +287,25 @@ impl Acceptor {
 
     /// Counts a connection that did not get to HTTP, and says so now and then: a load
     /// balancer that is set up wrongly shows nowhere else.
-    fn reject(&self, peer: SocketAddr, reason: &'static str, error: &dyn fmt::Display) {
+    fn reject(
+        &self,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        reason: &'static str,
+        line: &str,
+    ) {
         self.app.telemetry.connection_rejected(reason);
-        let passed = self.rejected.lock().entry(reason).or_default().pass();
+        let mut rejected = self.rejected.lock();
+        let cause = match rejected.len() {
+            // Texts of the system are not all known beforehand.
+            MAX_CAUSES.. if !rejected.contains_key(line) => reason.to_owned(),
+            _ => line.to_owned(),
+        };
+        let passed = rejected.entry(cause).or_default().pass();
+        drop(rejected);
         if let Some(passed) = passed {
-            log::warn!("connection from {peer} ended before its first request: {error}{passed}");
+            let to = Listening(local);
+            log::warn!("connection from {peer}{to} ended before its first request: {line}{passed}");
         }
     }
 
@@ -281,15 +323,8 @@ impl Acceptor {
             .transport()
             .tcp()
             .and_then(|tcp| tcp.local_addr().ok());
-        match local.map(config::canonical) {
-            Some(local) => {
-                log::warn!(
-                    "connection from {} to {local}: {line}{passed}",
-                    stream.client()
-                );
-            }
-            None => log::warn!("connection from {}: {line}{passed}", stream.client()),
-        }
+        let to = Listening(local);
+        log::warn!("connection from {}{to}: {line}{passed}", stream.client());
     }
 
     /// Says now and then that connections wait since none can be accepted.

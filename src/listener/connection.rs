@@ -71,7 +71,7 @@ pub(super) async fn refuse_at(
         Err(NoHead::Gone | NoHead::Http2) => return,
         Err(NoHead::Refused(_, _)) => stream.take(stream.inbox().len()),
     };
-    let protocol = Protocol::guess(&head).unwrap_or(Protocol::Http);
+    let protocol = Protocol::guess_at(door, &head);
     Box::pin(refuse_protocol(
         acceptor, requests, stream, protocol, door, &head,
     ))

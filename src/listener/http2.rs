@@ -40,38 +40,41 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
     let own = own(stream.transport());
     let (stream, loan) = stream.into_raw();
     let limit = app.timeouts.request_head;
-    let failed: Box<dyn std::error::Error + Send + Sync> =
-        match timeout(limit, builder(acceptor).handshake(stream)).await {
-            Ok(Ok(connection)) => {
-                let streams = Streams {
-                    acceptor: Arc::clone(acceptor),
-                    source,
-                    own: Arc::new(own),
-                    open: Arc::new(Open::default()),
-                    own_place: Arc::new(Semaphore::new(1)),
-                };
-                let until = match streams.run(connection, &loan).await {
-                    Ok(until) => until,
-                    Err(error) => {
-                        log::debug!("connection from {}: {error}", source.client);
-                        if error.is_library() {
-                            app.telemetry.connection_rejected("http2_error");
-                        }
-                        None
+    let failed = match timeout(limit, builder(acceptor).handshake(stream)).await {
+        Ok(Ok(connection)) => {
+            let streams = Streams {
+                acceptor: Arc::clone(acceptor),
+                source,
+                own: Arc::new(own),
+                open: Arc::new(Open::default()),
+                own_place: Arc::new(Semaphore::new(1)),
+            };
+            let until = match streams.run(connection, &loan).await {
+                Ok(until) => until,
+                Err(error) => {
+                    log::debug!("connection from {}: {error}", source.client);
+                    if error.is_library() {
+                        app.telemetry.connection_rejected("http2_error");
                     }
-                };
-                part(app, &loan, until.unwrap_or_else(Instant::now)).await;
-                return;
-            }
-            // A browser opens connections that it may need, and leaves them.
-            Ok(Err(error)) if error.is_io() => {
-                log::debug!("connection from {}: {error}", source.client);
-                return;
-            }
-            Ok(Err(error)) => error.into(),
-            Err(elapsed) => elapsed.into(),
-        };
-    acceptor.reject(source.client, "http2_preface", &failed);
+                    None
+                }
+            };
+            part(app, &loan, until.unwrap_or_else(Instant::now)).await;
+            return;
+        }
+        // A browser opens connections that it may need, and leaves them.
+        Ok(Err(error)) if error.is_io() => {
+            log::debug!("connection from {}: {error}", source.client);
+            return;
+        }
+        Ok(Err(_broken)) => {
+            "it began HTTP/2 and broke the rules of it; this client has a defect, or speaks something else"
+        }
+        Err(_elapsed) => {
+            "it began HTTP/2 and did not go on within timeouts.request_head; this client has a defect, or a slow network"
+        }
+    };
+    acceptor.reject(source.client, None, "http2_preface", failed);
 }
 
 /// Closes a connection so that the client gets the ends of its answers: closed with

@@ -8,12 +8,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::protocol::Door;
 use super::proxy_protocol::{self, HeaderError};
+use super::unprepared::Stage;
 use crate::client::Transport;
 
 /// Why a connection did not get to HTTP.
 pub(super) enum Unprepared {
     /// The header or the handshake is broken, or the connection is.
-    Failed(io::Error),
+    Failed { stage: Stage, error: io::Error },
     /// It began with what its listener does not expect. Nothing was read.
     WrongProtocol {
         stream: TcpStream,
@@ -22,9 +23,12 @@ pub(super) enum Unprepared {
     },
 }
 
-impl From<io::Error> for Unprepared {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
+impl Unprepared {
+    fn of_tls(error: io::Error) -> Self {
+        Self::Failed {
+            stage: Stage::Tls,
+            error,
+        }
     }
 }
 
@@ -45,21 +49,28 @@ pub(super) async fn prepare(
                     door: Door::ProxyHeader,
                 });
             }
-            Err(HeaderError::Broken(error)) => return Err(error.into()),
+            Err(HeaderError::Broken(error)) => {
+                return Err(Unprepared::Failed {
+                    stage: Stage::ProxyHeader,
+                    error,
+                });
+            }
         }
     } else {
         peer
     };
     let transport = match tls {
         Some(acceptor) => {
-            if begins_otherwise(&stream).await? {
+            let otherwise = begins_otherwise(&stream).await;
+            if otherwise.map_err(Unprepared::of_tls)? {
                 return Err(Unprepared::WrongProtocol {
                     stream,
                     client,
                     door: Door::Tls,
                 });
             }
-            Transport::Tls(Box::new(acceptor.accept(stream).await?))
+            let accepted = acceptor.accept(stream).await;
+            Transport::Tls(Box::new(accepted.map_err(Unprepared::of_tls)?))
         }
         None => Transport::Plain(stream),
     };

@@ -12,6 +12,8 @@ const WINDOW: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Protocol {
     Tls,
+    /// TLS that does not begin with the handshake of a version that is served.
+    OtherTls,
     Http,
     Http2,
     Socks4,
@@ -33,6 +35,19 @@ pub(super) enum Protocol {
     Mqtt,
     Amqp,
     BitTorrent,
+    Telnet,
+    Git,
+    Rsync,
+    Vnc,
+    Xml,
+    Pop3,
+    Nntp,
+    Memcached,
+    Nats,
+    Stomp,
+    MongoDb,
+    /// Text that is no request of HTTP, where a listener expects no text at all.
+    Text,
     /// Bytes that no text protocol begins with.
     Binary,
 }
@@ -66,15 +81,27 @@ impl Protocol {
         Self::of_signature(bytes).or_else(|| Self::of_text(bytes))
     }
 
+    /// As [`Self::guess`], at a door where HTTP in plain is as wrong as any other protocol.
+    pub(super) fn guess_at(door: Door, bytes: &[u8]) -> Self {
+        match Self::guess(bytes) {
+            Some(Self::Tls) if door == Door::Tls => Self::OtherTls,
+            Some(protocol) => protocol,
+            None if may_be_http(bytes.get(..WINDOW).unwrap_or(bytes)) => Self::Http,
+            None => Self::Text,
+        }
+    }
+
     fn of_signature(bytes: &[u8]) -> Option<Self> {
         Some(match bytes {
-            // A handshake record of SSL 3 to TLS 1.3, and the hello of SSL 2.
-            [0x16] | [0x16, 3, ..] => Self::Tls,
+            // A record of SSL 3 to TLS 1.3, and the hello of SSL 2.
+            [0x16] | [0x14..=0x17, 3, ..] => Self::Tls,
             [high, _, 1, 0 | 2 | 3, ..] if high & 0x80 != 0 => Self::Tls,
+            [0xff, 0xfb..=0xfe, ..] => Self::Telnet,
             // TPKT (RFC 1006), as remote desktops have it.
             [3, 0, _, _, ..] => Self::Rdp,
             [4] | [4, 1 | 2, ..] => Self::Socks4,
-            [5, ..] => Self::Socks5,
+            // Without methods it is a frame of Cassandra.
+            [5] | [5, 1..=255, ..] => Self::Socks5,
             [b'\r', b'\n', b'\r', b'\n', 0, ..] | [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => {
                 Self::ProxyHeader
             }
@@ -96,13 +123,27 @@ impl Protocol {
             [b'S', b'S', b'H', b'-', ..] => Self::Ssh,
             [b'A', b'M', b'Q', b'P', 0, ..] => Self::Amqp,
             [0x13, b'B', b'i', b't', b'T', b'o', b'r', b'r', ..] => Self::BitTorrent,
-            // A length, then the code of SSLRequest, GSSENCRequest or protocol 3.0.
-            [0, 0, _, _, 4, 0xd2, 0x16, 0x2f | 0x30, ..] | [0, 0, _, _, 0, 3, 0, 0, ..] => {
+            // A length, then the code of CancelRequest, SSLRequest, GSSENCRequest or protocol 3.0.
+            [0, 0, _, _, 4, 0xd2, 0x16, 0x2e..=0x30, ..] | [0, 0, _, _, 0, 3, 0, 0, ..] => {
                 Self::PostgreSql
             }
             [0, _, _, _, 0xff | 0xfe, b'S', b'M', b'B', ..] => Self::Smb,
-            [0x30, _, 2, 1, _, 0x60, ..] => Self::Ldap,
-            [0x10, _, 0, 4, b'M', b'Q', b'T', b'T', ..] => Self::Mqtt,
+            // A sequence, its length in one way or another, a message number, and a request.
+            [0x30, _, 2, 1, _, 0x42 | 0x60..=0x7f, ..]
+            | [0x30, 0x82, _, _, 2, 1, _, 0x42 | 0x60..=0x7f, ..]
+            | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x42 | 0x60..=0x7f, ..] => Self::Ldap,
+            [0x10, rest @ ..] if is_mqtt(rest) => Self::Mqtt,
+            [a, b, c, d, b'g', b'i', b't', b'-', ..]
+                if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) =>
+            {
+                Self::Git
+            }
+            // The code of OP_QUERY or OP_MSG behind three numbers.
+            [_, _, _, _, _, _, _, _, _, _, _, _, 0xd4 | 0xdd, 7, 0, 0, ..] => Self::MongoDb,
+            _ if bytes.starts_with(b"STOMP\n") || bytes.starts_with(b"STOMP\r\n") => Self::Stomp,
+            _ if bytes.starts_with(b"CONNECT\n") || bytes.starts_with(b"CONNECT\r\n") => {
+                Self::Stomp
+            }
             [first, ..] if first.is_ascii_control() && !matches!(first, b'\r' | b'\n' | b'\t') => {
                 Self::Binary
             }
@@ -138,7 +179,23 @@ impl Protocol {
                 .iter()
                 .any(|name| first.eq_ignore_ascii_case(name.as_bytes()))
         };
-        if is(&["EHLO", "HELO", "LHLO", "MAIL", "RCPT"]) {
+        if line.starts_with(b"@RSYNCD:") {
+            Some(Self::Rsync)
+        } else if line.starts_with(b"RFB 0") {
+            Some(Self::Vnc)
+        } else if line.starts_with(b"<?xml") || line.starts_with(b"<stream:") {
+            Some(Self::Xml)
+        } else if first == b"CONNECT" && second.is_some_and(|word| word.starts_with(b"{")) {
+            Some(Self::Nats)
+        } else if is_memcached_command(first) {
+            Some(Self::Memcached)
+        } else if is(&["CAPA", "STLS", "APOP"]) {
+            Some(Self::Pop3)
+        } else if is(&["MODE"]) && second.is_some_and(|word| word.eq_ignore_ascii_case(b"READER")) {
+            Some(Self::Nntp)
+        } else if is(&[
+            "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "STARTTLS", "QUIT", "NOOP", "RSET", "VRFY",
+        ]) {
             Some(Self::Smtp)
         } else if is(&["USER", "PASS", "FEAT", "SYST", "AUTH", "PASV", "EPSV"])
             && !is_irc_user(line)
@@ -148,7 +205,9 @@ impl Protocol {
             Some(Self::Irc)
         } else if is(&["PING"]) && second.is_none() || is_resp_array(first) {
             Some(Self::Redis)
-        } else if second.is_some_and(is_imap_command) && first.iter().all(u8::is_ascii_alphanumeric)
+        } else if second.is_some_and(is_imap_command)
+            && first.iter().all(u8::is_ascii_alphanumeric)
+            && !is_http_method(first)
         {
             Some(Self::Imap)
         } else {
@@ -160,6 +219,7 @@ impl Protocol {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Tls => "a TLS handshake",
+            Self::OtherTls => "SSL 2, or TLS without a handshake",
             Self::Http => "an HTTP request without TLS",
             Self::Http2 => "HTTP/2 without TLS",
             Self::Socks4 => "a SOCKS4 request",
@@ -177,10 +237,22 @@ impl Protocol {
             Self::PostgreSql => "a PostgreSQL start-up",
             Self::Rdp => "an RDP connection request",
             Self::Smb => "an SMB negotiation",
-            Self::Ldap => "an LDAP bind",
+            Self::Ldap => "an LDAP request",
             Self::Mqtt => "an MQTT connect",
             Self::Amqp => "an AMQP header",
             Self::BitTorrent => "a BitTorrent handshake",
+            Self::Telnet => "a Telnet negotiation",
+            Self::Git => "a request of git://",
+            Self::Rsync => "an rsync greeting",
+            Self::Vnc => "a VNC greeting",
+            Self::Xml => "XML, as XMPP begins",
+            Self::Pop3 => "a POP3 command",
+            Self::Nntp => "an NNTP command",
+            Self::Memcached => "a memcached command",
+            Self::Nats => "a NATS command",
+            Self::Stomp => "a STOMP frame",
+            Self::MongoDb => "a MongoDB message",
+            Self::Text => "text of no known protocol",
             Self::Binary => "binary data of no known protocol",
         }
     }
@@ -215,6 +287,13 @@ impl Protocol {
             Self::Ftp => b"421 This port is an HTTP proxy and not an FTP server\r\n",
             Self::Imap => b"* BYE This port is an HTTP proxy and not a mail server\r\n",
             Self::Irc => b"ERROR :This port is an HTTP proxy and not an IRC server\r\n",
+            Self::Pop3 => b"-ERR This port is an HTTP proxy and not a mail server\r\n",
+            Self::Nntp => b"502 This port is an HTTP proxy and not a news server\r\n",
+            Self::Memcached => b"SERVER_ERROR this port is an HTTP proxy and not memcached\r\n",
+            Self::Nats => b"-ERR 'this port is an HTTP proxy and not a NATS server'\r\n",
+            Self::Rsync => b"@ERROR: this port is an HTTP proxy and not an rsync server\n",
+            // The number is the length of the line, with itself.
+            Self::Git => b"0055ERR this port is an HTTP proxy and no git server; use an http or https URL of it\n",
             _ => return None,
         })
     }
@@ -222,6 +301,9 @@ impl Protocol {
     /// A line for the log: what came, what was expected, and what to change.
     pub(super) fn line(self, door: Door) -> String {
         let remedy = match self.kind(door) {
+            Kind::OtherProtocol if self == Self::OtherTls => {
+                "have the client begin with a handshake of TLS 1.2 or 1.3"
+            }
             Kind::TlsAtPlainPort => {
                 "write http:// for the proxy in the client, or give the listener `tls`"
             }
@@ -257,10 +339,70 @@ fn is_resp_array(word: &[u8]) -> bool {
     matches!(word, [b'*', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
 }
 
+/// What follows the first byte: a length in one to four bytes, then the name of the protocol.
+fn is_mqtt(bytes: &[u8]) -> bool {
+    let length = bytes.iter().take(3).take_while(|byte| **byte & 0x80 != 0);
+    let name = bytes.get(length.count() + 1..).unwrap_or_default();
+    name.starts_with(b"\0\x04MQTT") || name.starts_with(b"\0\x06MQIsdp")
+}
+
+/// In lower case, in which HTTP has no method.
+fn is_memcached_command(word: &[u8]) -> bool {
+    [
+        b"get".as_slice(),
+        b"gets",
+        b"set",
+        b"add",
+        b"stats",
+        b"version",
+        b"incr",
+        b"flush_all",
+        b"mn",
+    ]
+    .contains(&word)
+}
+
+fn is_http_method(word: &[u8]) -> bool {
+    [
+        b"GET".as_slice(),
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"DELETE",
+        b"CONNECT",
+        b"OPTIONS",
+        b"TRACE",
+        b"PATCH",
+        b"PRI",
+    ]
+    .contains(&word)
+}
+
+/// Whether this is a request line, or may become one.
+fn may_be_http(bytes: &[u8]) -> bool {
+    let bytes = bytes.trim_ascii_start();
+    let ends = bytes.contains(&b'\n');
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
+    let mut words = line.split(|byte| *byte == b' ');
+    let first = words.next().unwrap_or_default();
+    let is_short = words.next().is_none() && !ends;
+    is_http_method(first)
+        || memchr::memmem::find(line, b"HTTP/").is_some()
+        || is_short && first.len() < 8 && first.iter().all(u8::is_ascii_uppercase)
+}
+
 fn is_imap_command(word: &[u8]) -> bool {
-    [b"CAPABILITY".as_slice(), b"LOGIN", b"AUTHENTICATE"]
-        .iter()
-        .any(|command| word.eq_ignore_ascii_case(command))
+    [
+        b"CAPABILITY".as_slice(),
+        b"LOGIN",
+        b"AUTHENTICATE",
+        b"STARTTLS",
+        b"NOOP",
+        b"ID",
+        b"LOGOUT",
+    ]
+    .iter()
+    .any(|command| word.eq_ignore_ascii_case(command))
 }
 
 #[cfg(test)]

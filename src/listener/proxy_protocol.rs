@@ -42,7 +42,7 @@ pub(super) async fn read_header(stream: &mut TcpStream) -> Result<Option<SocketA
                 return Ok(parsed.source.map(config::canonical));
             }
             None if header.len() > MAX_HEADER => {
-                return Err(invalid("PROXY header too long").into());
+                return Err(invalid("its PROXY protocol header is too long").into());
             }
             None => consume(stream, seen).await?,
         }
@@ -91,7 +91,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Parsed>> {
     if begins(bytes, v2::PROTOCOL_PREFIX) && result.is_incomplete() {
         return Ok(None);
     }
-    let invalid = || invalid("no well-formed PROXY header");
+    let invalid = || invalid("its PROXY protocol header is not well-formed");
     match result {
         HeaderResult::V1(Ok(header)) => {
             let source = match header.addresses {

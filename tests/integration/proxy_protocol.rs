@@ -199,6 +199,13 @@ fn anything_but_a_header_is_refused() {
     for record in proxy.records() {
         assert_eq!(record["status"], 400, "{record}");
     }
+    let line = format!(
+        " to {} ended before its first request: its PROXY protocol header is not well-formed; \
+         have the load balancer send version 1 or 2 of the PROXY protocol",
+        proxy.address
+    );
+    let log = proxy.errors();
+    assert!(log.contains(&line), "{log}");
     assert_eq!(ask(&proxy, b"PROXY UNKNOWN\r\n").0.status(), 200);
 }
 
@@ -234,6 +241,12 @@ fn unfinished_header_has_a_deadline() {
     eventually("the rejections to be counted", || {
         proxy.admin("/metrics").text().contains(line).then_some(())
     });
+    let log = proxy.errors();
+    assert!(
+        log.contains("did not arrive within timeouts.tls_handshake; "),
+        "{log}"
+    );
+    assert!(!log.contains("elapsed"), "{log}");
     // An end inside a header is an end.
     let mut wire = proxy.connect();
     wire.send("PROXY TCP4 192").unwrap();

@@ -108,6 +108,19 @@ fn only_clients_with_a_certificate_of_the_right_authority_get_in() {
     let metrics = proxy.admin("/metrics").text();
     let rejected = metrics.lines().find_map(|found| found.strip_prefix(line));
     assert_eq!(rejected, Some("6"), "{metrics}");
+    let log = proxy.errors();
+    for cause in [
+        "the client sent no certificate; ",
+        "is from no authority in client_ca; ",
+    ] {
+        assert_eq!(log.matches(cause).count(), 1, "{cause}: {log}");
+        let to = format!(
+            " to {} ended before its first request: ",
+            proxy.secure_address()
+        );
+        assert!(log.contains(&to), "{log}");
+    }
+    assert!(!log.contains("UnknownIssuer"), "{log}");
     // The plain listener beside it asks for none.
     assert_eq!(proxy.fetch("http://10.0.0.2/").status(), 403);
     // The log keeps the order of the requests, so one of a refused session would be there by now.

@@ -102,6 +102,24 @@ fn other_protocols_on_a_plain_listener() {
             "binary data",
             "wrong_protocol_other",
         ),
+        (
+            b"0032git-upload-pack /p.git\0host=h\0",
+            "0055ERR this port is an HTTP proxy",
+            "a request of git://",
+            "wrong_protocol_other",
+        ),
+        (
+            b"\x10\x12\0\x06MQIsdp\x03\x02\0\x3c\0\x04test",
+            "HTTP/1.1 400",
+            "an MQTT connect",
+            "wrong_protocol_other",
+        ),
+        (
+            b"CAPA\r\n",
+            "-ERR ",
+            "a POP3 command",
+            "wrong_protocol_other",
+        ),
     ];
     for (number, (bytes, expected, name, kind)) in (1..).zip(cases) {
         let said = answer(proxy.address, bytes);
@@ -163,6 +181,18 @@ fn http_on_the_tls_port_is_answered_in_plain_http() {
     );
     assert_eq!(answer(address, b"\x05\x01\x00"), r"\x05\xff");
     assert!(answer(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").starts_with("HTTP/1.1 400"));
+    // The hello of SSL 2 is no TLS at a plain port, and a word is no HTTP.
+    let said = answer(address, b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10");
+    assert!(said.contains("wrong_protocol_other"), "{said}");
+    expect_line(
+        &proxy,
+        "SSL 2, or TLS without a handshake, where the listener expects TLS; have",
+    );
+    answer(address, b"hello there\r\n");
+    expect_line(
+        &proxy,
+        "text of no known protocol, where the listener expects TLS; ",
+    );
     // One byte at a time, and TLS as ever.
     let mut wire = Wire::connect(address).unwrap();
     for byte in b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" {

@@ -49,6 +49,38 @@ fn protocols_by_their_first_bytes() {
         (b"\x00\x00\x00\x85\xffSMBr", Some(Protocol::Smb)),
         (b"\x30\x0c\x02\x01\x01\x60\x07", Some(Protocol::Ldap)),
         (b"\x10\x10\x00\x04MQTT\x04", Some(Protocol::Mqtt)),
+        (b"\x10\x12\x00\x06MQIsdp\x03", Some(Protocol::Mqtt)),
+        (b"\x10\x80\x01\x00\x04MQTT\x04", Some(Protocol::Mqtt)),
+        (b"\x30\x1d\x02\x01\x01\x77\x18", Some(Protocol::Ldap)),
+        (
+            b"\x30\x84\x00\x00\x00\x0c\x02\x01\x01\x60\x07",
+            Some(Protocol::Ldap),
+        ),
+        (
+            b"\x00\x00\x00\x10\x04\xd2\x16\x2e",
+            Some(Protocol::PostgreSql),
+        ),
+        (b"\x05\x00\x00\x00\x05", Some(Protocol::Binary)),
+        (b"\x15\x03\x01\x00\x02\x02\x28", Some(Protocol::Tls)),
+        (b"\xff\xfb\x1f", Some(Protocol::Telnet)),
+        (b"0032git-upload-pack /p.git\0host=h\0", Some(Protocol::Git)),
+        (b"@RSYNCD: 31.0\n", Some(Protocol::Rsync)),
+        (b"RFB 003.008\n", Some(Protocol::Vnc)),
+        (b"<?xml version='1.0'?><stream:stream", Some(Protocol::Xml)),
+        (b"CAPA\r\n", Some(Protocol::Pop3)),
+        (b"STARTTLS\r\n", Some(Protocol::Smtp)),
+        (b"a STARTTLS\r\n", Some(Protocol::Imap)),
+        (b"MODE READER\r\n", Some(Protocol::Nntp)),
+        (b"version\r\n", Some(Protocol::Memcached)),
+        (
+            b"CONNECT {\"verbose\":false}\r\nPING\r\n",
+            Some(Protocol::Nats),
+        ),
+        (b"STOMP\naccept-version:1.2\n\n\0", Some(Protocol::Stomp)),
+        (
+            b"\x3a\0\0\0\x01\0\0\0\0\0\0\0\xd4\x07\0\0",
+            Some(Protocol::MongoDb),
+        ),
         (b"AMQP\x00\x00\x09\x01", Some(Protocol::Amqp)),
         (b"\x13BitTorrent protocol", Some(Protocol::BitTorrent)),
         // MySQL's client, which waits for the server and sends only when something else has answered.
@@ -71,6 +103,47 @@ fn protocols_by_their_first_bytes() {
             bytes.escape_ascii().to_string()
         );
     }
+}
+
+#[test]
+fn text_at_a_door_of_no_text_is_http_only_where_it_looks_like_it() {
+    for http in [
+        "GET / HTTP/1.1\r\n",
+        "GET /\r\n",
+        "brew / HTTP/1.1\r\n",
+        "CONN",
+        "\r\n",
+        "",
+        "PRI * HT",
+    ] {
+        let guess = Protocol::guess_at(Door::Tls, http.as_bytes());
+        assert_eq!(guess, Protocol::Http, "{http:?}");
+    }
+    for text in [
+        "hello there\r\n",
+        "{\"id\":1}\n",
+        "bob\r\n",
+        "( 2 ( edit-pipeline",
+    ] {
+        let guess = Protocol::guess_at(Door::Tls, text.as_bytes());
+        assert_eq!(guess, Protocol::Text, "{text:?}");
+    }
+    let old = Protocol::guess_at(Door::Tls, b"\x80\x2e\x01\x03\x01");
+    assert_eq!(old.kind(Door::Tls), Kind::OtherProtocol);
+    assert_eq!(
+        old.line(Door::Tls),
+        "SSL 2, or TLS without a handshake, where the listener expects TLS; \
+         have the client begin with a handshake of TLS 1.2 or 1.3"
+    );
+}
+
+#[test]
+fn git_shows_a_line_whose_length_is_right() {
+    let answer = Protocol::Git.answer().unwrap();
+    assert_eq!(
+        answer.get(..4).unwrap(),
+        format!("{:04x}", answer.len()).as_bytes()
+    );
 }
 
 #[test]
