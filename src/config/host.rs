@@ -63,6 +63,13 @@ pub(super) fn address(text: &str, for_use: AddressUse) -> Mistake {
     if text.starts_with('/') || text.starts_with("unix:") {
         return ("a path, where an address is wanted", example.to_owned());
     }
+    if let Some((host, port)) = text.split_once('@')
+        && host.parse::<IpAddr>().is_ok()
+        && port.parse::<u16>().is_ok()
+    {
+        let advice = format!("write a colon before the port; {example}");
+        return ("a port behind `@`", advice);
+    }
     if text.contains('@') {
         let advice = format!("leave out everything up to `@`; {example}");
         return ("has a user or a password", advice);
@@ -343,6 +350,9 @@ fn is_dotted_or_ip(text: &str) -> bool {
 fn is_expression(text: &str) -> bool {
     let is_delimited = text.len() > 2 && text.starts_with('/') && text.ends_with('/');
     text.starts_with(['^', '~'])
+        || ["re:", "regex:", "regexp:"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
         || text.contains(['\\', '$', '(', '|', '+', '?', '{'])
         || is_delimited
         || (text.contains(".*") && text != ".*")

@@ -162,7 +162,9 @@ impl Question {
             TargetError::UnbracketedIpv6 => "write brackets around it, as in [2001:db8::1]:443",
             TargetError::AuthorityForm => "leave out the method, or write a URL",
             TargetError::AsteriskForm => "leave out the method, or write OPTIONS",
-            TargetError::ConnectForm => "leave out the method, or write host:port",
+            TargetError::ConnectForm => {
+                "write example.org:443 alone for a tunnel, or a whole URL such as https://example.org/path"
+            }
             _ => {
                 "write example.org:443 for a tunnel, a URL such as https://example.org/, or /path for the gateway"
             }

@@ -69,7 +69,7 @@ pub enum RuleProblem {
     },
     /// A rule before it leaves nothing over.
     #[error(
-        "never asked: {by} before it matches everything; move this rule up, or give {by} a matcher"
+        "never asked: rule {by} before it matches every request; move this rule up, or give rule {by} a matcher"
     )]
     NeverAsked {
         /// The rule that matches everything.

@@ -219,6 +219,10 @@ fn targets_that_cannot_be_read_have_a_remedy() {
         ("https://example.org/#top", &["fragment", "leave out the #"]),
         ("ftp://example.org/", &["http://", "wss://"]),
         ("2001:db8::1:443", &["brackets", "[2001:db8::1]:443"]),
+        (
+            "https:/example.org/",
+            &["write example.org:443 alone", "https://example.org/path"],
+        ),
     ] {
         let outcome = explain(&setup, &format!("--user alice --target {target}"));
         assert_eq!(outcome.code(), EX_USAGE, "{}", outcome.output());

@@ -117,7 +117,7 @@ const WRONG: &[Wrong] = &[
             "tollgate.policy.rules[2].groups[0]: no such group; did you mean \"ops\"?",
             "tollgate.policy.rules[3].ports: never matches",
             "tollgate.policy.rules[4].methods: never matches",
-            "tollgate.policy.rules[6]: never asked: all before it matches everything",
+            "tollgate.policy.rules[6]: never asked: rule all before it matches every request",
         ],
     },
     // Values that are none.

@@ -43,6 +43,11 @@ fn addresses() {
         ),
         ("fe80::1%eth0:80", "a name, where an address is wanted", own),
         (
+            "127.0.0.1@5353",
+            "a port behind `@`",
+            "write a colon before the port; write it as \"127.0.0.1:8888\" or \"[::1]:8888\"",
+        ),
+        (
             "http://127.0.0.1:80",
             "a URL, where an address is wanted",
             "leave out `http://`",
@@ -173,6 +178,8 @@ fn domains() {
         ".*\\.org",
         "(a|b).org",
         "ad[sx].org",
+        "re:ads",
+        "regex:ads",
     ] {
         let expected = "a regular expression, where a domain is wanted";
         assert_eq!(domain(text).unwrap().0, expected, "{text}");

@@ -203,7 +203,7 @@ fn rules_that_cannot_stand() {
          f.yaml:8: tollgate.policy.rules[1].domains: never matches: a request to the gateway names no domains; correct the matcher or the roles\n\
          f.yaml:9: tollgate.policy.rules[2].name: tollgate.policy.rules[0] has the same name; give each rule a name of its own\n\
          f.yaml:9: tollgate.policy.rules[2].methods: never matches: tunnels have the method CONNECT, and nothing else has it; correct the matcher or the roles\n\
-         f.yaml:11: tollgate.policy.rules[4]: never asked: all before it matches everything; move this rule up, or give all a matcher",
+         f.yaml:11: tollgate.policy.rules[4]: never asked: rule all before it matches every request; move this rule up, or give rule all a matcher",
     );
     check(
         "  policy: {rules: [{name: a, action: admit, groups: [ci]}]}\n",

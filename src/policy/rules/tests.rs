@@ -15,7 +15,7 @@ fn rules_that_cannot_stand() {
     for (rules, expected) in [
         (
             &["a admit", "b observe"][..],
-            "rule 1: never asked: a before it matches everything; move this rule up, or give a a matcher",
+            "rule 1: never asked: rule a before it matches every request; move this rule up, or give rule a a matcher",
         ),
         (
             &["a admit users=x", "a deny users=y"],
