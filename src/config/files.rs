@@ -126,7 +126,7 @@ impl FileError {
         matches!(self, FileError::Text(_))
     }
 
-    /// The line of the file, where what is wrong stands on one.
+    /// The line of the error in the file, if it has one.
     pub(super) fn line(&self) -> Option<usize> {
         match self {
             FileError::Text(error) => error.line,

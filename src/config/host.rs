@@ -1,6 +1,6 @@
 //! What people write where an address, a domain or a network is wanted, and what to write instead. Pure.
 //!
-//! No text comes back in a message: what stands in the wrong place may be a password.
+//! No text comes back in a message: a value in the wrong place may be a password.
 
 use std::net::{IpAddr, SocketAddr};
 
