@@ -6,6 +6,7 @@
 //! the files on the disk say already.
 
 mod client;
+pub mod reload;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,9 +22,9 @@ use pingora_core::server::ShutdownWatch;
 use serde_json::json;
 
 pub use self::client::{AskError, Changes, Outcome, reload};
-use crate::dial::EXHAUSTED_PAUSE;
-use crate::reload::{Reload, ReloadError};
+use crate::admin::reload::{Reload, ReloadError};
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
+use crate::upstream::dial::EXHAUSTED_PAUSE;
 
 /// Serves `/metrics`, `/stats` and `/reload`.
 #[derive(Debug)]

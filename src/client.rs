@@ -5,6 +5,7 @@
 
 mod clock;
 mod digests;
+pub mod http2;
 mod lease;
 mod raw;
 mod stream;

@@ -18,6 +18,7 @@ mod egress;
 mod files;
 mod gateway;
 mod host;
+pub mod identity;
 mod kind;
 mod limits;
 mod listeners;
@@ -64,8 +65,8 @@ use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
 use self::problem::Sink;
 use self::reader::Section;
-use crate::identity::Identity;
-use crate::policy::Policy;
+use crate::access::policy::Policy;
+use crate::config::identity::Identity;
 use crate::telemetry::{self, Destination};
 
 /// The most that a configuration file may have.

@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
-use crate::app;
-use crate::authorize::on_this_machine;
+use crate::access::policy::{Explanation, Moment, Outcome, Question};
 use crate::config::Config;
-use crate::policy::{Explanation, Moment, Outcome, Question};
-use crate::target::{Authority, Host};
+use crate::http::target::{Authority, Host};
+use crate::request::app;
+use crate::request::authorize::on_this_machine;
 use crate::text::count;
 
 /// What is asked.

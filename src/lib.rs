@@ -4,61 +4,30 @@
 //! origin-form requests (gateway to local upstreams). The way of a request:
 //!
 //! ```text
-//!            accept, bounds, TLS        read and check one head
-//! client --> listener ----------------> listener::connection, http1; http2
-//!                                          |            |
-//!                                   CONNECT|            |everything else
-//!                                          v            v
-//!                                       connect      forward (ProxyHttp)
-//!                                          |            |
-//!                          +---------------+------------+--------+
-//!                          v               v                     v
-//!                      authorize         dial                 gateway
-//!                     auth, policy   resolve, race        pool, queue, origin
-//!                          |               |                     |
-//!                          v               v                     v
-//!                        reply          tunnel           Pingora's connections
-//!                          +---------------+---------------------+
-//!                                          v
-//!                                      telemetry
+//! client --> downstream   accept, limits, PROXY header, TLS; one head, read and checked
+//!              |
+//!            request      authenticate, evaluate the policy (access); then
+//!              |            CONNECT, WebSocket     dial, and relay (tunnel)
+//!              |            everything else        forward (ProxyHttp), with Pingora's connections
+//!            upstream     look-up, dial, the pool of local upstreams, limits
+//!              |
+//! server <-----+          every request ends with one record (telemetry)
 //! ```
 //!
-//! Modules use those below them only; `docs/architecture.md` has the list, and a
+//! Folders use those below them only; `docs/architecture.md` has the list, and a
 //! test holds it.
 
+pub mod access;
 pub mod admin;
-pub mod app;
-pub mod auth;
-pub mod authorize;
-pub mod certificates;
 pub mod cli;
 pub mod client;
 pub mod config;
-pub mod connect;
-pub mod descriptors;
-pub mod dial;
-pub mod error;
-pub mod exchange;
+pub mod downstream;
 pub mod explain;
-pub mod fields;
-pub mod forward;
-pub mod gateway;
-pub mod handover;
-pub mod http1;
-pub mod http2;
-pub mod identity;
-pub mod lifecycle;
-pub mod listener;
-pub mod log_file;
-pub mod policy;
-pub mod reload;
-pub mod reply;
-pub mod request_id;
+pub mod http;
+pub mod request;
 pub mod server;
-pub mod slots;
-pub mod target;
 pub mod telemetry;
 pub mod text;
-pub mod throttle;
 pub mod tunnel;
-pub mod upgrade;
+pub mod upstream;

@@ -8,15 +8,15 @@ use std::process::ExitCode;
 
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
+use tollgate::access::auth::passwd;
+use tollgate::access::policy::Outcome;
 use tollgate::admin::{self, Changes, Outcome as Reloaded};
-use tollgate::auth::passwd;
 use tollgate::cli::{Cli, Command, explain_usage};
 use tollgate::config::Config;
-use tollgate::dial;
 use tollgate::explain::{self, Query};
-use tollgate::policy::Outcome;
 use tollgate::server::{self, Side, Start};
 use tollgate::text::{count, without_numbers};
+use tollgate::upstream::dial;
 
 /// Allocation is a large part of what a small request costs; this one takes
 /// measurably less time for it than the system's.

@@ -2,7 +2,9 @@
 //! and so that it sees what fails; then the rights of `user`, and Pingora's server with our services.
 
 mod daemon;
+pub mod descriptors;
 mod error_log;
+pub mod handover;
 mod pid_file;
 mod signals;
 
@@ -27,16 +29,15 @@ use self::error_log::ErrorLog;
 use self::pid_file::{PidFile, PidFileError};
 use self::signals::Signals;
 use crate::admin::Admin;
-use crate::app::App;
+use crate::admin::reload::Reload;
+use crate::config::identity::Identity;
 use crate::config::{Config, listen_remedy};
-use crate::descriptors;
-use crate::forward::Forward;
-use crate::handover::Inheritance;
-use crate::identity::Identity;
-use crate::listener::{Acceptor, Listener, Purpose, ThreadOptions};
-use crate::log_file;
-use crate::reload::Reload;
+use crate::downstream::{Acceptor, Listener, Purpose, ThreadOptions};
+use crate::request::app::App;
+use crate::request::forward::Forward;
+use crate::server::handover::Inheritance;
 use crate::telemetry::Destination;
+use crate::telemetry::log_file;
 
 /// How long the last lines of the access log may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -16,6 +16,7 @@ use std::time::Duration;
 mod access_log;
 mod counters;
 mod format;
+pub mod log_file;
 mod metrics;
 pub mod names;
 mod open;
@@ -24,6 +25,7 @@ mod record;
 mod sink;
 mod stats;
 mod text;
+pub mod throttle;
 mod top;
 mod users;
 

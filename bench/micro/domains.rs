@@ -6,7 +6,7 @@
 use std::{fs, hint::black_box, time::Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
-use tollgate::policy::{Domains, NameKey};
+use tollgate::access::policy::{Domains, NameKey};
 
 const MILLION: usize = 1_000_000;
 /// A size at which neither table nor names fit into any cache.

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use criterion::{Criterion, Throughput};
-use tollgate::policy::{
+use tollgate::access::policy::{
     Action, Destination, Domains, Groups, Guard, Matchers, Name, Networks, Policy, Request, Rule,
     Rules, Verdict,
 };
-use tollgate::target::{Authority, Host};
+use tollgate::http::target::{Authority, Host};
 
 const RULES: usize = 200;
 const LIST: usize = 1_000_000;

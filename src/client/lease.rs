@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::stream::ClientStream;
-use crate::http1::Framing;
+use crate::http::http1::Framing;
 
 /// What is given to an upstream that has been silent for too long before it is given up.
 /// What came meanwhile, while nobody looked since the process was held up, is found in it.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::clock::Clock;
 use super::raw::{Loan, RawStream};
 use super::transport::Transport;
-use crate::http1::{BodyScanner, Framing, FramingError};
+use crate::http::http1::{BodyScanner, Framing, FramingError};
 
 /// Writes up to this size are held back until a flush, so that a response head
 /// and a small body leave in one segment and one system call.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::http2::Http2Stream;
+use crate::client::http2::Http2Stream;
 use crate::tunnel::Socket;
 
 /// An accepted connection, or what stands for one.

@@ -10,8 +10,8 @@ use super::problem::Sink;
 use super::reader::{Item, Section};
 use super::units::{days, milliseconds, minutes};
 use super::yaml::Node;
-use crate::auth::{Credentials, Htpasswd, Secret, User};
-use crate::policy::{GroupError, Groups};
+use crate::access::auth::{Credentials, Htpasswd, Secret, User};
+use crate::access::policy::{GroupError, Groups};
 use crate::text::count;
 
 /// Some ten million users.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::host::{self, Mistake};
 use super::lists::Lists;
 use super::reader::{Item, Section};
-use crate::policy::{DomainLists, EntryError, Guard, Networks, Ports};
+use crate::access::policy::{DomainLists, EntryError, Guard, Networks, Ports};
 
 /// Reads the guard. `own_listeners` is where this program itself will listen.
 pub(super) fn read(

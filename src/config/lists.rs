@@ -15,7 +15,7 @@ use super::host;
 use super::kind::Kind;
 use super::problem::Sink;
 use super::reader::Item;
-use crate::policy::{DomainLists, Domains, EntryError, EntryProblem};
+use crate::access::policy::{DomainLists, Domains, EntryError, EntryProblem};
 use crate::text::count;
 
 /// A block list of some ten million domains.

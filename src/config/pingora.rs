@@ -18,7 +18,7 @@ use super::listeners::Bound;
 use super::places::{Place, Purpose};
 use super::reader::{Item, Section};
 use super::tls;
-use crate::identity::{Identity, IdentityError};
+use crate::config::identity::{Identity, IdentityError};
 
 /// The version of the file format; Pingora's too.
 const VERSION: u64 = 1;

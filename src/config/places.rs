@@ -15,8 +15,8 @@ use super::files::Base;
 use super::problem::Sink;
 use super::reader::Item;
 use super::rights::{self, Denied, Need, quote};
-use crate::identity::Identity;
-use crate::log_file::{self, Kind};
+use crate::config::identity::Identity;
+use crate::telemetry::log_file::{self, Kind};
 use crate::text::system_message;
 
 /// What a Unix socket's path may have at most, the NUL behind it not counted (unix(7)).

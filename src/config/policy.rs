@@ -7,7 +7,9 @@ use super::egress::report_with;
 use super::host;
 use super::lists::Lists;
 use super::reader::{Item, Section, nearest};
-use crate::policy::{Expression, Groups, Name, Policy, RuleError, RuleProblem, Rules, Verdict};
+use crate::access::policy::{
+    Expression, Groups, Name, Policy, RuleError, RuleProblem, Rules, Verdict,
+};
 
 mod rule;
 mod test_cases;

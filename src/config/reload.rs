@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::problem::Sink;
 use super::values::Values;
 use super::{Config, ConfigError, Problems, Scope, own_listeners, read};
-use crate::auth::Htpasswd;
-use crate::policy::Policy;
+use crate::access::auth::Htpasswd;
+use crate::access::policy::Policy;
 
 /// Knows where the configuration of the running process is.
 #[derive(Debug, Clone)]

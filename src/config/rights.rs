@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::identity::Identity;
+use crate::config::identity::Identity;
 use crate::text::system_message;
 
 /// Directories that belong to the system: no remedy gives them to a service.

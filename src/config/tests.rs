@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use self::repository::own;
 use super::*;
-use crate::policy::{Moment, Outcome, Policy, Question};
+use crate::access::policy::{Moment, Outcome, Policy, Question};
 
 /// `alice` with `secret`, in a cheap format.
 const ALICE: &str = "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";

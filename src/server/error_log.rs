@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::log_file;
 use crate::telemetry::Destination;
+use crate::telemetry::log_file;
 use crate::text::system_message;
 
 /// What becomes the standard error of a daemon.

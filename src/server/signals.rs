@@ -16,9 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use super::error_log::ErrorLog;
-use crate::app::App;
-use crate::handover;
-use crate::reload::Reload;
+use crate::admin::reload::Reload;
+use crate::request::app::App;
+use crate::server::handover;
 use crate::text::count;
 
 /// What connections that are cut get to leave their record.

@@ -6,8 +6,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use crate::error::Kind;
-use crate::policy::{DecidedBy, Name};
+use crate::access::policy::{DecidedBy, Name};
+use crate::http::error::Kind;
 
 /// The error of a request without credentials.
 const CHALLENGE: &str = Kind::CredentialsMissing.name();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
-use crate::log_file;
+use crate::telemetry::log_file;
 use crate::text::system_message;
 
 /// Bytes that may wait to be written; as many again may be in writing.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::{DecidedBy, Name};
+use crate::access::policy::{DecidedBy, Name};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -1,5 +1,7 @@
 //! Guards: what the sources, the configurations and the documents promise about each other.
 
+mod layers;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -33,160 +35,6 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-/// The layers of `docs/architecture.md`, top first. A module may use those below its own line,
-/// and its neighbours on the line.
-const LAYERS: &[&[&str]] = &[
-    &["main"],
-    &["cli", "server", "explain", "descriptors"],
-    &["listener", "handover"],
-    &["connect", "upgrade", "forward", "admin"],
-    &["reload"],
-    &["app"],
-    &["exchange", "authorize"],
-    &[
-        "certificates",
-        "client",
-        "reply",
-        "gateway",
-        "slots",
-        "dial",
-        "tunnel",
-        "telemetry",
-        "http1",
-        "http2",
-        "lifecycle",
-        "throttle",
-        "request_id",
-        "config",
-        "identity",
-        "log_file",
-    ],
-    &["auth", "policy"],
-    &["target", "fields", "error", "text"],
-];
-
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|layer| layer.contains(&module))
-}
-
-/// The code of a file without its comments and without its tests.
-fn code(path: &Path) -> String {
-    let text = read(path);
-    let tested = text.split("#[cfg(test)]").next().unwrap_or("");
-    let lines = tested
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The source files that are not tests, with the module of the crate each belongs to.
-fn sources() -> Vec<(String, PathBuf)> {
-    let src = root().join("src");
-    files(&src, "rs")
-        .into_iter()
-        .filter(|path| !path.components().any(|part| part.as_os_str() == "tests"))
-        .filter(|path| path.file_name().is_some_and(|name| name != "tests.rs"))
-        .map(|path| {
-            let below = path.strip_prefix(&src).unwrap();
-            let first = below.components().next().unwrap().as_os_str();
-            let module = first.to_str().unwrap().trim_end_matches(".rs").to_owned();
-            (module, path)
-        })
-        .filter(|(module, _)| module != "lib")
-        .collect()
-}
-
-/// The modules that a text names after `crate::`, also inside braces.
-fn used_modules(code: &str) -> BTreeSet<String> {
-    let mut used = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        let list = rest
-            .strip_prefix('{')
-            .map_or(rest, |inner| inner.split(';').next().unwrap_or(""));
-        let word = |text: &str| -> String {
-            let text = text.trim_start();
-            text.chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect()
-        };
-        if list.len() == rest.len() {
-            used.insert(word(rest));
-            continue;
-        }
-        // The first word after each comma of the outer braces.
-        let mut depth = 0;
-        let mut start = 0;
-        for (index, character) in list.char_indices() {
-            match character {
-                '{' => depth += 1,
-                '}' if depth == 0 => {
-                    used.insert(word(&list[start..index]));
-                    break;
-                }
-                '}' => depth -= 1,
-                ',' if depth == 0 => {
-                    used.insert(word(&list[start..index]));
-                    start = index + 1;
-                }
-                _ => {}
-            }
-        }
-    }
-    used.remove("");
-    used
-}
-
-#[test]
-fn used_modules_are_found_in_every_spelling() {
-    let code = "use crate::a::B; use crate::{b::{C, d}, c::D, e}; crate::f::g();";
-    let found: Vec<_> = used_modules(code).into_iter().collect();
-    assert_eq!(found, ["a", "b", "c", "e", "f"]);
-}
-
-#[test]
-fn modules_use_only_what_is_below_them() {
-    let mut wrong = Vec::new();
-    for (module, path) in sources() {
-        let Some(own) = layer(&module) else {
-            wrong.push(format!(
-                "{module} has no layer; give it one here and in docs/architecture.md"
-            ));
-            continue;
-        };
-        for used in used_modules(&code(&path)) {
-            if layer(&used).is_some_and(|other| other < own) {
-                wrong.push(format!("{} uses {used}, which is above it", path.display()));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn pure_modules_know_no_runtime_and_no_framework() {
-    let mut wrong = Vec::new();
-    for (module, path) in sources() {
-        let banned: &[&str] = match module.as_str() {
-            "auth" | "policy" | "target" | "fields" | "error" | "text" => &["tokio", "pingora"],
-            "tunnel" | "dial" | "telemetry" => &["pingora"],
-            _ => &[],
-        };
-        let code = code(&path);
-        for name in banned {
-            let used = [
-                format!("use {name}"),
-                format!("{name}::"),
-                format!("{name}_core::"),
-            ];
-            if used.iter().any(|text| code.contains(text)) {
-                wrong.push(format!("{} uses {name}", path.display()));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -312,6 +160,16 @@ fn words(text: &str) -> BTreeSet<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// The code of a file without its comments and without its tests.
+fn code(path: &Path) -> String {
+    let text = read(path);
+    let tested = text.split("#[cfg(test)]").next().unwrap_or("");
+    let lines = tested
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The keys that the sources of the configuration ask for by name.

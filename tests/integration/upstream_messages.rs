@@ -44,7 +44,7 @@ fn upstream_that_goes_down_and_comes_up_has_one_plain_line_for_each() {
     }
     let about: Vec<_> = lines(&address.to_string())
         .into_iter()
-        .filter(|line| !line.contains("tollgate::gateway"))
+        .filter(|line| !line.contains("tollgate::upstream::pool"))
         .collect();
     assert!(about.is_empty(), "{about:?}");
     assert!(!proxy.errors().contains("Backend"), "{}", proxy.errors());

@@ -7,8 +7,8 @@ use http::StatusCode;
 use super::super::egress::{self, entry, report_with};
 use super::super::lists::Lists;
 use super::super::reader::{Item, Section, nearest};
-use crate::auth::parse_name;
-use crate::policy::{
+use crate::access::auth::parse_name;
+use crate::access::policy::{
     Action, Days, Expression, Matchers, Moment, Name, Refusal, Role, Roles, Rule, Schedule,
     ScheduleError, TimeOfDay, Zone,
 };
@@ -139,7 +139,8 @@ fn not_empty<'d>(item: &Item<'d>) -> Option<Vec<Item<'d>>> {
 
 fn name(item: &Item<'_>) -> Option<Name> {
     let text = item.text()?;
-    let report = |error: crate::policy::NameError| report_with(item, &error.to_string(), "");
+    let report =
+        |error: crate::access::policy::NameError| report_with(item, &error.to_string(), "");
     Name::parse(text).map_err(report).ok()
 }
 
@@ -251,7 +252,7 @@ pub(super) fn method(item: &Item<'_>) -> Option<Box<str>> {
 }
 
 fn expression(item: &Item<'_>) -> Option<Expression> {
-    let report = |error: crate::policy::ExpressionError| {
+    let report = |error: crate::access::policy::ExpressionError| {
         let advice = "correct the expression";
         let place = error.at.and_then(|at| item.place(at.line, at.column));
         match place {

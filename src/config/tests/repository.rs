@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ALICE, Setup, decision, identity, with};
+use crate::config::identity::Identity;
 use crate::config::problem::Sink;
 use crate::config::{Config, KEYS, yaml};
-use crate::identity::Identity;
 
 /// The repository's own file of that name.
 pub(super) fn own(name: &str) -> PathBuf {
@@ -18,7 +18,8 @@ pub(super) fn own(name: &str) -> PathBuf {
 fn the_quick_start_loads_and_its_user_gets_in() {
     let config = Config::load(&own("conf/pingora.yaml")).unwrap();
     assert!(!config.is_exposed());
-    let credentials = crate::auth::Credentials::parse(b"Basic dXNlcm5hbWU6cGFzc3dvcmQ=").unwrap();
+    let credentials =
+        crate::access::auth::Credentials::parse(b"Basic dXNlcm5hbWU6cGFzc3dvcmQ=").unwrap();
     assert!(config.auth.users.verify(&credentials));
     for (target, expected) in [
         ("http://127.0.0.1/", "admit allow_networks:127.0.0.0/8"),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::names::LOG_FIELDS;
 use super::super::record::Role;
 use super::*;
-use crate::policy::{DecidedBy, Name};
+use crate::access::policy::{DecidedBy, Name};
 
 fn json(event: Event, record: &Record) -> String {
     let mut out = Vec::new();

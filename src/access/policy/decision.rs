@@ -1,0 +1,273 @@
+//! What a decision says: who decided, and for a denial what the client and the log are told.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use http::StatusCode;
+use ipnet::IpNet;
+
+use crate::http::error::{Kind, RequestError};
+
+use super::{EvaluationError, Name, special::Block};
+
+/// Yes or no: what `default` says, and what a test of the policy expects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The request may be made.
+    #[default]
+    Admit,
+    /// It may not.
+    Deny,
+}
+
+/// The part of the policy that decided. Its `Display` is the name in the log, and is stable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecidedBy {
+    /// `default`: no rule matches, and the guard has no objection.
+    Default,
+    /// A rule of the configuration, under its own name.
+    Rule(Name),
+    /// `connect_ports`
+    ConnectPorts,
+    /// `http_ports`
+    HttpPorts,
+    /// `allow_domains`: the list is not empty and does not hold the target.
+    AllowDomains,
+    /// `deny_domains:.example.org`, with the entry as normalised.
+    DenyDomains(Box<str>),
+    /// `allow_networks:10.1.0.0/16`
+    AllowNetworks(IpNet),
+    /// `deny_networks:10.0.0.0/8`
+    DenyNetworks(IpNet),
+    /// `special_purpose:loopback`
+    SpecialPurpose(&'static Block),
+    /// `own_listener`
+    OwnListener,
+}
+
+/// What denied a request or an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("denied by {by}")]
+pub struct Denied {
+    /// Who decided.
+    pub by: DecidedBy,
+    /// The reason as the client is told it.
+    pub reason: DenyReason,
+    /// How the client is answered.
+    pub refusal: Refusal,
+    /// Why the rule's expression has no value, when that is what made the rule deny.
+    #[source]
+    pub failure: Option<EvaluationError>,
+}
+
+/// How a denied request is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One of [`Refusal::STATUSES`].
+    pub status: StatusCode,
+    /// What the operator wants to tell the client: at most [`Refusal::MAX_MESSAGE`] characters, none of them
+    /// a control character.
+    pub message: Option<Arc<str>>,
+}
+
+/// Why, in the terms of the `Proxy-Status` field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenyReason {
+    /// The address may not be dialled (RFC 9209 §2.3.5).
+    DestinationIpProhibited,
+    /// The request may not be made, whatever its name resolves to (RFC 9209 §2.3.11).
+    HttpRequestDenied,
+}
+
+impl Verdict {
+    /// `admit` or `deny`, as in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Admit => "admit",
+            Verdict::Deny => "deny",
+        }
+    }
+}
+
+impl DecidedBy {
+    /// The names that the guard uses, which no rule may have.
+    pub const RESERVED: [&'static str; 9] = [
+        "default",
+        "connect_ports",
+        "http_ports",
+        "allow_domains",
+        "deny_domains",
+        "allow_networks",
+        "deny_networks",
+        "special_purpose",
+        "own_listener",
+    ];
+
+    /// The name as in the log. Allocates for those that name an entry.
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            DecidedBy::DenyDomains(_)
+            | DecidedBy::AllowNetworks(_)
+            | DecidedBy::DenyNetworks(_)
+            | DecidedBy::SpecialPurpose(_) => Cow::Owned(self.to_string()),
+            _ => Cow::Borrowed(self.label()),
+        }
+    }
+
+    /// The name without what follows the colon: one of as many values as there are rules, fit for a metric's
+    /// label.
+    pub fn label(&self) -> &str {
+        match self {
+            DecidedBy::Default => "default",
+            DecidedBy::Rule(name) => name.as_str(),
+            DecidedBy::ConnectPorts => "connect_ports",
+            DecidedBy::HttpPorts => "http_ports",
+            DecidedBy::AllowDomains => "allow_domains",
+            DecidedBy::DenyDomains(_) => "deny_domains",
+            DecidedBy::AllowNetworks(_) => "allow_networks",
+            DecidedBy::DenyNetworks(_) => "deny_networks",
+            DecidedBy::SpecialPurpose(_) => "special_purpose",
+            DecidedBy::OwnListener => "own_listener",
+        }
+    }
+}
+
+impl fmt::Display for DecidedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())?;
+        match self {
+            DecidedBy::DenyDomains(entry) => write!(f, ":{entry}"),
+            DecidedBy::AllowNetworks(net) | DecidedBy::DenyNetworks(net) => write!(f, ":{net}"),
+            DecidedBy::SpecialPurpose(block) => write!(f, ":{}", block.name),
+            DecidedBy::Default
+            | DecidedBy::Rule(_)
+            | DecidedBy::ConnectPorts
+            | DecidedBy::HttpPorts
+            | DecidedBy::AllowDomains
+            | DecidedBy::OwnListener => Ok(()),
+        }
+    }
+}
+
+impl Denied {
+    /// A denial of the request as such.
+    pub fn request(by: DecidedBy) -> Denied {
+        Denied {
+            by,
+            reason: DenyReason::HttpRequestDenied,
+            refusal: Refusal::default(),
+            failure: None,
+        }
+    }
+
+    /// A denial of an address.
+    pub fn address(by: DecidedBy) -> Denied {
+        Denied {
+            reason: DenyReason::DestinationIpProhibited,
+            ..Denied::request(by)
+        }
+    }
+
+    /// The same as a denial of an address that a name resolved to.
+    pub(super) fn of_address(self) -> Denied {
+        Denied {
+            reason: DenyReason::DestinationIpProhibited,
+            ..self
+        }
+    }
+}
+
+impl From<Denied> for RequestError {
+    fn from(denied: Denied) -> RequestError {
+        let kind = match denied.reason {
+            DenyReason::DestinationIpProhibited => Kind::AddressDenied,
+            DenyReason::HttpRequestDenied => Kind::Denied,
+        };
+        let Refusal { status, message } = denied.refusal.clone();
+        RequestError::new(kind)
+            .answered_with(status, message)
+            .because(denied)
+    }
+}
+
+impl Refusal {
+    /// The status codes that a rule can deny with; the first is the default.
+    pub const STATUSES: [StatusCode; 5] = [
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+
+    /// The longest message, in characters.
+    pub const MAX_MESSAGE: usize = 200;
+}
+
+impl Default for Refusal {
+    fn default() -> Refusal {
+        Refusal {
+            status: StatusCode::FORBIDDEN,
+            message: None,
+        }
+    }
+}
+
+impl DenyReason {
+    /// The error type of RFC 9209 §2.3, for `Proxy-Status`, log and metrics.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            DenyReason::DestinationIpProhibited => "destination_ip_prohibited",
+            DenyReason::HttpRequestDenied => "http_request_denied",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_reserved_and_stable() {
+        let net = "10.0.0.0/8".parse().unwrap();
+        let block = super::super::special_purpose("127.0.0.1".parse().unwrap()).unwrap();
+        let all = [
+            (DecidedBy::Default, "default"),
+            (DecidedBy::ConnectPorts, "connect_ports"),
+            (DecidedBy::HttpPorts, "http_ports"),
+            (DecidedBy::AllowDomains, "allow_domains"),
+            (
+                DecidedBy::DenyDomains(".a.example".into()),
+                "deny_domains:.a.example",
+            ),
+            (DecidedBy::AllowNetworks(net), "allow_networks:10.0.0.0/8"),
+            (DecidedBy::DenyNetworks(net), "deny_networks:10.0.0.0/8"),
+            (DecidedBy::SpecialPurpose(block), "special_purpose:loopback"),
+            (DecidedBy::OwnListener, "own_listener"),
+        ];
+        assert_eq!(all.len(), DecidedBy::RESERVED.len());
+        for (by, expected) in all {
+            assert_eq!(by.to_string(), expected);
+            assert!(DecidedBy::RESERVED.contains(&by.label()), "{by}");
+            assert!(Name::parse(by.label()).is_err(), "{by}");
+        }
+        let rule = DecidedBy::Rule(Name::parse("no-uploads").unwrap());
+        assert_eq!(
+            (rule.label(), rule.to_string().as_str()),
+            ("no-uploads", "no-uploads")
+        );
+    }
+
+    #[test]
+    fn a_denial_names_its_cause() {
+        let failed = Denied {
+            failure: Some(EvaluationError::DivisionByZero),
+            ..Denied::request(DecidedBy::Default)
+        };
+        assert_eq!(failed.to_string(), "denied by default");
+        let source = std::error::Error::source(&failed).unwrap();
+        assert_eq!(source.to_string(), "division by zero");
+        assert_eq!(failed.refusal.status, StatusCode::FORBIDDEN);
+        assert_eq!(failed.reason.kind(), "http_request_denied");
+    }
+}

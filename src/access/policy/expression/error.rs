@@ -1,0 +1,425 @@
+//! What can be wrong with an expression, at load and when it is evaluated, and what to write instead.
+
+use std::fmt;
+
+use cel::{ExecutionError, ParseErrors};
+
+use super::{
+    Kind, MAX_DEPTH, MAX_FACT, MAX_GROUPS, MAX_STRING,
+    facts::{Fact, Quoted},
+};
+use crate::access::policy::EntryError;
+
+/// As much of the parser's own words as an error quotes.
+const MAX_QUOTE: usize = 120;
+
+/// An expression that cannot be used.
+///
+/// Prints as `column 5: ...`, or `line 2, column 5: ...` further down.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{problem}", At(.at))]
+pub struct ExpressionError {
+    /// Where it is wrong; absent when that is the expression as a whole.
+    pub at: Option<Position>,
+    /// What is wrong with it.
+    pub problem: ExpressionProblem,
+}
+
+/// A place in the text of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+/// What is wrong with an expression, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExpressionProblem {
+    /// Nothing but white space and comments.
+    #[error("the expression is empty; remove the key, or write an expression")]
+    Empty,
+    /// More bytes than an expression may have.
+    #[error(
+        "the expression is longer than {max} bytes; use lists of domains or networks, or several rules"
+    )]
+    TooLong {
+        /// The bytes that it may have.
+        max: usize,
+    },
+    /// More tokens than an expression may have.
+    #[error(
+        "the expression has more than {max} names, values and operators; use lists of domains or networks, or several rules"
+    )]
+    TooManyTokens {
+        /// The tokens that it may have.
+        max: usize,
+    },
+    /// Brackets and conditionals too deep in each other.
+    #[error(
+        "brackets and ? : are nested more than {max} deep; make several rules of the expression"
+    )]
+    TooNested {
+        /// The depth that they may have.
+        max: usize,
+    },
+    /// Operators and calls too deep in each other.
+    #[error(
+        "operators are nested more than {MAX_DEPTH} deep; make several rules of the expression"
+    )]
+    TooDeep,
+    /// The worst case takes too many steps.
+    #[error(
+        "an evaluation could take {cost} steps, more than {max}; loop over one list at a time, and write startsWith, endsWith or contains for matches"
+    )]
+    TooCostly {
+        /// The steps of the worst case.
+        cost: u64,
+        /// The steps that it may have.
+        max: u64,
+    },
+    /// A string could become too long.
+    #[error(
+        "the string could become {bytes} bytes long, more than {MAX_STRING}; join fewer strings"
+    )]
+    LongString {
+        /// The bytes that it could have.
+        bytes: u64,
+    },
+    /// Not the grammar of CEL; in the words of the parser.
+    #[error("not an expression: {0}")]
+    Syntax(Box<str>),
+    /// A character that nothing begins with.
+    #[error("unexpected character {0:?}")]
+    Character(char),
+    /// An operator of another language.
+    #[error("{0} is not an operator; write {1}")]
+    Operator(&'static str, &'static str),
+    /// `!!` or `--`.
+    #[error("{0}{0} has no effect; write it once, or not at all")]
+    Twice(&'static str),
+    /// A bracket or quote without its other half.
+    #[error("{0} is not closed; write the other half of it")]
+    NotClosed(char),
+    /// A closing bracket that closes none, or one of another sort.
+    #[error("{0} closes no bracket; remove it, or open one before it")]
+    NotOpened(char),
+    /// Something of CEL that is not part of the language here.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// A name that means nothing.
+    #[error("unknown name {name}{}", Write(.near))]
+    UnknownName {
+        /// The name.
+        name: Box<str>,
+        /// The known name that is most like it.
+        near: Option<&'static str>,
+    },
+    /// `request`, `user` or `client` without a field.
+    #[error("{name} alone has no value; write {fields}")]
+    NeedsField {
+        /// The name.
+        name: &'static str,
+        /// Its fields.
+        fields: &'static str,
+    },
+    /// A field that `request`, `user` or `client` does not have.
+    #[error("{name} has no field {field}; write {fields}")]
+    UnknownField {
+        /// The name before the dot.
+        name: &'static str,
+        /// The name after the dot.
+        field: Box<str>,
+        /// The field that is most like it, or all.
+        fields: &'static str,
+    },
+    /// A field of a value.
+    #[error("{kind} has no field {field}{}", Write(.near))]
+    NoFields {
+        /// What stands before the dot.
+        kind: Kind,
+        /// The name after the dot.
+        field: Box<str>,
+        /// How to use the function that is most like it.
+        near: Option<&'static str>,
+    },
+    /// A function that does not exist.
+    #[error("unknown function {name}{}", Write(.near))]
+    UnknownFunction {
+        /// Its name.
+        name: Box<str>,
+        /// The known function that is most like it.
+        near: Option<&'static str>,
+    },
+    /// A function with too many or too few arguments, or that stands before instead of behind a dot.
+    #[error("{function} is not used like this; write {usage}")]
+    Usage {
+        /// Its name.
+        function: &'static str,
+        /// How to use it.
+        usage: &'static str,
+    },
+    /// A function on a type that it does not take.
+    #[error("{function} does not take {kind}; write {usage}")]
+    Argument {
+        /// Its name.
+        function: &'static str,
+        /// What it was given.
+        kind: Kind,
+        /// How to use it.
+        usage: &'static str,
+    },
+    /// An argument that has to be known at load.
+    #[error("{function} needs its argument in quotes, not computed; write {usage}")]
+    NotLiteral {
+        /// The function.
+        function: &'static str,
+        /// How to use it.
+        usage: &'static str,
+    },
+    /// An operator between types that it does not take.
+    #[error("{operator} does not take {left} and {right}{}", Hint(.hint))]
+    Operands {
+        /// As it is written.
+        operator: &'static str,
+        /// The type before it.
+        left: Kind,
+        /// The type behind it.
+        right: Kind,
+        /// What to write.
+        hint: Option<Box<str>>,
+    },
+    /// An operator before a type that it does not take.
+    #[error("{operator} does not take {kind}{}", Hint(.hint))]
+    Operand {
+        /// As it is written.
+        operator: &'static str,
+        /// The type behind it.
+        kind: Kind,
+        /// What to write.
+        hint: Option<Box<str>>,
+    },
+    /// `c ? a : b` with `a` and `b` of two types.
+    #[error("the two results of ? : are {left} and {right}; give both the same type")]
+    Branches {
+        /// The type before the colon.
+        left: Kind,
+        /// The type behind it.
+        right: Kind,
+    },
+    /// Elements of several types in a list.
+    #[error("the list holds {list} and {other}; give its elements one type")]
+    MixedList {
+        /// The type of the elements before.
+        list: Kind,
+        /// The type that differs.
+        other: Kind,
+    },
+    /// The result is not a bool.
+    #[error(
+        "the expression is {0}, not a bool; compare it with something, as in request.port == 443"
+    )]
+    NotBool(Kind),
+    /// A loop that needs a bool of each element and gets something else.
+    #[error("{function} needs a bool for each element, not {kind}; write {usage}")]
+    LoopBody {
+        /// The loop.
+        function: &'static str,
+        /// What it gets.
+        kind: Kind,
+        /// How to use it.
+        usage: &'static str,
+    },
+    /// What stands for the elements in `exists` and the like is not a free name.
+    #[error("{0} needs a new name for the elements; write user.groups.{0}(g, ...)")]
+    LoopName(&'static str),
+    /// A pattern that cannot be compiled.
+    #[error("not a regular expression: {0}")]
+    Pattern(Box<str>),
+    /// A pattern that becomes too large.
+    #[error(
+        "the pattern is too large once compiled; repeat less with {{n}}, write [0-9] for \\d and [0-9A-Za-z_] for \\w"
+    )]
+    LargePattern,
+    /// A time that cannot be read.
+    #[error("not a time of the years 1 to 9999; write timestamp(\"2026-11-24T10:00:00Z\")")]
+    Timestamp,
+    /// A duration that cannot be read.
+    #[error("not a duration; write duration(\"1h30m\"), with h, m, s, ms, us or ns")]
+    Duration,
+    /// A time zone that does not exist.
+    #[error("unknown time zone {name:?}; write {near}")]
+    Zone {
+        /// What was written.
+        name: Box<str>,
+        /// The zone that is most like it.
+        near: &'static str,
+    },
+    /// Networks that cannot be read.
+    #[error("{0}")]
+    Network(#[source] EntryError),
+    /// A part without anything of the request in it that fails.
+    #[error("this always fails: {0}")]
+    AlwaysFails(#[source] EvaluationError),
+    /// A comparison that nothing can make true.
+    #[error("{} is never {text:?}: {why}", .fact.name())]
+    Never {
+        /// What is compared.
+        fact: Fact,
+        /// With what.
+        text: Box<str>,
+        /// What to write.
+        why: Box<str>,
+    },
+}
+
+/// Why an evaluation has no result. It must not be taken for `false`.
+///
+/// Says nothing of the values, since they are a client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvaluationError {
+    /// A string of the request or the user above [`MAX_FACT`].
+    #[error("{} is longer than {MAX_FACT} bytes", .0.name())]
+    LongFact(Fact),
+    /// More groups than [`MAX_GROUPS`].
+    #[error("the user is in more than {MAX_GROUPS} groups")]
+    ManyGroups,
+    /// A time outside of the years 1 to 9999.
+    #[error("the time is outside of the years 1 to 9999")]
+    Time,
+    /// An integer, a time or a duration out of range.
+    #[error("a number, time or duration is out of range")]
+    Overflow,
+    /// A division or remainder by zero.
+    #[error("division by zero")]
+    DivisionByZero,
+    /// An element that a list does not have.
+    #[error("the list has no such element")]
+    NoElement,
+    /// What the checker should have refused.
+    #[error("the expression cannot be evaluated")]
+    Unexpected,
+}
+
+impl From<ExpressionProblem> for ExpressionError {
+    fn from(problem: ExpressionProblem) -> ExpressionError {
+        ExpressionError { at: None, problem }
+    }
+}
+
+impl From<ExecutionError> for EvaluationError {
+    fn from(error: ExecutionError) -> EvaluationError {
+        match error {
+            ExecutionError::Overflow(..) => EvaluationError::Overflow,
+            ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+                EvaluationError::DivisionByZero
+            }
+            ExecutionError::IndexOutOfBounds(_) => EvaluationError::NoElement,
+            _ => EvaluationError::Unexpected,
+        }
+    }
+}
+
+impl Position {
+    /// Where the character with this index stands.
+    pub(super) fn of(text: &str, index: usize) -> Position {
+        let mut position = Position { line: 1, column: 1 };
+        for c in text.chars().take(index) {
+            position = match c {
+                '\n' => Position {
+                    line: position.line + 1,
+                    column: 1,
+                },
+                _ => Position {
+                    column: position.column + 1,
+                    ..position
+                },
+            };
+        }
+        position
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 1 {
+            write!(f, "line {}, ", self.line)?;
+        }
+        write!(f, "column {}", self.column)
+    }
+}
+
+/// The first error of the parser, in one line.
+pub(super) fn syntax(errors: &ParseErrors) -> ExpressionError {
+    let Some(first) = errors.errors.first() else {
+        let words = "the parser gave up on it";
+        return ExpressionProblem::Syntax(words.into()).into();
+    };
+    let words = first.msg.strip_prefix("Syntax error: ");
+    let words = words.unwrap_or(&first.msg);
+    // What it expected instead is every token there is.
+    let words = words.split(" expecting {").next().unwrap_or(words);
+    let words = match words.contains("'<EOF>'") {
+        true => "it ends too early",
+        false => words,
+    };
+    let at = usize::try_from(first.pos.0)
+        .ok()
+        .zip(usize::try_from(first.pos.1).ok())
+        .filter(|&(line, column)| line > 0 && column > 0)
+        .map(|(line, column)| Position { line, column });
+    ExpressionError {
+        at,
+        problem: ExpressionProblem::Syntax(Quoted(words, MAX_QUOTE).to_string().into()),
+    }
+}
+
+/// A place and a colon, if there is a place.
+struct At<'a>(&'a Option<Position>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(position) => write!(f, "{position}: "),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What to write, if something is like it.
+struct Write<'a>(&'a Option<&'static str>);
+
+impl fmt::Display for Write<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(near) => write!(f, "; write {near}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Advice behind a semicolon, if there is any.
+struct Hint<'a>(&'a Option<Box<str>>);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The name that is most like another, unless it is like nothing.
+pub(super) fn nearest(
+    name: &str,
+    known: impl IntoIterator<Item = &'static str>,
+) -> Option<&'static str> {
+    known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .filter(|&(distance, known)| distance <= 1 + known.len() / 3)
+        .min()
+        .map(|(_, known)| known)
+}

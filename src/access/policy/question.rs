@@ -1,0 +1,328 @@
+//! A request that nobody sent: what `explain` and the tests of a policy ask about.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Destination, Moment, Request, Role};
+use crate::http::target::{Authority, Scheme, Target, TargetError};
+
+/// A request made up, with the addresses that its name would have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Who asks.
+    pub user: Box<str>,
+    /// From where.
+    pub client: IpAddr,
+    /// When.
+    pub time: Moment,
+    /// What the name of the target resolves to; not read when the target is an address.
+    pub resolve: Vec<IpAddr>,
+    method: Box<str>,
+    role: Role,
+    /// That of a request to forward.
+    scheme: Option<Scheme>,
+    authority: Option<Authority>,
+    target: Box<str>,
+}
+
+/// One of the ways in which clients ask for a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The request in this way.
+    pub question: Question,
+    /// Which clients send it, in words that go on after "sent by".
+    pub sent_by: &'static str,
+}
+
+impl Question {
+    /// A question of this user at this time, from 127.0.0.1 and without addresses.
+    ///
+    /// The target is read as one of a request is, so that the question cannot mean another host. Without a
+    /// method, `host:port` is asked with CONNECT, `*` with OPTIONS, and URLs and paths with GET. A WebSocket,
+    /// `ws://` or `wss://`, is asked for as browsers do: with CONNECT, whatever the method.
+    ///
+    /// # Errors
+    /// [`TargetError`], as for a request.
+    pub fn new(
+        user: &str,
+        target: &str,
+        method: Option<&str>,
+        time: Moment,
+    ) -> Result<Question, TargetError> {
+        if let Some(url) = of_web_socket(target) {
+            let forward = Question::new(user, &url, Some("GET"), time)?;
+            return Ok(forward.as_tunnel());
+        }
+        let method = method.unwrap_or_else(|| match target {
+            "*" => "OPTIONS",
+            _ if target.starts_with('/') || target.contains("://") => "GET",
+            _ => "CONNECT",
+        });
+        let parsed = Target::parse(method.as_bytes(), target.as_bytes())?;
+        let (role, scheme) = match &parsed {
+            Target::Absolute { scheme, .. } => (Role::Forward, Some(*scheme)),
+            Target::Authority(_) => (Role::Tunnel, None),
+            Target::Origin | Target::Asterisk => (Role::Gateway, None),
+        };
+        let authority = parsed.authority().cloned();
+        Ok(Question {
+            user: user.into(),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            time,
+            resolve: Vec::new(),
+            method: method.into(),
+            role,
+            scheme,
+            // A path is shown as sent; what has an authority is shown as it was understood.
+            target: match &authority {
+                Some(authority) => authority.to_string().into(),
+                None => target.into(),
+            },
+            authority,
+        })
+    }
+
+    /// The ways in which clients ask for a target, the usual one first: a URL is forwarded or tunnelled, and
+    /// the policy may tell the two apart. `method` is that of the request which the client means: a tunnel has
+    /// CONNECT, and with CONNECT there is no other way.
+    ///
+    /// # Errors
+    /// [`TargetError`], as for a request.
+    pub fn ways(
+        user: &str,
+        target: &str,
+        method: Option<&str>,
+        time: Moment,
+    ) -> Result<Vec<Way>, TargetError> {
+        let of_socket = of_web_socket(target);
+        let url = of_socket.as_deref().unwrap_or(target);
+        let only_tunnel = method == Some("CONNECT");
+        if !url.contains("://") || url.starts_with('/') {
+            let question = Question::new(user, target, method, time)?;
+            let sent_by = match question.role {
+                Role::Gateway => "clients that take the proxy for a web server",
+                _ => "clients that ask for a tunnel",
+            };
+            return Ok(vec![Way { question, sent_by }]);
+        }
+        let forward = Question::new(user, url, method.filter(|_| !only_tunnel), time)?;
+        let is_https = forward.scheme == Some(Scheme::Https);
+        let (tunnelled, forwarded) = match (of_socket.is_some(), is_https) {
+            (true, _) => (
+                "browsers for a WebSocket",
+                "clients that ask for the upgrade to a WebSocket without a tunnel",
+            ),
+            (false, true) => (
+                "browsers, curl and most other clients for an https URL",
+                "clients that leave TLS to the proxy",
+            ),
+            (false, false) => (
+                "clients that tunnel http as well, such as curl -p",
+                "browsers, curl and most other clients for an http URL",
+            ),
+        };
+        let tunnel = Way {
+            question: forward.as_tunnel(),
+            sent_by: tunnelled,
+        };
+        let forward = Way {
+            question: forward,
+            sent_by: forwarded,
+        };
+        Ok(match (only_tunnel, of_socket.is_some() || is_https) {
+            (true, _) => vec![tunnel],
+            (false, true) => vec![tunnel, forward],
+            (false, false) => vec![forward, tunnel],
+        })
+    }
+
+    /// The tunnel that most clients open instead, of a request to forward to an https URL.
+    pub fn usual_tunnel(&self) -> Option<Question> {
+        (self.scheme == Some(Scheme::Https)).then(|| self.as_tunnel())
+    }
+
+    fn as_tunnel(&self) -> Question {
+        Question {
+            method: "CONNECT".into(),
+            role: Role::Tunnel,
+            scheme: None,
+            ..self.clone()
+        }
+    }
+
+    /// What to write instead of a target that cannot be read.
+    pub fn remedy(error: TargetError) -> &'static str {
+        match error {
+            TargetError::MissingPort => {
+                "add it, as in example.org:443, or write a URL such as https://example.org/"
+            }
+            TargetError::Fragment => "leave out the # and what follows it",
+            TargetError::Userinfo => "leave out the user and the password before the @",
+            TargetError::Byte => "leave out blanks and control characters",
+            TargetError::Scheme => "write a URL with http://, https://, ws:// or wss://",
+            TargetError::UnbracketedIpv6 => "write brackets around it, as in [2001:db8::1]:443",
+            TargetError::AuthorityForm => "leave out the method, or write a URL",
+            TargetError::AsteriskForm => "leave out the method, or write OPTIONS",
+            TargetError::ConnectForm => {
+                "write example.org:443 alone for a tunnel, or a whole URL such as https://example.org/path"
+            }
+            _ => {
+                "write example.org:443 for a tunnel, a URL such as https://example.org/, or /path for the gateway"
+            }
+        }
+    }
+
+    /// Where it goes: `host:port` as it was understood, or a path.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The request to evaluate.
+    pub fn request(&self) -> Request<'_> {
+        Request {
+            destination: match (self.role, &self.authority) {
+                (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
+                (Role::Forward, Some(authority)) => Destination::Forward(authority),
+                _ => Destination::Gateway,
+            },
+            method: &self.method,
+            user: &self.user,
+            client: self.client.to_canonical(),
+            time: self.time.into(),
+        }
+    }
+
+    /// The addresses that would be judged: the target itself when it is one.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        match &self.authority {
+            None => Vec::new(),
+            Some(authority) => match authority.host.ip() {
+                Some(ip) => vec![ip],
+                None => self.resolve.clone(),
+            },
+        }
+    }
+}
+
+/// The URL of an http request that asks for the same WebSocket.
+fn of_web_socket(target: &str) -> Option<String> {
+    let (scheme, rest) = target.split_once("://")?;
+    let of_http = if scheme.eq_ignore_ascii_case("ws") {
+        Scheme::Http
+    } else if scheme.eq_ignore_ascii_case("wss") {
+        Scheme::Https
+    } else {
+        return None;
+    };
+    Some(format!("{of_http}://{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_ask() {
+        let time = Moment::parse("2026-11-24T10:00:00Z").unwrap();
+        for (method, target, expected) in [
+            (
+                None,
+                "https://Example.org:8443/x",
+                "tunnel CONNECT example.org:8443, forward GET example.org:8443",
+            ),
+            (
+                None,
+                "HTTPS://example.org",
+                "tunnel CONNECT example.org:443, forward GET example.org:443",
+            ),
+            (
+                Some("POST"),
+                "https://example.org/",
+                "tunnel CONNECT example.org:443, forward POST example.org:443",
+            ),
+            (
+                Some("CONNECT"),
+                "https://example.org/",
+                "tunnel CONNECT example.org:443",
+            ),
+            (
+                None,
+                "http://b\u{fc}cher.example./",
+                "forward GET xn--bcher-kva.example:80, tunnel CONNECT xn--bcher-kva.example:80",
+            ),
+            (
+                Some("PUT"),
+                "http://[::1]:81/",
+                "forward PUT [::1]:81, tunnel CONNECT [::1]:81",
+            ),
+            (
+                None,
+                "wss://example.org/chat",
+                "tunnel CONNECT example.org:443, forward GET example.org:443",
+            ),
+            (
+                None,
+                "WS://example.org/chat",
+                "tunnel CONNECT example.org:80, forward GET example.org:80",
+            ),
+            (None, "example.org:443", "tunnel CONNECT example.org:443"),
+            (None, "/a?u=http://x/", "gateway GET /a?u=http://x/"),
+            (None, "*", "gateway OPTIONS *"),
+        ] {
+            let ways = Question::ways("alice", target, method, time).unwrap();
+            let shown: Vec<String> = ways
+                .iter()
+                .map(|way| {
+                    let request = way.question.request();
+                    let role = request.role().as_str();
+                    format!("{role} {} {}", request.method, way.question.target())
+                })
+                .collect();
+            assert_eq!(shown.join(", "), expected, "{target}");
+        }
+        for (method, target, expected) in [
+            (None, "example.org", TargetError::MissingPort),
+            (None, "ftp://example.org/", TargetError::Scheme),
+            (None, "https://u:p@example.org/", TargetError::Userinfo),
+            (None, "wss://u@example.org/", TargetError::Userinfo),
+            (Some("CONNECT"), "/", TargetError::ConnectForm),
+        ] {
+            let error = Question::ways("alice", target, method, time).unwrap_err();
+            assert_eq!(error, expected, "{target}");
+            assert!(!Question::remedy(error).is_empty());
+        }
+    }
+
+    #[test]
+    fn methods_and_roles() {
+        let time = Moment::parse("2026-11-24T10:00:00Z").unwrap();
+        for (method, target, expected) in [
+            (None, "Example.org.:443", "tunnel CONNECT example.org:443"),
+            (None, "127.1:443", "tunnel CONNECT 127.0.0.1:443"),
+            (None, "http://Example.org/a?b", "forward GET example.org:80"),
+            (
+                Some("POST"),
+                "https://example.org",
+                "forward POST example.org:443",
+            ),
+            (None, "/status", "gateway GET /status"),
+            (Some("PUT"), "/x", "gateway PUT /x"),
+            (None, "*", "gateway OPTIONS *"),
+            (None, "wss://example.org/", "tunnel CONNECT example.org:443"),
+        ] {
+            let question = Question::new("alice", target, method, time).unwrap();
+            let request = question.request();
+            let role = request.role().as_str();
+            let shown = format!("{role} {} {}", request.method, question.target());
+            assert_eq!(shown, expected, "{target}");
+        }
+        for (method, target, expected) in [
+            (None, "example.org", TargetError::MissingPort),
+            (Some("GET"), "example.org:443", TargetError::AuthorityForm),
+            (Some("CONNECT"), "/", TargetError::ConnectForm),
+            (None, "ftp://example.org/", TargetError::Scheme),
+        ] {
+            let error = Question::new("alice", target, method, time).unwrap_err();
+            assert_eq!(error, expected, "{target}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The head of a request, from HTTP/2 to HTTP/1.1 (RFC 9113 §8.3.1, RFC 9112 §3.2).
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TE};
+use http::request::Parts;
+use http::{Method, Uri};
+
+use crate::http::http1::HeadError;
+use crate::http::target::{Authority, Host, Scheme, TargetError};
+
+#[cfg(test)]
+mod tests;
+
+/// How a client can name the end of the connection that is ours.
+#[derive(Debug)]
+pub struct Own {
+    scheme: Scheme,
+    /// The name in the client's TLS handshake.
+    server_name: Option<Host>,
+    /// The address that it connected to.
+    address: Option<SocketAddr>,
+}
+
+impl Own {
+    /// The end of a connection at `address`; with TLS when `tls`, to the name that the
+    /// client gave in the handshake.
+    pub fn new(tls: bool, server_name: Option<&str>, address: Option<SocketAddr>) -> Self {
+        Self {
+            scheme: if tls { Scheme::Https } else { Scheme::Http },
+            server_name: server_name.and_then(|name| Host::parse(name.as_bytes()).ok()),
+            address,
+        }
+    }
+
+    /// Whether a request for this is one for this server, and not one to forward.
+    ///
+    /// The port may also be the default one: that of a listener may be mapped.
+    fn is_named(&self, scheme: Scheme, authority: &Authority) -> bool {
+        let Some(address) = self.address else {
+            return false;
+        };
+        if scheme != self.scheme
+            || ![address.port(), scheme.default_port()].contains(&authority.port)
+        {
+            return false;
+        }
+        let ip = address.ip().to_canonical();
+        match &authority.host {
+            Host::Ip(named) => named.to_canonical() == ip,
+            host if Some(host) == self.server_name.as_ref() => true,
+            Host::Name(name) => **name == *"localhost" && ip.is_loopback(),
+        }
+    }
+}
+
+/// The HTTP/1.1 head that means what `request` does; `has_body` when more than the
+/// head is to come. It is still to be checked as every head is.
+///
+/// `h2` has refused already what has no place in a message of HTTP/2 (RFC 9113 §8.2.2,
+/// §8.3.1), such as `Transfer-Encoding` and pseudo-fields that are missing or twice there.
+///
+/// # Errors
+/// What would mean something else as HTTP/1.1: a path that does not begin as one, a
+/// `Host` that names another server than `:authority`.
+pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, HeadError> {
+    let mut head = BytesMut::with_capacity(512);
+    let mut put = |parts: &[&[u8]]| {
+        for part in parts {
+            head.extend_from_slice(part);
+        }
+    };
+    let connect = request.method == Method::CONNECT;
+    let authority = authority(request, connect)?;
+    // `h2` drops `:scheme` where there is no `:authority`, so that what to forward is
+    // not known, and a wrong guess could send in the clear what was meant for TLS.
+    let scheme = request.uri.scheme_str();
+    let scheme = scheme.unwrap_or_else(|| own.scheme.as_str());
+    let is_own = !connect && is_own(scheme, authority, own);
+    if request.uri.authority().is_none() && !is_own {
+        return Err(HeadError::MissingAuthority);
+    }
+    put(&[request.method.as_str().as_bytes(), b" "]);
+    if connect {
+        put(&[authority]);
+    } else {
+        let path = path(&request.uri, &request.method)?;
+        // Another scheme is for the reader of targets to refuse.
+        if !is_own {
+            put(&[scheme.as_bytes(), b"://", authority]);
+        }
+        // `*` is made of no path at all by the last proxy (RFC 9112 §3.2.4).
+        if is_own || path != b"*" {
+            put(&[path]);
+        }
+    }
+    put(&[b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]);
+    for (name, value) in &request.headers {
+        // Trailers are not passed on, so that nobody is told to wait for some.
+        if [HOST, TE, COOKIE].contains(name) {
+            continue;
+        }
+        put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    }
+    // Split for the sake of compression; HTTP/1.1 has one (RFC 9113 §8.2.3).
+    let mut lead: &[u8] = b"cookie: ";
+    for crumb in request.headers.get_all(COOKIE) {
+        put(&[lead, crumb.as_bytes()]);
+        lead = b"; ";
+    }
+    if lead == b"; " {
+        put(&[b"\r\n"]);
+    }
+    if has_body && !connect && !request.headers.contains_key(CONTENT_LENGTH) {
+        put(&[b"transfer-encoding: chunked\r\n"]);
+    }
+    put(&[b"\r\n"]);
+    Ok(head)
+}
+
+/// Whom the request is for. A `Host` beside `:authority` has to say the same (RFC 9113
+/// §8.3.1), but for case and a default port.
+fn authority(request: &Parts, connect: bool) -> Result<&[u8], HeadError> {
+    let host = host(&request.headers)?;
+    let Some(authority) = request.uri.authority() else {
+        return host.ok_or(HeadError::MissingHost);
+    };
+    let authority = authority.as_str().as_bytes();
+    if let Some(host) = host
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        let scheme = request.uri.scheme_str();
+        let scheme = scheme.and_then(|scheme| Scheme::parse(scheme.as_bytes()));
+        // To a tunnel no port is a default one.
+        let port = scheme.filter(|_| !connect).map(Scheme::default_port);
+        let read = |raw| Authority::parse_with_default(raw, port).ok();
+        if read(host).is_none() || read(host) != read(authority) {
+            return Err(HeadError::ConflictingHost);
+        }
+    }
+    Ok(authority)
+}
+
+fn host(headers: &HeaderMap) -> Result<Option<&[u8]>, HeadError> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    match hosts.next() {
+        None => Ok(host),
+        Some(_) => Err(HeadError::DuplicateHost),
+    }
+}
+
+/// `:path`, which stands right behind the authority in HTTP/1.1 and must not be taken
+/// for more of it.
+fn path<'a>(uri: &'a Uri, method: &Method) -> Result<&'a [u8], HeadError> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    match path.as_bytes() {
+        path @ [b'/', ..] => Ok(path),
+        path @ b"*" if *method == Method::OPTIONS => Ok(path),
+        _ => Err(HeadError::Target(TargetError::Form)),
+    }
+}
+
+fn is_own(scheme: &str, authority: &[u8], own: &Own) -> bool {
+    let Some(scheme) = Scheme::parse(scheme.as_bytes()) else {
+        return false;
+    };
+    Authority::parse_with_default(authority, Some(scheme.default_port()))
+        .is_ok_and(|authority| own.is_named(scheme, &authority))
+}

@@ -1,0 +1,368 @@
+//! What happens to a connection before a request is served: accept, bounds,
+//! PROXY header, TLS. Then `connection` takes over.
+//!
+//! Tollgate accepts by itself instead of through Pingora's listeners, and hands
+//! Pingora one checked request at a time: bounds on a head, a deadline for all of
+//! it, strict framing and tunnels are to be had in no other way.
+
+mod connection;
+mod http2;
+mod prepare;
+mod protocol;
+mod proxy_protocol;
+mod socket;
+mod threads;
+mod unprepared;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora_core::protocols::l4::stream::Stream as PingoraStream;
+use pingora_proxy::HttpProxy;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::prepare::{Unprepared, prepare};
+use self::protocol::{Door, Protocol};
+use self::socket::accept;
+pub use self::socket::{Listener, Purpose};
+pub use self::threads::ThreadOptions;
+use self::threads::Threads;
+use self::unprepared::Stage;
+use crate::client::{ClientStream, Transport};
+use crate::config;
+use crate::request::app::App;
+use crate::request::exchange::Source;
+use crate::request::forward::Forward;
+use crate::telemetry::throttle::Throttle;
+use crate::text::system_message;
+use crate::tunnel::Socket as _;
+use crate::upstream::dial::exhaustion;
+
+/// Connections of the admin service. They are not clients', and must be there to
+/// look at a proxy that has as many of those as it may have.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+
+/// How long one of them may be open, whatever it does.
+const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(600);
+
+/// What is still taken from the queue when the process drains: as much as the
+/// queue holds by default, so that new arrivals cannot keep it going.
+const MAX_LATE_CONNECTIONS: usize = 4096;
+
+/// How long accepting rests when the process has no descriptor left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves connections: what the accept loops share.
+pub struct Acceptor {
+    app: Arc<App>,
+    proxy: Arc<HttpProxy<Forward>>,
+    places: Arc<Semaphore>,
+    admin_places: Arc<Semaphore>,
+    threads: Threads,
+    connections: AtomicU64,
+    /// For lines about connections that ended before a request, by what they say.
+    rejected: Throttles<String>,
+    /// The same for those that began with another protocol.
+    protocols: Throttles<(Protocol, Door)>,
+    exhausted: Throttle,
+}
+
+/// One line in a while about each of a few things.
+type Throttles<K> = Mutex<HashMap<K, Throttle>>;
+
+/// The causes of a connection's end that have a throttle of their own.
+const MAX_CAUSES: usize = 64;
+
+/// Where a connection came in, where that is known: ` to 127.0.0.1:8888`.
+struct Listening(Option<SocketAddr>);
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(config::canonical) {
+            Some(local) => write!(f, " to {local}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("places", &self.places.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Acceptor {
+    /// Serves with the parts of `app`, and with Pingora for what is not a tunnel. Starts the
+    /// threads; to be called on the first of them.
+    pub fn new(app: Arc<App>, proxy: Arc<HttpProxy<Forward>>, threads: ThreadOptions) -> Self {
+        let places = Arc::new(Semaphore::new(app.limits.max_connections));
+        Self {
+            app,
+            proxy,
+            places,
+            admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
+            threads: Threads::start(threads),
+            connections: AtomicU64::new(0),
+            rejected: Throttles::default(),
+            protocols: Throttles::default(),
+            exhausted: Throttle::new(),
+        }
+    }
+
+    /// Accepts on `listener` until the process drains.
+    ///
+    /// At the bound on connections one more is accepted and waits for its turn; the
+    /// rest wait in the kernel's queue, where they cost this process nothing.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub async fn run(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types whose descriptor changes; std's does not"
+        )]
+        let socket = AsyncFd::with_interest(listener.socket, Interest::READABLE)?;
+        let purpose = listener.purpose;
+        let places = match purpose {
+            Purpose::Proxy { .. } => &self.places,
+            Purpose::Admin(_) => &self.admin_places,
+        };
+        let mut draining = self.app.lifecycle.watch();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => break,
+                accepted = socket.async_io(Interest::READABLE, accept) => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(connection) => connection,
+                // The client was faster than we were.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    self.tell_of_exhaustion(&error);
+                    self.app.telemetry.connection_rejected("accept_error");
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    continue;
+                }
+            };
+            let place = tokio::select! {
+                // What was accepted is served when it can be, also when draining has begun.
+                biased;
+                place = Arc::clone(places).acquire_owned() => place.map_err(io::Error::other)?,
+                // Dropped: it would have been served by nobody.
+                _ = draining.wait_for(|draining| *draining) => break,
+            };
+            self.spawn(stream, peer, place, purpose.clone());
+        }
+        if !self.app.lifecycle.has_successor() {
+            self.accept_late(socket.get_ref(), places, &purpose);
+        }
+        Ok(())
+    }
+
+    /// Whoever is in the queue has a connection already as far as the client knows;
+    /// closing the socket would reset it. The runtime's own accept may say "not yet"
+    /// with the queue full, so the socket is asked itself.
+    fn accept_late(
+        self: &Arc<Self>,
+        socket: &std::net::TcpListener,
+        places: &Arc<Semaphore>,
+        purpose: &Purpose,
+    ) {
+        for _ in 0..MAX_LATE_CONNECTIONS {
+            let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+                break;
+            };
+            let (stream, peer) = match accept(socket) {
+                Ok(connection) => connection,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(_) => break,
+            };
+            self.spawn(stream, peer, place, purpose.clone());
+        }
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+        purpose: Purpose,
+    ) {
+        // Counted before the accept loop goes on, so that draining waits for it.
+        let busy = self.app.lifecycle.busy();
+        let acceptor = Arc::clone(self);
+        let seat = self.threads.choose();
+        let spawned = seat.spawn(stream, move |stream, seat| async move {
+            acceptor.serve(stream, peer, purpose, seat.thread()).await;
+            drop((seat, place, busy));
+        });
+        if let Err(error) = spawned {
+            self.reject(peer, None, "accept_error", &system_message(&error));
+        }
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        purpose: Purpose,
+        thread: u16,
+    ) {
+        match purpose {
+            // Nothing comes before HTTP, so nothing has to be waited for.
+            Purpose::Proxy {
+                tls: None,
+                proxy_protocol: false,
+                http2,
+            } => {
+                let _open = self.app.telemetry.connection_opened();
+                let transport = Transport::Plain(stream);
+                self.serve_http(transport, peer, http2, thread).await;
+            }
+            Purpose::Proxy {
+                tls,
+                proxy_protocol,
+                http2,
+            } => {
+                let _open = self.app.telemetry.connection_opened();
+                let limit = self.app.timeouts.tls_handshake;
+                let local = stream.local_addr().ok();
+                let waits_for = if proxy_protocol {
+                    Stage::ProxyHeader
+                } else {
+                    Stage::Tls
+                };
+                // Boxed, since a handshake takes more room than a connection that waits.
+                let prepared = Box::pin(prepare(stream, peer, tls, proxy_protocol));
+                match tokio::time::timeout(limit, prepared).await {
+                    Ok(Ok((transport, client))) => {
+                        self.serve_http(transport, client, http2, thread).await;
+                    }
+                    Ok(Err(Unprepared::WrongProtocol {
+                        stream,
+                        client,
+                        door,
+                    })) => {
+                        let transport = Transport::Plain(stream);
+                        let source = self.source(&transport, client, thread);
+                        let limit = self.app.timeouts.send;
+                        let stream = Box::new(ClientStream::new(transport, client, limit));
+                        Box::pin(connection::refuse_at(self, stream, source, door)).await;
+                    }
+                    Ok(Err(Unprepared::Failed { stage, error })) => {
+                        let line = unprepared::line(stage, &error);
+                        self.reject(peer, local, "handshake_failed", &line);
+                    }
+                    Err(_elapsed) => {
+                        let line = unprepared::timeout_line(waits_for);
+                        self.reject(peer, local, "handshake_timeout", line);
+                    }
+                }
+            }
+            Purpose::Admin(admin) => {
+                let draining = self.app.lifecycle.watch();
+                let served = Box::pin(admin.serve(PingoraStream::from(stream), draining));
+                if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)
+                    .await
+                    .is_err()
+                {
+                    log::debug!("admin connection from {peer}: ended for its age");
+                }
+            }
+        }
+    }
+
+    /// Counts a connection that did not get to HTTP, and says so now and then: a load
+    /// balancer that is set up wrongly shows nowhere else.
+    fn reject(
+        &self,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        reason: &'static str,
+        line: &str,
+    ) {
+        self.app.telemetry.connection_rejected(reason);
+        let mut rejected = self.rejected.lock();
+        let cause = match rejected.len() {
+            // Texts of the system are not all known beforehand.
+            MAX_CAUSES.. if !rejected.contains_key(line) => reason.to_owned(),
+            _ => line.to_owned(),
+        };
+        let passed = rejected.entry(cause).or_default().pass();
+        drop(rejected);
+        if let Some(passed) = passed {
+            let to = Listening(local);
+            log::warn!("connection from {peer}{to} ended before its first request: {line}{passed}");
+        }
+    }
+
+    /// Counts a connection that began with another protocol than its listener has, and says so now and then.
+    fn tell_of_protocol(&self, stream: &ClientStream, protocol: Protocol, door: Door) {
+        let reason = protocol.kind(door).name();
+        self.app.telemetry.connection_rejected(reason);
+        let key = (protocol, door);
+        let passed = self.protocols.lock().entry(key).or_default().pass();
+        let Some(passed) = passed else {
+            return;
+        };
+        let line = protocol.line(door);
+        let local = stream
+            .transport()
+            .tcp()
+            .and_then(|tcp| tcp.local_addr().ok());
+        let to = Listening(local);
+        log::warn!("connection from {}{to}: {line}{passed}", stream.client());
+    }
+
+    /// Says now and then that connections wait since none can be accepted.
+    fn tell_of_exhaustion(&self, error: &io::Error) {
+        if let Some(passed) = self.exhausted.pass() {
+            let remedy = match exhaustion(error) {
+                Some(_) => {
+                    "; clients wait. Raise the limit on open files (LimitNOFILE= in the systemd unit, \
+                     ulimit -Hn), or lower tollgate.limits.max_connections"
+                }
+                None => "",
+            };
+            log::warn!("cannot accept a connection: {error}{remedy}{passed}");
+        }
+    }
+
+    fn source(&self, transport: &Transport, client: SocketAddr, thread: u16) -> Source {
+        Source {
+            client,
+            connection: self.connections.fetch_add(1, Ordering::Relaxed),
+            tls: transport.is_tls(),
+            thread,
+        }
+    }
+
+    async fn serve_http(
+        self: &Arc<Self>,
+        transport: Transport,
+        client: SocketAddr,
+        http2: bool,
+        thread: u16,
+    ) {
+        let source = self.source(&transport, client, thread);
+        let chosen = transport.has_agreed_on_http2();
+        let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));
+        if chosen {
+            Box::pin(http2::serve(self, stream, source)).await;
+        } else {
+            connection::serve(self, stream, source, http2).await;
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One HTTP/1 connection: its requests, one after the other.
+//!
+//! A head is read and checked here, and its request served by `request`. The
+//! connection always comes back, and whether it goes on is decided here and there alone.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use super::Acceptor;
+use super::http2;
+use super::protocol::{Door, Protocol};
+use crate::client::ClientStream;
+use crate::http::error::{Kind, RequestError};
+use crate::http::http1::{HeadError, HeadScanner, RefusedHead, RequestHead, Scanned};
+use crate::request::app::App;
+use crate::request::dispatch::{Registered, Requests};
+use crate::request::exchange::Source;
+
+/// Serves requests until the connection ends.
+pub(super) async fn serve(
+    acceptor: &Arc<Acceptor>,
+    mut stream: Box<ClientStream>,
+    source: Source,
+    http2: bool,
+) {
+    let app = &acceptor.app;
+    let mut waiting = Waiting::new(app, http2);
+    let mut requests = Requests::new(app, &acceptor.proxy, source);
+    loop {
+        let read = waiting.read_head(app, &mut stream).await;
+        let head = match read.and_then(|(bytes, scanned)| parse(app, bytes, scanned)) {
+            Ok(head) => head,
+            Err(NoHead::Gone) => return,
+            Err(NoHead::Refused(error, head)) => {
+                let is_first = waiting.is_first;
+                Box::pin(refuse(acceptor, requests, stream, error, &head, is_first)).await;
+                return;
+            }
+            Err(NoHead::Http2) => {
+                Box::pin(http2::serve(acceptor, stream, requests.source())).await;
+                return;
+            }
+        };
+        waiting.is_first = false;
+        stream = match requests.serve(stream, head).await {
+            Some(stream) => stream,
+            None => return,
+        };
+    }
+}
+
+/// Reads one head on a connection that began with the wrong protocol for its `door`, and refuses it by name. The
+/// client has the time for a head that any has.
+pub(super) async fn refuse_at(
+    acceptor: &Arc<Acceptor>,
+    mut stream: Box<ClientStream>,
+    source: Source,
+    door: Door,
+) {
+    let app = &acceptor.app;
+    let requests = Requests::new(app, &acceptor.proxy, source);
+    let mut waiting = Waiting::new(app, false);
+    let head = match waiting.read_head(app, &mut stream).await {
+        Ok((head, _)) => head,
+        Err(NoHead::Gone | NoHead::Http2) => return,
+        Err(NoHead::Refused(_, _)) => stream.take(stream.inbox().len()),
+    };
+    let protocol = Protocol::guess_at(door, &head);
+    Box::pin(refuse_protocol(
+        acceptor, requests, stream, protocol, door, &head,
+    ))
+    .await;
+}
+
+/// Refuses a head: by its mistake in HTTP, or by the protocol that it is of.
+///
+/// `head` is the head where it was whole; else it is what has come so far.
+async fn refuse(
+    acceptor: &Arc<Acceptor>,
+    mut requests: Requests<'_>,
+    mut stream: Box<ClientStream>,
+    error: RequestError,
+    head: &[u8],
+    is_first: bool,
+) {
+    if !head.is_empty() {
+        return requests
+            .refuse(stream, &error, &RefusedHead::read(head))
+            .await;
+    }
+    let seen = stream.take(stream.inbox().len());
+    // What follows a request is of a client that speaks HTTP.
+    match Protocol::guess(&seen).filter(|_| is_first) {
+        Some(protocol) => {
+            refuse_protocol(acceptor, requests, stream, protocol, Door::Plain, &seen).await;
+        }
+        None => {
+            requests
+                .refuse(stream, &error, &RefusedHead::read(&seen))
+                .await
+        }
+    }
+}
+
+async fn refuse_protocol(
+    acceptor: &Arc<Acceptor>,
+    mut requests: Requests<'_>,
+    stream: Box<ClientStream>,
+    protocol: Protocol,
+    door: Door,
+    seen: &[u8],
+) {
+    acceptor.tell_of_protocol(&stream, protocol, door);
+    let error = RequestError::new(protocol.kind(door)).because(protocol.name());
+    match protocol.answer() {
+        Some(answer) => requests.refuse_without_http(stream, &error, answer).await,
+        None => {
+            // Other protocols have their passwords in their first lines.
+            let head = match protocol {
+                Protocol::Http => RefusedHead::read(seen),
+                _ => RefusedHead::default(),
+            };
+            requests.refuse(stream, &error, &head).await;
+        }
+    }
+}
+
+/// See [`Waiting::grace`].
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
+
+/// What a connection that is HTTP/2 from its first byte begins with (RFC 9113 §3.4),
+/// and no request can: the rest of it is for its reader to check.
+const PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// Why there is no request to serve.
+enum NoHead {
+    /// The client left, or nobody has to be told.
+    Gone,
+    /// The client is told why. With the head where it was whole.
+    Refused(RequestError, BytesMut),
+    /// The client speaks HTTP/2, and has done so from the first byte.
+    Http2,
+}
+
+impl From<HeadError> for NoHead {
+    fn from(error: HeadError) -> Self {
+        Self::Refused(error.into(), BytesMut::new())
+    }
+}
+
+impl From<Kind> for NoHead {
+    fn from(kind: Kind) -> Self {
+        Self::Refused(kind.into(), BytesMut::new())
+    }
+}
+
+fn parse(app: &App, mut head: BytesMut, scanned: Scanned) -> Result<RequestHead, NoHead> {
+    RequestHead::of(&mut head, scanned, &app.head_limits)
+        .map_err(|error| NoHead::Refused(error.into(), head))
+}
+
+/// What a connection waits with between requests, besides its own clock. Made once: to
+/// set up a place among those who wait for the end of the process for each request
+/// would cost more than reading it.
+struct Waiting {
+    draining: Registered,
+    /// Whether a connection may begin with HTTP/2.
+    http2: bool,
+    /// When an idle connection is closed because the process drains.
+    given_up_at: Option<Instant>,
+    is_first: bool,
+}
+
+impl Waiting {
+    fn new(app: &App, http2: bool) -> Self {
+        let mut draining = app.lifecycle.watch();
+        Self {
+            draining: Registered::new(async move {
+                // The sender lives as long as the process.
+                let _ = draining.wait_for(|draining| *draining).await;
+            }),
+            http2,
+            given_up_at: None,
+            is_first: true,
+        }
+    }
+
+    /// Reads one head. Its first byte may take the keep-alive time, on a new
+    /// connection only that for a head; from then on all of it has to arrive within
+    /// the time for a head.
+    async fn read_head(
+        &mut self,
+        app: &App,
+        stream: &mut ClientStream,
+    ) -> Result<(BytesMut, Scanned), NoHead> {
+        let idle_limit = if self.is_first {
+            app.timeouts.request_head
+        } else {
+            app.timeouts.keep_alive
+        };
+        let mut scanner = HeadScanner::default();
+        let mut deadline = Instant::now() + idle_limit;
+        let mut begun = false;
+        loop {
+            if self.is_first && self.http2 && stream.inbox().starts_with(PREFACE_LINE) {
+                return Err(NoHead::Http2);
+            }
+            if let Some(scanned) = scanner.scan(stream.inbox(), &app.head_limits)? {
+                return Ok((stream.take(scanned.len), scanned));
+            }
+            if stream.ended() {
+                // One that speaks something else has said all that it will, and may read on.
+                if self.is_first && Protocol::guess(stream.inbox()).is_some() {
+                    return Err(Kind::BadRequest.into());
+                }
+                return Err(NoHead::Gone);
+            }
+            if !begun && !stream.inbox().is_empty() {
+                begun = true;
+                deadline = Instant::now() + app.timeouts.request_head;
+            }
+            match self.wait(app, stream, deadline, begun).await {
+                Wake::Filled(Ok(_)) => {}
+                Wake::Filled(Err(_)) | Wake::Draining => return Err(NoHead::Gone),
+                Wake::Late if begun => return Err(Kind::HeadTimeout.into()),
+                Wake::Late => return Err(NoHead::Gone),
+            }
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        app: &App,
+        stream: &mut ClientStream,
+        mut deadline: Instant,
+        begun: bool,
+    ) -> Wake {
+        poll_fn(|cx| {
+            if let Poll::Ready(filled) = stream.poll_fill(cx) {
+                return Poll::Ready(Wake::Filled(filled));
+            }
+            // A request that has begun is served; an idle connection is not kept.
+            self.draining.register(cx);
+            if !begun && app.lifecycle.is_draining() {
+                let now = Instant::now();
+                let given_up_at = *self.given_up_at.get_or_insert(now + self.grace(app));
+                if now >= given_up_at {
+                    return Poll::Ready(Wake::Draining);
+                }
+                deadline = deadline.min(given_up_at);
+            }
+            stream.release_buffers();
+            stream.poll_deadline(cx, deadline).map(|()| Wake::Late)
+        })
+        .await
+    }
+
+    /// How long a draining process waits for a request that may be on its way: on a
+    /// new connection certainly, and on any when another process takes over, since
+    /// then nobody is to notice.
+    fn grace(&self, app: &App) -> Duration {
+        if self.is_first || app.lifecycle.has_successor() {
+            DRAIN_GRACE
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+enum Wake {
+    Filled(io::Result<usize>),
+    Draining,
+    Late,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        let size = size(|acceptor: &Arc<Acceptor>, stream, source, http2| {
+            serve(acceptor, stream, source, http2)
+        });
+        assert!(size < 1024, "{size} bytes for each connection");
+    }
+}

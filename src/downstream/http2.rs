@@ -1,0 +1,328 @@
+//! One HTTP/2 connection (RFC 9113): its streams, each a request of its own.
+
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::header::{ACCEPT, REFERER, USER_AGENT};
+use http::request::Parts;
+use http::{Method, Request};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Acceptor;
+use crate::client::http2::{Http2Stream, Own, to_http1};
+use crate::client::{ClientStream, Loan, RawStream, Transport};
+use crate::http::http1::{RefusedHead, RequestHead, Version};
+use crate::request::app::App;
+use crate::request::dispatch::Requests;
+use crate::request::exchange::Source;
+
+/// What a client may send of a body before it was passed on. A connection takes as much
+/// of all its streams: with less, a few tunnels whose other ends do not read would keep
+/// the rest from sending.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What waits of an answer for the client to take it, for one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a connection without streams may take to end once it was told to.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Serves the streams of a connection until it ends.
+pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, source: Source) {
+    let app = &acceptor.app;
+    let own = own(stream.transport());
+    let (stream, loan) = stream.into_raw();
+    let limit = app.timeouts.request_head;
+    let failed = match timeout(limit, builder(acceptor).handshake(stream)).await {
+        Ok(Ok(connection)) => {
+            let streams = Streams {
+                acceptor: Arc::clone(acceptor),
+                source,
+                own: Arc::new(own),
+                open: Arc::new(Open::default()),
+                own_place: Arc::new(Semaphore::new(1)),
+            };
+            let until = match streams.run(connection, &loan).await {
+                Ok(until) => until,
+                Err(error) => {
+                    log::debug!("connection from {}: {error}", source.client);
+                    if error.is_library() {
+                        app.telemetry.connection_rejected("http2_error");
+                    }
+                    None
+                }
+            };
+            part(app, &loan, until.unwrap_or_else(Instant::now)).await;
+            return;
+        }
+        // A browser opens connections that it may need, and leaves them.
+        Ok(Err(error)) if error.is_io() => {
+            log::debug!("connection from {}: {error}", source.client);
+            return;
+        }
+        Ok(Err(_broken)) => {
+            "it began HTTP/2 and broke the rules of it; this client has a defect, or speaks something else"
+        }
+        Err(_elapsed) => {
+            "it began HTTP/2 and did not go on within timeouts.request_head; this client has a defect, or a slow network"
+        }
+    };
+    acceptor.reject(source.client, None, "http2_preface", failed);
+}
+
+/// Closes a connection so that the client gets the ends of its answers: closed with
+/// bytes unread, such as updates of windows, it would be reset.
+async fn part(app: &App, loan: &Loan, until: Instant) {
+    let Some(stream) = loan.reclaim() else {
+        return;
+    };
+    tokio::select! {
+        biased;
+        () = app.lifecycle.when_cut() => {}
+        () = stream.linger_until(until) => {}
+    }
+}
+
+fn own(transport: &Transport) -> Own {
+    match transport {
+        Transport::Plain(stream) => Own::new(false, None, stream.local_addr().ok()),
+        Transport::Tls(stream) => {
+            let (stream, tls) = stream.get_ref();
+            Own::new(true, tls.server_name(), stream.local_addr().ok())
+        }
+        Transport::Http2(_) => Own::new(false, None, None),
+    }
+}
+
+/// All bounds that differ from what `h2` has anyway. It ends connections that send too
+/// many resets, empty frames, or continuations of a head. A page that is left may reset
+/// all its requests at once.
+fn builder(acceptor: &Acceptor) -> Builder {
+    let limits = &acceptor.app.limits;
+    let streams = at_most(limits.streams_per_connection);
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams))
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(streams)
+        .max_pending_accept_reset_streams(limits.streams_per_connection)
+        // 32 bytes for each field are not of the head, but count (RFC 9113 §6.5.2).
+        .max_header_list_size(at_most(limits.request_head + 32 * limits.request_fields));
+    builder
+}
+
+fn at_most(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+/// Streams that are being served.
+#[derive(Debug, Default)]
+struct Open {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// One of them, until dropped.
+struct OpenStream(Arc<Open>);
+
+impl OpenStream {
+    fn new(open: &Arc<Open>) -> Self {
+        open.count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_one();
+        }
+    }
+}
+
+/// What the streams of a connection share.
+struct Streams {
+    acceptor: Arc<Acceptor>,
+    source: Source,
+    own: Arc<Own>,
+    open: Arc<Open>,
+    /// The place that the connection itself has taken, for one stream at a time: where
+    /// there are no more, HTTP/2 goes on like HTTP/1.
+    own_place: Arc<Semaphore>,
+}
+
+impl Streams {
+    /// Serves until the connection ends. Then, until when the client may still be reading
+    /// the ends of answers; none when it has had them all.
+    async fn run(
+        &self,
+        mut connection: Connection<RawStream, Bytes>,
+        loan: &Loan,
+    ) -> Result<Option<Instant>, h2::Error> {
+        let app = &self.acceptor.app;
+        let mut draining = app.lifecycle.watch();
+        let mut cut = pin!(app.lifecycle.when_cut());
+        // Counts while there is no stream.
+        let mut idle = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
+        let mut is_idle = true;
+        let mut reading_until = None;
+        // Once the client was told of the end. With nothing on its way then, its answer
+        // says that it has read everything (RFC 9113 §6.8).
+        let mut ending = false;
+        let mut answer_covers_all = false;
+        // How far the wire had come when the end was put off.
+        let mut put_off_at = None;
+        loop {
+            let was_idle = mem::replace(&mut is_idle, self.open.count.load(Ordering::Acquire) == 0);
+            if is_idle && !was_idle {
+                let now = Instant::now();
+                reading_until = Some(now + app.timeouts.send);
+                let limit = if ending {
+                    GOODBYE
+                } else {
+                    app.timeouts.keep_alive
+                };
+                idle.as_mut().reset(now + limit);
+            }
+            tokio::select! {
+                biased;
+                () = &mut cut => return Ok(None),
+                _ = draining.wait_for(|draining| *draining), if !ending => {
+                    ending = true;
+                    answer_covers_all = is_idle && !is_sending(&connection, loan);
+                    connection.graceful_shutdown();
+                    idle.as_mut().reset(Instant::now() + GOODBYE);
+                }
+                stream = connection.accept() => match stream {
+                    Some(stream) => {
+                        let (request, respond) = stream?;
+                        self.open(request, respond);
+                        is_idle = false;
+                        answer_covers_all = false;
+                    }
+                    None if answer_covers_all => return Ok(None),
+                    None => return Ok(reading_until),
+                },
+                () = self.open.ended.notified() => {}
+                () = &mut idle, if is_idle => {
+                    // The ends of answers are still on their way to a slow client.
+                    let sends = is_sending(&connection, loan);
+                    let written = Some(loan.written());
+                    if sends && put_off_at != written {
+                        put_off_at = written;
+                        idle.as_mut().reset(Instant::now() + app.timeouts.send);
+                        continue;
+                    }
+                    if ending {
+                        return Ok(reading_until);
+                    }
+                    ending = true;
+                    answer_covers_all = !sends;
+                    connection.graceful_shutdown();
+                    idle.as_mut().reset(Instant::now() + GOODBYE);
+                }
+            }
+        }
+    }
+
+    /// Serves a stream on a task of its own. It takes a place like a connection, and when
+    /// there is none the client may try again elsewhere or later (RFC 9113 §8.7).
+    fn open(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let Some(place) = self.place() else {
+            self.acceptor.app.telemetry.connection_rejected("stream");
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        };
+        let open = OpenStream::new(&self.open);
+        // Counted at once, so that draining waits for it.
+        let busy = self.acceptor.app.lifecycle.busy();
+        let (acceptor, source) = (Arc::clone(&self.acceptor), self.source);
+        let own = Arc::clone(&self.own);
+        tokio::spawn(async move {
+            serve_stream(&acceptor, source, &own, request, respond).await;
+            drop((place, open, busy));
+        });
+    }
+
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // One that the client has reset is not open for `h2` any more, but may be here.
+        let most = 2 * self.acceptor.app.limits.streams_per_connection;
+        if self.open.count.load(Ordering::Relaxed) >= most {
+            return None;
+        }
+        let own = Arc::clone(&self.own_place).try_acquire_owned();
+        own.or_else(|_| Arc::clone(&self.acceptor.places).try_acquire_owned())
+            .ok()
+    }
+}
+
+/// Whether answers that are over for their streams are not yet on the wire.
+fn is_sending(connection: &Connection<RawStream, Bytes>, loan: &Loan) -> bool {
+    connection.has_streams() || loan.is_stalled()
+}
+
+async fn serve_stream(
+    acceptor: &Acceptor,
+    source: Source,
+    own: &Own,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let app = &acceptor.app;
+    let (parts, receive) = request.into_parts();
+    let has_body = !receive.is_end_stream();
+    let head =
+        to_http1(&parts, has_body, own).and_then(|head| RequestHead::parse(head, &app.head_limits));
+    let refused = head.is_err().then(|| refused(&parts));
+    if let Ok(head) = &head
+        && head.authenticates_connection
+        && head.method != Method::CONNECT
+    {
+        // The upstream would take all streams for this user's (RFC 9113 §7).
+        app.telemetry.connection_rejected("http_1_1_required");
+        respond.send_reset(Reason::HTTP_1_1_REQUIRED);
+        return;
+    }
+    let stream = Http2Stream::new(&parts, receive, respond);
+    drop(parts);
+    let stream = Transport::Http2(Box::new(stream));
+    let stream = Box::new(ClientStream::new(stream, source.client, app.timeouts.send));
+    let mut requests = Requests::new(app, &acceptor.proxy, source);
+    match head {
+        Ok(mut head) => {
+            head.version = Version::Http2;
+            // There is no other request for it to go on with.
+            let _over: Option<Box<ClientStream>> = requests.serve(stream, head).await;
+        }
+        Err(error) => {
+            let head = refused.unwrap_or_default();
+            requests.refuse(stream, &error.into(), &head).await;
+        }
+    }
+}
+
+/// What the answer to a refused request and its record take from it.
+fn refused(parts: &Parts) -> RefusedHead {
+    let accept = parts.headers.get_all(ACCEPT).iter();
+    let accept: Vec<&[u8]> = accept.map(http::HeaderValue::as_bytes).collect();
+    let field = |name| {
+        parts
+            .headers
+            .get(name)
+            .map(|value| value.as_bytes().to_vec())
+    };
+    RefusedHead {
+        accept: (!accept.is_empty()).then(|| accept.join(&b", "[..])),
+        referer: field(REFERER),
+        user_agent: field(USER_AGENT),
+        ..RefusedHead::of_line(parts.method.as_str(), &parts.uri.to_string())
+    }
+}

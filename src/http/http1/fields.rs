@@ -1,0 +1,416 @@
+//! The field lines of a request head: split strictly, and what they say about
+//! the message itself (RFC 9112 §3.2, §6, RFC 9110 §7.6.1, §10.1.1).
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::scanner::MAX_FIELDS;
+use super::{HeadError, Version, is_tchar, trim_ows};
+use crate::http::fields::{authenticates_connection, tells_of_the_client};
+
+/// Connection options beyond this number have no honest use.
+const MAX_CONNECTION_OPTIONS: usize = 32;
+
+/// Room for the field lines of one head, on the stack and never cleared.
+pub(super) struct FieldStorage<'a>([MaybeUninit<httparse::Header<'a>>; MAX_FIELDS]);
+
+impl FieldStorage<'_> {
+    pub(super) fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; MAX_FIELDS])
+    }
+}
+
+/// One field line and where it begins in the head.
+pub(super) struct FieldLine<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: &'a [u8],
+    pub(super) start: usize,
+    pub(super) value_start: usize,
+}
+
+/// The field lines of `head`, which is one whole head without empty lines in
+/// front and `fields_start` is where its first field line begins.
+///
+/// httparse reads the lines because Pingora will read them with it too. It
+/// takes a bare LF for a line end; that is caught here.
+pub(super) fn split<'a, 's>(
+    head: &'a [u8],
+    fields_start: usize,
+    storage: &'s mut FieldStorage<'a>,
+) -> Result<&'s [httparse::Header<'a>], HeadError> {
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut storage.0) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(HeadError::NotOneHead),
+        Err(error) => return Err(diagnose(head, fields_start, error)),
+    }
+    let headers: &'s [httparse::Header<'a>] = request.headers;
+    // Each header is one line; all have to begin right behind a CRLF, the empty
+    // line at the end included.
+    let starts = headers
+        .iter()
+        .map(|header| offset(head, header.name.as_bytes()));
+    for start in starts.chain([head.len().saturating_sub(2)]) {
+        if !head.get(..start).unwrap_or_default().ends_with(b"\r\n") {
+            return Err(HeadError::BareLf);
+        }
+    }
+    Ok(headers)
+}
+
+/// A field line with the places of its parts in `head`.
+pub(super) fn locate<'a>(head: &[u8], header: &httparse::Header<'a>) -> FieldLine<'a> {
+    FieldLine {
+        name: header.name,
+        value: header.value,
+        start: offset(head, header.name.as_bytes()),
+        value_start: offset(head, header.value),
+    }
+}
+
+/// Where `part`, a slice of `whole`, begins in it.
+fn offset(whole: &[u8], part: &[u8]) -> usize {
+    (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
+}
+
+/// Which rule a head broke that httparse refused.
+fn diagnose(head: &[u8], fields_start: usize, error: httparse::Error) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => return HeadError::TooManyFields,
+        // The request line has passed our own, stricter check, except for UTF-8.
+        httparse::Error::Token => return HeadError::TargetByte,
+        _ => {}
+    }
+    let mut rest = head.get(fields_start..).unwrap_or_default();
+    while let Some(end) = memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(end);
+        let Some(line) = line.strip_suffix(b"\r") else {
+            return HeadError::BareLf;
+        };
+        let name_end = memchr(b':', line);
+        let name = name_end.and_then(|end| line.get(..end)).unwrap_or_default();
+        if memchr(b'\r', line).is_some() {
+            return HeadError::BareCr;
+        } else if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return HeadError::FoldedField;
+        } else if name.is_empty() || !name.iter().all(|&byte| is_tchar(byte)) {
+            return HeadError::FieldName;
+        } else if !line.iter().all(|&byte| super::is_value_byte(byte)) {
+            return HeadError::FieldValue;
+        }
+        rest = after.get(1..).unwrap_or_default();
+    }
+    HeadError::NotOneHead
+}
+
+/// The fields that say something about the message or the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Upgrade,
+    Expect,
+    Authorization,
+    ProxyAuthorization,
+    ProxyConnection,
+    Via,
+    /// Says who the client is or what it asked for.
+    OfTheClient,
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(name: &str) -> Self {
+        let (known, kind) = match name.len() {
+            3 => ("via", Self::Via),
+            4 => ("host", Self::Host),
+            6 => ("expect", Self::Expect),
+            7 => ("upgrade", Self::Upgrade),
+            10 => ("connection", Self::Connection),
+            13 => ("authorization", Self::Authorization),
+            14 => ("content-length", Self::ContentLength),
+            16 => ("proxy-connection", Self::ProxyConnection),
+            17 => ("transfer-encoding", Self::TransferEncoding),
+            19 => ("proxy-authorization", Self::ProxyAuthorization),
+            _ => ("", Self::Other),
+        };
+        if name.eq_ignore_ascii_case(known) {
+            kind
+        } else if tells_of_the_client(name.as_bytes()) {
+            Self::OfTheClient
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The line of `Proxy-Authorization`.
+#[derive(Clone)]
+pub(super) struct CredentialsLine<'a> {
+    pub(super) value: &'a [u8],
+    /// Where it is in the head, its line end included.
+    pub(super) place: Range<usize>,
+}
+
+impl<'a> CredentialsLine<'a> {
+    fn new(head: &[u8], header: &httparse::Header<'a>) -> Self {
+        let FieldLine {
+            value,
+            start,
+            value_start,
+            ..
+        } = locate(head, header);
+        let behind = head.get(value_start + value.len()..).unwrap_or_default();
+        let line_end = memchr(b'\n', behind).map_or(behind.len(), |end| end + 1);
+        Self {
+            value,
+            place: start..head.len() - behind.len() + line_end,
+        }
+    }
+}
+
+/// What all field lines together say.
+#[derive(Default)]
+pub(super) struct Facts<'a> {
+    pub(super) host: Option<&'a [u8]>,
+    pub(super) content_length: Option<u64>,
+    pub(super) content_length_lines: usize,
+    pub(super) chunked: bool,
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade_option: bool,
+    pub(super) upgrade_field: bool,
+    pub(super) upgrade_value: bool,
+    pub(super) expect_continue: bool,
+    pub(super) proxy_connection: bool,
+    pub(super) credentials: Option<CredentialsLine<'a>>,
+    pub(super) via: bool,
+    pub(super) of_the_client: bool,
+    pub(super) authenticates_connection: bool,
+    content_length_text: &'a [u8],
+    connection_options: usize,
+}
+
+impl<'a> Facts<'a> {
+    /// Reads the lines, each for itself and against those before it.
+    pub(super) fn collect(
+        head: &[u8],
+        headers: &[httparse::Header<'a>],
+        version: Version,
+    ) -> Result<Self, HeadError> {
+        let mut facts = Self::default();
+        for header in headers {
+            match Kind::of(header.name) {
+                Kind::Other => {}
+                Kind::Via => facts.via = true,
+                Kind::OfTheClient => facts.of_the_client = true,
+                Kind::Authorization => {
+                    facts.authenticates_connection |= authenticates_connection(header.value);
+                }
+                Kind::Host => facts.host(header.value)?,
+                Kind::ContentLength => facts.content_length(header.value)?,
+                Kind::TransferEncoding => facts.transfer_encoding(header.value, version)?,
+                Kind::Connection => facts.connection(header.value)?,
+                Kind::Upgrade => {
+                    facts.upgrade_field = true;
+                    facts.upgrade_value |= !header.value.is_empty();
+                }
+                Kind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
+                    facts.expect_continue = true;
+                }
+                Kind::Expect => return Err(HeadError::Expectation),
+                Kind::ProxyConnection => facts.proxy_connection = true,
+                Kind::ProxyAuthorization => {
+                    let line = CredentialsLine::new(head, header);
+                    if facts.credentials.replace(line).is_some() {
+                        return Err(HeadError::DuplicateProxyAuthorization);
+                    }
+                }
+            }
+        }
+        if facts.chunked && facts.content_length.is_some() {
+            return Err(HeadError::AmbiguousFraming);
+        }
+        Ok(facts)
+    }
+
+    fn host(&mut self, value: &'a [u8]) -> Result<(), HeadError> {
+        if self.host.replace(value).is_some() {
+            return Err(HeadError::DuplicateHost);
+        }
+        if is_host(value) {
+            Ok(())
+        } else {
+            Err(HeadError::Host)
+        }
+    }
+
+    /// Digits only: `+6`, `6, 6` and an empty value are all read in more than
+    /// one way. The bound is what fits into a signed number too.
+    fn content_length(&mut self, value: &'a [u8]) -> Result<(), HeadError> {
+        self.content_length_lines += 1;
+        if self.content_length.is_some() {
+            return if self.content_length_text == value {
+                Ok(())
+            } else {
+                Err(HeadError::ConflictingContentLength)
+            };
+        }
+        let plain = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+        let length = value
+            .iter()
+            .try_fold(0u64, |length, digit| {
+                length
+                    .checked_mul(10)?
+                    .checked_add(u64::from(digit.wrapping_sub(b'0')))
+            })
+            .filter(|&length| plain && i64::try_from(length).is_ok())
+            .ok_or(HeadError::ContentLength)?;
+        self.content_length = Some(length);
+        self.content_length_text = value;
+        Ok(())
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8], version: Version) -> Result<(), HeadError> {
+        if version == Version::Http10 {
+            return Err(HeadError::Http10TransferEncoding);
+        }
+        if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(HeadError::TransferEncoding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        for option in value.split(|&byte| byte == b',').map(trim_ows) {
+            if option.is_empty() {
+                continue;
+            }
+            self.connection_options += 1;
+            if self.connection_options > MAX_CONNECTION_OPTIONS {
+                return Err(HeadError::TooManyConnectionOptions);
+            }
+            if !option.iter().all(|&byte| is_tchar(byte)) {
+                return Err(HeadError::ConnectionOption);
+            }
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade_option = true;
+            } else if is_protected(option) {
+                return Err(HeadError::ProtectedConnectionOption);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fields that route, frame or trace a message: a client that has them removed
+/// as hop-by-hop would change what others decide (RFC 9110 §7.6.1).
+fn is_protected(option: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] = [
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"via",
+        b"forwarded",
+    ];
+    const PREFIX: &[u8] = b"x-forwarded-";
+    NAMES.iter().any(|name| option.eq_ignore_ascii_case(name))
+        || option
+            .get(..PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// Whether `value` is `uri-host [":" port]` or empty (RFC 9110 §7.2, RFC 3986
+/// §3.2.2). A comma is refused although a name may hold it: that is how two
+/// `Host` fields look once something has joined them.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [] => return true,
+        [b'[', rest @ ..] => {
+            let Some(end) = memchr(b']', rest) else {
+                return false;
+            };
+            let (address, after) = rest.split_at(end);
+            let hex_or_dots = |&byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+            if address.is_empty() || !address.iter().all(hex_or_dots) {
+                return false;
+            }
+            (None, after.get(1..).unwrap_or_default())
+        }
+        _ => {
+            let colon = memchr(b':', value).unwrap_or(value.len());
+            let (host, port) = value.split_at(colon);
+            (Some(host), port)
+        }
+    };
+    let port_ok = match port {
+        [] => true,
+        [b':', digits @ ..] => {
+            (1..=5).contains(&digits.len())
+                && digits.iter().all(u8::is_ascii_digit)
+                && digits
+                    .iter()
+                    .fold(0, |port, digit| port * 10 + u32::from(digit - b'0'))
+                    <= u32::from(u16::MAX)
+        }
+        _ => false,
+    };
+    port_ok && host.is_none_or(is_reg_name)
+}
+
+fn is_reg_name(host: &[u8]) -> bool {
+    let mut rest = host;
+    loop {
+        rest = match rest {
+            [] => return !host.is_empty(),
+            [b'%', high, low, after @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                after
+            }
+            [byte, after @ ..] if byte.is_ascii_alphanumeric() => after,
+            [
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
+                | b';' | b'=',
+                after @ ..,
+            ] => after,
+            _ => return false,
+        };
+    }
+}
+
+/// The field lines of a checked head in their order: name as sent, value
+/// without the whitespace around it.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// Over what follows the request line of a head that was checked.
+    pub(super) fn new(lines: &'a [u8]) -> Self {
+        Self { rest: lines }
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = memchr(b'\n', self.rest)?;
+        let (line, rest) = self.rest.split_at(end);
+        self.rest = rest.get(1..).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
+        Some((name, trim_ows(value.get(1..).unwrap_or_default())))
+    }
+}

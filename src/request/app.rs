@@ -1,0 +1,220 @@
+//! What every connection shares: made once from the configuration, handed to the
+//! parts that serve requests.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::client::ClientStream;
+use crate::config::{Config, Limits, Timeouts};
+use crate::http::error::{Kind, RequestError};
+use crate::http::fields::{self, Pseudonym};
+use crate::http::http1::{Confidential, HeadLimits};
+use crate::request::authorize::Gatekeeper;
+use crate::request::exchange::Exchange;
+use crate::request::lifecycle::Lifecycle;
+use crate::request::reply::Reply;
+use crate::request::request_id::RequestIds;
+use crate::telemetry::Telemetry;
+use crate::telemetry::throttle::Throttle;
+use crate::upstream::certificates::Certificates;
+use crate::upstream::dial::{DialError, Dialer, DnsOptions};
+use crate::upstream::limit::{Bound, Crowd, OriginSlots, Slot};
+use crate::upstream::pool::Pool;
+
+/// The parts that all connections share.
+#[derive(Debug)]
+pub struct App {
+    /// Who may come in and where they may go.
+    pub gatekeeper: Gatekeeper,
+    /// The way out.
+    pub dialer: Dialer,
+    /// Those of `ca_file`, which origins may show themselves.
+    pub certificates: Certificates,
+    /// The places at origins that are forwarded to.
+    pub origins: OriginSlots,
+    /// The requests that Pingora has.
+    pub crowd: Crowd,
+    /// The local upstreams; none: the embedded origin.
+    pub pool: Option<Pool>,
+    /// Access log, metrics and statistics.
+    pub telemetry: Arc<Telemetry>,
+    /// Whether the process runs, drains or stops.
+    pub lifecycle: Lifecycle,
+    /// This instance's name in `Via`.
+    pub pseudonym: Pseudonym,
+    /// Numbers requests.
+    pub ids: RequestIds,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How large things may be.
+    pub limits: Limits,
+    /// The same for heads, as their parser takes them.
+    pub head_limits: HeadLimits,
+    challenge: HeaderValue,
+    out_of_sockets: Throttle,
+    out_of_ports: Throttle,
+}
+
+impl App {
+    /// Makes the parts. Starts no thread and opens no socket: the process may
+    /// still fork.
+    ///
+    /// # Errors
+    /// A part cannot be made, with the reason.
+    pub fn new(config: &Config) -> anyhow::Result<Arc<Self>> {
+        let mut seed = [0; 12];
+        getrandom::fill(&mut seed)?;
+        let [a, b, c, d, start @ ..] = seed;
+        let threads = config.threads_apart();
+        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
+        Ok(Arc::new(Self {
+            gatekeeper: Gatekeeper::new(config)?,
+            dialer: dialer(config),
+            certificates: match &config.server.ca_file {
+                Some(path) => Certificates::read(Path::new(path))
+                    .with_context(|| format!("cannot read ca_file {path}"))?,
+                None => Certificates::default(),
+            },
+            origins: OriginSlots::new(Bound {
+                slots: config.limits.connections_per_origin,
+                threads,
+                keep_alive: config.timeouts.upstream_keep_alive,
+            }),
+            crowd: Crowd::default(),
+            pool: Pool::new(&config.gateway, threads, &config.timeouts)?,
+            telemetry: Arc::new(Telemetry::new(&config.log)?),
+            lifecycle: Lifecycle::new(),
+            pseudonym: Pseudonym::new(u32::from_ne_bytes([a, b, c, d])),
+            ids: RequestIds::starting_at(u64::from_ne_bytes(start)),
+            timeouts: config.timeouts.clone(),
+            limits: config.limits.clone(),
+            head_limits: HeadLimits {
+                max_head: config.limits.request_head,
+                max_target: config.limits.request_target,
+                max_fields: config.limits.request_fields,
+            },
+            challenge: HeaderValue::from_str(&challenge)?,
+            out_of_sockets: Throttle::new(),
+            out_of_ports: Throttle::new(),
+        }))
+    }
+
+    /// Decides whether an exchange may happen, and resolves where it may go: all
+    /// that must hold before anything is sent for it.
+    ///
+    /// # Errors
+    /// The credentials, the policy, the loop or the resolver.
+    pub async fn admit(
+        &self,
+        exchange: &mut Exchange,
+        method: &Method,
+    ) -> Result<(), RequestError> {
+        let credentials = exchange.credentials.take();
+        let credentials = credentials.as_ref().map(Confidential::expose);
+        self.gatekeeper
+            .authorize(exchange, method, credentials)
+            .await?;
+        if exchange.seen {
+            return Err(Kind::Loop.into());
+        }
+        let Some(authority) = &exchange.authority else {
+            // There is no address to be judged.
+            exchange.admitted(None);
+            exchange.admission = None;
+            return Ok(());
+        };
+        let admission = exchange.admission.as_ref().ok_or(Kind::Internal)?;
+        let admit = |address| admission.admit_address(address).map(drop);
+        match self.dialer.candidates(authority, &admit).await {
+            Ok(candidates) => {
+                exchange.admitted(Some(candidates.first()));
+                exchange.candidates = Some(candidates);
+                Ok(())
+            }
+            Err(DialError::Prohibited(denied)) => Err(exchange.deny(denied)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A place at the origin of this address, when it is this request's turn.
+    ///
+    /// # Errors
+    /// [`Kind::OriginBusy`] when none came free while a connection could have been
+    /// made.
+    pub async fn place(&self, origin: SocketAddr, thread: u16) -> Result<Slot, RequestError> {
+        let limit = self.timeouts.connect;
+        let slot = self.origins.of(origin).wait(thread, limit).await;
+        slot.ok_or_else(|| RequestError::new(Kind::OriginBusy).retry_after(limit))
+    }
+
+    /// The answer to a request that failed, as text or what its `accept` asks for;
+    /// notes the failure in `exchange`.
+    pub fn refuse(
+        &self,
+        exchange: &mut Exchange,
+        error: &RequestError,
+        accept: Option<&[u8]>,
+    ) -> Reply {
+        exchange.fail(error);
+        if error.kind().status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            self.telemetry.auth_failed(error.kind().name());
+        }
+        log::debug!("request {}: {}", exchange.id, error.chain());
+        self.tell_of_exhaustion(error);
+        let json = fields::accepts_json(accept);
+        Reply::to_error(error, exchange.id, &self.challenge, json)
+    }
+
+    /// Has a line in the log now and then while this host is out of something that its operator can raise.
+    fn tell_of_exhaustion(&self, error: &RequestError) {
+        let (throttle, remedy) = match error.kind() {
+            Kind::OutOfSockets => (
+                &self.out_of_sockets,
+                "raise the limit on open files (LimitNOFILE= in the systemd unit, ulimit -Hn), or lower \
+                 tollgate.limits.max_connections",
+            ),
+            Kind::OutOfPorts => (
+                &self.out_of_ports,
+                "widen net.ipv4.ip_local_port_range, or lower tollgate.limits.connections_per_origin",
+            ),
+            _ => return,
+        };
+        if let Some(passed) = throttle.pass() {
+            log::warn!("requests get 503: {}; {remedy}{passed}", error.chain());
+        }
+    }
+
+    /// Sends an answer of our own on a connection that is not with Pingora. Gives
+    /// the connection back when it can go on.
+    pub async fn answer(
+        &self,
+        mut client: Box<ClientStream>,
+        reply: &Reply,
+        close: bool,
+    ) -> Option<Box<ClientStream>> {
+        let bytes = reply.to_bytes(close);
+        match tokio::time::timeout(self.timeouts.send, client.send(&bytes)).await {
+            Ok(Ok(())) if !close => Some(client),
+            Ok(Ok(())) => {
+                client.linger_briefly().await;
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// The way out that `config` describes.
+pub fn dialer(config: &Config) -> Dialer {
+    let options = DnsOptions {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+        cache_entries: config.dns.cache_entries,
+        ..DnsOptions::default()
+    };
+    Dialer::new(options, config.timeouts.connect)
+}

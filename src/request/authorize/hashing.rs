@@ -1,0 +1,159 @@
+//! Password hashing off the threads that serve connections.
+//!
+//! A hash is made to take tens of milliseconds. So many run at once and so many
+//! wait as the configuration says, and no more: over that, the request is told to
+//! come back. Requests with the same credentials wait for one hash together, so
+//! that a client that opens a thousand connections at once costs one.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, TryAcquireError, watch};
+
+use crate::access::auth::{Attempt, Authenticator, CacheKey, User};
+use crate::http::error::{Kind, RequestError};
+
+/// When a client that was turned away may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What became of a verification; none while it runs.
+type Verdict = Option<Option<User>>;
+
+/// The bounded place where passwords are verified.
+#[derive(Debug)]
+pub(super) struct Hashing {
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+    /// What one client may have under way: half, so that one that guesses passwords
+    /// does not keep all others waiting.
+    max_by_client: usize,
+    under_way: Arc<UnderWay>,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay(Mutex<Attempts>);
+
+#[derive(Debug, Default)]
+struct Attempts {
+    verdicts: HashMap<CacheKey, watch::Receiver<Verdict>>,
+    /// How many of them each client began.
+    by_client: HashMap<IpAddr, usize>,
+}
+
+impl Hashing {
+    /// At most `threads` hashes at once, and `queue` more that wait.
+    pub(super) fn new(threads: usize, queue: usize) -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(threads)),
+            admitted: Arc::new(Semaphore::new(threads + queue)),
+            max_by_client: (threads + queue).div_ceil(2),
+            under_way: Arc::default(),
+        }
+    }
+
+    /// Verifies the credentials of `attempt`: the user, or none.
+    ///
+    /// # Errors
+    /// [`Kind::AuthenticationOverloaded`] when the queue is full.
+    pub(super) async fn verify(
+        &self,
+        authenticator: &Arc<Authenticator>,
+        attempt: Attempt,
+        client: IpAddr,
+    ) -> Result<Option<User>, RequestError> {
+        let mut verdict = self.join(authenticator, attempt, client)?;
+        match verdict.wait_for(Option::is_some).await {
+            Ok(verdict) => Ok(verdict.clone().flatten()),
+            // The task ended without a verdict.
+            Err(_) => Err(Kind::Internal.into()),
+        }
+    }
+
+    /// Joins the verification of these credentials that is under way, or begins one.
+    fn join(
+        &self,
+        authenticator: &Arc<Authenticator>,
+        attempt: Attempt,
+        client: IpAddr,
+    ) -> Result<watch::Receiver<Verdict>, RequestError> {
+        let overloaded =
+            || RequestError::new(Kind::AuthenticationOverloaded).retry_after(RETRY_AFTER);
+        let mut under_way = self.under_way.0.lock();
+        let Attempts {
+            verdicts,
+            by_client,
+        } = &mut *under_way;
+        let place = match verdicts.entry(attempt.key()) {
+            Entry::Occupied(running) => return Ok(running.get().clone()),
+            Entry::Vacant(place) => place,
+        };
+        if by_client
+            .get(&client)
+            .is_some_and(|begun| *begun >= self.max_by_client)
+        {
+            return Err(overloaded());
+        }
+        let admission = match Arc::clone(&self.admitted).try_acquire_owned() {
+            Ok(admission) => admission,
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
+                return Err(overloaded());
+            }
+        };
+        let (sender, receiver) = watch::channel(None);
+        place.insert(receiver.clone());
+        *by_client.entry(client).or_default() += 1;
+        drop(under_way);
+
+        // A task of its own: whoever began it may go away while others wait.
+        let running = Arc::clone(&self.running);
+        let authenticator = Arc::clone(authenticator);
+        let done = Done {
+            under_way: Arc::clone(&self.under_way),
+            key: attempt.key(),
+            client,
+        };
+        tokio::spawn(async move {
+            let _admission = admission;
+            let Ok(_turn) = running.acquire().await else {
+                return;
+            };
+            let hashed =
+                tokio::task::spawn_blocking(move || authenticator.verify(attempt, Instant::now()));
+            let user = match hashed.await {
+                Ok(user) => user,
+                Err(error) => {
+                    log::error!("password verification failed: {error}");
+                    None
+                }
+            };
+            // First out of the map, so that whoever comes now asks the cache.
+            drop(done);
+            sender.send_replace(Some(user));
+        });
+        Ok(receiver)
+    }
+}
+
+/// Takes a verification out of the map, however it ended.
+struct Done {
+    under_way: Arc<UnderWay>,
+    key: CacheKey,
+    client: IpAddr,
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        let mut under_way = self.under_way.0.lock();
+        under_way.verdicts.remove(&self.key);
+        if let Entry::Occupied(mut begun) = under_way.by_client.entry(self.client) {
+            *begun.get_mut() -= 1;
+            if *begun.get() == 0 {
+                begun.remove();
+            }
+        }
+    }
+}

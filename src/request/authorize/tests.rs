@@ -1,0 +1,150 @@
+//! The gate as a whole: users and policy are of one reload, always.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::access::policy::{DecidedBy, Groups, Guard, Name, Rules, Verdict};
+use crate::http::http1::{HeadLimits, RequestHead};
+use crate::request::exchange::Source;
+use crate::request::request_id::RequestId;
+
+/// SHA-1 of "new": cheap, so that the reloads are what takes the time.
+const SHA1_NEW: &str = "{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=";
+const ANN: &[u8] = b"Basic YW5uOm5ldw==";
+const BOB: &[u8] = b"Basic Ym9iOm5ldw==";
+
+fn users(names: &[&str]) -> Arc<Htpasswd> {
+    let lines: String = names
+        .iter()
+        .map(|name| format!("{name}:{SHA1_NEW}\n"))
+        .collect();
+    Arc::new(Htpasswd::parse(&lines).unwrap())
+}
+
+/// A policy whose default denies and whose only rule admits one user.
+fn only(user: &str) -> Policy {
+    let rule = crate::access::policy::Rule {
+        name: Name::parse(user).unwrap(),
+        action: crate::access::policy::Action::Admit,
+        matchers: crate::access::policy::Matchers {
+            users: Some(vec![user.into()]),
+            ..Default::default()
+        },
+    };
+    let rules = Rules::new(vec![rule], Verdict::Deny, &Groups::default()).unwrap();
+    Policy::new(Guard::default(), rules)
+}
+
+fn gatekeeper(names: &[&str], policy: &Policy) -> Gatekeeper {
+    let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
+    Gatekeeper {
+        access: ArcSwap::from_pointee(Access::new(users(names), policy, verified)),
+        hashing: Hashing::new(2, 64),
+        cache_entries: 100,
+        cache_ttl: Duration::from_secs(60),
+    }
+}
+
+fn exchange() -> Exchange {
+    let head = "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n";
+    let mut head = RequestHead::parse(head.into(), &HeadLimits::default()).unwrap();
+    let source = Source {
+        client: SocketAddr::from(([127, 0, 0, 1], 9)),
+        connection: 1,
+        tls: false,
+        thread: 0,
+    };
+    Exchange::new(RequestId::new(1), source, &mut head)
+}
+
+/// The kind of the refusal, or who admitted.
+async fn ask(gate: &Gatekeeper, credentials: &[u8]) -> Result<String, Kind> {
+    let mut exchange = exchange();
+    match gate
+        .authorize(&mut exchange, &Method::CONNECT, Some(credentials))
+        .await
+    {
+        Ok(()) => Ok(exchange.admission.unwrap().decided_by().to_string()),
+        Err(error) => Err(error.kind()),
+    }
+}
+
+#[tokio::test]
+async fn new_users_and_rules_count_at_once() {
+    let gate = gatekeeper(&["ann", "bob"], &only("ann"));
+    assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
+    assert_eq!(ask(&gate, BOB).await, Err(Kind::Denied));
+    gate.replace(users(&["bob"]), &only("bob")).unwrap();
+    // Verified a moment ago, and gone.
+    assert_eq!(ask(&gate, ANN).await, Err(Kind::CredentialsWrong));
+    assert_eq!(ask(&gate, BOB).await, Ok("bob".to_owned()));
+}
+
+#[tokio::test]
+async fn who_denied_is_noted() {
+    let gate = gatekeeper(&["bob"], &only("ann"));
+    let mut exchange = exchange();
+    let denied = gate
+        .authorize(&mut exchange, &Method::CONNECT, Some(BOB))
+        .await;
+    assert_eq!(denied.unwrap_err().kind(), Kind::Denied);
+    assert_eq!(exchange.decided_by, Some(DecidedBy::Default));
+    assert_eq!(exchange.user.unwrap().as_str(), "bob");
+}
+
+/// Two states take turns. In each one user exists and is admitted by a rule; the
+/// other neither exists nor has a rule. A mixture of both, users of one and rules of
+/// the other, would show as a user who exists and whom no rule admits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_reloads_show_no_mixture() {
+    let gate = Arc::new(gatekeeper(&["ann"], &only("ann")));
+    let reloaded = Arc::new(AtomicBool::new(false));
+    let requests = tokio::spawn({
+        let (gate, reloaded) = (Arc::clone(&gate), Arc::clone(&reloaded));
+        async move {
+            let mut asked = 0;
+            while !reloaded.load(Ordering::Relaxed) || asked < 1_000 {
+                for (credentials, user) in [(ANN, "ann"), (BOB, "bob")] {
+                    match ask(&gate, credentials).await {
+                        Ok(by) => assert_eq!(by, user),
+                        Err(kind) => assert_eq!(kind, Kind::CredentialsWrong, "{user}"),
+                    }
+                    asked += 1;
+                }
+            }
+        }
+    });
+    for round in 0..1_000 {
+        let name = if round % 2 == 0 { "bob" } else { "ann" };
+        gate.replace(users(&[name]), &only(name)).unwrap();
+        tokio::task::yield_now().await;
+    }
+    reloaded.store(true, Ordering::Relaxed);
+    requests.await.unwrap();
+}
+
+/// A request that is tried again may reach another address, which another rule admitted.
+#[tokio::test]
+async fn the_rule_is_that_of_the_address_that_was_reached_last() {
+    let rule = |name: &str, network: &str| crate::access::policy::Rule {
+        name: Name::parse(name).unwrap(),
+        action: crate::access::policy::Action::Admit,
+        matchers: crate::access::policy::Matchers {
+            networks: Some(crate::access::policy::Networks::parse([network]).unwrap()),
+            ..Default::default()
+        },
+    };
+    let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];
+    let rules = Rules::new(rules, Verdict::Deny, &Groups::default()).unwrap();
+    let gate = gatekeeper(&["ann"], &Policy::new(Guard::default(), rules));
+    let mut exchange = exchange();
+    gate.authorize(&mut exchange, &Method::CONNECT, Some(ANN))
+        .await
+        .unwrap();
+    for (address, expected) in [("10.1.0.1:443", "one"), ("10.2.0.1:443", "two")] {
+        exchange.connected(address.parse().unwrap());
+        let by = exchange.decided_by.as_ref().unwrap();
+        assert_eq!(by.to_string(), expected);
+    }
+}

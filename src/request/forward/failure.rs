@@ -1,0 +1,217 @@
+//! Pingora's errors and ours, one into the other.
+
+use std::io;
+
+use pingora_core::{BError, Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
+
+use super::handshake::{Failed, words};
+use crate::http::error::{Kind, RequestError, Side};
+use crate::upstream::dial;
+
+/// Carries our error through Pingora as the cause of one of its own.
+pub(super) fn into_pingora(error: RequestError) -> BError {
+    let side = error.kind().side();
+    let mut carrier = Error::because(ErrorType::Custom("Tollgate"), "", error);
+    carrier.esource = match side {
+        Side::Downstream => ErrorSource::Downstream,
+        Side::Upstream => ErrorSource::Upstream,
+        Side::Internal => ErrorSource::Internal,
+    };
+    carrier
+}
+
+/// An answer of the upstream that is not passed on, and why.
+pub(super) fn invalid_answer(why: &'static str) -> BError {
+    into_pingora(RequestError::new(Kind::ProtocolError).because(why))
+}
+
+/// What an error of Pingora means.
+pub(super) fn classify(error: &Error) -> RequestError {
+    let mut layer = error;
+    while let Some(cause) = layer.cause.as_deref() {
+        if let Some(own) = cause.downcast_ref::<RequestError>() {
+            return repeat(own);
+        }
+        match cause.downcast_ref::<BError>() {
+            Some(inner) => layer = inner,
+            None => break,
+        }
+    }
+    if *error.esource() == ErrorSource::Upstream
+        && let Some(failed) = handshake(layer)
+    {
+        return RequestError::new(failed.kind)
+            .because(failed.detail)
+            .told(failed.word);
+    }
+    if let Some(kind) = exhaustion(error) {
+        return RequestError::new(kind)
+            .because(in_words(layer))
+            .retry_after(dial::EXHAUSTED_PAUSE);
+    }
+    RequestError::new(kind(layer, error.esource())).because(in_words(layer))
+}
+
+/// Whether the handshake failed because the origin shows the certificate of an authority as its own.
+pub(super) fn is_authority(error: &Error) -> bool {
+    innermost(error)
+        .and_then(handshake)
+        .is_some_and(|failed| failed.is_authority)
+}
+
+/// The failed handshake behind an error, or the alert that ended the connection later.
+fn handshake(error: &Error) -> Option<Failed> {
+    if *error.etype() == ErrorType::TLSHandshakeFailure {
+        let context = error.context.as_ref().map(|context| context.as_str());
+        return Some(Failed::of_pingora(context.unwrap_or_default()));
+    }
+    let cause = error.cause.as_deref()?.downcast_ref::<io::Error>()?;
+    let of_tls = cause.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(Failed::of_rustls(&of_tls.to_string()))
+}
+
+/// Which resource of this host an error says is used up, if it says so.
+pub(super) fn exhaustion(error: &Error) -> Option<Kind> {
+    let cause = innermost(error)?.cause.as_deref()?;
+    // What connect(2) said is below a layer that is Pingora's own.
+    let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    while let Some(error) = layer {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return dial::exhaustion(error);
+        }
+        layer = error.source();
+    }
+    None
+}
+
+/// The error of Pingora that all the others are about.
+fn innermost(error: &Error) -> Option<&Error> {
+    let mut layer = error;
+    while let Some(cause) = layer.cause.as_deref() {
+        match cause.downcast_ref::<BError>() {
+            Some(inner) => layer = inner,
+            None => break,
+        }
+    }
+    Some(layer)
+}
+
+/// What Pingora says, without names of Rust and without the peer, which the log has.
+fn in_words(error: &Error) -> String {
+    let said = match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            "not connected within timeouts.connect and timeouts.tls_handshake"
+        }
+        ErrorType::ReadTimedout => "silent for too long",
+        ErrorType::WriteTimedout => "nothing taken for longer than timeouts.send",
+        ErrorType::ConnectionClosed => "the connection was closed",
+        _ => "",
+    };
+    if !said.is_empty() {
+        return said.to_owned();
+    }
+    let mut text = match error.etype() {
+        ErrorType::InvalidHTTPHeader => "the head of the answer is invalid".to_owned(),
+        other => words(other.as_str()),
+    };
+    let context = error.context.as_ref().map(|context| context.as_str());
+    // The head of the answer, with its cookies, is not for a log.
+    let context = context.filter(|context| !context.is_empty() && !context.starts_with("buf: "));
+    let cause = error.cause.as_ref().map(ToString::to_string);
+    for part in context.into_iter().chain(cause.as_deref()) {
+        text.push_str(": ");
+        text.push_str(part);
+    }
+    text
+}
+
+/// A copy for the client's answer: the original is Pingora's to keep.
+fn repeat(error: &RequestError) -> RequestError {
+    let mut copy = RequestError::new(error.kind());
+    if let Some(delay) = error.retry_delay() {
+        copy = copy.retry_after(delay);
+    }
+    if let Some(word) = error.word() {
+        copy = copy.told(word.to_owned());
+    }
+    match error.detail() {
+        Some(detail) => copy.because(detail),
+        None => copy,
+    }
+}
+
+fn kind(error: &Error, source: &ErrorSource) -> Kind {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed,
+        HandshakeError, InternalError, InvalidCert, ReadError, ReadTimedout, TLSHandshakeFailure,
+        TLSHandshakeTimedout, TLSWantX509Lookup, WriteError, WriteTimedout,
+    };
+    if *source == ErrorSource::Downstream {
+        return match error.etype() {
+            ReadTimedout => Kind::BodyTimeout,
+            ReadError if is_framing(error) => Kind::BadRequest,
+            ReadError | WriteError | WriteTimedout | ConnectionClosed => Kind::ClientGone,
+            _ => Kind::BadRequest,
+        };
+    }
+    if *source == ErrorSource::Internal {
+        return Kind::Internal;
+    }
+    if *source == ErrorSource::Unset {
+        // What comes from the upstream is marked; writing to the client may not be.
+        return match error.etype() {
+            ReadError | ReadTimedout | WriteError | WriteTimedout | ConnectionClosed => {
+                Kind::ClientGone
+            }
+            _ => Kind::Internal,
+        };
+    }
+    match error.etype() {
+        ConnectTimedout | TLSHandshakeTimedout => Kind::ConnectTimeout,
+        ConnectRefused => Kind::ConnectionRefused,
+        ConnectNoRoute => Kind::Unroutable,
+        ConnectError => Kind::Unreachable,
+        InternalError => Kind::Internal,
+        InvalidCert => Kind::TlsCertificate,
+        TLSHandshakeFailure | TLSWantX509Lookup | HandshakeError => Kind::TlsProtocol,
+        ReadTimedout => Kind::ResponseTimeout,
+        WriteTimedout => Kind::WriteTimeout,
+        ReadError | WriteError | ConnectionClosed => Kind::ConnectionTerminated,
+        _ => Kind::ProtocolError,
+    }
+}
+
+/// The body's framing broke: the client's fault, and told to it.
+fn is_framing(error: &Error) -> bool {
+    error
+        .cause
+        .as_deref()
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
+}
+
+/// Whether the request may be sent again: nothing of an answer was seen, the
+/// method allows it (RFC 9110 §9.2.2), the body is still here, and the connection
+/// was a pooled one that the upstream may have closed meanwhile.
+pub(super) fn judge_retry(
+    session: &Session,
+    mut error: Box<Error>,
+    reused_and_unanswered: bool,
+) -> Box<Error> {
+    let is_own =
+        |cause: &(dyn std::error::Error + Send + Sync + 'static)| cause.is::<RequestError>();
+    if error.cause.as_deref().is_some_and(is_own) {
+        // Ours says so itself.
+        return error;
+    }
+    let connection_lost = matches!(
+        error.root_etype(),
+        ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
+    );
+    let repeatable = session.req_header().method.is_idempotent()
+        && !session.as_downstream().retry_buffer_truncated();
+    let upstream = *error.esource() == ErrorSource::Upstream;
+    error.set_retry(upstream && connection_lost && repeatable && reused_and_unanswered);
+    error
+}

@@ -1,0 +1,6 @@
+//! From an admitted request to a socket: name look-up and dial, the pool of local upstreams, limits.
+
+pub mod certificates;
+pub mod dial;
+pub mod limit;
+pub mod pool;

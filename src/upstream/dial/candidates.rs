@@ -1,0 +1,107 @@
+//! The addresses of one target that the policy admitted. The only thing that
+//! [`Dialer::connect`](super::Dialer::connect) takes: what was not judged cannot be dialled.
+
+use std::iter;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::answer::{Answer, MAX_ADDRESSES};
+use super::error::DialError;
+use crate::access::policy::Denied;
+
+/// Judges one address before it may be dialled.
+pub type Admit<'a> = dyn Fn(SocketAddr) -> Result<(), Denied> + Sync + 'a;
+
+/// One bit for each address of an [`Answer`].
+type Mask = u16;
+const _: () = assert!(MAX_ADDRESSES <= Mask::BITS as usize);
+
+/// The admitted addresses of one target in the order in which to try them; never
+/// empty. A clone copies one pointer.
+#[derive(Clone, Debug)]
+pub struct Candidates {
+    first: SocketAddr,
+    /// The answer that the addresses are from, and which of them come after
+    /// `first`. `None` for an IP literal.
+    rest: Option<(Arc<Answer>, Mask)>,
+}
+
+impl Candidates {
+    /// Judges an IP literal. An IPv4-mapped one is dialled as the IPv4 that it is.
+    pub(super) fn of_literal(
+        address: IpAddr,
+        port: u16,
+        admit: &Admit<'_>,
+    ) -> Result<Self, DialError> {
+        let first = SocketAddr::new(address.to_canonical(), port);
+        admit(first).map_err(DialError::Prohibited)?;
+        Ok(Self { first, rest: None })
+    }
+
+    /// Judges every address of an answer and drops the denied ones.
+    pub(super) fn of_answer(
+        answer: Arc<Answer>,
+        port: u16,
+        now: Instant,
+        admit: &Admit<'_>,
+    ) -> Result<Self, DialError> {
+        let addresses = answer
+            .addresses()
+            .map_err(|unresolved| DialError::Dns(unresolved.clone()))?;
+        let preferred = answer.preferred(now);
+        let mut first: Option<(usize, SocketAddr)> = None;
+        let mut admitted: Mask = 0;
+        let mut denial = None;
+        for (index, address) in addresses.iter().take(MAX_ADDRESSES).enumerate() {
+            let address = SocketAddr::new(*address, port);
+            match admit(address) {
+                Ok(()) => {
+                    admitted |= 1 << index;
+                    if first.is_none() || index == preferred {
+                        first = Some((index, address));
+                    }
+                }
+                Err(denied) => denial = denial.or(Some(denied)),
+            }
+        }
+        match (first, denial) {
+            (Some((index, first)), _) => Ok(Self {
+                first,
+                rest: Some((answer, admitted & !(1 << index))),
+            }),
+            (None, Some(denied)) => Err(DialError::Prohibited(denied)),
+            (None, None) => Err(DialError::NoAddress),
+        }
+    }
+
+    /// The address to try first: the one that won last time, else the first in the
+    /// order of RFC 8305 §4. Key a connection pool by it.
+    pub fn first(&self) -> SocketAddr {
+        self.first
+    }
+
+    /// Every address in the order in which to try them.
+    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let port = self.first.port();
+        let (addresses, mask) = match &self.rest {
+            Some((answer, mask)) => (answer.addresses().unwrap_or_default(), *mask),
+            None => (&[][..], 0),
+        };
+        let rest = addresses
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| mask & (1 << index) != 0)
+            .map(move |(_, address)| SocketAddr::new(*address, port));
+        iter::once(self.first).chain(rest)
+    }
+
+    /// Remembers that `winner` accepted a connection, for the next candidates of
+    /// the same name.
+    pub(super) fn remember(&self, winner: SocketAddr) {
+        if let Some((answer, _)) = &self.rest {
+            answer.prefer(winner.ip(), Instant::now());
+        }
+    }
+}

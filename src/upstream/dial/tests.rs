@@ -1,0 +1,68 @@
+//! The whole way from a name to a socket, against a name server of the test's own.
+
+mod connecting;
+mod name_server;
+mod name_servers;
+mod resolving;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use self::name_server::{NameServer, Say};
+use super::{Admit, Candidates, DialError, Dialer, DnsOptions};
+use crate::access::policy::{DecidedBy, Denied};
+use crate::http::target::{Authority, Host};
+
+/// The bound of everything that a test waits for.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Options that leave nothing to the machine that the test runs on.
+fn options(server: &NameServer) -> DnsOptions {
+    DnsOptions {
+        servers: vec![server.address],
+        timeout: Duration::from_secs(10),
+        hosts_file: "/nonexistent/hosts".into(),
+        resolv_conf: "/nonexistent/resolv.conf".into(),
+        ..DnsOptions::default()
+    }
+}
+
+fn dialer(server: &NameServer) -> Dialer {
+    Dialer::new(options(server), Duration::from_secs(10))
+}
+
+fn authority(name: &str, port: u16) -> Authority {
+    Authority {
+        host: Host::Name(name.into()),
+        port,
+    }
+}
+
+fn admit_all(_: SocketAddr) -> Result<(), Denied> {
+    Ok(())
+}
+
+fn denied() -> Denied {
+    Denied::address(DecidedBy::OwnListener)
+}
+
+/// The candidates for port 80 of a name, within the deadline.
+async fn candidates(
+    dialer: &Dialer,
+    name: &str,
+    admit: &Admit<'_>,
+) -> Result<Candidates, DialError> {
+    let authority = authority(name, 80);
+    let candidates = dialer.candidates(&authority, admit);
+    tokio::time::timeout(DEADLINE, candidates)
+        .await
+        .expect("the look-up ends before the deadline of the test")
+}
+
+/// The addresses of a name in dial order, or the kind of the error.
+async fn resolved(dialer: &Dialer, name: &str) -> Result<Vec<String>, &'static str> {
+    match candidates(dialer, name, &admit_all).await {
+        Ok(candidates) => Ok(candidates.iter().map(|it| it.ip().to_string()).collect()),
+        Err(error) => Err(error.kind().name()),
+    }
+}
