@@ -10,80 +10,109 @@
     reason = "a test fails by panicking"
 )]
 
-mod admin;
-mod auth;
-mod bodies;
-mod bound;
-mod bundles;
-mod clients;
-mod config;
-mod connect;
-mod cut;
-mod daemon;
-mod daemon_places;
-mod denials;
-mod domain_lists;
-mod dual_stack;
-mod exhausted;
-mod explain;
-mod explain_ways;
-mod forward;
-mod forwarding_fields;
-mod framing;
-mod gateway;
+/// What is on the wire of client, proxy and origin: TLS, PROXY headers, heads, targets, bodies, framing, HTTP/2.
+mod protocol {
+    mod bodies;
+    mod forwarding_fields;
+    mod http2_connection_end;
+    mod http2_requests;
+    mod http2_tunnels;
+    mod interim_responses;
+    mod malformed_heads;
+    mod proxy_protocol;
+    mod rejected_heads;
+    mod request_targets;
+    mod response_framing;
+    mod response_streaming;
+    mod smuggling;
+    mod tls_listeners;
+    mod wrong_protocol;
+}
+
+/// What each role does for a request: tunnel, forward, gateway, upgrades; and the origins and names that it needs.
+mod roles {
+    mod connect;
+    mod connect_failures;
+    mod connection_authentication;
+    mod forward;
+    mod gateway;
+    mod name_servers;
+    mod origin_certificates;
+    mod origins;
+    mod tunnel_relay;
+    mod upgrades;
+    mod upstream_health_log;
+}
+
+/// Who may do what: Basic authentication, password files, the policy and `tollgate explain`.
+mod access {
+    mod basic_authentication;
+    mod dns_rebinding;
+    mod domain_lists;
+    pub(crate) mod egress;
+    mod explain;
+    mod explain_ways;
+    mod hash_queue;
+    mod password_files;
+    mod policy_errors;
+    mod policy_warnings;
+    mod rule_actions;
+    mod rule_matchers;
+    mod rule_networks;
+    mod users;
+}
+
+/// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
+/// no more.
+mod limits {
+    mod client_limits;
+    mod file_descriptors;
+    mod http2_limits;
+    mod large_download;
+    mod local_ports;
+    mod requests_per_origin;
+    mod response_timeout;
+    mod unread_responses;
+}
+
+/// The life of the process: start, daemon, signals, drain, upgrade, reload, logs, metrics, the admin listener.
+mod operations {
+    mod admin_connections;
+    mod daemon;
+    mod daemon_environment;
+    mod dual_stack;
+    mod log_rotation;
+    mod records_at_exit;
+    mod reload;
+    mod reload_reports;
+    mod reload_under_load;
+    mod signals;
+    mod startup_checks;
+    mod telemetry;
+    mod threads;
+}
+
+/// The command line, the YAML file and the files that it names: what is read, and how an error is reported.
+mod config {
+    mod ca_bundles;
+    mod command_line;
+    mod misplaced_files;
+    mod pem_files;
+    mod system_authorities;
+    pub(crate) mod text_files;
+    mod yaml;
+}
+
+/// Programs that people use, as clients of Tollgate: curl, git, languages, package managers, ssh, other proxies.
+mod clients {
+    mod child_proxies;
+    mod languages;
+    mod package_managers;
+    pub(crate) mod programs;
+    mod python;
+    mod ssh;
+}
+
+mod document_links;
 mod guards;
-mod hashing;
-mod heads;
-mod http2;
-mod http2_bounds;
-mod http2_endings;
-mod http2_tunnels;
-mod interim;
-mod languages;
-mod large;
-mod limits;
-mod links;
-mod mixed_files;
-mod name_servers;
-mod opened;
-mod ops;
-mod origin_certificates;
-mod origin_slots;
-mod origins;
-mod out_of_ports;
-mod packages;
-mod parents;
-mod password_files;
-mod pem;
-mod places;
-mod policy;
-mod policy_check;
-mod proxy_protocol;
-mod python;
-mod rebinding;
-mod refusals;
-mod refused_heads;
-mod regression;
-mod reload;
-mod reload_keys;
-mod reload_load;
-mod roots;
-mod rotation;
-mod rules;
-mod silence;
-mod smuggling;
-mod ssh;
-mod stalls;
 mod support;
-mod targets;
-mod telemetry;
-mod text_files;
-mod threads;
-mod timely;
-mod tls;
-mod tunnel;
-mod upstream_messages;
-mod users;
-mod warnings;
-mod wrong_protocol;
-mod yaml;

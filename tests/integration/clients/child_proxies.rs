@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use crate::clients::{assert_output, curl};
+use super::programs::{assert_output, curl};
 use crate::support::command::is_installed;
 use crate::support::eventually;
 use crate::support::port::Port;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::clients::{assert_output, command, proxy_url};
+use super::programs::{assert_output, command, proxy_url};
 use crate::support::command::{is_installed, run};
 use crate::support::message::{Request, ok, response};
 use crate::support::origin::Origin;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use rustix::process::Signal;
 
-use crate::policy::attempt;
+use super::egress::attempt;
 use crate::support::client::Wire;
 use crate::support::dns::Dns;
 use crate::support::eventually;

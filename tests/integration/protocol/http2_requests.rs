@@ -2,7 +2,7 @@
 
 use h2::Reason;
 
-use crate::clients::{assert_output, curl};
+use crate::clients::programs::{assert_output, curl};
 use crate::support::http2::{
     Client, bare, read_all, read_bytes, request, request_of, run, send_all, within,
 };

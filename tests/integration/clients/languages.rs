@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::clients::{assert_output, command};
+use super::programs::{assert_output, command};
 use crate::support::command::{is_installed, run};
 use crate::support::site::{DORA, Site};
 

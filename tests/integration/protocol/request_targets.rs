@@ -1,6 +1,6 @@
 //! Request-targets: one parser decides where a host begins, and the rest is refused.
 
-use crate::policy::attempt;
+use crate::access::egress::attempt;
 use crate::support::dns::Dns;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;

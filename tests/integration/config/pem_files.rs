@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::clients::{assert_output, curl};
+use crate::clients::programs::{assert_output, curl};
 use crate::support::command::{Outcome, run, tollgate};
 use crate::support::origin::Origin;
 use crate::support::proxy::Setup;

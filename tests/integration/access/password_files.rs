@@ -4,10 +4,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::config::text_files::{EX_CONFIG, NOBODY, check, is_root, users};
 use crate::support::command::{Outcome, program, run, tollgate};
 use crate::support::proxy::Setup;
 use crate::support::request::{BOB, sha_line};
-use crate::text_files::{EX_CONFIG, NOBODY, check, is_root, users};
 
 #[test]
 fn hashes_of_other_kinds_say_how_to_migrate() {

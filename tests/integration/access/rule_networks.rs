@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use crate::policy::attempt;
-use crate::rebinding::{
+use super::dns_rebinding::{
     alternating, ask_by_each_kind, assert_dialled, origin_at, origin_over, pair,
 };
+use super::egress::attempt;
 use crate::support::dns::Dns;
 use crate::support::origin::Origin;
 use crate::support::port::one_port_of;

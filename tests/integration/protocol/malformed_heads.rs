@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::smuggling::assert_rejected;
+use super::smuggling::assert_rejected;
 use crate::support::client::is_timeout;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use crate::clients::command;
+use super::programs::command;
 use crate::support::command::{is_installed, run};
 use crate::support::site::Site;
 

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
+use crate::config::text_files::{EX_CONFIG, check, setup, users};
 use crate::support::command::{program, run};
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, request_of};
-use crate::text_files::{EX_CONFIG, check, setup, users};
 
 #[test]
 fn lists_say_what_a_line_looks_like() {

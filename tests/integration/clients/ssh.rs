@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::sync::{Mutex, mpsc};
 
-use crate::clients::command;
+use super::programs::command;
 use crate::support::command::{is_installed, run};
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;

@@ -1,10 +1,10 @@
 //! Files in each other's place, and names that are written as if they were several: nothing of this is taken
 //! for something else in silence, and the message says what the file is.
 
+use crate::config::text_files::{EX_CONFIG, check, setup, users};
 use crate::support::command::{Outcome, tollgate};
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, BOB, sha_line};
-use crate::text_files::{EX_CONFIG, check, setup, users};
 
 const GROUPS: &str = "contractors: alice bob\nops: alice\n";
 const LIST: &str = "listed.test\n.other.test\n";

@@ -7,7 +7,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, ProtocolVersion, StreamOwned, SupportedProtocolVersion};
 use serde_json::Value;
 
-use crate::clients::{assert_output, curl};
+use crate::clients::programs::{assert_output, curl};
 use crate::support::DEADLINE;
 use crate::support::client::Wire;
 use crate::support::message::ok;
