@@ -49,7 +49,7 @@ mod access {
     mod basic_authentication;
     mod dns_rebinding;
     mod domain_lists;
-    pub(crate) mod egress;
+    mod egress;
     mod explain;
     mod explain_ways;
     mod hash_queue;
@@ -99,7 +99,7 @@ mod config {
     mod misplaced_files;
     mod pem_files;
     mod system_authorities;
-    pub(crate) mod text_files;
+    mod text_files;
     mod yaml;
 }
 
@@ -108,7 +108,7 @@ mod clients {
     mod child_proxies;
     mod languages;
     mod package_managers;
-    pub(crate) mod programs;
+    mod programs;
     mod python;
     mod ssh;
 }

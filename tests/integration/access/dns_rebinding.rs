@@ -5,7 +5,6 @@ use std::net::TcpListener;
 
 use rustix::process::Signal;
 
-use super::egress::attempt;
 use crate::support::client::Wire;
 use crate::support::dns::Dns;
 use crate::support::eventually;
@@ -13,6 +12,7 @@ use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::port::one_port_of;
 use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::attempt;
 use crate::support::request::{auth, connect, fetch};
 use crate::support::tls::Authority;
 

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::config::text_files::{EX_CONFIG, check, setup, users};
-use crate::support::command::{program, run};
+use crate::support::command::{check, program, run};
+use crate::support::files::{EX_CONFIG, setup, users};
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, request_of};
 

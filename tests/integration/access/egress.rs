@@ -2,11 +2,10 @@
 
 use crate::support::dns::Dns;
 use crate::support::eventually;
-use crate::support::message::Response;
 use crate::support::origin::Origin;
 use crate::support::port::one_port_of;
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::request::{connect, fetch};
+use crate::support::request::{attempt, connect};
 use rustix::process::Signal;
 
 /// The policy of someone who has configured nothing.
@@ -61,14 +60,6 @@ const SPECIAL: [&str; 46] = [
     "127.0.0.1.",
     "[0:0:0:0:0:ffff:127.0.0.1]",
 ];
-
-/// A GET and a CONNECT of the same host and port.
-pub(crate) fn attempt(proxy: &Proxy, host: &str, port: u16) -> [Response; 2] {
-    [
-        proxy.exchange(fetch(&format!("http://{host}:{port}/"))),
-        proxy.exchange(connect(format!("{host}:{port}"))),
-    ]
-}
 
 /// Whether a record names that rule; the entry that matched may follow it.
 fn is_rule(record: &serde_json::Value, rule: &str) -> bool {

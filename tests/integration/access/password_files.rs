@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::config::text_files::{EX_CONFIG, NOBODY, check, is_root, users};
-use crate::support::command::{Outcome, program, run, tollgate};
+use crate::support::command::{Outcome, check, is_root, program, run, tollgate};
+use crate::support::files::{EX_CONFIG, NOBODY, users};
 use crate::support::proxy::Setup;
 use crate::support::request::{BOB, sha_line};
 
@@ -165,8 +165,7 @@ fn passwd_writes_a_mounted_file_in_place() {
 #[test]
 fn passwd_writes_in_place_where_no_file_can_be_made() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    if !is_root() {
-        eprintln!("skipped: only root can run the program as another user");
+    if !is_root("passwd as another user") {
         return;
     }
     let setup = Setup::new().file("users.htpasswd", users());

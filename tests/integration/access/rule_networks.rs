@@ -6,11 +6,11 @@ use serde_json::Value;
 use super::dns_rebinding::{
     alternating, ask_by_each_kind, assert_dialled, origin_at, origin_over, pair,
 };
-use super::egress::attempt;
 use crate::support::dns::Dns;
 use crate::support::origin::Origin;
 use crate::support::port::one_port_of;
 use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::attempt;
 use crate::support::request::{ALICE, BOB, connect, fetch, request_of};
 
 /// Nothing is allowed but by rules, and any port.

@@ -4,10 +4,10 @@
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use super::programs::{assert_output, curl};
 use crate::support::command::is_installed;
 use crate::support::eventually;
 use crate::support::port::Port;
+use crate::support::programs::{assert_output, curl};
 use crate::support::site::Site;
 
 /// A proxy of another make, which ends with this.

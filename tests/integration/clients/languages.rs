@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use super::programs::{assert_output, command};
 use crate::support::command::{is_installed, run};
+use crate::support::programs::{assert_output, command};
 use crate::support::site::{DORA, Site};
 
 /// A directory that is kept between runs, for what a tool would compile each time.

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use super::programs::command;
 use crate::support::command::{is_installed, run};
+use crate::support::programs::command;
 use crate::support::site::Site;
 
 /// What a registry serves, by path; it can be filled after the port is known.

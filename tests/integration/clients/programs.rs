@@ -2,49 +2,15 @@
 //! is a failure and no reason to skip.
 
 use std::path::Path;
-use std::process::Command;
 
 use crate::support::command::{Outcome, run};
 use crate::support::message::{Request, ok, response};
 use crate::support::origin::Origin;
 use crate::support::payload;
+use crate::support::programs::{assert_output, command, curl, proxy_url};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::ALICE;
 use crate::support::tls::Authority;
-
-/// A command without the environment's own proxies.
-pub(crate) fn command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
-        command
-            .env_remove(name)
-            .env_remove(name.to_ascii_uppercase());
-    }
-    command
-}
-
-pub(crate) fn proxy_url(proxy: &Proxy) -> String {
-    format!("http://{}:{}@{}", ALICE.0, ALICE.1, proxy.address)
-}
-
-pub(crate) fn curl(arguments: &[&str]) -> Outcome {
-    run(
-        command("curl")
-            .args(["-sS", "--max-time", "20"])
-            .args(arguments),
-        "",
-    )
-}
-
-pub(crate) fn assert_output(outcome: &Outcome, expected: &str) {
-    assert!(
-        outcome.status.success(),
-        "{}: {}",
-        outcome.status,
-        outcome.output()
-    );
-    assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
-}
 
 #[test]
 fn curl_fetches_http() {

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::programs::{assert_output, command, proxy_url};
 use crate::support::command::{is_installed, run};
 use crate::support::message::{Request, ok, response};
 use crate::support::origin::Origin;
+use crate::support::programs::{assert_output, command, proxy_url};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::ALICE;
 use crate::support::tls::Authority;

@@ -3,9 +3,9 @@
 use std::io::BufRead;
 use std::sync::{Mutex, mpsc};
 
-use super::programs::command;
 use crate::support::command::{is_installed, run};
 use crate::support::origin::Origin;
+use crate::support::programs::command;
 use crate::support::proxy::Proxy;
 use crate::support::request::ALICE;
 

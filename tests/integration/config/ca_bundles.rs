@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::DEADLINE;
 use crate::support::client::Wire;
-use crate::support::command::{Outcome, run, tollgate};
+use crate::support::command::{check, run};
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
@@ -111,11 +111,6 @@ fn damages(one: &str, two: &str) -> Vec<(&'static str, Vec<u8>, usize)> {
             lines + 1,
         ),
     ]
-}
-
-fn check(setup: &Setup) -> Outcome {
-    let path = setup.write();
-    tollgate(["check".as_ref(), "-c".as_ref(), path.as_os_str()])
 }
 
 /// The status of an authenticated request of a client that shows `shown`, or `None` when it does not get in.

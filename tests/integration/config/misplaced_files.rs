@@ -1,8 +1,8 @@
 //! Files in each other's place, and names that are written as if they were several: nothing of this is taken
 //! for something else in silence, and the message says what the file is.
 
-use crate::config::text_files::{EX_CONFIG, check, setup, users};
-use crate::support::command::{Outcome, tollgate};
+use crate::support::command::{Outcome, check, tollgate};
+use crate::support::files::{EX_CONFIG, setup, users};
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, BOB, sha_line};
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::clients::programs::{assert_output, curl};
 use crate::support::command::{Outcome, run, tollgate};
 use crate::support::origin::Origin;
+use crate::support::programs::{assert_output, curl};
 use crate::support::proxy::Setup;
 use crate::support::request::ALICE;
 

@@ -5,40 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::command::{Outcome, program, run, tollgate};
+use crate::support::command::{check, is_root, program, run, tollgate};
+use crate::support::files::{EX_CONFIG, NOBODY, setup, users};
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, BOB, request_of, sha_line};
-
-pub(crate) const EX_CONFIG: Option<i32> = Some(78);
-
-/// The program as a user without rights sees files.
-pub(crate) const NOBODY: u32 = 65_534;
-
-pub(crate) fn check(setup: &Setup) -> Outcome {
-    let path = setup.write();
-    tollgate(["check".as_ref(), "-c".as_ref(), path.as_os_str()])
-}
-
-/// Groups, a list and the two of them in rules.
-const POLICY: &str = "
-auth: { htpasswd: users.htpasswd, groups: groups.htgroup }
-policy:
-  rules:
-    - { name: no-contractors, action: deny, groups: [contractors] }
-    - { name: listed, action: deny, domains: [\"@list.txt\"] }
-";
-
-pub(crate) fn setup() -> Setup {
-    Setup::new()
-        .config(POLICY)
-        .file("groups.htgroup", "contractors: bob\n")
-        .file("list.txt", "listed.test\n")
-}
-
-pub(crate) fn users() -> String {
-    [ALICE, BOB].map(sha_line).concat()
-}
 
 /// The encodings and line ends that mean the same as LF and UTF-8.
 fn spellings(text: &str) -> Vec<Vec<u8>> {
@@ -259,15 +230,9 @@ fn a_program_can_make_the_configuration() {
     assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
 }
 
-/// Whether this process may become another user.
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 #[test]
 fn a_file_that_is_closed_to_the_user_is_not_called_missing() {
-    if !is_root() {
-        eprintln!("skipped: only root can run the program as another user");
+    if !is_root("the program as another user") {
         return;
     }
     use std::os::unix::fs::PermissionsExt;

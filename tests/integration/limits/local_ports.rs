@@ -7,8 +7,8 @@ use std::net::UdpSocket;
 use std::process::Command;
 
 use crate::support::client::Wire;
+use crate::support::command::is_root;
 use crate::support::command::run;
-use crate::support::daemon::is_root;
 use crate::support::dns::Dns;
 use crate::support::eventually;
 use crate::support::origin::Origin;

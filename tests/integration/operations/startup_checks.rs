@@ -11,8 +11,8 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::support::client::Wire;
-use crate::support::command::{Outcome, program, run};
-use crate::support::daemon::{Daemon, check, is_root, serve, start};
+use crate::support::command::{Outcome, check, is_root, program, run};
+use crate::support::daemon::{Daemon, serve, start};
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, Setup, reload};
 use crate::support::request::auth;

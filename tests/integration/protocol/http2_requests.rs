@@ -2,13 +2,13 @@
 
 use h2::Reason;
 
-use crate::clients::programs::{assert_output, curl};
 use crate::support::http2::{
     Client, bare, read_all, read_bytes, request, request_of, run, send_all, within,
 };
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::payload;
+use crate::support::programs::{assert_output, curl};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, BOB, auth, basic};
 use crate::support::tls::Authority;

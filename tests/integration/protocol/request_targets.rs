@@ -1,9 +1,9 @@
 //! Request-targets: one parser decides where a host begins, and the rest is refused.
 
-use crate::access::egress::attempt;
 use crate::support::dns::Dns;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
+use crate::support::request::attempt;
 use crate::support::request::auth;
 
 // Case 25: one parser decides where a host begins.

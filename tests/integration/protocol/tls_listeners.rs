@@ -7,12 +7,12 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, ProtocolVersion, StreamOwned, SupportedProtocolVersion};
 use serde_json::Value;
 
-use crate::clients::programs::{assert_output, curl};
 use crate::support::DEADLINE;
 use crate::support::client::Wire;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::payload;
+use crate::support::programs::{assert_output, curl};
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, connect, fetch};
 use crate::support::tls::{Authority, Identity};

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::proxy::Setup;
+
 /// The program: the one Cargo built, or the one `TOLLGATE_BIN` names.
 pub(crate) fn program() -> PathBuf {
     std::env::var_os("TOLLGATE_BIN")
@@ -94,6 +96,21 @@ pub(crate) fn is_installed(probe: &[&str]) -> bool {
 /// Runs the program itself with those arguments.
 pub(crate) fn tollgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
     run(Command::new(program()).args(arguments), "")
+}
+
+/// `tollgate check`.
+pub(crate) fn check(setup: &Setup) -> Outcome {
+    let path = setup.write();
+    tollgate(["check".as_ref(), "-c".as_ref(), path.as_os_str()])
+}
+
+/// Whether the test runs as root; says what is left out when it does not.
+pub(crate) fn is_root(test: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: {test} needs root");
+    }
+    is_root
 }
 
 /// An output that is read to its end in the background.

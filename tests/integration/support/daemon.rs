@@ -75,18 +75,3 @@ pub(crate) fn serve(setup: &Setup, arguments: &[&str]) -> Daemon {
     assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
     Daemon::of(&setup.path("tollgate.pid"))
 }
-
-/// `tollgate check`.
-pub(crate) fn check(setup: &Setup) -> Outcome {
-    let path = setup.write();
-    super::command::tollgate(["check".as_ref(), "-c".as_ref(), path.as_os_str()])
-}
-
-/// Whether the test runs as root; says what is left out when it does not.
-pub(crate) fn is_root(test: &str) -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("skipped: {test} needs root");
-    }
-    is_root
-}

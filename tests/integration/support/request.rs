@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use super::message::Response;
 use super::origin::Origin;
+use super::proxy::Proxy;
 
 /// The users of every proxy that does not bring its own, with passwords that occur nowhere else.
 pub(crate) const ALICE: (&str, &str) = ("alice", "canary-4d1f9a");
@@ -72,4 +74,12 @@ pub(crate) fn request(method: &str, origin: &Origin, fields: &str, body: &str) -
         "{method} http://{address}/path?query=1 HTTP/1.1\r\nHost: {address}\r\n{}{fields}\r\n{body}",
         auth()
     )
+}
+
+/// A GET and a CONNECT of the same host and port.
+pub(crate) fn attempt(proxy: &Proxy, host: &str, port: u16) -> [Response; 2] {
+    [
+        proxy.exchange(fetch(&format!("http://{host}:{port}/"))),
+        proxy.exchange(connect(format!("{host}:{port}"))),
+    ]
 }

@@ -89,7 +89,7 @@ impl Site {
 
     /// A program that finds the proxy in the variables that most programs read, in lower case.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = crate::clients::programs::command(program);
+        let mut command = super::programs::command(program);
         command
             .env("http_proxy", self.proxy_url())
             .env("https_proxy", self.proxy_url())
