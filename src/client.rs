@@ -6,12 +6,13 @@
 mod clock;
 mod digests;
 pub mod http2;
-mod lease;
+mod lent;
 mod raw;
+mod response_watch;
 mod stream;
 mod transport;
 
-pub use lease::{Lease, LentStream};
+pub use lent::{ConnectionReturn, RequestStream};
 pub use raw::{Loan, RawStream};
 pub use stream::ClientStream;
 pub use transport::Transport;

@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora_core::protocols::l4::stream::Stream as PingoraStream;
-use pingora_proxy::HttpProxy;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
@@ -40,8 +39,8 @@ use self::unprepared::Stage;
 use crate::client::{ClientStream, Transport};
 use crate::config;
 use crate::request::app::App;
-use crate::request::exchange::Source;
-use crate::request::forward::Forward;
+use crate::request::dispatch::Ways;
+use crate::request::facts::Source;
 use crate::telemetry::throttle::Throttle;
 use crate::text::system_message;
 use crate::tunnel::Socket as _;
@@ -64,7 +63,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// Serves connections: what the accept loops share.
 pub struct Acceptor {
     app: Arc<App>,
-    proxy: Arc<HttpProxy<Forward>>,
+    ways: Ways,
     places: Arc<Semaphore>,
     admin_places: Arc<Semaphore>,
     threads: Threads,
@@ -103,13 +102,13 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Serves with the parts of `app`, and with Pingora for what is not a tunnel. Starts the
-    /// threads; to be called on the first of them.
-    pub fn new(app: Arc<App>, proxy: Arc<HttpProxy<Forward>>, threads: ThreadOptions) -> Self {
+    /// Serves requests by `ways`. Starts the threads; to be called on the first of them.
+    pub fn new(ways: Ways, threads: ThreadOptions) -> Self {
+        let app = Arc::clone(&ways.app);
         let places = Arc::new(Semaphore::new(app.limits.max_connections));
         Self {
             app,
-            proxy,
+            ways,
             places,
             admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             threads: Threads::start(threads),
@@ -201,7 +200,7 @@ impl Acceptor {
         purpose: Purpose,
     ) {
         // Counted before the accept loop goes on, so that draining waits for it.
-        let busy = self.app.lifecycle.busy();
+        let busy = self.app.lifecycle.begin_work();
         let acceptor = Arc::clone(self);
         let seat = self.threads.choose();
         let spawned = seat.spawn(stream, move |stream, seat| async move {

@@ -7,11 +7,12 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
+use crate::access::policy::DecidedBy;
 use crate::access::policy::{Explanation, Moment, Outcome, Question};
 use crate::config::Config;
 use crate::http::target::{Authority, Host};
+use crate::request::admit::on_this_machine;
 use crate::request::app;
-use crate::request::authorize::on_this_machine;
 use crate::text::count;
 
 /// What is asked.
@@ -173,6 +174,6 @@ fn look_up(config: &Config, authority: &Authority) -> anyhow::Result<Vec<IpAddr>
         .enable_all()
         .build()?;
     let all = app::dialer(config);
-    let all = runtime.block_on(all.candidates(authority, &|_| Ok(())))?;
-    Ok(all.iter().map(|address| address.ip()).collect())
+    let all = runtime.block_on(all.candidates(authority, &|_| Ok(DecidedBy::Default)))?;
+    Ok(all.candidates.iter().map(|address| address.ip()).collect())
 }

@@ -1,12 +1,16 @@
 //! The way of one request, from its checked head to its record.
 
+pub mod admit;
 pub mod app;
-pub mod authorize;
 pub mod connect;
+pub mod credentials;
 pub mod dispatch;
-pub mod exchange;
+pub mod facts;
 pub mod forward;
 pub mod lifecycle;
+pub mod outcome;
 pub mod reply;
 pub mod request_id;
-pub mod upgrade;
+pub mod route;
+pub mod tunnel;
+pub mod websocket;

@@ -21,7 +21,6 @@ use parking_lot::Mutex;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service;
 use pingora_core::services::background::GenBackgroundService;
-use pingora_proxy::HttpProxy;
 use tokio::sync::Notify;
 
 pub use self::daemon::{Caller, Ended, Side, detach, inherited_descriptors};
@@ -34,6 +33,8 @@ use crate::config::identity::Identity;
 use crate::config::{Config, listen_remedy};
 use crate::downstream::{Acceptor, Listener, Purpose, ThreadOptions};
 use crate::request::app::App;
+use crate::request::connect::ConnectService;
+use crate::request::dispatch::Ways;
 use crate::request::forward::Forward;
 use crate::server::handover::Inheritance;
 use crate::telemetry::Destination;
@@ -122,9 +123,15 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
             .context("cannot redirect standard error")?;
     }
     let failure = Arc::new(Failure::default());
+    let connect = ConnectService::new(Arc::clone(&app));
+    server.add_service(connect.clone());
     server.add_service(Front {
-        app: Arc::clone(&app),
-        proxy: Arc::new(proxy),
+        ways: Some(Ways {
+            app: Arc::clone(&app),
+            connect,
+            proxy: Arc::new(proxy),
+            draining: app.lifecycle.watch(),
+        }),
         listeners: listeners
             .into_iter()
             .map(|(_, listener)| listener)
@@ -288,8 +295,8 @@ fn duplicate(listeners: &[Named<Listener>]) -> io::Result<Vec<Named<OwnedFd>>> {
 
 /// The service that accepts: everything that listens, in one runtime.
 struct Front {
-    app: Arc<App>,
-    proxy: Arc<HttpProxy<Forward>>,
+    /// Taken when it starts.
+    ways: Option<Ways>,
     listeners: Vec<Listener>,
     serving: Option<Serving>,
     failure: Arc<Failure>,
@@ -331,8 +338,11 @@ impl Serving {
 #[async_trait]
 impl Service for Front {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, tasks: usize) {
-        let (app, proxy) = (Arc::clone(&self.app), Arc::clone(&self.proxy));
-        let acceptor = Arc::new(Acceptor::new(app, proxy, self.threads));
+        let Some(ways) = self.ways.take() else {
+            return;
+        };
+        let app = Arc::clone(&ways.app);
+        let acceptor = Arc::new(Acceptor::new(ways, self.threads));
         let mut loops = tokio::task::JoinSet::new();
         for listener in self.listeners.drain(..) {
             log::info!("{listener}");
@@ -352,7 +362,6 @@ impl Service for Front {
             self.failure.set(error.into());
             return;
         }
-        let app = Arc::clone(&self.app);
         tokio::spawn(async move { app.dialer.look_after_name_servers().await });
         while let Some(ended) = loops.join_next().await {
             match ended {

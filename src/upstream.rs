@@ -2,5 +2,8 @@
 
 pub mod certificates;
 pub mod dial;
+pub(crate) mod handshake;
 pub mod limit;
 pub mod pool;
+pub mod stream;
+pub mod tls;

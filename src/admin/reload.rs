@@ -138,7 +138,7 @@ fn replace(
         left_out: parts.left_out,
         changes: running.changes_to(&parts.values),
     };
-    app.gatekeeper
+    app.access
         .replace(parts.users, &parts.policy)
         .map_err(|error| ReloadError::System(error.to_string()))?;
     running.apply(&parts.values);

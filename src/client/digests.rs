@@ -8,26 +8,26 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, SocketDigest, Ssl, TimingDigest,
 };
 
-use super::lease::LentStream;
+use super::lent::RequestStream;
 
-impl Ssl for LentStream {}
+impl Ssl for RequestStream {}
 
-impl GetTimingDigest for LentStream {
+impl GetTimingDigest for RequestStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         Vec::new()
     }
 }
 
-impl GetProxyDigest for LentStream {
+impl GetProxyDigest for RequestStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         None
     }
 }
 
-impl GetSocketDigest for LentStream {
+impl GetSocketDigest for RequestStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         None
     }
 }
 
-impl Peek for LentStream {}
+impl Peek for RequestStream {}

@@ -19,8 +19,9 @@ use crate::client::ClientStream;
 use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{HeadError, HeadScanner, RefusedHead, RequestHead, Scanned};
 use crate::request::app::App;
-use crate::request::dispatch::{Registered, Requests};
-use crate::request::exchange::Source;
+use crate::request::dispatch::Requests;
+use crate::request::facts::Source;
+use crate::request::lifecycle::Subscription;
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(
@@ -31,11 +32,11 @@ pub(super) async fn serve(
 ) {
     let app = &acceptor.app;
     let mut waiting = Waiting::new(app, http2);
-    let mut requests = Requests::new(app, &acceptor.proxy, source);
+    let mut requests = Requests::new(&acceptor.ways, source);
     loop {
         let read = waiting.read_head(app, &mut stream).await;
-        let head = match read.and_then(|(bytes, scanned)| parse(app, bytes, scanned)) {
-            Ok(head) => head,
+        let (head, started) = match read.and_then(|read| parse(app, read)) {
+            Ok(parsed) => parsed,
             Err(NoHead::Gone) => return,
             Err(NoHead::Refused(error, head)) => {
                 let is_first = waiting.is_first;
@@ -48,7 +49,7 @@ pub(super) async fn serve(
             }
         };
         waiting.is_first = false;
-        stream = match requests.serve(stream, head).await {
+        stream = match requests.serve(stream, head, started).await {
             Some(stream) => stream,
             None => return,
         };
@@ -64,10 +65,10 @@ pub(super) async fn refuse_at(
     door: Door,
 ) {
     let app = &acceptor.app;
-    let requests = Requests::new(app, &acceptor.proxy, source);
+    let requests = Requests::new(&acceptor.ways, source);
     let mut waiting = Waiting::new(app, false);
     let head = match waiting.read_head(app, &mut stream).await {
-        Ok((head, _)) => head,
+        Ok(read) => read.bytes,
         Err(NoHead::Gone | NoHead::Http2) => return,
         Err(NoHead::Refused(_, _)) => stream.take(stream.inbox().len()),
     };
@@ -160,16 +161,31 @@ impl From<Kind> for NoHead {
     }
 }
 
-fn parse(app: &App, mut head: BytesMut, scanned: Scanned) -> Result<RequestHead, NoHead> {
-    RequestHead::of(&mut head, scanned, &app.head_limits)
-        .map_err(|error| NoHead::Refused(error.into(), head))
+/// A complete head.
+struct ReadHead {
+    bytes: BytesMut,
+    scanned: Scanned,
+    /// When its first byte was read; of one that came with the request before, when that was over.
+    started: Instant,
+}
+
+fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, std::time::Instant), NoHead> {
+    let ReadHead {
+        mut bytes,
+        scanned,
+        started,
+    } = read;
+    match RequestHead::of(&mut bytes, scanned, &app.head_limits) {
+        Ok(head) => Ok((head, started.into_std())),
+        Err(error) => Err(NoHead::Refused(error.into(), bytes)),
+    }
 }
 
 /// What a connection waits with between requests, besides its own clock. Made once: to
 /// set up a place among those who wait for the end of the process for each request
 /// would cost more than reading it.
 struct Waiting {
-    draining: Registered,
+    draining: Subscription,
     /// Whether a connection may begin with HTTP/2.
     http2: bool,
     /// When an idle connection is closed because the process drains.
@@ -179,12 +195,8 @@ struct Waiting {
 
 impl Waiting {
     fn new(app: &App, http2: bool) -> Self {
-        let mut draining = app.lifecycle.watch();
         Self {
-            draining: Registered::new(async move {
-                // The sender lives as long as the process.
-                let _ = draining.wait_for(|draining| *draining).await;
-            }),
+            draining: Subscription::new(app.lifecycle.drain_begun()),
             http2,
             given_up_at: None,
             is_first: true,
@@ -198,21 +210,31 @@ impl Waiting {
         &mut self,
         app: &App,
         stream: &mut ClientStream,
-    ) -> Result<(BytesMut, Scanned), NoHead> {
+    ) -> Result<ReadHead, NoHead> {
         let idle_limit = if self.is_first {
             app.timeouts.request_head
         } else {
             app.timeouts.keep_alive
         };
         let mut scanner = HeadScanner::default();
-        let mut deadline = Instant::now() + idle_limit;
+        let mut started = Instant::now();
+        let mut deadline = started + idle_limit;
         let mut begun = false;
         loop {
             if self.is_first && self.http2 && stream.inbox().starts_with(PREFACE_LINE) {
                 return Err(NoHead::Http2);
             }
+            if !begun && !stream.inbox().is_empty() {
+                begun = true;
+                started = Instant::now();
+                deadline = started + app.timeouts.request_head;
+            }
             if let Some(scanned) = scanner.scan(stream.inbox(), &app.head_limits)? {
-                return Ok((stream.take(scanned.len), scanned));
+                return Ok(ReadHead {
+                    bytes: stream.take(scanned.len),
+                    scanned,
+                    started,
+                });
             }
             if stream.ended() {
                 // One that speaks something else has said all that it will, and may read on.
@@ -220,10 +242,6 @@ impl Waiting {
                     return Err(Kind::BadRequest.into());
                 }
                 return Err(NoHead::Gone);
-            }
-            if !begun && !stream.inbox().is_empty() {
-                begun = true;
-                deadline = Instant::now() + app.timeouts.request_head;
             }
             match self.wait(app, stream, deadline, begun).await {
                 Wake::Filled(Ok(_)) => {}

@@ -21,7 +21,7 @@ use crate::client::{ClientStream, Loan, RawStream, Transport};
 use crate::http::http1::{RefusedHead, RequestHead, Version};
 use crate::request::app::App;
 use crate::request::dispatch::Requests;
-use crate::request::exchange::Source;
+use crate::request::facts::Source;
 
 /// What a client may send of a body before it was passed on. A connection takes as much
 /// of all its streams: with less, a few tunnels whose other ends do not read would keep
@@ -85,7 +85,7 @@ async fn part(app: &App, loan: &Loan, until: Instant) {
     };
     tokio::select! {
         biased;
-        () = app.lifecycle.when_cut() => {}
+        () = app.lifecycle.aborted() => {}
         () = stream.linger_until(until) => {}
     }
 }
@@ -169,7 +169,7 @@ impl Streams {
     ) -> Result<Option<Instant>, h2::Error> {
         let app = &self.acceptor.app;
         let mut draining = app.lifecycle.watch();
-        let mut cut = pin!(app.lifecycle.when_cut());
+        let mut cut = pin!(app.lifecycle.aborted());
         // Counts while there is no stream.
         let mut idle = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
         let mut is_idle = true;
@@ -243,7 +243,7 @@ impl Streams {
         };
         let open = OpenStream::new(&self.open);
         // Counted at once, so that draining waits for it.
-        let busy = self.acceptor.app.lifecycle.busy();
+        let busy = self.acceptor.app.lifecycle.begin_work();
         let (acceptor, source) = (Arc::clone(&self.acceptor), self.source);
         let own = Arc::clone(&self.own);
         tokio::spawn(async move {
@@ -277,6 +277,8 @@ async fn serve_stream(
     mut respond: SendResponse<Bytes>,
 ) {
     let app = &acceptor.app;
+    // `h2` gives a request once its head is complete.
+    let started = std::time::Instant::now();
     let (parts, receive) = request.into_parts();
     let has_body = !receive.is_end_stream();
     let head =
@@ -295,12 +297,12 @@ async fn serve_stream(
     drop(parts);
     let stream = Transport::Http2(Box::new(stream));
     let stream = Box::new(ClientStream::new(stream, source.client, app.timeouts.send));
-    let mut requests = Requests::new(app, &acceptor.proxy, source);
+    let mut requests = Requests::new(&acceptor.ways, source);
     match head {
         Ok(mut head) => {
             head.version = Version::Http2;
             // There is no other request for it to go on with.
-            let _over: Option<Box<ClientStream>> = requests.serve(stream, head).await;
+            let _over: Option<Box<ClientStream>> = requests.serve(stream, head, started).await;
         }
         Err(error) => {
             let head = refused.unwrap_or_default();

@@ -268,6 +268,19 @@ impl RequestError {
         self
     }
 
+    /// The same error for another owner; its causes become text.
+    #[must_use]
+    pub fn repeat(&self) -> Self {
+        Self {
+            kind: self.kind,
+            status: self.status,
+            message: self.message.clone(),
+            word: self.word.clone(),
+            retry_after: self.retry_after,
+            source: self.detail().map(Into::into),
+        }
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> Kind {
         self.kind

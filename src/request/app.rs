@@ -1,43 +1,43 @@
 //! What every connection shares: made once from the configuration, handed to the
 //! parts that serve requests.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
+use super::admit::AccessControl;
+use super::lifecycle::Lifecycle;
+use super::outcome::Exchange;
+use super::reply::Reply;
+use super::request_id::RequestIds;
 use crate::client::ClientStream;
 use crate::config::{Config, Limits, Timeouts};
 use crate::http::error::{Kind, RequestError};
 use crate::http::fields::{self, Pseudonym};
-use crate::http::http1::{Confidential, HeadLimits};
-use crate::request::authorize::Gatekeeper;
-use crate::request::exchange::Exchange;
-use crate::request::lifecycle::Lifecycle;
-use crate::request::reply::Reply;
-use crate::request::request_id::RequestIds;
+use crate::http::http1::HeadLimits;
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
 use crate::upstream::certificates::Certificates;
-use crate::upstream::dial::{DialError, Dialer, DnsOptions};
-use crate::upstream::limit::{Bound, Crowd, OriginSlots, Slot};
+use crate::upstream::dial::{Dialer, DnsOptions};
+use crate::upstream::limit::{Capacity, OriginLimits};
 use crate::upstream::pool::Pool;
+use crate::upstream::tls::OriginTls;
 
 /// The parts that all connections share.
 #[derive(Debug)]
 pub struct App {
-    /// Who may come in and where they may go.
-    pub gatekeeper: Gatekeeper,
-    /// The way out.
+    /// Users and policy.
+    pub access: AccessControl,
+    /// Look-up and dial of targets.
     pub dialer: Dialer,
-    /// Those of `ca_file`, which origins may show themselves.
+    /// TLS to origins that are dialled without Pingora.
+    pub origin_tls: OriginTls,
+    /// The certificates of `ca_file`, which origins may show themselves.
     pub certificates: Certificates,
-    /// The places at origins that are forwarded to.
-    pub origins: OriginSlots,
-    /// The requests that Pingora has.
-    pub crowd: Crowd,
+    /// The limits of origins that are forwarded to.
+    pub origins: OriginLimits,
     /// The local upstreams; none: the embedded origin.
     pub pool: Option<Pool>,
     /// Access log, metrics and statistics.
@@ -71,22 +71,28 @@ impl App {
         let [a, b, c, d, start @ ..] = seed;
         let threads = config.threads_apart();
         let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
+        let telemetry = Arc::new(Telemetry::new(&config.log)?);
+        let ca_file = config.server.ca_file.as_deref().map(Path::new);
+        let certificates = match ca_file {
+            Some(path) => Certificates::read(path)
+                .with_context(|| format!("cannot read ca_file {}", path.display()))?,
+            None => Certificates::default(),
+        };
         Ok(Arc::new(Self {
-            gatekeeper: Gatekeeper::new(config)?,
+            access: AccessControl::new(config)?,
             dialer: dialer(config),
-            certificates: match &config.server.ca_file {
-                Some(path) => Certificates::read(Path::new(path))
-                    .with_context(|| format!("cannot read ca_file {path}"))?,
-                None => Certificates::default(),
-            },
-            origins: OriginSlots::new(Bound {
-                slots: config.limits.connections_per_origin,
-                threads,
-                keep_alive: config.timeouts.upstream_keep_alive,
-            }),
-            crowd: Crowd::default(),
-            pool: Pool::new(&config.gateway, threads, &config.timeouts)?,
-            telemetry: Arc::new(Telemetry::new(&config.log)?),
+            origin_tls: OriginTls::new(ca_file, &certificates, config.timeouts.tls_handshake)?,
+            certificates,
+            origins: OriginLimits::new(
+                Capacity {
+                    permits: config.limits.connections_per_origin,
+                    threads,
+                    keep_alive: config.timeouts.upstream_keep_alive,
+                },
+                config.timeouts.connect,
+            ),
+            pool: Pool::new(&config.gateway, threads, &config.timeouts, &telemetry)?,
+            telemetry,
             lifecycle: Lifecycle::new(),
             pseudonym: Pseudonym::new(u32::from_ne_bytes([a, b, c, d])),
             ids: RequestIds::starting_at(u64::from_ne_bytes(start)),
@@ -103,54 +109,6 @@ impl App {
         }))
     }
 
-    /// Decides whether an exchange may happen, and resolves where it may go: all
-    /// that must hold before anything is sent for it.
-    ///
-    /// # Errors
-    /// The credentials, the policy, the loop or the resolver.
-    pub async fn admit(
-        &self,
-        exchange: &mut Exchange,
-        method: &Method,
-    ) -> Result<(), RequestError> {
-        let credentials = exchange.credentials.take();
-        let credentials = credentials.as_ref().map(Confidential::expose);
-        self.gatekeeper
-            .authorize(exchange, method, credentials)
-            .await?;
-        if exchange.seen {
-            return Err(Kind::Loop.into());
-        }
-        let Some(authority) = &exchange.authority else {
-            // There is no address to be judged.
-            exchange.admitted(None);
-            exchange.admission = None;
-            return Ok(());
-        };
-        let admission = exchange.admission.as_ref().ok_or(Kind::Internal)?;
-        let admit = |address| admission.admit_address(address).map(drop);
-        match self.dialer.candidates(authority, &admit).await {
-            Ok(candidates) => {
-                exchange.admitted(Some(candidates.first()));
-                exchange.candidates = Some(candidates);
-                Ok(())
-            }
-            Err(DialError::Prohibited(denied)) => Err(exchange.deny(denied)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A place at the origin of this address, when it is this request's turn.
-    ///
-    /// # Errors
-    /// [`Kind::OriginBusy`] when none came free while a connection could have been
-    /// made.
-    pub async fn place(&self, origin: SocketAddr, thread: u16) -> Result<Slot, RequestError> {
-        let limit = self.timeouts.connect;
-        let slot = self.origins.of(origin).wait(thread, limit).await;
-        slot.ok_or_else(|| RequestError::new(Kind::OriginBusy).retry_after(limit))
-    }
-
     /// The answer to a request that failed, as text or what its `accept` asks for;
     /// notes the failure in `exchange`.
     pub fn refuse(
@@ -159,14 +117,15 @@ impl App {
         error: &RequestError,
         accept: Option<&[u8]>,
     ) -> Reply {
-        exchange.fail(error);
+        exchange.outcome.fail(error);
         if error.kind().status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             self.telemetry.auth_failed(error.kind().name());
         }
-        log::debug!("request {}: {}", exchange.id, error.chain());
+        let id = exchange.request.id;
+        log::debug!("request {id}: {}", error.chain());
         self.tell_of_exhaustion(error);
         let json = fields::accepts_json(accept);
-        Reply::to_error(error, exchange.id, &self.challenge, json)
+        Reply::to_error(error, id, &self.challenge, json)
     }
 
     /// Has a line in the log now and then while this host is out of something that its operator can raise.

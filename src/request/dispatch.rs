@@ -1,11 +1,12 @@
 //! One request of a connection, from its head to its record.
 //!
-//! CONNECT goes to [`connect`], a WebSocket to [`upgrade`], everything else to Pingora.
+//! CONNECT goes to [`ConnectService`], a WebSocket handshake to [`websocket`], everything else to Pingora.
 //! The connection always comes back here.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Method;
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
@@ -13,43 +14,55 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
-use crate::client::{ClientStream, Lease, Transport};
+use super::app::App;
+use super::connect::ConnectService;
+use super::credentials::Credentials;
+use super::facts::{Request, Source};
+use super::forward::{Forward, Forwarded};
+use super::lifecycle::Subscription;
+use super::outcome::Exchange;
+use super::websocket;
+use crate::client::{ClientStream, ConnectionReturn, Transport};
 use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
 use crate::http::target::TargetError;
-use crate::request::app::App;
-use crate::request::connect;
-use crate::request::exchange::{Exchange, Source};
-use crate::request::forward::{Forward, wait_outside};
-use crate::request::upgrade;
 use crate::telemetry::Role;
+
+/// What serves requests: the two ways that a request can go.
+pub struct Ways {
+    /// What all requests share.
+    pub app: Arc<App>,
+    /// CONNECT.
+    pub connect: ConnectService,
+    /// Everything that Pingora carries.
+    pub proxy: Arc<HttpProxy<Forward>>,
+    /// Tells Pingora that the process drains.
+    pub draining: ShutdownWatch,
+}
 
 /// Serves the requests of one connection, and holds what they share.
 pub struct Requests<'a> {
-    app: &'a Arc<App>,
-    proxy: &'a Arc<HttpProxy<Forward>>,
+    ways: &'a Ways,
     source: Source,
-    lease: Arc<Lease>,
-    draining: ShutdownWatch,
-    cut: Registered,
-    /// The field lines by which a local server learns of the client. Written once, at
-    /// the first need.
-    of_the_client: String,
-    bound: bool,
+    connection: Arc<ConnectionReturn>,
+    abort: Subscription,
+    /// The field lines by which a local server learns of the client. Written with the first request that needs
+    /// them.
+    forwarded_fields: String,
+    has_dedicated_upstream: bool,
 }
 
 impl<'a> Requests<'a> {
     /// For one connection.
-    pub fn new(app: &'a Arc<App>, proxy: &'a Arc<HttpProxy<Forward>>, source: Source) -> Self {
+    pub fn new(ways: &'a Ways, source: Source) -> Self {
+        let lifecycle = &ways.app.lifecycle;
         Self {
-            app,
-            proxy,
+            ways,
             source,
-            lease: Arc::new(Lease::default()),
-            draining: app.lifecycle.watch(),
-            cut: Registered::new(app.lifecycle.when_cut()),
-            of_the_client: String::new(),
-            bound: false,
+            connection: Arc::default(),
+            abort: Subscription::new(lifecycle.aborted()),
+            forwarded_fields: String::new(),
+            has_dedicated_upstream: false,
         }
     }
 
@@ -58,40 +71,61 @@ impl<'a> Requests<'a> {
         self.source
     }
 
-    /// Serves one request. Gives the connection back when it can go on.
+    /// Serves one request, whose first byte was read at `started`. Gives the connection back when it can go on.
     pub async fn serve(
         &mut self,
-        mut stream: Box<ClientStream>,
-        mut head: RequestHead,
+        stream: Box<ClientStream>,
+        head: RequestHead,
+        started: Instant,
     ) -> Option<Box<ClientStream>> {
-        let app = self.app;
-        let mut exchange = Box::new(Exchange::new(app.ids.next(), self.source, &mut head));
-        exchange.seen = head.has_via && app.pseudonym.is_in_fields(head.fields());
-        // For good: the handshake of such a scheme takes several requests.
-        self.bound |= head.authenticates_connection;
-        exchange.bound_upstream = self.bound;
-        announce(app, &mut head, &exchange, &mut self.of_the_client);
-        if head.method == Method::CONNECT {
-            // Boxed, as the next: a connection that waits holds no room for a tunnel.
-            return Box::pin(connect::serve(app, stream, &head, exchange)).await;
-        }
-        if upgrade::is_for(app, &head, &exchange) {
-            return Box::pin(upgrade::serve(app, stream, &head, exchange)).await;
-        }
-        if app.crowd.is_large() {
-            Box::pin(wait_outside(app, &mut stream, &head, &mut exchange)).await;
-        }
-        let _inside = app.crowd.enter();
         let keep_alive = head.keep_alive;
-        let served = lend(
-            self.proxy,
-            &self.lease,
-            stream,
-            head,
-            exchange,
-            &self.draining,
-        );
-        take_back(app, &self.lease, served, keep_alive, &mut self.cut).await
+        match self.begin(stream, head, started) {
+            Begun::Tunnel(tunnel) => tunnel.await,
+            Begun::Proxy(proxy) => {
+                let app = &self.ways.app;
+                take_back(app, &self.connection, proxy, keep_alive, &mut self.abort).await
+            }
+        }
+    }
+
+    /// Sends a request on its way. Not async: its locals would be part of the connection's future as long as
+    /// that lives.
+    fn begin(
+        &mut self,
+        stream: Box<ClientStream>,
+        mut head: RequestHead,
+        started: Instant,
+    ) -> Begun<'a> {
+        let Ways {
+            app,
+            connect,
+            proxy,
+            draining,
+        } = self.ways;
+        let mut request = Request::new(app.ids.next(), self.source, &head, started);
+        request.is_loop = head.has_via && app.pseudonym.is_in_fields(head.fields());
+        // For good: the handshake of such a scheme takes several requests.
+        self.has_dedicated_upstream |= head.authenticates_connection;
+        request.has_dedicated_upstream = self.has_dedicated_upstream;
+        add_forwarding_fields(app, &mut head, &request, &mut self.forwarded_fields);
+        let credentials = Credentials::from(head.credentials.take());
+        let exchange = Exchange::new(request, credentials);
+        if head.method == Method::CONNECT {
+            let exchange = Box::new(exchange);
+            return Begun::Tunnel(Box::pin(connect.serve(stream, head, exchange)));
+        }
+        let is_local = exchange.request.role == Role::Gateway && app.pool.is_none();
+        if head.is_websocket_handshake && !is_local {
+            let exchange = Box::new(exchange);
+            let served = websocket::serve(app, connect, stream, head, exchange);
+            return Begun::Tunnel(Box::pin(served));
+        }
+        let forwarded = Box::new(Forwarded::new(exchange, Arc::clone(&self.connection)));
+        let stream = self.connection.lend(stream, head.framing);
+        let mut session = ServerSession::new_http1(Box::new(stream));
+        session.set_pipelined_prefix(head.canonical);
+        session.set_connection_user_context(Some(forwarded));
+        Begun::Proxy(proxy.process_new_http(session, draining))
     }
 
     /// Answers what cannot be a request, and closes: where the next one would begin
@@ -102,10 +136,9 @@ impl<'a> Requests<'a> {
         error: &RequestError,
         head: &RefusedHead,
     ) {
-        let mut exchange = Exchange::unread(self.app.ids.next(), self.source);
-        let reply = self
-            .app
-            .refuse(&mut exchange, error, head.accept.as_deref());
+        let mut exchange = self.unread();
+        let app = &self.ways.app;
+        let reply = app.refuse(&mut exchange, error, head.accept.as_deref());
         let mut record = exchange.record();
         record.method = &head.method;
         record.target = &head.target;
@@ -117,8 +150,15 @@ impl<'a> Requests<'a> {
         record.user_agent = head.user_agent.as_deref();
         record.status = Some(reply.status().as_u16());
         record.bytes_to_client = reply.body_len();
-        self.app.telemetry.record(&record);
-        self.app.answer(stream, &reply, true).await;
+        app.telemetry.record(&record);
+        app.answer(stream, &reply, true).await;
+    }
+
+    /// A request of which nothing is known.
+    fn unread(&self) -> Exchange {
+        let id = self.ways.app.ids.next();
+        let request = Request::unread(id, self.source, Instant::now());
+        Exchange::new(request, Credentials::Missing)
     }
 
     /// Answers a client that does not speak HTTP in words of its own, and closes.
@@ -128,121 +168,90 @@ impl<'a> Requests<'a> {
         error: &RequestError,
         answer: &[u8],
     ) {
-        let mut exchange = Exchange::unread(self.app.ids.next(), self.source);
-        exchange.fail(error);
+        let app = &self.ways.app;
+        let mut exchange = self.unread();
+        exchange.outcome.fail(error);
         let mut record = exchange.record();
         record.version = "";
-        self.app.telemetry.record(&record);
-        let limit = self.app.timeouts.send;
+        app.telemetry.record(&record);
+        let limit = app.timeouts.send;
         if let Ok(Ok(())) = tokio::time::timeout(limit, stream.send(answer)).await {
             stream.linger_briefly().await;
         }
     }
 }
 
-/// Adds what the next hop is told: that the message came through here (RFC 9110
-/// §7.6.3), and a local server, which sees only this proxy's address, who the client
-/// is. Here and not by Pingora's hooks: a line more for its parser costs less than
-/// two maps that have to grow.
+/// Writes forwarding fields into the request head: `Via` (RFC 9110 §7.6.3), and for a local server, which sees
+/// only this proxy's address, who the client is. A line more for Pingora's parser costs less than its hooks, with
+/// two maps that grow.
 ///
-/// `of_the_client` is filled in at the first need.
-fn announce(app: &App, head: &mut RequestHead, exchange: &Exchange, of_the_client: &mut String) {
+/// `forwarded_fields` is filled in with the first request that needs it.
+fn add_forwarding_fields(
+    app: &App,
+    head: &mut RequestHead,
+    request: &Request,
+    forwarded_fields: &mut String,
+) {
     let via = app.pseudonym.via_line(head.version.into());
-    match exchange.role {
+    match request.role {
         Role::Tunnel | Role::Unknown => {}
         Role::Forward => head.push_lines(&[via]),
         Role::Gateway => {
-            if of_the_client.is_empty() {
-                *of_the_client = format!(
+            if forwarded_fields.is_empty() {
+                *forwarded_fields = format!(
                     "X-Forwarded-For: {}\r\nX-Forwarded-Proto: {}\r\n",
-                    exchange.client.ip(),
-                    exchange.scheme.as_str()
+                    request.source.client.ip(),
+                    request.scheme.as_str()
                 );
             }
-            head.push_lines(&[via, of_the_client.as_bytes()]);
+            head.push_lines(&[via, forwarded_fields.as_bytes()]);
         }
     }
 }
 
-/// A future that is polled once to be woken by it, and then only asked.
-pub struct Registered {
-    future: Pin<Box<dyn Future<Output = ()> + Send>>,
-    polled: bool,
-}
-
-impl Registered {
-    /// Not polled yet.
-    pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self {
-            future: Box::pin(future),
-            polled: false,
-        }
-    }
-
-    /// Has `cx` woken when the future is ready.
-    pub fn register(&mut self, cx: &mut std::task::Context<'_>) {
-        if !self.polled {
-            self.polled = true;
-            // Whether it is ready already is asked of what it stands for; polled again
-            // then, it would panic.
-            let _ = self.future.as_mut().poll(cx);
-        }
-    }
+/// A request on its way.
+enum Begun<'a> {
+    /// To a tunnel, if it is not refused.
+    Tunnel(Pin<Box<dyn Future<Output = Option<Box<ClientStream>>> + Send + 'a>>),
+    /// With Pingora.
+    Proxy(Served<'a>),
 }
 
 /// Pingora at work on a request.
 type Served<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>;
 
-/// Has Pingora serve one request. Not async itself: a future would have room for
-/// all of this as long as the connection lives.
-fn lend<'a>(
-    proxy: &'a Arc<HttpProxy<Forward>>,
-    lease: &Arc<Lease>,
-    stream: Box<ClientStream>,
-    head: RequestHead,
-    mut exchange: Box<Exchange>,
-    draining: &'a ShutdownWatch,
-) -> Served<'a> {
-    exchange.lease = Some(Arc::clone(lease));
-    let mut session = ServerSession::new_http1(Box::new(lease.lend(stream, head.framing)));
-    session.set_pipelined_prefix(head.canonical);
-    session.set_connection_user_context(Some(exchange));
-    proxy.process_new_http(session, draining)
-}
-
 /// Waits for the end of a request. Gives the connection back when it can go on.
 async fn take_back(
     app: &App,
-    lease: &Lease,
+    connection: &ConnectionReturn,
     mut served: Served<'_>,
     keep_alive: bool,
-    cut: &mut Registered,
+    abort: &mut Subscription,
 ) -> Option<Box<ClientStream>> {
-    let mut aborted = false;
+    let mut is_aborted = false;
     let reused = poll_fn(|cx| {
-        cut.register(cx);
-        if !aborted && app.lifecycle.is_cut() {
+        abort.register(cx);
+        if !is_aborted && app.lifecycle.is_aborted() {
             // Ends with an error, and so with a record.
-            lease.abort();
-            aborted = true;
+            connection.abort();
+            is_aborted = true;
         }
         served.as_mut().poll(cx)
     })
     .await;
     drop(served);
-    let reusable = reused.is_some();
-    // Pingora's end of the loan.
+    let is_reusable = reused.is_some();
+    // The stream in it gives the connection back.
     drop(reused);
-    let stream = lease.reclaim()?;
-    if aborted {
-        // There is no time to linger, and its answer is broken anyway.
+    let stream = connection.reclaim()?;
+    if is_aborted {
+        // There is no time to linger, and its response is incomplete anyway.
         return None;
     }
-    let goes_on = (reusable || lease.is_kept())
+    let goes_on = (is_reusable || connection.is_kept())
         && keep_alive
         && stream.body_is_done()
-        && !stream.ended()
-        && !lease.is_upgraded();
+        && !stream.ended();
     if goes_on {
         return Some(stream);
     }
@@ -262,22 +271,5 @@ impl From<HeadError> for RequestError {
             _ => Kind::BadRequest,
         };
         Self::new(kind).because(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::{Context, Waker};
-
-    use super::*;
-
-    #[test]
-    fn what_is_ready_already_is_registered_once() {
-        let mut ready = Registered::new(async {});
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..3 {
-            ready.register(&mut cx);
-        }
-        assert!(ready.polled);
     }
 }

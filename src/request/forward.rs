@@ -1,12 +1,12 @@
 //! Requests that Pingora carries: absolute-form to the origin that the target
 //! names, origin-form to the local pool.
 //!
-//! The hooks stand in the order in which Pingora calls them and are thin: they
-//! call the parts that decide, and put into Pingora's terms what these say.
+//! The hooks are in the order in which Pingora calls them and are thin: they
+//! call the parts that decide, and put their results into Pingora's terms.
 
+mod context;
 mod failure;
 mod framing;
-mod handshake;
 mod peer;
 mod session;
 mod verification;
@@ -26,17 +26,19 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora_core::protocols::{Digest, SocketDigest};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-pub use self::peer::wait_outside;
-use self::session::{DRAIN_TIMEOUT, accept, forwards_left, is_final, stop_waiting};
+pub use self::context::{Context, Forwarded};
+use self::session::{DRAIN_TIMEOUT, accept, client_gone, forwards_left, is_final, stop_waiting};
+use super::app::App;
+use super::facts::Request;
+use super::outcome::Exchange;
+use super::reply::Reply;
+use super::route::{Route, reserve, route};
 use crate::http::error::{Kind, RequestError};
 use crate::http::fields::Survey;
 use crate::http::http1::{self, Framing};
-use crate::request::app::App;
-use crate::request::exchange::Exchange;
-use crate::request::reply::Reply;
 use crate::telemetry::{GATEWAY_SITE, Role};
 
 /// Interim answers that one request may get: each is passed on, and a flood of them
@@ -53,69 +55,52 @@ pub struct Forward {
     app: Arc<App>,
 }
 
-/// The exchange of a request. Pingora makes the context before it has one.
-#[derive(Debug, Default)]
-pub struct Context(Option<Box<Exchange>>);
-
-impl Context {
-    fn exchange(&mut self) -> Result<&mut Exchange> {
-        self.0
-            .as_deref_mut()
-            .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
-    }
-}
-
 impl Forward {
     /// Serves with the parts of `app`.
     pub fn new(app: Arc<App>) -> Self {
         Self { app }
     }
 
-    /// Everything that must hold before a request is sent anywhere.
-    async fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), RequestError> {
-        if let Some(verdict) = exchange.verdict.take() {
-            return verdict;
+    /// Authenticates the client and evaluates the policy: the one admission.
+    async fn admit(&self, forwarded: &mut Forwarded) -> Result<(), RequestError> {
+        let exchange = &mut forwarded.exchange;
+        forwarded.admitted = Some(self.app.access.admit(exchange).await?);
+        match (self.app.limits.request_body, exchange.request.framing) {
+            (Some(limit), Framing::Length(length)) if length > limit => {
+                Err(Kind::BodyTooLarge.into())
+            }
+            _ => Ok(()),
         }
-        self.app
-            .admit(exchange, &session.req_header().method)
-            .await?;
-        if let (Some(limit), Framing::Length(length)) =
-            (self.app.limits.request_body, exchange.framing)
-            && length > limit
-        {
-            return Err(Kind::BodyTooLarge.into());
-        }
-        Ok(())
     }
 
-    /// Answers in place of an upstream, where that is for Tollgate to do.
-    fn own_answer(&self, session: &Session, exchange: &Exchange) -> Result<Option<Reply>, Kind> {
-        let request = session.req_header();
-        // RFC 9110 §7.6.2: at zero the request is for us.
-        if forwards_left(request) == Some(0) {
-            return match request.method {
+    /// Answers in place of an upstream: where the client asks this proxy, and with the embedded page.
+    fn local_reply(&self, session: &Session, request: &Request) -> Result<Option<Reply>, Kind> {
+        let head = session.req_header();
+        // RFC 9110 §7.6.2: at zero this proxy is the recipient.
+        if forwards_left(head) == Some(0) {
+            return match head.method {
                 Method::OPTIONS => Ok(Some(Reply::new(StatusCode::OK, "text/plain", Bytes::new()))),
                 _ => Err(Kind::MethodUnknown),
             };
         }
-        if exchange.role != Role::Gateway || self.app.pool.is_some() {
+        if request.role != Role::Gateway || self.app.pool.is_some() {
             return Ok(None);
         }
-        let page = crate::upstream::pool::serve(&request.method, request.uri.path())?;
+        let page = crate::upstream::pool::serve(&head.method, head.uri.path())?;
         let body = Bytes::from_static(page.body.as_bytes());
         Ok(Some(Reply::new(page.status, page.content_type, body)))
     }
 
-    /// Refuses a request that has not been sent anywhere. The connection stays
-    /// usable unless the client may still be sending a long body.
+    /// Refuses a request. The connection stays usable where its body was sent nowhere and can be dropped.
     async fn refuse(
         &self,
         session: &mut Session,
-        exchange: &mut Exchange,
+        forwarded: &mut Forwarded,
         error: &RequestError,
-    ) -> Result<()> {
-        let short = matches!(exchange.framing, Framing::Length(len) if len <= MAX_DRAINED_BODY);
-        if short && !exchange.expect_continue {
+    ) -> Result<StatusCode> {
+        let request = &forwarded.exchange.request;
+        let is_short = matches!(request.framing, Framing::Length(len) if len <= MAX_DRAINED_BODY);
+        if is_short && !request.expect_continue && forwarded.route.is_none() {
             // Not drained in time, or gone: the answer is the same, the connection ends.
             if session
                 .as_downstream_mut()
@@ -126,8 +111,11 @@ impl Forward {
                 session.set_keepalive(None);
             }
         }
+        let exchange = &mut forwarded.exchange;
         let reply = self.app.refuse(exchange, error, accept(session));
-        reply.write_to(session).await
+        let status = reply.status();
+        reply.write_to(session).await?;
+        Ok(status)
     }
 }
 
@@ -142,54 +130,61 @@ impl ProxyHttp for Forward {
     /// No modules: the default one, response compression, costs each request.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    /// The connection hands each request's exchange over this way.
+    /// `dispatch` hands over what is known of each request.
     fn on_connection_reuse(
         &self,
         _: &mut Session,
         ctx: &mut Context,
         handed_over: Box<dyn Any + Send + Sync>,
     ) {
-        ctx.0 = handed_over.downcast::<Exchange>().ok();
+        ctx.0 = handed_over.downcast::<Forwarded>().ok();
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let exchange = ctx.exchange()?;
+        let forwarded = ctx.forwarded()?;
         session.set_read_timeout(Some(self.app.timeouts.request_body));
-        // Interim answers are news to HTTP/1.0 (RFC 9110 §15.2).
-        session.set_ignore_info_resp(exchange.version == http1::Version::Http10);
+        // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+        session.set_ignore_info_resp(forwarded.exchange.request.version == http1::Version::Http10);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        if let Err(error) = self.admit(session, exchange).await {
-            self.refuse(session, exchange, &error).await?;
-            return Ok(true);
+        let admitted = self.admit(forwarded).await;
+        let local = admitted.and_then(|()| {
+            let reply = self.local_reply(session, &forwarded.exchange.request);
+            reply.map_err(RequestError::from)
+        });
+        match local {
+            Ok(None) => return Ok(false),
+            Ok(Some(reply)) => reply.write_to(session).await?,
+            Err(error) => drop(self.refuse(session, forwarded, &error).await?),
         }
-        match self.own_answer(session, exchange) {
-            Ok(None) => Ok(false),
-            Ok(Some(reply)) => {
-                reply.write_to(session).await?;
-                Ok(true)
-            }
-            Err(kind) => {
-                self.refuse(session, exchange, &kind.into()).await?;
-                Ok(true)
-            }
-        }
+        Ok(true)
     }
 
+    /// Selects the next local upstream, or the origin that the target names.
     async fn upstream_peer(
         &self,
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        let exchange = ctx.exchange()?;
-        if let Some(lease) = &exchange.lease {
-            // There is none yet, and that of an earlier try is not awaited any more.
-            lease.await_nothing();
-        }
-        let peer = match exchange.role {
-            Role::Gateway => peer::of_pool(&self.app, exchange, session).await,
-            _ => peer::of_target(&self.app, exchange, session).await,
+        let forwarded = ctx.forwarded()?;
+        // The upstream of an earlier try is not awaited any more.
+        forwarded.connection.response.stop();
+        let Forwarded {
+            exchange, failed, ..
+        } = forwarded;
+        let on_route = match &mut forwarded.route {
+            Some(route) => route,
+            none => {
+                let admitted = forwarded.admitted.as_ref();
+                let admitted = admitted.ok_or_else(failure::not_admitted)?;
+                let found = route(&self.app, exchange, admitted).await;
+                none.insert(found.map_err(failure::into_pingora)?)
+            }
         };
-        peer.map_err(failure::into_pingora)
+        let client_gone = client_gone(session, exchange.request.has_body());
+        let reserved = reserve(&self.app, exchange, on_route, failed, client_gone).await;
+        reserved
+            .and_then(|reserved| peer::at(&self.app, forwarded, reserved))
+            .map_err(failure::into_pingora)
     }
 
     fn fail_to_connect(
@@ -199,20 +194,18 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let Ok(exchange) = ctx.exchange() else {
+        let Ok(forwarded) = ctx.forwarded() else {
             return error;
         };
-        verification::may_try_again(exchange, &mut error);
-        let Some(pool) = &self.app.pool else {
-            return error;
-        };
+        verification::may_try_again(forwarded, &mut error);
         // Another upstream needs a socket as well.
-        if exchange.role == Role::Gateway && failure::exhaustion(&error).is_none() {
-            exchange.slot = None;
-            exchange.failed.extend(peer.address().as_inet().copied());
-            // The next upstream_peer passes over those that failed, and says so
-            // when none is left.
-            error.set_retry(exchange.failed.len() < pool.len());
+        if let (Some(Route::Pool), Some(pool)) = (&forwarded.route, &self.app.pool)
+            && failure::exhaustion(&error).is_none()
+        {
+            forwarded.permit = None;
+            forwarded.failed.extend(peer.address().as_inet().copied());
+            // The next upstream_peer passes over those that failed.
+            error.set_retry(forwarded.failed.len() < pool.len());
         }
         error
     }
@@ -226,8 +219,8 @@ impl ProxyHttp for Forward {
         digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        let exchange = ctx.exchange()?;
-        verification::judge(&self.app, exchange, peer, digest)?;
+        let forwarded = ctx.forwarded()?;
+        verification::evaluate(&self.app, forwarded, peer, digest)?;
         let mut upstream = peer.address().as_inet().copied();
         if !reused && let Some(digest) = digest {
             // The socket is asked: Pingora's own digest repeats the address of the peer, which
@@ -235,7 +228,7 @@ impl ProxyHttp for Forward {
             let socket = SocketDigest::from_raw_fd(socket);
             let dialled = socket.peer_addr().and_then(|address| address.as_inet());
             upstream = dialled.copied().or(upstream);
-            exchange.connect = digest
+            forwarded.exchange.outcome.times.connect = digest
                 .timing_digest
                 .iter()
                 .flatten()
@@ -243,18 +236,17 @@ impl ProxyHttp for Forward {
                 .reduce(|sum, layer| sum + layer);
         }
         if let Some(upstream) = upstream {
-            exchange.connected(upstream);
+            let admitted = forwarded.admitted.as_ref();
+            forwarded.exchange.outcome.connected(upstream, admitted);
         }
-        if let Some(lease) = &exchange.lease
-            && peer::is_timed_by_lease(exchange)
-        {
-            lease.await_upstream(self.app.timeouts.response);
+        if peer::is_watched(&forwarded.exchange.request) {
+            let response = &forwarded.connection.response;
+            response.start(self.app.timeouts.response);
         }
         Ok(())
     }
 
-    /// `Via` and what a local server learns of the client stand in the canonical head,
-    /// and the client's credentials do not.
+    /// The head that Pingora parsed has `Via` and the forwarding fields already, and not the client's credentials.
     async fn upstream_request_filter(
         &self,
         _: &mut Session,
@@ -265,12 +257,12 @@ impl ProxyHttp for Forward {
             request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string())?;
         }
         // Host is passed as it came. HTTP/1.0 needs none, but it is sent on as HTTP/1.1.
-        let exchange = ctx.exchange()?;
-        if exchange.version == http1::Version::Http10
+        let forwarded = ctx.forwarded()?;
+        if forwarded.exchange.request.version == http1::Version::Http10
             && !request.headers.contains_key(HOST)
-            && let Some(slot) = &exchange.slot
+            && let Some(permit) = &forwarded.permit
         {
-            request.insert_header(HOST, slot.address.to_string())?;
+            request.insert_header(HOST, permit.address.to_string())?;
         }
         Ok(())
     }
@@ -283,7 +275,7 @@ impl ProxyHttp for Forward {
         _: &mut Context,
     ) -> Result<()> {
         match self.app.limits.request_body {
-            Some(limit) if session.body_bytes_read() as u64 > limit && !session.was_upgraded() => {
+            Some(limit) if session.body_bytes_read() as u64 > limit => {
                 Err(failure::into_pingora(Kind::BodyTooLarge.into()))
             }
             _ => Ok(()),
@@ -296,31 +288,34 @@ impl ProxyHttp for Forward {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let exchange = ctx.exchange()?;
-        exchange.heard();
-        if exchange.first_byte.is_none() {
-            exchange.first_byte = Some(exchange.started.elapsed());
+        let forwarded = ctx.forwarded()?;
+        forwarded.connection.response.on_upstream_activity();
+        let Exchange {
+            request, outcome, ..
+        } = &mut forwarded.exchange;
+        if outcome.times.first_byte.is_none() {
+            outcome.times.first_byte = Some(request.started.elapsed());
             // From now on there is no other try, and so no other address.
-            exchange.admission = None;
+            forwarded.admitted = None;
         }
-        let upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if upgraded && !exchange.upgrade {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Pingora gets no request that asks for one.
             return Err(failure::invalid_answer("another protocol, not asked for"));
         }
-        if response.status.is_informational() && !upgraded {
-            exchange.interim += 1;
-            if exchange.interim > MAX_INTERIM {
+        if response.status.is_informational() {
+            forwarded.interim += 1;
+            if forwarded.interim > MAX_INTERIM {
                 return Err(failure::invalid_answer("too many interim answers"));
             }
         }
-        let survey = Survey::of(&response.headers, upgraded);
+        let survey = Survey::of(&response.headers, false);
         framing::settle(response, &survey)?;
         for name in survey.hop_by_hop {
             response.remove_header(&name);
         }
         // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for
         // the server.
-        if exchange.role == Role::Forward {
+        if request.role == Role::Forward {
             response.append_header(VIA, self.app.pseudonym.via(response.version))?;
         }
         // The version is that of this hop (RFC 9112 §2.3).
@@ -334,22 +329,10 @@ impl ProxyHttp for Forward {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            let exchange = ctx.exchange()?;
-            if let Some(lease) = &exchange.lease {
-                lease.upgrade();
-            }
-            if exchange.role == Role::Forward {
-                // A tunnel now, and those do not count.
-                exchange.slot = None;
-            }
-            session.set_read_timeout(Some(self.app.timeouts.tunnel_idle));
-            return Ok(());
-        }
-        let exchange = ctx.exchange()?;
-        exchange.declined = response.status.as_u16() >= 400;
+        let forwarded = ctx.forwarded()?;
+        forwarded.is_error_response = response.status.as_u16() >= 400;
         // Without a body the answer ends here, see `response_body_filter`.
-        if exchange.declined
+        if forwarded.is_error_response
             && response
                 .headers
                 .get(CONTENT_LENGTH)
@@ -375,9 +358,9 @@ impl ProxyHttp for Forward {
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        let exchange = ctx.exchange()?;
-        exchange.heard();
-        if end && exchange.declined {
+        let forwarded = ctx.forwarded()?;
+        forwarded.connection.response.on_upstream_activity();
+        if end && forwarded.is_error_response {
             stop_waiting(session);
         }
         Ok(None)
@@ -394,10 +377,11 @@ impl ProxyHttp for Forward {
         let unanswered = session.response_written().is_none();
         let error = failure::judge_retry(session, error, reused && unanswered);
         if error.retry()
-            && let Ok(exchange) = ctx.exchange()
+            && let Ok(forwarded) = ctx.forwarded()
         {
-            log::debug!("request {}: again after {error}", exchange.id);
-            exchange.slot = None;
+            let id = forwarded.exchange.request.id;
+            log::debug!("request {id}: again after {error}");
+            forwarded.permit = None;
         }
         error
     }
@@ -412,58 +396,61 @@ impl ProxyHttp for Forward {
             error_code: 0,
             can_reuse_downstream: false,
         };
-        let Ok(exchange) = ctx.exchange() else {
+        let Ok(forwarded) = ctx.forwarded() else {
             return reply;
         };
-        let cut = exchange.is_cut();
-        let failure = if cut {
+        let is_aborted = forwarded.connection.is_aborted();
+        let failure = if is_aborted {
             Kind::Draining.into()
-        } else if exchange.is_late() {
+        } else if forwarded.connection.response.timed_out() {
             RequestError::new(Kind::ResponseTimeout).because("the upstream is silent")
         } else {
             failure::classify(error)
         };
-        // The place at the upstream is free, whether the client reads on or not.
-        exchange.slot = None;
+        // The permit of the upstream is free, whether the client reads on or not.
+        forwarded.permit = None;
+        let outcome = &mut forwarded.exchange.outcome;
         let status = session.response_written().map(|head| head.status);
         if let Some(status) = status.filter(|status| is_final(*status)) {
-            // Half a response cannot be taken back: closing says that it is broken.
-            // One that was a refusal is whole; that its request was not is no news.
+            // Half a response cannot be taken back: closing tells that it is incomplete. A complete 4xx/5xx
+            // response is not a failure, even if the client stopped sending the request body.
             if !(status.as_u16() >= 400 && failure.kind() == Kind::BodyTimeout) {
-                exchange.fail(&failure);
+                outcome.fail(&failure);
             }
             return reply;
         }
-        if cut || failure.kind() == Kind::ClientGone {
-            exchange.fail(&failure);
+        if is_aborted || failure.kind() == Kind::ClientGone {
+            outcome.fail(&failure);
             return reply;
         }
-        let answer = self.app.refuse(exchange, &failure, accept(session));
-        reply.error_code = answer.status().as_u16();
-        match answer.write_to(session).await {
-            Ok(()) => {
-                if let Some(lease) = &exchange.lease
-                    && session.get_keepalive().is_some()
-                {
-                    lease.keep();
+        match self.refuse(session, forwarded, &failure).await {
+            Ok(status) => {
+                reply.error_code = status.as_u16();
+                if session.get_keepalive().is_some() {
+                    forwarded.connection.keep();
                 }
             }
-            Err(error) => log::debug!("request {}: answering: {error}", exchange.id),
+            Err(error) => {
+                let id = forwarded.exchange.request.id;
+                log::debug!("request {id}: answering: {error}");
+            }
         }
         reply
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
-        let Ok(exchange) = ctx.exchange() else {
+        let Ok(forwarded) = ctx.forwarded() else {
             return;
         };
+        let exchange = &forwarded.exchange;
         let request = session.req_header();
-        let site = exchange.authority.as_ref().map(ToString::to_string);
+        let site = exchange.request.authority.as_ref();
+        let site = site.map(ToString::to_string);
         let (path, target);
         let mut record = exchange.record();
         if self.app.telemetry.logs() {
             path = String::from_utf8_lossy(request.raw_path());
-            target = exchange.canonical_target(&path);
+            target = exchange.request.canonical_target(&path);
             let field = |name| request.headers.get(name).map(HeaderValue::as_bytes);
             record.method = request.method.as_str().as_bytes();
             record.target = target.as_bytes();
@@ -479,8 +466,8 @@ impl ProxyHttp for Forward {
         record.bytes_to_client = session.body_bytes_sent() as u64;
         record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;
         self.app.telemetry.record(&record);
-        // The place at the upstream is free now, not when Pingora lets go.
-        exchange.slot = None;
+        // The permit of the upstream is free now, not when Pingora drops the context.
+        forwarded.permit = None;
     }
 
     /// Every failure has its record; the error log is for what needs a person.

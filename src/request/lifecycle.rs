@@ -1,6 +1,9 @@
 //! Whether the process runs, drains or stops, and how many connections are left.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,12 +12,12 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Lifecycle {
     draining: watch::Sender<bool>,
-    cut: watch::Sender<bool>,
+    abort: watch::Sender<bool>,
     /// The same, to be asked for each request.
-    is_cut: AtomicBool,
+    is_aborted: AtomicBool,
     succeeded: AtomicBool,
     /// What draining waits for.
-    busy: watch::Sender<usize>,
+    in_flight: watch::Sender<usize>,
 }
 
 impl Lifecycle {
@@ -22,10 +25,10 @@ impl Lifecycle {
     pub fn new() -> Self {
         Self {
             draining: watch::Sender::new(false),
-            cut: watch::Sender::new(false),
-            is_cut: AtomicBool::new(false),
+            abort: watch::Sender::new(false),
+            is_aborted: AtomicBool::new(false),
             succeeded: AtomicBool::new(false),
-            busy: watch::Sender::new(0),
+            in_flight: watch::Sender::new(0),
         }
     }
 
@@ -37,9 +40,9 @@ impl Lifecycle {
     }
 
     /// From now on nothing goes on; everything leaves its record and ends.
-    pub fn cut(&self) {
-        self.is_cut.store(true, Ordering::Release);
-        self.cut.send_replace(true);
+    pub fn abort(&self) {
+        self.is_aborted.store(true, Ordering::Release);
+        self.abort.send_replace(true);
     }
 
     /// Whether nothing new may begin.
@@ -58,34 +61,35 @@ impl Lifecycle {
     }
 
     /// Whether nothing may go on.
-    pub fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::Acquire)
+    pub fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Ordering::Acquire)
     }
 
     /// Ready when nothing may go on.
-    pub fn when_cut(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut cut = self.cut.subscribe();
-        async move {
-            // The sender lives as long as the process.
-            let _ = cut.wait_for(|cut| *cut).await;
-        }
+    pub fn aborted(&self) -> impl Future<Output = ()> + Send + use<> {
+        until_true(self.abort.subscribe())
+    }
+
+    /// Ready when nothing new may begin.
+    pub fn drain_begun(&self) -> impl Future<Output = ()> + Send + use<> {
+        until_true(self.draining.subscribe())
     }
 
     /// Marks work that draining waits for, until dropped.
-    pub fn busy(&self) -> Busy {
-        self.busy.send_modify(|count| *count += 1);
-        Busy(self.busy.clone())
+    pub fn begin_work(&self) -> InFlight {
+        self.in_flight.send_modify(|count| *count += 1);
+        InFlight(self.in_flight.clone())
     }
 
-    /// How much work there is.
-    pub fn busy_count(&self) -> usize {
-        *self.busy.borrow()
+    /// How much work is in flight.
+    pub fn in_flight(&self) -> usize {
+        *self.in_flight.borrow()
     }
 
     /// Waits until all work is done, for `limit` at most. Whether it was in time.
     pub async fn drained(&self, limit: Duration) -> bool {
-        let mut busy = self.busy.subscribe();
-        let drained = busy.wait_for(|count| *count == 0);
+        let mut in_flight = self.in_flight.subscribe();
+        let drained = in_flight.wait_for(|count| *count == 0);
         tokio::time::timeout(limit, drained).await.is_ok()
     }
 }
@@ -96,13 +100,54 @@ impl Default for Lifecycle {
     }
 }
 
+async fn until_true(mut flag: watch::Receiver<bool>) {
+    // The sender lives as long as the process.
+    let _ = flag.wait_for(|flag| *flag).await;
+}
+
 /// Work that draining waits for.
 #[derive(Debug)]
-pub struct Busy(watch::Sender<usize>);
+pub struct InFlight(watch::Sender<usize>);
 
-impl Drop for Busy {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Wakes one task when an event of the process happens; whether it has is asked of the [`Lifecycle`].
+///
+/// A connection subscribes once for all its requests. To poll a future of the event for each of them, or to
+/// register anew, takes a lock that all connections share.
+pub struct Subscription {
+    event: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_registered: bool,
+}
+
+impl Subscription {
+    /// For the task that calls [`register`](Self::register) first.
+    pub fn new(event: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            event: Box::pin(event),
+            is_registered: false,
+        }
+    }
+
+    /// Has the task woken when the event happens. Does nothing from the second call on.
+    pub fn register(&mut self, cx: &mut Context<'_>) {
+        if !self.is_registered {
+            self.is_registered = true;
+            // A future that is ready must not be polled again.
+            let _ = self.event.as_mut().poll(cx);
+        }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("is_registered", &self.is_registered)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn drained_when_the_last_work_is_dropped() {
         let lifecycle = Lifecycle::new();
-        let (first, second) = (lifecycle.busy(), lifecycle.busy());
+        let (first, second) = (lifecycle.begin_work(), lifecycle.begin_work());
         lifecycle.drain(false);
         assert!(lifecycle.is_draining());
         assert!(!lifecycle.drained(Duration::from_millis(1)).await);
@@ -122,5 +167,14 @@ mod tests {
             drop(second)
         });
         assert!(in_time);
+    }
+    #[test]
+    fn an_event_that_has_happened_is_registered_once() {
+        let mut subscription = Subscription::new(async {});
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..3 {
+            subscription.register(&mut cx);
+        }
+        assert!(subscription.is_registered);
     }
 }

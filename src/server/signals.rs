@@ -167,7 +167,7 @@ impl Signals {
                     log::info!("drained");
                     return;
                 }
-                let left = lifecycle.busy_count();
+                let left = lifecycle.in_flight();
                 log::warn!("connections and streams that did not end in time: {left}");
             }
             _ = on.interrupt.recv() => log::info!("SIGINT: stopping at once"),
@@ -178,9 +178,9 @@ impl Signals {
 
     /// Ends everything, and gives it the time to leave its record.
     async fn cut(&self) {
-        self.app.lifecycle.cut();
+        self.app.lifecycle.abort();
         if !self.app.lifecycle.drained(RECORD_TIME).await {
-            let left = count(self.app.lifecycle.busy_count(), "connection");
+            let left = count(self.app.lifecycle.in_flight(), "connection");
             log::warn!("{left} ended without a record");
         }
     }

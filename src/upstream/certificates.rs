@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
@@ -19,8 +20,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The certificates that `ca_file` names.
-#[derive(Debug, Default)]
-pub struct Certificates(Vec<Certificate>);
+#[derive(Clone, Debug, Default)]
+pub struct Certificates(Arc<[Certificate]>);
 
 #[derive(Debug)]
 struct Certificate {

@@ -1,14 +1,15 @@
-//! From an authority to a connected socket: resolve, let the policy judge every
+//! From an authority to a connected socket: resolve, have the policy evaluate every
 //! address, connect to one of the admitted. Knows tokio, not Pingora.
 //!
-//! **Invariant:** a socket is only ever connected to an address of a [`Candidates`],
-//! and a [`Candidates`] holds only addresses that were admitted. There is no second
-//! look-up between the judgement and the connection, so a name that changes its
-//! answer (DNS rebinding) gains nothing.
+//! **Invariant:** for a target that a client names, a socket is only connected to an address of a
+//! [`Candidates`], and a [`Candidates`] holds only addresses that the policy admitted. There is no second
+//! look-up between the evaluation and the connection, so a name that changes its answer (DNS rebinding) gains
+//! nothing. The upstreams of the pool are addresses of the configuration, which no client names and no policy
+//! evaluates: [`connect_any`] is for them and for health checks.
 //!
 //! ```text
 //! Authority -> Resolver (cache, hosts file, name servers) -> Answer
-//!           -> admit each address                         -> Candidates
+//!           -> evaluate each address                      -> Candidates
 //!           -> race (RFC 8305)                            -> Dialed
 //! ```
 
@@ -32,7 +33,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::answer::Answer;
-pub use self::candidates::{Admit, Candidates};
+pub use self::candidates::{Candidates, Evaluate, Found};
 pub use self::error::{DialError, DnsFailure, EXHAUSTED_PAUSE, Unresolved, exhaustion};
 pub use self::race::{Dialed, connect_any};
 pub use self::resolver::{DnsOptions, Resolver};
@@ -61,8 +62,8 @@ impl Dialer {
         self.resolver.look_after_name_servers().await;
     }
 
-    /// The addresses of a target that `admit` lets through, in the order in which
-    /// to try them. `admit` sees every address; the denied ones are dropped.
+    /// The addresses of a target that `evaluate` admits, in the order in which to try them. It sees every
+    /// address; the denied ones are dropped.
     ///
     /// A name that is in the cache, and an IP literal, are answered without waiting
     /// and without allocating.
@@ -73,23 +74,31 @@ impl Dialer {
     pub async fn candidates(
         &self,
         authority: &Authority,
-        admit: &Admit<'_>,
-    ) -> Result<Candidates, DialError> {
-        match &authority.host {
-            Host::Ip(address) => Candidates::of_literal(*address, authority.port, admit),
+        evaluate: &Evaluate<'_>,
+    ) -> Result<Found, DialError> {
+        let mut look_up = None;
+        let (candidates, decided_by) = match &authority.host {
+            Host::Ip(address) => Candidates::of_literal(*address, authority.port, evaluate)?,
             Host::Name(name) => {
                 let mut now = Instant::now();
                 let answer = match self.resolver.cached(name, now) {
                     Some(answer) => answer,
                     None => {
+                        let begun = now;
                         let answer = self.resolver.resolve(name).await?;
                         now = Instant::now();
+                        look_up = Some(now - begun);
                         answer
                     }
                 };
-                Candidates::of_answer(answer, authority.port, now, admit)
+                Candidates::of_answer(answer, authority.port, now, evaluate)?
             }
-        }
+        };
+        Ok(Found {
+            candidates,
+            decided_by,
+            look_up,
+        })
     }
 
     /// Connects to the candidate that accepts first and remembers it for the name.

@@ -1,15 +1,14 @@
-//! How many requests one server gets at once, and who is next. What comes over the
-//! bound waits its turn instead of opening one more connection: that is what keeps
-//! a proxy fast when thousands of clients ask at the same moment.
+//! Limits on the requests that one server gets at once. A request over the limit waits for a permit instead of
+//! opening one more connection: that keeps a proxy fast when thousands of clients send requests at the same
+//! moment.
 //!
-//! A slot is of a *share*: the part of a server's slots, and of the idle connections to
-//! it, that one thread uses. A thread takes from another's share rather than open a
-//! connection where one is idle, and before it waits. So no more connections are open
-//! than there are slots, whoever opened them.
+//! The permits of a server, and the idle connections to it, are divided into *shards*, one for each thread. A
+//! thread takes a permit of another shard rather than open a connection where one is idle, and before it waits.
+//! So no more connections are open than there are permits, across all threads.
 
-mod crowd;
 mod origins;
-mod shares;
+mod queue;
+mod shards;
 #[cfg(test)]
 mod tests;
 
@@ -20,44 +19,44 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub use crowd::{Crowd, Inside};
-pub use origins::OriginSlots;
-use shares::Shares;
+pub use origins::OriginLimits;
+pub use queue::{Queue, Turn, WhenFull};
+use shards::Shards;
 
-/// How many slots a server has.
+/// How many requests a server may have.
 #[derive(Clone, Copy, Debug)]
-pub struct Bound {
+pub struct Capacity {
     /// Requests at a time.
-    pub slots: usize,
-    /// Threads that have a share of them.
+    pub permits: usize,
+    /// Threads, each with a shard.
     pub threads: usize,
     /// How long a connection may be idle.
     pub keep_alive: Duration,
 }
 
-/// The slots of one server.
+/// The limit of one server.
 #[derive(Clone, Debug)]
-pub struct Slots {
+pub struct Limit {
     address: SocketAddr,
-    shares: Arc<Mutex<Shares>>,
+    shards: Arc<Mutex<Shards>>,
 }
 
 /// The right to have one request at a server, until dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Permit {
     /// Where to connect.
     pub address: SocketAddr,
-    /// Whose connections it may use.
-    pub share: u16,
-    shares: Arc<Mutex<Shares>>,
+    /// The shard whose connections it may use.
+    pub shard: u16,
+    shards: Arc<Mutex<Shards>>,
 }
 
-impl Slots {
-    /// The slots of the server at `address`.
-    pub fn new(address: SocketAddr, bound: Bound) -> Self {
+impl Limit {
+    /// The limit of the server at `address`.
+    pub fn new(address: SocketAddr, capacity: Capacity) -> Self {
         Self {
             address,
-            shares: Arc::new(Mutex::new(Shares::new(bound))),
+            shards: Arc::new(Mutex::new(Shards::new(capacity))),
         }
     }
 
@@ -66,73 +65,72 @@ impl Slots {
         self.address
     }
 
-    /// A slot that is free now, for a request of this thread. Nobody who waits is
-    /// overtaken.
-    pub fn try_take(&self, thread: u16) -> Option<Slot> {
-        let share = self.shares.lock().take(thread)?;
-        Some(self.slot(share))
+    /// A permit that is free now, for a request of this thread. It overtakes no request that waits.
+    pub fn try_take(&self, thread: u16) -> Option<Permit> {
+        let shard = self.shards.lock().take(thread)?;
+        Some(self.permit(shard))
     }
 
-    /// The next slot that comes free; none within `limit`. Whoever waits longest is first,
-    /// but for a few who are of the thread whose share it is.
-    pub async fn wait(&self, thread: u16, limit: Duration) -> Option<Slot> {
+    /// The next permit that comes free; none within `limit`. FIFO, except that up to [`shards::REACH`] waiters of
+    /// the freed permit's own thread may go first.
+    pub async fn wait(&self, thread: u16, limit: Duration) -> Option<Permit> {
         let (give, given) = oneshot::channel();
-        let ticket = {
-            let mut shares = self.shares.lock();
-            if let Some(share) = shares.take(thread) {
-                drop(shares);
-                return Some(self.slot(share));
+        let number = {
+            let mut shards = self.shards.lock();
+            if let Some(shard) = shards.take(thread) {
+                drop(shards);
+                return Some(self.permit(shard));
             }
-            shares.queue(thread, give)
+            shards.queue(thread, give)
         };
-        let mut turn = Turn {
-            shares: &self.shares,
-            ticket,
+        let mut ticket = Ticket {
+            shards: &self.shards,
+            number,
             given,
         };
-        let share = pingora_timeout::timeout(limit, &mut turn.given).await;
-        // None is lost in between: the turn gives back what it got and did not hand on.
-        Some(self.slot(share.ok()?.ok()?))
+        let shard = pingora_timeout::timeout(limit, &mut ticket.given).await;
+        // The ticket gives back a permit that it got and did not hand on.
+        Some(self.permit(shard.ok()?.ok()?))
     }
 
-    fn slot(&self, share: u16) -> Slot {
-        Slot {
+    fn permit(&self, shard: u16) -> Permit {
+        Permit {
             address: self.address,
-            share,
-            shares: Arc::clone(&self.shares),
+            shard,
+            shards: Arc::clone(&self.shards),
         }
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
-        give_back(&self.shares, self.share);
+        give_back(&self.shards, self.shard);
     }
 }
 
-/// A place in the queue, until dropped.
-struct Turn<'a> {
-    shares: &'a Mutex<Shares>,
-    ticket: u64,
+/// A position in the queue, until dropped.
+struct Ticket<'a> {
+    shards: &'a Mutex<Shards>,
+    number: u64,
     given: oneshot::Receiver<u16>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.shares.lock().leave(self.ticket);
-        // From here on nobody gives it one.
+        self.shards.lock().leave(self.number);
+        // From here on it is given none.
         self.given.close();
-        if let Ok(share) = self.given.try_recv() {
-            give_back(self.shares, share);
+        if let Ok(shard) = self.given.try_recv() {
+            give_back(self.shards, shard);
         }
     }
 }
 
-/// To the next one who still waits; that one is woken outside of the lock.
-fn give_back(shares: &Mutex<Shares>, share: u16) {
+/// Gives a permit to the next waiter that is still there, and wakes it outside of the lock.
+fn give_back(shards: &Mutex<Shards>, shard: u16) {
     loop {
-        let next = shares.lock().release(share);
-        if next.is_none_or(|next| next.send(share).is_ok()) {
+        let next = shards.lock().release(shard);
+        if next.is_none_or(|next| next.send(shard).is_ok()) {
             return;
         }
     }

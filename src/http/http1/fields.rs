@@ -184,7 +184,8 @@ pub(super) struct Facts<'a> {
     pub(super) keep_alive: bool,
     pub(super) upgrade_option: bool,
     pub(super) upgrade_field: bool,
-    pub(super) upgrade_value: bool,
+    /// Whether `Upgrade` offers a WebSocket (RFC 6455 §4.2.1), alone or beside other protocols.
+    pub(super) offers_websocket: bool,
     pub(super) expect_continue: bool,
     pub(super) proxy_connection: bool,
     pub(super) credentials: Option<CredentialsLine<'a>>,
@@ -217,7 +218,7 @@ impl<'a> Facts<'a> {
                 Kind::Connection => facts.connection(header.value)?,
                 Kind::Upgrade => {
                     facts.upgrade_field = true;
-                    facts.upgrade_value |= !header.value.is_empty();
+                    facts.offers_websocket |= offers_websocket(header.value);
                 }
                 Kind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
                     facts.expect_continue = true;
@@ -310,6 +311,13 @@ impl<'a> Facts<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a line of `Upgrade` names the protocol `websocket`, without a version (RFC 6455 §4.2.1).
+fn offers_websocket(upgrade: &[u8]) -> bool {
+    upgrade
+        .split(|&byte| byte == b',')
+        .any(|protocol| trim_ows(protocol).eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Fields that route, frame or trace a message: a client that has them removed

@@ -39,9 +39,10 @@ pub struct RequestHead {
     /// Whether the client waits for a 100 before it sends a body (HTTP/1.1 only,
     /// RFC 9110 §10.1.1).
     pub expect_continue: bool,
-    /// Whether the client offers another protocol: HTTP/1.1, `Upgrade`, and the
-    /// connection option that makes it count (RFC 9110 §7.8).
-    pub upgrade: bool,
+    /// Whether the client asks for a WebSocket (RFC 6455 §4.2.1): a `GET` of HTTP/1.1 without
+    /// a body, with `websocket` in `Upgrade` and the connection option that makes `Upgrade`
+    /// count (RFC 9110 §7.8).
+    pub is_websocket_handshake: bool,
     /// Whether there is a `Via`: only then this request can have been here before.
     pub has_via: bool,
     /// Whether `Authorization` authenticates the connection and not the request
@@ -52,8 +53,8 @@ pub struct RequestHead {
     /// The client's bytes without its credentials where they can stay as they are,
     /// and always those of a `CONNECT`, which goes no further. Otherwise absolute-form has become
     /// origin-form, `Host` is the target's and comes first, equal `Content-Length`
-    /// lines are one, and gone are `Proxy-Connection`, an `Upgrade` that does not
-    /// count, `Expect` in HTTP/1.0, and towards the local pool what the client says
+    /// lines are one, and gone are `Proxy-Connection`, an `Upgrade` that is not part of a
+    /// WebSocket handshake, `Expect` in HTTP/1.0, and towards the local pool what the client says
     /// of where it comes from. Order and case of all else are kept.
     pub canonical: BytesMut,
     /// The value of `Proxy-Authorization`, whose line is not in the canonical head:
@@ -135,15 +136,16 @@ impl RequestHead {
             return Err(HeadError::MissingHost);
         }
         let http11 = line.version == Version::Http11;
+        let is_websocket_handshake = http11
+            && method == Method::GET
+            && matches!(framing, Framing::None | Framing::Length(0))
+            && facts.upgrade_option
+            && facts.offers_websocket;
         let plan = Plan {
             rehost: target.authority().is_some(),
             merge_length: facts.content_length_lines > 1,
             drop_expect: !http11 && facts.expect_continue,
-            drop_upgrade: facts.upgrade_field
-                && !(http11
-                    && facts.upgrade_option
-                    && facts.upgrade_value
-                    && method != Method::CONNECT),
+            drop_upgrade: facts.upgrade_field && !is_websocket_handshake,
             drop_proxy_connection: facts.proxy_connection,
             // A local server learns of the client from us, and from nobody else.
             drop_of_the_client: facts.of_the_client && target.authority().is_none(),
@@ -156,7 +158,7 @@ impl RequestHead {
             expect_continue: http11
                 && facts.expect_continue
                 && !matches!(framing, Framing::None | Framing::Length(0)),
-            upgrade: facts.upgrade_field && !plan.drop_upgrade,
+            is_websocket_handshake,
             has_via: facts.via,
             authenticates_connection: facts.authenticates_connection,
             credentials: facts
@@ -303,7 +305,7 @@ impl fmt::Debug for RequestHead {
             .field("framing", &self.framing)
             .field("keep_alive", &self.keep_alive)
             .field("expect_continue", &self.expect_continue)
-            .field("upgrade", &self.upgrade)
+            .field("is_websocket_handshake", &self.is_websocket_handshake)
             .finish_non_exhaustive()
     }
 }

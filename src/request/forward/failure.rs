@@ -5,9 +5,9 @@ use std::io;
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
-use super::handshake::{Failed, words};
 use crate::http::error::{Kind, RequestError, Side};
 use crate::upstream::dial;
+use crate::upstream::handshake::{Failed, words};
 
 /// Carries our error through Pingora as the cause of one of its own.
 pub(super) fn into_pingora(error: RequestError) -> BError {
@@ -21,6 +21,11 @@ pub(super) fn into_pingora(error: RequestError) -> BError {
     carrier
 }
 
+/// A request that reached `upstream_peer` without an admission: a defect, and never sent on.
+pub(super) fn not_admitted() -> BError {
+    into_pingora(RequestError::new(Kind::Internal).because("the request was not admitted"))
+}
+
 /// An answer of the upstream that is not passed on, and why.
 pub(super) fn invalid_answer(why: &'static str) -> BError {
     into_pingora(RequestError::new(Kind::ProtocolError).because(why))
@@ -31,7 +36,8 @@ pub(super) fn classify(error: &Error) -> RequestError {
     let mut layer = error;
     while let Some(cause) = layer.cause.as_deref() {
         if let Some(own) = cause.downcast_ref::<RequestError>() {
-            return repeat(own);
+            // The original belongs to Pingora.
+            return own.repeat();
         }
         match cause.downcast_ref::<BError>() {
             Some(inner) => layer = inner,
@@ -41,9 +47,7 @@ pub(super) fn classify(error: &Error) -> RequestError {
     if *error.esource() == ErrorSource::Upstream
         && let Some(failed) = handshake(layer)
     {
-        return RequestError::new(failed.kind)
-            .because(failed.detail)
-            .told(failed.word);
+        return failed.into();
     }
     if let Some(kind) = exhaustion(error) {
         return RequestError::new(kind)
@@ -124,21 +128,6 @@ fn in_words(error: &Error) -> String {
         text.push_str(part);
     }
     text
-}
-
-/// A copy for the client's answer: the original is Pingora's to keep.
-fn repeat(error: &RequestError) -> RequestError {
-    let mut copy = RequestError::new(error.kind());
-    if let Some(delay) = error.retry_delay() {
-        copy = copy.retry_after(delay);
-    }
-    if let Some(word) = error.word() {
-        copy = copy.told(word.to_owned());
-    }
-    match error.detail() {
-        Some(detail) => copy.because(detail),
-        None => copy,
-    }
 }
 
 fn kind(error: &Error, source: &ErrorSource) -> Kind {

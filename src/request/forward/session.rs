@@ -10,6 +10,15 @@ use pingora_proxy::Session;
 /// How long the body of a request that was refused may still take.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Ready when the client has broken its connection. One that has only ended its side still wants its response.
+/// A client that sends a body is not watched: Pingora reads it.
+pub(super) async fn client_gone(session: &mut Session, has_body: bool) {
+    if has_body {
+        std::future::pending::<()>().await;
+    }
+    let _gone = session.as_downstream_mut().read_body_or_idle(true).await;
+}
+
 /// What the client wants an answer of ours to be.
 pub(super) fn accept(session: &Session) -> Option<&[u8]> {
     let value = session.req_header().headers.get(ACCEPT)?;

@@ -10,45 +10,52 @@ use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, Result};
 use rustls::pki_types::ServerName;
 
+use super::context::Forwarded;
 use super::failure;
 use crate::http::error::{Kind, RequestError};
 use crate::request::app::App;
-use crate::request::exchange::{Exchange, Verification};
 use crate::upstream::certificates::Flaw;
 
-/// The way that was `chosen`; at first the one that succeeds most likely.
-///
-/// # Errors
-/// [`Kind::TlsCertificate`] for a name that no certificate can have.
-pub(super) fn choose(
-    app: &App,
-    chosen: Option<Verification>,
-    name: &str,
-) -> Result<Verification, RequestError> {
-    let name = ServerName::try_from(name).map_err(|_invalid| {
-        RequestError::new(Kind::TlsCertificate)
-            .because("no certificate can be for a name like this")
-            .told("wrong name")
-    })?;
-    Ok(match chosen {
-        Some(chosen) => chosen,
-        None if app.certificates.are_for(&name) => Verification::Named,
-        None => Verification::Chain,
-    })
+/// How the certificate of an origin is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verification {
+    /// As a chain that ends at an authority.
+    Chain,
+    /// As the very certificate that `ca_file` names.
+    Named,
 }
 
-/// Judges the certificate that the origin has shown, where the handshake did not.
+impl Verification {
+    /// The way that succeeds most likely for a server of this name.
+    pub(super) fn first(app: &App, name: &ServerName<'_>) -> Self {
+        if app.certificates.are_for(name) {
+            Self::Named
+        } else {
+            Self::Chain
+        }
+    }
+
+    /// The other way.
+    const fn other(self) -> Self {
+        match self {
+            Self::Chain => Self::Named,
+            Self::Named => Self::Chain,
+        }
+    }
+}
+
+/// Evaluates the certificate that the origin has shown, where the handshake did not.
 ///
 /// # Errors
 /// Why it is not accepted. Another certificate than the one that was named may still verify
 /// as a chain: then the request may be tried again.
-pub(super) fn judge(
+pub(super) fn evaluate(
     app: &App,
-    exchange: &mut Exchange,
+    forwarded: &mut Forwarded,
     peer: &HttpPeer,
     digest: Option<&Digest>,
 ) -> Result<()> {
-    if exchange.verification != Some(Verification::Named) {
+    if forwarded.verification != Some(Verification::Named) {
         return Ok(());
     }
     let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
@@ -58,7 +65,7 @@ pub(super) fn judge(
         Err(_) => Err(Flaw::Unknown),
     };
     verdict.map_err(|flaw| {
-        let again = flaw == Flaw::Unknown && other_way(exchange);
+        let again = flaw == Flaw::Unknown && other_way(forwarded);
         let failed = RequestError::new(Kind::TlsCertificate).told(flaw.word());
         let mut error = failure::into_pingora(failed.because(flaw));
         error.set_retry(again);
@@ -68,19 +75,19 @@ pub(super) fn judge(
 
 /// Has a request tried again whose origin shows the certificate of an authority: `ca_file` may
 /// name it.
-pub(super) fn may_try_again(exchange: &mut Exchange, error: &mut Error) {
-    if exchange.verification == Some(Verification::Chain) && failure::is_authority(error) {
-        error.set_retry(other_way(exchange));
+pub(super) fn may_try_again(forwarded: &mut Forwarded, error: &mut Error) {
+    if forwarded.verification == Some(Verification::Chain) && failure::is_authority(error) {
+        error.set_retry(other_way(forwarded));
     }
 }
 
 /// Has the next try verify the other way. Whether there is one: each is tried once.
-fn other_way(exchange: &mut Exchange) -> bool {
-    let again = !exchange.verified_otherwise;
+fn other_way(forwarded: &mut Forwarded) -> bool {
+    let again = !forwarded.is_verified_otherwise;
     if again {
-        exchange.verified_otherwise = true;
-        exchange.verification = exchange.verification.map(Verification::other);
-        exchange.slot = None;
+        forwarded.is_verified_otherwise = true;
+        forwarded.verification = forwarded.verification.map(Verification::other);
+        forwarded.permit = None;
     }
     again
 }

@@ -1,18 +1,30 @@
 //! The addresses of one target that the policy admitted. The only thing that
-//! [`Dialer::connect`](super::Dialer::connect) takes: what was not judged cannot be dialled.
+//! [`Dialer::connect`](super::Dialer::connect) takes: an address that was not evaluated cannot be dialled.
 
 use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::answer::{Answer, MAX_ADDRESSES};
 use super::error::DialError;
-use crate::access::policy::Denied;
+use crate::access::policy::{DecidedBy, Denied};
 
-/// Judges one address before it may be dialled.
-pub type Admit<'a> = dyn Fn(SocketAddr) -> Result<(), Denied> + Sync + 'a;
+/// Evaluates one address before it may be dialled: what admits it.
+pub type Evaluate<'a> = dyn Fn(SocketAddr) -> Result<DecidedBy, Denied> + Sync + 'a;
+
+/// What the look-up and the policy leave of a target.
+#[derive(Debug)]
+pub struct Found {
+    /// The addresses to try.
+    pub candidates: Candidates,
+    /// What admitted the first of them.
+    pub decided_by: DecidedBy,
+    /// How long the look-up took, where one was needed.
+    pub look_up: Option<Duration>,
+}
 
 /// One bit for each address of an [`Answer`].
 type Mask = u16;
@@ -29,48 +41,51 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Judges an IP literal. An IPv4-mapped one is dialled as the IPv4 that it is.
+    /// Evaluates an IP literal. An IPv4-mapped one is dialled as the IPv4 that it is.
     pub(super) fn of_literal(
         address: IpAddr,
         port: u16,
-        admit: &Admit<'_>,
-    ) -> Result<Self, DialError> {
+        evaluate: &Evaluate<'_>,
+    ) -> Result<(Self, DecidedBy), DialError> {
         let first = SocketAddr::new(address.to_canonical(), port);
-        admit(first).map_err(DialError::Prohibited)?;
-        Ok(Self { first, rest: None })
+        let decided_by = evaluate(first).map_err(DialError::Prohibited)?;
+        Ok((Self { first, rest: None }, decided_by))
     }
 
-    /// Judges every address of an answer and drops the denied ones.
+    /// Evaluates every address of an answer and drops the denied ones.
     pub(super) fn of_answer(
         answer: Arc<Answer>,
         port: u16,
         now: Instant,
-        admit: &Admit<'_>,
-    ) -> Result<Self, DialError> {
+        evaluate: &Evaluate<'_>,
+    ) -> Result<(Self, DecidedBy), DialError> {
         let addresses = answer
             .addresses()
             .map_err(|unresolved| DialError::Dns(unresolved.clone()))?;
         let preferred = answer.preferred(now);
-        let mut first: Option<(usize, SocketAddr)> = None;
+        let mut first: Option<(usize, SocketAddr, DecidedBy)> = None;
         let mut admitted: Mask = 0;
         let mut denial = None;
         for (index, address) in addresses.iter().take(MAX_ADDRESSES).enumerate() {
             let address = SocketAddr::new(*address, port);
-            match admit(address) {
-                Ok(()) => {
+            match evaluate(address) {
+                Ok(decided_by) => {
                     admitted |= 1 << index;
                     if first.is_none() || index == preferred {
-                        first = Some((index, address));
+                        first = Some((index, address, decided_by));
                     }
                 }
                 Err(denied) => denial = denial.or(Some(denied)),
             }
         }
         match (first, denial) {
-            (Some((index, first)), _) => Ok(Self {
-                first,
-                rest: Some((answer, admitted & !(1 << index))),
-            }),
+            (Some((index, first, decided_by)), _) => {
+                let candidates = Self {
+                    first,
+                    rest: Some((answer, admitted & !(1 << index))),
+                };
+                Ok((candidates, decided_by))
+            }
             (None, Some(denied)) => Err(DialError::Prohibited(denied)),
             (None, None) => Err(DialError::NoAddress),
         }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::name_server::{NameServer, Say};
-use super::{Admit, Candidates, DialError, Dialer, DnsOptions};
+use super::{Candidates, DialError, Dialer, DnsOptions, Evaluate};
 use crate::access::policy::{DecidedBy, Denied};
 use crate::http::target::{Authority, Host};
 
@@ -38,8 +38,8 @@ fn authority(name: &str, port: u16) -> Authority {
     }
 }
 
-fn admit_all(_: SocketAddr) -> Result<(), Denied> {
-    Ok(())
+fn admit_all(_: SocketAddr) -> Result<DecidedBy, Denied> {
+    Ok(DecidedBy::Default)
 }
 
 fn denied() -> Denied {
@@ -50,13 +50,14 @@ fn denied() -> Denied {
 async fn candidates(
     dialer: &Dialer,
     name: &str,
-    admit: &Admit<'_>,
+    admit: &Evaluate<'_>,
 ) -> Result<Candidates, DialError> {
     let authority = authority(name, 80);
     let candidates = dialer.candidates(&authority, admit);
     tokio::time::timeout(DEADLINE, candidates)
         .await
         .expect("the look-up ends before the deadline of the test")
+        .map(|found| found.candidates)
 }
 
 /// The addresses of a name in dial order, or the kind of the error.

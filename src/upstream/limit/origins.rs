@@ -1,90 +1,104 @@
-//! The slots of origins, made when an origin is first asked.
+//! The limits of origins, made with the first request to an origin.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Bound, Slots};
+use super::{Capacity, Limit, Turn, WhenFull};
+use crate::http::error::Kind;
 
 /// Locks that requests to different origins do not share.
-pub(super) const SHARDS: usize = 16;
+pub(super) const MAPS: usize = 16;
 
-/// Origins of a shard that are looked through for such as are not in use.
+/// From so many origins on, a map is searched for those that are not in use.
 pub(super) const SWEEP_AT: usize = 256;
 
-/// Origins of a shard that are kept because of their idle connections. Which thread has
-/// one is then not known of others.
+/// Origins of a map that are kept because of their idle connections. Of further ones it is not known which
+/// thread has an idle connection.
 pub(super) const MAX_IDLE: usize = 512;
 
-/// The slots of origins, by address, as long as they are in use or a connection is idle.
+/// The limit of origins, by address, as long as they are in use or a connection is idle.
 #[derive(Debug)]
-pub struct OriginSlots {
-    bound: Bound,
+pub struct OriginLimits {
+    capacity: Capacity,
     hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
+    maps: [Mutex<Map>; MAPS],
+    when_full: WhenFull,
 }
 
 #[derive(Debug)]
-struct Shard {
-    origins: HashMap<SocketAddr, Slots>,
+struct Map {
+    origins: HashMap<SocketAddr, Limit>,
     sweep_at: usize,
 }
 
-impl OriginSlots {
-    /// Every origin has the same.
-    pub fn new(bound: Bound) -> Self {
-        let shard = || {
-            Mutex::new(Shard {
+impl OriginLimits {
+    /// Every origin has the same limit; a request over it waits for `wait`.
+    pub fn new(capacity: Capacity, wait: Duration) -> Self {
+        let when_full = WhenFull {
+            wait,
+            error: Kind::OriginBusy,
+            counted_in: None,
+        };
+        let map = || {
+            Mutex::new(Map {
                 origins: HashMap::new(),
                 sweep_at: SWEEP_AT,
             })
         };
         Self {
-            bound,
+            capacity,
             hasher: RandomState::new(),
-            shards: std::array::from_fn(|_| shard()),
+            maps: std::array::from_fn(|_| map()),
+            when_full,
         }
     }
 
-    /// The slots of the origin at `address`.
-    pub fn of(&self, address: SocketAddr) -> Slots {
-        let hash = usize::try_from(self.hasher.hash_one(address) % SHARDS as u64).unwrap_or(0);
-        // Always there: the index is below the number of shards.
-        let Some(shard) = self.shards.get(hash) else {
-            return Slots::new(address, self.bound);
+    /// The turn of a request of this thread at the origin at `address`.
+    pub fn turn(&self, address: SocketAddr, thread: u16) -> Turn {
+        self.of(address).turn(thread, &self.when_full)
+    }
+
+    /// The limit of the origin at `address`.
+    pub(super) fn of(&self, address: SocketAddr) -> Limit {
+        let hash = usize::try_from(self.hasher.hash_one(address) % MAPS as u64).unwrap_or(0);
+        // Always there: the index is below the number of maps.
+        let Some(map) = self.maps.get(hash) else {
+            return Limit::new(address, self.capacity);
         };
-        let mut shard = shard.lock();
-        if let Some(slots) = shard.origins.get(&address) {
-            return slots.clone();
+        let mut map = map.lock();
+        if let Some(limit) = map.origins.get(&address) {
+            return limit.clone();
         }
-        if shard.origins.len() >= shard.sweep_at {
-            shard.sweep();
+        if map.origins.len() >= map.sweep_at {
+            map.sweep();
         }
-        let slots = Slots::new(address, self.bound);
-        shard.origins.insert(address, slots.clone());
-        slots
+        let limit = Limit::new(address, self.capacity);
+        map.origins.insert(address, limit.clone());
+        limit
     }
 
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
-        self.shards.iter().map(|it| it.lock().origins.len()).sum()
+        self.maps.iter().map(|it| it.lock().origins.len()).sum()
     }
 }
 
-impl Shard {
+impl Map {
     fn sweep(&mut self) {
         let mut idle = 0;
-        self.origins.retain(|_, slots| {
-            // Every slot, and everyone who waits for one, holds the state.
-            if Arc::strong_count(&slots.shares) > 1 {
+        self.origins.retain(|_, limit| {
+            // Every permit, and every request that waits for one, holds the state.
+            if Arc::strong_count(&limit.shards) > 1 {
                 return true;
             }
-            let mut shares = slots.shares.lock();
-            // With one share it needs no state to find the connections again.
-            let keep = idle < MAX_IDLE && shares.are_several() && shares.may_have_connections();
+            let mut shards = limit.shards.lock();
+            // With one shard it needs no state to find the connections again.
+            let keep = idle < MAX_IDLE && shards.are_several() && shards.may_have_connections();
             idle += usize::from(keep);
             keep
         });

@@ -4,8 +4,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
-use super::origins::{MAX_IDLE, SHARDS, SWEEP_AT};
-use super::shares::{REACH, Shares};
+use super::origins::{MAPS, MAX_IDLE, SWEEP_AT};
+use super::shards::{REACH, Shards};
 use super::*;
 
 const LIMIT: Duration = Duration::from_millis(20);
@@ -15,16 +15,16 @@ fn address(host: u32) -> SocketAddr {
     SocketAddr::from((std::net::Ipv4Addr::from(host), 80))
 }
 
-fn bound(slots: usize, threads: usize) -> Bound {
-    Bound {
-        slots,
+fn capacity(permits: usize, threads: usize) -> Capacity {
+    Capacity {
+        permits,
         threads,
         keep_alive: LONG,
     }
 }
 
-fn slots(slots: usize, threads: usize) -> Slots {
-    Slots::new(address(1), bound(slots, threads))
+fn slots(slots: usize, threads: usize) -> Limit {
+    Limit::new(address(1), capacity(slots, threads))
 }
 
 #[tokio::test]
@@ -67,32 +67,32 @@ fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
 fn a_thread_uses_an_idle_connection_of_another_before_it_opens_one() {
     let slots = slots(8, 2);
     let first = slots.try_take(0).unwrap();
-    assert_eq!(first.share, 0);
+    assert_eq!(first.shard, 0);
     // That one is in use.
     let second = slots.try_take(1).unwrap();
-    assert_eq!(second.share, 1);
+    assert_eq!(second.shard, 1);
     drop((first, second));
     // Each has an idle one of its own.
     let (own, also) = (slots.try_take(1).unwrap(), slots.try_take(0).unwrap());
-    assert_eq!((own.share, also.share), (1, 0));
+    assert_eq!((own.shard, also.shard), (1, 0));
     drop(also);
     // Its own is in use, the other's is not.
-    assert_eq!(slots.try_take(1).unwrap().share, 0);
+    assert_eq!(slots.try_take(1).unwrap().shard, 0);
 }
 
 #[test]
 fn a_thread_that_is_far_behind_opens_its_own() {
     let slots = slots(16, 2);
-    let taken: Vec<Slot> = (0..4).map(|_| slots.try_take(0).unwrap()).collect();
+    let taken: Vec<Permit> = (0..4).map(|_| slots.try_take(0).unwrap()).collect();
     drop(taken);
-    let mut shares = Vec::new();
+    let mut shards = Vec::new();
     let mut kept = Vec::new();
     for _ in 0..4 {
         let slot = slots.try_take(1).unwrap();
-        shares.push(slot.share);
+        shards.push(slot.shard);
         kept.push(slot);
     }
-    assert_eq!(shares, [1, 1, 1, 0], "until it has about as many");
+    assert_eq!(shards, [1, 1, 1, 0], "until it has about as many");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,53 +102,53 @@ async fn connections_that_are_closed_by_now_are_not_looked_for() {
     drop(slots.try_take(0).unwrap());
     tokio::time::advance(LONG).await;
     let slot = slots.try_take(1).unwrap();
-    assert_eq!(slot.share, 0, "it may be open for just as long");
+    assert_eq!(slot.shard, 0, "it may be open for just as long");
     drop(slot);
     tokio::time::advance(LONG + Duration::from_millis(1)).await;
-    assert_eq!(slots.try_take(1).unwrap().share, 1);
+    assert_eq!(slots.try_take(1).unwrap().shard, 1);
 }
 
 /// Waits as one of `thread` does.
-fn queue(shares: &mut Shares, thread: u16) -> (u64, oneshot::Receiver<u16>) {
+fn queue(shards: &mut Shards, thread: u16) -> (u64, oneshot::Receiver<u16>) {
     let (give, given) = oneshot::channel();
-    (shares.queue(thread, give), given)
+    (shards.queue(thread, give), given)
 }
 
 #[test]
-fn the_first_is_passed_over_for_those_of_the_share_but_not_for_ever() {
-    let mut shares = Shares::new(bound(2, 2));
-    assert_eq!((shares.take(0), shares.take(1)), (Some(0), Some(1)));
-    let (ticket, mut first) = queue(&mut shares, 1);
-    let (_, mut second) = queue(&mut shares, 1);
-    let mut of_the_share: VecDeque<_> = (0..3 * REACH).map(|_| queue(&mut shares, 0).1).collect();
-    let mut pass_over = |shares: &mut Shares| {
+fn the_first_is_passed_over_for_those_of_the_shard_but_not_for_ever() {
+    let mut shards = Shards::new(capacity(2, 2));
+    assert_eq!((shards.take(0), shards.take(1)), (Some(0), Some(1)));
+    let (ticket, mut first) = queue(&mut shards, 1);
+    let (_, mut second) = queue(&mut shards, 1);
+    let mut of_the_shard: VecDeque<_> = (0..3 * REACH).map(|_| queue(&mut shards, 0).1).collect();
+    let mut pass_over = |shards: &mut Shards| {
         for turn in 0..REACH {
-            shares.release(0).unwrap().send(0).unwrap();
-            let given = of_the_share.pop_front().unwrap().try_recv();
+            shards.release(0).unwrap().send(0).unwrap();
+            let given = of_the_shard.pop_front().unwrap().try_recv();
             assert_eq!(given, Ok(0), "turn {turn}");
         }
     };
-    pass_over(&mut shares);
+    pass_over(&mut shards);
     // Had it stayed, it would be its turn; who comes after it has waited for less.
-    shares.leave(ticket);
+    shards.leave(ticket);
     assert!(first.try_recv().is_err());
-    pass_over(&mut shares);
-    shares.release(0).unwrap().send(0).unwrap();
+    pass_over(&mut shards);
+    shards.release(0).unwrap().send(0).unwrap();
     assert_eq!(second.try_recv(), Ok(0));
 }
 
 #[test]
 fn fewer_slots_than_threads_are_shared_by_all() {
     let slots = slots(2, 8);
-    let taken: Vec<Slot> = (0..2).map(|_| slots.try_take(7).unwrap()).collect();
-    assert_ne!(taken[0].share, taken[1].share);
+    let taken: Vec<Permit> = (0..2).map(|_| slots.try_take(7).unwrap()).collect();
+    assert_ne!(taken[0].shard, taken[1].shard);
     assert!(slots.try_take(3).is_none());
 }
 
 #[test]
 fn an_origin_has_the_same_slots_as_long_as_they_are_in_use() {
     for threads in [1, 3] {
-        let origins = OriginSlots::new(bound(1, threads));
+        let origins = OriginLimits::new(capacity(1, threads), LONG);
         let slot = origins.of(address(1)).try_take(0).unwrap();
         assert!(origins.of(address(2)).try_take(0).is_some());
         // Many others come and go.
@@ -159,21 +159,21 @@ fn an_origin_has_the_same_slots_as_long_as_they_are_in_use() {
         drop(slot);
         assert!(origins.of(address(1)).try_take(0).is_some());
         let (kept, idle) = (origins.kept(), if threads == 1 { 0 } else { MAX_IDLE });
-        let most = SHARDS * (SWEEP_AT.max(2 * idle) + 1);
+        let most = MAPS * (SWEEP_AT.max(2 * idle) + 1);
         assert!(kept <= most, "{kept} origins are kept");
     }
 }
 
 #[test]
 fn an_origin_with_an_idle_connection_is_kept() {
-    let origins = OriginSlots::new(bound(4, 2));
+    let origins = OriginLimits::new(capacity(4, 2), LONG);
     for host in 0..4_000 {
         drop(origins.of(address(host)).try_take(1));
     }
     // More than one sweep of each shard.
     for host in 0..4_000 {
-        let share = origins.of(address(host)).try_take(0).unwrap().share;
-        assert_eq!(share, 1, "origin {host}");
+        let shard = origins.of(address(host)).try_take(0).unwrap().shard;
+        assert_eq!(shard, 1, "origin {host}");
     }
 }
 
@@ -203,38 +203,38 @@ proptest! {
         threads in 1..5_usize,
         steps in proptest::collection::vec(step(), 0..400),
     ) {
-        let mut shares = Shares::new(bound(slots, threads));
+        let mut shards = Shards::new(capacity(slots, threads));
         let mut held: Vec<u16> = Vec::new();
         let mut queue: VecDeque<(u64, oneshot::Receiver<u16>, usize)> = VecDeque::new();
         for step in steps {
             match step {
-                Step::Arrive(thread) => match shares.take(thread) {
-                    Some(share) => {
+                Step::Arrive(thread) => match shards.take(thread) {
+                    Some(shard) => {
                         prop_assert!(queue.is_empty(), "overtaken");
-                        held.push(share);
+                        held.push(shard);
                     }
                     None => {
                         prop_assert_eq!(held.len(), slots, "one was free");
                         let (give, given) = oneshot::channel();
-                        queue.push_back((shares.queue(thread, give), given, 0));
+                        queue.push_back((shards.queue(thread, give), given, 0));
                     }
                 },
                 Step::Release(at) if !held.is_empty() => {
-                    let share = held.swap_remove(at % held.len());
-                    if let Some(give) = shares.release(share) {
-                        give.send(share).unwrap();
+                    let shard = held.swap_remove(at % held.len());
+                    if let Some(give) = shards.release(shard) {
+                        give.send(shard).unwrap();
                         let at = queue.iter_mut().position(|it| it.1.try_recv().is_ok());
                         let at = at.expect("to one who waits");
                         queue.iter_mut().take(at).for_each(|it| it.2 += 1);
                         queue.remove(at);
-                        held.push(share);
+                        held.push(shard);
                     } else {
                         prop_assert!(queue.is_empty(), "somebody waits");
                     }
                 }
                 Step::Leave(at) if !queue.is_empty() => {
                     let (ticket, ..) = queue.remove(at % queue.len()).unwrap();
-                    shares.leave(ticket);
+                    shards.leave(ticket);
                 }
                 Step::Release(_) | Step::Leave(_) => {}
             }
@@ -243,8 +243,8 @@ proptest! {
                 // Passed over by those within reach while it was not the first, then as the first.
                 prop_assert!(first.2 <= 2 * REACH, "passed over {} times", first.2);
             }
-            for share in 0..threads {
-                let used = held.iter().filter(|it| usize::from(**it) == share).count();
+            for shard in 0..threads {
+                let used = held.iter().filter(|it| usize::from(**it) == shard).count();
                 prop_assert!(used <= slots.div_ceil(threads.min(slots)));
             }
         }

@@ -30,7 +30,7 @@ impl Check {
     fn upstream(&self, backend: &Backend) -> Option<(SocketAddr, &Upstream)> {
         let address = inet(&backend.addr)?;
         let mut upstreams = self.upstreams.iter();
-        let found = upstreams.find(|upstream| upstream.slots.address() == address);
+        let found = upstreams.find(|upstream| upstream.limit.address() == address);
         Some((address, found?))
     }
 }

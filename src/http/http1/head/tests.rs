@@ -147,8 +147,8 @@ fn what_the_connection_loop_reads() {
     use Framing::*;
     let get = |lines: &str| get(lines);
     let http10 = |lines: &str| format!("GET / HTTP/1.0\r\n{lines}\r\n");
-    // (head, framing, keep-alive, expects 100, upgrade)
-    for (head, framing, keep_alive, expect, upgrade) in [
+    // (head, framing, keep-alive, expects 100, WebSocket handshake)
+    for (head, framing, keep_alive, expect, handshake) in [
         (get(""), None, true, false, false),
         (get("Connection: close\r\n"), None, false, false, false),
         (
@@ -280,10 +280,87 @@ fn what_the_connection_loop_reads() {
         assert_eq!(parsed.framing, framing, "{head:?}");
         assert_eq!(parsed.keep_alive, keep_alive, "{head:?}");
         assert_eq!(parsed.expect_continue, expect, "{head:?}");
-        assert_eq!(parsed.upgrade, upgrade, "{head:?}");
+        assert_eq!(parsed.is_websocket_handshake, handshake, "{head:?}");
     }
     let parsed = accept("CONNECT h:1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
     assert_eq!((parsed.framing, parsed.keep_alive), (None, true));
+}
+
+/// `Upgrade` goes on for a WebSocket alone.
+#[test]
+fn upgrade_counts_only_in_a_websocket_handshake() {
+    let option = "Connection: keep-alive, Upgrade\r\n";
+    let request = |method: &str, version: &str, lines: &[&str]| {
+        let lines = lines.concat();
+        format!("{method} /a HTTP/{version}\r\nHost: h\r\n{lines}\r\n")
+    };
+    let cases: &[(&str, &str, &[&str], bool)] = &[
+        ("GET", "1.1", &[option, "Upgrade: websocket\r\n"], true),
+        ("GET", "1.1", &["uPGRADE:WebSocket \r\n", option], true),
+        (
+            "GET",
+            "1.1",
+            &[option, "Upgrade: x, \tWEBSOCKET ,y/1\r\n"],
+            true,
+        ),
+        (
+            "GET",
+            "1.1",
+            &[option, "Upgrade: x\r\n", "Upgrade: websocket\r\n"],
+            true,
+        ),
+        (
+            "GET",
+            "1.1",
+            &[option, "Content-Length: 0\r\n", "Upgrade: websocket\r\n"],
+            true,
+        ),
+        ("GET", "1.1", &["Upgrade: websocket\r\n"], false),
+        (
+            "GET",
+            "1.1",
+            &["Connection: close\r\n", "Upgrade: websocket\r\n"],
+            false,
+        ),
+        ("GET", "1.1", &[option, "Upgrade: h2c\r\n"], false),
+        ("GET", "1.1", &[option, "Upgrade:\r\n"], false),
+        ("GET", "1.1", &[option, "Upgrade: websocket/13\r\n"], false),
+        ("GET", "1.1", &[option, "Upgrade: web socket\r\n"], false),
+        ("GET", "1.1", &[option, "Upgrade: \"websocket\"\r\n"], false),
+        ("GET", "1.1", &[option, "Upgrade: websocketx\r\n"], false),
+        ("GET", "1.0", &[option, "Upgrade: websocket\r\n"], false),
+        ("HEAD", "1.1", &[option, "Upgrade: websocket\r\n"], false),
+        ("POST", "1.1", &[option, "Upgrade: websocket\r\n"], false),
+        ("get", "1.1", &[option, "Upgrade: websocket\r\n"], false),
+        (
+            "GET",
+            "1.1",
+            &[option, "Content-Length: 1\r\n", "Upgrade: websocket\r\n"],
+            false,
+        ),
+        (
+            "GET",
+            "1.1",
+            &[
+                option,
+                "Upgrade: websocket\r\n",
+                "Transfer-Encoding: chunked\r\n",
+            ],
+            false,
+        ),
+    ];
+    for (method, version, lines, expected) in cases {
+        let head = request(method, version, lines);
+        let parsed = accept(&head);
+        assert_eq!(parsed.is_websocket_handshake, *expected, "{head:?}");
+        let kept: Vec<&str> = lines
+            .iter()
+            .copied()
+            .filter(|line| *expected || !line.starts_with("Upgrade"))
+            .collect();
+        let wire = request(method, version, &kept);
+        assert_eq!(text(&parsed.canonical), wire, "{head:?}");
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ async fn black_hole(socket: TcpSocket) -> (TcpListener, Vec<TcpStream>) {
 async fn connect(dialer: &Dialer, name: &str, port: u16) -> Result<Dialed, DialError> {
     let authority = authority(name, port);
     timeout(DEADLINE, async {
-        let candidates = dialer.candidates(&authority, &admit_all).await?;
+        let candidates = dialer.candidates(&authority, &admit_all).await?.candidates;
         dialer.connect(&candidates).await
     })
     .await
@@ -72,7 +72,8 @@ async fn the_next_address_is_tried_when_one_refuses_and_is_remembered() {
         assert!(dialed.stream.nodelay().unwrap());
 
         let authority = authority("www.example", address.port());
-        let candidates = dialer.candidates(&authority, &admit_all).await.unwrap();
+        let found = dialer.candidates(&authority, &admit_all).await.unwrap();
+        let candidates = found.candidates;
         assert_eq!(candidates.first(), address);
         let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();
         assert_eq!(order, [ONE, TWO], "every address once");
@@ -161,12 +162,12 @@ impl Judge {
         Self(Mutex::default())
     }
 
-    fn admit(&self, address: SocketAddr) -> Result<(), Denied> {
+    fn admit(&self, address: SocketAddr) -> Result<DecidedBy, Denied> {
         self.0.lock().unwrap().push(address.ip());
         if address.ip().to_string() == ONE {
             Err(denied())
         } else {
-            Ok(())
+            Ok(DecidedBy::Default)
         }
     }
 
@@ -200,7 +201,8 @@ async fn a_name_that_changes_its_answer_gains_nothing() {
 
     // Judged while the name is harmless, dialled when it is not: the address that
     // was judged is dialled.
-    let candidates = dialer.candidates(&authority, &admit).await.unwrap();
+    let found = dialer.candidates(&authority, &admit).await.unwrap();
+    let candidates = found.candidates;
     assert_eq!(judge.judged(), [TWO]);
     rebound.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -228,7 +230,8 @@ async fn of_a_mixed_answer_only_the_admitted_are_dialled() {
 
     // The denied address is the only one that would accept.
     drop(reserved);
-    let candidates = dialer.candidates(&authority, &admit).await.unwrap();
+    let found = dialer.candidates(&authority, &admit).await.unwrap();
+    let candidates = found.candidates;
     assert_eq!(judge.judged(), ["::1", ONE, TWO], "each address is judged");
     let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();
     assert_eq!(order, ["::1", TWO]);
@@ -240,7 +243,8 @@ async fn of_a_mixed_answer_only_the_admitted_are_dialled() {
     let dialed = connect(&dialer, "mixed.example", port).await.unwrap();
     assert_eq!(dialed.address, inside.local_addr().unwrap());
     judge.judged();
-    let candidates = dialer.candidates(&authority, &admit).await.unwrap();
+    let found = dialer.candidates(&authority, &admit).await.unwrap();
+    let candidates = found.candidates;
     assert_eq!(judge.judged().len(), 3, "judged for each request");
     let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();
     assert_eq!(order, ["::1", TWO]);

@@ -379,10 +379,10 @@ async fn a_literal_is_judged_as_what_is_dialled() {
         let expected: SocketAddr = (dialled.parse::<IpAddr>().unwrap(), 443).into();
         let admit = |address| {
             assert_eq!(address, expected);
-            Ok(())
+            Ok(DecidedBy::Default)
         };
-        let candidates = dialer.candidates(&authority, &admit).await.unwrap();
-        assert_eq!(candidates.iter().collect::<Vec<_>>(), [expected]);
+        let found = dialer.candidates(&authority, &admit).await.unwrap();
+        assert_eq!(found.candidates.iter().collect::<Vec<_>>(), [expected]);
         let deny = |_| Err(denied());
         let error = dialer.candidates(&authority, &deny).await.unwrap_err();
         assert_eq!(error.kind().name(), "destination_ip_prohibited");

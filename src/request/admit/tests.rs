@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::access::policy::{DecidedBy, Groups, Guard, Name, Rules, Verdict};
 use crate::http::http1::{HeadLimits, RequestHead};
-use crate::request::exchange::Source;
+use crate::request::facts::{Request, Source};
 use crate::request::request_id::RequestId;
 
 /// SHA-1 of "new": cheap, so that the reloads are what takes the time.
 const SHA1_NEW: &str = "{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=";
-const ANN: &[u8] = b"Basic YW5uOm5ldw==";
-const BOB: &[u8] = b"Basic Ym9iOm5ldw==";
+const ANN: &str = "Basic YW5uOm5ldw==";
+const BOB: &str = "Basic Ym9iOm5ldw==";
 
 fn users(names: &[&str]) -> Arc<Htpasswd> {
     let lines: String = names
@@ -36,9 +36,9 @@ fn only(user: &str) -> Policy {
     Policy::new(Guard::default(), rules)
 }
 
-fn gatekeeper(names: &[&str], policy: &Policy) -> Gatekeeper {
+fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
-    Gatekeeper {
+    AccessControl {
         access: ArcSwap::from_pointee(Access::new(users(names), policy, verified)),
         hashing: Hashing::new(2, 64),
         cache_entries: 100,
@@ -46,26 +46,25 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> Gatekeeper {
     }
 }
 
-fn exchange() -> Exchange {
-    let head = "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n";
-    let mut head = RequestHead::parse(head.into(), &HeadLimits::default()).unwrap();
+fn exchange(credentials: &str) -> Exchange {
+    let head = format!(
+        "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nProxy-Authorization: {credentials}\r\n\r\n"
+    );
+    let mut head = RequestHead::parse(head.as_bytes().into(), &HeadLimits::default()).unwrap();
     let source = Source {
         client: SocketAddr::from(([127, 0, 0, 1], 9)),
         connection: 1,
         tls: false,
         thread: 0,
     };
-    Exchange::new(RequestId::new(1), source, &mut head)
+    let request = Request::new(RequestId::new(1), source, &head, Instant::now());
+    Exchange::new(request, Credentials::from(head.credentials.take()))
 }
 
 /// The kind of the refusal, or who admitted.
-async fn ask(gate: &Gatekeeper, credentials: &[u8]) -> Result<String, Kind> {
-    let mut exchange = exchange();
-    match gate
-        .authorize(&mut exchange, &Method::CONNECT, Some(credentials))
-        .await
-    {
-        Ok(()) => Ok(exchange.admission.unwrap().decided_by().to_string()),
+async fn ask(gate: &AccessControl, credentials: &str) -> Result<String, Kind> {
+    match gate.admit(&mut exchange(credentials)).await {
+        Ok(admitted) => Ok(admitted.0.decided_by().to_string()),
         Err(error) => Err(error.kind()),
     }
 }
@@ -84,13 +83,12 @@ async fn new_users_and_rules_count_at_once() {
 #[tokio::test]
 async fn who_denied_is_noted() {
     let gate = gatekeeper(&["bob"], &only("ann"));
-    let mut exchange = exchange();
-    let denied = gate
-        .authorize(&mut exchange, &Method::CONNECT, Some(BOB))
-        .await;
+    let mut exchange = exchange(BOB);
+    let denied = gate.admit(&mut exchange).await;
     assert_eq!(denied.unwrap_err().kind(), Kind::Denied);
-    assert_eq!(exchange.decided_by, Some(DecidedBy::Default));
-    assert_eq!(exchange.user.unwrap().as_str(), "bob");
+    let outcome = exchange.outcome;
+    assert_eq!(outcome.decided_by, Some(DecidedBy::Default));
+    assert_eq!(outcome.user.unwrap().as_str(), "bob");
 }
 
 /// Two states take turns. In each one user exists and is admitted by a rule; the
@@ -138,13 +136,15 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
     let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];
     let rules = Rules::new(rules, Verdict::Deny, &Groups::default()).unwrap();
     let gate = gatekeeper(&["ann"], &Policy::new(Guard::default(), rules));
-    let mut exchange = exchange();
-    gate.authorize(&mut exchange, &Method::CONNECT, Some(ANN))
-        .await
-        .unwrap();
+    let mut exchange = exchange(ANN);
+    let admitted = gate.admit(&mut exchange).await.unwrap();
+    let outcome = &mut exchange.outcome;
+    let first = "10.1.0.1:443".parse().unwrap();
+    let by = admitted.evaluate_address(first).unwrap();
+    outcome.admit(&admitted, by, Some(first));
     for (address, expected) in [("10.1.0.1:443", "one"), ("10.2.0.1:443", "two")] {
-        exchange.connected(address.parse().unwrap());
-        let by = exchange.decided_by.as_ref().unwrap();
+        outcome.connected(address.parse().unwrap(), Some(&admitted));
+        let by = outcome.decided_by.as_ref().unwrap();
         assert_eq!(by.to_string(), expected);
     }
 }

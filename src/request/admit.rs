@@ -1,30 +1,31 @@
-//! Who may come in and where they may go: the one decision that all three roles
-//! share. CONNECT and Pingora's requests both come here, so they cannot differ.
+//! The one admission: who sends a request, and whether the policy admits it.
+//!
+//! Pingora's `request_filter` and the opening of tunnels call [`AccessControl::admit`], so that the two cannot
+//! differ. Whatever is sent upstream needs the [`Admitted`] that only it makes.
 
 mod hashing;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::Method;
 
 use self::hashing::Hashing;
+use super::credentials::Credentials;
+use super::outcome::Exchange;
 use crate::access::auth::{
     Authenticator, Check, CredentialsError, EntropyError, Htpasswd, Token68, User, VerifiedCache,
 };
-use crate::access::policy::{Destination, Policy, Request};
+use crate::access::policy::{Admission, DecidedBy, Denied, Name, Policy};
 use crate::config::Config;
 use crate::http::error::{Kind, RequestError};
-use crate::request::exchange::Exchange;
-use crate::telemetry::Role;
 
-/// The users, what was verified of them lately, and the policy.
+/// The users, the credentials that were verified lately, and the policy.
 #[derive(Debug)]
-pub struct Gatekeeper {
+pub struct AccessControl {
     access: ArcSwap<Access>,
     hashing: Hashing,
     cache_entries: usize,
@@ -39,8 +40,30 @@ struct Access {
     policy: Arc<Policy>,
 }
 
-impl Gatekeeper {
-    /// A gatekeeper with the users and the policy of `config`.
+/// A request whose user was authenticated and that the policy admits, as far as that is decided before its
+/// name is resolved. It evaluates the addresses.
+///
+/// It keeps the whole policy in memory: drop it once the addresses are evaluated.
+#[derive(Debug)]
+pub struct Admitted(Admission);
+
+impl Admitted {
+    /// What admits the request to `address`.
+    ///
+    /// # Errors
+    /// What denies it.
+    pub fn evaluate_address(&self, address: SocketAddr) -> Result<DecidedBy, Denied> {
+        self.0.admit_address(address)
+    }
+
+    /// The observing rules that would have denied the request: to an address, or as such.
+    pub fn observed(&self, ip: Option<IpAddr>) -> impl Iterator<Item = &Name> {
+        self.0.observed(ip)
+    }
+}
+
+impl AccessControl {
+    /// The users and the policy of `config`.
     ///
     /// # Errors
     /// The system has no random numbers for the cache's secret.
@@ -59,49 +82,45 @@ impl Gatekeeper {
         })
     }
 
-    /// Decides whether an exchange may happen, as far as that can be said before
-    /// a name is resolved; the [`Admission`](crate::access::policy::Admission), which is put into
-    /// the exchange, decides on the addresses. Notes the user there, too, and who denied.
+    /// Authenticates the client and evaluates the policy. Notes in the exchange which user it is and what
+    /// decided.
     ///
     /// # Errors
-    /// Missing, malformed or wrong credentials (407), too many that wait to be
-    /// verified (503), or a request that the policy denies (403, or as its rule says).
-    pub async fn authorize(
-        &self,
-        exchange: &mut Exchange,
-        method: &Method,
-        credentials: Option<&[u8]>,
-    ) -> Result<(), RequestError> {
+    /// Missing, malformed or wrong credentials (407), too many that wait to be verified (503), a request that
+    /// the policy denies (403, or the status of its rule), or one that came through this proxy before (508).
+    pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = self.access.load_full();
-        let client = exchange.client.ip();
+        let Exchange {
+            request,
+            credentials,
+            outcome,
+        } = exchange;
+        let credentials = std::mem::take(credentials);
+        let client = request.source.client.ip();
         let user = self
-            .authenticate(&access.authenticator, credentials, client, exchange.started)
+            .authenticate(&access.authenticator, &credentials, client)
             .await?;
-        let destination = match (exchange.role, &exchange.authority) {
-            (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
-            (Role::Forward, Some(authority)) => Destination::Forward(authority),
-            _ => Destination::Gateway,
+        drop(credentials);
+        let user = outcome.user.insert(user);
+        let admission = match access
+            .policy
+            .admit_request(&request.for_policy(user.as_str()))
+        {
+            Ok(admission) => admission,
+            Err(denied) => return Err(outcome.deny(denied)),
         };
-        let admitted = access.policy.admit_request(&Request {
-            destination,
-            method: method.as_str(),
-            user: user.as_str(),
-            client,
-            time: exchange.time,
-        });
-        exchange.user = Some(user);
-        // In its place at once: it is large, and every step on the way would copy it.
-        match admitted {
-            Ok(admission) => {
-                exchange.admission = Some(admission);
-                Ok(())
-            }
-            Err(denied) => Err(exchange.deny(denied)),
+        if request.is_loop {
+            return Err(Kind::Loop.into());
         }
+        let admitted = Admitted(admission);
+        if request.authority.is_none() {
+            // The gateway's upstreams are the operator's: there is no address to evaluate.
+            outcome.admit(&admitted, admitted.0.decided_by(), None);
+        }
+        Ok(admitted)
     }
 
-    /// Puts new users and a new policy in place of the old ones at once, and forgets
-    /// what was verified with the old ones.
+    /// Replaces users and policy at once, and forgets which credentials were verified.
     ///
     /// # Errors
     /// As [`new`](Self::new); then nothing has changed.
@@ -115,13 +134,14 @@ impl Gatekeeper {
     async fn authenticate(
         &self,
         authenticator: &Arc<Authenticator>,
-        credentials: Option<&[u8]>,
+        credentials: &Credentials,
         client: IpAddr,
-        now: Instant,
     ) -> Result<User, RequestError> {
-        let field = credentials.ok_or(Kind::CredentialsMissing)?;
-        let token = Token68::parse(field)?;
-        match authenticator.check(token, now)? {
+        let token = match credentials {
+            Credentials::Missing => return Err(Kind::CredentialsMissing.into()),
+            Credentials::ProxyAuthorization(value) => Token68::parse(value.expose())?,
+        };
+        match authenticator.check(token, Instant::now())? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;

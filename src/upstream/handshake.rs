@@ -4,22 +4,23 @@
 //! Rust. The tests make each text from the error itself.
 
 use std::borrow::Cow;
+use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-use crate::http::error::Kind;
+use crate::http::error::{Kind, RequestError};
 use crate::upstream::certificates::Flaw;
 
 /// A failed handshake.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failed {
-    pub(super) kind: Kind,
+pub(crate) struct Failed {
+    pub(crate) kind: Kind,
     /// For the client.
-    pub(super) word: Cow<'static, str>,
+    pub(crate) word: Cow<'static, str>,
     /// For the log.
-    pub(super) detail: String,
+    pub(crate) detail: String,
     /// Whether the origin shows the certificate of an authority as its own.
-    pub(super) is_authority: bool,
+    pub(crate) is_authority: bool,
 }
 
 impl Failed {
@@ -45,7 +46,7 @@ impl Failed {
     }
 
     /// Reads what Pingora says of a handshake.
-    pub(super) fn of_pingora(context: &str) -> Self {
+    pub(crate) fn of_pingora(context: &str) -> Self {
         let cause = context
             .rsplit_once("tls connect error cause: ")
             .map_or(context, |(_, cause)| cause);
@@ -55,8 +56,19 @@ impl Failed {
         Self::of_rustls(cause)
     }
 
+    /// Reads an error of a handshake of our own.
+    pub(crate) fn of_io(error: &io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) = inner
+            && let Some(flaw) = other.0.downcast_ref::<Flaw>()
+        {
+            return Self::flaw(flaw);
+        }
+        Self::of_rustls(&error.to_string())
+    }
+
     /// Reads the text of an error of rustls, or of the socket below.
-    pub(super) fn of_rustls(text: &str) -> Self {
+    pub(crate) fn of_rustls(text: &str) -> Self {
         if let Some(complaint) = text.strip_prefix("invalid peer certificate: ") {
             return Self::of_certificate(complaint);
         }
@@ -216,6 +228,14 @@ impl Failed {
     }
 }
 
+impl From<Failed> for RequestError {
+    fn from(failed: Failed) -> Self {
+        Self::new(failed.kind)
+            .because(failed.detail)
+            .told(failed.word)
+    }
+}
+
 /// The name of Rust that a text begins with.
 fn identifier(text: &str) -> &str {
     let end = text
@@ -225,7 +245,7 @@ fn identifier(text: &str) -> &str {
 }
 
 /// A name of Rust as words: `UnknownCA` is "unknown ca".
-pub(super) fn words(name: &str) -> String {
+pub(crate) fn words(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
     let mut before_is_lower = false;
     for letter in name.chars() {

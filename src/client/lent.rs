@@ -1,0 +1,173 @@
+//! A connection in Pingora's hands for the time of one request.
+//!
+//! Pingora gets a [`RequestStream`]: it lets through exactly the bytes of that request's body, so that no byte
+//! behind a request can become part of it, and the connection comes back to its [`ConnectionReturn`] however
+//! Pingora ends.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::response_watch::{ResponseWatch, Silence};
+use super::stream::ClientStream;
+use crate::http::http1::Framing;
+
+/// Where a lent connection comes back, and what is known of it meanwhile. One for each connection.
+#[derive(Debug, Default)]
+pub struct ConnectionReturn {
+    home: Mutex<Option<Box<ClientStream>>>,
+    is_kept: AtomicBool,
+    is_aborted: AtomicBool,
+    /// Keeps the time that the upstream may be silent.
+    pub response: ResponseWatch,
+}
+
+impl ConnectionReturn {
+    /// Lends `stream` for one request with a body framed as `framing` says.
+    pub fn lend(
+        self: &Arc<Self>,
+        mut stream: Box<ClientStream>,
+        framing: Framing,
+    ) -> RequestStream {
+        stream.expect_body(framing);
+        self.is_kept.store(false, Ordering::Relaxed);
+        self.response.reset();
+        RequestStream {
+            stream: Some(stream),
+            home: Arc::clone(self),
+            silence: None,
+        }
+    }
+
+    /// Makes every further use of the lent connection fail: the process ends.
+    pub fn abort(&self) {
+        self.is_aborted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`abort`](Self::abort) was called.
+    pub fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a whole response was written that keeps the connection, although Pingora will not give it
+    /// back for reuse.
+    pub fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`keep`](Self::keep) was called for the last request.
+    pub fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
+    }
+
+    /// The connection, once Pingora has dropped the [`RequestStream`].
+    pub fn reclaim(&self) -> Option<Box<ClientStream>> {
+        self.home.lock().take()
+    }
+}
+
+/// A [`ClientStream`] in Pingora's hands for the time of one request.
+pub struct RequestStream {
+    stream: Option<Box<ClientStream>>,
+    home: Arc<ConnectionReturn>,
+    silence: Option<Silence>,
+}
+
+impl RequestStream {
+    fn stream(&mut self) -> io::Result<&mut ClientStream> {
+        if self.home.is_aborted() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        // Present until drop.
+        self.stream
+            .as_deref_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for RequestStream {
+    fn drop(&mut self) {
+        *self.home.home.lock() = self.stream.take();
+    }
+}
+
+impl fmt::Debug for RequestStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestStream").finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for RequestStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let stream = this.stream()?;
+        let read = stream.poll_read_body(cx, buf);
+        if read.is_ready() {
+            return read;
+        }
+        stream.release(cx);
+        let Self {
+            stream: Some(stream),
+            home,
+            silence,
+        } = this
+        else {
+            return Poll::Pending;
+        };
+        ready!(home.response.poll_silence(silence, stream, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for RequestStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut().stream()?;
+        let written = stream.poll_write_buffered(cx, data);
+        stream.guard(cx, written)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut().stream()?;
+        let flushed = stream.poll_drain(cx);
+        stream.guard(cx, flushed)
+    }
+
+    /// Only flushes: whether the connection ends is decided when it is back.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for RequestStream {
+    async fn shutdown(&mut self) {
+        // A failure here shows again when the connection is used next.
+        if let Err(error) = self.flush().await {
+            log::debug!("client connection: {error}");
+        }
+    }
+}
+
+impl UniqueID for RequestStream {
+    fn id(&self) -> UniqueIDType {
+        self.stream
+            .as_deref()
+            .map_or(0, |stream| stream.transport().id())
+    }
+}

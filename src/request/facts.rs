@@ -1,0 +1,140 @@
+//! What is known of a request from its head alone. Nothing here changes while it is served.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use http::Method;
+
+use super::request_id::RequestId;
+use crate::access::policy::{self, Destination};
+use crate::http::http1::{Framing, RequestHead, Version};
+use crate::http::target::{Authority, Scheme, Target};
+use crate::telemetry::Role;
+
+/// Where requests of one connection come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The number of the connection.
+    pub connection: u64,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// The number of the thread that serves it; 0 where threads share their work.
+    pub thread: u16,
+}
+
+/// The facts of one request.
+#[derive(Debug)]
+pub struct Request {
+    /// What the client can quote.
+    pub id: RequestId,
+    /// When the head was complete.
+    pub time: SystemTime,
+    /// When the first byte of the head was read.
+    pub started: Instant,
+    /// The connection that it came on.
+    pub source: Source,
+    /// The role in which it is served.
+    pub role: Role,
+    /// The method.
+    pub method: Method,
+    /// The HTTP version of the request.
+    pub version: Version,
+    /// Scheme of the target: that of an absolute-form, else the connection's.
+    pub scheme: Scheme,
+    /// What the target names; none for the gateway.
+    pub authority: Option<Authority>,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub expect_continue: bool,
+    /// Whether the request came through this proxy before.
+    pub is_loop: bool,
+    /// Whether the client's connection has upstream connections to itself.
+    pub has_dedicated_upstream: bool,
+}
+
+impl Request {
+    /// The request that `head` asks for, whose first byte was read at `started`.
+    pub fn new(id: RequestId, source: Source, head: &RequestHead, started: Instant) -> Self {
+        let connection_scheme = if source.tls {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        let (role, scheme, authority) = match &head.target {
+            Target::Absolute {
+                scheme, authority, ..
+            } => (Role::Forward, *scheme, Some(authority.clone())),
+            Target::Authority(authority) => {
+                (Role::Tunnel, connection_scheme, Some(authority.clone()))
+            }
+            Target::Origin | Target::Asterisk => (Role::Gateway, connection_scheme, None),
+        };
+        Self {
+            role,
+            method: head.method.clone(),
+            version: head.version,
+            scheme,
+            authority,
+            framing: head.framing,
+            expect_continue: head.expect_continue,
+            ..Self::unread(id, source, started)
+        }
+    }
+
+    /// A request whose head could not be read.
+    pub fn unread(id: RequestId, source: Source, started: Instant) -> Self {
+        Self {
+            id,
+            time: SystemTime::now(),
+            started,
+            source,
+            role: Role::Unknown,
+            method: Method::GET,
+            version: Version::Http11,
+            scheme: Scheme::Http,
+            authority: None,
+            framing: Framing::None,
+            expect_continue: false,
+            is_loop: false,
+            has_dedicated_upstream: false,
+        }
+    }
+
+    /// Whether the client sends content.
+    pub fn has_body(&self) -> bool {
+        !matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
+    /// The request as the policy sees it.
+    pub fn for_policy<'a>(&'a self, user: &'a str) -> policy::Request<'a> {
+        let destination = match (self.role, &self.authority) {
+            (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
+            (Role::Forward, Some(authority)) => Destination::Forward(authority),
+            _ => Destination::Gateway,
+        };
+        policy::Request {
+            destination,
+            method: self.method.as_str(),
+            user,
+            client: self.source.client.ip(),
+            time: self.time,
+        }
+    }
+
+    /// The target as the log shows it: canonical, and without anything that could
+    /// be a credential. `path` is the path and query that is sent on.
+    pub fn canonical_target<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        match (self.role, &self.authority) {
+            (Role::Forward, Some(authority)) => {
+                let host = authority.host_field(self.scheme);
+                Cow::Owned(format!("{}://{host}{path}", self.scheme.as_str()))
+            }
+            (Role::Tunnel, Some(authority)) => Cow::Owned(authority.to_string()),
+            _ => Cow::Borrowed(path),
+        }
+    }
+}

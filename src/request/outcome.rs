@@ -1,0 +1,139 @@
+//! What becomes of a request while it is served: what its record says beyond its facts.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::admit::Admitted;
+use super::credentials::Credentials;
+use super::facts::Request;
+use crate::access::auth::User;
+use crate::access::policy::{DecidedBy, Denied, Name};
+use crate::http::error::{Kind, RequestError};
+use crate::telemetry::Record;
+
+/// One request on its way: its facts, and what has become of it so far.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The facts.
+    pub request: Request,
+    /// What the client proves its identity with, until that is verified.
+    pub credentials: Credentials,
+    /// What has become of it.
+    pub outcome: Outcome,
+}
+
+/// What has become of a request so far.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The user whose credentials were verified.
+    pub user: Option<User>,
+    /// What decided whether the request is admitted.
+    pub decided_by: Option<DecidedBy>,
+    /// Rules that only observe, and would have denied it.
+    pub observed: Vec<Name>,
+    /// The address that [`decided_by`](Self::decided_by) is about.
+    decided_address: Option<SocketAddr>,
+    /// How long its phases took.
+    pub times: Times,
+    /// The address that was dialled.
+    pub upstream: Option<SocketAddr>,
+    /// How it failed.
+    pub error: Option<Kind>,
+    /// Why, for the log.
+    pub error_detail: Option<Box<str>>,
+}
+
+/// How long the phases of a request took; none for a phase that it did not have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// The look-up of the target's name.
+    pub resolve: Option<Duration>,
+    /// Waiting for a permit of the upstream.
+    pub queue: Option<Duration>,
+    /// Connecting, with the TLS handshake where there is one.
+    pub connect: Option<Duration>,
+    /// From the first byte of the request to the first byte of the upstream's response.
+    pub first_byte: Option<Duration>,
+}
+
+impl Times {
+    /// Adds the time since `begun` to a phase, which a request that is tried again has several times.
+    pub fn add(phase: &mut Option<Duration>, begun: Instant) {
+        *phase = Some(phase.unwrap_or_default() + begun.elapsed());
+    }
+}
+
+impl Outcome {
+    /// Notes how the request failed.
+    pub fn fail(&mut self, error: &RequestError) {
+        self.error = Some(error.kind());
+        self.error_detail = error.detail().map(String::into_boxed_str);
+    }
+
+    /// Notes what denied the request.
+    pub fn deny(&mut self, denied: Denied) -> RequestError {
+        self.decided_by = Some(denied.by.clone());
+        denied.into()
+    }
+
+    /// Notes what admitted the request, and which rules would not have: to `address`, or as such.
+    pub fn admit(
+        &mut self,
+        admitted: &Admitted,
+        decided_by: DecidedBy,
+        address: Option<SocketAddr>,
+    ) {
+        self.decided_by = Some(decided_by);
+        self.decided_address = address;
+        let ip = address.map(|address| address.ip());
+        self.observed.clear();
+        self.observed.extend(admitted.observed(ip).cloned());
+    }
+
+    /// Notes where the request went: a dial can end at another address than the first candidate.
+    pub fn connected(&mut self, address: SocketAddr, admitted: Option<&Admitted>) {
+        self.upstream = Some(address);
+        if self.decided_address.is_some_and(|noted| noted != address)
+            && let Some(admitted) = admitted
+            && let Ok(decided_by) = admitted.evaluate_address(address)
+        {
+            self.admit(admitted, decided_by, Some(address));
+        }
+    }
+}
+
+impl Exchange {
+    /// A request of which nothing but its facts is known.
+    pub fn new(request: Request, credentials: Credentials) -> Self {
+        Self {
+            request,
+            credentials,
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// The record of this request, to be filled in with what only its end tells.
+    pub fn record(&self) -> Record<'_> {
+        let Self {
+            request, outcome, ..
+        } = self;
+        let mut record = Record::new(
+            request.time,
+            request.id.as_str(),
+            request.role,
+            request.source.client,
+        );
+        record.user = outcome.user.as_ref().map(User::as_str);
+        record.version = request.version.as_str();
+        record.duration = request.started.elapsed();
+        record.upstream = outcome.upstream;
+        record.connect = outcome.times.connect;
+        record.first_byte = outcome.times.first_byte;
+        record.error = outcome.error.map(Kind::name);
+        record.error_detail = outcome.error_detail.as_deref();
+        record.decided_by = outcome.decided_by.as_ref();
+        record.observed = &outcome.observed;
+        record.denied = matches!(outcome.error, Some(Kind::Denied | Kind::AddressDenied));
+        record
+    }
+}

@@ -1,0 +1,117 @@
+//! Where an admitted request goes, and its turn there: the one [`route`] and the one [`reserve`].
+//!
+//! Pingora's `upstream_peer` and the opening of tunnels call both.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::admit::Admitted;
+use super::app::App;
+use super::outcome::{Exchange, Times};
+use crate::http::error::{Kind, RequestError};
+use crate::telemetry::Role;
+use crate::upstream::dial::{Candidates, DialError};
+use crate::upstream::limit::{Permit, Turn};
+
+/// Where a request goes.
+///
+/// The embedded page is not a route, since nothing connects to it: `request_filter` answers with it.
+#[derive(Debug)]
+pub enum Route {
+    /// To the target itself, at one of these addresses.
+    Direct(Candidates),
+    /// To the next upstream of the pool.
+    Pool,
+}
+
+/// What was reserved for one request at a server.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The server.
+    pub address: SocketAddr,
+    /// The right to have one request there, until dropped. A tunnel of CONNECT has none: it is not limited by
+    /// its target.
+    pub permit: Option<Permit>,
+}
+
+/// Chooses the route of an admitted request: for a target, its name is resolved and each address evaluated.
+/// Notes in the exchange what admits the first address.
+///
+/// # Errors
+/// The name cannot be resolved, or the policy denies every address.
+pub async fn route(
+    app: &App,
+    exchange: &mut Exchange,
+    admitted: &Admitted,
+) -> Result<Route, RequestError> {
+    let Some(authority) = &exchange.request.authority else {
+        return match app.pool {
+            Some(_) => Ok(Route::Pool),
+            None => Err(RequestError::new(Kind::Internal).because("the gateway has no upstreams")),
+        };
+    };
+    let evaluate = |address| admitted.evaluate_address(address);
+    match app.dialer.candidates(authority, &evaluate).await {
+        Ok(found) => {
+            exchange.outcome.times.resolve = found.look_up;
+            let first = found.candidates.first();
+            exchange
+                .outcome
+                .admit(admitted, found.decided_by, Some(first));
+            Ok(Route::Direct(found.candidates))
+        }
+        Err(DialError::Prohibited(denied)) => Err(exchange.outcome.deny(denied)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reserves the turn of a request: at the next upstream of the pool that is up and not among `failed`, or at
+/// the first address of its target. Waits while that server has as many requests as it may have, unless
+/// `client_gone` is ready meanwhile.
+///
+/// # Errors
+/// No upstream is up, no permit came free in time, or the client is gone.
+pub async fn reserve(
+    app: &App,
+    exchange: &mut Exchange,
+    route: &Route,
+    failed: &[SocketAddr],
+    client_gone: impl Future<Output = ()>,
+) -> Result<Reserved, RequestError> {
+    let thread = exchange.request.source.thread;
+    let turn = match route {
+        Route::Direct(candidates) if exchange.request.role == Role::Tunnel => {
+            return Ok(Reserved {
+                address: candidates.first(),
+                permit: None,
+            });
+        }
+        Route::Direct(candidates) => app.origins.turn(candidates.first(), thread),
+        Route::Pool => app
+            .pool
+            .as_ref()
+            .ok_or(Kind::Internal)?
+            .turn(failed, thread)?,
+    };
+    let queue = match turn {
+        Turn::Ready(permit) => return Ok(permit.into()),
+        Turn::Queued(queue) => queue,
+    };
+    let begun = Instant::now();
+    let permit = tokio::select! {
+        biased;
+        permit = queue.wait() => permit,
+        () = client_gone => Err(Kind::ClientGone.into()),
+    };
+    Times::add(&mut exchange.outcome.times.queue, begun);
+    permit.map(Reserved::from)
+}
+
+impl From<Permit> for Reserved {
+    fn from(permit: Permit) -> Self {
+        Self {
+            address: permit.address,
+            permit: Some(permit),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Tunnels, whatever protocol asks for one: the one way to open them, and to relay until they end.
+//!
+//! CONNECT and WebSocket call [`open`], in HTTP/1 and HTTP/2 alike, and have words of their own for what it
+//! returns.
+
+mod table;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Instant;
+
+pub use self::table::{OpenTunnel, Tunnels};
+use super::app::App;
+use super::facts::Request;
+use super::outcome::{Exchange, Times};
+use super::route::{Route, reserve, route};
+use crate::client::ClientStream;
+use crate::http::error::{Kind, RequestError};
+use crate::http::target::Scheme;
+use crate::telemetry::Role;
+use crate::tunnel::{self, Ended, Traffic};
+use crate::upstream::dial::connect_any;
+use crate::upstream::limit::Permit;
+use crate::upstream::stream::UpstreamStream;
+
+/// The upstream's end of a tunnel.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub stream: UpstreamStream,
+    /// The permit that was reserved for it, if it needs one.
+    pub permit: Option<Permit>,
+}
+
+/// Admits, routes, reserves and dials: all that can fail before a byte is sent upstream.
+///
+/// # Errors
+/// That of the first step that fails.
+pub async fn open(
+    app: &App,
+    exchange: &mut Exchange,
+    client: &mut ClientStream,
+) -> Result<Opened, RequestError> {
+    let admitted = app.access.admit(exchange).await?;
+    let route = route(app, exchange, &admitted).await?;
+    if app.lifecycle.is_draining() {
+        return Err(Kind::Draining.into());
+    }
+    let mut failed = Vec::new();
+    loop {
+        let reserved = reserve(app, exchange, &route, &failed, client.broken()).await?;
+        let begun = Instant::now();
+        match dial(app, &exchange.request, &route, reserved.address).await {
+            Ok((stream, address)) => {
+                Times::add(&mut exchange.outcome.times.connect, begun);
+                exchange.outcome.connected(address, Some(&admitted));
+                let permit = reserved.permit;
+                return Ok(Opened { stream, permit });
+            }
+            Err(error) => {
+                failed.push(reserved.address);
+                if !may_try_next(app, &route, &failed, &error) {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Whether another upstream of the pool may accept. Without a socket of this host, none does.
+fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &RequestError) -> bool {
+    let upstreams = match route {
+        Route::Pool => app.pool.as_ref().map_or(0, |pool| pool.len()),
+        Route::Direct(_) => 1,
+    };
+    let is_exhausted = matches!(error.kind(), Kind::OutOfSockets | Kind::OutOfPorts);
+    !is_exhausted && failed.len() < upstreams
+}
+
+/// Connects, with TLS to an https origin.
+async fn dial(
+    app: &App,
+    request: &Request,
+    route: &Route,
+    reserved: SocketAddr,
+) -> Result<(UpstreamStream, SocketAddr), RequestError> {
+    let dialed = match route {
+        Route::Direct(candidates) => app.dialer.connect(candidates).await?,
+        Route::Pool => connect_any([reserved], app.timeouts.connect).await?,
+    };
+    let is_https = request.role == Role::Forward && request.scheme == Scheme::Https;
+    let stream = match &request.authority {
+        // Boxed, since a handshake takes more room than an open tunnel.
+        Some(authority) if is_https => {
+            Box::pin(app.origin_tls.connect(dialed.stream, &authority.host)).await?
+        }
+        _ => UpstreamStream::Plain(dialed.stream),
+    };
+    Ok((stream, dialed.address))
+}
+
+/// Sends `greeting` to the client and relays until the tunnel ends.
+pub async fn relay(
+    app: &App,
+    tunnel: &OpenTunnel<'_>,
+    mut client: Box<ClientStream>,
+    upstream: UpstreamStream,
+    greeting: impl AsRef<[u8]>,
+) -> (Ended, Traffic) {
+    let sent = tokio::time::timeout(app.timeouts.send, client.send(greeting.as_ref())).await;
+    drop(greeting);
+    let (ended, traffic) = if let Ok(Ok(())) = sent {
+        let (transport, early) = client.into_parts();
+        let idle = app.timeouts.tunnel_idle;
+        let aborted = pin!(tunnel.aborted());
+        tunnel::relay(transport, upstream, early, idle, tunnel, aborted).await
+    } else {
+        (Ended::ClientReset, Traffic::default())
+    };
+    // When the process stops, the connection of an HTTP/2 stream may be gone before the relay hears of it.
+    let ended = match ended {
+        Ended::ClientReset if app.lifecycle.is_aborted() => Ended::Drained,
+        ended => ended,
+    };
+    (ended, traffic)
+}

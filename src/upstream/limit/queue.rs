@@ -1,0 +1,70 @@
+//! The turn of a request at a server: a permit at once, or a place in the queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Limit, Permit};
+use crate::http::error::{Kind, RequestError};
+use crate::telemetry::Telemetry;
+
+/// Whether a request has its permit at once.
+#[derive(Debug)]
+pub enum Turn {
+    /// It has.
+    Ready(Permit),
+    /// The server has as many requests as it may have.
+    Queued(Queue),
+}
+
+/// What happens to requests over the limit.
+#[derive(Clone, Debug)]
+pub struct WhenFull {
+    /// How long they wait for a permit.
+    pub wait: Duration,
+    /// The error of those that get none in that time.
+    pub error: Kind,
+    /// Where those that wait are counted, if they are.
+    pub counted_in: Option<Arc<Telemetry>>,
+}
+
+/// The queue in front of one server, before a request enters it.
+#[derive(Debug)]
+pub struct Queue {
+    limit: Limit,
+    thread: u16,
+    when_full: WhenFull,
+}
+
+impl Limit {
+    /// The turn of a request of this thread.
+    pub fn turn(&self, thread: u16, when_full: &WhenFull) -> Turn {
+        self.try_take(thread)
+            .map_or_else(|| Turn::Queued(self.queue(thread, when_full)), Turn::Ready)
+    }
+
+    /// The queue for a request of this thread.
+    pub(in crate::upstream) fn queue(&self, thread: u16, when_full: &WhenFull) -> Queue {
+        Queue {
+            limit: self.clone(),
+            thread,
+            when_full: when_full.clone(),
+        }
+    }
+}
+
+impl Queue {
+    /// Waits for a permit.
+    ///
+    /// # Errors
+    /// That of [`WhenFull::error`] when none came free in time.
+    pub async fn wait(self) -> Result<Permit, RequestError> {
+        let WhenFull {
+            wait,
+            error,
+            counted_in,
+        } = self.when_full;
+        let _queued = counted_in.as_ref().map(Telemetry::gateway_queued);
+        let permit = self.limit.wait(self.thread, wait).await;
+        permit.ok_or_else(|| RequestError::new(error).retry_after(wait))
+    }
+}

@@ -1,0 +1,198 @@
+//! TLS to a server of our own dial. Requests that Pingora carries have Pingora's TLS; tunnels that begin with a
+//! request to an https origin have this one, with the same authorities and the same errors.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::Context;
+use pingora_core::tls::{load_ca_file_into_store, load_platform_certs_incl_env_into_store};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::certificates::{Certificates, Flaw};
+use super::handshake::Failed;
+use super::stream::UpstreamStream;
+use crate::http::error::{Kind, RequestError};
+use crate::http::target::Host;
+
+/// Makes TLS connections to servers, with their certificates verified.
+pub struct OriginTls {
+    connector: TlsConnector,
+    handshake_timeout: Duration,
+}
+
+impl OriginTls {
+    /// Trusts the authorities of `ca_file`, or those of the system, and `certificates` themselves.
+    ///
+    /// # Errors
+    /// The authorities cannot be read.
+    pub fn new(
+        ca_file: Option<&Path>,
+        certificates: &Certificates,
+        handshake_timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        match ca_file {
+            Some(path) => load_ca_file_into_store(path, &mut roots)
+                .with_context(|| format!("cannot read ca_file {}", path.display()))?,
+            None => load_platform_certs_incl_env_into_store(&mut roots)
+                .context("cannot read the certificate authorities of this system")?,
+        }
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Verifier {
+            chain: chain_verifier(roots, &provider)?,
+            certificates: certificates.clone(),
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            handshake_timeout,
+        })
+    }
+
+    /// Begins TLS on `stream` to a server of that name.
+    ///
+    /// # Errors
+    /// The handshake failed, the certificate is not accepted, or the time for it is over.
+    pub async fn connect(
+        &self,
+        stream: TcpStream,
+        host: &Host,
+    ) -> Result<UpstreamStream, RequestError> {
+        let handshake = self.connector.connect(server_name(host)?, stream);
+        match timeout(self.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => Ok(UpstreamStream::Tls(Box::new(stream))),
+            Ok(Err(error)) => Err(Failed::of_io(&error).into()),
+            Err(_elapsed) => Err(RequestError::new(Kind::ConnectTimeout)
+                .because("not connected within timeouts.connect and timeouts.tls_handshake")),
+        }
+    }
+}
+
+impl std::fmt::Debug for OriginTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OriginTls").finish_non_exhaustive()
+    }
+}
+
+/// The name for which the certificate of a server has to be.
+///
+/// # Errors
+/// [`Kind::TlsCertificate`] for a name that no certificate can have.
+pub fn server_name(host: &Host) -> Result<ServerName<'static>, RequestError> {
+    let name = match host {
+        Host::Name(name) => name.to_string(),
+        Host::Ip(address) => address.to_string(),
+    };
+    ServerName::try_from(name).map_err(|_invalid| {
+        RequestError::new(Kind::TlsCertificate)
+            .because("no certificate can be for a name like this")
+            .told("wrong name")
+    })
+}
+
+fn chain_verifier(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> anyhow::Result<Option<Arc<WebPkiServerVerifier>>> {
+    // Without authorities no chain verifies; rustls takes that for a mistake.
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let builder =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    Ok(Some(builder.build()?))
+}
+
+/// Verifies a certificate as a chain that ends at an authority, or as the very one that `ca_file` names.
+#[derive(Debug)]
+struct Verifier {
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    certificates: Certificates,
+}
+
+impl Verifier {
+    fn verify_named(
+        &self,
+        shown: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Flaw> {
+        let time = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        self.certificates.judge(&Sha256::digest(shown), name, time)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let refused = |flaw| Error::from(CertificateError::Other(OtherError(Arc::new(flaw))));
+        if self.certificates.are_for(name) {
+            match self.verify_named(shown, name, now) {
+                Ok(()) => return Ok(ServerCertVerified::assertion()),
+                Err(Flaw::Unknown) => {}
+                Err(flaw) => return Err(refused(flaw)),
+            }
+        }
+        let chain = self.chain.as_ref();
+        let chain = chain.ok_or(Error::from(CertificateError::UnknownIssuer))?;
+        chain
+            .verify_server_cert(shown, intermediates, name, ocsp, now)
+            .or_else(|error| {
+                // An authority's own certificate verifies as no chain, whatever is trusted.
+                if !Failed::of_rustls(&error.to_string()).is_authority {
+                    return Err(error);
+                }
+                self.verify_named(shown, name, now).map_err(refused)?;
+                Ok(ServerCertVerified::assertion())
+            })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, shown, signed, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, shown, signed, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
