@@ -3,29 +3,12 @@
 //! Pure: no I/O, no Pingora types.
 
 mod accept;
-mod survey;
+mod hop;
 
 use http::header::HeaderValue;
 
 pub use accept::accepts_json;
-pub use survey::{Length, Survey};
-
-/// Whether a request's field of this name describes one hop (RFC 9110 §7.6.1).
-pub fn is_hop_by_hop(name: &[u8]) -> bool {
-    const NAMES: &[&[u8]] = &[
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authorization",
-        b"proxy-authenticate",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"http2-settings",
-    ];
-    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
-}
+pub use hop::{HopField, is_ignored_option, is_refused_option};
 
 /// Whether a field says who the client is or what it asked for, as proxies in front
 /// of a server do. What a client sends of these is not passed to a local server:
@@ -39,11 +22,14 @@ pub fn tells_of_the_client(name: &[u8]) -> bool {
         return false;
     }
     const NAMES: &[&[u8]] = &[b"forwarded", b"x-real-ip", b"x-client-ip"];
+    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other)) || is_x_forwarded(name)
+}
+
+/// Whether it is one of the fields `X-Forwarded-*`.
+fn is_x_forwarded(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-forwarded-";
-    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
-        || name
-            .get(..PREFIX.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    name.get(..PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// This proxy's name in `Via` (RFC 9110 §7.6.3): a pseudonym, so that no host

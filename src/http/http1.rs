@@ -62,7 +62,7 @@ const fn is_value_byte(byte: u8) -> bool {
 }
 
 /// Without the optional whitespace (SP and HTAB, RFC 9110 §5.6.3) at both ends.
-fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+pub(super) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }

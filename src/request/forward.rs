@@ -37,13 +37,9 @@ use super::outcome::Exchange;
 use super::reply::Reply;
 use super::route::{Route, reserve, route};
 use crate::http::error::{Kind, RequestError};
-use crate::http::fields::Survey;
 use crate::http::http1::{self, Framing};
+use crate::http::response::{MAX_INTERIM, ResponseFields};
 use crate::telemetry::{GATEWAY_SITE, Role};
-
-/// Interim answers that one request may get: each is passed on, and a flood of them
-/// would be neither an answer nor bounded.
-const MAX_INTERIM: usize = 16;
 
 /// A refused request's body up to this size is read and dropped, so that the
 /// connection can go on; a longer one costs the connection.
@@ -308,9 +304,9 @@ impl ProxyHttp for Forward {
                 return Err(failure::invalid_answer("too many interim answers"));
             }
         }
-        let survey = Survey::of(&response.headers, false);
-        framing::settle(response, &survey)?;
-        for name in survey.hop_by_hop {
+        let fields = ResponseFields::read(response.status, &response.headers);
+        framing::settle(response, &fields.framing)?;
+        for name in fields.hop_by_hop {
             response.remove_header(&name);
         }
         // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for

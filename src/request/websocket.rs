@@ -17,12 +17,10 @@ use super::tunnel::{self, Opened};
 use crate::client::ClientStream;
 use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{BodyScanner, RequestHead};
+use crate::http::response::MAX_INTERIM;
 use crate::telemetry::{GATEWAY_SITE, Role};
 use crate::tunnel::{Ended, Traffic};
 use crate::upstream::stream::UpstreamStream;
-
-/// Interim responses before the one that counts.
-const MAX_INTERIM: usize = 16;
 
 /// Serves one handshake, and the tunnel that it opens, to the end. Gives the connection back when the request
 /// was refused and the connection can go on.
@@ -186,7 +184,7 @@ async fn pass_on(
         bytes: 0,
         complete: false,
     };
-    let mut body = answer.framing.map(BodyScanner::new);
+    let mut body = answer.end.framing().map(BodyScanner::new);
     let mut bytes = answer.behind.clone();
     let mut out = answer.head.clone();
     loop {

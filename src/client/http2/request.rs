@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TE};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap};
 use http::request::Parts;
 use http::{Method, Uri};
 
+use crate::http::fields::HopField;
 use crate::http::http1::HeadError;
 use crate::http::target::{Authority, Host, Scheme, TargetError};
 
@@ -97,8 +98,10 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
     }
     put(&[b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]);
     for (name, value) in &request.headers {
-        // Trailers are not passed on, so that nobody is told to wait for some.
-        if [HOST, TE, COOKIE].contains(name) {
+        // Of these, `h2` lets only `TE: trailers` pass. Trailers are not passed on, so that no
+        // server is told to send some.
+        let barred = HopField::of(name).is_some_and(HopField::is_barred_from_http2);
+        if barred || [HOST, COOKIE].contains(name) {
             continue;
         }
         put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);

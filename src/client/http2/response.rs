@@ -5,10 +5,12 @@
 
 use std::io;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 
-use crate::http::http1::{BodyScanner, Framing};
+use crate::http::fields::HopField;
+use crate::http::http1::BodyScanner;
+use crate::http::response::{BodyEnd, FramingFields};
 
 #[cfg(test)]
 mod tests;
@@ -35,9 +37,8 @@ pub(super) enum Part {
 pub(super) struct ResponseReader {
     state: State,
     head: Vec<u8>,
-    /// The answer has no body, whatever it says of one (RFC 9112 §6.3).
-    is_head: bool,
-    is_connect: bool,
+    /// The method of the request, which says whether the answer can have a body.
+    method: Method,
 }
 
 #[derive(Debug)]
@@ -55,8 +56,7 @@ impl ResponseReader {
         Self {
             state: State::Head,
             head: Vec::new(),
-            is_head: method == Method::HEAD,
-            is_connect: method == Method::CONNECT,
+            method: method.clone(),
         }
     }
 
@@ -146,20 +146,16 @@ impl ResponseReader {
         let status = StatusCode::from_u16(status).map_err(invalid)?;
         let mut response = Response::new(());
         *response.status_mut() = status;
-        let mut framing = None;
+        let mut framing = FramingFields::default();
         for field in parsed.headers.iter() {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(invalid)?;
-            if name == TRANSFER_ENCODING {
-                framing = Some(Framing::Chunked);
-            }
-            if is_of_the_connection(&name) {
-                continue;
+            if let Some(known) = HopField::of(&name) {
+                framing.add(known, field.value);
+                if known.is_barred_from_http2() {
+                    continue;
+                }
             }
             let value = HeaderValue::from_bytes(field.value).map_err(invalid)?;
-            if name == CONTENT_LENGTH && framing.is_none() {
-                let length = value.to_str().map_err(invalid)?;
-                framing = Some(Framing::Length(length.parse().map_err(invalid)?));
-            }
             response.headers_mut().append(name, value);
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -168,22 +164,14 @@ impl ResponseReader {
         if status.is_informational() {
             return Ok(Part::Interim(response));
         }
-        let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-        self.state = match framing {
-            _ if self.is_connect && status.is_success() => State::Rest,
-            _ if self.is_head || bodiless => State::Done,
-            Some(Framing::Length(0)) => State::Done,
-            Some(framing) => State::Framed(BodyScanner::new(framing)),
+        let end = BodyEnd::of(&self.method, status, &framing).map_err(invalid)?;
+        self.state = match end.framing().map(BodyScanner::new) {
             None => State::Rest,
+            Some(body) if body.is_done() => State::Done,
+            Some(body) => State::Framed(body),
         };
         Ok(Part::Head(response, self.is_done()))
     }
-}
-
-/// Fields that frame or belong to a connection have no place in HTTP/2 (RFC 9113 §8.2.2).
-fn is_of_the_connection(name: &HeaderName) -> bool {
-    [CONNECTION, TRANSFER_ENCODING].contains(name)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "upgrade")
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

@@ -8,7 +8,7 @@ use memchr::memchr;
 
 use super::scanner::MAX_FIELDS;
 use super::{HeadError, Version, is_tchar, trim_ows};
-use crate::http::fields::{authenticates_connection, tells_of_the_client};
+use crate::http::fields::{authenticates_connection, is_refused_option, tells_of_the_client};
 
 /// Connection options beyond this number have no honest use.
 const MAX_CONNECTION_OPTIONS: usize = 32;
@@ -305,7 +305,7 @@ impl<'a> Facts<'a> {
                 self.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.upgrade_option = true;
-            } else if is_protected(option) {
+            } else if is_refused_option(option) {
                 return Err(HeadError::ProtectedConnectionOption);
             }
         }
@@ -318,23 +318,6 @@ fn offers_websocket(upgrade: &[u8]) -> bool {
     upgrade
         .split(|&byte| byte == b',')
         .any(|protocol| trim_ows(protocol).eq_ignore_ascii_case(b"websocket"))
-}
-
-/// Fields that route, frame or trace a message: a client that has them removed
-/// as hop-by-hop would change what others decide (RFC 9110 §7.6.1).
-fn is_protected(option: &[u8]) -> bool {
-    const NAMES: [&[u8]; 5] = [
-        b"host",
-        b"content-length",
-        b"transfer-encoding",
-        b"via",
-        b"forwarded",
-    ];
-    const PREFIX: &[u8] = b"x-forwarded-";
-    NAMES.iter().any(|name| option.eq_ignore_ascii_case(name))
-        || option
-            .get(..PREFIX.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// Whether `value` is `uri-host [":" port]` or empty (RFC 9110 §7.2, RFC 3986

@@ -1,5 +1,6 @@
 //! Pingora's errors and ours, one into the other.
 
+use std::error::Error as StdError;
 use std::io;
 
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
@@ -27,7 +28,7 @@ pub(super) fn not_admitted() -> BError {
 }
 
 /// An answer of the upstream that is not passed on, and why.
-pub(super) fn invalid_answer(why: &'static str) -> BError {
+pub(super) fn invalid_answer(why: impl Into<Box<dyn StdError + Send + Sync>>) -> BError {
     into_pingora(RequestError::new(Kind::ProtocolError).because(why))
 }
 

@@ -2,11 +2,12 @@
 //! read and passed on.
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::http::error::{Kind, RequestError};
-use crate::http::fields::{self, Survey};
-use crate::http::http1::{Framing, RequestHead};
+use crate::http::fields::HopField;
+use crate::http::http1::RequestHead;
+use crate::http::response::{BodyEnd, ResponseFields};
 use crate::request::app::App;
 
 /// The largest head of an answer.
@@ -30,7 +31,8 @@ pub(super) fn request(head: &RequestHead) -> Vec<u8> {
     for (name, value) in head.fields() {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         let nominated = !is(b"upgrade") && options.iter().any(|option| is(option));
-        if !fields::is_hop_by_hop(name) && !nominated {
+        let is_hop_by_hop = HopField::parse(name).is_some_and(HopField::is_removed_from_request);
+        if !is_hop_by_hop && !nominated {
             line(&mut out, name, value);
         }
     }
@@ -46,8 +48,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// As the client gets it.
     pub(super) head: Vec<u8>,
-    /// How its body ends; none: with the connection.
-    pub(super) framing: Option<Framing>,
+    /// Where its body ends.
+    pub(super) end: BodyEnd,
     /// What came behind the head.
     pub(super) behind: BytesMut,
 }
@@ -85,13 +87,14 @@ pub(super) fn parse(bytes: &mut BytesMut, app: &App) -> Result<Option<Answer>, R
         };
         headers.append(name, value);
     }
-    let framing = framing(status, &headers)
-        .ok_or_else(|| invalid("the length of the answer can be read in two ways"))?;
+    let fields = ResponseFields::read(status, &headers);
+    let end = BodyEnd::of(&Method::GET, status, &fields.framing)
+        .map_err(|error| RequestError::new(Kind::ProtocolError).because(error))?;
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if upgraded && !headers.contains_key(http::header::UPGRADE) {
         return Err(invalid("the 101 names no protocol"));
     }
-    for name in Survey::of(&headers, upgraded).hop_by_hop {
+    for name in fields.hop_by_hop {
         headers.remove(name);
     }
     headers.remove(http::header::CONNECTION);
@@ -110,35 +113,9 @@ pub(super) fn parse(bytes: &mut BytesMut, app: &App) -> Result<Option<Answer>, R
     Ok(Some(Answer {
         status,
         head,
-        framing,
+        end,
         behind: bytes.split(),
     }))
-}
-
-/// How the body of an answer to a GET ends (RFC 9112 §6.3). The inner none: with
-/// the connection. None at all: nobody can tell.
-fn framing(status: StatusCode, headers: &HeaderMap) -> Option<Option<Framing>> {
-    let without_body = status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED;
-    if without_body {
-        return Some(Some(Framing::None));
-    }
-    let mut codings = headers.get_all(http::header::TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(http::header::CONTENT_LENGTH).iter();
-    match (codings.next(), lengths.next()) {
-        (Some(coding), None) => {
-            let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-            (chunked && codings.next().is_none()).then_some(Some(Framing::Chunked))
-        }
-        (None, Some(length)) => {
-            let digits = length.as_bytes().iter().all(u8::is_ascii_digit);
-            let value = length.to_str().ok()?.parse().ok()?;
-            (digits && lengths.all(|other| other == length)).then_some(Some(Framing::Length(value)))
-        }
-        (None, None) => Some(None),
-        (Some(_), Some(_)) => None,
-    }
 }
 
 fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
@@ -146,40 +123,4 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn framing_of(status: u16, fields: &[(&'static str, &str)]) -> Option<Option<Framing>> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        framing(StatusCode::from_u16(status).unwrap(), &headers)
-    }
-
-    #[test]
-    fn where_an_answer_ends() {
-        let length = |text| [("content-length", text)];
-        assert_eq!(framing_of(101, &[]), Some(Some(Framing::None)));
-        assert_eq!(framing_of(204, &length("5")), Some(Some(Framing::None)));
-        assert_eq!(
-            framing_of(200, &length("5")),
-            Some(Some(Framing::Length(5)))
-        );
-        assert_eq!(framing_of(200, &[]), Some(None));
-        let chunked = [("transfer-encoding", "Chunked")];
-        assert_eq!(framing_of(403, &chunked), Some(Some(Framing::Chunked)));
-        for fields in [
-            vec![("content-length", "+5")],
-            vec![("content-length", "5, 5")],
-            vec![("content-length", "5"), ("content-length", "6")],
-            vec![("content-length", "5"), ("transfer-encoding", "chunked")],
-            vec![("transfer-encoding", "gzip")],
-        ] {
-            assert_eq!(framing_of(200, &fields), None, "{fields:?}");
-        }
-    }
 }
