@@ -1,8 +1,9 @@
-//! The words of HTTP that every stage uses: targets, heads, fields, the framing of responses and the
-//! table of errors. Pure.
+//! The words of HTTP that every stage uses: targets and roles, heads, fields, the framing of responses,
+//! and the table of errors. Pure.
 
 pub mod error;
 pub mod fields;
 pub mod http1;
 pub mod response;
+pub mod role;
 pub mod target;

@@ -34,9 +34,11 @@ pub use access_log::{Destination, Format, FormatError};
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
 use record::Event;
-pub use record::{GATEWAY_SITE, Record, Role};
+pub use record::{GATEWAY_SITE, Record};
 use stats::{Report, Stats};
 use users::Users;
+
+use crate::http::role::Role;
 
 /// `Content-Type` of [`Telemetry::render_metrics`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -230,7 +232,7 @@ impl Telemetry {
         self.stats.count_request(record);
     }
 
-    fn add_bytes(&self, role: Role, from_client: u64, to_client: u64) {
+    fn add_bytes(&self, role: Option<Role>, from_client: u64, to_client: u64) {
         if let Some(bytes) = self.metrics.bytes(role) {
             bytes.from_client.inc_by(from_client);
             bytes.to_client.inc_by(to_client);

@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::http::role::Role;
 use crate::http::target::Authority;
 
 mod decision;
@@ -58,7 +59,7 @@ pub use networks::Networks;
 pub use ports::Ports;
 pub use question::{Question, Way};
 pub use reach::{DeadReason, DeadRule};
-pub use rule::{Action, Matcher, Matchers, Name, NameError, Role, Roles, Rule};
+pub use rule::{Action, Matcher, Matchers, Name, NameError, Roles, Rule};
 pub use rules::{MAX_RULES, RuleError, RuleProblem, Rules};
 pub use schedule::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
 pub use special::{Block, special_purpose};
@@ -215,6 +216,15 @@ impl Request<'_> {
 }
 
 impl<'a> Destination<'a> {
+    /// Where a request goes that is served in this role; the gateway has no authority.
+    pub fn new(role: Role, authority: Option<&'a Authority>) -> Self {
+        match (role, authority) {
+            (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
+            (Role::Forward, Some(authority)) => Destination::Forward(authority),
+            _ => Destination::Gateway,
+        }
+    }
+
     /// The authority, if there is one.
     pub fn authority(self) -> Option<&'a Authority> {
         match self {

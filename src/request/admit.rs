@@ -102,10 +102,8 @@ impl AccessControl {
             .await?;
         drop(credentials);
         let user = outcome.user.insert(user);
-        let admission = match access
-            .policy
-            .admit_request(&request.for_policy(user.as_str()))
-        {
+        let asked = request.for_policy(user.as_str())?;
+        let admission = match access.policy.admit_request(&asked) {
             Ok(admission) => admission,
             Err(denied) => return Err(outcome.deny(denied)),
         };

@@ -25,8 +25,8 @@ use super::websocket;
 use crate::client::{ClientStream, ConnectionReturn, Transport};
 use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
+use crate::http::role::Role;
 use crate::http::target::TargetError;
-use crate::telemetry::Role;
 
 /// What serves requests: the two ways that a request can go.
 pub struct Ways {
@@ -114,7 +114,7 @@ impl<'a> Requests<'a> {
             let exchange = Box::new(exchange);
             return Begun::Tunnel(Box::pin(connect.serve(stream, head, exchange)));
         }
-        let is_local = exchange.request.role == Role::Gateway && app.pool.is_none();
+        let is_local = exchange.request.role == Some(Role::Gateway) && app.pool.is_none();
         if head.is_websocket_handshake && !is_local {
             let exchange = Box::new(exchange);
             let served = websocket::serve(app, connect, stream, head, exchange);
@@ -194,9 +194,9 @@ fn add_forwarding_fields(
 ) {
     let via = app.pseudonym.via_line(head.version.into());
     match request.role {
-        Role::Tunnel | Role::Unknown => {}
-        Role::Forward => head.push_lines(&[via]),
-        Role::Gateway => {
+        Some(Role::Tunnel) | None => {}
+        Some(Role::Forward) => head.push_lines(&[via]),
+        Some(Role::Gateway) => {
             if forwarded_fields.is_empty() {
                 *forwarded_fields = format!(
                     "X-Forwarded-For: {}\r\nX-Forwarded-Proto: {}\r\n",

@@ -8,9 +8,10 @@ use http::Method;
 
 use super::request_id::RequestId;
 use crate::access::policy::{self, Destination};
+use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{Framing, RequestHead, Version};
+use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme, Target};
-use crate::telemetry::Role;
 
 /// Where requests of one connection come from.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +37,8 @@ pub struct Request {
     pub started: Instant,
     /// The connection that it came on.
     pub source: Source,
-    /// The role in which it is served.
-    pub role: Role,
+    /// The role in which it is served; none for a head that could not be read.
+    pub role: Option<Role>,
     /// The method.
     pub method: Method,
     /// The HTTP version of the request.
@@ -64,21 +65,16 @@ impl Request {
         } else {
             Scheme::Http
         };
-        let (role, scheme, authority) = match &head.target {
-            Target::Absolute {
-                scheme, authority, ..
-            } => (Role::Forward, *scheme, Some(authority.clone())),
-            Target::Authority(authority) => {
-                (Role::Tunnel, connection_scheme, Some(authority.clone()))
-            }
-            Target::Origin | Target::Asterisk => (Role::Gateway, connection_scheme, None),
+        let scheme = match &head.target {
+            Target::Absolute { scheme, .. } => *scheme,
+            _ => connection_scheme,
         };
         Self {
-            role,
+            role: Some(Role::of(&head.target)),
             method: head.method.clone(),
             version: head.version,
             scheme,
-            authority,
+            authority: head.target.authority().cloned(),
             framing: head.framing,
             expect_continue: head.expect_continue,
             ..Self::unread(id, source, started)
@@ -92,7 +88,7 @@ impl Request {
             time: SystemTime::now(),
             started,
             source,
-            role: Role::Unknown,
+            role: None,
             method: Method::GET,
             version: Version::Http11,
             scheme: Scheme::Http,
@@ -109,31 +105,30 @@ impl Request {
         !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
-    /// The request as the policy sees it.
-    pub fn for_policy<'a>(&'a self, user: &'a str) -> policy::Request<'a> {
-        let destination = match (self.role, &self.authority) {
-            (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
-            (Role::Forward, Some(authority)) => Destination::Forward(authority),
-            _ => Destination::Gateway,
-        };
-        policy::Request {
-            destination,
+    /// The request of `user` as the policy sees it.
+    ///
+    /// # Errors
+    /// It has no role: a defect, since a head that could not be read is refused before.
+    pub fn for_policy<'a>(&'a self, user: &'a str) -> Result<policy::Request<'a>, RequestError> {
+        let role = self.role.ok_or(Kind::Internal)?;
+        Ok(policy::Request {
+            destination: Destination::new(role, self.authority.as_ref()),
             method: self.method.as_str(),
             user,
             client: self.source.client.ip(),
             time: self.time,
-        }
+        })
     }
 
     /// The target as the log shows it: canonical, and without anything that could
     /// be a credential. `path` is the path and query that is sent on.
     pub fn canonical_target<'a>(&self, path: &'a str) -> Cow<'a, str> {
         match (self.role, &self.authority) {
-            (Role::Forward, Some(authority)) => {
+            (Some(Role::Forward), Some(authority)) => {
                 let host = authority.host_field(self.scheme);
                 Cow::Owned(format!("{}://{host}{path}", self.scheme.as_str()))
             }
-            (Role::Tunnel, Some(authority)) => Cow::Owned(authority.to_string()),
+            (Some(Role::Tunnel), Some(authority)) => Cow::Owned(authority.to_string()),
             _ => Cow::Borrowed(path),
         }
     }

@@ -39,7 +39,8 @@ use super::route::{Route, reserve, route};
 use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields};
-use crate::telemetry::{GATEWAY_SITE, Role};
+use crate::http::role::Role;
+use crate::telemetry::GATEWAY_SITE;
 
 /// A refused request's body up to this size is read and dropped, so that the
 /// connection can go on; a longer one costs the connection.
@@ -79,7 +80,7 @@ impl Forward {
                 _ => Err(Kind::MethodUnknown),
             };
         }
-        if request.role != Role::Gateway || self.app.pool.is_some() {
+        if request.role != Some(Role::Gateway) || self.app.pool.is_some() {
             return Ok(None);
         }
         let page = crate::upstream::pool::serve(&head.method, head.uri.path())?;
@@ -311,7 +312,7 @@ impl ProxyHttp for Forward {
         }
         // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for
         // the server.
-        if request.role == Role::Forward {
+        if request.role == Some(Role::Forward) {
             response.append_header(VIA, self.app.pseudonym.via(response.version))?;
         }
         // The version is that of this hop (RFC 9112 §2.3).

@@ -9,7 +9,7 @@ use super::admit::Admitted;
 use super::app::App;
 use super::outcome::{Exchange, Times};
 use crate::http::error::{Kind, RequestError};
-use crate::telemetry::Role;
+use crate::http::role::Role;
 use crate::upstream::dial::{Candidates, DialError};
 use crate::upstream::limit::{Permit, Turn};
 
@@ -80,7 +80,7 @@ pub async fn reserve(
 ) -> Result<Reserved, RequestError> {
     let thread = exchange.request.source.thread;
     let turn = match route {
-        Route::Direct(candidates) if exchange.request.role == Role::Tunnel => {
+        Route::Direct(candidates) if exchange.request.role == Some(Role::Tunnel) => {
             return Ok(Reserved {
                 address: candidates.first(),
                 permit: None,

@@ -17,7 +17,7 @@ use super::route::{Route, reserve, route};
 use crate::client::ClientStream;
 use crate::http::error::{Kind, RequestError};
 use crate::http::target::Scheme;
-use crate::telemetry::Role;
+use crate::http::role::Role;
 use crate::tunnel::{self, Ended, Traffic};
 use crate::upstream::dial::connect_any;
 use crate::upstream::limit::Permit;
@@ -88,7 +88,7 @@ async fn dial(
         Route::Direct(candidates) => app.dialer.connect(candidates).await?,
         Route::Pool => connect_any([reserved], app.timeouts.connect).await?,
     };
-    let is_https = request.role == Role::Forward && request.scheme == Scheme::Https;
+    let is_https = request.role == Some(Role::Forward) && request.scheme == Scheme::Https;
     let stream = match &request.authority {
         // Boxed, since a handshake takes more room than an open tunnel.
         Some(authority) if is_https => {

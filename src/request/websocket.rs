@@ -18,7 +18,8 @@ use crate::client::ClientStream;
 use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{BodyScanner, RequestHead};
 use crate::http::response::MAX_INTERIM;
-use crate::telemetry::{GATEWAY_SITE, Role};
+use crate::http::role::Role;
+use crate::telemetry::GATEWAY_SITE;
 use crate::tunnel::{Ended, Traffic};
 use crate::upstream::stream::UpstreamStream;
 
@@ -117,7 +118,7 @@ async fn relay(
     // At an origin it is a tunnel now, and those are not limited; an upstream serves it as a request.
     let permit = opened
         .permit
-        .filter(|_| exchange.request.role == Role::Gateway);
+        .filter(|_| exchange.request.role == Some(Role::Gateway));
     let target = String::from_utf8_lossy(head.request_target());
     let target = exchange.request.canonical_target(&target);
     let open = service.tunnels().enter(exchange, &target, None, permit);

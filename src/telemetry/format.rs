@@ -1,6 +1,6 @@
 //! The two line formats of the access log. Pure: record in, bytes out.
 
-use super::record::{Event, Record};
+use super::record::{Event, Record, role_name};
 use super::text::{
     Clock, push_addr, push_bare, push_ip, push_json, push_json_uri, push_quoted, push_quoted_uri,
     push_seconds, push_u64,
@@ -35,7 +35,7 @@ pub(crate) fn push_json_line(out: &mut Vec<u8>, clock: &mut Clock, event: Event,
     out.extend_from_slice(b"\",\"request_id\":");
     push_json(out, record.request_id.as_bytes(), max::REQUEST_ID);
     out.extend_from_slice(b",\"role\":\"");
-    out.extend_from_slice(record.role.as_str().as_bytes());
+    out.extend_from_slice(role_name(record.role).as_bytes());
     out.extend_from_slice(b"\",\"client\":\"");
     push_addr(out, record.client);
     out.push(b'"');

@@ -12,8 +12,9 @@ use prometheus::{
 use super::counters::{LabelledCounters, StatusCounters};
 use super::names;
 use super::process::Process;
-use super::record::{Record, Role};
+use super::record::{ROLES, Record, role_index, role_name};
 use super::sink::Losses;
+use crate::http::role::Role;
 
 /// Distinct values that a label found while running may have.
 const MAX_KINDS: usize = 64;
@@ -42,9 +43,9 @@ pub(crate) struct Bytes {
 
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: [StatusCounters; Role::ALL.len()],
-    request_duration: [Histogram; Role::ALL.len()],
-    bytes: [Bytes; Role::ALL.len()],
+    requests: [StatusCounters; ROLES.len()],
+    request_duration: [Histogram; ROLES.len()],
+    bytes: [Bytes; ROLES.len()],
     denied: LabelledCounters,
     observed: LabelledCounters,
     errors: LabelledCounters,
@@ -115,12 +116,12 @@ impl Metrics {
         )?;
         build_info.with_label_values(&[version]).set(1);
         Ok(Metrics {
-            requests: Role::ALL.map(|role| StatusCounters::new(&requests, role.as_str())),
-            request_duration: Role::ALL
-                .map(|role| request_duration.with_label_values(&[role.as_str()])),
-            bytes: Role::ALL.map(|role| Bytes {
-                from_client: bytes.with_label_values(&[role.as_str(), "from_client"]),
-                to_client: bytes.with_label_values(&[role.as_str(), "to_client"]),
+            requests: ROLES.map(|role| StatusCounters::new(&requests, role_name(role))),
+            request_duration: ROLES
+                .map(|role| request_duration.with_label_values(&[role_name(role)])),
+            bytes: ROLES.map(|role| Bytes {
+                from_client: bytes.with_label_values(&[role_name(role), "from_client"]),
+                to_client: bytes.with_label_values(&[role_name(role), "to_client"]),
             }),
             denied: labelled(
                 r,
@@ -218,10 +219,10 @@ impl Metrics {
 
     /// Counts a request that was answered, its bytes apart.
     pub(crate) fn count_request(&self, record: &Record) {
-        if let Some(requests) = self.requests.get(record.role.index()) {
+        if let Some(requests) = self.requests.get(role_index(record.role)) {
             requests.inc(record.status);
         }
-        if let Some(duration) = self.request_duration.get(record.role.index()) {
+        if let Some(duration) = self.request_duration.get(role_index(record.role)) {
             duration.observe(record.duration.as_secs_f64());
         }
         if let Some(connect) = record.connect {
@@ -257,8 +258,8 @@ impl Metrics {
         self.queue_wait.observe(wait.as_secs_f64());
     }
 
-    pub(crate) fn bytes(&self, role: Role) -> Option<&Bytes> {
-        self.bytes.get(role.index())
+    pub(crate) fn bytes(&self, role: Option<Role>) -> Option<&Bytes> {
+        self.bytes.get(role_index(role))
     }
 
     /// Bytes of all roles, from clients and to clients.

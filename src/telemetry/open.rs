@@ -8,8 +8,9 @@ use std::time::Instant;
 use prometheus::IntGauge;
 
 use super::Telemetry;
-use super::record::{Event, Record, Role};
+use super::record::{Event, Record};
 use super::users::Usage;
+use crate::http::role::Role;
 
 /// An open client connection. Drop it when the connection is closed.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl OpenTunnel {
         self.from_upstream
             .fetch_add(from_upstream, Ordering::Relaxed);
         self.telemetry
-            .add_bytes(Role::Tunnel, from_client, from_upstream);
+            .add_bytes(Some(Role::Tunnel), from_client, from_upstream);
         if let Some(usage) = &self.usage {
             usage.add_bytes(from_client, from_upstream);
         }

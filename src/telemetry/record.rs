@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::access::policy::{DecidedBy, Name};
 use crate::http::error::Kind;
+use crate::http::role::Role;
 
 /// The error of a request without credentials.
 const CHALLENGE: &str = Kind::CredentialsMissing.name();
@@ -16,40 +17,25 @@ const CHALLENGE: &str = Kind::CredentialsMissing.name();
 /// have a port.
 pub const GATEWAY_SITE: &str = "gateway";
 
-/// In which of its three roles Tollgate served a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Absolute-form request, sent to the origin that it names (RFC 9112 §3.2.2).
-    Forward,
-    /// CONNECT (RFC 9110 §9.3.6).
-    Tunnel,
-    /// Origin-form request, sent to the local pool.
-    Gateway,
-    /// The head was refused before the form of its target was known.
-    Unknown,
+/// Every role and, last, that of a request whose target was not read.
+pub(crate) const ROLES: [Option<Role>; Role::ALL.len() + 1] = {
+    let [tunnel, forward, gateway] = Role::ALL;
+    [Some(tunnel), Some(forward), Some(gateway), None]
+};
+
+/// The name of a role in log and metrics; `unknown` of one that could not be told.
+pub(crate) const fn role_name(role: Option<Role>) -> &'static str {
+    match role {
+        Some(role) => role.as_str(),
+        None => "unknown",
+    }
 }
 
-impl Role {
-    /// Every role, in the order of [`Role::index`].
-    pub(crate) const ALL: [Role; 4] = [Role::Forward, Role::Tunnel, Role::Gateway, Role::Unknown];
-
-    /// The stable name used in logs and metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Forward => "forward",
-            Role::Tunnel => "tunnel",
-            Role::Gateway => "gateway",
-            Role::Unknown => "unknown",
-        }
-    }
-
-    pub(crate) fn index(self) -> usize {
-        match self {
-            Role::Forward => 0,
-            Role::Tunnel => 1,
-            Role::Gateway => 2,
-            Role::Unknown => 3,
-        }
+/// The place of a role in [`ROLES`].
+pub(crate) const fn role_index(role: Option<Role>) -> usize {
+    match role {
+        Some(role) => role.index(),
+        None => Role::ALL.len(),
     }
 }
 
@@ -84,8 +70,8 @@ pub struct Record<'a> {
     pub time: SystemTime,
     /// The id that the client also gets in the answer.
     pub request_id: &'a str,
-    /// The role in which the request was served.
-    pub role: Role,
+    /// The role in which the request was served; none when its head was refused before the target was read.
+    pub role: Option<Role>,
     /// The TCP peer, or the address that a trusted PROXY header gave.
     pub client: SocketAddr,
     /// The user whose password was verified. A name that was only claimed must
@@ -139,7 +125,12 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A record of which nothing but this is known.
-    pub fn new(time: SystemTime, request_id: &'a str, role: Role, client: SocketAddr) -> Self {
+    pub fn new(
+        time: SystemTime,
+        request_id: &'a str,
+        role: Option<Role>,
+        client: SocketAddr,
+    ) -> Self {
         Record {
             time,
             request_id,
@@ -173,7 +164,7 @@ impl Default for Record<'_> {
         Record {
             time: SystemTime::UNIX_EPOCH,
             request_id: "",
-            role: Role::Unknown,
+            role: None,
             client: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             user: None,
             method: b"",

@@ -58,10 +58,9 @@ impl Question {
             _ => "CONNECT",
         });
         let parsed = Target::parse(method.as_bytes(), target.as_bytes())?;
-        let (role, scheme) = match &parsed {
-            Target::Absolute { scheme, .. } => (Role::Forward, Some(*scheme)),
-            Target::Authority(_) => (Role::Tunnel, None),
-            Target::Origin | Target::Asterisk => (Role::Gateway, None),
+        let scheme = match &parsed {
+            Target::Absolute { scheme, .. } => Some(*scheme),
+            Target::Authority(_) | Target::Origin | Target::Asterisk => None,
         };
         let authority = parsed.authority().cloned();
         Ok(Question {
@@ -70,7 +69,7 @@ impl Question {
             time,
             resolve: Vec::new(),
             method: method.into(),
-            role,
+            role: Role::of(&parsed),
             scheme,
             // A path is shown as sent; what has an authority is shown as it was understood.
             target: match &authority {
@@ -179,11 +178,7 @@ impl Question {
     /// The request to evaluate.
     pub fn request(&self) -> Request<'_> {
         Request {
-            destination: match (self.role, &self.authority) {
-                (Role::Tunnel, Some(authority)) => Destination::Tunnel(authority),
-                (Role::Forward, Some(authority)) => Destination::Forward(authority),
-                _ => Destination::Gateway,
-            },
+            destination: Destination::new(self.role, self.authority.as_ref()),
             method: &self.method,
             user: &self.user,
             client: self.client.to_canonical(),

@@ -4,18 +4,7 @@ use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 
-use super::{DecidedBy, DomainLists, Expression, Networks, Ports, Refusal, Schedule};
-
-/// In which role a request is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// CONNECT: bytes that are not looked at.
-    Tunnel,
-    /// A request in absolute-form.
-    Forward,
-    /// A request in origin-form, for the local pool.
-    Gateway,
-}
+use super::{DecidedBy, DomainLists, Expression, Networks, Ports, Refusal, Role, Schedule};
 
 /// A set of roles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,39 +99,21 @@ pub enum Matcher {
     When,
 }
 
-impl Role {
-    /// All of them.
-    pub const ALL: [Role; 3] = [Role::Tunnel, Role::Forward, Role::Gateway];
-
-    /// The name in configuration, log and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Role::Tunnel => "tunnel",
-            Role::Forward => "forward",
-            Role::Gateway => "gateway",
-        }
-    }
-
-    const fn bit(self) -> u8 {
-        match self {
-            Role::Tunnel => 1,
-            Role::Forward => 2,
-            Role::Gateway => 4,
-        }
-    }
-}
-
 impl Roles {
     /// Whether the role is in the set.
     pub const fn contains(self, role: Role) -> bool {
-        self.0 & role.bit() != 0
+        self.0 & bit(role) != 0
     }
 }
 
 impl FromIterator<Role> for Roles {
     fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Roles {
-        Roles(roles.into_iter().fold(0, |bits, role| bits | role.bit()))
+        Roles(roles.into_iter().fold(0, |bits, role| bits | bit(role)))
     }
+}
+
+const fn bit(role: Role) -> u8 {
+    1 << role.index()
 }
 
 impl Name {

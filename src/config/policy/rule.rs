@@ -9,9 +9,10 @@ use super::super::lists::Lists;
 use super::super::reader::{Item, Section, nearest};
 use crate::access::auth::parse_name;
 use crate::access::policy::{
-    Action, Days, Expression, Matchers, Moment, Name, Refusal, Role, Roles, Rule, Schedule,
+    Action, Days, Expression, Matchers, Moment, Name, Refusal, Roles, Rule, Schedule,
     ScheduleError, TimeOfDay, Zone,
 };
+use crate::http::role::Role;
 
 /// Reads a section and remembers whether all of it could be read: a rule that lost a matcher matches more.
 struct Reader<'d> {

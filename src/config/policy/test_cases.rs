@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use super::super::auth::Auth;
 use super::super::reader::{Item, Section, nearest};
 use super::{Written, rule, verdict};
-use crate::access::policy::{
-    DecidedBy, Moment, Policy, Question, Role, TestCase, TestFailure, Verdict,
-};
+use crate::access::policy::{DecidedBy, Moment, Policy, Question, TestCase, TestFailure, Verdict};
+use crate::http::role::Role;
 
 /// The tests with the places where they are written.
 pub(in super::super) struct Tests<'d> {

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::names::LOG_FIELDS;
-use super::super::record::Role;
 use super::*;
 use crate::access::policy::{DecidedBy, Name};
+use crate::http::role::Role;
 
 fn json(event: Event, record: &Record) -> String {
     let mut out = Vec::new();
@@ -23,12 +23,12 @@ fn combined(record: &Record) -> String {
 }
 
 /// 2026-01-02T03:04:05.678Z
-fn record(role: Role) -> Record<'static> {
+fn record(role: impl Into<Option<Role>>) -> Record<'static> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_323_045_678);
     Record::new(
         time,
         "id-1",
-        role,
+        role.into(),
         SocketAddr::from(([192, 0, 2, 1], 50000)),
     )
 }
@@ -105,7 +105,7 @@ fn json_lines() {
 
 #[test]
 fn a_head_that_could_not_be_read_has_a_line() {
-    let bare = record(Role::Unknown);
+    let bare = record(None::<Role>);
     assert_eq!(
         json(Event::Request, &bare),
         concat!(

@@ -22,6 +22,7 @@ use super::{
     evaluate::Opaque,
     kind::Size,
 };
+use crate::http::role::Role;
 
 /// The seconds of the years 1 to 9999, the range of CEL.
 const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
@@ -141,7 +142,7 @@ impl Fact {
     }
 }
 
-const ROLES: [&str; 3] = ["tunnel", "forward", "gateway"];
+const ROLES: [&str; 3] = Role::NAMES;
 const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 ];

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::Ranges;
 use super::search::Search;
 use crate::access::policy::{
-    DomainLists, Domains, Expression, Matchers, Moment, Ports, Role, Schedule, Zone,
+    DomainLists, Domains, Expression, Matchers, Moment, Ports, Schedule, Zone,
 };
+use crate::http::role::Role;
 
 /// The steps of all comparisons together, each a few nanoseconds.
 const MAX_STEPS: u64 = 10_000_000;

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use super::Ranges;
 use super::cover::{Classes, Cover, LOOK_UP, Spent, Time, has, is_one_of};
-use crate::access::policy::{DomainLists, Ports, Role, Schedule};
+use crate::access::policy::{DomainLists, Ports, Schedule};
+use crate::http::role::Role;
 
 /// The matchers in the order of the search, those that divide least first.
 #[derive(Clone, Copy)]
