@@ -10,11 +10,11 @@ use http::header::HeaderValue;
 pub use accept::accepts_json;
 pub use hop::{HopField, is_ignored_option, is_refused_option};
 
-/// Whether a field says who the client is or what it asked for, as proxies in front
-/// of a server do. What a client sends of these is not passed to a local server:
-/// there they are ours to say.
-pub fn tells_of_the_client(name: &[u8]) -> bool {
-    // Asked for every field of every request; few begin like this.
+/// Whether it is a field in which a proxy in front of a server tells who the client is
+/// or what the client asked for. A local upstream gets such fields from Tollgate alone,
+/// never from a client.
+pub fn is_forwarding_field(name: &[u8]) -> bool {
+    // Called for every field of every request; few begin like this.
     if !matches!(
         name,
         [b'x' | b'X', b'-', ..] | [b'f' | b'F', b'o' | b'O', ..]

@@ -2,15 +2,15 @@
 //!
 //! Pingora reads requests leniently: it takes a bare LF for a line end, prefers
 //! `Transfer-Encoding` when `Content-Length` is there too, and wants `Host` to
-//! equal the target byte for byte. A proxy cannot afford the first two and must
-//! not ask for the third. So the connection loop reads a head itself, has it
-//! checked here once, and hands Pingora a canonical head and exactly the bytes
-//! of one body. What passes means the same to Pingora and to every origin.
+//! equal the target byte for byte. A proxy must do none of these. So the
+//! connection loop reads a head itself, this module checks it once, and Pingora
+//! gets a head that it cannot misread and exactly the bytes of one body. A request
+//! that passes means the same to Pingora and to every origin.
 //!
 //! - [`HeadScanner`] finds the end of a head while it arrives, in linear time,
 //!   and refuses early what can never become a request.
-//! - [`RequestHead`] is a checked head with what must be known before Pingora
-//!   sees it, and the canonical bytes.
+//! - [`RequestHead`] is a checked head: the facts that decide where the request
+//!   goes, and the bytes that Pingora gets.
 //! - [`Framing`] says where the body ends; [`BodyScanner`] finds that end in the
 //!   stream without holding a byte of it.
 //!

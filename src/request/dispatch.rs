@@ -123,7 +123,7 @@ impl<'a> Requests<'a> {
         let forwarded = Box::new(Forwarded::new(exchange, Arc::clone(&self.connection)));
         let stream = self.connection.lend(stream, head.framing);
         let mut session = ServerSession::new_http1(Box::new(stream));
-        session.set_pipelined_prefix(head.canonical);
+        session.set_pipelined_prefix(head.wire_head);
         session.set_connection_user_context(Some(forwarded));
         Begun::Proxy(proxy.process_new_http(session, draining))
     }

@@ -1,5 +1,5 @@
-//! The field lines of a request head: split strictly, and what they say about
-//! the message itself (RFC 9112 §3.2, §6, RFC 9110 §7.6.1, §10.1.1).
+//! The field lines of a request head: split strictly, and read for what they say
+//! about the message itself (RFC 9112 §3.2, §6, RFC 9110 §7.6.1, §10.1.1).
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -8,12 +8,12 @@ use memchr::memchr;
 
 use super::scanner::MAX_FIELDS;
 use super::{HeadError, Version, is_tchar, trim_ows};
-use crate::http::fields::{authenticates_connection, is_refused_option, tells_of_the_client};
+use crate::http::fields::{authenticates_connection, is_forwarding_field, is_refused_option};
 
-/// Connection options beyond this number have no honest use.
+/// No client needs more connection options.
 const MAX_CONNECTION_OPTIONS: usize = 32;
 
-/// Room for the field lines of one head, on the stack and never cleared.
+/// Room for the field lines of one head: on the stack, and not initialised.
 pub(super) struct FieldStorage<'a>([MaybeUninit<httparse::Header<'a>>; MAX_FIELDS]);
 
 impl FieldStorage<'_> {
@@ -107,7 +107,7 @@ fn diagnose(head: &[u8], fields_start: usize, error: httparse::Error) -> HeadErr
 
 /// The fields that say something about the message or the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     Host,
     ContentLength,
     TransferEncoding,
@@ -118,12 +118,12 @@ pub(super) enum Kind {
     ProxyAuthorization,
     ProxyConnection,
     Via,
-    /// Says who the client is or what it asked for.
-    OfTheClient,
+    /// Tells of the client, see [`is_forwarding_field`].
+    Forwarding,
     Other,
 }
 
-impl Kind {
+impl FieldKind {
     pub(super) fn of(name: &str) -> Self {
         let (known, kind) = match name.len() {
             3 => ("via", Self::Via),
@@ -140,8 +140,8 @@ impl Kind {
         };
         if name.eq_ignore_ascii_case(known) {
             kind
-        } else if tells_of_the_client(name.as_bytes()) {
-            Self::OfTheClient
+        } else if is_forwarding_field(name.as_bytes()) {
+            Self::Forwarding
         } else {
             Self::Other
         }
@@ -152,7 +152,7 @@ impl Kind {
 #[derive(Clone)]
 pub(super) struct CredentialsLine<'a> {
     pub(super) value: &'a [u8],
-    /// Where it is in the head, its line end included.
+    /// The place of the line in the head, its line end included.
     pub(super) place: Range<usize>,
 }
 
@@ -173,9 +173,9 @@ impl<'a> CredentialsLine<'a> {
     }
 }
 
-/// What all field lines together say.
+/// What all field lines say about the message and its connection.
 #[derive(Default)]
-pub(super) struct Facts<'a> {
+pub(super) struct MessageFields<'a> {
     pub(super) host: Option<&'a [u8]>,
     pub(super) content_length: Option<u64>,
     pub(super) content_length_lines: usize,
@@ -190,53 +190,53 @@ pub(super) struct Facts<'a> {
     pub(super) proxy_connection: bool,
     pub(super) credentials: Option<CredentialsLine<'a>>,
     pub(super) via: bool,
-    pub(super) of_the_client: bool,
+    pub(super) has_forwarding: bool,
     pub(super) authenticates_connection: bool,
     content_length_text: &'a [u8],
     connection_options: usize,
 }
 
-impl<'a> Facts<'a> {
-    /// Reads the lines, each for itself and against those before it.
-    pub(super) fn collect(
+impl<'a> MessageFields<'a> {
+    /// Reads the lines. Each is checked alone and against those before it.
+    pub(super) fn read(
         head: &[u8],
         headers: &[httparse::Header<'a>],
         version: Version,
     ) -> Result<Self, HeadError> {
-        let mut facts = Self::default();
+        let mut fields = Self::default();
         for header in headers {
-            match Kind::of(header.name) {
-                Kind::Other => {}
-                Kind::Via => facts.via = true,
-                Kind::OfTheClient => facts.of_the_client = true,
-                Kind::Authorization => {
-                    facts.authenticates_connection |= authenticates_connection(header.value);
+            match FieldKind::of(header.name) {
+                FieldKind::Other => {}
+                FieldKind::Via => fields.via = true,
+                FieldKind::Forwarding => fields.has_forwarding = true,
+                FieldKind::Authorization => {
+                    fields.authenticates_connection |= authenticates_connection(header.value);
                 }
-                Kind::Host => facts.host(header.value)?,
-                Kind::ContentLength => facts.content_length(header.value)?,
-                Kind::TransferEncoding => facts.transfer_encoding(header.value, version)?,
-                Kind::Connection => facts.connection(header.value)?,
-                Kind::Upgrade => {
-                    facts.upgrade_field = true;
-                    facts.offers_websocket |= offers_websocket(header.value);
+                FieldKind::Host => fields.host(header.value)?,
+                FieldKind::ContentLength => fields.content_length(header.value)?,
+                FieldKind::TransferEncoding => fields.transfer_encoding(header.value, version)?,
+                FieldKind::Connection => fields.connection(header.value)?,
+                FieldKind::Upgrade => {
+                    fields.upgrade_field = true;
+                    fields.offers_websocket |= offers_websocket(header.value);
                 }
-                Kind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
-                    facts.expect_continue = true;
+                FieldKind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
+                    fields.expect_continue = true;
                 }
-                Kind::Expect => return Err(HeadError::Expectation),
-                Kind::ProxyConnection => facts.proxy_connection = true,
-                Kind::ProxyAuthorization => {
+                FieldKind::Expect => return Err(HeadError::Expectation),
+                FieldKind::ProxyConnection => fields.proxy_connection = true,
+                FieldKind::ProxyAuthorization => {
                     let line = CredentialsLine::new(head, header);
-                    if facts.credentials.replace(line).is_some() {
+                    if fields.credentials.replace(line).is_some() {
                         return Err(HeadError::DuplicateProxyAuthorization);
                     }
                 }
             }
         }
-        if facts.chunked && facts.content_length.is_some() {
+        if fields.chunked && fields.content_length.is_some() {
             return Err(HeadError::AmbiguousFraming);
         }
-        Ok(facts)
+        Ok(fields)
     }
 
     fn host(&mut self, value: &'a [u8]) -> Result<(), HeadError> {
@@ -321,8 +321,8 @@ fn offers_websocket(upgrade: &[u8]) -> bool {
 }
 
 /// Whether `value` is `uri-host [":" port]` or empty (RFC 9110 §7.2, RFC 3986
-/// §3.2.2). A comma is refused although a name may hold it: that is how two
-/// `Host` fields look once something has joined them.
+/// §3.2.2). A comma is refused although a name may hold it: two `Host` fields that
+/// were joined look like that.
 fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [] => return true,
@@ -379,8 +379,8 @@ fn is_reg_name(host: &[u8]) -> bool {
     }
 }
 
-/// The field lines of a checked head in their order: name as sent, value
-/// without the whitespace around it.
+/// The field lines of a checked head in their order: the name as sent, and the
+/// value without whitespace around it.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     rest: &'a [u8],

@@ -1,8 +1,8 @@
-//! A checked request head and its canonical form.
+//! A checked request head, and the bytes of it that go on.
 //!
-//! [`RequestHead::parse`] is the only way from bytes to a request. It decides
-//! nothing about who may go where; it makes sure that there is one reading of
-//! the message, and writes the bytes that Pingora gets.
+//! [`RequestHead::parse`] is the only way from bytes to a request. It makes sure
+//! that the message has one reading, and writes the bytes that Pingora gets. Which
+//! requests are admitted is decided elsewhere.
 
 use std::fmt::{self, Write};
 use std::ops::Range;
@@ -11,7 +11,7 @@ use bytes::{Buf, BytesMut};
 use http::Method;
 use memchr::memchr;
 
-use super::fields::{self, Facts, FieldStorage, Fields, Kind};
+use super::fields::{self, FieldKind, FieldStorage, Fields, MessageFields};
 use super::request_line::RequestLine;
 use super::scanner::{self, MAX_FIELDS, PlacedLine, Scanned};
 use super::{Framing, HeadError, HeadLimits, Version};
@@ -22,14 +22,14 @@ mod tests;
 
 /// A request head that has exactly one reading.
 ///
-/// The methods read [`RequestHead::canonical`] in place: ask them before it is
+/// The methods read [`RequestHead::wire_head`] in place: call them before it is
 /// taken out. `Debug` shows no field, since those may hold secrets of the origin's.
 pub struct RequestHead {
     /// The method, case kept (RFC 9110 §9.1).
     pub method: Method,
     /// The version that the client speaks.
     pub version: Version,
-    /// What the request-target named, whatever `Host` said (RFC 9112 §3.2.2).
+    /// The target of the request line. `Host` does not change it (RFC 9112 §3.2.2).
     pub target: Target,
     /// Where the body ends; [`Framing::None`] for `CONNECT`.
     pub framing: Framing,
@@ -48,21 +48,21 @@ pub struct RequestHead {
     /// Whether `Authorization` authenticates the connection and not the request
     /// (RFC 4559 §6).
     pub authenticates_connection: bool,
-    /// What Pingora parses.
+    /// The head as Pingora parses it and as it goes on.
     ///
-    /// The client's bytes without its credentials where they can stay as they are,
-    /// and always those of a `CONNECT`, which goes no further. Otherwise absolute-form has become
-    /// origin-form, `Host` is the target's and comes first, equal `Content-Length`
-    /// lines are one, and gone are `Proxy-Connection`, an `Upgrade` that is not part of a
-    /// WebSocket handshake, `Expect` in HTTP/1.0, and towards the local pool what the client says
-    /// of where it comes from. Order and case of all else are kept.
-    pub canonical: BytesMut,
-    /// The value of `Proxy-Authorization`, whose line is not in the canonical head:
-    /// what is not there cannot be logged or sent on.
+    /// Where nothing has to change, these are the client's bytes without its credentials;
+    /// so they are for a `CONNECT`, whose head does not go on. Otherwise absolute-form has
+    /// become origin-form, `Host` is that of the target and comes first, and equal
+    /// `Content-Length` lines have become one. Removed are `Proxy-Connection`, an `Upgrade`
+    /// that is not part of a WebSocket handshake, `Expect` in HTTP/1.0, and towards the local
+    /// pool the fields that tell of the client. Order and case of all other fields are kept.
+    pub wire_head: BytesMut,
+    /// The value of `Proxy-Authorization`. Its line is not in the wire head, so that nothing
+    /// can log it or send it on.
     pub credentials: Option<Confidential>,
 }
 
-/// A value that is not shown.
+/// A value that `Debug` does not show.
 pub struct Confidential(Box<[u8]>);
 
 impl Confidential {
@@ -79,7 +79,7 @@ impl fmt::Debug for Confidential {
 }
 
 impl RequestHead {
-    /// Reads `head`, which has to be exactly one.
+    /// Reads `head`, which has to be exactly one head.
     ///
     /// # Errors
     /// [`HeadError`], one variant per reason. The connection has to be closed.
@@ -101,8 +101,8 @@ impl RequestHead {
     }
 
     /// Reads `head`, exactly the bytes that a [`HeadScanner`](super::HeadScanner) measured
-    /// as `scanned`: its request line is not read again. Takes the bytes of a request; those
-    /// of a head that is refused stay, but for empty lines before it.
+    /// as `scanned`: its request line is not read again. Takes the bytes of a request. The
+    /// bytes of a head that is refused stay in `head`, without the empty lines before it.
     ///
     /// # Errors
     /// [`HeadError`], one variant per reason. The connection has to be closed.
@@ -127,73 +127,73 @@ impl RequestHead {
         if headers.len() > limits.max_fields.min(MAX_FIELDS) {
             return Err(HeadError::TooManyFields);
         }
-        let facts = Facts::collect(head, headers, line.version)?;
+        let fields = MessageFields::read(head, headers, line.version)?;
 
         let target = Target::parse(line.method, line.target).map_err(HeadError::Target)?;
         let method = Method::from_bytes(line.method).or(Err(HeadError::Method))?;
-        let framing = framing(&method, &facts)?;
-        if facts.host.is_none() && line.version == Version::Http11 {
+        let framing = framing(&method, &fields)?;
+        if fields.host.is_none() && line.version == Version::Http11 {
             return Err(HeadError::MissingHost);
         }
         let http11 = line.version == Version::Http11;
         let is_websocket_handshake = http11
             && method == Method::GET
             && matches!(framing, Framing::None | Framing::Length(0))
-            && facts.upgrade_option
-            && facts.offers_websocket;
-        let plan = Plan {
+            && fields.upgrade_option
+            && fields.offers_websocket;
+        let rewrite = Rewrite {
             rehost: target.authority().is_some(),
-            merge_length: facts.content_length_lines > 1,
-            drop_expect: !http11 && facts.expect_continue,
-            drop_upgrade: facts.upgrade_field && !is_websocket_handshake,
-            drop_proxy_connection: facts.proxy_connection,
-            // A local server learns of the client from us, and from nobody else.
-            drop_of_the_client: facts.of_the_client && target.authority().is_none(),
+            merge_length: fields.content_length_lines > 1,
+            drop_expect: !http11 && fields.expect_continue,
+            drop_upgrade: fields.upgrade_field && !is_websocket_handshake,
+            drop_proxy_connection: fields.proxy_connection,
+            // A local upstream learns of the client from Tollgate alone.
+            drop_forwarding: fields.has_forwarding && target.authority().is_none(),
             encode: line.target.iter().any(|&byte| is_encodable(byte)),
         };
         let mut parsed = Self {
             version: line.version,
             framing,
-            keep_alive: !facts.close && (http11 || facts.keep_alive),
+            keep_alive: !fields.close && (http11 || fields.keep_alive),
             expect_continue: http11
-                && facts.expect_continue
+                && fields.expect_continue
                 && !matches!(framing, Framing::None | Framing::Length(0)),
             is_websocket_handshake,
-            has_via: facts.via,
-            authenticates_connection: facts.authenticates_connection,
-            credentials: facts
+            has_via: fields.via,
+            authenticates_connection: fields.authenticates_connection,
+            credentials: fields
                 .credentials
                 .as_ref()
                 .map(|line| Confidential(line.value.into())),
-            canonical: BytesMut::new(),
+            wire_head: BytesMut::new(),
             method,
             target,
         };
-        if parsed.method != Method::CONNECT && plan.changes_something() {
-            parsed.rewrite(head, &line, headers, &plan);
+        if parsed.method != Method::CONNECT && rewrite.is_needed() {
+            parsed.write(head, &line, headers, &rewrite);
         } else {
-            let credentials = facts.credentials.map(|line| line.place);
-            parsed.canonical = std::mem::take(head);
+            let credentials = fields.credentials.map(|line| line.place);
+            parsed.wire_head = std::mem::take(head);
             if let Some(place) = credentials {
-                cut(&mut parsed.canonical, place);
+                cut(&mut parsed.wire_head, place);
             }
         }
         Ok(parsed)
     }
 
-    /// The request-target as it stands in the canonical head: origin-form,
+    /// The request-target as it stands in the wire head: origin-form,
     /// `host:port` or `*`.
     pub fn request_target(&self) -> &[u8] {
-        let rest = self.canonical.get(self.method.as_str().len() + 1..);
+        let rest = self.wire_head.get(self.method.as_str().len() + 1..);
         let rest = rest.unwrap_or_default();
         let end = memchr(b' ', rest).unwrap_or_default();
         rest.get(..end).unwrap_or_default()
     }
 
-    /// The field lines of the canonical head, in order.
+    /// The field lines of the wire head, in order.
     pub fn fields(&self) -> Fields<'_> {
-        let start = memchr(b'\n', &self.canonical).map_or(0, |end| end + 1);
-        Fields::new(self.canonical.get(start..).unwrap_or_default())
+        let start = memchr(b'\n', &self.wire_head).map_or(0, |end| end + 1);
+        Fields::new(self.wire_head.get(start..).unwrap_or_default())
     }
 
     /// The value of the first field line with this name, in any case.
@@ -203,30 +203,30 @@ impl RequestHead {
             .map(|(_, value)| value)
     }
 
-    /// Adds field lines at the end of the canonical head. Each ends in CRLF and is
-    /// well-formed, as all are that this program makes itself.
+    /// Adds field lines at the end of the wire head. Each has to be well-formed and to end
+    /// in CRLF.
     pub fn push_lines(&mut self, lines: &[&[u8]]) {
-        let end = self.canonical.len().saturating_sub(2);
-        self.canonical.truncate(end);
+        let end = self.wire_head.len().saturating_sub(2);
+        self.wire_head.truncate(end);
         for part in lines.iter().copied().chain([&b"\r\n"[..]]) {
             debug_assert!(part.ends_with(b"\r\n"));
-            self.canonical.extend_from_slice(part);
+            self.wire_head.extend_from_slice(part);
         }
     }
 
-    fn rewrite(
+    fn write(
         &mut self,
         head: &[u8],
         line: &Line<'_>,
         headers: &[httparse::Header<'_>],
-        plan: &Plan,
+        rewrite: &Rewrite,
     ) {
         // Enough for all but percent-encoded targets and names that IDNA makes longer,
         // with room for what is added behind.
         let mut out = BytesMut::with_capacity(head.len() + 256);
         out.extend_from_slice(line.method);
         out.extend_from_slice(b" ");
-        self.write_target(&mut out, line, plan);
+        self.write_target(&mut out, line, rewrite);
         out.extend_from_slice(b" ");
         out.extend_from_slice(line.version.as_str().as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -238,20 +238,20 @@ impl RequestHead {
             .map(|header| fields::locate(head, header))
             .peekable();
         while let Some(field) = lines.next() {
-            let kind = Kind::of(field.name);
+            let kind = FieldKind::of(field.name);
             let dropped = match kind {
-                Kind::Host => plan.rehost,
-                Kind::ContentLength => std::mem::replace(&mut length_written, true),
-                Kind::ProxyAuthorization => true,
-                Kind::Expect => plan.drop_expect,
-                Kind::Upgrade => plan.drop_upgrade,
-                Kind::ProxyConnection => plan.drop_proxy_connection,
-                Kind::OfTheClient => plan.drop_of_the_client,
-                Kind::TransferEncoding
-                | Kind::Connection
-                | Kind::Authorization
-                | Kind::Via
-                | Kind::Other => false,
+                FieldKind::Host => rewrite.rehost,
+                FieldKind::ContentLength => std::mem::replace(&mut length_written, true),
+                FieldKind::ProxyAuthorization => true,
+                FieldKind::Expect => rewrite.drop_expect,
+                FieldKind::Upgrade => rewrite.drop_upgrade,
+                FieldKind::ProxyConnection => rewrite.drop_proxy_connection,
+                FieldKind::Forwarding => rewrite.drop_forwarding,
+                FieldKind::TransferEncoding
+                | FieldKind::Connection
+                | FieldKind::Authorization
+                | FieldKind::Via
+                | FieldKind::Other => false,
             };
             if dropped {
                 continue;
@@ -262,10 +262,10 @@ impl RequestHead {
             out.extend_from_slice(head.get(field.start..end).unwrap_or_default());
         }
         out.extend_from_slice(b"\r\n");
-        self.canonical = out;
+        self.wire_head = out;
     }
 
-    fn write_target(&self, out: &mut BytesMut, line: &Line<'_>, plan: &Plan) {
+    fn write_target(&self, out: &mut BytesMut, line: &Line<'_>, rewrite: &Rewrite) {
         let path = match &self.target {
             Target::Absolute { path_start, .. } => {
                 line.target.get(*path_start..).unwrap_or_default()
@@ -278,7 +278,7 @@ impl RequestHead {
             [] | [b'?', ..] => out.extend_from_slice(b"/"),
             _ => {}
         }
-        if plan.encode {
+        if rewrite.encode {
             encode(path, out);
         } else {
             out.extend_from_slice(path);
@@ -327,54 +327,54 @@ impl<'a> Line<'a> {
     }
 }
 
-/// How the canonical head differs from the client's.
-struct Plan {
+/// How the wire head differs from the client's.
+struct Rewrite {
     rehost: bool,
     merge_length: bool,
     drop_expect: bool,
     drop_upgrade: bool,
     drop_proxy_connection: bool,
-    drop_of_the_client: bool,
+    drop_forwarding: bool,
     encode: bool,
 }
 
-impl Plan {
-    fn changes_something(&self) -> bool {
+impl Rewrite {
+    fn is_needed(&self) -> bool {
         self.rehost
             || self.merge_length
             || self.drop_expect
             || self.drop_upgrade
             || self.drop_proxy_connection
-            || self.drop_of_the_client
+            || self.drop_forwarding
             || self.encode
     }
 }
 
-/// Takes `place` out of `bytes`.
+/// Removes `place` from `bytes`.
 fn cut(bytes: &mut BytesMut, place: Range<usize>) {
     let len = bytes.len() - place.len();
     bytes.copy_within(place.end.., place.start);
     bytes.truncate(len);
 }
 
-/// RFC 9112 §6.3, with everything that has two readings refused before.
-fn framing(method: &Method, facts: &Facts<'_>) -> Result<Framing, HeadError> {
+/// Where the body ends (RFC 9112 §6.3). [`MessageFields::read`] has refused what has two readings.
+fn framing(method: &Method, fields: &MessageFields<'_>) -> Result<Framing, HeadError> {
     if *method == Method::CONNECT {
-        return match facts.content_length {
-            None | Some(0) if !facts.chunked => Ok(Framing::None),
+        return match fields.content_length {
+            None | Some(0) if !fields.chunked => Ok(Framing::None),
             _ => Err(HeadError::ConnectBody),
         };
     }
-    Ok(match facts.content_length {
-        _ if facts.chunked => Framing::Chunked,
+    Ok(match fields.content_length {
+        _ if fields.chunked => Framing::Chunked,
         Some(length) => Framing::Length(length),
         None => Framing::None,
     })
 }
 
-/// Bytes that no URI holds but that clients send as they are, as in
-/// `?filter={"a":1}`. Pingora would answer 400; origins read the encoded form as
-/// the same, and browsers send that (URL Standard, query percent-encode set).
+/// Whether a byte has no place in a URI although clients send it there, as in
+/// `?filter={"a":1}`. Pingora would answer 400. Browsers send the encoded form, and
+/// origins read both as the same (URL Standard, query percent-encode set).
 fn is_encodable(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'`')
 }

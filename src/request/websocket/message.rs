@@ -15,9 +15,9 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 const MAX_FIELDS: usize = 128;
 
-/// The head that is sent upstream: the canonical one without hop-by-hop fields.
+/// The head that is sent upstream: the wire head without hop-by-hop fields.
 pub(super) fn request(head: &RequestHead) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.canonical.len() + 64);
+    let mut out = Vec::with_capacity(head.wire_head.len() + 64);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.request_target());

@@ -11,7 +11,7 @@ fn parse(head: &[u8]) -> Result<RequestHead, HeadError> {
     if let Ok(Some(scanned)) = HeadScanner::default().scan(head, &limits)
         && scanned.len == head.len()
     {
-        let shown = |head: &RequestHead| format!("{head:?} {:?}", head.canonical);
+        let shown = |head: &RequestHead| format!("{head:?} {:?}", head.wire_head);
         let again = RequestHead::of(&mut BytesMut::from(head), scanned, &limits);
         assert_eq!(again.as_ref().map(shown), parsed.as_ref().map(shown));
     }
@@ -46,11 +46,11 @@ fn unchanged_heads_are_not_copied() {
         let bytes = BytesMut::from(head);
         let place = bytes.as_ptr();
         let parsed = RequestHead::parse(bytes, &HeadLimits::default()).unwrap();
-        assert_eq!(text(&parsed.canonical), head);
-        assert_eq!(parsed.canonical.as_ptr(), place);
+        assert_eq!(text(&parsed.wire_head), head);
+        assert_eq!(parsed.wire_head.as_ptr(), place);
     }
     let parsed = accept("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_eq!(text(&parsed.canonical), "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(text(&parsed.wire_head), "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn fields_are_added_at_the_end() {
     assert!(parsed.has_via && parsed.authenticates_connection);
     parsed.push_lines(&[b"Via: 1.1 y\r\n", b"X-Forwarded-For: ::1\r\n"]);
     let tail = "NTLM TlRM\r\nVia: 1.1 y\r\nX-Forwarded-For: ::1\r\n\r\n";
-    assert!(text(&parsed.canonical).ends_with(tail));
+    assert!(text(&parsed.wire_head).ends_with(tail));
     assert_eq!(parsed.field("x-forwarded-for"), Some(&b"::1"[..]));
 
     let parsed = accept("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Basic eA==\r\n\r\n");
@@ -68,7 +68,7 @@ fn fields_are_added_at_the_end() {
 }
 
 #[test]
-fn canonical_heads() {
+fn wire_heads() {
     for (head, expected) in [
         (
             "GET http://Example.ORG:80/a?b HTTP/1.1\r\nA: 1\r\nhost: other\r\nb:2 \r\n\r\n",
@@ -136,7 +136,7 @@ fn canonical_heads() {
         ),
     ] {
         let parsed = accept(head);
-        assert_eq!(text(&parsed.canonical), expected, "{head:?}");
+        assert_eq!(text(&parsed.wire_head), expected, "{head:?}");
         let target = expected.split(' ').nth(1).unwrap();
         assert_eq!(text(parsed.request_target()), target);
     }
@@ -359,7 +359,7 @@ fn upgrade_counts_only_in_a_websocket_handshake() {
             .filter(|line| *expected || !line.starts_with("Upgrade"))
             .collect();
         let wire = request(method, version, &kept);
-        assert_eq!(text(&parsed.canonical), wire, "{head:?}");
+        assert_eq!(text(&parsed.wire_head), wire, "{head:?}");
     }
 }
 
@@ -391,7 +391,7 @@ fn fields_are_read_in_place() {
         assert!(!format!("{parsed:?}").contains("dTpw"));
     }
     let mut parsed = accept(&get(""));
-    let _ = std::mem::take(&mut parsed.canonical);
+    let _ = std::mem::take(&mut parsed.wire_head);
     assert_eq!(parsed.fields().count(), 0);
     assert_eq!(parsed.request_target(), b"");
 }
@@ -424,7 +424,7 @@ fn credentials_are_taken_out_wherever_they_stand() {
             assert_eq!(credentials(&parsed), expected, "{head:?}");
             let start = start.replace("http://h", "");
             let without = format!("{start} HTTP/1.1\r\n{before}{after}\r\n");
-            assert_eq!(text(&parsed.canonical), without, "{head:?}");
+            assert_eq!(text(&parsed.wire_head), without, "{head:?}");
             assert!(!format!("{parsed:?}").contains("dTpw"));
         }
     }

@@ -70,20 +70,20 @@ fn near_heads() -> impl Strategy<Value = Vec<u8>> {
 
 /// Everything that must hold of a head that was let through.
 fn check_accepted(original: &[u8], parsed: &RequestHead) {
-    let canonical = &parsed.canonical;
+    let wire_head = &parsed.wire_head;
     let shown = format!(
         "{} -> {}",
         original.escape_ascii(),
-        canonical.escape_ascii()
+        wire_head.escape_ascii()
     );
 
     // The same parser that Pingora uses reads the same request.
     let mut storage = [httparse::EMPTY_HEADER; 256];
     let mut request = httparse::Request::new(&mut storage);
-    let status = request.parse(canonical).unwrap();
+    let status = request.parse(wire_head).unwrap();
     assert_eq!(
         status,
-        httparse::Status::Complete(canonical.len()),
+        httparse::Status::Complete(wire_head.len()),
         "{shown}"
     );
     assert_eq!(request.method, Some(parsed.method.as_str()), "{shown}");
@@ -102,14 +102,14 @@ fn check_accepted(original: &[u8], parsed: &RequestHead) {
     assert!(!fields.iter().any(is_credentials), "{shown}");
 
     // There is no LF but in CRLF, and no CR either.
-    let crlf = canonical.windows(2).filter(|pair| pair == b"\r\n").count();
-    let count = |wanted| canonical.iter().filter(|&&byte| byte == wanted).count();
+    let crlf = wire_head.windows(2).filter(|pair| pair == b"\r\n").count();
+    let count = |wanted| wire_head.iter().filter(|&&byte| byte == wanted).count();
     assert_eq!((count(b'\r'), count(b'\n')), (crlf, crlf), "{shown}");
 
     if parsed.method == Method::CONNECT {
         // Nobody parses it again, so nothing else had to change.
         if parsed.credentials.is_none() {
-            assert!(original.ends_with(canonical), "{shown}");
+            assert!(original.ends_with(wire_head), "{shown}");
         }
         assert!(matches!(parsed.target, Target::Authority(_)), "{shown}");
         return;
@@ -140,8 +140,8 @@ fn check_accepted(original: &[u8], parsed: &RequestHead) {
     }
 
     // Reading it again changes nothing.
-    let again = parse(canonical).expect(&shown);
-    assert_eq!(again.canonical, canonical, "{shown}");
+    let again = parse(wire_head).expect(&shown);
+    assert_eq!(again.wire_head, wire_head, "{shown}");
     assert_eq!(again.method, parsed.method, "{shown}");
     assert_eq!(again.version, parsed.version, "{shown}");
     assert_eq!(again.framing, parsed.framing, "{shown}");
