@@ -73,3 +73,41 @@ fn declined_upgrades_are_passed_on_whole() {
         assert!(answer.head.fields.lists("connection", "close"));
     }
 }
+
+/// An origin gets `Upgrade` in a WebSocket handshake and in no other request.
+#[test]
+fn only_a_websocket_handshake_passes_upgrade_on() {
+    let proxy = Proxy::plain();
+    let option = "Connection: Upgrade\r\n";
+    for (method, fields, body, expected) in [
+        ("GET", "Upgrade: x, WebSocket\r\n", "", &["websocket"][..]),
+        (
+            "GET",
+            "Upgrade: x\r\nUpgrade: websocket\r\n",
+            "",
+            &["websocket"],
+        ),
+        ("GET", "Upgrade: h2c\r\n", "", &[]),
+        ("HEAD", "Upgrade: websocket\r\n", "", &[]),
+        ("POST", "Upgrade: websocket\r\n", "", &[]),
+        (
+            "GET",
+            "Upgrade: websocket\r\nContent-Length: 2\r\n",
+            "hi",
+            &[],
+        ),
+    ] {
+        let origin = Origin::ok("plain");
+        let mut wire = proxy.connect();
+        wire.send(format!(
+            "{method} http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{1}{option}{fields}\r\n{body}",
+            origin.address,
+            auth()
+        ))
+        .unwrap();
+        let answer = wire.response(method).unwrap();
+        assert_eq!(answer.status(), 200, "{method} {fields}");
+        let upgrade = origin.request().head.fields;
+        assert_eq!(upgrade.all("upgrade"), expected, "{method} {fields}");
+    }
+}
