@@ -32,9 +32,8 @@ fn is_x_forwarded(name: &[u8]) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// This proxy's name in `Via` (RFC 9110 §7.6.3): a pseudonym, so that no host
-/// name leaves, and one that no other instance has, so that a chain of two
-/// Tollgates is not a loop.
+/// This proxy's name in `Via` (RFC 9110 §7.6.3): a pseudonym, which tells no host
+/// name. Each instance has its own, so that a chain of two Tollgates is not a loop.
 #[derive(Clone, Debug)]
 pub struct Pseudonym {
     name: String,
@@ -90,7 +89,7 @@ impl Pseudonym {
         }
     }
 
-    /// Whether a `Via` field line holds this pseudonym: the message was here.
+    /// Whether a `Via` field line holds this pseudonym: the message has been here before.
     pub fn is_in(&self, via: &[u8]) -> bool {
         via.split(|byte| *byte == b',').any(|member| {
             let mut words = member

@@ -14,7 +14,7 @@ use crate::http::target::{Authority, Host, Scheme, TargetError};
 #[cfg(test)]
 mod tests;
 
-/// How a client can name the end of the connection that is ours.
+/// The end of a connection that is Tollgate's, by the names that a client can use for it.
 #[derive(Debug)]
 pub struct Own {
     scheme: Scheme,
@@ -25,8 +25,8 @@ pub struct Own {
 }
 
 impl Own {
-    /// The end of a connection at `address`; with TLS when `tls`, to the name that the
-    /// client gave in the handshake.
+    /// Of a connection to `address`; with TLS if `tls`, to the name that the client gave
+    /// in the handshake.
     pub fn new(tls: bool, server_name: Option<&str>, address: Option<SocketAddr>) -> Self {
         Self {
             scheme: if tls { Scheme::Https } else { Scheme::Http },
@@ -35,9 +35,9 @@ impl Own {
         }
     }
 
-    /// Whether a request for this is one for this server, and not one to forward.
+    /// Whether a request for this authority is for the gateway, and not one to forward.
     ///
-    /// The port may also be the default one: that of a listener may be mapped.
+    /// The port may also be the default one: the port of a listener may be mapped.
     fn is_named(&self, scheme: Scheme, authority: &Authority) -> bool {
         let Some(address) = self.address else {
             return false;
@@ -56,15 +56,15 @@ impl Own {
     }
 }
 
-/// The HTTP/1.1 head that means what `request` does; `has_body` when more than the
-/// head is to come. It is still to be checked as every head is.
+/// The HTTP/1.1 head with the meaning of `request`; `has_body` if more than the head is
+/// to come. The caller checks it like any other head.
 ///
-/// `h2` has refused already what has no place in a message of HTTP/2 (RFC 9113 §8.2.2,
-/// §8.3.1), such as `Transfer-Encoding` and pseudo-fields that are missing or twice there.
+/// `h2` has refused fields that have no place in a message of HTTP/2 (RFC 9113 §8.2.2),
+/// such as `Transfer-Encoding`, and pseudo-fields that are missing or repeated (§8.3.1).
 ///
 /// # Errors
-/// What would mean something else as HTTP/1.1: a path that does not begin as one, a
-/// `Host` that names another server than `:authority`.
+/// A request that would mean something else as HTTP/1.1: its path does not begin as one,
+/// or `Host` names another server than `:authority`.
 pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, HeadError> {
     let mut head = BytesMut::with_capacity(512);
     let mut put = |parts: &[&[u8]]| {
@@ -74,8 +74,8 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
     };
     let connect = request.method == Method::CONNECT;
     let authority = authority(request, connect)?;
-    // `h2` drops `:scheme` where there is no `:authority`, so that what to forward is
-    // not known, and a wrong guess could send in the clear what was meant for TLS.
+    // Without `:authority`, `h2` drops `:scheme`. A wrong guess at the scheme could send
+    // without TLS what the client meant for TLS.
     let scheme = request.uri.scheme_str();
     let scheme = scheme.unwrap_or_else(|| own.scheme.as_str());
     let is_own = !connect && is_own(scheme, authority, own);
@@ -87,11 +87,11 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
         put(&[authority]);
     } else {
         let path = path(&request.uri, &request.method)?;
-        // Another scheme is for the reader of targets to refuse.
+        // The reader of targets refuses any other scheme.
         if !is_own {
             put(&[scheme.as_bytes(), b"://", authority]);
         }
-        // `*` is made of no path at all by the last proxy (RFC 9112 §3.2.4).
+        // The last proxy makes `*` of an empty path (RFC 9112 §3.2.4).
         if is_own || path != b"*" {
             put(&[path]);
         }
@@ -106,7 +106,7 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
         }
         put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
-    // Split for the sake of compression; HTTP/1.1 has one (RFC 9113 §8.2.3).
+    // HTTP/2 splits it to compress it better; HTTP/1.1 has one line (RFC 9113 §8.2.3).
     let mut lead: &[u8] = b"cookie: ";
     for crumb in request.headers.get_all(COOKIE) {
         put(&[lead, crumb.as_bytes()]);
@@ -122,8 +122,8 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
     Ok(head)
 }
 
-/// Whom the request is for. A `Host` beside `:authority` has to say the same (RFC 9113
-/// §8.3.1), but for case and a default port.
+/// The authority that the request names. A `Host` beside `:authority` has to be the same
+/// (RFC 9113 §8.3.1), apart from case and a default port.
 fn authority(request: &Parts, connect: bool) -> Result<&[u8], HeadError> {
     let host = host(&request.headers)?;
     let Some(authority) = request.uri.authority() else {
@@ -135,7 +135,7 @@ fn authority(request: &Parts, connect: bool) -> Result<&[u8], HeadError> {
     {
         let scheme = request.uri.scheme_str();
         let scheme = scheme.and_then(|scheme| Scheme::parse(scheme.as_bytes()));
-        // To a tunnel no port is a default one.
+        // A tunnel has no default port.
         let port = scheme.filter(|_| !connect).map(Scheme::default_port);
         let read = |raw| Authority::parse_with_default(raw, port).ok();
         if read(host).is_none() || read(host) != read(authority) {
@@ -154,8 +154,7 @@ fn host(headers: &HeaderMap) -> Result<Option<&[u8]>, HeadError> {
     }
 }
 
-/// `:path`, which stands right behind the authority in HTTP/1.1 and must not be taken
-/// for more of it.
+/// `:path`. HTTP/1.1 has it right behind the authority, of which it must not become a part.
 fn path<'a>(uri: &'a Uri, method: &Method) -> Result<&'a [u8], HeadError> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     match path.as_bytes() {

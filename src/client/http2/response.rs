@@ -1,7 +1,7 @@
-//! An answer, read back from HTTP/1.1 bytes.
+//! A response, read back from HTTP/1.1 bytes.
 //!
-//! They are written by this program: Pingora, or `reply`. What does not parse is a
-//! mistake of ours, and ends the stream.
+//! This program writes these bytes: Pingora, or `reply`. Bytes that do not parse are a
+//! defect of this program, and end the stream.
 
 use std::io;
 
@@ -15,29 +15,29 @@ use crate::http::response::{BodyEnd, FramingFields};
 #[cfg(test)]
 mod tests;
 
-/// Pingora takes no more than this of an upstream either.
+/// Pingora accepts no larger head from an upstream.
 const MAX_HEAD: usize = 1024 * 1024;
 const MAX_FIELDS: usize = 320;
 
-/// What comes next.
+/// The next part of a response.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// An answer before the answer (1xx).
+    /// An interim response (1xx).
     Interim(Response<()>),
-    /// The head of the answer, and whether that is all of it.
+    /// The head of the response, and whether there is no body.
     Head(Response<()>, bool),
-    /// So many bytes of the body.
+    /// This many bytes of the body.
     Data(usize),
-    /// Nothing that is to be passed on.
+    /// Bytes that do not go on.
     Nothing,
 }
 
-/// Reads one answer.
+/// Reads one response.
 #[derive(Debug)]
 pub(super) struct ResponseReader {
     state: State,
     head: Vec<u8>,
-    /// The method of the request, which says whether the answer can have a body.
+    /// The method of the request, on which the end of the body depends.
     method: Method,
 }
 
@@ -51,7 +51,7 @@ enum State {
 }
 
 impl ResponseReader {
-    /// For the answer to a request with this method.
+    /// For the response to a request with this method.
     pub(super) fn new(method: &Method) -> Self {
         Self {
             state: State::Head,
@@ -60,12 +60,12 @@ impl ResponseReader {
         }
     }
 
-    /// Whether the answer is complete.
+    /// Whether the response is complete.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
-    /// Whether the end of the stream is the end of the answer.
+    /// Whether the end of the stream is the end of the response.
     pub(super) fn may_end(&self) -> bool {
         matches!(self.state, State::Rest)
     }
@@ -75,11 +75,11 @@ impl ResponseReader {
         self.state = State::Done;
     }
 
-    /// What `bytes` begin with, and how many of them that is. Bytes of a body are to
-    /// be [taken](Self::take) when they are sent.
+    /// The part at the start of `bytes`, and how many bytes of it are read. The caller
+    /// [takes](Self::take) the bytes of a body when it has sent them.
     ///
     /// # Errors
-    /// They are no answer.
+    /// The bytes are not a response.
     pub(super) fn read(&mut self, bytes: &[u8]) -> io::Result<(usize, Part)> {
         match &mut self.state {
             State::Head => self.read_head(bytes),
@@ -89,7 +89,7 @@ impl ResponseReader {
                 if data > 0 {
                     return Ok((0, Part::Data(data.min(bytes.len()))));
                 }
-                // Chunk by chunk: up to where the next data begin.
+                // Up to the data of the next chunk.
                 let mut read = 0;
                 for byte in bytes {
                     read += body.scan(&[*byte]).map_err(invalid)?;
@@ -106,7 +106,7 @@ impl ResponseReader {
         }
     }
 
-    /// The first of the bytes that were said to be the body's are sent: `bytes`.
+    /// `bytes` are sent: the first of those that [`read`](Self::read) said are the body's.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -123,7 +123,7 @@ impl ResponseReader {
     fn read_head(&mut self, bytes: &[u8]) -> io::Result<(usize, Part)> {
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
-        // The empty line may have begun in what came before.
+        // The empty line may begin in the bytes of the last call.
         let from = before.saturating_sub(3);
         let fresh = self.head.get(from..).unwrap_or_default();
         let Some(end) = memchr::memmem::find(fresh, b"\r\n\r\n") else {

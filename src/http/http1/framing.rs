@@ -1,8 +1,8 @@
 //! Where a request body ends (RFC 9112 §6, §7.1).
 //!
-//! [`BodyScanner`] follows a body through the stream and says which bytes are
-//! its own. It keeps no byte of it and decodes nothing: Pingora does, and finds
-//! the same end, because what passes here is the plain part of the grammar.
+//! [`BodyScanner`] follows a body through the stream and says which bytes belong to
+//! it. It keeps no byte and decodes nothing. Pingora decodes, and finds the same
+//! end, since only the plain part of the grammar passes here.
 
 use thiserror::Error;
 
@@ -14,8 +14,8 @@ mod tests;
 /// Bytes of extensions on one chunk, the `;` included.
 const MAX_EXTENSION: u32 = 256;
 
-/// Extension bytes in excess of the data that they come with, over a whole
-/// body. Without it a body of one-byte chunks costs 260 times its size.
+/// Extension bytes of a whole body beyond what its data justifies. Without this
+/// limit a body of one-byte chunks costs 260 times its size.
 const MAX_EXTENSION_EXCESS: u64 = 16 * 1024;
 
 /// Bytes of the trailer section, line ends included.
@@ -27,7 +27,7 @@ const MAX_SIZE_DIGITS: u32 = 16;
 /// How a request body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none.
+    /// There is no body.
     None,
     /// This many bytes, at most 2^63 - 1.
     Length(u64),
@@ -128,7 +128,7 @@ enum State {
 }
 
 impl BodyScanner {
-    /// At the first byte behind the head of a request with this framing.
+    /// A scanner at the first byte behind a head with this framing.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
@@ -143,8 +143,8 @@ impl BodyScanner {
         }
     }
 
-    /// How many of the first bytes of `buf` belong to the body; all of them
-    /// unless it ends within. `buf` goes on where the last call left off.
+    /// How many of the first bytes of `buf` belong to the body: all of them unless
+    /// it ends within. `buf` begins where the last call ended.
     ///
     /// # Errors
     /// [`FramingError`] at the first byte that breaks the grammar, and again on
@@ -187,8 +187,8 @@ impl BodyScanner {
         self.state == State::Done
     }
 
-    /// How many of the next bytes are content for certain: those up to the end of the
-    /// body or of the chunk that they are in.
+    /// How many of the next bytes are content in any case: those up to the end of the
+    /// body, or of the chunk.
     pub fn data_ahead(&self) -> u64 {
         match self.state {
             State::Length(left) | State::Data(left) => left,
@@ -251,7 +251,7 @@ impl BodyScanner {
         }
     }
 
-    /// Lets a chunk of `size` bytes pay for its extensions.
+    /// Counts the extension bytes that a chunk of `size` bytes does not justify.
     fn charge_extension(&mut self, length: u32, size: u64) -> Result<(), FramingError> {
         let paid = size.saturating_mul(2).saturating_add(16);
         self.extension_excess = (self.extension_excess + u64::from(length)).saturating_sub(paid);
@@ -262,8 +262,8 @@ impl BodyScanner {
     }
 }
 
-/// No whitespace is taken behind the size, though RFC 9112 §7.1.1 calls it bad
-/// and not forbidden: decoders disagree about it.
+/// Whitespace behind the size is refused. RFC 9112 §7.1.1 allows it as bad
+/// whitespace, and decoders disagree about it.
 fn size_byte(digits: u32, size: u64, byte: u8) -> Result<State, FramingError> {
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',

@@ -1,33 +1,33 @@
-//! What can still be read of a head that was refused: for its answer and its record, and for nothing else.
+//! The parts of a refused head that can still be read: for its answer and its record alone.
 
 use memchr::memchr;
 
 use super::{is_tchar, trim_ows};
 use crate::http::target::Target;
 
-/// No more is looked at of a head; more than any that has an honest `Accept` behind a long target.
+/// How much of a head is read: enough for an `Accept` behind the longest target.
 const MAX_READ: usize = 80 * 1024;
 
-/// What is kept of each part, in bytes; the log shows less.
+/// How much of each part is kept, in bytes; the log shows less.
 const MAX_PART: usize = 4096;
 
-/// A longer method is none.
+/// A longer word is not taken for a method.
 const MAX_METHOD: usize = 32;
 
-/// Methods that are believed without a version behind them. Commands of other protocols look the same, and
-/// `PASS` and `AUTH` are followed by a password.
+/// Methods that count without a version behind the target. Commands of other protocols have the same form, and
+/// a password follows `PASS` and `AUTH`.
 const METHODS: [&[u8]; 9] = [
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
 ];
 
-/// Parts of a head that was refused. Each is empty or none where it cannot be told.
+/// Parts of a refused head. A part that cannot be read is empty or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefusedHead {
     /// The method.
     pub method: Vec<u8>,
-    /// The request-target, as sent; what may be a password in it is masked.
+    /// The request-target as sent, with anything masked that may be a password.
     pub target: Vec<u8>,
-    /// The version, where it looks like one.
+    /// The version, if it has the form of one.
     pub version: String,
     /// The `Accept` field lines, joined.
     pub accept: Option<Vec<u8>>,
@@ -38,7 +38,7 @@ pub struct RefusedHead {
 }
 
 impl RefusedHead {
-    /// Reads what is here of a head, which may be cut anywhere or be no head at all.
+    /// Reads the start of a head. It may be cut anywhere, or be no head at all.
     pub fn read(bytes: &[u8]) -> Self {
         let bytes = bytes.get(..MAX_READ).unwrap_or(bytes);
         let start = bytes
@@ -61,7 +61,7 @@ impl RefusedHead {
         refused
     }
 
-    /// The parts of a request line that came in another form.
+    /// The parts of a request that has no request line, as in HTTP/2.
     pub fn of_line(method: &str, target: &str) -> Self {
         Self {
             method: method.into(),
@@ -70,7 +70,7 @@ impl RefusedHead {
         }
     }
 
-    /// Whether the line is one of a request. Where it is cut, more of it was to come.
+    /// Whether the line is a request line. If `is_cut`, its end has not arrived.
     fn read_line(&mut self, line: &[u8], is_cut: bool) -> bool {
         let Some(space) = memchr(b' ', line) else {
             return false;

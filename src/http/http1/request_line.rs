@@ -1,7 +1,7 @@
 //! The request line (RFC 9112 §3), read strictly: single spaces, a token, a
 //! target without controls, a version.
 //!
-//! What the target means is not decided here but in [`crate::http::target`].
+//! [`crate::http::target`] reads the target.
 
 use std::ops::Range;
 
@@ -9,21 +9,21 @@ use memchr::{memchr, memrchr};
 
 use super::{HeadError, is_tchar};
 
-/// The longest registered method has 17 bytes; a longer one than this is noise.
+/// The longest registered method has 17 bytes.
 pub(super) const MAX_METHOD: usize = 32;
 const VERSION_LEN: usize = b"HTTP/1.1".len();
 
 /// The bytes of a request line that are not its target, line end excluded.
 pub(super) const MAX_OVERHEAD: usize = MAX_METHOD + 1 + 1 + VERSION_LEN;
 
-/// The versions of HTTP that a connection of ours speaks (RFC 9112 §2.3).
+/// The versions of HTTP that clients can use (RFC 9112 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, and close unless `keep-alive` is asked for.
     Http10,
     /// HTTP/1.1.
     Http11,
-    /// HTTP/2: of a request that is served as the HTTP/1.1 one which means the same.
+    /// HTTP/2: such a request is served as the HTTP/1.1 request with the same meaning.
     Http2,
 }
 

@@ -1,7 +1,7 @@
 //! Finds the end of a request head while it arrives.
 //!
-//! The scanner owns only positions. It checks what decides whether waiting for
-//! more makes sense (first byte, line ends, request line, sizes) and leaves the
+//! The scanner keeps positions only. It checks what decides whether more bytes can
+//! make a request (first byte, line ends, request line, sizes) and leaves the
 //! fields to [`RequestHead`](super::RequestHead).
 
 use memchr::memchr;
@@ -43,13 +43,12 @@ impl Default for HeadLimits {
 
 /// Incremental search for the end of one head.
 ///
-/// A byte is looked at once however the head is cut, so a client that sends
-/// single bytes costs no more than its own bytes. Use a new scanner for each
-/// head.
+/// It reads each byte once, however the head is cut: a client that sends single
+/// bytes costs no more than its bytes. Each head needs a new scanner.
 #[derive(Clone, Debug, Default)]
 pub struct HeadScanner {
     phase: Phase,
-    /// Everything before this was looked at.
+    /// Bytes before this position have been read.
     scanned: usize,
     /// Where the current line begins.
     line_start: usize,
@@ -58,7 +57,7 @@ pub struct HeadScanner {
     line: Option<PlacedLine>,
 }
 
-/// One whole head in front of a buffer, and what was read of it already.
+/// One whole head at the start of a buffer, and its request line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanned {
     /// From the start of the buffer to behind the empty line.
@@ -86,12 +85,12 @@ enum Phase {
 }
 
 impl HeadScanner {
-    /// Goes on in `buf`, which begins where the head began and only grows
-    /// between calls, and returns the head once it is complete.
+    /// Reads on in `buf`, and returns the head once it is complete. `buf` begins with
+    /// the head and only grows between calls.
     ///
     /// # Errors
-    /// What can no longer become a head within `limits` is refused at once, with
-    /// the same error however the bytes were cut.
+    /// Bytes that can no longer become a head within `limits` are refused at once. The
+    /// error does not depend on how the bytes were cut.
     pub fn scan(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<Option<Scanned>, HeadError> {
         let window = buf.get(..limits.max_head).unwrap_or(buf);
         if self.phase == Phase::EmptyLines {
