@@ -17,7 +17,7 @@ export CARGO PREFIX SYSCONFDIR DESTDIR PROFILE
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test check lint doc deny bench bench-smoke release-pgo install dist \
+.PHONY: help setup run build test check lint doc reference deny bench bench-smoke release-pgo install dist \
 	package-test clean
 
 help: ## list the targets
@@ -55,6 +55,9 @@ lint: ## formatting, clippy, shellcheck where it is installed
 doc: ## rustdoc, warnings are errors
 	@bash scripts/setup.sh
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+reference: ## write the tables of the documents that come from the sources
+	UPDATE_REFERENCE=1 $(CARGO) test --locked reference
 
 deny: ## licences, banned crates, sources and known advisories
 	@bash scripts/setup.sh

@@ -18,7 +18,6 @@ mod counters;
 mod format;
 pub mod log_file;
 mod metrics;
-pub mod names;
 mod open;
 mod process;
 mod record;
@@ -33,12 +32,12 @@ use access_log::AccessLog;
 pub use access_log::{Destination, Format, FormatError};
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
-use record::Event;
-pub use record::{GATEWAY_SITE, Record};
+use process::Process;
+use prometheus::Registry;
+pub use record::{Event, GATEWAY_SITE, Record};
+use crate::http::role::Role;
 use stats::{Report, Stats};
 use users::Users;
-
-use crate::http::role::Role;
 
 /// `Content-Type` of [`Telemetry::render_metrics`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -92,7 +91,9 @@ pub enum ReloadOutcome {
 pub struct Telemetry {
     log: AccessLog,
     log_tunnel_open: bool,
+    registry: Registry,
     metrics: Metrics,
+    process: Process,
     stats: Stats,
     users: Users,
 }
@@ -111,8 +112,11 @@ impl Telemetry {
     /// # Errors
     /// [`TelemetryError::AccessLog`] when the file cannot be opened.
     pub fn new(settings: &Settings) -> Result<Telemetry, TelemetryError> {
-        let metrics = Metrics::new(VERSION).map_err(TelemetryError::Metrics)?;
-        let users = Users::register(metrics.registry()).map_err(TelemetryError::Metrics)?;
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).map_err(TelemetryError::Metrics)?;
+        let users = Users::register(&registry).map_err(TelemetryError::Metrics)?;
+        let process = Process::register(&registry).map_err(TelemetryError::Metrics)?;
+        metrics.build_info.with_label_values(&[VERSION]).set(1);
         let log = AccessLog::open(&settings.access, settings.format, metrics.losses.clone())
             .map_err(|error| TelemetryError::AccessLog {
                 path: settings.access.path().to_owned(),
@@ -121,7 +125,9 @@ impl Telemetry {
         Ok(Telemetry {
             log,
             log_tunnel_open: settings.tunnel_open,
+            registry,
             metrics,
+            process,
             stats: Stats::new(),
             users,
         })
@@ -141,7 +147,7 @@ impl Telemetry {
                 usage.add_bytes(record.bytes_from_client, record.bytes_to_client);
             });
         }
-        self.log.write(Event::Request, record);
+        self.log.write(record);
     }
 
     /// Whether records are written: the statistics take less from one.
@@ -158,7 +164,10 @@ impl Telemetry {
         let tunnel = OpenTunnel::new(Arc::clone(self), record.user);
         tunnel.count_request();
         if self.log_tunnel_open {
-            self.log.write(Event::TunnelOpen, record);
+            self.log.write(&Record {
+                event: Event::TunnelOpen,
+                ..*record
+            });
         }
         tunnel
     }
@@ -188,9 +197,9 @@ impl Telemetry {
     /// Counts a reload.
     pub fn reloaded(&self, outcome: ReloadOutcome) {
         match outcome {
-            ReloadOutcome::Succeeded => self.metrics.reloads_succeeded.inc(),
-            ReloadOutcome::Incomplete => self.metrics.reloads_incomplete.inc(),
-            ReloadOutcome::Failed => self.metrics.reloads_failed.inc(),
+            ReloadOutcome::Succeeded => self.metrics.reloads.succeeded.inc(),
+            ReloadOutcome::Incomplete => self.metrics.reloads.incomplete.inc(),
+            ReloadOutcome::Failed => self.metrics.reloads.failed.inc(),
         }
     }
 
@@ -199,7 +208,8 @@ impl Telemetry {
     /// Reads `/proc` and walks every series: milliseconds at worst, so not for
     /// a thread that serves requests.
     pub fn render_metrics(&self) -> String {
-        self.metrics.render()
+        self.process.refresh();
+        metrics::render(&self.registry)
     }
 
     /// The statistics as one JSON object.
@@ -233,10 +243,7 @@ impl Telemetry {
     }
 
     fn add_bytes(&self, role: Option<Role>, from_client: u64, to_client: u64) {
-        if let Some(bytes) = self.metrics.bytes(role) {
-            bytes.from_client.inc_by(from_client);
-            bytes.to_client.inc_by(to_client);
-        }
+        self.metrics.bytes.of(role).add(from_client, to_client);
     }
 }
 

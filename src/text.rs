@@ -360,4 +360,6 @@ fn at_line(bytes: &[u8], at: usize, problem: TextProblem) -> TextError {
 }
 
 #[cfg(test)]
+pub(crate) mod reference;
+#[cfg(test)]
 mod tests;

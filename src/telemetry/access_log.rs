@@ -1,16 +1,17 @@
 //! The access log: one line per request and per tunnel.
 //!
 //! Lines are made on the calling thread, in a buffer of its own, and handed to
-//! the queue that `sink.rs` owns. What a line looks like is `format.rs`' matter.
+//! the queue of `sink`.
 
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::format::{push_combined_line, push_json_line};
+use super::format::push_combined_line;
+use super::metrics::series::Losses;
 use super::record::{Event, Record};
-use super::sink::{Losses, Place, Sink};
+use super::sink::{Place, Sink};
 use super::text::Clock;
 
 /// Where the access log goes.
@@ -131,14 +132,14 @@ impl AccessLog {
         self.sink.is_some()
     }
 
-    pub(crate) fn write(&self, event: Event, record: &Record) {
+    pub(crate) fn write(&self, record: &Record) {
         let Some(sink) = &self.sink else { return };
         let push = |Scratch { line, clock }: &mut Scratch| {
             line.clear();
             match self.format {
-                Format::Json => push_json_line(line, clock, event, record),
+                Format::Json => record.push_json(line, clock),
                 // The format has no place to say that a tunnel has only begun.
-                Format::Combined if event == Event::TunnelOpen => return,
+                Format::Combined if record.event == Event::TunnelOpen => return,
                 Format::Combined => push_combined_line(line, clock, record),
             }
             sink.push(line);

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use parking_lot::RwLock;
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec};
+
+use super::metrics::declare::Counters;
 
 /// The label value that takes what no longer fits the bound.
 pub(crate) const OTHER: &str = "other";
@@ -69,37 +71,30 @@ fn class(status: Option<u16>) -> usize {
     }
 }
 
-/// Counts events by one label, with at most `max` values and then "other".
-pub(crate) struct LabelledCounters {
+/// Counts events by one label, with at most `MAX` values and then "other".
+pub(crate) struct LabelledCounters<const MAX: usize> {
     family: IntCounterVec,
-    max: usize,
     series: RwLock<HashMap<Box<str>, IntCounter>>,
     other: OnceLock<IntCounter>,
 }
 
-impl LabelledCounters {
-    pub(crate) fn register(
-        registry: &Registry,
-        opts: Opts,
-        label: &str,
-        max: usize,
-    ) -> prometheus::Result<Self> {
-        let family = IntCounterVec::new(opts, &[label])?;
-        registry.register(Box::new(family.clone()))?;
-        Ok(LabelledCounters {
+impl<const MAX: usize> Counters for LabelledCounters<MAX> {
+    fn of(family: IntCounterVec) -> Self {
+        LabelledCounters {
             family,
-            max,
             series: RwLock::default(),
             other: OnceLock::new(),
-        })
+        }
     }
+}
 
+impl<const MAX: usize> LabelledCounters<MAX> {
     pub(crate) fn inc(&self, value: &str) {
         if let Some(series) = self.series.read().get(value) {
             return series.inc();
         }
         let mut map = self.series.write();
-        if map.len() < self.max || map.contains_key(value) {
+        if map.len() < MAX || map.contains_key(value) {
             let series = map
                 .entry(value.into())
                 .or_insert_with(|| self.family.with_label_values(&[value]));

@@ -1,20 +1,22 @@
 //! The Prometheus metrics. Every series that a request touches is resolved
 //! when the program starts or when it first occurs: counting is an addition.
+//!
+//! To add a metric, add its line to a table (this one, or that of users or of
+//! the process), count it, and run `make reference`, which writes it into
+//! `docs/observability.md`. Dashboards and alerts are built on the names: a name
+//! is added, not changed.
+
+pub(crate) mod declare;
+pub(crate) mod series;
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
+use self::declare::metrics;
+use self::series::{ByRole, Bytes, Losses, Reloads};
 use super::counters::{LabelledCounters, StatusCounters};
-use super::names;
-use super::process::Process;
-use super::record::{ROLES, Record, role_index, role_name};
-use super::sink::Losses;
-use crate::http::role::Role;
+use super::record::Record;
 
 /// Distinct values that a label found while running may have.
 const MAX_KINDS: usize = 64;
@@ -35,196 +37,69 @@ const TUNNEL_BUCKETS: &[f64] = &[
     0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0,
 ];
 
-/// Bytes of one role, by direction.
-pub(crate) struct Bytes {
-    pub(crate) from_client: IntCounter,
-    pub(crate) to_client: IntCounter,
-}
-
-pub(crate) struct Metrics {
-    registry: Registry,
-    requests: [StatusCounters; ROLES.len()],
-    request_duration: [Histogram; ROLES.len()],
-    bytes: [Bytes; ROLES.len()],
-    denied: LabelledCounters,
-    observed: LabelledCounters,
-    errors: LabelledCounters,
-    connect_duration: Histogram,
-    tunnel_duration: Histogram,
-    pub(crate) tunnels_ended: LabelledCounters,
-    pub(crate) auth_failures: LabelledCounters,
-    pub(crate) connections: IntCounter,
-    pub(crate) open_connections: IntGauge,
-    pub(crate) connections_rejected: LabelledCounters,
-    pub(crate) tunnels: IntCounter,
-    pub(crate) open_tunnels: IntGauge,
-    pub(crate) queue_depth: IntGauge,
-    pub(crate) queued: IntCounter,
-    pub(crate) queue_wait: Histogram,
-    pub(crate) reloads_succeeded: IntCounter,
-    pub(crate) reloads_incomplete: IntCounter,
-    pub(crate) reloads_failed: IntCounter,
-    pub(crate) losses: Losses,
-    process: Process,
+metrics! {
+    /// What is counted of requests, tunnels and connections.
+    pub(crate) struct Metrics;
+    "tollgate_requests_total" counter ["role", "code"] => requests: ByRole<StatusCounters>,
+        "Requests by role and status code; a tunnel counts when it is established.";
+    "tollgate_request_duration_seconds" histogram ["role"] REQUEST_BUCKETS => request_duration: ByRole<Histogram>,
+        "Time to the end of the answer; for a tunnel, to its establishment."
+        "From the first byte of the request head.";
+    "tollgate_denied_total" counter ["rule"] => denied: LabelledCounters<MAX_RULES>,
+        "Requests denied, by rule."
+        "As `rule` in the access log, without what follows a colon.";
+    "tollgate_observed_total" counter ["rule"] => observed: LabelledCounters<MAX_RULES>,
+        "Requests that a rule which only observes would have denied, by rule."
+        "Such a rule has `action: observe`.";
+    "tollgate_errors_total" counter ["kind"] => errors: LabelledCounters<MAX_KINDS>,
+        "Requests and tunnels that failed, by error kind."
+        "Kinds as `error` in the access log. A request without credentials counts in `tollgate_auth_failures_total` alone.";
+    "tollgate_auth_failures_total" counter ["reason"] => auth_failures: LabelledCounters<MAX_KINDS>,
+        "Requests whose credentials were missing or wrong, by reason."
+        "`credentials_missing`, `credentials_malformed`, `credentials_wrong`.";
+    "tollgate_bytes_total" counter ["role", "direction"] => bytes: ByRole<Bytes>,
+        "Bytes of content by role and direction; of a tunnel, live.";
+    "tollgate_open_connections" gauge => open_connections: IntGauge,
+        "Client connections that are open.";
+    "tollgate_connections_total" counter => connections: IntCounter,
+        "Client connections that were accepted.";
+    "tollgate_connections_rejected_total" counter ["reason"] => connections_rejected: LabelledCounters<MAX_KINDS>,
+        "Client connections closed before a request was read, by reason."
+        "`accept_error`, `handshake_failed`, `handshake_timeout`, `http2_preface`, and for a client of [another protocol](#another-protocol) the names in the table of errors that begin with `wrong_protocol` and `proxy_header`. Of HTTP/2 also: `stream`, a stream refused because of `limits.max_connections`; `http_1_1_required`, a stream with NTLM or Negotiate for its origin; `http2_error`, a connection that broke the protocol, also by floods of resets or empty frames.";
+    "tollgate_open_tunnels" gauge => open_tunnels: IntGauge,
+        "Tunnels that are open.";
+    "tollgate_tunnels_total" counter => tunnels: IntCounter,
+        "Tunnels that were established.";
+    "tollgate_tunnels_ended_total" counter ["reason"] => tunnels_ended: LabelledCounters<MAX_KINDS>,
+        "Tunnels that ended, by reason."
+        "Reasons as `end_reason` in the access log.";
+    "tollgate_tunnel_duration_seconds" histogram TUNNEL_BUCKETS => tunnel_duration: Histogram,
+        "Life of tunnels that ended.";
+    "tollgate_connect_duration_seconds" histogram CONNECT_BUCKETS => connect_duration: Histogram,
+        "Time to connect to an upstream, name look-up included.";
+    "tollgate_gateway_queue_depth" gauge => queue_depth: IntGauge,
+        "Requests that wait for a connection to the local pool.";
+    "tollgate_gateway_queued_total" counter => queued: IntCounter,
+        "Requests that had to wait for a connection to the local pool.";
+    "tollgate_gateway_queue_wait_seconds" histogram REQUEST_BUCKETS => queue_wait: Histogram,
+        "How long requests waited for a connection to the local pool.";
+    "tollgate_log_dropped_total" counter ["reason"] => losses: Losses,
+        "Access-log records that were lost, by reason."
+        "`overflow`, `write_error`.";
+    "tollgate_reloads_total" counter ["result"] => reloads: Reloads,
+        "Reloads of files by result."
+        "By signal and by `POST /reload`: `success`; `partial`, when a changed key waits for a restart; `failure`, when nothing was changed.";
+    "tollgate_build_info" gauge ["version"] => build_info: IntGaugeVec,
+        "Always 1; the version is a label.";
 }
 
 impl Metrics {
-    pub(crate) fn new(version: &str) -> prometheus::Result<Metrics> {
-        let registry = Registry::new();
-        let r = &registry;
-        let requests = counters(
-            r,
-            names::REQUESTS_TOTAL,
-            "Requests by role and status code; a tunnel counts when it is established.",
-            &["role", "code"],
-        )?;
-        let request_duration = registered(
-            r,
-            HistogramVec::new(
-                HistogramOpts::new(
-                    names::REQUEST_DURATION_SECONDS,
-                    "Time to the end of the answer; for a tunnel, to its establishment.",
-                )
-                .buckets(REQUEST_BUCKETS.to_vec()),
-                &["role"],
-            )?,
-        )?;
-        let bytes = counters(
-            r,
-            names::BYTES_TOTAL,
-            "Bytes of content by role and direction; of a tunnel, live.",
-            &["role", "direction"],
-        )?;
-        let reloads = counters(
-            r,
-            names::RELOADS_TOTAL,
-            "Reloads of files by result.",
-            &["result"],
-        )?;
-        let dropped = counters(
-            r,
-            names::LOG_DROPPED_TOTAL,
-            "Access-log records that were lost, by reason.",
-            &["reason"],
-        )?;
-        let build_info = registered(
-            r,
-            prometheus::IntGaugeVec::new(
-                Opts::new(names::BUILD_INFO, "Always 1; the version is a label."),
-                &["version"],
-            )?,
-        )?;
-        build_info.with_label_values(&[version]).set(1);
-        Ok(Metrics {
-            requests: ROLES.map(|role| StatusCounters::new(&requests, role_name(role))),
-            request_duration: ROLES
-                .map(|role| request_duration.with_label_values(&[role_name(role)])),
-            bytes: ROLES.map(|role| Bytes {
-                from_client: bytes.with_label_values(&[role_name(role), "from_client"]),
-                to_client: bytes.with_label_values(&[role_name(role), "to_client"]),
-            }),
-            denied: labelled(
-                r,
-                names::DENIED_TOTAL,
-                "Requests denied, by rule.",
-                "rule",
-                MAX_RULES,
-            )?,
-            observed: labelled(
-                r,
-                names::OBSERVED_TOTAL,
-                "Requests that a rule which only observes would have denied, by rule.",
-                "rule",
-                MAX_RULES,
-            )?,
-            errors: labelled(
-                r,
-                names::ERRORS_TOTAL,
-                "Requests and tunnels that failed, by error kind.",
-                "kind",
-                MAX_KINDS,
-            )?,
-            connect_duration: histogram(
-                r,
-                names::CONNECT_DURATION_SECONDS,
-                "Time to connect to an upstream, name look-up included.",
-                CONNECT_BUCKETS,
-            )?,
-            tunnel_duration: histogram(
-                r,
-                names::TUNNEL_DURATION_SECONDS,
-                "Life of tunnels that ended.",
-                TUNNEL_BUCKETS,
-            )?,
-            tunnels_ended: labelled(
-                r,
-                names::TUNNELS_ENDED_TOTAL,
-                "Tunnels that ended, by reason.",
-                "reason",
-                MAX_KINDS,
-            )?,
-            auth_failures: labelled(
-                r,
-                names::AUTH_FAILURES_TOTAL,
-                "Requests whose credentials were missing or wrong, by reason.",
-                "reason",
-                MAX_KINDS,
-            )?,
-            connections: counter(
-                r,
-                names::CONNECTIONS_TOTAL,
-                "Client connections that were accepted.",
-            )?,
-            open_connections: gauge(
-                r,
-                names::OPEN_CONNECTIONS,
-                "Client connections that are open.",
-            )?,
-            connections_rejected: labelled(
-                r,
-                names::CONNECTIONS_REJECTED_TOTAL,
-                "Client connections closed before a request was read, by reason.",
-                "reason",
-                MAX_KINDS,
-            )?,
-            tunnels: counter(r, names::TUNNELS_TOTAL, "Tunnels that were established.")?,
-            open_tunnels: gauge(r, names::OPEN_TUNNELS, "Tunnels that are open.")?,
-            queue_depth: gauge(
-                r,
-                names::GATEWAY_QUEUE_DEPTH,
-                "Requests that wait for a connection to the local pool.",
-            )?,
-            queued: counter(
-                r,
-                names::GATEWAY_QUEUED_TOTAL,
-                "Requests that had to wait for a connection to the local pool.",
-            )?,
-            queue_wait: histogram(
-                r,
-                names::GATEWAY_QUEUE_WAIT_SECONDS,
-                "How long requests waited for a connection to the local pool.",
-                REQUEST_BUCKETS,
-            )?,
-            reloads_succeeded: reloads.with_label_values(&["success"]),
-            reloads_incomplete: reloads.with_label_values(&["partial"]),
-            reloads_failed: reloads.with_label_values(&["failure"]),
-            losses: Losses {
-                overflow: dropped.with_label_values(&["overflow"]),
-                write_error: dropped.with_label_values(&["write_error"]),
-            },
-            process: Process::register(r)?,
-            registry,
-        })
-    }
-
     /// Counts a request that was answered, its bytes apart.
     pub(crate) fn count_request(&self, record: &Record) {
-        if let Some(requests) = self.requests.get(role_index(record.role)) {
-            requests.inc(record.status);
-        }
-        if let Some(duration) = self.request_duration.get(role_index(record.role)) {
-            duration.observe(record.duration.as_secs_f64());
-        }
+        self.requests.of(record.role).inc(record.status);
+        self.request_duration
+            .of(record.role)
+            .observe(record.duration.as_secs_f64());
         if let Some(connect) = record.connect {
             self.connect_duration.observe(connect.as_secs_f64());
         }
@@ -258,10 +133,6 @@ impl Metrics {
         self.queue_wait.observe(wait.as_secs_f64());
     }
 
-    pub(crate) fn bytes(&self, role: Option<Role>) -> Option<&Bytes> {
-        self.bytes.get(role_index(role))
-    }
-
     /// Bytes of all roles, from clients and to clients.
     pub(crate) fn total_bytes(&self) -> (u64, u64) {
         self.bytes.iter().fold((0, 0), |(from, to), bytes| {
@@ -271,67 +142,17 @@ impl Metrics {
             )
         })
     }
-
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// Everything in the text exposition format.
-    pub(crate) fn render(&self) -> String {
-        self.process.refresh();
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap_or_else(|error| {
-                // Only a family without name, type or series can do this.
-                log::error!("metrics: cannot render: {error}");
-                String::new()
-            })
-    }
 }
 
-fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: C,
-) -> prometheus::Result<C> {
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-    registered(registry, IntCounter::new(name, help)?)
-}
-
-fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> prometheus::Result<IntCounterVec> {
-    registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-    registered(registry, IntGauge::new(name, help)?)
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-) -> prometheus::Result<Histogram> {
-    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    registered(registry, Histogram::with_opts(opts)?)
-}
-
-fn labelled(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    label: &str,
-    max: usize,
-) -> prometheus::Result<LabelledCounters> {
-    LabelledCounters::register(registry, Opts::new(name, help), label, max)
+/// Every metric in the text exposition format.
+pub(crate) fn render(registry: &Registry) -> String {
+    TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap_or_else(|error| {
+            // Only a family without name, type or series can do this.
+            log::error!("metrics: cannot render: {error}");
+            String::new()
+        })
 }
 
 #[cfg(test)]

@@ -128,7 +128,8 @@ impl OpenTunnel {
             record.bytes_to_client = record.bytes_from_upstream;
         }
         self.telemetry.metrics.count_tunnel_end(&record);
-        self.telemetry.log.write(Event::TunnelClose, &record);
+        record.event = Event::TunnelClose;
+        self.telemetry.log.write(&record);
     }
 }
 

@@ -11,79 +11,73 @@ use prometheus::{Counter, Gauge, IntGauge, Registry};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::names;
+use super::metrics::declare::metrics;
 
 /// The process' own series.
 pub(crate) struct Process {
-    cpu_seconds: Mutex<Counter>,
-    max_fds: IntGauge,
+    basic: Basic,
+    /// Held by the one who reads, so that two scrapes do not add the same time twice.
+    refreshing: Mutex<()>,
     /// Absent where there is no `/proc`.
     proc: Option<Proc>,
 }
 
-struct Proc {
-    open_fds: IntGauge,
-    resident_bytes: IntGauge,
-    virtual_bytes: IntGauge,
-    threads: IntGauge,
+metrics! {
+    /// What every system tells.
+    struct Basic;
+    "process_cpu_seconds_total" counter => cpu_seconds: Counter,
+        "Processor time used, user and system, in seconds.";
+    "process_start_time_seconds" gauge => start: Gauge,
+        "Start of the process as Unix time in seconds.";
+    "process_max_fds" gauge => max_fds: IntGauge,
+        "File descriptors that may be open at once.";
+}
+
+metrics! {
+    /// What `/proc` tells.
+    struct Proc;
+    "process_open_fds" gauge => open_fds: IntGauge,
+        "File descriptors that are open." "Linux only.";
+    "process_resident_memory_bytes" gauge => resident_bytes: IntGauge,
+        "Resident memory in bytes." "Linux only.";
+    "process_virtual_memory_bytes" gauge => virtual_bytes: IntGauge,
+        "Mapped memory in bytes." "Linux only.";
+    "process_threads" gauge => threads: IntGauge,
+        "Threads of the process." "Linux only.";
 }
 
 impl Process {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let gauge = |name, help| -> prometheus::Result<IntGauge> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let cpu_seconds = Counter::new(
-            names::PROCESS_CPU_SECONDS_TOTAL,
-            "Processor time used, user and system, in seconds.",
-        )?;
-        registry.register(Box::new(cpu_seconds.clone()))?;
-        let start = Gauge::new(
-            names::PROCESS_START_TIME_SECONDS,
-            "Start of the process as Unix time in seconds.",
-        )?;
+        let basic = Basic::register(registry)?;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        start.set(since_epoch.unwrap_or_default().as_secs_f64());
-        registry.register(Box::new(start))?;
-        let max_fds = gauge(
-            names::PROCESS_MAX_FDS,
-            "File descriptors that may be open at once.",
-        )?;
-        let proc = if status().is_some() {
-            Some(Proc {
-                open_fds: gauge(names::PROCESS_OPEN_FDS, "File descriptors that are open.")?,
-                resident_bytes: gauge(
-                    names::PROCESS_RESIDENT_MEMORY_BYTES,
-                    "Resident memory in bytes.",
-                )?,
-                virtual_bytes: gauge(
-                    names::PROCESS_VIRTUAL_MEMORY_BYTES,
-                    "Mapped memory in bytes.",
-                )?,
-                threads: gauge(names::PROCESS_THREADS, "Threads of the process.")?,
-            })
-        } else {
-            None
+        basic
+            .start
+            .set(since_epoch.unwrap_or_default().as_secs_f64());
+        let proc = match status() {
+            Some(_) => Some(Proc::register(registry)?),
+            None => None,
         };
         Ok(Process {
-            cpu_seconds: Mutex::new(cpu_seconds),
-            max_fds,
+            basic,
+            refreshing: Mutex::new(()),
             proc,
         })
     }
 
+    /// Every metric, those of `/proc` last.
+    #[cfg(test)]
+    pub(crate) fn reference() -> Vec<[String; 4]> {
+        [Basic::reference(), Proc::reference()].concat()
+    }
+
     /// Brings the series up to date.
     pub(crate) fn refresh(&self) {
-        {
-            // Locked, so that two scrapes do not add the same time twice.
-            let counter = self.cpu_seconds.lock();
-            counter.inc_by((cpu_seconds() - counter.get()).max(0.0));
-        }
+        let _alone = self.refreshing.lock();
+        let counter = &self.basic.cpu_seconds;
+        counter.inc_by((cpu_seconds() - counter.get()).max(0.0));
         // No limit is the largest number that there can be.
         let max_fds = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        self.max_fds.set(saturate(max_fds));
+        self.basic.max_fds.set(saturate(max_fds));
         let Some(proc) = &self.proc else { return };
         if let Some(open) = open_fds() {
             proc.open_fds.set(saturate(open));
@@ -171,10 +165,10 @@ mod tests {
         let registry = Registry::new();
         let process = Process::register(&registry).unwrap();
         process.refresh();
-        let first = process.cpu_seconds.lock().get();
+        let first = process.basic.cpu_seconds.get();
         process.refresh();
-        assert!(process.cpu_seconds.lock().get() >= first);
-        assert!(process.max_fds.get() > 0);
+        assert!(process.basic.cpu_seconds.get() >= first);
+        assert!(process.basic.max_fds.get() > 0);
         if let Some(proc) = &process.proc {
             assert!(proc.open_fds.get() > 2);
             assert!(proc.resident_bytes.get() > 100_000);

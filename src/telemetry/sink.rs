@@ -1,56 +1,29 @@
 //! A bounded queue of log lines with a thread that writes them.
 //!
-//! Who pushes a line never waits for a disk, a pipe or a terminal: a line that
+//! To push a line never waits for a disk, a pipe or a terminal: a line that
 //! finds the queue full is counted and dropped. The thread starts with the
 //! first line, since a process that daemonizes keeps only the thread that
 //! forked.
 
+mod place;
+mod writer;
+
 use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use prometheus::IntCounter;
 
-use crate::telemetry::log_file;
-use crate::text::system_message;
+pub(crate) use self::place::Place;
+use self::writer::Writer;
+use super::metrics::series::Losses;
 
 /// Bytes that may wait to be written; as many again may be in writing.
 const CAPACITY: usize = 8 * 1024 * 1024;
-/// How long the writer lets lines gather, so that a line seldom costs its
-/// pusher a wake-up and a batch costs one write.
-const LINGER: Duration = Duration::from_millis(10);
-/// Least time between two warnings about dropped lines.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Least time between two attempts to start the writer.
 const START_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a file that could not be opened anew is tried again.
-const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
-/// How often, and how many times, a descriptor that does not block is retried.
-const RETRY_PAUSE: Duration = Duration::from_millis(5);
-const MAX_RETRIES: u32 = if cfg!(test) { 2 } else { 200 };
-
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    Stdout,
-    Stderr,
-    /// Absolute, because a daemon changes its working directory.
-    File(PathBuf),
-}
-
-/// Counts lines that were lost, by reason.
-#[derive(Debug, Clone)]
-pub(crate) struct Losses {
-    /// The queue was full, or the writer could not be started.
-    pub(crate) overflow: IntCounter,
-    /// The line could not be written.
-    pub(crate) write_error: IntCounter,
-}
 
 /// The queue. Dropping it lets the writer finish what is queued and end.
 #[derive(Debug)]
@@ -103,7 +76,7 @@ impl Sink {
     /// start. Standard streams are taken later: a daemon replaces them.
     pub(crate) fn open(place: Place, losses: Losses) -> io::Result<Sink> {
         let file = match &place {
-            Place::File(path) => Some(log_file::open(path)?),
+            Place::File(_) => Some(place.open()?),
             Place::Stdout | Place::Stderr => None,
         };
         Ok(Sink::new(place, file, losses, CAPACITY))
@@ -194,9 +167,9 @@ impl Sink {
                 drop(state);
                 self.shared.wake.notify_one();
             }
-            Stage::Waiting { file, .. } => match reopen(&self.shared.place) {
+            Stage::Waiting { file, .. } => match self.shared.place.open() {
                 Ok(reopened) => *file = Some(reopened),
-                Err(error) => report_reopen(&self.shared.place, &error),
+                Err(error) => self.shared.place.report_reopen(&error),
             },
         }
     }
@@ -243,225 +216,6 @@ impl Drop for Sink {
         self.shared.state.lock().closing = true;
         self.shared.wake.notify_one();
     }
-}
-
-/// The thread's own state.
-struct Writer {
-    shared: Arc<Shared>,
-    file: Option<File>,
-    /// The last write ended inside a line.
-    torn: bool,
-    failing: bool,
-    /// When a file that could not be opened anew is tried again.
-    retry: Option<Instant>,
-    /// Lines lost since writing began to fail.
-    lost: u64,
-    overflow_reported: u64,
-    warned: Option<Instant>,
-}
-
-impl Writer {
-    fn new(shared: Arc<Shared>, file: Option<File>) -> Writer {
-        Writer {
-            shared,
-            file,
-            torn: false,
-            failing: false,
-            retry: None,
-            lost: 0,
-            overflow_reported: 0,
-            warned: None,
-        }
-    }
-
-    fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut batch = Vec::with_capacity(shared.capacity);
-        loop {
-            let (pushed, reopen, closing) = {
-                let mut state = shared.state.lock();
-                while state.lines.is_empty() && !state.reopen && !state.closing {
-                    state.asleep = true;
-                    shared.wake.wait(&mut state);
-                }
-                state.asleep = false;
-                if !state.urgent && !state.reopen && !state.closing {
-                    shared.wake.wait_for(&mut state, LINGER);
-                }
-                state.urgent = false;
-                state.reopening = std::mem::take(&mut state.reopen);
-                std::mem::swap(&mut state.lines, &mut batch);
-                (state.lines_pushed, state.reopening, state.closing)
-            };
-            // Before the batch: it is for the new file, if only there is one at last.
-            if self.retry.is_some_and(|at| at <= Instant::now()) {
-                self.reopen();
-            }
-            if !batch.is_empty() {
-                self.write_batch(&batch);
-                batch.clear();
-            }
-            if reopen {
-                self.reopen();
-            }
-            self.warn_of_overflow();
-            let mut state = shared.state.lock();
-            state.lines_settled = pushed;
-            state.reopening = false;
-            shared.settled.notify_all();
-            if closing && state.lines.is_empty() {
-                return;
-            }
-        }
-    }
-
-    /// Writes all or reports and counts what could not be written.
-    fn write_batch(&mut self, batch: &[u8]) {
-        match self.try_write(batch) {
-            Ok(()) => {
-                if self.failing {
-                    log::warn!(
-                        "access log: writing to {} works again, {} records were lost",
-                        self.shared.place.name(),
-                        self.lost
-                    );
-                }
-                self.failing = false;
-                self.lost = 0;
-            }
-            Err((rest, error)) => {
-                let lines = rest.iter().filter(|&&byte| byte == b'\n').count();
-                let lines = u64::try_from(lines).unwrap_or(u64::MAX);
-                self.lost += lines;
-                self.shared.losses.write_error.inc_by(lines);
-                if !self.failing {
-                    log::error!(
-                        "access log: cannot write to {}, records are lost until it works again: {error}",
-                        self.shared.place.name()
-                    );
-                }
-                self.failing = true;
-            }
-        }
-    }
-
-    /// Returns what was not written along with the error.
-    fn try_write<'a>(&mut self, batch: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => reopen(&self.shared.place).map_err(|error| (batch, error))?,
-        };
-        let mut result = Ok(());
-        if self.torn {
-            // The line that was cut short must not swallow the next one.
-            match write_some(&mut file, b"\n") {
-                Ok(_) => self.torn = false,
-                Err(error) => result = Err((batch, error)),
-            }
-        }
-        let mut rest = batch;
-        while result.is_ok() && !rest.is_empty() {
-            match write_some(&mut file, rest) {
-                Ok(written) => {
-                    let (done, left) = rest.split_at_checked(written).unwrap_or((rest, b""));
-                    self.torn = done.last() != Some(&b'\n');
-                    rest = left;
-                }
-                Err(error) => result = Err((rest, error)),
-            }
-        }
-        self.file = Some(file);
-        result
-    }
-
-    fn reopen(&mut self) {
-        match reopen(&self.shared.place) {
-            Ok(file) => {
-                self.file = Some(file);
-                self.torn = false;
-                if self.retry.take().is_some() {
-                    log::warn!("access log: reopened {}", self.shared.place.name());
-                }
-            }
-            Err(error) => {
-                if self.retry.is_none() {
-                    report_reopen(&self.shared.place, &error);
-                }
-                self.retry = Some(Instant::now() + REOPEN_INTERVAL);
-            }
-        }
-    }
-
-    fn warn_of_overflow(&mut self) {
-        let total = self.shared.losses.overflow.get();
-        let fresh = total.saturating_sub(self.overflow_reported);
-        let recent = self
-            .warned
-            .is_some_and(|at| at.elapsed() < WARNING_INTERVAL);
-        if fresh > 0 && !recent {
-            log::warn!(
-                "access log: dropped {fresh} records, {} takes them too slowly",
-                self.shared.place.name()
-            );
-            self.overflow_reported = total;
-            self.warned = Some(Instant::now());
-        }
-    }
-}
-
-impl Place {
-    fn is_renewed(&self) -> bool {
-        match self {
-            // The error log is opened anew too.
-            Place::Stdout | Place::Stderr => true,
-            Place::File(path) => log_file::is_renewed(path),
-        }
-    }
-
-    /// For messages to the operator.
-    pub(crate) fn name(&self) -> std::path::Display<'_> {
-        match self {
-            Place::Stdout => Path::new("stdout").display(),
-            Place::Stderr => Path::new("stderr").display(),
-            Place::File(path) => path.display(),
-        }
-    }
-}
-
-/// One `write(2)`, again if interrupted, and again after a pause if the
-/// descriptor is one that somebody else made non-blocking. Never returns 0.
-fn write_some(file: &mut File, bytes: &[u8]) -> io::Result<usize> {
-    let mut retries = 0;
-    loop {
-        match file.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => return Ok(written),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock && retries < MAX_RETRIES => {
-                retries += 1;
-                thread::sleep(RETRY_PAUSE);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Standard streams are duplicated rather than locked, which would also stop
-/// whoever else prints while a pipe is full.
-fn reopen(place: &Place) -> io::Result<File> {
-    match place {
-        Place::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
-        Place::Stderr => Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
-        Place::File(path) => log_file::open(path),
-    }
-}
-
-fn report_reopen(place: &Place, error: &io::Error) {
-    log::error!(
-        "access log: cannot reopen {}, the old file stays in use until that works: {}",
-        place.name(),
-        system_message(error)
-    );
 }
 
 #[cfg(test)]

@@ -4,17 +4,18 @@
 //! Text from a peer can neither end a line nor a quoted string, nor move a
 //! terminal's cursor, nor be longer than its bound.
 
-use std::fmt::Write as _;
+mod clock;
+mod userinfo;
+
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+pub(crate) use clock::Clock;
+use userinfo::split_userinfo;
 
 /// Stands in for userinfo that was found where none may be.
 const MASK: &[u8] = b"***@";
-/// Last second that still has a four-digit year, as RFC 3339 requires.
-const MAX_UNIX_SECOND: u64 = 253_402_300_799;
 
 /// Decimal digits of `n`.
 pub(crate) fn push_u64(out: &mut Vec<u8>, n: u64) {
@@ -28,7 +29,7 @@ pub(crate) fn push_u64(out: &mut Vec<u8>, n: u64) {
 pub(crate) fn push_seconds(out: &mut Vec<u8>, duration: Duration) {
     push_u64(out, duration.as_secs());
     out.push(b'.');
-    push_padded(out, duration.subsec_micros(), 100_000);
+    push_padded::<6>(out, duration.subsec_micros());
 }
 
 /// `127.0.0.1:8080` or `[::1]:8080`; an IPv4-mapped address as IPv4.
@@ -62,11 +63,15 @@ pub(crate) fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-fn push_padded(out: &mut Vec<u8>, n: u32, mut unit: u32) {
-    while unit > 0 {
-        push_digit(out, u64::from(n / unit));
-        unit /= 10;
+/// The last `N` digits of `n`.
+fn push_padded<const N: usize>(out: &mut Vec<u8>, mut n: u32) {
+    let mut digits = [0; N];
+    for digit in digits.iter_mut().rev() {
+        // The remainder of ten fits any integer.
+        *digit = b'0' + (n % 10) as u8;
+        n /= 10;
     }
+    out.extend_from_slice(&digits);
 }
 
 fn push_digit(out: &mut Vec<u8>, n: u64) {
@@ -228,107 +233,6 @@ fn cut(text: &[u8], max: usize) -> &[u8] {
         }
     }
     kept
-}
-
-/// Splits a URI around its userinfo, `@` left out; `None` when it has none.
-///
-/// A refused target can be one that no two parsers read alike. So when what
-/// stands before the path is no `host:port`, everything up to the last `@`
-/// counts as userinfo: `http://user:pa/ss@host/`.
-fn split_userinfo(uri: &[u8]) -> Option<(&[u8], &[u8])> {
-    if !uri.contains(&b'@') || matches!(uri.first(), Some(b'/' | b'?')) {
-        return None;
-    }
-    let scheme = uri
-        .iter()
-        .position(|byte| !byte.is_ascii_alphanumeric() && !matches!(byte, b'+' | b'-' | b'.'));
-    let start = scheme
-        .filter(|&end| uri.get(end..).is_some_and(|rest| rest.starts_with(b"://")))
-        .map_or(0, |end| end + 3);
-    let (before, rest) = uri.split_at_checked(start)?;
-    let end = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\'))
-        .unwrap_or(rest.len());
-    let (authority, _) = rest.split_at_checked(end)?;
-    let at = match authority.iter().rposition(|&byte| byte == b'@') {
-        Some(at) => at,
-        None if is_host_port(authority) => return None,
-        None => rest.iter().rposition(|&byte| byte == b'@')?,
-    };
-    Some((before, rest.get(at + 1..)?))
-}
-
-/// Whether this can be a host with or without a port, seen from afar.
-fn is_host_port(authority: &[u8]) -> bool {
-    let port = match authority.strip_prefix(b"[") {
-        // The colons of `[::1]` are not before a port.
-        Some(rest) => {
-            let literal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-            let bracket = rest.iter().position(|byte| !literal(byte));
-            match bracket.and_then(|at| rest.get(at..)) {
-                Some([b']', port @ ..]) => Some(port),
-                _ => return false,
-            }
-        }
-        None => authority
-            .iter()
-            .position(|&byte| byte == b':')
-            .and_then(|colon| authority.get(colon..)),
-    };
-    match port {
-        None | Some([]) => true,
-        Some([b':', digits @ ..]) => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
-        Some(_) => false,
-    }
-}
-
-/// Formats times, keeping the text of the last second it saw.
-#[derive(Debug, Default)]
-pub(crate) struct Clock {
-    second: Option<u64>,
-    rfc3339: String,
-    combined: String,
-}
-
-impl Clock {
-    /// `2026-01-02T03:04:05.678Z` (RFC 3339, UTC).
-    pub(crate) fn push_rfc3339(&mut self, out: &mut Vec<u8>, time: SystemTime) {
-        let millis = self.turn_to(time);
-        out.extend_from_slice(self.rfc3339.as_bytes());
-        out.push(b'.');
-        push_padded(out, millis, 100);
-        out.push(b'Z');
-    }
-
-    /// `02/Jan/2026:03:04:05 +0000`, as Apache's `%t`, in UTC.
-    pub(crate) fn push_combined(&mut self, out: &mut Vec<u8>, time: SystemTime) {
-        self.turn_to(time);
-        out.extend_from_slice(self.combined.as_bytes());
-    }
-
-    /// Makes both texts those of `time`, and returns its milliseconds.
-    ///
-    /// Times outside 1970 to 9999 are moved to the nearer end.
-    fn turn_to(&mut self, time: SystemTime) -> u32 {
-        let since_epoch = time
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let second = since_epoch.as_secs().min(MAX_UNIX_SECOND);
-        if self.second != Some(second) {
-            let date = i64::try_from(second)
-                .ok()
-                .and_then(|second| DateTime::<Utc>::from_timestamp(second, 0))
-                .unwrap_or_default();
-            self.rfc3339.clear();
-            self.combined.clear();
-            // Writing to a String cannot fail.
-            let _ = write!(self.rfc3339, "{}", date.format("%Y-%m-%dT%H:%M:%S"));
-            let _ = write!(self.combined, "{}", date.format("%d/%b/%Y:%H:%M:%S +0000"));
-            self.second = Some(second);
-        }
-        since_epoch.subsec_millis()
-    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use serde::Serialize;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::counters::OTHER;
-use super::names;
+use super::metrics::declare::metrics;
+use super::metrics::series::Bytes;
+use super::stats::declare::members;
 
 /// Users with numbers of their own. Each costs four series.
 const MAX_USERS: usize = 1000;
@@ -27,28 +28,33 @@ pub(crate) struct Users {
     other: OnceLock<Arc<Usage>>,
 }
 
-struct Families {
-    requests: IntCounterVec,
-    bytes: IntCounterVec,
-    open_tunnels: IntGaugeVec,
+metrics! {
+    /// What is counted of each user.
+    struct Families;
+    "tollgate_user_requests_total" counter ["user"] => requests: IntCounterVec,
+        "Requests by user."
+        "A tunnel counts when it is established.";
+    "tollgate_user_bytes_total" counter ["user", "direction"] => bytes: IntCounterVec,
+        "Bytes of content by user and direction; of a tunnel, live.";
+    "tollgate_user_open_tunnels" gauge ["user"] => open_tunnels: IntGaugeVec,
+        "Tunnels that are open, by user.";
 }
 
 /// The counters of one user.
 #[derive(Debug)]
 pub(crate) struct Usage {
     pub(crate) requests: IntCounter,
-    pub(crate) bytes_from_client: IntCounter,
-    pub(crate) bytes_to_client: IntCounter,
+    bytes: Bytes,
     pub(crate) open_tunnels: IntGauge,
 }
 
-/// The numbers of one user at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct UsageReport {
-    pub(crate) requests: u64,
-    pub(crate) bytes_from_client: u64,
-    pub(crate) bytes_to_client: u64,
-    pub(crate) open_tunnels: i64,
+members! {
+    /// The numbers of one user at one moment.
+    pub(crate) struct UsageReport;
+    requests: u64, "Requests and tunnels of the user.";
+    bytes_from_client: u64, "Content read from the user, in bytes.";
+    bytes_to_client: u64, "Content sent to the user, in bytes.";
+    open_tunnels: i64, "Tunnels that the user has open.";
 }
 
 impl Users {
@@ -57,34 +63,18 @@ impl Users {
     }
 
     fn with_max(registry: &Registry, max: usize) -> prometheus::Result<Users> {
-        let requests = IntCounterVec::new(
-            Opts::new(names::USER_REQUESTS_TOTAL, "Requests by user."),
-            &["user"],
-        )?;
-        let bytes = IntCounterVec::new(
-            Opts::new(
-                names::USER_BYTES_TOTAL,
-                "Bytes of content by user and direction; of a tunnel, live.",
-            ),
-            &["user", "direction"],
-        )?;
-        let open_tunnels = IntGaugeVec::new(
-            Opts::new(names::USER_OPEN_TUNNELS, "Tunnels that are open, by user."),
-            &["user"],
-        )?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(bytes.clone()))?;
-        registry.register(Box::new(open_tunnels.clone()))?;
         Ok(Users {
-            families: Families {
-                requests,
-                bytes,
-                open_tunnels,
-            },
+            families: Families::register(registry)?,
             max,
             map: RwLock::default(),
             other: OnceLock::new(),
         })
+    }
+
+    /// Every metric.
+    #[cfg(test)]
+    pub(crate) fn reference() -> Vec<[String; 4]> {
+        Families::reference()
     }
 
     /// Lends the counters of `user`.
@@ -141,8 +131,7 @@ impl Families {
     fn usage(&self, user: &str) -> Usage {
         Usage {
             requests: self.requests.with_label_values(&[user]),
-            bytes_from_client: self.bytes.with_label_values(&[user, "from_client"]),
-            bytes_to_client: self.bytes.with_label_values(&[user, "to_client"]),
+            bytes: Bytes::of(&self.bytes, user),
             open_tunnels: self.open_tunnels.with_label_values(&[user]),
         }
     }
@@ -150,15 +139,14 @@ impl Families {
 
 impl Usage {
     pub(crate) fn add_bytes(&self, from_client: u64, to_client: u64) {
-        self.bytes_from_client.inc_by(from_client);
-        self.bytes_to_client.inc_by(to_client);
+        self.bytes.add(from_client, to_client);
     }
 
     fn report(&self) -> UsageReport {
         UsageReport {
             requests: self.requests.get(),
-            bytes_from_client: self.bytes_from_client.get(),
-            bytes_to_client: self.bytes_to_client.get(),
+            bytes_from_client: self.bytes.from_client.get(),
+            bytes_to_client: self.bytes.to_client.get(),
             open_tunnels: self.open_tunnels.get(),
         }
     }

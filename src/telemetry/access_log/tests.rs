@@ -41,7 +41,10 @@ fn writes_both_formats() {
         let destination = Destination::File(path.clone());
         let log = AccessLog::open(&destination, format, losses()).unwrap();
         for event in [Event::Request, Event::TunnelOpen, Event::TunnelClose] {
-            log.write(event, &Record::default());
+            log.write(&Record {
+                event,
+                ..Record::default()
+            });
         }
         assert!(log.flush(DEADLINE));
         let text = fs::read_to_string(path).unwrap();
@@ -53,7 +56,7 @@ fn writes_both_formats() {
 #[test]
 fn off_writes_nothing() {
     let log = AccessLog::open(&Destination::Off, Format::Json, losses()).unwrap();
-    log.write(Event::Request, &Record::default());
+    log.write(&Record::default());
     log.reopen();
     assert!(log.flush(Duration::ZERO));
 }
@@ -63,7 +66,7 @@ fn a_thread_that_ends_can_still_write() {
     struct AtExit(std::sync::Arc<AccessLog>);
     impl Drop for AtExit {
         fn drop(&mut self) {
-            self.0.write(Event::Request, &Record::default());
+            self.0.write(&Record::default());
         }
     }
     thread_local! {
@@ -78,7 +81,7 @@ fn a_thread_that_ends_can_still_write() {
     std::thread::spawn(move || {
         // Destroyed in the order of their first use, or against it: try both.
         AT_EXIT.set(Some(AtExit(std::sync::Arc::clone(&theirs))));
-        theirs.write(Event::Request, &Record::default());
+        theirs.write(&Record::default());
     })
     .join()
     .unwrap();

@@ -1,3 +1,5 @@
+use prometheus::{Opts, Registry};
+
 use super::*;
 
 fn count(family: &IntCounterVec, labels: &[&str]) -> u64 {
@@ -55,7 +57,9 @@ fn hostile_codes_make_a_bounded_number_of_series() {
 #[test]
 fn labels_beyond_the_bound_are_other() {
     let registry = Registry::new();
-    let counters = LabelledCounters::register(&registry, Opts::new("x", "x"), "rule", 2).unwrap();
+    let family = IntCounterVec::new(Opts::new("x", "x"), &["rule"]).unwrap();
+    registry.register(Box::new(family.clone())).unwrap();
+    let counters = LabelledCounters::<2>::of(family);
     for value in ["a", "b", "c", "a", "d", "c"] {
         counters.inc(value);
     }

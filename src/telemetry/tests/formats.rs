@@ -1,3 +1,5 @@
+//! The two formats of the access log, byte for byte.
+
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -5,15 +7,18 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::names::LOG_FIELDS;
-use super::*;
 use crate::access::policy::{DecidedBy, Name};
+use crate::telemetry::format::push_combined_line;
+use crate::telemetry::text::Clock;
 use crate::http::role::Role;
+use crate::telemetry::{Event, Record};
 
 fn json(event: Event, record: &Record) -> String {
-    let mut out = Vec::new();
-    push_json_line(&mut out, &mut Clock::default(), event, record);
-    String::from_utf8(out).unwrap()
+    let record = Record { event, ..*record };
+    let mut out = b"before".to_vec();
+    record.push_json(&mut out, &mut Clock::default());
+    let line = out.strip_prefix(b"before").unwrap();
+    String::from_utf8(line.to_vec()).unwrap()
 }
 
 fn combined(record: &Record) -> String {
@@ -105,7 +110,7 @@ fn json_lines() {
 
 #[test]
 fn a_head_that_could_not_be_read_has_a_line() {
-    let bare = record(None::<Role>);
+    let bare = record(None);
     assert_eq!(
         json(Event::Request, &bare),
         concat!(
@@ -154,27 +159,48 @@ fn combined_lines() {
 }
 
 #[test]
-fn a_full_record_has_every_named_field() {
+fn a_full_record_has_every_declared_field_in_order() {
     let observed = [Name::parse("watch").unwrap(), Name::parse("later").unwrap()];
     let full = Record {
         error: Some("connection_refused"),
         error_detail: Some("its port is closed"),
         decided_by: Some(&DecidedBy::ConnectPorts),
         observed: &observed,
+        resolve: Some(Duration::from_micros(2)),
+        queue: Some(Duration::from_micros(3)),
         first_byte: Some(Duration::ZERO),
         referer: Some(b"x"),
         ..tunnel()
     };
     let line = json(Event::TunnelClose, &full);
+    assert!(
+        line.contains(
+            r#""duration_seconds":90.000000,"resolve_seconds":0.000002,"queue_seconds":0.000003,"connect_seconds":0.012000,"first_byte_seconds":0.000000,"#
+        ),
+        "{line}"
+    );
+    let fields = Record::reference();
     let mut at = 0;
-    for field in LOG_FIELDS {
-        let key = format!("\"{field}\":");
-        at += line[at..].find(&key).expect(field);
+    for [name, ..] in &fields {
+        let key = format!("\"{}\":", name.trim_matches('`'));
+        at += line[at..].find(&key).expect(name);
     }
     let Value::Object(object) = serde_json::from_str(&line).unwrap() else {
         panic!("not an object");
     };
-    assert_eq!(object.len(), LOG_FIELDS.len());
+    assert_eq!(object.len(), fields.len());
+}
+
+#[test]
+fn a_record_of_nothing_has_what_is_always_there() {
+    let line = json(Event::Request, &Record::default());
+    let Value::Object(object) = serde_json::from_str(&line).unwrap() else {
+        panic!("not an object");
+    };
+    for [name, presence, ..] in Record::reference() {
+        let is_there = object.contains_key(name.trim_matches('`'));
+        assert_eq!(is_there, presence == "always", "{name}");
+    }
 }
 
 /// Text that tries the escapes, any bytes among it.

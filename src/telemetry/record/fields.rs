@@ -1,0 +1,104 @@
+//! The fields of a record: the one place where a field is declared.
+//!
+//! To add a field, add its line to the table, set it where it is known, and run
+//! `make reference`, which writes it into `docs/observability.md`. Log pipelines
+//! are built on the names: a name is added, not changed.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use super::declare::record;
+use super::form::{
+    Address, Bytes, Decision, Form, Line, Moment, Names, Number, Seconds, Text, Uri, Word,
+};
+use super::Event;
+use crate::http::role::Role;
+use crate::access::policy::{DecidedBy, Name};
+use crate::telemetry::text::Clock;
+
+/// Limits of text that both formats write, in bytes before escaping. Together
+/// with those in the table they keep every line below 32 KiB, whatever a client
+/// sends.
+pub(crate) mod max {
+    pub(crate) const USER: usize = 256;
+    pub(crate) const METHOD: usize = 32;
+    pub(crate) const TARGET: usize = 2048;
+    pub(crate) const VERSION: usize = 16;
+    pub(crate) const REFERER: usize = 1024;
+    pub(crate) const USER_AGENT: usize = 512;
+}
+
+record! {
+    /// One request, or one tunnel.
+    ///
+    /// Everything is borrowed, so that building a record allocates nothing. Text
+    /// may hold any bytes: it is escaped and cut where it is written. Take
+    /// [`Record::new`] and set what is known; the rest means "not known".
+    pub struct Record<'a>;
+
+    logged {
+        "time": always time: SystemTime = SystemTime::UNIX_EPOCH, Moment,
+            "When the first byte of the request was read.";
+        "event": always event: Event, Word,
+            "What the line is about: `request`, an answered request or a refused CONNECT; `tunnel_open`; `tunnel_close`.";
+        "request_id": always request_id: &'a str, Text(64),
+            "The id that the client got in the answer.";
+        "role": always role: Option<Role>, Word,
+            "`forward` (absolute-form), `tunnel` (CONNECT), `gateway` (origin-form), `unknown` (refused before the target was read).";
+        "client": always client: SocketAddr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), Address,
+            "The client's address, or the one that a trusted PROXY protocol header gave.";
+        /// A name that was only claimed must not be put here: people type
+        /// passwords into the wrong field.
+        "user": optional user: &'a str, Text(max::USER),
+            "The user whose password was verified.";
+        "method": always method: &'a [u8], Text(max::METHOD),
+            "The request method as received.";
+        "target": always target: &'a [u8], Uri(max::TARGET),
+            "The canonical request-target; empty if it could not be read.";
+        "version": always version: &'a str, Text(max::VERSION),
+            "The protocol version of the request, such as `HTTP/1.1`; `HTTP/2.0` for a stream.";
+        "status": optional status: u16, Number,
+            "The status sent to the client; left out if no answer was sent.";
+        "bytes_from_client": always bytes_from_client: u64, Bytes,
+            "Content read from the client, without heads.";
+        /// For a tunnel 0 means "not measured apart": the bytes read from the
+        /// upstream are taken.
+        "bytes_to_client": always bytes_to_client: u64, Bytes,
+            "Content written to the client, without heads.";
+        "bytes_from_upstream": always bytes_from_upstream: u64, Bytes,
+            "Content read from the upstream, without heads.";
+        "duration_seconds": always duration: Duration, Seconds,
+            "From the first byte of the request head to the end of the answer; in `tunnel_open` to the tunnel's establishment, in `tunnel_close` to its end.";
+        "resolve_seconds": optional resolve: Duration, Seconds,
+            "How long the name look-up took; left out if none was needed, as for an IP address or a name in the cache.";
+        "queue_seconds": optional queue: Duration, Seconds,
+            "How long the request waited for its turn at the upstream or origin; left out if it did not wait.";
+        "connect_seconds": optional connect: Duration, Seconds,
+            "How long connecting took: TCP, and TLS where the upstream has it; left out if a pooled connection was used.";
+        "first_byte_seconds": optional first_byte: Duration, Seconds,
+            "From the first byte of the request head to the first byte of the upstream's answer.";
+        "upstream": optional upstream: SocketAddr, Address,
+            "The address that was dialled.";
+        "error": optional error: &'static str, Text(64),
+            "What went wrong, by a name of [the table of errors](#errors); as in RFC 9209 §2.3 where a name fits.";
+        "error_detail": optional error_detail: &'a str, Text(1024),
+            "Why, in words: what denied the request, what each name server did, what is wrong with a certificate or with credentials. The text may change: programs read `error` and `rule`.";
+        "rule": optional decided_by: &'a DecidedBy, Decision(256),
+            "What decided about the request: a rule of the configuration, a part of the guard (`deny_domains:.example.org`, `special_purpose:loopback`), or `default`; left out if the request was refused before that. [policy.md](policy.md#how-a-decision-is-made) says how.";
+        "observed": list observed: Name, Names { count: 16, each: 256 },
+            "Rules with `action: observe` that would have denied the request.";
+        "end_reason": optional end_reason: &'static str, Text(64),
+            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `drained` (the process stopped).";
+        "referer": optional referer: &'a [u8], Uri(max::REFERER),
+            "The `Referer` field as received.";
+        "user_agent": optional user_agent: &'a [u8], Text(max::USER_AGENT),
+            "The `User-Agent` field as received.";
+    }
+
+    counted {
+        /// The canonical authority that was asked for (`host:port`), counted as a site.
+        site: Option<&'a str>;
+        /// Whether the policy denied the request.
+        denied: bool;
+    }
+}

@@ -1,0 +1,216 @@
+//! The statistics at one moment: as JSON, and as one line of text.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::declare::members;
+use crate::telemetry::top::Entry;
+use crate::telemetry::users::UsageReport;
+use crate::telemetry::{Telemetry, VERSION};
+use crate::text::count;
+
+/// Sites in the document.
+const TOP_SITES: usize = 20;
+/// Sites in the line at the end.
+const SUMMARY_SITES: usize = 3;
+
+members! {
+    /// The document.
+    pub(crate) struct Report;
+    version: &'static str, "The version of the program.";
+    uptime_seconds: u64, "Seconds since the start.";
+    bandwidth_usage: String, "All content relayed, for people: text such as `1.5 GiB`.";
+    bandwidth_bytes: Bandwidth as "bandwidth_bytes" of Bandwidth, "The same in bytes.";
+    total_requests: u64, "Successful and failed visits, and challenges.";
+    successful_visits: u64,
+        "Requests answered with a status below 400 and no error, and tunnels established.";
+    failed_visits: u64, "All other requests but challenges.";
+    challenges: u64,
+        "Requests without credentials, answered with 407: a browser's first one, before it asks its user. Wrong credentials are failed visits.";
+    open_connections: i64, "Client connections that are open.";
+    open_tunnels: i64, "Tunnels that are open.";
+    total_tunnels: u64, "Tunnels established.";
+    top_sites: Vec<Site> as "top_sites" of Site,
+        "The 20 most visited sites, the most visited first.";
+    users: BTreeMap<String, UsageReport> as "users.NAME" of UsageReport,
+        "What each user used.";
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_users: Option<UsageReport>,
+        "The same for all users beyond the first 1000 together; left out if there are none.";
+    log_dropped: u64, "Access-log records lost.";
+}
+
+members! {
+    /// Bytes of all roles.
+    pub(crate) struct Bandwidth;
+    from_client: u64, "Content read from clients.";
+    to_client: u64, "Content written to clients.";
+    total: u64, "The sum of both.";
+}
+
+members! {
+    /// A site and its visits.
+    pub(crate) struct Site;
+    url: String, "The site: `host:port`, or `gateway`.";
+    visits: u64, "Requests and tunnels to it.";
+    max_overcount: u64, "By how much `visits` may be too high.";
+}
+
+impl From<Entry> for Site {
+    fn from(entry: Entry) -> Site {
+        Site {
+            url: entry.key.to_string(),
+            visits: entry.count,
+            max_overcount: entry.max_overcount,
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn of(telemetry: &Telemetry) -> Report {
+        let (stats, metrics) = (&telemetry.stats, &telemetry.metrics);
+        let (from_client, to_client) = metrics.total_bytes();
+        let total = from_client.saturating_add(to_client);
+        let successful_visits = stats.successful.load(Ordering::Relaxed);
+        let failed_visits = stats.failed.load(Ordering::Relaxed);
+        let challenges = stats.challenged.load(Ordering::Relaxed);
+        let (users, other_users) = telemetry.users.report();
+        Report {
+            version: VERSION,
+            uptime_seconds: stats.started.elapsed().as_secs(),
+            bandwidth_usage: human_bytes(total),
+            bandwidth_bytes: Bandwidth {
+                from_client,
+                to_client,
+                total,
+            },
+            total_requests: successful_visits
+                .saturating_add(failed_visits)
+                .saturating_add(challenges),
+            successful_visits,
+            failed_visits,
+            challenges,
+            open_connections: metrics.open_connections.get(),
+            open_tunnels: metrics.open_tunnels.get(),
+            total_tunnels: metrics.tunnels.get(),
+            top_sites: stats.top_sites(TOP_SITES),
+            users,
+            other_users,
+            log_dropped: metrics
+                .losses
+                .overflow
+                .get()
+                .saturating_add(metrics.losses.write_error.get()),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_else(|error| {
+            // Strings and numbers alone cannot fail.
+            log::error!("stats: cannot render: {error}");
+            "{}".to_owned()
+        });
+        // Or the prompt of a shell follows the last brace.
+        text.push('\n');
+        text
+    }
+
+    /// One line without anything that a client chose, site names apart; those
+    /// passed the target parser.
+    pub(crate) fn summary(&self) -> String {
+        let mut text = format!(
+            "served {} ({} successful, {} failed, {} asked for credentials) and {} in {}; \
+             {} from clients, {} to clients; {}",
+            count(self.total_requests, "request"),
+            self.successful_visits,
+            self.failed_visits,
+            self.challenges,
+            count(self.total_tunnels, "tunnel"),
+            human_seconds(self.uptime_seconds),
+            human_bytes(self.bandwidth_bytes.from_client),
+            human_bytes(self.bandwidth_bytes.to_client),
+            count(self.users.len(), "user"),
+        );
+        for (i, site) in self.top_sites.iter().take(SUMMARY_SITES).enumerate() {
+            let lead = if i == 0 { "; top sites: " } else { ", " };
+            text.push_str(&format!(
+                "{lead}{} ({})",
+                site.url.escape_debug(),
+                site.visits
+            ));
+        }
+        if self.log_dropped > 0 {
+            text.push_str(&format!(
+                "; {} of the access log lost",
+                count(self.log_dropped, "record")
+            ));
+        }
+        text
+    }
+}
+
+/// `512 B`, `1.5 KiB`, `2.0 GiB`: cut, not rounded up to a unit not reached.
+fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = "B";
+    let mut whole = bytes;
+    let mut below = 0;
+    for name in UNITS {
+        if whole < 1024 {
+            break;
+        }
+        below = whole % 1024;
+        whole /= 1024;
+        unit = name;
+    }
+    format!("{whole}.{} {unit}", below * 10 / 1024)
+}
+
+/// `42s`, `3m 4s`, `2h 0m`, `5d 1h`.
+fn human_seconds(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m {}s", seconds % 60),
+        3600..86400 => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_bytes_for_people() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1024 * 1024 - 1, "1023.9 KiB"),
+            (1024 * 1024, "1.0 MiB"),
+            (5 * 1024 * 1024 * 1024, "5.0 GiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(human_bytes(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn writes_times_for_people() {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m 0s"),
+            (3599, "59m 59s"),
+            (7200, "2h 0m"),
+            (90_000, "1d 1h"),
+        ] {
+            assert_eq!(human_seconds(seconds), expected);
+        }
+    }
+}
