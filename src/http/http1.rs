@@ -25,9 +25,9 @@ mod refused;
 mod request_line;
 mod scanner;
 
-pub use error::HeadError;
+pub use error::{FramingError, HeadError};
 pub use fields::Fields;
-pub use framing::{BodyScanner, Framing, FramingError};
+pub use framing::{BodyScanner, Framing};
 pub use head::{Confidential, RequestHead};
 pub use refused::RefusedHead;
 pub use request_line::Version;

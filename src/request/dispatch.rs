@@ -23,10 +23,9 @@ use super::lifecycle::Subscription;
 use super::outcome::Exchange;
 use super::websocket;
 use crate::client::{ClientStream, ConnectionReturn, Transport};
-use crate::http::error::{Kind, RequestError};
-use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
+use crate::http::error::RequestError;
+use crate::http::http1::{RefusedHead, RequestHead, Version};
 use crate::http::role::Role;
-use crate::http::target::TargetError;
 
 /// What serves requests: the two ways that a request can go.
 pub struct Ways {
@@ -257,19 +256,4 @@ async fn take_back(
     }
     Box::pin(stream.linger_briefly()).await;
     None
-}
-
-impl From<HeadError> for RequestError {
-    fn from(error: HeadError) -> Self {
-        let kind = match error.status() {
-            414 => Kind::TargetTooLong,
-            417 => Kind::ExpectationFailed,
-            431 => Kind::HeadTooLarge,
-            501 if error == HeadError::Target(TargetError::Scheme) => Kind::SchemeUnsupported,
-            501 => Kind::MethodUnknown,
-            505 => Kind::VersionUnsupported,
-            _ => Kind::BadRequest,
-        };
-        Self::new(kind).because(error)
-    }
 }

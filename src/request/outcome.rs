@@ -127,6 +127,8 @@ impl Exchange {
         record.version = request.version.as_str();
         record.duration = request.started.elapsed();
         record.upstream = outcome.upstream;
+        record.resolve = outcome.times.resolve;
+        record.queue = outcome.times.queue;
         record.connect = outcome.times.connect;
         record.first_byte = outcome.times.first_byte;
         record.error = outcome.error.map(Kind::name);

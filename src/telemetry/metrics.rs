@@ -16,7 +16,8 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEnc
 use self::declare::metrics;
 use self::series::{ByRole, Bytes, Losses, Reloads};
 use super::counters::{LabelledCounters, StatusCounters};
-use super::record::Record;
+use super::record::{Record, Role};
+use crate::http::http1::HeadError;
 
 /// Distinct values that a label found while running may have.
 const MAX_KINDS: usize = 64;
@@ -66,6 +67,9 @@ metrics! {
     "tollgate_connections_rejected_total" counter ["reason"] => connections_rejected: LabelledCounters<MAX_KINDS>,
         "Client connections closed before a request was read, by reason."
         "`accept_error`, `handshake_failed`, `handshake_timeout`, `http2_preface`, and for a client of [another protocol](#another-protocol) the names in the table of errors that begin with `wrong_protocol` and `proxy_header`. Of HTTP/2 also: `stream`, a stream refused because of `limits.max_connections`; `http_1_1_required`, a stream with NTLM or Negotiate for its origin; `http2_error`, a connection that broke the protocol, also by floods of resets or empty frames.";
+    "tollgate_heads_rejected_total" counter ["reason"] => heads_rejected: LabelledCounters<MAX_KINDS>,
+        "Request heads that were refused, by what is wrong with them."
+        "Reasons as in [the table of malformed requests](#malformed-requests).";
     "tollgate_open_tunnels" gauge => open_tunnels: IntGauge,
         "Tunnels that are open.";
     "tollgate_tunnels_total" counter => tunnels: IntCounter,
@@ -110,6 +114,11 @@ impl Metrics {
         }
         for rule in record.observed {
             self.observed.inc(rule.as_str());
+        }
+        if record.role == Role::Unknown
+            && let Some(reason) = record.error_detail.and_then(HeadError::reason_in)
+        {
+            self.heads_rejected.inc(reason);
         }
         self.count_error(record);
     }

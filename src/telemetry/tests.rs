@@ -93,6 +93,7 @@ fn exercised() -> Arc<Telemetry> {
         });
         telemetry.record(&Record {
             role,
+            error_detail: Some("bare_lf: bare LF as a line end"),
             ..Record::default()
         });
         telemetry.record(&Record {

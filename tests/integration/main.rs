@@ -18,6 +18,7 @@ mod protocol {
     mod http2_requests;
     mod http2_tunnels;
     mod interim_responses;
+    mod malformation_names;
     mod malformed_heads;
     mod proxy_protocol;
     mod rejected_heads;

@@ -1,171 +1,228 @@
-//! Why a head was refused, and the status that says so to the client.
+//! Why a request was refused: each malformation of a head or a body with its name
+//! and the kind of answer.
 
-use thiserror::Error;
+use std::error::Error;
+use std::fmt;
 
+use crate::http::error::{Kind, RequestError};
 use crate::http::target::TargetError;
 
-/// One reason to refuse a request head. Nothing of the head is kept in it.
+/// Declares an error by a table. A line reads
 ///
-/// After any of these the connection cannot be used further: where the next
-/// request would begin is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum HeadError {
-    /// The first byte cannot begin a request, as in a TLS handshake.
-    #[error("the first byte cannot begin an HTTP request")]
-    NotHttp,
-    /// More empty lines before the request line than are skipped (RFC 9112 §2.2).
-    #[error("too many empty lines before the request line")]
-    EmptyLines,
-    /// A line that ends in LF without CR before it.
-    #[error("bare LF as a line end")]
-    BareLf,
-    /// A CR that no LF follows.
-    #[error("bare CR")]
-    BareCr,
-    /// Not exactly one head: it ends early, or something follows its empty line.
-    #[error("not exactly one request head")]
-    NotOneHead,
-    /// Not three parts with single spaces between them (RFC 9112 §3).
-    #[error("malformed request line")]
-    RequestLine,
-    /// The method is empty or not a token.
-    #[error("the method is not a token")]
-    Method,
-    /// The method is longer than any that is known (RFC 9112 §3 asks for 501).
-    #[error("the method is too long")]
-    MethodTooLong,
-    /// A request line of HTTP/0.9, without a version.
-    #[error("no HTTP version in the request line")]
-    MissingVersion,
-    /// Something else where the version should be.
-    #[error("malformed HTTP version")]
-    Version,
-    /// A well-formed version other than 1.0 and 1.1.
-    #[error("unsupported HTTP version")]
-    UnsupportedVersion,
-    /// The request-target is longer than the limit.
-    #[error("the request-target is too long")]
-    TargetTooLong,
-    /// A control or malformed UTF-8 in the request-target.
-    #[error("forbidden byte in the request-target")]
-    TargetByte,
-    /// The request-target was refused by its own parser.
-    #[error("invalid request-target")]
-    Target(#[source] TargetError),
-    /// The head is larger than the limit.
-    #[error("the request head is too large")]
-    HeadTooLarge,
-    /// More field lines than the limit.
-    #[error("too many field lines")]
-    TooManyFields,
-    /// A field name that is empty or not a token, or no colon right after it.
-    #[error("malformed field name")]
-    FieldName,
-    /// A field line that begins with whitespace (obs-fold, RFC 9112 §5.2).
-    #[error("folded field line")]
-    FoldedField,
-    /// A control in a field value.
-    #[error("forbidden byte in a field value")]
-    FieldValue,
-    /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
-    #[error("no host field")]
-    MissingHost,
-    /// `Host` more than once.
-    #[error("more than one host field")]
-    DuplicateHost,
-    /// HTTP/2 without `:authority`, and a `Host` that is not this server's own.
-    #[error("no :authority to say where the request is to go")]
-    MissingAuthority,
-    /// A `Host` that differs from `:authority` (RFC 9113 §8.3.1).
-    #[error("host and :authority differ")]
-    ConflictingHost,
-    /// A `Host` that is not `host [":" port]`.
-    #[error("malformed host field")]
-    Host,
-    /// A `Content-Length` that is not a plain decimal number below 2^63.
-    #[error("malformed content-length")]
-    ContentLength,
-    /// Several `Content-Length` fields that are not the same.
-    #[error("conflicting content-length fields")]
-    ConflictingContentLength,
-    /// A `Transfer-Encoding` that is not exactly one `chunked`.
-    #[error("transfer-encoding other than chunked")]
-    TransferEncoding,
-    /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 §6.1).
-    #[error("transfer-encoding in an http/1.0 request")]
-    Http10TransferEncoding,
-    /// `Transfer-Encoding` and `Content-Length` together (RFC 9112 §6.1).
-    #[error("both transfer-encoding and content-length")]
-    AmbiguousFraming,
-    /// A `CONNECT` that announces content (RFC 9110 §9.3.6).
-    #[error("a connect request with content")]
-    ConnectBody,
-    /// A connection option that is not a token.
-    #[error("malformed connection option")]
-    ConnectionOption,
-    /// A connection option that would remove a field others rely on.
-    #[error("connection option that names a protected field")]
-    ProtectedConnectionOption,
-    /// More connection options than any client needs.
-    #[error("too many connection options")]
-    TooManyConnectionOptions,
-    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
-    #[error("expectation that cannot be met")]
-    Expectation,
-    /// More than one `Proxy-Authorization`.
-    #[error("more than one proxy-authorization field")]
-    DuplicateProxyAuthorization,
+/// ```text
+/// Variant => Kind, "name", "what is wrong";
+/// ```
+///
+/// The kind says what the client is answered. The name is in the log and the
+/// metrics, and in `docs/observability.md` by `make reference`; it is not changed. The
+/// part `of` gives names to the variants of an error that another one holds.
+macro_rules! reasons {
+    (
+        $(#[$doc:meta])*
+        pub enum $error:ident {
+            $($(#[$about:meta])* $variant:ident => $kind:ident, $name:literal, $words:literal;)*
+        }
+        $(
+            of $outer:ident($inner:ident), $outer_words:literal {
+                $($inner_variant:ident => $inner_kind:ident, $inner_name:literal;)*
+            }
+        )?
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum $error {
+            $($(#[$about])* $variant,)*
+            $(#[doc = $outer_words] $outer($inner),)?
+        }
+
+        impl $error {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[
+                $(Self::$variant,)*
+                $($(Self::$outer($inner::$inner_variant),)*)?
+            ];
+
+            /// The kind of answer that the client gets.
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$variant => Kind::$kind,)*
+                    $($(Self::$outer($inner::$inner_variant) => Kind::$inner_kind,)*)?
+                }
+            }
+
+            /// The short stable name for log and metrics.
+            pub const fn reason(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                    $($(Self::$outer($inner::$inner_variant) => $inner_name,)*)?
+                }
+            }
+
+            /// What is wrong, in words.
+            const fn words(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => $words,)*
+                    $(Self::$outer(_) => $outer_words,)?
+                }
+            }
+        }
+
+        /// The name, a colon, and what is wrong.
+        impl fmt::Display for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}: {}", self.reason(), self.words())
+            }
+        }
+
+        impl Error for $error {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                match self {
+                    $(Self::$outer(inner) => Some(inner),)?
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// One reason to refuse a request head. Nothing of the head is kept in it.
+    ///
+    /// After any of these the connection cannot be used further: where the next
+    /// request would begin is not known.
+    pub enum HeadError {
+        /// The first byte cannot begin a request, as in a TLS handshake.
+        NotHttp => BadRequest, "not_http", "the first byte cannot begin an HTTP request";
+        /// More empty lines before the request line than are skipped (RFC 9112 §2.2).
+        EmptyLines => BadRequest, "empty_lines", "too many empty lines before the request line";
+        /// A line that ends in LF without CR before it.
+        BareLf => BadRequest, "bare_lf", "bare LF as a line end";
+        /// A CR that no LF follows.
+        BareCr => BadRequest, "bare_cr", "bare CR";
+        /// Not exactly one head: it ends early, or something follows its empty line.
+        NotOneHead => BadRequest, "not_one_head", "not exactly one request head";
+        /// Not three parts with single spaces between them (RFC 9112 §3).
+        RequestLine => BadRequest, "request_line", "malformed request line";
+        /// The method is empty or not a token.
+        Method => BadRequest, "method", "the method is not a token";
+        /// The method is longer than any that is known (RFC 9112 §3 asks for 501).
+        MethodTooLong => MethodUnknown, "method_too_long", "the method is too long";
+        /// A request line of HTTP/0.9, without a version.
+        MissingVersion => BadRequest, "missing_version", "no HTTP version in the request line";
+        /// Something else where the version should be.
+        Version => BadRequest, "version", "malformed HTTP version";
+        /// A well-formed version other than 1.0 and 1.1.
+        UnsupportedVersion => VersionUnsupported, "unsupported_version", "unsupported HTTP version";
+        /// The request-target is longer than the limit.
+        TargetTooLong => TargetTooLong, "target_too_long", "the request-target is too long";
+        /// A control or malformed UTF-8 in the request-target.
+        TargetByte => BadRequest, "target_byte", "forbidden byte in the request-target";
+        /// The head is larger than the limit.
+        HeadTooLarge => HeadTooLarge, "head_too_large", "the request head is too large";
+        /// More field lines than the limit.
+        TooManyFields => HeadTooLarge, "too_many_fields", "too many field lines";
+        /// A field name that is empty or not a token, or no colon right after it.
+        FieldName => BadRequest, "field_name", "malformed field name";
+        /// A field line that begins with whitespace (obs-fold, RFC 9112 §5.2).
+        FoldedField => BadRequest, "folded_field", "folded field line";
+        /// A control in a field value.
+        FieldValue => BadRequest, "field_value", "forbidden byte in a field value";
+        /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
+        MissingHost => BadRequest, "missing_host", "no host field";
+        /// `Host` more than once.
+        DuplicateHost => BadRequest, "duplicate_host", "more than one host field";
+        /// HTTP/2 without `:authority`, and a `Host` that is not this server's own.
+        MissingAuthority => BadRequest, "missing_authority", "no :authority to say where the request is to go";
+        /// A `Host` that differs from `:authority` (RFC 9113 §8.3.1).
+        ConflictingHost => BadRequest, "conflicting_host", "host and :authority differ";
+        /// A `Host` that is not `host [":" port]`.
+        Host => BadRequest, "host", "malformed host field";
+        /// A `Content-Length` that is not a plain decimal number below 2^63.
+        ContentLength => BadRequest, "content_length", "malformed content-length";
+        /// Several `Content-Length` fields that are not the same.
+        ConflictingContentLength => BadRequest, "conflicting_content_length", "conflicting content-length fields";
+        /// A `Transfer-Encoding` that is not exactly one `chunked`.
+        TransferEncoding => BadRequest, "transfer_encoding", "transfer-encoding other than chunked";
+        /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 §6.1).
+        Http10TransferEncoding => BadRequest, "http10_transfer_encoding", "transfer-encoding in an http/1.0 request";
+        /// `Transfer-Encoding` and `Content-Length` together (RFC 9112 §6.1).
+        AmbiguousFraming => BadRequest, "ambiguous_framing", "both transfer-encoding and content-length";
+        /// A `CONNECT` that announces content (RFC 9110 §9.3.6).
+        ConnectBody => BadRequest, "connect_body", "a connect request with content";
+        /// A connection option that is not a token.
+        ConnectionOption => BadRequest, "connection_option", "malformed connection option";
+        /// A connection option that would remove a field others rely on.
+        ProtectedConnectionOption => BadRequest, "protected_connection_option", "connection option that names a protected field";
+        /// More connection options than any client needs.
+        TooManyConnectionOptions => BadRequest, "too_many_connection_options", "too many connection options";
+        /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+        Expectation => ExpectationFailed, "expectation", "expectation that cannot be met";
+        /// More than one `Proxy-Authorization`.
+        DuplicateProxyAuthorization => BadRequest, "duplicate_proxy_authorization", "more than one proxy-authorization field";
+    }
+    of Target(TargetError), "invalid request-target" {
+        Empty => BadRequest, "target_empty";
+        Byte => BadRequest, "target_control_or_space";
+        Fragment => BadRequest, "target_fragment";
+        Form => BadRequest, "target_form";
+        ConnectForm => BadRequest, "target_connect_form";
+        AuthorityForm => BadRequest, "target_authority_form";
+        AsteriskForm => BadRequest, "target_asterisk_form";
+        Scheme => SchemeUnsupported, "target_scheme";
+        Userinfo => BadRequest, "target_userinfo";
+        Backslash => BadRequest, "target_backslash";
+        EmptyHost => BadRequest, "target_empty_host";
+        MissingPort => BadRequest, "target_missing_port";
+        Port => BadRequest, "target_port";
+        UnbracketedIpv6 => BadRequest, "target_unbracketed_ipv6";
+        Brackets => BadRequest, "target_brackets";
+        PercentInHost => BadRequest, "target_percent_in_host";
+        HostName => BadRequest, "target_host_name";
+        EmptyLabel => BadRequest, "target_empty_label";
+        HostLength => BadRequest, "target_host_length";
+        Ipv4Number => BadRequest, "target_ipv4_number";
+    }
+}
+
+reasons! {
+    /// How a chunked body broke the grammar of RFC 9112 §7.1.
+    ///
+    /// The bytes that follow cannot be told apart any more: close the connection.
+    pub enum FramingError {
+        /// A chunk size without digits, or with something behind them that is
+        /// neither an extension nor a line end.
+        ChunkSize => BadRequest, "chunk_size", "malformed chunk size";
+        /// A chunk size of more than 16 digits or 2^63 bytes and more.
+        ChunkSizeOverflow => BadRequest, "chunk_size_overflow", "chunk size out of range";
+        /// A control in a chunk extension.
+        Extension => BadRequest, "chunk_extension", "forbidden byte in a chunk extension";
+        /// Longer chunk extensions than any honest sender writes.
+        ExtensionTooLong => BadRequest, "chunk_extension_too_long", "chunk extensions are too long";
+        /// A CR without LF behind it, or a LF without CR in front.
+        LineEnd => BadRequest, "chunk_line_end", "malformed line end in a chunked body";
+        /// Chunk data that no CRLF follows.
+        ChunkEnd => BadRequest, "chunk_end", "chunk data is longer than its size";
+        /// A trailer line that is not a field line.
+        Trailer => BadRequest, "trailer", "malformed trailer field";
+        /// A trailer section above 8 KiB.
+        TrailersTooLong => BadRequest, "trailers_too_long", "the trailer section is too long";
+    }
 }
 
 impl HeadError {
-    /// The status code of the answer: 400, 414, 417, 431, 501 or 505.
-    pub fn status(&self) -> u16 {
-        self.entry().0
-    }
-
-    /// A short stable name for logs and metrics.
-    pub fn reason(&self) -> &'static str {
-        self.entry().1
-    }
-
-    fn entry(&self) -> (u16, &'static str) {
-        match self {
-            Self::NotHttp => (400, "not_http"),
-            Self::EmptyLines => (400, "empty_lines"),
-            Self::BareLf => (400, "bare_lf"),
-            Self::BareCr => (400, "bare_cr"),
-            Self::NotOneHead => (400, "not_one_head"),
-            Self::RequestLine => (400, "request_line"),
-            Self::Method => (400, "method"),
-            Self::MethodTooLong => (501, "method_too_long"),
-            Self::MissingVersion => (400, "missing_version"),
-            Self::Version => (400, "version"),
-            Self::UnsupportedVersion => (505, "unsupported_version"),
-            Self::TargetTooLong => (414, "target_too_long"),
-            Self::TargetByte => (400, "target_byte"),
-            Self::Target(TargetError::Scheme) => (501, "target_scheme"),
-            Self::Target(_) => (400, "target"),
-            Self::HeadTooLarge => (431, "head_too_large"),
-            Self::TooManyFields => (431, "too_many_fields"),
-            Self::FieldName => (400, "field_name"),
-            Self::FoldedField => (400, "folded_field"),
-            Self::FieldValue => (400, "field_value"),
-            Self::MissingHost => (400, "missing_host"),
-            Self::DuplicateHost => (400, "duplicate_host"),
-            Self::MissingAuthority => (400, "missing_authority"),
-            Self::ConflictingHost => (400, "conflicting_host"),
-            Self::Host => (400, "host"),
-            Self::ContentLength => (400, "content_length"),
-            Self::ConflictingContentLength => (400, "conflicting_content_length"),
-            Self::TransferEncoding => (400, "transfer_encoding"),
-            Self::Http10TransferEncoding => (400, "http10_transfer_encoding"),
-            Self::AmbiguousFraming => (400, "ambiguous_framing"),
-            Self::ConnectBody => (400, "connect_body"),
-            Self::ConnectionOption => (400, "connection_option"),
-            Self::ProtectedConnectionOption => (400, "protected_connection_option"),
-            Self::TooManyConnectionOptions => (400, "too_many_connection_options"),
-            Self::Expectation => (417, "expectation"),
-            Self::DuplicateProxyAuthorization => (400, "duplicate_proxy_authorization"),
-        }
+    /// The name at the start of what the log has of a refused head.
+    pub fn reason_in(detail: &str) -> Option<&'static str> {
+        let (name, _) = detail.split_once(':')?;
+        let mut reasons = Self::ALL.iter().map(Self::reason);
+        reasons.find(|reason| *reason == name)
     }
 }
+
+impl From<HeadError> for RequestError {
+    fn from(error: HeadError) -> Self {
+        Self::new(error.kind()).because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,7 @@
 //! it. It keeps no byte and decodes nothing. Pingora decodes, and finds the same
 //! end, since only the plain part of the grammar passes here.
 
-use thiserror::Error;
-
-use super::{is_tchar, is_value_byte};
+use super::{FramingError, is_tchar, is_value_byte};
 
 #[cfg(test)]
 mod tests;
@@ -33,54 +31,6 @@ pub enum Framing {
     Length(u64),
     /// Chunked transfer coding.
     Chunked,
-}
-
-/// How a chunked body broke the grammar of RFC 9112 §7.1.
-///
-/// The bytes that follow cannot be told apart any more: close the connection.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum FramingError {
-    /// A chunk size without digits, or with something behind them that is
-    /// neither an extension nor a line end.
-    #[error("malformed chunk size")]
-    ChunkSize,
-    /// A chunk size of more than 16 digits or 2^63 bytes and more.
-    #[error("chunk size out of range")]
-    ChunkSizeOverflow,
-    /// A control in a chunk extension.
-    #[error("forbidden byte in a chunk extension")]
-    Extension,
-    /// Longer chunk extensions than any honest sender writes.
-    #[error("chunk extensions are too long")]
-    ExtensionTooLong,
-    /// A CR without LF behind it, or a LF without CR in front.
-    #[error("malformed line end in a chunked body")]
-    LineEnd,
-    /// Chunk data that no CRLF follows.
-    #[error("chunk data is longer than its size")]
-    ChunkEnd,
-    /// A trailer line that is not a field line.
-    #[error("malformed trailer field")]
-    Trailer,
-    /// A trailer section above 8 KiB.
-    #[error("the trailer section is too long")]
-    TrailersTooLong,
-}
-
-impl FramingError {
-    /// A short stable name for logs and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::ChunkSize => "chunk_size",
-            Self::ChunkSizeOverflow => "chunk_size_overflow",
-            Self::Extension => "chunk_extension",
-            Self::ExtensionTooLong => "chunk_extension_too_long",
-            Self::LineEnd => "chunk_line_end",
-            Self::ChunkEnd => "chunk_end",
-            Self::Trailer => "trailer",
-            Self::TrailersTooLong => "trailers_too_long",
-        }
-    }
 }
 
 /// Follows one body to its end.

@@ -106,7 +106,7 @@ impl<T: Counters> Metric for T {
 macro_rules! without_labels {
     ($($type:ty),*) => {$(
         impl Metric for $type {
-                    fn register(registry: &Registry, declared: &Declared) -> prometheus::Result<Self> {
+            fn register(registry: &Registry, declared: &Declared) -> prometheus::Result<Self> {
                 registered(registry, <$type>::with_opts(declared.opts())?)
             }
         }

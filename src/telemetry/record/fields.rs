@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::declare::record;
 use super::form::{
-    Address, Bytes, Decision, Form, Line, Moment, Names, Number, Seconds, Text, Uri, Word,
+    Address, Bytes, Decision, Line, Moment, Names, Number, Seconds, Text, Uri, Word,
 };
 use super::Event;
 use crate::http::role::Role;
@@ -82,7 +82,7 @@ record! {
         "error": optional error: &'static str, Text(64),
             "What went wrong, by a name of [the table of errors](#errors); as in RFC 9209 §2.3 where a name fits.";
         "error_detail": optional error_detail: &'a str, Text(1024),
-            "Why, in words: what denied the request, what each name server did, what is wrong with a certificate or with credentials. The text may change: programs read `error` and `rule`.";
+            "Why, in words: what denied the request, what each name server did, what is wrong with a certificate or with credentials. For a malformed request it has a name of [another table](#malformed-requests). Apart from such a name the text may change: programs read `error` and `rule`.";
         "rule": optional decided_by: &'a DecidedBy, Decision(256),
             "What decided about the request: a rule of the configuration, a part of the guard (`deny_domains:.example.org`, `special_purpose:loopback`), or `default`; left out if the request was refused before that. [policy.md](policy.md#how-a-decision-is-made) says how.";
         "observed": list observed: Name, Names { count: 16, each: 256 },

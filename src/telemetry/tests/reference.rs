@@ -1,8 +1,11 @@
 //! The tables of docs/observability.md, and what is shown, against what is declared.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 
 use super::*;
+use crate::http::error::Kind;
+use crate::http::http1::{FramingError, HeadError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::process::Process;
 use crate::telemetry::stats::Report;
@@ -36,6 +39,31 @@ fn the_metrics_are_in_the_document() {
 fn the_statistics_are_in_the_document() {
     let rows = table(["key", "meaning"], Report::reference(""));
     assert_part(DOCUMENT, "statistics", &rows);
+}
+
+#[test]
+fn the_names_of_malformed_requests_are_in_the_document() {
+    // What is wrong, without the name before it; of a target, what its parser says.
+    fn row(name: &str, kind: Kind, error: &dyn Error) -> [String; 3] {
+        let whole = error.source().map_or_else(
+            || error.to_string().replacen(&format!("{name}: "), "", 1),
+            ToString::to_string,
+        );
+        [
+            format!("`{name}`"),
+            kind.status().as_u16().to_string(),
+            whole,
+        ]
+    }
+    let heads = HeadError::ALL
+        .iter()
+        .map(|error| row(error.reason(), error.kind(), error));
+    let bodies = FramingError::ALL
+        .iter()
+        .map(|error| row(error.reason(), error.kind(), error));
+    let head = ["name", "status", "what is wrong"];
+    assert_part(DOCUMENT, "refused heads", &table(head, heads.collect()));
+    assert_part(DOCUMENT, "refused bodies", &table(head, bodies.collect()));
 }
 
 #[test]

@@ -160,23 +160,6 @@ fn extensions_cannot_outweigh_the_data() {
     );
 }
 
-#[test]
-fn every_error_has_its_own_reason() {
-    use FramingError::*;
-    let all = [
-        ChunkSize,
-        ChunkSizeOverflow,
-        Extension,
-        ExtensionTooLong,
-        LineEnd,
-        ChunkEnd,
-        Trailer,
-        TrailersTooLong,
-    ];
-    let reasons: std::collections::HashSet<_> = all.iter().map(FramingError::reason).collect();
-    assert_eq!(reasons.len(), all.len());
-}
-
 /// A decoder that is as plain as can be: lines, then data, on the whole input.
 fn reference(mut input: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     fn line(input: &mut &[u8]) -> Option<String> {

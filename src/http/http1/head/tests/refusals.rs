@@ -1,7 +1,5 @@
 //! Every reason to refuse a head.
 
-use std::collections::HashSet;
-
 use super::*;
 use crate::http::target::TargetError;
 
@@ -350,50 +348,4 @@ fn options_and_expectations() {
         &get("Proxy-Authorization: Basic eA==\r\nproxy-authorization: Basic eA==\r\n"),
         DuplicateProxyAuthorization,
     );
-}
-
-#[test]
-fn statuses_and_reasons() {
-    use HeadError::*;
-    let all = [
-        (NotHttp, 400),
-        (EmptyLines, 400),
-        (BareLf, 400),
-        (BareCr, 400),
-        (NotOneHead, 400),
-        (RequestLine, 400),
-        (Method, 400),
-        (MethodTooLong, 501),
-        (MissingVersion, 400),
-        (Version, 400),
-        (UnsupportedVersion, 505),
-        (TargetTooLong, 414),
-        (TargetByte, 400),
-        (Target(TargetError::Form), 400),
-        (Target(TargetError::Scheme), 501),
-        (HeadTooLarge, 431),
-        (TooManyFields, 431),
-        (FieldName, 400),
-        (FoldedField, 400),
-        (FieldValue, 400),
-        (MissingHost, 400),
-        (DuplicateHost, 400),
-        (Host, 400),
-        (ContentLength, 400),
-        (ConflictingContentLength, 400),
-        (TransferEncoding, 400),
-        (Http10TransferEncoding, 400),
-        (AmbiguousFraming, 400),
-        (ConnectBody, 400),
-        (ConnectionOption, 400),
-        (ProtectedConnectionOption, 400),
-        (TooManyConnectionOptions, 400),
-        (Expectation, 417),
-        (DuplicateProxyAuthorization, 400),
-    ];
-    for (error, status) in &all {
-        assert_eq!(error.status(), *status, "{error}");
-    }
-    let reasons: HashSet<_> = all.iter().map(|(error, _)| error.reason()).collect();
-    assert_eq!(reasons.len(), all.len());
 }
