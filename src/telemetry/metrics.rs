@@ -80,7 +80,7 @@ metrics! {
     "tollgate_tunnel_duration_seconds" histogram TUNNEL_BUCKETS => tunnel_duration: Histogram,
         "Life of tunnels that ended.";
     "tollgate_connect_duration_seconds" histogram CONNECT_BUCKETS => connect_duration: Histogram,
-        "Time to connect to an upstream, name look-up included.";
+        "Time to connect to an upstream: TCP, and TLS where the upstream has it.";
     "tollgate_gateway_queue_depth" gauge => queue_depth: IntGauge,
         "Requests that wait for a connection to the local pool.";
     "tollgate_gateway_queued_total" counter => queued: IntCounter,

@@ -91,6 +91,7 @@ mod operations {
     mod startup_checks;
     mod telemetry;
     mod threads;
+    mod times;
 }
 
 /// The command line, the YAML file and the files that it names: what is read, and how an error is reported.
