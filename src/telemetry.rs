@@ -28,6 +28,7 @@ pub mod throttle;
 mod top;
 mod users;
 
+use crate::http::role::Role;
 use access_log::AccessLog;
 pub use access_log::{Destination, Format, FormatError};
 use metrics::Metrics;
@@ -35,7 +36,6 @@ pub use open::{OpenConnection, OpenTunnel, Queued};
 use process::Process;
 use prometheus::Registry;
 pub use record::{Event, GATEWAY_SITE, Record};
-use crate::http::role::Role;
 use stats::{Report, Stats};
 use users::Users;
 

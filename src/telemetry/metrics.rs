@@ -16,7 +16,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEnc
 use self::declare::metrics;
 use self::series::{ByRole, Bytes, Losses, Reloads};
 use super::counters::{LabelledCounters, StatusCounters};
-use super::record::{Record, Role};
+use super::record::Record;
 use crate::http::http1::HeadError;
 
 /// Distinct values that a label found while running may have.
@@ -115,7 +115,7 @@ impl Metrics {
         for rule in record.observed {
             self.observed.inc(rule.as_str());
         }
-        if record.role == Role::Unknown
+        if record.role.is_none()
             && let Some(reason) = record.error_detail.and_then(HeadError::reason_in)
         {
             self.heads_rejected.inc(reason);

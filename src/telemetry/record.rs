@@ -64,7 +64,12 @@ impl Event {
 
 impl<'a> Record<'a> {
     /// A record of which nothing but this is known.
-    pub fn new(time: SystemTime, request_id: &'a str, role: Option<Role>, client: SocketAddr) -> Self {
+    pub fn new(
+        time: SystemTime,
+        request_id: &'a str,
+        role: Option<Role>,
+        client: SocketAddr,
+    ) -> Self {
         Record {
             time,
             request_id,

@@ -4,8 +4,8 @@
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::declare::{Counters, Declared, Metric};
-use crate::telemetry::counters::StatusCounters;
 use crate::http::role::Role;
+use crate::telemetry::counters::StatusCounters;
 use crate::telemetry::record::{ROLES, role_name};
 
 /// One of each for every role.

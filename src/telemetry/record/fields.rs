@@ -7,13 +7,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use super::Event;
 use super::declare::record;
 use super::form::{
     Address, Bytes, Decision, Line, Moment, Names, Number, Seconds, Text, Uri, Word,
 };
-use super::Event;
-use crate::http::role::Role;
 use crate::access::policy::{DecidedBy, Name};
+use crate::http::role::Role;
 use crate::telemetry::text::Clock;
 
 /// Limits of text that both formats write, in bytes before escaping. Together

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{Event, role_name};
-use crate::http::role::Role;
 use crate::access::policy::{DecidedBy, Name};
+use crate::http::role::Role;
 use crate::telemetry::text::{Clock, push_addr, push_json, push_json_uri, push_seconds, push_u64};
 
 /// A line that is being written.

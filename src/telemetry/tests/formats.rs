@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::access::policy::{DecidedBy, Name};
+use crate::http::role::Role;
 use crate::telemetry::format::push_combined_line;
 use crate::telemetry::text::Clock;
-use crate::http::role::Role;
 use crate::telemetry::{Event, Record};
 
 fn json(event: Event, record: &Record) -> String {
