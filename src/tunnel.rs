@@ -1,4 +1,4 @@
-//! Tunnels (RFC 9110 §3.7): two byte streams joined until both have ended.
+//! Tunnels (RFC 9110 §3.7): the relay between two byte streams until both have ended.
 //!
 //! Knows tokio and sockets, nothing of HTTP or Pingora.
 
@@ -20,20 +20,20 @@ use tokio::net::TcpStream;
 
 pub use relay::{Ended, Meter, Traffic, relay};
 
-/// A stream that can be broken off, and that tells when its peer has done so.
+/// A stream that can be reset, and that detects a reset by its peer.
 pub trait Socket {
-    /// The TCP socket that carries this stream and no other, if there is one: to set
-    /// options on and to ask for its state.
+    /// The TCP socket that carries only this stream, if there is one, for options
+    /// and its state.
     fn tcp(&self) -> Option<&TcpStream>;
 
-    /// The socket, when the bytes of the stream are those of the socket: nothing is
-    /// encrypted, and nothing waits in user space, neither read nor written. Then
-    /// they may be moved past the stream.
+    /// The socket, when the stream passes its bytes on unchanged: without encryption
+    /// and without buffered bytes in either direction. Then splice(2) may bypass the
+    /// stream.
     fn plain_tcp(&self) -> Option<&TcpStream> {
         None
     }
 
-    /// Has the stream reset when it is dropped: its peer learns that it was cut.
+    /// Resets the stream when it is dropped, so that the peer detects the abort.
     fn reset(&mut self) {
         let Some(socket) = self.tcp() else { return };
         if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
@@ -41,16 +41,16 @@ pub trait Socket {
         }
     }
 
-    /// Whether the peer has reset the stream, seen without reading from it.
+    /// Whether the peer has reset the stream. Does not read from it.
     fn is_reset(&mut self, _: &mut Context<'_>) -> bool {
         self.tcp().is_some_and(is_reset)
     }
 
-    /// Shows a test how many bytes were taken past the stream.
+    /// Shows a test how many bytes were read by splice(2).
     #[cfg(test)]
     fn splice_read(&self, _: Poll<io::Result<usize>>) {}
 
-    /// Shows a test how many bytes were given past the stream.
+    /// Shows a test how many bytes were written by splice(2).
     #[cfg(test)]
     fn splice_write(&self, _: Poll<io::Result<usize>>) {}
 }
@@ -65,12 +65,12 @@ impl Socket for TcpStream {
     }
 }
 
-/// The two ends of a tunnel. Dropped, they are reset: however the tunnel is cut,
-/// both learn that the stream was cut and did not end.
+/// The two ends of a tunnel. Dropping them resets them unless both streams have ended, so
+/// that both peers detect an aborted tunnel.
 struct Ends<C: Socket, U: Socket> {
     client: C,
     upstream: U,
-    over: bool,
+    ended: bool,
 }
 
 impl<C: Socket, U: Socket> Ends<C, U> {
@@ -78,19 +78,19 @@ impl<C: Socket, U: Socket> Ends<C, U> {
         Self {
             client,
             upstream,
-            over: false,
+            ended: false,
         }
     }
 
-    /// Both streams have ended: closing delivers what was written.
-    fn end(mut self) {
-        self.over = true;
+    /// Both streams have ended: they are closed and not reset, which delivers the written bytes.
+    fn end(&mut self) {
+        self.ended = true;
     }
 }
 
 impl<C: Socket, U: Socket> Drop for Ends<C, U> {
     fn drop(&mut self) {
-        if self.over {
+        if self.ended {
             return;
         }
         self.client.reset();
@@ -98,8 +98,8 @@ impl<C: Socket, U: Socket> Drop for Ends<C, U> {
     }
 }
 
-/// Whether the connection was reset, seen without reading from it. When the
-/// system does not say, it was not: whoever asks will ask again.
+/// Whether the connection was reset. Does not read from it. False when the system
+/// call fails: the caller checks again later.
 fn is_reset(socket: &TcpStream) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::empty())];
     match poll(&mut fds, Some(&Timespec::default())) {

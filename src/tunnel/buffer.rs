@@ -1,19 +1,19 @@
-//! Relay buffers, kept per thread and lent only while bytes are in flight, so
-//! that an idle tunnel holds none.
+//! Relay buffers, pooled per thread and used only while bytes are in transit, so
+//! that an idle tunnel has none.
 
 use std::cell::RefCell;
 
-/// Large enough that bulk needs few system calls.
+/// Large enough that bulk transfers need few system calls.
 pub(super) const BUFFER_SIZE: usize = 64 * 1024;
 
-/// Buffers kept for reuse by each thread: more are given back to the allocator.
+/// The buffers that each thread keeps for reuse; more are freed.
 const MAX_KEPT: usize = 32;
 
 thread_local! {
     static KEPT: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A buffer with the range of it that is read and not yet written.
+/// A buffer with the range that is read and not yet written.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     space: Option<Box<[u8]>>,
@@ -35,7 +35,7 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// What waits to be written.
+    /// The bytes that are not written yet.
     pub(super) fn filled(&self) -> &[u8] {
         self.space
             .as_deref()
@@ -43,11 +43,11 @@ impl Buffer {
             .unwrap_or_default()
     }
 
-    /// The whole space, to read into while nothing waits.
+    /// The whole space, to read into while the buffer is empty.
     pub(super) fn space(&mut self) -> &mut [u8] {
         debug_assert!(self.is_empty(), "unwritten bytes would be lost");
-        // The early bytes of a tunnel come in a space of their own size: bulk
-        // read into it would go on in pieces of that size.
+        // The early bytes of a tunnel have a space of their own size: further
+        // reads into it would be limited to that size.
         if self
             .space
             .as_ref()
@@ -75,7 +75,7 @@ impl Buffer {
         self.start = self.end.min(self.start + len);
     }
 
-    /// Gives the space back; the next read takes one again.
+    /// Returns the space to the pool; the next read takes one again.
     pub(super) fn release(&mut self) {
         debug_assert!(self.is_empty(), "unwritten bytes would be lost");
         let Some(space) = self.space.take() else {
@@ -86,8 +86,8 @@ impl Buffer {
         if space.len() != BUFFER_SIZE {
             return;
         }
-        // A tunnel dropped while its thread ends may find no pool: then the space
-        // is freed with the closure.
+        // A tunnel that is dropped while its thread ends may find no pool: then the
+        // closure frees the space.
         KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
             if kept.len() < MAX_KEPT {
@@ -121,7 +121,7 @@ pub(super) mod tests {
         static HELD: Cell<isize> = const { Cell::new(0) };
     }
 
-    /// How many buffers of this thread have a space.
+    /// The number of buffers of this thread that have a space.
     pub(in crate::tunnel) fn held() -> isize {
         HELD.get()
     }
@@ -168,7 +168,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_buffer_dropped_after_its_thread_s_pool_is_only_freed() {
+    fn a_buffer_dropped_after_the_pool_of_its_thread_is_freed() {
         thread_local! {
             static LATE: RefCell<Option<Buffer>> = const { RefCell::new(None) };
         }

@@ -1,5 +1,5 @@
-//! One direction of a tunnel: from a source to a sink through one buffer or, as
-//! long as it moves bulk between two bare sockets, through one pipe.
+//! One direction of a tunnel: from a source to a sink through one buffer or, while
+//! it moves bulk between two plain sockets, through one pipe.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,30 +18,30 @@ use super::pace::{LIMITS, Limits, Pace};
 use super::pipe::tests::shown;
 use super::pipe::{MAX_TOTAL, Moved, Pipe, Pool};
 
-/// What is carried before it is another's turn: the other direction's, then that
-/// of the other tasks of the thread. A source may always have more.
+/// The limits of one poll, after which the other direction and the other tasks of
+/// the thread continue. A source may always have more.
 const MAX_ROUNDS: usize = 16;
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// How long what a source sent before it broke is still passed on, and has to
-/// leave, before the reset is passed on too, which destroys what it overtakes.
+/// How long the bytes that a source sent before its reset may take to be passed on
+/// before the reset is passed on, which discards bytes that are still queued.
 pub(super) const LAST_BYTES: Duration = Duration::from_millis(400);
 
-/// Which end of a direction failed.
+/// The end of a direction that failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Broken {
     Reading,
     Writing,
 }
 
-/// When a direction splices, and through which pipes.
+/// The settings of splicing: when, and through which pipes.
 #[derive(Debug)]
 pub(super) struct Splicing {
     pub(super) limits: Limits,
     pub(super) pipes: Pool,
 }
 
-/// What all tunnels of the process share.
+/// The settings that all tunnels of the process share.
 pub(super) static SPLICING: Splicing = Splicing {
     limits: LIMITS,
     pipes: Pool::new(MAX_TOTAL),
@@ -50,7 +50,7 @@ pub(super) static SPLICING: Splicing = Splicing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Carrying,
-    /// The source has ended and everything is written: the end is passed on.
+    /// The source has ended and all bytes are written: the end is being passed on.
     Ending,
     Done,
 }
@@ -59,9 +59,9 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Direction {
     buffer: Buffer,
-    /// Holds what comes behind the buffer's bytes, and is given back when empty.
+    /// The bytes after those of the buffer. Returned to its pool when empty.
     pipe: Option<Pipe>,
-    /// When the pipe got what it holds.
+    /// When the pipe was filled.
     filled: Option<Instant>,
     pace: Pace,
     splicing: &'static Splicing,
@@ -87,7 +87,7 @@ impl Direction {
         }
     }
 
-    /// Whether it would see a reset of its source.
+    /// Whether it reads from its source, and so detects a reset.
     pub(super) fn is_reading(&self) -> bool {
         self.phase == Phase::Carrying && self.is_empty()
     }
@@ -97,18 +97,19 @@ impl Direction {
         self.phase == Phase::Done
     }
 
-    /// Bytes that the sink took.
+    /// The bytes that the sink has taken.
     pub(super) fn carried(&self) -> u64 {
         self.carried
     }
 
-    /// When the sink took some last.
+    /// When the sink last took bytes.
     pub(super) fn moved(&self) -> Option<Instant> {
         self.moved
     }
 
-    /// Carries what there is, and the end of it. Ready when that is done, or when
-    /// an end fails: then what is left is for [`pass_on_rest`](Self::pass_on_rest).
+    /// Moves the available bytes, and the end of the source. Ready when the end is
+    /// passed on, or when an end fails: then [`pass_on_rest`](Self::pass_on_rest)
+    /// moves the rest.
     pub(super) fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -127,10 +128,10 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// For a source that broke: passes on what it sent before, for
-    /// [`LAST_BYTES`] and no longer, but no end. A write that fails takes the
-    /// error from the socket, which then reads as if it had ended: that is not
-    /// the end of what the peer had to say.
+    /// For a source that was reset: passes on the bytes that it sent before, for
+    /// at most [`LAST_BYTES`], but no end of stream. A failed write clears the
+    /// error of the socket, which then reads as if it had ended; that is not
+    /// an end of stream.
     pub(super) async fn pass_on_rest<R, W>(&mut self, source: &mut R, sink: &mut W)
     where
         R: AsyncRead + Socket + Unpin,
@@ -152,7 +153,7 @@ impl Direction {
         }
     }
 
-    /// Ready when the source has ended and all it sent is written.
+    /// Ready when the source has ended and all of its bytes are written.
     fn poll_carry<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -174,7 +175,7 @@ impl Direction {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Reading)),
                     Poll::Pending => {
                         self.pace.paused();
-                        // What was written must not wait for more to come (TLS buffers).
+                        // Written bytes must not wait for further ones (TLS buffers).
                         ready!(self.poll_flush(cx, sink))?;
                         return Poll::Pending;
                     }
@@ -195,7 +196,7 @@ impl Direction {
         self.buffer.is_empty() && self.pipe.is_none()
     }
 
-    /// Takes some of what the source has.
+    /// Reads available bytes of the source.
     fn poll_take<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -208,14 +209,14 @@ impl Direction {
     {
         if self.pace.is_bulk() {
             if let (Some(socket), Some(_)) = (source.plain_tcp(), sink.plain_tcp()) {
-                // Left from copying: the next pause must find none.
+                // The buffer of earlier copies: an idle direction must not keep it.
                 self.buffer.release();
                 let taken = self.poll_take_by_pipe(cx, socket);
                 #[cfg(test)]
                 source.splice_read(shown(&taken));
                 match ready!(taken)? {
                     Moved::Some(_) => return Poll::Ready(Ok(())),
-                    // It is for a read to say why, and to be told when that is over.
+                    // A read finds the reason, and registers for the next event.
                     Moved::None => {}
                     Moved::Unsupported => self.pace.give_up(),
                 }
@@ -244,7 +245,7 @@ impl Direction {
         Poll::Ready(moved)
     }
 
-    /// Gives the sink some of what is held.
+    /// Writes held bytes to the sink.
     fn poll_give<W>(&mut self, cx: &mut Context<'_>, sink: &mut W) -> Poll<io::Result<()>>
     where
         W: AsyncWrite + Socket + Unpin,
@@ -302,7 +303,7 @@ impl Direction {
         }
     }
 
-    /// Moves bytes of a pipe that the sink does not take from it to the buffer.
+    /// Moves the bytes of a pipe to the buffer, when splice(2) cannot write to the sink.
     fn empty_pipe(&mut self) -> io::Result<()> {
         self.pace.give_up();
         let Some(pipe) = &mut self.pipe else {
@@ -347,7 +348,7 @@ impl Direction {
     }
 }
 
-/// For `map_err`: the cause is in neither the log nor the metrics, the side is.
+/// For `map_err`: log and metrics have the side, not the cause.
 fn writing(_: io::Error) -> Broken {
     Broken::Writing
 }

@@ -1,4 +1,4 @@
-//! The idle clock of a tunnel, which also rings for the reset check.
+//! The timer of a tunnel, for the idle time-out and for the reset check.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How often a source that is not read, because its sink is slow or because it
-/// has ended, is asked whether it was reset: nothing else would tell.
+/// The interval of reset checks for a source that is not read, because its sink is slow
+/// or because it has ended: no other event would show the reset.
 pub(super) const RESET_CHECK: Duration = Duration::from_millis(300);
 
-/// Time-outs above it are as good as none, and would overflow an [`Instant`].
+/// The longest time-out; longer ones could overflow an [`Instant`].
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The clock. Activity only notes the time; the timer is set anew when it rings,
-/// so that a busy tunnel does not touch the timer wheel for each read.
+/// The timer. Activity only notes the time; the timer is reset when it expires,
+/// so that a busy tunnel does not access the timer wheel for each read.
 #[derive(Debug)]
 pub(super) struct Idle {
     timeout: Duration,
@@ -43,9 +43,8 @@ impl Idle {
         self.last.elapsed() >= self.timeout
     }
 
-    /// Ready when it is time to look: at the idle time-out, and every
-    /// [`RESET_CHECK`] while something is `unread`. To be called again when it
-    /// was ready, for as long as the tunnel goes on.
+    /// Ready at the idle time-out, and every [`RESET_CHECK`] while a source is
+    /// `unread`. Callers poll it again after it was ready, while the tunnel continues.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, unread: bool) -> Poll<()> {
         if unread && !self.checks_reset {
             self.checks_reset = true;
@@ -61,7 +60,7 @@ impl Idle {
         let now = Instant::now();
         let idle = self.last + self.timeout;
         let mut deadline = at_most.map_or(idle, |delay| idle.min(now + delay));
-        // When the time-out is over the caller ends the tunnel; never spin.
+        // When the time-out is over the caller ends the tunnel; this prevents a busy loop.
         if deadline <= now {
             deadline = now + RESET_CHECK;
         }

@@ -1,20 +1,20 @@
-//! Tells bulk from small traffic by what has moved. Pure.
+//! Distinguishes bulk from small traffic by the bytes that have moved. Pure.
 //!
-//! It needs no clock to find a direction quiet: one that is holds nothing, and when
-//! bytes come again their number says how to carry the next.
+//! It needs no clock to detect a quiet direction: that one has no pipe, and when
+//! bytes arrive again, their number determines how the next ones are moved.
 
 use std::time::Duration;
 
-/// What a pace is judged by.
+/// The thresholds of a pace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Bulk is what has moved so many bytes in bursts that are not small.
+    /// A direction is bulk after so many bytes without a small burst.
     pub(super) bulk_after: u64,
-    /// A burst is what moves until the source has nothing more. Smaller ones are
-    /// cheaper to copy, or as good as that.
+    /// A burst is the bytes until the source has no more for now. Copying a smaller
+    /// burst costs less than splicing it, or the same.
     pub(super) small_burst: u64,
-    /// A sink that takes longer for what a pipe holds is slow. Slow sinks cost
-    /// little, and would have all the pipes most of the time.
+    /// A sink is slow when it takes longer to empty a pipe. Slow sinks cost
+    /// little, and would occupy all pipes most of the time.
     pub(super) slow: Duration,
 }
 
@@ -26,13 +26,13 @@ pub(super) const LIMITS: Limits = Limits {
     slow: Duration::from_millis(100),
 };
 
-/// What has to move before what could not be had is asked for again.
+/// The bytes after which a direction tries again to splice.
 const RETRY_AFTER: u64 = 16 * 1024 * 1024;
 
 /// The pace of one direction.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Bytes until it is bulk.
+    /// The bytes until it is bulk.
     wait: u64,
     burst: u64,
     limits: &'static Limits,
@@ -56,7 +56,7 @@ impl Pace {
         self.wait = self.wait.saturating_sub(len as u64);
     }
 
-    /// The source has nothing more for now.
+    /// Notes that the source has no more bytes for now.
     pub(super) fn paused(&mut self) {
         if self.burst > 0 && self.burst < self.limits.small_burst {
             self.wait = self.wait.max(self.limits.bulk_after);
@@ -64,21 +64,21 @@ impl Pace {
         self.burst = 0;
     }
 
-    /// The sink has taken what a pipe held.
+    /// Notes that the sink has emptied a pipe.
     pub(super) fn emptied(&mut self, after: Duration) {
         if after > self.limits.slow {
             self.postpone();
         }
     }
 
-    /// Bulk cannot be had now.
+    /// Notes that splicing is not possible for now.
     pub(super) fn postpone(&mut self) {
         self.wait = self.wait.max(RETRY_AFTER);
     }
 
-    /// Bulk cannot be had at all.
+    /// Notes that splicing is never possible.
     pub(super) fn give_up(&mut self) {
-        // So many bytes take longer than any tunnel lasts.
+        // No tunnel moves so many bytes.
         self.wait = u64::MAX;
     }
 }
@@ -93,7 +93,7 @@ mod tests {
     fn is_bulk(bursts: impl IntoIterator<Item = usize>) -> bool {
         let mut pace = Pace::new(&LIMITS);
         for burst in bursts {
-            // In two pieces: what counts is their sum.
+            // In two pieces: their sum counts.
             pace.moved(burst / 2);
             pace.moved(burst - burst / 2);
             pace.paused();
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn bulk_is_told_from_small_traffic() {
+    fn bulk_is_distinguished_from_small_traffic() {
         for (bursts, expected) in [
             (vec![], false),
             (vec![255 * KIB], false),
@@ -111,7 +111,7 @@ mod tests {
             (vec![32 * KIB; 7], false),
             (vec![32 * KIB; 8], true),
             (vec![31 * KIB; 1000], false),
-            // A small burst starts it all anew, before and after.
+            // A small burst restarts the count, before and after.
             (vec![128 * KIB, 100, 128 * KIB], false),
             (vec![256 * KIB, 100], false),
             (vec![256 * KIB, 100, 255 * KIB], false),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_had_is_asked_for_seldom_or_never() {
+    fn splicing_is_tried_again_rarely_or_never() {
         let mut pace = Pace::new(&LIMITS);
         pace.moved(256 * KIB);
         assert!(pace.is_bulk());

@@ -1,7 +1,7 @@
 //! Pipes for splice(2): bytes pass from socket to socket inside the kernel.
 //!
-//! Owns the pool of pipes and the system calls on them. Knows nothing of when a
-//! socket is ready.
+//! Owns the pool of pipes and the system calls on them. Does not wait for the
+//! readiness of sockets.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,27 +10,27 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-/// What a pipe holds, and one call moves, at most. The larger, the fewer wake-ups:
-/// over loopback a byte through 1 MiB costs two thirds of one through 256 KiB.
+/// The size of a pipe, and the most that one call moves. A larger pipe needs fewer
+/// wake-ups: over loopback a byte through 1 MiB costs two thirds of one through 256 KiB.
 pub(super) const PIPE_SIZE: usize = 1024 * 1024;
 
-/// What the pipes hold that are made when there are many.
+/// The size of a pipe when there are many.
 const SMALL_SIZE: usize = 256 * 1024;
 
-/// A pipe that cannot be made at least so large is no gain over a buffer. The
+/// The smallest useful size: a smaller pipe is no better than a buffer. The
 /// system gives smaller ones to a user that has too many.
 const LEAST_SIZE: usize = super::buffer::BUFFER_SIZE;
 
-/// What all pipes of a process may hold, and what those of full size may. Readers
-/// that stall tie up no more than that, and Linux lets a user have it: the limit
-/// is 64 MiB by default (`pipe-user-pages-soft`).
+/// The total size of all pipes of a process, and that of those with full size. Stalled
+/// readers occupy no more than that, and it is below the default limit of Linux for a
+/// user, 64 MiB (`pipe-user-pages-soft`).
 pub(super) const MAX_TOTAL: usize = 60 * 1024 * 1024;
 const MAX_FULL_SIZE: usize = 32 * 1024 * 1024;
 
-/// Pipes kept for reuse, of two descriptors each: more are closed.
+/// The pipes that are kept for reuse, with two descriptors each; more are closed.
 const MAX_KEPT: usize = 32;
 
-/// A bounded number of pipes, lent only while bytes are in them.
+/// A limited number of pipes, each in use only while it has bytes.
 #[derive(Debug)]
 pub(super) struct Pool {
     pipes: Mutex<Pipes>,
@@ -41,14 +41,14 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Pipes {
     kept: Vec<Ends>,
-    /// What those that are kept and those that are lent may hold.
+    /// The total size of the pipes, kept or in use.
     total: usize,
     #[cfg(test)]
     lent: usize,
 }
 
-/// What is known of splice(2) here: not yet anything, that it works, or that it
-/// does not. A sandbox may refuse it, and so may an odd kernel.
+/// Whether splice(2) works on this system: unknown, yes or no. A sandbox or a
+/// kernel may refuse it.
 const UNKNOWN: u8 = 0;
 const WORKS: u8 = 1;
 const UNSUPPORTED: u8 = 2;
@@ -61,7 +61,7 @@ struct Ends {
     size: usize,
 }
 
-/// A pipe on loan. Dropped empty it goes back to its pool, otherwise it is closed.
+/// A pipe in use. An empty one returns to its pool when dropped, any other is closed.
 #[derive(Debug)]
 pub(super) struct Pipe {
     ends: Option<Ends>,
@@ -69,13 +69,13 @@ pub(super) struct Pipe {
     pool: &'static Pool,
 }
 
-/// What became of an attempt to move bytes.
+/// The outcome of an attempt to move bytes.
 #[derive(Debug)]
 pub(super) enum Moved {
-    /// So many bytes, more than none.
+    /// So many bytes, at least one.
     Some(usize),
-    /// None. Of a socket that is read from this says little: it has nothing, it
-    /// has ended, or what is next is urgent data, which splice(2) does not pass.
+    /// None. A socket that is read has no bytes, has ended, or has urgent data next,
+    /// which splice(2) does not move.
     None,
     /// splice(2) does not work with this socket.
     Unsupported,
@@ -96,7 +96,7 @@ impl Pool {
         }
     }
 
-    /// An empty pipe, unless there are too many or the system gives none.
+    /// An empty pipe, unless the limit is reached or the system refuses one.
     pub(super) fn lend(&'static self) -> Option<Pipe> {
         if self.splices.load(Ordering::Relaxed) == UNSUPPORTED {
             return None;
@@ -159,14 +159,14 @@ impl Pool {
         }
     }
 
-    /// How many are lent.
+    /// The number of pipes in use.
     #[cfg(test)]
     pub(super) fn lent(&self) -> usize {
         self.pipes.lock().lent
     }
 
-    /// Sorts what a splice says, and learns from the first.
-    fn judge(&self, result: io::Result<usize>) -> io::Result<Moved> {
+    /// Classifies the result of a splice, and notes whether splice(2) works.
+    fn classify(&self, result: io::Result<usize>) -> io::Result<Moved> {
         match result {
             Ok(0) => Ok(Moved::None),
             Ok(len) => {
@@ -177,7 +177,7 @@ impl Pool {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Moved::None),
             Err(error) if system::means_unsupported(&error) => {
-                // Once it has worked, this says something of one socket alone.
+                // Once it has worked, this error is about one socket only.
                 let first = self.splices.compare_exchange(
                     UNKNOWN,
                     UNSUPPORTED,
@@ -185,7 +185,7 @@ impl Pool {
                     Ordering::Relaxed,
                 );
                 if first.is_ok() {
-                    log::info!("tunnels are copied: splice: {error}");
+                    log::info!("tunnels copy bytes, since splice(2) fails: {error}");
                 }
                 Ok(Moved::Unsupported)
             }
@@ -199,8 +199,8 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Takes what `socket` has, into an empty pipe: then it is the socket that
-    /// stops the call, and never the pipe.
+    /// Moves bytes of `socket` into an empty pipe, so that only the socket can
+    /// end the call, never the pipe.
     ///
     /// # Errors
     /// The socket's.
@@ -210,14 +210,14 @@ impl Pipe {
             return Ok(Moved::Unsupported);
         };
         let result = system::splice(socket, &ends.writer, ends.size);
-        let moved = self.pool.judge(result)?;
+        let moved = self.pool.classify(result)?;
         if let Moved::Some(len) = moved {
             self.held = len;
         }
         Ok(moved)
     }
 
-    /// Gives `socket` what it takes. [`Moved::None`] means that it is full.
+    /// Moves bytes to `socket`. [`Moved::None`] means that it is full.
     ///
     /// # Errors
     /// The socket's.
@@ -226,17 +226,17 @@ impl Pipe {
             return Ok(Moved::Unsupported);
         };
         let result = system::splice(&ends.reader, socket, self.held);
-        let moved = self.pool.judge(result)?;
+        let moved = self.pool.classify(result)?;
         if let Moved::Some(len) = moved {
             self.held = self.held.saturating_sub(len);
         }
         Ok(moved)
     }
 
-    /// Reads what the pipe holds, for a socket that takes it in no other way.
+    /// Reads the bytes of the pipe, for a socket that splice(2) cannot write to.
     ///
     /// # Errors
-    /// None that is known of: the bytes are here.
+    /// The system's; none is known for a pipe with bytes.
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         let Some(ends) = &self.ends else {
             return Ok(0);
@@ -268,7 +268,7 @@ mod system {
     pub(super) fn pipe(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         if let Err(error) = fcntl_setpipe_size(&writer, size) {
-            // As it is, then: the pipe stops a call before its length does.
+            // The pipe keeps its size, which then limits each call.
             log::trace!("tunnel: pipe size: {error}");
             if fcntl_getpipe_size(&writer)? < LEAST_SIZE {
                 return Err(error.into());
@@ -285,8 +285,8 @@ mod system {
         Ok(moved)
     }
 
-    /// Whether the call itself is refused: reading or writing will tell if it is
-    /// the connection after all.
+    /// Whether the call itself is refused. If the connection is the cause, the next
+    /// read or write has the error.
     pub(super) fn means_unsupported(error: &io::Error) -> bool {
         matches!(
             Errno::from_io_error(error),
@@ -295,7 +295,7 @@ mod system {
     }
 }
 
-/// splice(2) is Linux's own.
+/// splice(2) exists on Linux only.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use std::io;

@@ -1,17 +1,17 @@
 //! The relay of one tunnel.
 //!
-//! Each direction fills a buffer or a pipe and empties it before it takes more, so
-//! a slow reader holds at most one of them and slows its sender down. The end
-//! of one direction is passed on and the other goes on (half-close). A reset is
+//! Each direction fills a buffer or a pipe and empties it before it reads more, so
+//! that a slow reader holds at most one of them and slows its sender down. The end
+//! of one direction is passed on and the other one continues (half-close). A reset is
 //! passed on as a reset, within a second.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::unconstrained;
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::Instant;
 
 use super::direction::{Broken, Direction, SPLICING, Splicing};
@@ -21,7 +21,7 @@ use super::{Ends, Socket};
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Both sides had sent all they had.
+    /// Both sides have ended their stream.
     Complete,
     /// No byte moved for the idle time-out.
     Idle,
@@ -29,7 +29,7 @@ pub enum Ended {
     ClientReset,
     /// The upstream reset or broke the connection.
     UpstreamReset,
-    /// The process stopped, and the time that tunnels get for that was over.
+    /// The process stopped, and `timeouts.drain` was over.
     Drained,
 }
 
@@ -46,7 +46,7 @@ impl Ended {
     }
 }
 
-/// Bytes that a tunnel has carried.
+/// The bytes that a tunnel has relayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Read from the client and written to the upstream.
@@ -55,30 +55,30 @@ pub struct Traffic {
     pub bytes_from_upstream: u64,
 }
 
-/// Learns of the traffic while a tunnel is open.
+/// Receives the traffic of an open tunnel.
 pub trait Meter {
-    /// Called now and then with what has moved since the last call. What is left
-    /// at the end is in the result of [`relay`] alone.
+    /// Called from time to time with the traffic since the last call. Only the
+    /// result of [`relay`] has the rest at the end.
     fn moved(&self, traffic: Traffic);
 }
 
-/// A meter is called for so many bytes, or for less when it was not called for
-/// [`METER_PERIOD`].
+/// A meter is called after so many bytes, or after fewer when its last call is
+/// [`METER_PERIOD`] ago.
 const METER_BYTES: u64 = 256 * 1024;
 const METER_PERIOD: Duration = Duration::from_secs(1);
 
-/// Joins `client` and `upstream` until both directions have ended, one of them
-/// fails, nothing moves for `idle_timeout`, or `cancelled` is ready. `early` are
+/// Relays between `client` and `upstream` until both directions have ended, one of
+/// them fails, no byte moves for `idle_timeout`, or `cancelled` is ready. `early` are
 /// bytes of the client that were read along with its CONNECT.
 ///
-/// Both sockets have `TCP_NODELAY` set already: a sender that waits between two
-/// small writes must not wait for Nagle too.
+/// Both sockets have `TCP_NODELAY` set already: Nagle's algorithm must not delay a
+/// sender that waits between two small writes.
 ///
-/// Both streams are closed on return, and reset unless both had ended; so they
-/// are when the future is dropped.
+/// Both streams are closed on return, and reset unless both had ended; the same
+/// applies when the future is dropped.
 ///
-/// `cancelled` comes pinned, so that an idle tunnel holds it once and not twice, as a
-/// future does that is given to another one by value.
+/// `cancelled` is pinned by the caller, so that an idle tunnel has it once in memory: a
+/// future that is passed by value to another one is stored twice. To be called within a runtime.
 pub fn relay<C, U>(
     client: C,
     upstream: U,
@@ -91,57 +91,107 @@ where
     C: AsyncRead + AsyncWrite + Socket + Unpin,
     U: AsyncRead + AsyncWrite + Socket + Unpin,
 {
-    join(
-        client,
-        upstream,
-        early,
-        idle_timeout,
-        meter,
-        cancelled,
-        &SPLICING,
-    )
+    let ends = Ends::new(client, upstream);
+    let early = early.as_ref();
+    relay_tunnel(ends, early, idle_timeout, meter, cancelled, &SPLICING)
 }
 
-async fn join<C, U>(
-    client: C,
-    upstream: U,
-    early: impl AsRef<[u8]>,
+/// [`relay`], with the splicing of a test. Not an `async fn`: that would store its arguments twice.
+fn relay_tunnel<'m, C, U, M, F>(
+    ends: Ends<C, U>,
+    early: &[u8],
     idle_timeout: Duration,
-    meter: &impl Meter,
-    cancelled: impl Future<Output = ()> + Unpin,
+    meter: &'m M,
+    cancelled: F,
     splicing: &'static Splicing,
-) -> (Ended, Traffic)
+) -> impl Future<Output = (Ended, Traffic)> + use<'m, C, U, M, F>
 where
     C: AsyncRead + AsyncWrite + Socket + Unpin,
     U: AsyncRead + AsyncWrite + Socket + Unpin,
+    M: Meter,
+    F: Future<Output = ()> + Unpin,
 {
-    let mut ends = Ends::new(client, upstream);
-    let Ends {
-        client, upstream, ..
-    } = &mut ends;
-    let mut to_upstream = Direction::new(early.as_ref(), splicing);
-    // An idle tunnel is to hold no memory that it does not need.
-    drop(early);
-    let mut to_client = Direction::new(&[], splicing);
-    let mut reports = Reports::new();
-    let mut idle = Idle::new(idle_timeout);
-    // A tunnel that uses up its task's budget each time must see it all the same.
-    let mut cancelled = unconstrained(cancelled);
-    let mut client_first = false;
+    let mut relay = Relay {
+        to_upstream: Direction::new(early, splicing),
+        to_client: Direction::new(&[], splicing),
+        client_first: false,
+        reports: Reports::new(),
+        meter,
+        idle: Idle::new(idle_timeout),
+        // Unconstrained: a tunnel that always uses up its task's budget must see it, too.
+        cancelled: unconstrained(cancelled),
+        ends,
+    };
+    async move {
+        let ended = poll_fn(|cx| relay.poll(cx)).await;
+        let Ends {
+            client, upstream, ..
+        } = &mut relay.ends;
+        match ended {
+            Ended::Complete => relay.ends.end(),
+            // Boxed, so that a rare case does not make every tunnel larger.
+            Ended::ClientReset => {
+                Box::pin(relay.to_upstream.pass_on_rest(client, upstream)).await;
+            }
+            Ended::UpstreamReset => {
+                Box::pin(relay.to_client.pass_on_rest(upstream, client)).await;
+            }
+            Ended::Idle | Ended::Drained => {}
+        }
+        (ended, relay.traffic())
+    }
+}
 
-    let ended = poll_fn(|cx| {
-        let before = to_upstream.carried() + to_client.carried();
-        // By turns, so that the one which uses up the budget is not always the same.
-        client_first = !client_first;
-        for from_client in [client_first, !client_first] {
+/// A tunnel in progress.
+struct Relay<'m, C: Socket, U: Socket, M, F> {
+    to_upstream: Direction,
+    to_client: Direction,
+    /// Which direction is polled first next time.
+    client_first: bool,
+    reports: Reports,
+    meter: &'m M,
+    idle: Idle,
+    cancelled: Unconstrained<F>,
+    ends: Ends<C, U>,
+}
+
+impl<C, U, M, F> Relay<'_, C, U, M, F>
+where
+    C: AsyncRead + AsyncWrite + Socket + Unpin,
+    U: AsyncRead + AsyncWrite + Socket + Unpin,
+    M: Meter,
+    F: Future<Output = ()> + Unpin,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let before = self.traffic();
+        if let Poll::Ready(ended) = self.poll_directions(cx) {
+            return Poll::Ready(ended);
+        }
+        if self.traffic() != before {
+            self.note_activity();
+        }
+        if Pin::new(&mut self.cancelled).poll(cx).is_ready() {
+            return Poll::Ready(Ended::Drained);
+        }
+        self.poll_idle(cx)
+    }
+
+    /// Moves bytes in both directions. Ready when both have ended or one has failed.
+    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let Ends {
+            client, upstream, ..
+        } = &mut self.ends;
+        // In turns, so that the direction which uses up the budget is not always the same.
+        self.client_first = !self.client_first;
+        for from_client in [self.client_first, !self.client_first] {
             let (result, source, sink) = if from_client {
-                let result = to_upstream.poll(cx, client, upstream);
+                let result = self.to_upstream.poll(cx, client, upstream);
                 (result, Ended::ClientReset, Ended::UpstreamReset)
             } else {
-                let result = to_client.poll(cx, upstream, client);
+                let result = self.to_client.poll(cx, upstream, client);
                 (result, Ended::UpstreamReset, Ended::ClientReset)
             };
-            // At once: polled now, the other direction would take what is left of
+            // At once: the other direction, polled now, would take the rest of
             // a broken stream for its end.
             match result {
                 Poll::Ready(Err(Broken::Reading)) => return Poll::Ready(source),
@@ -149,78 +199,77 @@ where
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        if to_upstream.is_done() && to_client.is_done() {
+        if self.to_upstream.is_done() && self.to_client.is_done() {
             return Poll::Ready(Ended::Complete);
         }
-        let carried = to_upstream.carried() + to_client.carried();
-        if carried != before
-            && let Some(now) = to_upstream.moved().max(to_client.moved())
+        Poll::Pending
+    }
+
+    /// Restarts the idle time-out and reports to the meter.
+    fn note_activity(&mut self) {
+        if let Some(now) = self.to_upstream.moved().max(self.to_client.moved()) {
+            self.idle.touch(now);
+            let total = self.traffic();
+            self.reports.update(now, total, self.meter);
+        }
+    }
+
+    /// Ready when the idle time-out is over, or when a stream that is not being read was reset.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let client_unread = !self.to_upstream.is_reading();
+        let upstream_unread = !self.to_client.is_reading();
+        while self
+            .idle
+            .poll(cx, client_unread || upstream_unread)
+            .is_ready()
         {
-            idle.touch(now);
-            reports.update(now, to_upstream.carried(), to_client.carried(), meter);
-        }
-        if Pin::new(&mut cancelled).poll(cx).is_ready() {
-            return Poll::Ready(Ended::Drained);
-        }
-        let unread = !to_upstream.is_reading() || !to_client.is_reading();
-        while idle.poll(cx, unread).is_ready() {
-            if !to_upstream.is_reading() && client.is_reset(cx) {
+            if client_unread && self.ends.client.is_reset(cx) {
                 return Poll::Ready(Ended::ClientReset);
             }
-            if !to_client.is_reading() && upstream.is_reset(cx) {
+            if upstream_unread && self.ends.upstream.is_reset(cx) {
                 return Poll::Ready(Ended::UpstreamReset);
             }
-            if idle.is_over() {
+            if self.idle.is_over() {
                 return Poll::Ready(Ended::Idle);
             }
         }
         Poll::Pending
-    })
-    .await;
-
-    match ended {
-        Ended::Complete => ends.end(),
-        // Boxed, since what seldom happens is not to make every tunnel larger.
-        Ended::ClientReset => Box::pin(to_upstream.pass_on_rest(client, upstream)).await,
-        Ended::UpstreamReset => Box::pin(to_client.pass_on_rest(upstream, client)).await,
-        Ended::Idle | Ended::Drained => {}
     }
-    let traffic = Traffic {
-        bytes_from_client: to_upstream.carried(),
-        bytes_from_upstream: to_client.carried(),
-    };
-    (ended, traffic)
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            bytes_from_client: self.to_upstream.carried(),
+            bytes_from_upstream: self.to_client.carried(),
+        }
+    }
 }
 
-/// What a meter was told already.
+/// The traffic that was reported to a meter.
 #[derive(Debug)]
 struct Reports {
-    told: Traffic,
+    reported: Traffic,
     at: Instant,
 }
 
 impl Reports {
     fn new() -> Self {
         Self {
-            told: Traffic::default(),
+            reported: Traffic::default(),
             at: Instant::now(),
         }
     }
 
-    fn update(&mut self, now: Instant, from_client: u64, from_upstream: u64, meter: &impl Meter) {
+    fn update(&mut self, now: Instant, total: Traffic, meter: &impl Meter) {
         let fresh = Traffic {
-            bytes_from_client: from_client - self.told.bytes_from_client,
-            bytes_from_upstream: from_upstream - self.told.bytes_from_upstream,
+            bytes_from_client: total.bytes_from_client - self.reported.bytes_from_client,
+            bytes_from_upstream: total.bytes_from_upstream - self.reported.bytes_from_upstream,
         };
         if fresh.bytes_from_client + fresh.bytes_from_upstream >= METER_BYTES
             || now.duration_since(self.at) >= METER_PERIOD
         {
             meter.moved(fresh);
             self.at = now;
-            self.told = Traffic {
-                bytes_from_client: from_client,
-                bytes_from_upstream: from_upstream,
-            };
+            self.reported = total;
         }
     }
 }

@@ -12,7 +12,7 @@ fn pool(max_total: usize) -> &'static Pool {
     Box::leak(Box::new(Pool::new(max_total)))
 }
 
-/// A pool whose first pipe is none: what is spliced into it is refused.
+/// A pool whose first pipe is invalid: splice(2) into it fails.
 pub(in crate::tunnel) fn broken_pool() -> Pool {
     let pool = Pool::new(PIPE_SIZE);
     break_next(&pool);
@@ -119,7 +119,7 @@ fn pipes_are_bounded_and_few_are_kept() {
 }
 
 #[tokio::test]
-async fn a_first_refusal_holds_for_good_and_a_later_one_for_one_socket() {
+async fn the_first_refusal_is_permanent_and_a_later_one_is_for_one_socket() {
     let (source, mut sender) = pair();
     let (sink, _receiver) = pair();
     sender.write_all(b"bytes").unwrap();
@@ -146,7 +146,7 @@ async fn a_first_refusal_holds_for_good_and_a_later_one_for_one_socket() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_no_refusal() {
+async fn a_connection_error_does_not_disable_splicing() {
     let pool = pool(MAX_TOTAL);
     let (source, sender) = pair();
     let (sink, receiver) = pair();
@@ -175,7 +175,7 @@ async fn a_broken_connection_is_no_refusal() {
 }
 
 #[tokio::test]
-async fn what_a_socket_does_not_take_is_read_back() {
+async fn bytes_that_a_socket_does_not_take_are_read_back() {
     let pool = pool(MAX_TOTAL);
     let (source, mut sender) = pair();
     let mut pipe = pool.lend().unwrap();

@@ -1,4 +1,4 @@
-//! What goes in comes out: bytes, their order, their ends.
+//! The relayed bytes, their order, and their ends.
 
 use std::io;
 use std::pin::Pin;
@@ -162,12 +162,12 @@ async fn receive(
             0 => break,
             len => got.extend_from_slice(&chunk[..len]),
         }
-        // A few slow reads are as good as many, and the test stays short.
+        // A few slow reads are enough, and keep the test short.
         if got.len() < 20 * script.chunk {
             pause(script.pause).await;
         }
     }
-    // Nobody may be waiting for it.
+    // The receiver may be gone.
     ended.send(()).unwrap_or_default();
     got
 }
@@ -225,7 +225,7 @@ async fn play(
     let spliced =
         tunnel.at_client.borrow().bytes_spliced + tunnel.at_upstream.borrow().bytes_spliced;
     match (mode, streams) {
-        // Not all of it: what comes between a splice that finds nothing and the read
+        // Not all of it: bytes that arrive between a splice without result and the read
         // that asks why is copied.
         (Mode::Splice, Streams::Plain) => {
             let carried = traffic.bytes_from_client + traffic.bytes_from_upstream;

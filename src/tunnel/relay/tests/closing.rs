@@ -1,4 +1,4 @@
-//! Ends of tunnels that are not resets by a peer: complete, half-closed, cut.
+//! Ends of tunnels that are not resets by a peer: complete, half-closed, aborted.
 
 use std::io;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn half_close_by_the_client_delivers_what_is_in_flight(mode: Mode) {
     end.unwrap();
     assert!(got == sent);
     assert!(!tunnel.relay.is_finished());
-    // The other direction still stands, for as much.
+    // The other direction is still open, for as many bytes.
     let (_, (got, end)) = tokio::join!(
         async {
             tunnel.upstream.write_all(&sent).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_complete_tunnel_delivers_what_its_sockets_still_hold(mode: Mode) {
     tunnel.upstream.shutdown().await.unwrap();
     tunnel.client.shutdown().await.unwrap();
     assert_eq!(outcome(tunnel.relay).await.0, Ended::Complete);
-    // The relay is gone, and nothing was read yet.
+    // The relay has ended, and nothing was read yet.
     let (got, end) = rest_of(&mut tunnel.client).await;
     end.unwrap();
     assert!(got == sent);
@@ -82,7 +82,7 @@ async fn a_complete_tunnel_delivers_what_its_sockets_still_hold(mode: Mode) {
     assert!(got.is_empty());
 }
 
-async fn a_drained_tunnel_is_cut_on_both_sides(mode: Mode) {
+async fn a_drained_tunnel_is_reset_on_both_sides(mode: Mode) {
     let mut tunnel = Tunnel::open(mode);
     tunnel.client.write_all(b"question").await.unwrap();
     let mut got = [0; 8];
@@ -98,7 +98,7 @@ async fn a_drained_tunnel_is_cut_on_both_sides(mode: Mode) {
     assert_reset("the upstream", &tunnel.upstream).await;
 }
 
-async fn a_dropped_tunnel_is_cut_on_both_sides(mode: Mode) {
+async fn a_dropped_tunnel_is_reset_on_both_sides(mode: Mode) {
     let mut tunnel = Tunnel::open(mode);
     tunnel.idle().await;
     tunnel.relay.abort();
@@ -106,7 +106,7 @@ async fn a_dropped_tunnel_is_cut_on_both_sides(mode: Mode) {
     assert_reset("the upstream", &tunnel.upstream).await;
 }
 
-async fn an_idle_tunnel_is_cut_on_both_sides(mode: Mode) {
+async fn an_idle_tunnel_is_reset_on_both_sides(mode: Mode) {
     let tunnel = Tunnel::open_with(
         splicing(mode),
         Vec::new(),
@@ -119,7 +119,7 @@ async fn an_idle_tunnel_is_cut_on_both_sides(mode: Mode) {
 }
 
 #[tokio::test]
-async fn a_reset_is_told_from_an_end() {
+async fn a_reset_is_distinguished_from_an_end() {
     let (near, mut far) = super::support::pair();
     assert!(!is_reset(&near));
     far.write_all(b"x").await.unwrap();
@@ -133,7 +133,7 @@ async fn a_reset_is_told_from_an_end() {
     assert!(is_reset(&near));
     assert!(is_reset(&near), "looking does not take it away");
 
-    // Closed in good order by both, with something still to read.
+    // Closed in order by both, with bytes still to read.
     let (mut near, mut far) = super::support::pair();
     far.write_all(b"x").await.unwrap();
     far.shutdown().await.unwrap();
@@ -172,7 +172,7 @@ in_every_mode! {
     half_close_by_the_client_delivers_what_is_in_flight,
     half_close_by_the_upstream_delivers_what_is_in_flight,
     a_complete_tunnel_delivers_what_its_sockets_still_hold,
-    a_drained_tunnel_is_cut_on_both_sides,
-    a_dropped_tunnel_is_cut_on_both_sides,
-    an_idle_tunnel_is_cut_on_both_sides,
+    a_drained_tunnel_is_reset_on_both_sides,
+    a_dropped_tunnel_is_reset_on_both_sides,
+    an_idle_tunnel_is_reset_on_both_sides,
 }

@@ -136,7 +136,7 @@ fn a_direction_that_uses_up_the_budget_does_not_starve_the_other() {
 }
 
 #[test]
-fn directions_that_use_up_the_budget_do_not_hide_the_order_to_stop() {
+fn directions_that_use_up_the_budget_do_not_delay_cancellation() {
     both_move_and_it_stops(4);
 }
 

@@ -90,7 +90,7 @@ async fn activity_in_either_direction_postpones_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_half_closed_tunnel_is_subject_to_it_too() {
+async fn a_half_closed_tunnel_ends_at_the_time_out_too() {
     let (ended, _, elapsed) = run(TIMEOUT, |mut client, upstream| async move {
         client.shutdown().await.unwrap();
         sleep(2 * TIMEOUT).await;
@@ -102,7 +102,7 @@ async fn a_half_closed_tunnel_is_subject_to_it_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_read_is_no_activity() {
+async fn a_peer_that_does_not_read_is_not_activity() {
     let (ended, traffic, elapsed) = run(TIMEOUT, |mut client, upstream| async move {
         client.write_all(&[7; 2048]).await.unwrap();
         sleep(2 * TIMEOUT).await;
@@ -115,7 +115,7 @@ async fn a_peer_that_does_not_read_is_no_activity() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_outs_of_no_and_of_any_length_are_borne() {
+async fn time_outs_of_zero_and_of_any_length_work() {
     let nobody = |client, upstream| async move {
         sleep(2 * TIMEOUT).await;
         drop((client, upstream));
@@ -133,7 +133,7 @@ async fn time_outs_of_no_and_of_any_length_are_borne() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_timer_wakes_a_tunnel_seldom() {
+async fn the_timer_rarely_wakes_a_tunnel() {
     for half_closed in [false, true] {
         let (near_client, mut client) = Memory::new(1024);
         let (near_upstream, _upstream) = Memory::new(1024);
@@ -163,7 +163,7 @@ async fn the_timer_wakes_a_tunnel_seldom() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_meter_is_told_by_the_second_or_by_the_bulk() {
+async fn the_meter_is_called_each_second_and_after_bulk() {
     let (near_client, mut client) = Memory::new(1 << 20);
     let (near_upstream, mut upstream) = Memory::new(1 << 20);
     let meter = Recorder::default();

@@ -150,7 +150,7 @@ where
 }
 
 /// A failed write takes the error from the socket, which reads as ended then.
-async fn a_reset_found_by_writing_is_not_taken_for_an_end(mode: Mode) {
+async fn a_reset_found_by_writing_is_not_an_end(mode: Mode) {
     in_turns(mode, |mut tunnel| async move {
         // Nothing is awaited between the two: the relay wakes to both.
         tunnel.client.try_write(b"x").unwrap();
@@ -212,8 +212,8 @@ async fn an_answer_that_is_found_with_the_reset_arrives(mode: Mode) {
     .await;
 }
 
-/// The upstream has ended in good order and is gone; what the client still says
-/// is answered by a reset, and must not cost it the answer.
+/// The upstream has ended in order and is closed; further bytes of the client
+/// cause a reset, which must not discard the answer.
 async fn a_reset_after_the_end_does_not_overtake_what_came_before(mode: Mode) {
     let answer = payload(2, 1_000_000);
     let mut tunnel = Tunnel::open(mode);
@@ -253,8 +253,8 @@ async fn a_reset_after_the_end_does_not_overtake_what_came_before(mode: Mode) {
     assert_eq!(outcome(tunnel.relay).await.0, Ended::UpstreamReset);
 }
 
-/// What is left is passed on for a while only.
-async fn a_stalled_reader_does_not_hold_up_the_reset(mode: Mode) {
+/// The remaining bytes are passed on for a limited time.
+async fn a_stalled_reader_does_not_delay_the_reset(mode: Mode) {
     let mut tunnel = Tunnel::open(mode);
     let bulk = vec![7; BULK];
     let sent = stuff(&tunnel.upstream, &bulk).await;
@@ -271,9 +271,9 @@ async fn a_stalled_reader_does_not_hold_up_the_reset(mode: Mode) {
 in_every_mode! {
     a_reset_by_the_client_is_passed_on_in_every_state,
     a_reset_by_the_upstream_is_passed_on_in_every_state,
-    a_reset_found_by_writing_is_not_taken_for_an_end,
+    a_reset_found_by_writing_is_not_an_end,
     an_answer_sent_before_the_reset_arrives,
     an_answer_that_is_found_with_the_reset_arrives,
     a_reset_after_the_end_does_not_overtake_what_came_before,
-    a_stalled_reader_does_not_hold_up_the_reset,
+    a_stalled_reader_does_not_delay_the_reset,
 }

@@ -63,9 +63,9 @@ async fn bulk_is_spliced_and_small_traffic_is_not() {
     assert!(spliced(&tunnel) > bulky + BULK as u64 / 2);
 }
 
-/// The turn to splicing comes with a buffer in hand.
+/// Splicing begins while a buffer is in use.
 #[tokio::test]
-async fn a_pause_at_the_turn_leaves_no_buffer_behind() {
+async fn a_pause_before_splicing_leaves_no_buffer() {
     let mut tunnel = Tunnel::open(Mode::Adaptive);
     let burst = payload(6, 40_000);
     for round in 0..30 {
@@ -150,7 +150,7 @@ async fn carry_all(splicing: &'static Splicing, wrap: impl Fn(TcpStream) -> TcpS
 }
 
 #[tokio::test]
-async fn where_taking_is_refused_all_is_copied() {
+async fn bytes_are_copied_when_splice_cannot_read() {
     let like = splicing(Mode::Splice);
     let refusing = Box::leak(Box::new(Splicing {
         limits: like.limits,
@@ -162,10 +162,10 @@ async fn where_taking_is_refused_all_is_copied() {
 
 /// Then the pipe has bytes, which must come out all the same, and in order.
 #[tokio::test]
-async fn where_giving_is_refused_what_the_pipe_holds_is_copied() {
+async fn a_pipe_is_copied_when_splice_cannot_write() {
     let splicing = splicing(Mode::Splice);
     let spliced = carry_all(splicing, |stream| {
-        // splice(2) does not write to what was opened to append.
+        // splice(2) does not write to a file in append mode.
         let flags = fcntl_getfl(stream.as_fd()).unwrap();
         fcntl_setfl(stream.as_fd(), flags | OFlags::APPEND).unwrap();
         stream
@@ -176,7 +176,7 @@ async fn where_giving_is_refused_what_the_pipe_holds_is_copied() {
 }
 
 /// Urgent data stops splice(2) as if there were nothing, and as if the stream had
-/// ended: what is behind it must come, and its end.
+/// ended: the bytes after it must arrive, and the end of the stream.
 #[tokio::test]
 async fn urgent_data_does_not_hide_what_follows() {
     for ends in [false, true] {
@@ -210,7 +210,7 @@ async fn urgent_data_does_not_hide_what_follows() {
 }
 
 #[tokio::test]
-async fn a_stalled_reader_is_cut_at_the_time_out_and_its_pipe_closed() {
+async fn a_stalled_reader_is_reset_at_the_time_out_and_its_pipe_closed() {
     for drained in [false, true] {
         let splicing = splicing(Mode::Splice);
         let timeout = if drained {
@@ -279,12 +279,12 @@ fn bulk_does_not_take_the_thread() {
     }
 }
 
-/// Until the connection is cut.
+/// Until the connection is reset.
 fn pump(mut step: impl FnMut() -> io::Result<usize>) {
     while step().is_ok_and(|len| len > 0) {}
 }
 
-/// In a process of its own, where nobody else opens descriptors.
+/// In a process of its own, where no other test opens descriptors.
 #[test]
 fn an_idle_tunnel_holds_its_two_sockets_alone() {
     let own = std::env::current_exe().unwrap();

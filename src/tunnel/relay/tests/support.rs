@@ -1,4 +1,4 @@
-//! Tunnels to test with: sockets on both sides, and eyes on the relay's ends.
+//! Tunnels to test with: sockets on both sides, and observers on the relay's ends.
 
 use std::future::Future;
 use std::io;
@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use crate::tunnel::direction::{SPLICING, Splicing};
 use crate::tunnel::pace::Limits;
 use crate::tunnel::pipe::{PIPE_SIZE, Pool};
-use crate::tunnel::relay::join;
-use crate::tunnel::{Ended, Meter, Socket, Traffic};
+use crate::tunnel::relay::relay_tunnel;
+use crate::tunnel::{Ended, Ends, Meter, Socket, Traffic};
 
 /// Only a failing test waits so long.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -142,7 +142,7 @@ pub(super) async fn rest_of(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, 
     (got, end.map(drop))
 }
 
-/// Keeps what a meter is told.
+/// Records the calls of a meter.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Vec<Traffic>>);
 
@@ -276,7 +276,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A stream in memory with an idle socket beside it: time can be played with.
+/// A stream in memory with an idle socket beside it: for tests with a paused clock.
 #[derive(Debug)]
 pub(super) struct Memory {
     bytes: DuplexStream,
@@ -368,10 +368,9 @@ impl Tunnel {
                     std::future::pending::<()>().await;
                 }
             });
-            let (ended, traffic) = join(
-                near_client,
-                near_upstream,
-                early,
+            let (ended, traffic) = relay_tunnel(
+                Ends::new(near_client, near_upstream),
+                &early,
                 idle_timeout,
                 &meter,
                 cancelled,
@@ -405,7 +404,7 @@ impl Tunnel {
         within("an idle tunnel", wait).await;
     }
 
-    /// Until nothing has moved for a while: what is blocked then is blocked.
+    /// Waits until no byte has moved for a while: both sides are blocked then.
     pub(super) async fn settled(&mut self) {
         let settle = async {
             loop {
