@@ -8,7 +8,7 @@
 //! evaluates: [`connect_any`] is for them and for health checks.
 //!
 //! ```text
-//! Authority -> Resolver (cache, hosts file, name servers) -> Answer
+//! Authority -> Resolver (cache, hosts file, name servers) -> DnsAnswer
 //!           -> evaluate each address                      -> Candidates
 //!           -> race (RFC 8305)                            -> Dialed
 //! ```
@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::answer::Answer;
+pub use self::answer::DnsAnswer;
 pub use self::candidates::{Candidates, Evaluate, Found};
 pub use self::error::{DialError, DnsFailure, EXHAUSTED_PAUSE, Unresolved, exhaustion};
 pub use self::race::{Dialed, connect_any};
@@ -122,6 +122,6 @@ pub fn unanswering(servers: &[SocketAddr]) -> io::Result<Vec<(usize, String)>> {
         .enable_all()
         .build()?;
     let found = runtime.block_on(name_servers::unanswering(servers));
-    let words = |(number, trouble): (_, name_server::Trouble)| (number, trouble.to_string());
+    let words = |(number, trouble): (_, name_server::QueryFailure)| (number, trouble.to_string());
     Ok(found.into_iter().map(words).collect())
 }

@@ -1,5 +1,5 @@
-//! What is known about one name: its addresses or why it has none, until when,
-//! and which address won last. Never asks anybody.
+//! The cached answer for one name: its addresses or why it has none, its expiry,
+//! and the address that connected last. Sends no query.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,25 +10,25 @@ use tokio::time::Instant;
 use super::error::Unresolved;
 
 /// The most addresses of one name that are kept and tried. A hostile zone can
-/// send thousands; each would be judged on every request and sent a SYN.
+/// send thousands; each would be evaluated on every request and sent a SYN.
 pub(super) const MAX_ADDRESSES: usize = 16;
 
-/// How long the address that won goes first. Then the order of RFC 8305 gets a
-/// chance again: IPv6 that failed once is not given up for good.
+/// How long the address that connected is tried first. Then the order of RFC 8305
+/// applies again, so that one failure does not disable IPv6 for good.
 const PREFERENCE_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The answer to the question for the addresses of one name.
+/// The addresses of one name, or why it has none.
 #[derive(Debug)]
-pub struct Answer {
+pub struct DnsAnswer {
     addresses: Result<Box<[IpAddr]>, Unresolved>,
     made: Instant,
     expires: Instant,
-    /// Which address goes first and until when, see [`Preference`].
+    /// The address to try first, with an expiry; see [`Preference`].
     preference: AtomicU64,
 }
 
-impl Answer {
-    /// An answer that is `made` now and good for `ttl`.
+impl DnsAnswer {
+    /// An answer that is `made` now and valid for `ttl`.
     pub(super) fn new(
         addresses: Result<Box<[IpAddr]>, Unresolved>,
         made: Instant,
@@ -50,7 +50,7 @@ impl Answer {
         self.addresses.as_deref()
     }
 
-    /// Whether the answer is still good at `now`.
+    /// Whether the answer is still valid at `now`.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.expires
     }
@@ -69,16 +69,16 @@ impl Answer {
             return;
         };
         let current = Preference::unpack(self.preference.load(Ordering::Relaxed));
-        // A repeated win does not extend the time, or it would never end.
+        // A repeated success does not extend the time, or it would never end.
         if current.is_some_and(|it| it.index == index && now < it.until(self.made)) {
             return;
         }
         self.keep_preference(index, now + PREFERENCE_LIFETIME);
     }
 
-    /// Takes over what the answer before this one knew, so that a name keeps its
+    /// Copies the preference of the previous answer, so that a name keeps its
     /// first address, and the connections to it in the pool, when its TTL ends.
-    pub(super) fn inherit_preference(&self, previous: &Answer, now: Instant) {
+    pub(super) fn inherit_preference(&self, previous: &DnsAnswer, now: Instant) {
         let Some(preference) = Preference::unpack(previous.preference.load(Ordering::Relaxed))
         else {
             return;
@@ -107,9 +107,9 @@ impl Answer {
     }
 }
 
-/// The address to dial first, packed into one word so that the hot path reads it
+/// The address to dial first, packed into one word so that each request reads it
 /// without a lock: seconds since the answer was made, then the index plus one.
-/// Zero is "none".
+/// Zero means none.
 #[derive(Clone, Copy)]
 struct Preference {
     index: usize,
@@ -138,7 +138,7 @@ impl Preference {
 /// each in the order of its answer. RFC 6724's sorting by source address is left
 /// out: the race finds a dead path, and the winner is remembered.
 ///
-/// IPv4-mapped addresses become IPv4, so that what is judged is what is dialled.
+/// IPv4-mapped addresses become IPv4, so that the policy evaluates the dialled address.
 pub(super) fn in_dial_order(found: impl IntoIterator<Item = IpAddr>) -> Box<[IpAddr]> {
     let (mut v6, mut v4) = (Vec::new(), Vec::new());
     for address in found {
@@ -170,8 +170,8 @@ mod tests {
         list.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn answer(list: &[&str], made: Instant) -> Answer {
-        Answer::new(Ok(ips(list).into()), made, Duration::from_secs(60))
+    fn answer(list: &[&str], made: Instant) -> DnsAnswer {
+        DnsAnswer::new(Ok(ips(list).into()), made, Duration::from_secs(60))
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_addresses_is_bounded_and_both_families_stay() {
+    fn the_number_of_addresses_is_limited_and_both_families_are_kept() {
         let found = (0..4000u32).flat_map(|n| {
             let v4 = IpAddr::V4((0x0a00_0000 + n).into());
             let v6 = IpAddr::V6(u128::from(n).into());
@@ -224,7 +224,11 @@ mod tests {
         answer.prefer("192.0.2.1".parse().unwrap(), made);
         assert_eq!(answer.preferred(made), 1);
         answer.prefer("198.51.100.1".parse().unwrap(), made);
-        assert_eq!(answer.preferred(made), 1, "a stranger changes nothing");
+        assert_eq!(
+            answer.preferred(made),
+            1,
+            "an unknown address changes nothing"
+        );
     }
 
     #[test]
@@ -241,7 +245,7 @@ mod tests {
 
         let moved = answer(&["198.51.100.1", "192.0.2.2"], later);
         moved.inherit_preference(&old, later);
-        assert_eq!(moved.preferred(later), 0, "the winner is gone");
+        assert_eq!(moved.preferred(later), 0, "the winner is not in the answer");
 
         let much_later = made + PREFERENCE_LIFETIME;
         let same = answer(&["192.0.2.2", "192.0.2.1"], much_later);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::{Answer, MAX_ADDRESSES};
+use super::answer::{DnsAnswer, MAX_ADDRESSES};
 use super::error::DialError;
 use crate::access::policy::{DecidedBy, Denied};
 
@@ -26,7 +26,7 @@ pub struct Found {
     pub look_up: Option<Duration>,
 }
 
-/// One bit for each address of an [`Answer`].
+/// One bit for each address of an [`DnsAnswer`].
 type Mask = u16;
 const _: () = assert!(MAX_ADDRESSES <= Mask::BITS as usize);
 
@@ -37,7 +37,7 @@ pub struct Candidates {
     first: SocketAddr,
     /// The answer that the addresses are from, and which of them come after
     /// `first`. `None` for an IP literal.
-    rest: Option<(Arc<Answer>, Mask)>,
+    rest: Option<(Arc<DnsAnswer>, Mask)>,
 }
 
 impl Candidates {
@@ -54,7 +54,7 @@ impl Candidates {
 
     /// Evaluates every address of an answer and drops the denied ones.
     pub(super) fn of_answer(
-        answer: Arc<Answer>,
+        answer: Arc<DnsAnswer>,
         port: u16,
         now: Instant,
         evaluate: &Evaluate<'_>,

@@ -1,4 +1,4 @@
-//! What can go wrong between a target's authority and a connected socket.
+//! The errors between a target's authority and a connected socket.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::access::policy::Denied;
 use crate::http::error::{Kind, RequestError};
 
-/// When a client that met a host without sockets may come back.
+/// The `Retry-After` of a request that failed because this host has no sockets left.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a target could not be dialled.
@@ -21,12 +21,12 @@ pub enum DialError {
     /// The name has no usable answer.
     #[error("name resolution failed")]
     Dns(#[source] Unresolved),
-    /// As many names are being looked up as [`DnsOptions::max_lookups`] admits.
+    /// [`DnsOptions::max_lookups`] look-ups are in progress.
     ///
     /// [`DnsOptions::max_lookups`]: super::DnsOptions::max_lookups
     #[error("too many name look-ups are under way")]
     TooManyLookups,
-    /// Not one address of the target is admitted; holds the first denial.
+    /// No address of the target is admitted; with the first denial.
     #[error("every address of the target is denied")]
     Prohibited(#[source] Denied),
     /// There was no address to dial.
@@ -47,7 +47,7 @@ pub enum DialError {
     /// This host is out of descriptors, ports or socket memory.
     #[error("out of sockets")]
     Exhausted(#[source] io::Error),
-    /// The operating system gave another error.
+    /// Another error of the operating system.
     #[error("connection failed")]
     Io(#[source] io::Error),
 }
@@ -69,9 +69,9 @@ impl DialError {
         }
     }
 
-    /// Sorts an error of `socket(2)` or `connect(2)`.
+    /// Classifies an error of `socket(2)` or `connect(2)`.
     ///
-    /// `sourceless`: this host has no address of its own to reach the other from.
+    /// `sourceless`: this host has no source address for the destination.
     pub(super) fn from_connect(error: io::Error, sourceless: bool) -> Self {
         match Errno::from_io_error(&error) {
             Some(Errno::CONNREFUSED) => Self::Refused,
@@ -93,19 +93,19 @@ impl DialError {
         }
     }
 
-    /// Of the errors of several attempts, the one that tells most: trouble of
-    /// this host first, since only its operator can end it, then what the target
-    /// said, then silence. No route comes last: on a host without IPv6 every
-    /// name that has an IPv6 address gives one.
+    /// The more informative of two errors: first a shortage of this host, which
+    /// only its operator can end, then a response of the target, then a timeout.
+    /// A missing route comes last: on a host without IPv6 every name with an IPv6
+    /// address has this error.
     pub(super) fn more_telling(self, other: Self) -> Self {
-        if other.telling() > self.telling() {
+        if other.rank() > self.rank() {
             other
         } else {
             self
         }
     }
 
-    const fn telling(&self) -> u8 {
+    const fn rank(&self) -> u8 {
         match self {
             Self::Exhausted(_) => 6,
             Self::Refused => 5,
@@ -134,17 +134,17 @@ impl From<DialError> for RequestError {
     }
 }
 
-/// Which resource of this host an error says is used up, if it says so.
+/// The resource of this host that is used up according to an error, if any.
 pub fn exhaustion(error: &io::Error) -> Option<Kind> {
     match Errno::from_io_error(error)? {
         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(Kind::OutOfSockets),
-        // The one of connect(2), and the one of bind(2) for a source address.
+        // From connect(2), and from bind(2) of a source address.
         Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Some(Kind::OutOfPorts),
         _ => None,
     }
 }
 
-/// Whether an error of connect(2) on a UDP socket says that this host has no port or descriptor left.
+/// Whether an error of connect(2) on a UDP socket means that this host has no port or descriptor left.
 pub(super) fn is_out_of_udp(error: &io::Error) -> bool {
     match Errno::from_io_error(error) {
         // udp(7): all ephemeral ports are in use.
@@ -154,7 +154,7 @@ pub(super) fn is_out_of_udp(error: &io::Error) -> bool {
     }
 }
 
-/// The kinds of reason why a name has no address.
+/// The reasons why a name has no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DnsFailure {
     /// The name does not exist (NXDOMAIN, RFC 2308 §2.1), or cannot exist.
@@ -172,23 +172,23 @@ pub enum DnsFailure {
     /// No name server answered in time.
     #[error("no name server answered in time")]
     Timeout,
-    /// This host has no descriptor left to ask a name server.
-    #[error("out of sockets to ask the name server")]
+    /// This host has no descriptor left to query a name server.
+    #[error("out of sockets to query the name server")]
     Exhausted,
-    /// This host has no local port left to ask a name server from.
-    #[error("out of local ports to ask the name server from")]
+    /// This host has no local port left to query a name server from.
+    #[error("out of local ports to query the name server")]
     OutOfPorts,
-    /// No name server could be reached, or its answer could not be read.
-    #[error("no name server could be asked")]
+    /// No name server could be reached, or its response could not be parsed.
+    #[error("no name server could be queried")]
     Transport,
 }
 
-/// Why a name has no address, and what each name server did where that matters.
+/// Why a name has no address, with the failure of each name server where it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
-    /// What it is.
+    /// The reason.
     pub failure: DnsFailure,
-    /// For the log alone: it has the addresses of the name servers.
+    /// For the log only: it has the addresses of the name servers.
     pub detail: Option<Arc<str>>,
 }
 
@@ -224,8 +224,8 @@ impl DnsFailure {
         }
     }
 
-    /// Whether a name server said that there is no address. The others only say
-    /// that nobody knows.
+    /// Whether a name server answered that there is no address. The other failures
+    /// leave that open.
     pub(super) const fn is_negative_answer(self) -> bool {
         matches!(self, Self::NotFound | Self::NoAddress)
     }
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connect_errors_are_sorted() {
+    fn connect_errors_are_classified() {
         let cases = [
             (Errno::CONNREFUSED, false, "connection_refused"),
             (Errno::CONNRESET, false, "connection_terminated"),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_is_told_from_a_port() {
+    fn a_missing_route_is_distinguished_from_a_missing_port() {
         for (errno, expected) in [
             (Errno::AGAIN, true),
             (Errno::MFILE, true),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn who_met_a_host_without_sockets_may_come_back() {
+    fn a_shortage_of_sockets_has_a_retry_delay() {
         for errno in [Errno::MFILE, Errno::ADDRNOTAVAIL] {
             let error: RequestError = DialError::from_connect(errno.into(), false).into();
             assert_eq!(
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_telling_error_wins_from_either_side() {
+    fn the_more_informative_error_wins_in_either_order() {
         let unreachable = || DialError::Unreachable(Errno::NETUNREACH.into());
         let exhausted = || DialError::Exhausted(Errno::MFILE.into());
         let cases = [

@@ -10,8 +10,8 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Reads a hosts file. What cannot be read is skipped, as every resolver does:
-    /// one odd line must not take the others away.
+    /// Parses a hosts file. Invalid lines are skipped, as every resolver does:
+    /// the other lines must keep working.
     pub(super) fn parse(text: &[u8]) -> Self {
         let mut by_name: HashMap<Box<str>, Vec<IpAddr>> = HashMap::new();
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
@@ -21,8 +21,8 @@ impl Hosts {
                 continue;
             };
             let mut words = line.split_ascii_whitespace();
-            // An address with a zone (`fe80::1%eth0`) does not parse: without its
-            // zone it could not be dialled.
+            // An address with a zone (`fe80::1%eth0`) does not parse: it cannot be
+            // dialled without its zone.
             let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {
                 continue;
             };
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_that_is_not_utf8_does_not_take_the_others() {
+    fn a_line_that_is_not_utf8_does_not_affect_the_others() {
         let hosts = Hosts::parse(b"192.0.2.1 \xff\n192.0.2.2 web\n");
         assert!(hosts.addresses("web").is_some());
     }
@@ -104,7 +104,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(address: IpAddr, name in "[a-z0-9-]{1,20}(\\.[a-z]{1,8}){0,3}") {
+        fn written_text_is_read_back(address: IpAddr, name in "[a-z0-9-]{1,20}(\\.[a-z]{1,8}){0,3}") {
             let hosts = Hosts::parse(format!("{address} {name}").as_bytes());
             prop_assert_eq!(hosts.addresses(&name), Some(&[address][..]));
         }

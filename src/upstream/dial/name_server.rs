@@ -1,5 +1,5 @@
-//! One name server: a question over UDP, over TCP where the answer is long, and without
-//! EDNS where the server does not take that. Remembers what it learned of the server.
+//! One name server: queries over UDP, over TCP when the response is long, and without
+//! EDNS when the server does not support it. Remembers the state of the server.
 
 use std::fmt;
 use std::io;
@@ -14,46 +14,45 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::exhaustion;
-use super::question::{Question, Said};
+use super::question::{Question, Response};
 use crate::http::error::Kind;
 
-/// How long the first packet of a question waits for its answer before it is sent again;
-/// each further one waits twice as long as the one before it. With less time for the whole
-/// question it is a fifth of that.
+/// The time from the first packet of a question to its retransmission; each further
+/// interval is twice as long. At most a fifth of the time for the whole question.
 const RETRANSMISSION: Duration = Duration::from_millis(400);
-/// The packets of one question.
+/// The most packets of one question.
 const MAX_PACKETS: usize = 4;
-/// How long a server without EDNS is asked without it.
+/// How long a server without EDNS is queried without it.
 const EDNS_OFF: Duration = Duration::from_secs(10 * 60);
-/// The largest answer over UDP that is read.
+/// The largest response over UDP.
 const MAX_PACKET: usize = 4096;
 
-/// A name server and what is known of it.
+/// A name server and its known state.
 #[derive(Debug)]
 pub(super) struct NameServer {
     pub(super) address: SocketAddr,
     edns: Mutex<Edns>,
-    /// Did not answer lately: the others are asked first.
+    /// It did not answer recently: the others are queried first.
     pub(super) silent: AtomicBool,
-    /// Is asked in the background whether it answers.
+    /// It is probed in the background.
     pub(super) watched: AtomicBool,
 }
 
-/// Whether the server takes questions with EDNS (RFC 6891).
+/// Whether the server supports EDNS (RFC 6891).
 #[derive(Clone, Copy, Debug)]
 enum Edns {
     /// Not known yet.
     Untried,
-    /// It has answered one.
-    Taken,
-    /// It does not; it is tried again from then on.
-    RefusedUntil(Instant),
+    /// It has answered a question with EDNS.
+    Supported,
+    /// It does not; EDNS is tried again at this time.
+    UnsupportedUntil(Instant),
 }
 
-/// Why a name server gave no usable answer. Displays as what it did.
+/// Why a name server gave no usable response. Prints as a verb with its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// Nothing came.
+pub(super) enum QueryFailure {
+    /// It sent no response.
     Silent,
     /// Nothing listens on its port.
     Closed,
@@ -63,9 +62,9 @@ pub(super) enum Trouble {
     Exhausted,
     /// This host is out of local ports.
     OutOfPorts,
-    /// It did not take the TCP connection that its long answer needs.
+    /// It did not accept the TCP connection that its long response needs.
     NoTcp,
-    /// Its answer cannot be read.
+    /// Its response cannot be parsed.
     Unreadable,
     /// It does not resolve names.
     Referral,
@@ -75,9 +74,9 @@ pub(super) enum Trouble {
     Unaskable,
 }
 
-impl Trouble {
-    /// Whether the server is there: it said something.
-    pub(super) const fn is_answer(self) -> bool {
+impl QueryFailure {
+    /// Whether the server is reachable: it sent something, or this host is the cause.
+    pub(super) const fn is_response(self) -> bool {
         match self {
             Self::Silent | Self::Closed | Self::Unreachable => false,
             Self::Exhausted
@@ -91,14 +90,14 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for QueryFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Silent => "does not answer",
             Self::Closed => "does not answer: its port is closed",
             Self::Unreachable => "cannot be reached from this host",
-            Self::Exhausted => "cannot be asked: this host has no file descriptor left",
-            Self::OutOfPorts => "cannot be asked: this host has no local port left",
+            Self::Exhausted => "cannot be queried: this host has no file descriptor left",
+            Self::OutOfPorts => "cannot be queried: this host has no local port left",
             Self::NoTcp => "has an answer that is too long for UDP and does not take TCP",
             Self::Unreadable => "sends an answer that cannot be read",
             Self::Referral => "resolves no names, it only refers to other servers",
@@ -109,7 +108,7 @@ impl fmt::Display for Trouble {
             Self::Code(code) => {
                 return write!(f, "answers with the error code {}", u16::from(*code));
             }
-            Self::Unaskable => "cannot be asked for a name of this length",
+            Self::Unaskable => "cannot be queried for a name of this length",
         })
     }
 }
@@ -130,114 +129,131 @@ impl NameServer {
         }
     }
 
-    /// Asks, for `limit` at most.
+    /// Sends a question and waits for the response, for `limit` at most.
     ///
     /// # Errors
-    /// What the server did instead of answering.
-    pub(super) async fn ask(&self, question: &Question, limit: Duration) -> Result<Said, Trouble> {
-        let asked = timeout(limit, self.converse(question, limit)).await;
-        match asked.unwrap_or(Err(Trouble::Silent))? {
-            Said::Referral => Err(Trouble::Referral),
-            Said::Unreadable => Err(Trouble::Unreadable),
-            Said::Code(code) => Err(Trouble::Code(code)),
-            said => Ok(said),
+    /// Why there is no usable response.
+    pub(super) async fn ask(
+        &self,
+        question: &Question,
+        limit: Duration,
+    ) -> Result<Response, QueryFailure> {
+        let asked = timeout(limit, self.exchange(question, limit)).await;
+        match asked.unwrap_or(Err(QueryFailure::Silent))? {
+            Response::Referral => Err(QueryFailure::Referral),
+            Response::Unreadable => Err(QueryFailure::Unreadable),
+            Response::Code(code) => Err(QueryFailure::Code(code)),
+            response => Ok(response),
         }
     }
 
-    async fn converse(&self, question: &Question, limit: Duration) -> Result<Said, Trouble> {
+    async fn exchange(
+        &self,
+        question: &Question,
+        limit: Duration,
+    ) -> Result<Response, QueryFailure> {
         match self.over_udp(question, limit).await? {
-            (Said::Truncated, edns) => self.over_tcp(question, edns).await,
-            (said, _) => Ok(said),
+            (Response::Truncated, edns) => self.over_tcp(question, edns).await,
+            (response, _) => Ok(response),
         }
     }
 
-    /// The answer, and whether it is one to a packet with EDNS.
+    /// The response, and whether it belongs to a packet with EDNS.
     async fn over_udp(
         &self,
         question: &Question,
         limit: Duration,
-    ) -> Result<(Said, bool), Trouble> {
+    ) -> Result<(Response, bool), QueryFailure> {
         let mut wait = RETRANSMISSION.min(limit / 5);
-        let mut edns = self.takes_edns();
+        let mut edns = self.supports_edns();
         let socket = self.socket().await?;
         let mut buffer = [0; MAX_PACKET];
         let mut sent: Vec<Packet> = Vec::with_capacity(MAX_PACKETS);
         while sent.len() < MAX_PACKETS {
             let id = random_id()?;
-            let message = question.to_message(id, edns).ok_or(Trouble::Unaskable)?;
-            socket.send(&message).await.map_err(|error| sort(&error))?;
+            let message = question
+                .to_message(id, edns)
+                .ok_or(QueryFailure::Unaskable)?;
+            socket
+                .send(&message)
+                .await
+                .map_err(|error| classify(&error))?;
             sent.push(Packet { id, edns });
             let until = Instant::now() + wait;
             wait *= 2;
             loop {
                 let received = match timeout_at(until, socket.recv(&mut buffer)).await {
                     Err(_) => break,
-                    Ok(received) => received.map_err(|error| sort(&error))?,
+                    Ok(received) => received.map_err(|error| classify(&error))?,
                 };
                 let packet = buffer.get(..received).unwrap_or_default();
-                let Some((said, of_edns)) = read(question, packet, &sent) else {
+                let Some((response, of_edns)) = parse(question, packet, &sent) else {
                     continue;
                 };
                 let plain_was_sent = sent.iter().any(|packet| !packet.edns);
-                if of_edns && self.may_be_about_edns(&said) {
+                if of_edns && self.may_be_about_edns(&response) {
                     if plain_was_sent {
-                        // The other packet's answer counts.
+                        // The response to the other packet counts.
                         continue;
                     }
                     break;
                 }
                 self.learn(of_edns, sent.iter().any(|packet| packet.edns));
-                return Ok((said, of_edns));
+                return Ok((response, of_edns));
             }
-            // Some servers and firewalls drop what has EDNS in it.
-            edns = edns && matches!(*self.edns.lock(), Edns::Taken) && sent.len() + 1 < MAX_PACKETS;
+            // Some servers and firewalls drop packets with EDNS.
+            edns = edns
+                && matches!(*self.edns.lock(), Edns::Supported)
+                && sent.len() + 1 < MAX_PACKETS;
         }
-        // The caller's limit ends this.
+        // The caller's timeout ends this loop.
         loop {
             let received = socket
                 .recv(&mut buffer)
                 .await
-                .map_err(|error| sort(&error))?;
+                .map_err(|error| classify(&error))?;
             let packet = buffer.get(..received).unwrap_or_default();
-            if let Some((said, edns)) = read(question, packet, &sent) {
-                return Ok((said, edns));
+            if let Some((response, edns)) = parse(question, packet, &sent) {
+                return Ok((response, edns));
             }
         }
     }
 
-    /// Whether a server that does not know EDNS answers like this. Once it has taken a
-    /// question with EDNS its failures are about the name.
-    fn may_be_about_edns(&self, said: &Said) -> bool {
-        match said {
-            Said::Code(ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS) => {
+    /// Whether a server without EDNS may respond like this. Once it has answered a
+    /// question with EDNS, its failures are about the name.
+    fn may_be_about_edns(&self, response: &Response) -> bool {
+        match response {
+            Response::Code(
+                ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS,
+            ) => {
                 *self.edns.lock() = Edns::Untried;
                 true
             }
-            Said::Code(_) | Said::Unreadable => matches!(*self.edns.lock(), Edns::Untried),
+            Response::Code(_) | Response::Unreadable => matches!(*self.edns.lock(), Edns::Untried),
             _ => false,
         }
     }
 
-    fn takes_edns(&self) -> bool {
+    fn supports_edns(&self) -> bool {
         match *self.edns.lock() {
-            Edns::RefusedUntil(end) => end <= Instant::now(),
-            Edns::Untried | Edns::Taken => true,
+            Edns::UnsupportedUntil(end) => end <= Instant::now(),
+            Edns::Untried | Edns::Supported => true,
         }
     }
 
-    /// Notes that a packet was answered, with EDNS or without while one with it was not.
+    /// Notes a response to a packet with EDNS, or to one without while one with EDNS got none.
     fn learn(&self, of_edns: bool, edns_was_sent: bool) {
         if of_edns {
-            *self.edns.lock() = Edns::Taken;
+            *self.edns.lock() = Edns::Supported;
         } else if edns_was_sent {
-            log::debug!("name server {} is asked without EDNS", self.address);
-            *self.edns.lock() = Edns::RefusedUntil(Instant::now() + EDNS_OFF);
+            log::debug!("name server {} is queried without EDNS", self.address);
+            *self.edns.lock() = Edns::UnsupportedUntil(Instant::now() + EDNS_OFF);
         }
     }
 
-    /// A socket of its own for each question, so that its port has to be guessed as well as
-    /// the id. Connected, so that the kernel drops what others send and reports a closed port.
-    async fn socket(&self) -> Result<UdpSocket, Trouble> {
+    /// A new socket for each question, so that an attacker has to guess its port as well as
+    /// the id. Connected, so that the kernel drops packets of others and reports a closed port.
+    async fn socket(&self) -> Result<UdpSocket, QueryFailure> {
         let open = async {
             let socket = match self.address {
                 SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?,
@@ -247,16 +263,18 @@ impl NameServer {
             Ok(socket)
         };
         open.await.map_err(|error: io::Error| match error.kind() {
-            // A datagram needs a source address, and connect(2) has not got to a port then.
-            io::ErrorKind::AddrNotAvailable => Trouble::Unreachable,
-            _ => sort(&error),
+            // A datagram needs a source address; connect(2) fails before it selects a port.
+            io::ErrorKind::AddrNotAvailable => QueryFailure::Unreachable,
+            _ => classify(&error),
         })
     }
 
-    async fn over_tcp(&self, question: &Question, edns: bool) -> Result<Said, Trouble> {
+    async fn over_tcp(&self, question: &Question, edns: bool) -> Result<Response, QueryFailure> {
         let id = random_id()?;
-        let message = question.to_message(id, edns).ok_or(Trouble::Unaskable)?;
-        let length = u16::try_from(message.len()).map_err(|_long| Trouble::Unaskable)?;
+        let message = question
+            .to_message(id, edns)
+            .ok_or(QueryFailure::Unaskable)?;
+        let length = u16::try_from(message.len()).map_err(|_long| QueryFailure::Unaskable)?;
         let exchange = async {
             let mut stream = TcpStream::connect(self.address).await?;
             let mut framed = length.to_be_bytes().to_vec();
@@ -267,39 +285,40 @@ impl NameServer {
             stream.read_exact(&mut answer).await?;
             io::Result::Ok(answer)
         };
-        let answer = exchange.await.map_err(|_any: io::Error| Trouble::NoTcp)?;
+        let answer = exchange
+            .await
+            .map_err(|_any: io::Error| QueryFailure::NoTcp)?;
         let sent = [Packet { id, edns }];
-        match read(question, &answer, &sent) {
-            Some((Said::Truncated, _)) | None => Err(Trouble::Unreadable),
-            Some((said, _)) => Ok(said),
+        match parse(question, &answer, &sent) {
+            Some((Response::Truncated, _)) | None => Err(QueryFailure::Unreadable),
+            Some((response, _)) => Ok(response),
         }
     }
 }
 
-/// What a packet says that answers one of those that were sent, and whether that one had
-/// EDNS.
-fn read(question: &Question, packet: &[u8], sent: &[Packet]) -> Option<(Said, bool)> {
+/// Parses a packet that responds to one of `sent`, and tells whether that one had EDNS.
+fn parse(question: &Question, packet: &[u8], sent: &[Packet]) -> Option<(Response, bool)> {
     let id = u16::from_be_bytes(*packet.first_chunk()?);
     let of = sent.iter().find(|packet| packet.id == id)?;
     Some((question.read(packet)?, of.edns))
 }
 
-fn random_id() -> Result<u16, Trouble> {
+fn random_id() -> Result<u16, QueryFailure> {
     let mut id = [0; 2];
-    getrandom::fill(&mut id).map_err(|_none| Trouble::Exhausted)?;
+    getrandom::fill(&mut id).map_err(|_none| QueryFailure::Exhausted)?;
     Ok(u16::from_be_bytes(id))
 }
 
-fn sort(error: &io::Error) -> Trouble {
+fn classify(error: &io::Error) -> QueryFailure {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
-        Some(Errno::CONNREFUSED) => Trouble::Closed,
+        Some(Errno::CONNREFUSED) => QueryFailure::Closed,
         // udp(7): all ephemeral ports are in use.
-        Some(Errno::AGAIN) => Trouble::OutOfPorts,
+        Some(Errno::AGAIN) => QueryFailure::OutOfPorts,
         _ => match exhaustion(error) {
-            Some(Kind::OutOfPorts) => Trouble::OutOfPorts,
-            Some(_) => Trouble::Exhausted,
-            None => Trouble::Unreachable,
+            Some(Kind::OutOfPorts) => QueryFailure::OutOfPorts,
+            Some(_) => QueryFailure::Exhausted,
+            None => QueryFailure::Unreachable,
         },
     }
 }

@@ -1,7 +1,7 @@
-//! All name servers of this host: which one is asked, and which others when it is silent.
+//! All name servers of this host, and the order in which they are queried.
 //!
-//! They are asked in their order, the next one as soon as one fails or is silent for
-//! 250 ms. One that was silent is asked last from then on, and asked in the background until
+//! They are queried in order, the next one as soon as one fails or is silent for
+//! 250 ms. From then on a silent server is queried last, and probed in the background until
 //! it answers: no request waits for it again.
 
 use std::fmt::Write as _;
@@ -15,16 +15,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::{DnsFailure, Unresolved};
-use super::name_server::{NameServer, Trouble};
-use super::question::{Question, Said};
+use super::name_server::{NameServer, QueryFailure};
+use super::question::{Question, Response};
 use super::race::{ATTEMPT_DELAY, Attempt, first_finished};
 
-/// How long a question in the background waits for its answer.
+/// How long a probe waits for its response.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pauses between these, the first and the longest.
+/// The pauses between probes, the first and the longest.
 const PROBE_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// The name servers, in the order in which to ask them.
+/// The name servers, in the order in which they are queried.
 #[derive(Debug)]
 pub(super) struct NameServers(Vec<Arc<NameServer>>);
 
@@ -39,26 +39,26 @@ impl NameServers {
         self.0.iter().map(|server| server.address).collect()
     }
 
-    /// Asks until one answers.
+    /// Queries the servers until one answers.
     ///
     /// # Errors
-    /// What each of them did, when none answers before the deadline.
+    /// The failure of each server, when none answers before the deadline.
     pub(super) async fn ask(
         &self,
         question: &Question,
         deadline: Instant,
-    ) -> Result<Said, Unresolved> {
+    ) -> Result<Response, Unresolved> {
         let limit = deadline.saturating_duration_since(Instant::now());
-        let mut troubles: Vec<(SocketAddr, Trouble)> = Vec::new();
-        // Each with its begin.
+        let mut failures: Vec<(SocketAddr, QueryFailure)> = Vec::new();
+        // Each with its start.
         let mut running: Vec<Attempt<(&Arc<NameServer>, Instant), _>> = Vec::new();
         let asking = async {
             let mut waiting = self.in_order().into_iter().peekable();
             loop {
-                let answered = troubles.iter().any(|(_, trouble)| trouble.is_answer());
+                let responded = failures.iter().any(|(_, failure)| failure.is_response());
                 match waiting.next() {
-                    // Silent ones are for when no other says anything.
-                    Some(server) if !(answered && server.silent.load(Ordering::Relaxed)) => {
+                    // Silent servers are queried only when no other server responds.
+                    Some(server) if !(responded && server.silent.load(Ordering::Relaxed)) => {
                         let begun = Instant::now();
                         let asked = Box::pin(async move { server.ask(question, limit).await });
                         running.push(((server, begun), asked));
@@ -69,31 +69,30 @@ impl NameServers {
                 tokio::select! {
                     biased;
                     ((server, _), outcome) = first_finished(&mut running) => match outcome {
-                        Ok(said) => return Some(said),
-                        Err(trouble) => {
-                            if !trouble.is_answer() {
-                                suspect(server);
+                        Ok(response) => return Some(response),
+                        Err(failure) => {
+                            if !failure.is_response() {
+                                mark_silent(server);
                             }
-                            troubles.push((server.address, trouble));
+                            failures.push((server.address, failure));
                         }
                     },
                     () = sleep(ATTEMPT_DELAY), if waiting.peek().is_some() => {}
                 }
             }
         };
-        let said = timeout_at(deadline, asking).await.ok().flatten();
-        // Those that had a fair time and said nothing.
+        let response = timeout_at(deadline, asking).await.ok().flatten();
+        // Those that had enough time and sent nothing.
         for ((server, begun), _) in &running {
-            if begun.elapsed() >= ATTEMPT_DELAY || said.is_none() {
-                suspect(server);
-                troubles.push((server.address, Trouble::Silent));
+            if begun.elapsed() >= ATTEMPT_DELAY || response.is_none() {
+                mark_silent(server);
+                failures.push((server.address, QueryFailure::Silent));
             }
         }
-        said.ok_or_else(|| unresolved(&troubles))
+        response.ok_or_else(|| unresolved(&failures))
     }
 
-    /// Asks each of them in the background whether it answers, and says in the log which
-    /// ones do not.
+    /// Probes each server in the background, and logs those that do not answer.
     pub(super) fn look_after(&self) {
         self.0.iter().for_each(watch);
     }
@@ -105,23 +104,23 @@ impl NameServers {
     }
 }
 
-/// Has the others asked first from now on, until it answers.
-fn suspect(server: &Arc<NameServer>) {
+/// Queries this server last from now on, until it answers.
+fn mark_silent(server: &Arc<NameServer>) {
     server.silent.store(true, Ordering::Relaxed);
     watch(server);
 }
 
-/// Asks it in the background until it answers. Once at a time.
+/// Probes a server in the background until it answers, with one task at a time.
 fn watch(server: &Arc<NameServer>) {
     if !server.watched.swap(true, Ordering::Relaxed) {
-        tokio::spawn(until_it_answers(Watch(Arc::downgrade(server))));
+        tokio::spawn(until_it_answers(ProbedServer(Arc::downgrade(server))));
     }
 }
 
-/// A name server under watch. The watch may end with its runtime; the next one begins anew.
-struct Watch(Weak<NameServer>);
+/// A server that is probed. The probe may end with its runtime; dropping this allows the next one.
+struct ProbedServer(Weak<NameServer>);
 
-impl Drop for Watch {
+impl Drop for ProbedServer {
     fn drop(&mut self) {
         if let Some(server) = self.0.upgrade() {
             server.silent.store(false, Ordering::Relaxed);
@@ -130,24 +129,24 @@ impl Drop for Watch {
     }
 }
 
-async fn until_it_answers(watch: Watch) {
+async fn until_it_answers(probed: ProbedServer) {
     let (mut pause, longest) = PROBE_PAUSES;
-    let mut told = false;
-    // Gone: other name servers have taken the place of all.
-    while let Some(server) = watch.0.upgrade() {
+    let mut logged = false;
+    // `None`: the configuration has other name servers by now.
+    while let Some(server) = probed.0.upgrade() {
         let address = server.address;
         match server.ask(&Question::for_the_root(), PROBE_TIMEOUT).await {
-            Err(trouble) if !trouble.is_answer() => {
+            Err(failure) if !failure.is_response() => {
                 server.silent.store(true, Ordering::Relaxed);
-                if !told {
+                if !logged {
                     log::warn!(
-                        "name server {address} {trouble}; it is asked last until it answers"
+                        "name server {address} {failure}; it is queried last until it answers"
                     );
-                    told = true;
+                    logged = true;
                 }
             }
             Ok(_) | Err(_) => {
-                if told {
+                if logged {
                     log::info!("name server {address} answers again");
                 }
                 return;
@@ -159,37 +158,41 @@ async fn until_it_answers(watch: Watch) {
     }
 }
 
-/// Joins what the name servers did into one failure: what tells most decides what it is.
-fn unresolved(troubles: &[(SocketAddr, Trouble)]) -> Unresolved {
-    let rank = |trouble: &Trouble| match trouble {
-        Trouble::Exhausted | Trouble::OutOfPorts => 5,
-        Trouble::Code(ResponseCode::Refused) => 3,
-        Trouble::Code(_) => 4,
-        Trouble::NoTcp | Trouble::Unreadable | Trouble::Referral | Trouble::Unaskable => 2,
-        Trouble::Silent => 1,
-        Trouble::Closed | Trouble::Unreachable => 0,
+/// Combines the failures of the name servers: the most informative one determines the result.
+fn unresolved(failures: &[(SocketAddr, QueryFailure)]) -> Unresolved {
+    let rank = |failure: &QueryFailure| match failure {
+        QueryFailure::Exhausted | QueryFailure::OutOfPorts => 5,
+        QueryFailure::Code(ResponseCode::Refused) => 3,
+        QueryFailure::Code(_) => 4,
+        QueryFailure::NoTcp
+        | QueryFailure::Unreadable
+        | QueryFailure::Referral
+        | QueryFailure::Unaskable => 2,
+        QueryFailure::Silent => 1,
+        QueryFailure::Closed | QueryFailure::Unreachable => 0,
     };
-    let most_telling = troubles
+    let most_informative = failures
         .iter()
-        .map(|(_, trouble)| *trouble)
+        .map(|(_, failure)| *failure)
         .max_by_key(rank)
-        .unwrap_or(Trouble::Unreachable);
-    let failure = match most_telling {
-        Trouble::Code(ResponseCode::Refused) => DnsFailure::ServerRefused,
-        Trouble::Code(_) | Trouble::Referral => DnsFailure::ServerFailure,
-        Trouble::Silent => DnsFailure::Timeout,
-        Trouble::Unaskable => DnsFailure::NotFound,
-        Trouble::Exhausted => DnsFailure::Exhausted,
-        Trouble::OutOfPorts => DnsFailure::OutOfPorts,
-        Trouble::Closed | Trouble::Unreachable | Trouble::NoTcp | Trouble::Unreadable => {
-            DnsFailure::Transport
-        }
+        .unwrap_or(QueryFailure::Unreachable);
+    let failure = match most_informative {
+        QueryFailure::Code(ResponseCode::Refused) => DnsFailure::ServerRefused,
+        QueryFailure::Code(_) | QueryFailure::Referral => DnsFailure::ServerFailure,
+        QueryFailure::Silent => DnsFailure::Timeout,
+        QueryFailure::Unaskable => DnsFailure::NotFound,
+        QueryFailure::Exhausted => DnsFailure::Exhausted,
+        QueryFailure::OutOfPorts => DnsFailure::OutOfPorts,
+        QueryFailure::Closed
+        | QueryFailure::Unreachable
+        | QueryFailure::NoTcp
+        | QueryFailure::Unreadable => DnsFailure::Transport,
     };
     let mut detail = String::new();
-    for (address, trouble) in troubles {
+    for (address, failure) in failures {
         let comma = if detail.is_empty() { "" } else { ", " };
         // Writing to a String cannot fail.
-        let _ = write!(detail, "{comma}{address} {trouble}");
+        let _ = write!(detail, "{comma}{address} {failure}");
     }
     Unresolved {
         failure,
@@ -197,9 +200,9 @@ fn unresolved(troubles: &[(SocketAddr, Trouble)]) -> Unresolved {
     }
 }
 
-/// Asks name servers all at once whether they answer. Gives those that do not, with their
-/// number and what they did.
-pub(super) async fn unanswering(servers: &[SocketAddr]) -> Vec<(usize, Trouble)> {
+/// Probes name servers concurrently. Returns those that do not answer, with their
+/// position and failure.
+pub(super) async fn unanswering(servers: &[SocketAddr]) -> Vec<(usize, QueryFailure)> {
     let mut asked = JoinSet::new();
     for (number, address) in servers.iter().copied().enumerate() {
         asked.spawn(async move {
@@ -207,7 +210,7 @@ pub(super) async fn unanswering(servers: &[SocketAddr]) -> Vec<(usize, Trouble)>
             let outcome = server.ask(&Question::for_the_root(), PROBE_TIMEOUT).await;
             Some((
                 number,
-                outcome.err().filter(|trouble| !trouble.is_answer())?,
+                outcome.err().filter(|failure| !failure.is_response())?,
             ))
         });
     }

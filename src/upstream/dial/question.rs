@@ -1,4 +1,4 @@
-//! One question to a name server, and what an answer to it says (RFC 1035 §4). Pure.
+//! One question to a name server, and the parser of its response (RFC 1035 §4). Pure.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 
-/// The size of a UDP answer that is asked for: what no path breaks into fragments.
+/// The UDP response size that a question advertises; packets of this size are not fragmented.
 const EDNS_PAYLOAD: u16 = 1232;
-/// The aliases that one answer is followed through.
+/// The most aliases that are followed in one response.
 const MAX_ALIASES: usize = 16;
 
 /// The question for the records of one type.
@@ -18,24 +18,24 @@ pub(super) struct Question {
     kind: RecordType,
 }
 
-/// What a name server said.
+/// The meaning of a name server's response.
 #[derive(Debug, PartialEq)]
-pub(super) enum Said {
-    /// These are the addresses; not empty.
+pub(super) enum Response {
+    /// The addresses; not empty.
     Addresses(Vec<IpAddr>, Duration),
-    /// The name is an alias of this one, whose addresses are not in the answer.
+    /// The name is an alias of this name, whose addresses are not in the response.
     Alias(Name, Duration),
-    /// There is no such name.
+    /// The name does not exist.
     NoName(Option<Duration>),
     /// The name has no such record.
     NoRecord(Option<Duration>),
-    /// Other name servers know: this one does not resolve names.
+    /// A referral to other name servers: this one does not resolve names.
     Referral,
-    /// The answer does not fit into a UDP packet.
+    /// The response does not fit into a UDP packet.
     Truncated,
-    /// An error.
+    /// An error code.
     Code(ResponseCode),
-    /// The answer cannot be read.
+    /// The response cannot be parsed.
     Unreadable,
 }
 
@@ -45,12 +45,12 @@ impl Question {
         Self { name, kind }
     }
 
-    /// The question that every name server can answer, for the name servers of the root.
+    /// The question for the name servers of the root, which every name server can answer.
     pub(super) fn for_the_root() -> Self {
         Self::new(Name::root(), RecordType::NS)
     }
 
-    /// The message to send; none for a name that does not fit into one.
+    /// The message to send; `None` for a name that is too long for one.
     pub(super) fn to_message(&self, id: u16, edns: bool) -> Option<Vec<u8>> {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
@@ -63,11 +63,11 @@ impl Question {
         message.to_vec().ok()
     }
 
-    /// Reads a message that carries the id of the question. `None` when it does not answer
-    /// this question: another one's answer, or a forged one.
-    pub(super) fn read(&self, message: &[u8]) -> Option<Said> {
+    /// Parses a message with the id of the question. `None` when it is not a response to
+    /// this question: one to another question, or a forged one.
+    pub(super) fn read(&self, message: &[u8]) -> Option<Response> {
         let Ok(message) = Message::from_vec(message) else {
-            return Some(Said::Unreadable);
+            return Some(Response::Unreadable);
         };
         if message.metadata.message_type != MessageType::Response {
             return None;
@@ -75,27 +75,27 @@ impl Question {
         let code = code_of(&message);
         match message.queries.as_slice() {
             [query] if self.is_repeated_by(query) => {}
-            // A server that cannot read a question need not repeat it (RFC 6891 §7 meets
-            // servers that send the header alone).
+            // A server that cannot parse a question need not repeat it (RFC 6891 §7: some
+            // servers send the header alone).
             [] if code != ResponseCode::NoError && code != ResponseCode::NXDomain => {}
             _ => return None,
         }
         Some(match code {
-            _ if message.metadata.truncation => Said::Truncated,
+            _ if message.metadata.truncation => Response::Truncated,
             ResponseCode::NoError | ResponseCode::NXDomain => self.records(&message, code),
-            code => Said::Code(code),
+            code => Response::Code(code),
         })
     }
 
-    /// Names compare without regard to case: a server may answer in another one.
+    /// Names are compared case-insensitively: a server may change the case.
     fn is_repeated_by(&self, query: &Query) -> bool {
         *query.name() == self.name
             && query.query_type() == self.kind
             && query.query_class() == DNSClass::IN
     }
 
-    /// Follows the aliases of an answer to the records that were asked for.
-    fn records(&self, message: &Message, code: ResponseCode) -> Said {
+    /// Follows the aliases of a response to the records of the question.
+    fn records(&self, message: &Message, code: ResponseCode) -> Response {
         let mut name = &self.name;
         let mut ttl: Option<u32> = None;
         for _ in 0..MAX_ALIASES {
@@ -109,7 +109,7 @@ impl Question {
             let least = wanted.clone().map(|record| record.ttl).chain(ttl).min();
             let addresses: Vec<IpAddr> = wanted.filter_map(|it| it.data.ip_addr()).collect();
             if !addresses.is_empty() {
-                return Said::Addresses(addresses, seconds(least.unwrap_or_default()));
+                return Response::Addresses(addresses, seconds(least.unwrap_or_default()));
             }
             let alias = own().find_map(|record| match &record.data {
                 RData::CNAME(target) => Some((&target.0, record.ttl)),
@@ -123,11 +123,11 @@ impl Question {
         }
         let negative = negative_ttl(message).map(seconds);
         match ttl {
-            _ if code == ResponseCode::NXDomain => Said::NoName(negative),
-            Some(_) if negative.is_some() => Said::NoRecord(negative),
-            Some(ttl) => Said::Alias(name.clone(), seconds(ttl)),
-            None if negative.is_none() && refers(message) => Said::Referral,
-            None => Said::NoRecord(negative),
+            _ if code == ResponseCode::NXDomain => Response::NoName(negative),
+            Some(_) if negative.is_some() => Response::NoRecord(negative),
+            Some(ttl) => Response::Alias(name.clone(), seconds(ttl)),
+            None if negative.is_none() && is_referral(message) => Response::Referral,
+            None => Response::NoRecord(negative),
         }
     }
 }
@@ -136,14 +136,14 @@ fn seconds(ttl: u32) -> Duration {
     Duration::from_secs(ttl.into())
 }
 
-/// The code with the upper bits that EDNS adds.
+/// The response code with the upper bits of EDNS.
 fn code_of(message: &Message) -> ResponseCode {
     let low = message.metadata.response_code.low();
     let high = message.edns.as_ref().map_or(0, Edns::rcode_high);
     ResponseCode::from(high, low)
 }
 
-/// How long "there is none" may be kept (RFC 2308 §5).
+/// The TTL of a negative response (RFC 2308 §5).
 fn negative_ttl(message: &Message) -> Option<u32> {
     message
         .authorities
@@ -154,7 +154,7 @@ fn negative_ttl(message: &Message) -> Option<u32> {
         })
 }
 
-fn refers(message: &Message) -> bool {
+fn is_referral(message: &Message) -> bool {
     let is_ns = |record: &hickory_proto::rr::Record| record.record_type() == RecordType::NS;
     message.authorities.iter().any(is_ns)
 }
@@ -177,7 +177,7 @@ mod tests {
 
     type Records<'a> = &'a [(&'a str, RData)];
 
-    /// The answer to the question with these records.
+    /// The response to the question with these records.
     fn answer(records: Records<'_>) -> Vec<u8> {
         let query = question().to_message(7, true).unwrap();
         let mut message = Message::from_vec(&query).unwrap().into_response();
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_records_of_the_name_and_its_aliases_count() {
+    fn only_records_of_the_name_and_its_aliases_are_used() {
         let address = RData::A(A([192, 0, 2, 1].into()));
-        let found = Some(Said::Addresses(
+        let found = Some(Response::Addresses(
             vec!["192.0.2.1".parse().unwrap()],
             Duration::from_secs(60),
         ));
         let minute = Duration::from_secs(60);
-        let cases: [(Records<'_>, Option<Said>); 6] = [
+        let cases: [(Records<'_>, Option<Response>); 6] = [
             (&[("www.example.", address.clone())], found),
             (
                 // In any order.
@@ -208,22 +208,28 @@ mod tests {
                     ("a.example.", alias("b.example.")),
                     ("www.example.", alias("a.example.")),
                 ],
-                Some(Said::Addresses(vec!["192.0.2.1".parse().unwrap()], minute)),
+                Some(Response::Addresses(
+                    vec!["192.0.2.1".parse().unwrap()],
+                    minute,
+                )),
             ),
-            (&[("other.example.", address)], Some(Said::NoRecord(None))),
+            (
+                &[("other.example.", address)],
+                Some(Response::NoRecord(None)),
+            ),
             (
                 &[("www.example.", alias("a.example."))],
-                Some(Said::Alias(name("a.example."), minute)),
+                Some(Response::Alias(name("a.example."), minute)),
             ),
-            // A circle: to be asked for again, which is bounded as well.
+            // A loop: followed by another question, whose number is limited too.
             (
                 &[
                     ("www.example.", alias("a.example.")),
                     ("a.example.", alias("www.example.")),
                 ],
-                Some(Said::Alias(name("www.example."), minute)),
+                Some(Response::Alias(name("www.example."), minute)),
             ),
-            (&[], Some(Said::NoRecord(None))),
+            (&[], Some(Response::NoRecord(None))),
         ];
         for (number, (records, expected)) in cases.into_iter().enumerate() {
             assert_eq!(question().read(&answer(records)), expected, "{number}");
@@ -231,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_no_answer() {
+    fn a_question_is_not_a_response() {
         let message = question().to_message(7, true).unwrap();
         assert_eq!(question().read(&message), None);
     }
@@ -243,7 +249,7 @@ mod tests {
         }
 
         #[test]
-        fn never_panics_on_a_broken_answer(at in 0usize..60, byte in any::<u8>(), cut in 0usize..90) {
+        fn never_panics_on_a_damaged_response(at in 0usize..60, byte in any::<u8>(), cut in 0usize..90) {
             let mut bytes = answer(&[
                 ("www.example.", alias("a.example.")),
                 ("a.example.", RData::A(A([192, 0, 2, 1].into()))),

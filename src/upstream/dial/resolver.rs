@@ -1,4 +1,4 @@
-//! Names to addresses, with a cache. Does not judge and does not dial.
+//! Names to addresses, with a cache. Does not evaluate addresses and does not dial.
 
 use std::fmt;
 use std::future::Future;
@@ -13,43 +13,43 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::answer::{Answer, in_dial_order};
+use super::answer::{DnsAnswer, in_dial_order};
 use super::error::{DialError, DnsFailure, Unresolved};
 use super::name_servers::NameServers;
-use super::question::{Question, Said};
-use super::system::{Settings, System};
+use super::question::{Question, Response};
+use super::system::{SourceLoader, SourceSettings};
 
 /// How long an answer without IPv6 waits for the IPv6 one (the "Resolution Delay",
 /// RFC 8305 §3).
 const WAIT_FOR_IPV6: Duration = Duration::from_millis(50);
-/// How long an answer without IPv4 waits: longer, since IPv4 is what still works
-/// when IPv6 does not.
+/// How long an answer without IPv4 waits: longer, since IPv4 is the fallback
+/// when IPv6 does not work.
 const WAIT_FOR_IPV4: Duration = Duration::from_secs(1);
-/// The most that an answer without one of the families is kept.
+/// The longest TTL of an answer that lacks one of the families.
 const PARTIAL_TTL: Duration = Duration::from_secs(30);
-/// The bounds of what "there is no such name" is kept for.
+/// The shortest and the longest TTL of a negative answer.
 const NEGATIVE_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long a failure is kept; at least a second (RFC 9520 §3.2), and no longer, so
-/// that a name server that comes back is seen at once.
+/// The TTL of a failure; at least a second (RFC 9520 §3.2), and no longer, so
+/// that a name server that comes back is used at once.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
-/// The aliases that are followed by further questions.
+/// The most aliases that are followed by further questions.
 const MAX_ALIASES: usize = 8;
-/// How long what the hosts file says is kept.
+/// The TTL of addresses from the hosts file.
 const LOCAL_TTL: Duration = Duration::from_secs(5);
 
 /// How names are resolved.
 #[derive(Clone, Debug)]
 pub struct DnsOptions {
-    /// The name servers to ask; empty for those of `resolv_conf`.
+    /// The name servers; empty for those of `resolv_conf`.
     pub servers: Vec<SocketAddr>,
-    /// The bound of one look-up, retries and waiting for others included.
+    /// The timeout of one look-up, including retries and the wait for another request's look-up.
     pub timeout: Duration,
-    /// How many names are cached, failures included.
+    /// The most names in the cache, failures included.
     pub cache_entries: usize,
-    /// How many names may be looked up at the same time. More fail at once with
+    /// The most concurrent look-ups. More fail at once with
     /// [`DialError::TooManyLookups`]; names in the cache are not affected.
     pub max_lookups: usize,
-    /// The most that an answer is kept, whatever its TTL.
+    /// The longest time that an answer is cached, whatever its TTL.
     pub max_ttl: Duration,
     /// The hosts file, read again when it changes.
     pub hosts_file: PathBuf,
@@ -72,11 +72,11 @@ impl Default for DnsOptions {
     }
 }
 
-/// Resolves names and remembers the answers.
+/// Resolves names and caches the answers.
 pub struct Resolver {
-    cache: Cache<String, Arc<Answer>>,
+    cache: Cache<String, Arc<DnsAnswer>>,
     lookups: Semaphore,
-    system: System,
+    sources: SourceLoader,
     timeout: Duration,
     max_ttl: Duration,
 }
@@ -91,7 +91,7 @@ impl Resolver {
             lookups: Semaphore::new(max_lookups),
             timeout: options.timeout,
             max_ttl: options.max_ttl,
-            system: System::new(Settings {
+            sources: SourceLoader::new(SourceSettings {
                 servers: options.servers,
                 hosts_file: options.hosts_file,
                 resolv_conf: options.resolv_conf,
@@ -99,19 +99,19 @@ impl Resolver {
         }
     }
 
-    /// Asks the name servers that were given whether they answer, in the background. Those of
-    /// the system are its own concern until a name is asked for.
+    /// Probes the configured name servers in the background. Those of the system are not
+    /// probed before a request uses them.
     pub async fn look_after_name_servers(&self) {
-        if self.system.has_servers_of_its_own()
-            && let Ok(sources) = self.system.sources().await
+        if self.sources.has_configured_servers()
+            && let Ok(sources) = self.sources.sources().await
         {
             sources.name_servers.look_after();
         }
     }
 
-    /// What the cache knows about a name at `now`, an answer or a failure. Never
+    /// The cached answer or failure of a name at `now`. Never
     /// waits and never allocates. The name is lower case, without a final dot.
-    pub fn cached(&self, name: &str, now: Instant) -> Option<Arc<Answer>> {
+    pub fn cached(&self, name: &str, now: Instant) -> Option<Arc<DnsAnswer>> {
         self.cache.get(name).filter(|answer| answer.is_fresh(now))
     }
 
@@ -121,27 +121,27 @@ impl Resolver {
     /// # Errors
     /// [`DialError::TooManyLookups`], or [`DnsFailure::Timeout`] when another
     /// request's look-up of the name did not end in time. Every other failure is
-    /// in the [`Answer`].
-    pub async fn resolve(&self, name: &str) -> Result<Arc<Answer>, DialError> {
+    /// in the [`DnsAnswer`].
+    pub async fn resolve(&self, name: &str) -> Result<Arc<DnsAnswer>, DialError> {
         match self.cached(name, Instant::now()) {
             Some(answer) => Ok(answer),
             None => Box::pin(self.look_up(name)).await,
         }
     }
 
-    async fn look_up(&self, name: &str) -> Result<Arc<Answer>, DialError> {
+    async fn look_up(&self, name: &str) -> Result<Arc<DnsAnswer>, DialError> {
         let started = Instant::now();
         let deadline = started + self.timeout;
-        let take = |_: &String, known: &mut Arc<Answer>| {
-            // Judged at the time when this request began: an answer with a TTL of
-            // zero that came while it waited is as new as one of its own.
+        let take = |_: &String, known: &mut Arc<DnsAnswer>| {
+            // Checked at the time when this request began: an answer with a TTL of
+            // zero that came while it waited is as new as one of its own look-up.
             if known.is_fresh(started) {
                 EntryAction::Retain(Arc::clone(known))
             } else {
                 EntryAction::ReplaceWithGuard
             }
         };
-        // Who waits takes over when the request that asks goes away.
+        // A waiting request takes over when the request with the look-up is cancelled.
         let entry = timeout_at(deadline, self.cache.entry_async(name, take))
             .await
             .unwrap_or(EntryResult::Timeout);
@@ -159,9 +159,9 @@ impl Resolver {
         let asked = Instant::now();
         let found = timeout_at(deadline, self.ask(name, deadline))
             .await
-            .unwrap_or_else(|_late| Found::failure(DnsFailure::Timeout.into(), None));
-        // What had to wait before it could ask has not given the name servers a fair time;
-        // its verdict is not for the others.
+            .unwrap_or_else(|_late| Lookup::failure(DnsFailure::Timeout.into(), None));
+        // A request that waited before its look-up gave the name servers too little time;
+        // its timeout is not cached for the others.
         if let Err(unresolved) = &found.addresses
             && unresolved.failure == DnsFailure::Timeout
             && asked > started + self.timeout / 2
@@ -170,36 +170,36 @@ impl Resolver {
         }
 
         let now = Instant::now();
-        let answer = Answer::new(found.addresses, now, found.ttl.min(self.max_ttl));
+        let answer = DnsAnswer::new(found.addresses, now, found.ttl.min(self.max_ttl));
         if let Some(previous) = previous {
             answer.inherit_preference(&previous, now);
         }
         let answer = Arc::new(answer);
-        // Refused only when the entry was evicted meanwhile: then nobody caches it.
+        // Fails only when the entry was evicted meanwhile: then it is not cached.
         drop(guard.insert(Arc::clone(&answer)));
         Ok(answer)
     }
 
-    async fn ask(&self, name: &str, deadline: Instant) -> Found {
-        // RFC 6761 §6.3: these never leave the host, whatever a name server says.
+    async fn ask(&self, name: &str, deadline: Instant) -> Lookup {
+        // RFC 6761 §6.3: these names are always this host, whatever a name server answers.
         if name == "localhost" || name.ends_with(".localhost") {
             let loopback = [
                 IpAddr::V6(Ipv6Addr::LOCALHOST),
                 IpAddr::V4(Ipv4Addr::LOCALHOST),
             ];
-            return Found::addresses(loopback, LOCAL_TTL);
+            return Lookup::addresses(loopback, LOCAL_TTL);
         }
-        let sources = match self.system.sources().await {
+        let sources = match self.sources.sources().await {
             Ok(sources) => sources,
-            Err(failure) => return Found::failure(failure.into(), None),
+            Err(failure) => return Lookup::failure(failure.into(), None),
         };
         if let Some(addresses) = sources.hosts.addresses(name) {
-            return Found::addresses(addresses.iter().copied(), LOCAL_TTL);
+            return Lookup::addresses(addresses.iter().copied(), LOCAL_TTL);
         }
-        // RFC 6761 §6.4 and RFC 7686 §2: these are no names of the DNS.
+        // RFC 6761 §6.4 and RFC 7686 §2: these are not DNS names.
         let is_of = |zone| name == zone || name.ends_with(&format!(".{zone}"));
         let (Ok(name), false) = (Name::from_ascii(name), is_of("invalid") || is_of("onion")) else {
-            return Found::failure(DnsFailure::NotFound.into(), None);
+            return Lookup::failure(DnsFailure::NotFound.into(), None);
         };
         let servers = &sources.name_servers;
         let question = |name, record_type| resolve(servers, name, record_type, deadline);
@@ -215,7 +215,7 @@ impl Resolver {
                 (other, Some(reply))
             }
         };
-        Found::from_replies(v6, v4)
+        Lookup::from_replies(v6, v4)
     }
 }
 
@@ -228,13 +228,13 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Waits for the reply of the other family: a short grace when the first has
-/// addresses, else for as long as it takes.
+/// Waits for the reply of the other family: for `grace` when the first one has
+/// addresses, else without limit.
 async fn other_family(
-    first: &Reply,
+    first: &FamilyReply,
     grace: Duration,
-    other: impl Future<Output = Reply>,
-) -> Option<Reply> {
+    other: impl Future<Output = FamilyReply>,
+) -> Option<FamilyReply> {
     if first.addresses.is_ok() {
         timeout(grace, other).await.ok()
     } else {
@@ -242,68 +242,68 @@ async fn other_family(
     }
 }
 
-/// What the name servers said about one family. The addresses are not empty.
-struct Reply {
+/// The result of the look-up of one family. The addresses are not empty.
+struct FamilyReply {
     addresses: Result<Vec<IpAddr>, Unresolved>,
-    /// Of the records; of the SOA record for "there is none" (RFC 2308 §5).
+    /// The TTL of the records; of the SOA record for a negative answer (RFC 2308 §5).
     ttl: Option<Duration>,
 }
 
-/// Asks for the addresses of one family, and for those of the aliases that come instead.
+/// Looks up the addresses of one family, and follows aliases.
 async fn resolve(
     servers: &NameServers,
     name: Name,
     record_type: RecordType,
     deadline: Instant,
-) -> Reply {
-    let failed = |failure: DnsFailure, ttl| Reply {
+) -> FamilyReply {
+    let failed = |failure: DnsFailure, ttl| FamilyReply {
         addresses: Err(failure.into()),
         ttl,
     };
     let mut question = Question::new(name, record_type);
-    // Of the aliases: each may change on its own.
+    // The TTL of the aliases: each may change on its own.
     let mut ttl: Option<Duration> = None;
     for _ in 0..=MAX_ALIASES {
         match servers.ask(&question, deadline).await {
-            Ok(Said::Addresses(addresses, own)) => {
-                return Reply {
+            Ok(Response::Addresses(addresses, own)) => {
+                return FamilyReply {
                     addresses: Ok(addresses),
                     ttl: ttl.into_iter().chain([own]).min(),
                 };
             }
-            Ok(Said::Alias(target, own)) => {
+            Ok(Response::Alias(target, own)) => {
                 ttl = ttl.into_iter().chain([own]).min();
                 question = Question::new(target, record_type);
             }
-            Ok(Said::NoName(ttl)) => return failed(DnsFailure::NotFound, ttl),
-            Ok(Said::NoRecord(ttl)) => return failed(DnsFailure::NoAddress, ttl),
+            Ok(Response::NoName(ttl)) => return failed(DnsFailure::NotFound, ttl),
+            Ok(Response::NoRecord(ttl)) => return failed(DnsFailure::NoAddress, ttl),
             // The others are errors of the name server.
             Ok(_) => return failed(DnsFailure::Transport, None),
             Err(unresolved) => {
                 log::debug!("look-up of {record_type} records: {unresolved}");
-                return Reply {
+                return FamilyReply {
                     addresses: Err(unresolved),
                     ttl: None,
                 };
             }
         }
     }
-    Reply {
+    FamilyReply {
         addresses: Err(Unresolved {
             failure: DnsFailure::ServerFailure,
-            detail: Some("the name is an alias of an alias, too many times over".into()),
+            detail: Some("the chain of aliases is too long".into()),
         }),
         ttl: None,
     }
 }
 
-/// The outcome of a look-up and how long it is good for.
-struct Found {
+/// The result of a look-up and its TTL.
+struct Lookup {
     addresses: Result<Box<[IpAddr]>, Unresolved>,
     ttl: Duration,
 }
 
-impl Found {
+impl Lookup {
     fn addresses(found: impl IntoIterator<Item = IpAddr>, ttl: Duration) -> Self {
         Self {
             addresses: Ok(in_dial_order(found)),
@@ -324,8 +324,8 @@ impl Found {
         }
     }
 
-    /// Joins the replies of both families. `None` is one that was not waited for.
-    fn from_replies(v6: Option<Reply>, v4: Option<Reply>) -> Self {
+    /// Combines the replies of both families. `None` is one that did not arrive in time.
+    fn from_replies(v6: Option<FamilyReply>, v4: Option<FamilyReply>) -> Self {
         let mut addresses = Vec::new();
         let mut ttl: Option<Duration> = None;
         let mut negative_ttl: Option<Duration> = None;
@@ -347,8 +347,8 @@ impl Found {
                     negative_ttl = least(negative_ttl, reply.ttl);
                     failure = Some(match failure {
                         None => new,
-                        // "Not known" outdoes "there is none", and a name that
-                        // has something is not a name that does not exist.
+                        // An error wins over a negative answer, and "no address"
+                        // over "does not exist".
                         Some(old) if !old.failure.is_negative_answer() => old,
                         Some(old)
                             if old.failure == DnsFailure::NoAddress

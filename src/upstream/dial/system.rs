@@ -1,5 +1,5 @@
-//! The name servers and the hosts file of this host, read when they are first
-//! needed and again when they change. Caches nothing.
+//! The name servers and the hosts file of this host, read on first
+//! use and again when they change. Caches no answers.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,71 +15,71 @@ use super::error::{DnsFailure, exhaustion};
 use super::hosts::Hosts;
 use super::name_servers::NameServers;
 
-/// How often the files are looked at, at most.
+/// The shortest time between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// The most that is read of a file.
+/// The bytes of a file that are read.
 const MAX_FILE: u64 = 64 << 20;
-/// The most name servers that are taken from resolv.conf; other resolvers take three.
+/// The most name servers of resolv.conf; other resolvers use three.
 const MAX_SERVERS: usize = 8;
 /// The port of name servers.
 const DNS_PORT: u16 = 53;
 
-/// Where names are looked up.
+/// The sources of addresses.
 pub(super) struct Sources {
-    /// Names that need no name server.
+    /// The hosts file.
     pub(super) hosts: Arc<Hosts>,
-    /// Those to ask for the others.
+    /// The name servers for all other names.
     pub(super) name_servers: Arc<NameServers>,
 }
 
-/// Gives the [`Sources`] and keeps them current. Holds nothing but paths until it
-/// is first asked: the process may still fork after this is made.
-pub(super) struct System {
-    settings: Arc<Settings>,
-    current: Mutex<Option<Current>>,
+/// Loads the [`Sources`] and keeps them current. Has only paths until the first
+/// use: the process may still fork after this is made.
+pub(super) struct SourceLoader {
+    settings: Arc<SourceSettings>,
+    current: Mutex<Option<LoadedSources>>,
 }
 
-/// Where to read from and how to ask.
-pub(super) struct Settings {
+/// The paths and servers to load from.
+pub(super) struct SourceSettings {
     /// Name servers; empty for those of `resolv_conf`.
     pub(super) servers: Vec<SocketAddr>,
     pub(super) hosts_file: PathBuf,
     pub(super) resolv_conf: PathBuf,
 }
 
-struct Current {
+struct LoadedSources {
     sources: Arc<Sources>,
     stamps: Stamps,
     checked: Instant,
 }
 
-/// How the files looked when they were read.
+/// The state of the files when they were read.
 #[derive(Clone, Copy, PartialEq)]
 struct Stamps {
     hosts: Stamp,
     resolv_conf: Stamp,
 }
 
-/// Size and time of change of a file, `None` when it is not there.
+/// Size and modification time of a file, `None` when it does not exist.
 type Stamp = Option<(u64, SystemTime)>;
 
-impl System {
-    pub(super) fn new(settings: Settings) -> Self {
+impl SourceLoader {
+    pub(super) fn new(settings: SourceSettings) -> Self {
         Self {
             settings: Arc::new(settings),
             current: Mutex::new(None),
         }
     }
 
-    /// Whether it asks other name servers than the system's.
-    pub(super) fn has_servers_of_its_own(&self) -> bool {
+    /// Whether the configuration has name servers.
+    pub(super) fn has_configured_servers(&self) -> bool {
         !self.settings.servers.is_empty()
     }
 
-    /// The sources as the files have them now, or had them five seconds ago.
+    /// The sources from the files, at most five seconds old.
     ///
     /// # Errors
-    /// [`DnsFailure::Transport`] when they cannot be made; the log has the reason.
+    /// [`DnsFailure::Transport`] when they cannot be loaded; the log has the reason.
     pub(super) async fn sources(&self) -> Result<Arc<Sources>, DnsFailure> {
         let mut current = self.current.lock().await;
         if let Some(current) = &*current
@@ -95,7 +95,7 @@ impl System {
         let loaded = tokio::task::spawn_blocking(move || settings.load(known)).await;
         match loaded.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok((stamps, sources)) => {
-                *current = Some(Current {
+                *current = Some(LoadedSources {
                     sources: Arc::clone(&sources),
                     stamps,
                     checked: Instant::now(),
@@ -103,7 +103,7 @@ impl System {
                 Ok(sources)
             }
             Err(error) => {
-                // The old ones are better than none.
+                // The old sources are better than none.
                 let Some(current) = current.as_mut() else {
                     if exhaustion(&error).is_some() {
                         return Err(DnsFailure::Exhausted);
@@ -119,8 +119,8 @@ impl System {
     }
 }
 
-impl Settings {
-    /// Reads what has changed since `known`. Blocks.
+impl SourceSettings {
+    /// Reads the files that have changed since `known`. Blocks.
     fn load(&self, known: Option<(Stamps, Arc<Sources>)>) -> io::Result<(Stamps, Arc<Sources>)> {
         let stamps = Stamps {
             hosts: stamp(&self.hosts_file),
@@ -156,7 +156,7 @@ impl Settings {
     fn read_hosts(&self) -> io::Result<Hosts> {
         match read(&self.hosts_file) {
             Ok(text) => Ok(Hosts::parse(&text)),
-            // For a moment: what is kept must not be a file without names.
+            // A temporary error: an empty hosts file must not be cached.
             Err(error) if exhaustion(&error).is_some() => Err(error),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
@@ -167,11 +167,10 @@ impl Settings {
         }
     }
 
-    /// The name servers that were given, else those of resolv.conf(5), and this host when
-    /// that names none.
+    /// The configured name servers, else those of resolv.conf(5), else this host.
     ///
     /// # Errors
-    /// The file cannot be opened for want of a descriptor.
+    /// The file cannot be opened, since there is no descriptor left.
     fn name_servers(&self) -> io::Result<NameServers> {
         if !self.servers.is_empty() {
             return Ok(NameServers::new(self.servers.iter().copied()));
@@ -181,7 +180,7 @@ impl Settings {
             Err(error) if exhaustion(&error).is_some() => return Err(error),
             Err(error) => {
                 log::warn!(
-                    "{}: {error}; the name server of this host is asked",
+                    "{}: {error}; the name server on this host is queried",
                     self.resolv_conf.display()
                 );
                 Vec::new()
@@ -195,8 +194,8 @@ impl Settings {
 }
 
 /// The `nameserver` lines of a resolv.conf. No search list: a name in a request-target is
-/// complete (RFC 9110 §4.2.3 leaves no base), and `example.com` must never become a name
-/// inside. Other lines are for other resolvers.
+/// complete (RFC 9110 §4.2.3 has no base), and `example.com` must never become an internal
+/// name. Other lines are ignored.
 fn name_servers(text: &[u8]) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
@@ -220,7 +219,7 @@ fn name_servers(text: &[u8]) -> Vec<SocketAddr> {
     found
 }
 
-/// An address, of a link-local one with its zone: `fe80::1%eth0`.
+/// An address; a link-local one with its zone: `fe80::1%eth0`.
 fn address(word: &str) -> Option<SocketAddr> {
     let Some((ip, zone)) = word.split_once('%') else {
         return Some((word.parse::<IpAddr>().ok()?, DNS_PORT).into());
@@ -245,8 +244,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn settings(resolv_conf: &Path) -> Settings {
-        Settings {
+    fn settings(resolv_conf: &Path) -> SourceSettings {
+        SourceSettings {
             servers: Vec::new(),
             hosts_file: "/nonexistent/hosts".into(),
             resolv_conf: resolv_conf.into(),
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_changed_is_read_again() {
+    async fn only_changed_files_are_read_again() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, "nameserver 192.0.2.53").unwrap();
         let settings = settings(file.path());

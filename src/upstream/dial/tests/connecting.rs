@@ -32,7 +32,7 @@ async fn listener(on: &str, and: &str) -> (TcpListener, TcpSocket) {
 }
 
 /// Makes a bound socket swallow connections: it listens, and its backlog is full.
-/// Nobody can connect while what this returns lives.
+/// No connection succeeds while the returned values live.
 async fn black_hole(socket: TcpSocket) -> (TcpListener, Vec<TcpStream>) {
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
@@ -154,10 +154,10 @@ async fn all_refused_is_refused() {
     assert!(matches!(error, DialError::NoAddress));
 }
 
-/// Admits everything but 127.0.0.1, and notes what it judges.
-struct Judge(Mutex<Vec<IpAddr>>);
+/// Admits everything but 127.0.0.1, and records the addresses that it evaluates.
+struct TestPolicy(Mutex<Vec<IpAddr>>);
 
-impl Judge {
+impl TestPolicy {
     fn new() -> Self {
         Self(Mutex::default())
     }
@@ -171,14 +171,14 @@ impl Judge {
         }
     }
 
-    fn judged(&self) -> Vec<String> {
-        let judged = std::mem::take(&mut *self.0.lock().unwrap());
-        judged.iter().map(IpAddr::to_string).collect()
+    fn evaluated(&self) -> Vec<String> {
+        let evaluated = std::mem::take(&mut *self.0.lock().unwrap());
+        evaluated.iter().map(IpAddr::to_string).collect()
     }
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_answer_gains_nothing() {
+async fn dns_rebinding_has_no_effect() {
     let rebound = std::sync::Arc::new(AtomicBool::new(false));
     let server = {
         let rebound = std::sync::Arc::clone(&rebound);
@@ -195,44 +195,48 @@ async fn a_name_that_changes_its_answer_gains_nothing() {
     let (inside, reserved) = listener(ONE, TWO).await;
     let outside = reserved.listen(8).unwrap();
     let dialer = dialer(&server);
-    let judge = Judge::new();
-    let admit = |address| judge.admit(address);
+    let policy = TestPolicy::new();
+    let admit = |address| policy.admit(address);
     let authority = authority("rebind.example", inside.local_addr().unwrap().port());
 
-    // Judged while the name is harmless, dialled when it is not: the address that
-    // was judged is dialled.
+    // Evaluated while the name is harmless, dialled later: the evaluated address
+    // is dialled.
     let found = dialer.candidates(&authority, &admit).await.unwrap();
     let candidates = found.candidates;
-    assert_eq!(judge.judged(), [TWO]);
+    assert_eq!(policy.evaluated(), [TWO]);
     rebound.store(true, Ordering::SeqCst);
     for _ in 0..3 {
         let dialed = dialer.connect(&candidates).await.unwrap();
         assert_eq!(dialed.address, outside.local_addr().unwrap());
     }
 
-    // The next request judges anew.
+    // The next request evaluates the new address.
     let error = dialer.candidates(&authority, &admit).await.unwrap_err();
     assert!(matches!(error, DialError::Prohibited(_)));
-    assert_eq!(judge.judged(), [ONE]);
-    let nobody = timeout(Duration::ZERO, inside.accept()).await;
-    assert!(nobody.is_err(), "somebody connected to a denied address");
+    assert_eq!(policy.evaluated(), [ONE]);
+    let none = timeout(Duration::ZERO, inside.accept()).await;
+    assert!(none.is_err(), "a connection to a denied address");
 }
 
 #[tokio::test]
-async fn of_a_mixed_answer_only_the_admitted_are_dialled() {
+async fn only_admitted_addresses_of_a_mixed_answer_are_dialled() {
     let server = NameServer::saying(Say::Addresses(&[ONE, TWO, "::1"], 60)).await;
     let (inside, reserved) = listener(ONE, TWO).await;
     let port = inside.local_addr().unwrap().port();
     let dialer = dialer(&server);
-    let judge = Judge::new();
-    let admit = |address| judge.admit(address);
+    let policy = TestPolicy::new();
+    let admit = |address| policy.admit(address);
     let authority = authority("mixed.example", port);
 
     // The denied address is the only one that would accept.
     drop(reserved);
     let found = dialer.candidates(&authority, &admit).await.unwrap();
     let candidates = found.candidates;
-    assert_eq!(judge.judged(), ["::1", ONE, TWO], "each address is judged");
+    assert_eq!(
+        policy.evaluated(),
+        ["::1", ONE, TWO],
+        "each address is evaluated"
+    );
     let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();
     assert_eq!(order, ["::1", TWO]);
     let error = dialer.connect(&candidates).await.unwrap_err();
@@ -242,10 +246,10 @@ async fn of_a_mixed_answer_only_the_admitted_are_dialled() {
     // denied address in front of this one.
     let dialed = connect(&dialer, "mixed.example", port).await.unwrap();
     assert_eq!(dialed.address, inside.local_addr().unwrap());
-    judge.judged();
+    policy.evaluated();
     let found = dialer.candidates(&authority, &admit).await.unwrap();
     let candidates = found.candidates;
-    assert_eq!(judge.judged().len(), 3, "judged for each request");
+    assert_eq!(policy.evaluated().len(), 3, "evaluated for each request");
     let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();
     assert_eq!(order, ["::1", TWO]);
 }

@@ -67,7 +67,7 @@ impl NameServer {
     ) -> Self {
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            // Somebody may have the TCP port of this number: take the next.
+            // The TCP port of this number may be in use: take the next.
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
                 break (Arc::new(udp), tcp);
             }
@@ -251,7 +251,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
         let request = buffer[..length].to_vec();
         tasks.spawn(async move {
             for packet in shared.answer(&request, false).await {
-                // The client may have its answer from another server, and be gone.
+                // The client may have its answer from another server, and have ended.
                 let _sent = socket.send_to(&packet, client).await;
             }
         });

@@ -44,7 +44,7 @@ async fn failure(dialer: &Dialer, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_server_without_edns_is_asked_without_it_and_that_is_remembered() {
+async fn a_server_without_edns_is_queried_without_it_from_then_on() {
     let ways = [
         Say::Code(ResponseCode::FormErr, None),
         Say::Bare(ResponseCode::FormErr),
@@ -71,7 +71,7 @@ async fn a_server_without_edns_is_asked_without_it_and_that_is_remembered() {
 }
 
 #[tokio::test]
-async fn an_error_of_a_server_with_edns_is_no_reason_to_ask_without_it() {
+async fn an_error_of_a_server_with_edns_does_not_disable_edns() {
     let server = NameServer::start(|name, _| match name {
         "good.example." => found(),
         _ => Say::Code(ResponseCode::ServFail, None),
@@ -148,7 +148,7 @@ async fn a_server_that_comes_back_is_asked_again() {
 }
 
 #[tokio::test]
-async fn what_all_servers_did_is_in_the_error() {
+async fn the_error_has_the_failure_of_each_server() {
     let silent = NameServer::saying(Say::Silence).await;
     let refusing = NameServer::saying(Say::Code(ResponseCode::Refused, None)).await;
     let closed = closed();
@@ -243,7 +243,7 @@ async fn a_long_answer_needs_tcp_or_another_server() {
 }
 
 #[tokio::test]
-async fn those_that_do_not_answer_are_found_at_once() {
+async fn servers_that_do_not_answer_are_found_concurrently() {
     let silent = NameServer::saying(Say::Silence).await;
     let others = [
         NameServer::saying(found()).await,

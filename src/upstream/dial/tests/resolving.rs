@@ -1,4 +1,4 @@
-//! Names to candidates: what is asked, what is kept, what is bounded.
+//! From names to candidates: questions, cache and limits.
 
 use std::fs;
 use std::net::IpAddr;
@@ -27,14 +27,14 @@ fn making_a_dialer_needs_no_runtime() {
 }
 
 #[test]
-fn a_runtime_that_ends_does_not_take_the_resolver_with_it() {
+fn the_resolver_survives_the_end_of_a_runtime() {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap()
     };
-    // The name server has a thread of its own, as it has in life.
+    // The name server has a thread of its own, as in production.
     let (started, server) = std::sync::mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -101,7 +101,7 @@ async fn a_silent_name_server_costs_no_more_than_the_time_out() {
     assert!(took >= Duration::from_millis(350), "{took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
 
-    // The failure is kept for a second: who comes next does not wait again.
+    // The failure is kept for a second: the next request does not wait again.
     let asked = server.questions().len();
     assert_eq!(resolved(&dialer, "www.example").await, Err("dns_timeout"));
     assert_eq!(server.questions().len(), asked);
@@ -134,7 +134,7 @@ async fn a_chain_of_slow_aliases_costs_no_more_than_the_time_out() {
 
 #[tokio::test]
 async fn the_time_to_live_is_honoured() {
-    // What is said; how long later it is asked again; whether that asks the server.
+    // The response; the time until the next look-up; whether that queries the server.
     let cases = [
         (Say::Addresses(&["192.0.2.1"], 0), 0, true),
         (Say::Addresses(&["192.0.2.1"], 60), 0, false),
@@ -172,7 +172,7 @@ async fn the_time_to_live_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_name_is_asked_for_as_it_stands() {
+async fn a_name_is_looked_up_unchanged() {
     let server = NameServer::saying(Say::Code(ResponseCode::NXDomain, None)).await;
     let dialer = dialer(&server);
     for name in ["intranet", "www.example", "_srv.under_score.example"] {
@@ -216,7 +216,7 @@ async fn some_names_never_reach_the_name_server() {
     fs::write(&hosts, "192.0.2.123 intranet\n").unwrap();
     later(Duration::from_secs(6)).await;
     assert_eq!(resolved(&dialer, "intranet").await, intranet("192.0.2.123"));
-    // And one that is gone is empty.
+    // A removed file is empty.
     drop(hosts);
     later(Duration::from_secs(6)).await;
     assert_eq!(resolved(&dialer, "intranet").await, intranet("192.0.2.66"));
@@ -241,7 +241,7 @@ async fn one_family_does_not_wait_long_for_a_silent_other() {
         // Without the grace it would be the ten seconds of the time-out.
         assert!(took < Duration::from_secs(4), "{silent}: {took:?}");
 
-        // What is incomplete is not kept for the whole TTL.
+        // An incomplete answer is not kept for the whole TTL.
         let before = server.questions().len();
         later(Duration::from_secs(31)).await;
         resolved(&dialer, "www.example").await.unwrap();
@@ -285,7 +285,7 @@ async fn requests_for_one_name_share_one_look_up() {
 }
 
 #[tokio::test]
-async fn a_waiting_request_takes_over_from_one_that_goes_away() {
+async fn a_waiting_request_takes_over_from_a_cancelled_one() {
     let server = NameServer::saying(Say::Addresses(&["192.0.2.1"], 60)).await;
     let dialer = Arc::new(dialer(&server));
     server.hold(true);
@@ -323,7 +323,7 @@ async fn look_ups_under_way_are_bounded() {
 
     let full = Err("dns_overloaded");
     assert_eq!(resolved(&dialer, "c.example").await, full);
-    // What is cached, local or a literal is not affected.
+    // Cached and local names and literals are not affected.
     assert!(resolved(&dialer, "known.example").await.is_ok());
     let literal = Authority {
         host: Host::Ip("192.0.2.1".parse().unwrap()),
@@ -363,7 +363,7 @@ async fn the_cache_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_literal_is_judged_as_what_is_dialled() {
+async fn a_literal_is_evaluated_in_its_dialled_form() {
     let server = NameServer::saying(Say::Silence).await;
     let dialer = dialer(&server);
     let cases = [
