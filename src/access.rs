@@ -1,4 +1,4 @@
-//! Who may come in, and where they may go: pure decisions, without a runtime and without a framework.
+//! Authentication and egress policy: pure decisions, without a runtime and without a framework.
 
 pub mod auth;
 pub mod policy;

@@ -1,4 +1,4 @@
-//! `tollgate explain`: what the policy says to a request that nobody sent.
+//! `tollgate explain`: the decision of the policy about a hypothetical request.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,41 +7,40 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
-use crate::access::policy::DecidedBy;
-use crate::access::policy::{Explanation, Moment, Outcome, Question};
+use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario};
 use crate::config::Config;
 use crate::http::target::{Authority, Host};
 use crate::request::admit::on_this_machine;
 use crate::request::app;
 use crate::text::count;
 
-/// What is asked.
+/// The request to explain.
 #[derive(Clone, Debug)]
 pub struct Query<'a> {
-    /// Who asks.
+    /// The user.
     pub user: &'a str,
-    /// From where.
+    /// The client's address.
     pub client: IpAddr,
-    /// With which method; that of the target's form when not given.
+    /// The method; by default that of the target's form.
     pub method: Option<&'a str>,
-    /// For what.
+    /// The target.
     pub target: &'a str,
-    /// What the name of the target is taken to resolve to; looked up when not given.
+    /// The addresses of the target's name; looked up when empty.
     pub resolve: &'a [IpAddr],
-    /// When (RFC 3339); now when not given.
+    /// The time of the request (RFC 3339); by default now.
     pub time: Option<&'a str>,
 }
 
-/// The answer for each way in which clients ask for the target, and what should be said beside it.
+/// The explanation for each way in which clients request the target, with notes.
 ///
 /// Prints as text for people. Serialises as the fields of the usual way, with `ways`, which has all of them.
 #[derive(Debug, Serialize)]
-pub struct Answer {
+pub struct ExplainedTarget {
     #[serde(flatten)]
     usual: Explanation,
     /// The usual way first.
     ways: Vec<ExplainedWay>,
-    /// What the decision does not say: an unknown user, a name that does not resolve.
+    /// Facts beside the decision: an unknown user, a name that does not resolve.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
@@ -49,22 +48,22 @@ pub struct Answer {
 /// The decision on one way.
 #[derive(Debug, Serialize)]
 struct ExplainedWay {
-    /// Which clients send it, in words that go on after "sent by".
+    /// The clients that send it, as a text after "sent by".
     sent_by: &'static str,
     #[serde(flatten)]
     explanation: Explanation,
 }
 
-impl Answer {
-    /// What is decided in the usual way.
-    pub fn decision(&self) -> Outcome {
+impl ExplainedTarget {
+    /// The decision about the usual way.
+    pub fn decision(&self) -> ExplainedDecision {
         self.usual.decision
     }
 }
 
-impl fmt::Display for Answer {
-    /// The decision in each way; then the reasons of the usual way, and those of each other way that is decided
-    /// otherwise.
+impl fmt::Display for ExplainedTarget {
+    /// The decision about each way; then the reasons for the usual way, and for each other way with another
+    /// decision.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let usual = &self.usual;
         if self.ways.len() < 2 {
@@ -93,22 +92,22 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Asks the policy of a configuration, as the running process would decide.
+/// Evaluates the policy of a configuration, as the running process would.
 ///
 /// # Errors
 /// The target, the method or the time cannot be read.
-pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<Answer> {
+pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTarget> {
     let time = match query.time {
         Some(text) => Moment::parse(text).context("--time")?,
         None => Moment::from(SystemTime::now()),
     };
     // The target is not repeated: a URL may have a password in it.
-    let ways = Question::ways(query.user, query.target, query.method, time)
-        .map_err(|error| anyhow!("--target: {error}; {}", Question::remedy(error)))?;
+    let ways = Scenario::ways(query.user, query.target, query.method, time)
+        .map_err(|error| anyhow!("--target: {error}; {}", Scenario::remedy(error)))?;
     let mut notes = Vec::new();
     if !config.auth.users.contains(query.user) {
         notes.push(format!(
-            "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not asked",
+            "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
             query.user,
             config.auth.htpasswd.display()
         ));
@@ -119,30 +118,30 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<Answer> {
             count(config.left_out, "entry")
         ));
     }
-    let first = ways.first().map(|way| way.question.request());
+    let first = ways.first().map(|way| way.scenario.request());
     let authority = first.and_then(|request| request.destination.authority());
     let resolve = resolve(config, query.resolve, authority, &mut notes);
     let policy = on_this_machine(&config.policy);
     let ways: Vec<ExplainedWay> = ways
         .into_iter()
         .map(|mut way| {
-            way.question.client = query.client.to_canonical();
-            way.question.resolve.clone_from(&resolve);
+            way.scenario.client = query.client.to_canonical();
+            way.scenario.resolve.clone_from(&resolve);
             ExplainedWay {
                 sent_by: way.sent_by,
-                explanation: policy.explain(&way.question),
+                explanation: policy.explain(&way.scenario),
             }
         })
         .collect();
     let usual = ways.first().map(|way| way.explanation.clone());
-    Ok(Answer {
-        usual: usual.context("--target: it cannot be asked for")?,
+    Ok(ExplainedTarget {
+        usual: usual.context("--target: it cannot be requested")?,
         ways,
         notes,
     })
 }
 
-/// The addresses of the target: those given, else those that the proxy would find.
+/// The addresses of the target: the given ones, else those that the proxy would find.
 fn resolve(
     config: &Config,
     given: &[IpAddr],
@@ -161,7 +160,7 @@ fn resolve(
     }
     look_up(config, authority).unwrap_or_else(|error| {
         notes.push(format!(
-            "{}: {error:#}; give its addresses with --resolve to have them judged",
+            "{}: {error:#}; give its addresses with --resolve",
             authority.host
         ));
         Vec::new()

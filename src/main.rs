@@ -1,5 +1,5 @@
-//! The `tollgate` program: reads the command line, does what it says, and turns
-//! the outcome into an exit code.
+//! The `tollgate` program: parses the command line, runs the command, and maps
+//! the outcome to an exit code.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 use tollgate::access::auth::passwd;
-use tollgate::access::policy::Outcome;
+use tollgate::access::policy::ExplainedDecision;
 use tollgate::admin::{self, Changes, Outcome as Reloaded};
 use tollgate::cli::{Cli, Command, explain_usage};
 use tollgate::config::Config;
@@ -18,22 +18,21 @@ use tollgate::server::{self, Side, Start};
 use tollgate::text::{count, without_numbers};
 use tollgate::upstream::dial;
 
-/// Allocation is a large part of what a small request costs; this one takes
-/// measurably less time for it than the system's.
+/// Allocation is a large part of the cost of a small request; this allocator takes
+/// measurably less time than the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit codes of sysexits.h.
 const EX_USAGE: u8 = 64;
 const EX_CONFIG: u8 = 78;
-/// Of a reload after which some changed keys wait for a restart.
+/// The exit code of a reload after which some changed keys need a restart.
 const EX_PARTIAL: u8 = 2;
 
-/// What is logged unless RUST_LOG says otherwise. Pingora reports each client that
-/// goes away as an error; the access log has those. So it does an idle connection that
-/// it lost because another thread wanted it; it opens another one.
-/// Which upstream is up or down is in lines of our own, since those of its load balancer are
-/// for programmers.
+/// The log filter unless RUST_LOG is set. Pingora logs each client that disconnects as an
+/// error; the access log has these. It also logs an idle connection that another thread
+/// took, which is harmless. Tollgate logs the state of upstreams itself, since the lines of
+/// Pingora's load balancer are meant for programmers.
 const LOG_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=off,\
     pingora_load_balancing=error,hickory_proto=error,rustls=error,pingora_core::protocols=off,\
     pingora_core::connectors=off";
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match cli.command {
-        // `tollgate -c FILE check` says the same.
+        // `tollgate -c FILE check` is equivalent.
         Some(Command::Check { conf, file }) => match conf.or(file).or(cli.conf) {
             Some(conf) => check(&conf),
             None => fail(
@@ -119,7 +118,7 @@ fn serve(conf: &Path, daemon: bool, upgrade: bool) -> ExitCode {
         Err(error) => {
             let reason = without_numbers(&format!("tollgate: {error:#}"));
             match caller {
-                // It says so, where it can be seen.
+                // The caller prints the reason.
                 Some(caller) => {
                     caller.failed(1, &reason);
                     ExitCode::FAILURE
@@ -148,8 +147,8 @@ fn check(conf: &Path) -> ExitCode {
     }
 }
 
-/// Asks the name servers that the configuration names. Those of the system are not its
-/// business. Not more than a warning: what is down now may be up when the program starts.
+/// Probes the name servers of the configuration, not those of the system. A failure is only
+/// a warning: the server may be up when the program starts.
 fn warn_of_name_servers(conf: &Path, config: &Config) -> usize {
     let conf = conf.display();
     let servers = &config.dns.servers;
@@ -186,7 +185,7 @@ fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
         writeln!(out, "{answer}")
     };
     match written {
-        Ok(()) if answer.decision() == Outcome::Admit => ExitCode::SUCCESS,
+        Ok(()) if answer.decision() == ExplainedDecision::Admit => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => fail(1, &format_args!("tollgate: cannot write: {error}")),
     }
@@ -199,7 +198,7 @@ fn reload(conf: &Path) -> ExitCode {
     };
     let Some(address) = config.admin else {
         let message = format_args!(
-            "{}: tollgate.admin: missing, and a reload is asked for there; add it, or run \
+            "{}: tollgate.admin: missing, and a reload is requested there; add it, or run \
              `kill -HUP \"$(cat {})\"` and see the log",
             conf.display(),
             config.server.pid_file
@@ -228,7 +227,7 @@ fn reload(conf: &Path) -> ExitCode {
         }
         Err(error) => fail(
             1,
-            &format_args!("tollgate: {error}; is it running with this file?"),
+            &format_args!("tollgate: {error}; check that the process runs with this file"),
         ),
     }
 }
@@ -258,10 +257,10 @@ fn set_password(file: &Path, user: &str) -> ExitCode {
         passwd::read_password().and_then(|password| passwd::set_password(file, user, &password));
     match outcome {
         Ok(done) => {
-            let what = match done.outcome {
-                passwd::Outcome::Created => "made with",
-                passwd::Outcome::Added => "added",
-                passwd::Outcome::Replaced => "new password for",
+            let what = match done.change {
+                passwd::PasswordChange::Created => "created with",
+                passwd::PasswordChange::Added => "added",
+                passwd::PasswordChange::Replaced => "new password for",
             };
             eprintln!("{}: {what} user {user}", file.display());
             for note in done.notes() {
@@ -284,7 +283,7 @@ fn usage(error: &structopt::clap::Error) -> ExitCode {
 }
 
 fn fail(code: u8, message: &dyn Display) -> ExitCode {
-    // Not `eprintln!`, which panics when nothing reads it any more.
+    // Not `eprintln!`, which panics when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{message}");
     ExitCode::from(code)
 }

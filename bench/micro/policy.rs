@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use criterion::{Criterion, Throughput};
 use tollgate::access::policy::{
-    Action, Destination, Domains, Groups, Guard, Matchers, Name, Networks, Policy, Request, Rule,
-    Rules, Verdict,
+    Action, Decision, Destination, Domains, Groups, Guard, Matchers, Name, Networks, Policy,
+    Request, Rule, Rules,
 };
 use tollgate::http::target::{Authority, Host};
 
@@ -78,7 +78,7 @@ fn policy() -> Arc<Policy> {
     let members = (0..RULES).map(|index| format!("group{index}: alice user{index}\n"));
     let groups = Groups::parse(&members.collect::<String>()).unwrap_or_default();
     let rules: Vec<Rule> = (0..RULES).map(rule).collect();
-    let rules = Rules::new(rules, Verdict::Admit, &groups).unwrap_or_default();
+    let rules = Rules::new(rules, Decision::Admit, &groups).unwrap_or_default();
     assert_eq!(rules.len(), RULES);
     Arc::new(Policy::new(Guard::default(), rules))
 }

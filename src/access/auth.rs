@@ -1,8 +1,8 @@
-//! Who is asking: Basic proxy authentication (RFC 7617) against an htpasswd file.
+//! Basic proxy authentication (RFC 7617) against an htpasswd file.
 //!
-//! Pure: no network, no async runtime, no Pingora. It says whether credentials
-//! are good; it does not write the 407, does not choose the thread that hashes
-//! and, except for [`passwd`], does not touch the file system.
+//! Pure: no network, no async runtime, no Pingora. It verifies credentials;
+//! it does not write the 407, does not choose the thread that hashes
+//! and, except for [`passwd`], does not use the file system.
 //!
 //! ```text
 //! field value -> Token68 -> VerifiedCache -- hit --> User

@@ -1,13 +1,13 @@
-//! Who may go where, each decision with the name of what made it.
+//! The egress policy. Each decision names the rule or the part of the guard that made it.
 //!
-//! Two parts. The [`Guard`] holds for everyone: ports, domains, networks, special-purpose addresses, own
-//! listeners. The [`Rules`] say who may do what: the first that matches decides. **What a rule names itself,
-//! ports and networks, it opens; what it does not name stays under the guard.** So no rule opens a private
-//! network by accident.
+//! The policy has two parts. The [`Guard`] applies to every user: ports, domains, networks, special-purpose
+//! addresses, own listeners. The [`Rules`] are an ordered list; the first rule that matches decides. **A rule
+//! opens only the ports and networks that it lists; the guard decides about all others.** So no rule opens a
+//! private network by accident.
 //!
 //! A decision has two phases, and both have to admit: [`Policy::admit_request`] before a name is resolved, and
-//! [`Admission::admit_address`] on each address that would be dialled. Between them an [`Admission`] keeps its
-//! policy, so that a reload cannot mix two.
+//! [`Admission::admit_address`] for each address that would be dialled. Between them an [`Admission`] keeps its
+//! policy, so that a reload cannot mix two policies.
 //!
 //! Decides only. It does not resolve, dial, log or answer, and it holds no clock and no I/O.
 //!
@@ -15,7 +15,7 @@
 //! Request -> guard: domains -> rules, in order -> guard: ports -> Admission
 //!                                 | rules with networks: pending
 //!                                 v
-//! address -> guard: own listeners, deny_networks -> pending rule, or the one that decided -> guard: the rest
+//! address -> guard: own listeners, deny_networks -> pending rule, or the deciding rule -> guard: the rest
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
@@ -36,10 +36,10 @@ mod guard;
 mod lists;
 mod networks;
 mod ports;
-mod question;
 mod reach;
 mod rule;
 mod rules;
+mod scenario;
 mod schedule;
 mod special;
 mod test_case;
@@ -47,50 +47,50 @@ mod test_case;
 mod tests;
 mod trace;
 
-pub use decision::{DecidedBy, Denied, DenyReason, Refusal, Verdict};
+pub use decision::{DecidedBy, Decision, Denied, DenyReason, Refusal};
 pub use domains::{DomainMatch, Domains, NameKey};
 pub use entry::{EntryError, EntryProblem};
-pub use explain::{Considered, Explanation, Judged, Outcome};
+pub use explain::{EvaluatedAddress, EvaluatedRule, ExplainedDecision, Explanation};
 pub use expression::{EvaluationError, Expression, ExpressionError, ExpressionProblem, Facts};
 pub use groups::{GroupError, GroupProblem, Groups};
 pub use guard::Guard;
 pub use lists::DomainLists;
 pub use networks::Networks;
 pub use ports::Ports;
-pub use question::{Question, Way};
 pub use reach::{DeadReason, DeadRule};
 pub use rule::{Action, Matcher, Matchers, Name, NameError, Roles, Rule};
 pub use rules::{MAX_RULES, RuleError, RuleProblem, Rules};
+pub use scenario::{Scenario, Way};
 pub use schedule::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
 pub use special::{Block, special_purpose};
 pub use test_case::{TestCase, TestFailure};
 
-use self::evaluate::{Course, Place};
-use self::trace::Unwatched;
+use self::evaluate::{PortContext, RequestDecision};
+use self::trace::NoTrace;
 
-/// A checked policy, ready to decide. Immutable: a reload makes a new one.
+/// A checked policy. Immutable: a reload makes a new one.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     guard: Guard,
     rules: Arc<Rules>,
 }
 
-/// What a request is, as far as the policy is concerned.
+/// The facts of a request that the policy evaluates.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Where it goes.
+    /// The role and the target.
     pub destination: Destination<'a>,
     /// Its method as sent; `CONNECT` for a tunnel.
     pub method: &'a str,
-    /// Who was authenticated.
+    /// The authenticated user.
     pub user: &'a str,
     /// The client's address.
     pub client: IpAddr,
-    /// When its head was complete.
+    /// The time at which its head was complete.
     pub time: SystemTime,
 }
 
-/// Where a request goes, which says in which role it is served.
+/// The target of a request, which determines its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination<'a> {
     /// A tunnel to an authority.
@@ -101,14 +101,14 @@ pub enum Destination<'a> {
     Gateway,
 }
 
-/// A request that was admitted as far as can be said before its name is resolved.
+/// A request that the first phase admitted; its addresses are still to be evaluated.
 ///
-/// It keeps the whole policy in memory: let it go once the addresses are judged, not when the tunnel ends.
+/// It keeps the whole policy in memory: drop it once the addresses are evaluated, not when the tunnel ends.
 #[derive(Clone, Debug)]
 pub struct Admission {
     policy: Arc<Policy>,
-    place: Place,
-    course: Course,
+    context: PortContext,
+    decision: RequestDecision,
 }
 
 impl Policy {
@@ -121,7 +121,7 @@ impl Policy {
         }
     }
 
-    /// The same with further addresses under which listeners on `0.0.0.0` and `[::]` answer. Lists and rules
+    /// The same policy with further addresses on which listeners on `0.0.0.0` and `[::]` accept. Lists and rules
     /// are shared, not copied.
     #[must_use]
     pub fn with_own_addresses(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Policy {
@@ -131,75 +131,75 @@ impl Policy {
         policy
     }
 
-    /// What holds for everyone.
+    /// The part that applies to every user.
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// Who may do what.
+    /// The rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// Decides on a request before its name is resolved. Of an address as the target everything is decided.
+    /// Evaluates a request before its name is resolved. When the target is an address, evaluates that too.
     ///
     /// In this order:
     /// 1. the guard's `deny_domains` and `allow_domains`;
-    /// 2. the rules, in their order. A rule that goes by networks is kept for the second phase; the walk ends
-    ///    at the first other rule that matches. When nothing can admit any more, the request is denied at once;
-    /// 3. the guard's ports, unless a rule that may admit names ports itself.
+    /// 2. the rules, in order. A rule with `networks` is pending until the second phase; the first other rule that
+    ///    matches ends the search. When no rule can admit any more, the request is denied at once;
+    /// 3. the guard's ports, unless a rule that may admit lists ports.
     ///
-    /// A rule whose expression has no value denies. Does not allocate when it admits, expressions aside.
+    /// A rule whose expression fails denies. Does not allocate when it admits, expressions aside.
     ///
     /// # Errors
     /// [`Denied`], with [`DenyReason::HttpRequestDenied`] unless the target is an address.
     pub fn admit_request(self: &Arc<Self>, request: &Request<'_>) -> Result<Admission, Denied> {
-        let course = self.decide(request, &mut Unwatched)?;
-        let place = Place::of(request);
+        let decision = self.evaluate_request(request, &mut NoTrace)?;
+        let context = PortContext::of(request);
         if let Some(address) = request.destination.address() {
-            self.judge(place, &course, address, &mut Unwatched)?;
+            self.evaluate_address(context, &decision, address, &mut NoTrace)?;
         }
         Ok(Admission {
             policy: Arc::clone(self),
-            place,
-            course,
+            context,
+            decision,
         })
     }
 }
 
 impl Admission {
-    /// Decides on one address that would be dialled, whose port is that of the request.
+    /// Evaluates one address that would be dialled, whose port is that of the request.
     ///
-    /// In this order, the first that applies decides:
-    /// 1. a listener of this program is denied, unless a host route in `allow_networks` names it: a rule does
+    /// In this order, the first step that applies decides:
+    /// 1. a listener of this program is denied, unless `allow_networks` has its host route: a rule does
     ///    not open the admin service to its clients;
     /// 2. `deny_networks` denies, unless `allow_networks` has a longer prefix;
-    /// 3. the first rule that is about the address, by its networks or whatever the address is, denies; the
-    ///    guard denies a port that such a rule does not name;
-    /// 4. a rule admits by its networks, special-purpose addresses too;
+    /// 3. the deciding rule denies: the first pending rule that has the address in `networks`, else the rule that
+    ///    ended the first phase; or the guard denies a port that the deciding rule does not list;
+    /// 4. the deciding rule admits by its networks, special-purpose addresses too;
     /// 5. `allow_networks` admits; a special-purpose address is denied; the rest is admitted.
     ///
-    /// An IPv4-mapped address is the IPv4 address. An address that carries an IPv4 address in another way
-    /// (NAT64, 6to4, Teredo, ISATAP) is admitted when both it and each address that it carries are.
+    /// An IPv4-mapped address is the IPv4 address. An address that contains an IPv4 address in another way
+    /// (NAT64, 6to4, Teredo, ISATAP) is admitted when it and each address in it are admitted.
     ///
     /// # Errors
     /// [`Denied`], always with [`DenyReason::DestinationIpProhibited`].
     pub fn admit_address(&self, address: SocketAddr) -> Result<DecidedBy, Denied> {
-        debug_assert_eq!(address.port(), self.place.port);
+        debug_assert_eq!(address.port(), self.context.port);
         self.policy
-            .judge(self.place, &self.course, address, &mut Unwatched)
+            .evaluate_address(self.context, &self.decision, address, &mut NoTrace)
             .map_err(Denied::of_address)
     }
 
-    /// Who admitted the request as such: all there is to say for the gateway, which dials nothing.
+    /// What admitted the request in the first phase: the final decision for the gateway, which dials no address.
     pub fn decided_by(&self) -> DecidedBy {
-        self.policy.decided_by(&self.course)
+        self.policy.decided_by(&self.decision)
     }
 
-    /// The observing rules that would have denied this request: without an address those that can tell without
-    /// one, else all that are about the address.
+    /// The `observe` rules that would have denied this request: without an address those without `networks`, else
+    /// all that match with this address.
     pub fn observed(&self, ip: Option<IpAddr>) -> impl Iterator<Item = &Name> {
-        let observing = self.policy.observing(&self.course, ip);
+        let observing = self.policy.observing(&self.decision, ip);
         observing.map(|(_, rule)| &rule.name)
     }
 }

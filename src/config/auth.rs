@@ -188,7 +188,7 @@ impl Auth {
             }
             let message =
                 format!("{name:?} in a group is no user, but each name beside {sign:?} is one");
-            let remedy = "divide users by spaces alone: `group: user user`".to_owned();
+            let remedy = "separate users by spaces only: `group: user user`".to_owned();
             sink.report(document.line_of(GROUPS_KEY), GROUPS_KEY, message, remedy);
         }
     }

@@ -8,7 +8,7 @@ use super::host;
 use super::lists::Lists;
 use super::reader::{Item, Section, nearest};
 use crate::access::policy::{
-    Expression, Groups, Name, Policy, RuleError, RuleProblem, Rules, Verdict,
+    Decision, Expression, Groups, Name, Policy, RuleError, RuleProblem, Rules,
 };
 
 mod rule;
@@ -110,7 +110,7 @@ impl Written<'_> {
             self.warn_at(rule.rule, rule.key(), rule.to_string(), &rule.remedy());
         }
         let rules = policy.rules();
-        for index in rules.about_none(|user| auth.users.contains(user)) {
+        for index in rules.matching_no_user(|user| auth.users.contains(user)) {
             if dead.iter().all(|rule| rule.rule != index) {
                 let message = format!(
                     "no user in the groups of this rule is in {}",
@@ -203,10 +203,10 @@ impl Context<'_> {
 }
 
 /// `admit` or `deny`.
-fn verdict(item: &Item<'_>) -> Option<Verdict> {
+fn verdict(item: &Item<'_>) -> Option<Decision> {
     match item.text()? {
-        "admit" => Some(Verdict::Admit),
-        "deny" => Some(Verdict::Deny),
+        "admit" => Some(Decision::Admit),
+        "deny" => Some(Decision::Deny),
         _ => {
             item.report("neither admit nor deny", "write admit or deny");
             None

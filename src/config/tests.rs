@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use self::repository::own;
 use super::*;
-use crate::access::policy::{Moment, Outcome, Policy, Question};
+use crate::access::policy::{ExplainedDecision, Moment, Policy, Scenario};
 
 /// `alice` with `secret`, in a cheap format.
 const ALICE: &str = "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";
@@ -84,12 +84,12 @@ fn check(lines: &str, expected: &str) {
 /// What `policy` says of a target when alice asks for it, and who says it.
 fn decision(policy: &Policy, target: &str) -> String {
     let time = Moment::parse("2026-11-24T10:00:00Z").unwrap();
-    let question = Question::new("alice", target, None, time).unwrap();
-    let explanation = policy.explain(&question);
+    let scenario = Scenario::new("alice", target, None, time).unwrap();
+    let explanation = policy.explain(&scenario);
     let decision = match explanation.decision {
-        Outcome::Admit => "admit",
-        Outcome::Deny => "deny",
-        Outcome::DependsOnAddress => "depends",
+        ExplainedDecision::Admit => "admit",
+        ExplainedDecision::Deny => "deny",
+        ExplainedDecision::DependsOnAddress => "depends",
     };
     format!("{decision} {}", explanation.rule)
 }

@@ -1,10 +1,10 @@
-//! Credentials in, user out: one set of users, and what was verified against it.
-//! New users get a new [`Authenticator`], so nothing verified with the old ones is
-//! left.
+//! From credentials to a user: one set of users, and the cache of credentials
+//! verified against it. New users get a new [`Authenticator`], so that no
+//! verification against the old ones remains.
 //!
-//! Two halves, since the second hashes: [`Authenticator::check`] is for the
-//! thread that serves the connection, [`Authenticator::verify`] for one that
-//! may be busy for a while. How many may hash at once is for the caller.
+//! It has two steps, since the second one hashes: [`Authenticator::check`] runs on
+//! the thread that serves the connection, [`Authenticator::verify`] on one that
+//! may block. The caller limits how many run at once.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,23 +13,23 @@ use super::cache::{CacheKey, VerifiedCache};
 use super::credentials::{Credentials, CredentialsError, Token68, User};
 use super::htpasswd::Htpasswd;
 
-/// The users and the cache of verified credentials. Shared by reference.
+/// The users and the cache of verified credentials.
 #[derive(Debug)]
 pub struct Authenticator {
     users: Arc<Htpasswd>,
     verified: VerifiedCache,
 }
 
-/// What is known without hashing.
+/// The result of a cache look-up.
 #[derive(Debug)]
 pub enum Check {
-    /// The credentials were verified lately.
+    /// The credentials are in the cache.
     Verified(User),
-    /// They must be verified by [`Authenticator::verify`].
+    /// [`Authenticator::verify`] must verify them.
     Unverified(Attempt),
 }
 
-/// Credentials on the way to be verified; may go to another thread.
+/// Credentials to verify; another thread may do it.
 #[derive(Debug)]
 pub struct Attempt {
     credentials: Credentials,
@@ -37,19 +37,19 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Stands for the credentials: equal for equal ones.
+    /// The key of the credentials in the cache: equal for equal credentials.
     pub fn key(&self) -> CacheKey {
         self.key
     }
 }
 
 impl Authenticator {
-    /// Begins with these users and this cache.
+    /// An authenticator with these users and this cache.
     pub fn new(users: Arc<Htpasswd>, verified: VerifiedCache) -> Self {
         Self { users, verified }
     }
 
-    /// Looks the credentials of one request up. Never hashes, and for known
+    /// Looks up the credentials of one request. Never hashes, and for cached
     /// credentials neither decodes nor allocates.
     ///
     /// # Errors
@@ -65,12 +65,12 @@ impl Authenticator {
         }))
     }
 
-    /// Verifies credentials and remembers them when they are good. `None`:
-    /// wrong password or no such user, which is not told. Slow by design.
+    /// Verifies credentials and caches them when they are valid. `None` means
+    /// a wrong password or an unknown user, without distinction. Slow by design.
     pub fn verify(&self, attempt: Attempt, now: Instant) -> Option<User> {
         let Attempt { credentials, key } = attempt;
         // A client that opens a hundred connections at once queues a hundred
-        // attempts; the first one pays for all.
+        // attempts; only the first one hashes.
         if let Some(user) = self.verified.lookup(&key, now) {
             return Some(user);
         }

@@ -1,9 +1,9 @@
-//! Credentials that were verified lately, so that a slow hash runs once and not
+//! The cache of verified credentials, so that a slow hash runs once and not
 //! for each request.
 //!
-//! Holds a keyed MAC of the credentials, never the credentials: whoever reads
-//! this memory without the key learns user names only. Wrong credentials are
-//! not held; they would let a stranger fill the cache.
+//! Keeps a keyed MAC of the credentials, never the credentials: this memory
+//! without the key shows user names only. Wrong credentials are not cached;
+//! an attacker could fill the cache with them.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use thiserror::Error;
 
 use super::credentials::{Token68, User};
 
-/// Credentials verified against one set of users, by their MAC: at most as many as it
-/// was made for, each for a fixed time. Shared between threads by reference.
+/// Credentials verified against one set of users, by their MAC: a limited number,
+/// each for a fixed time. Threads share it by reference.
 pub struct VerifiedCache {
-    /// Of this cache and never stored; makes the MAC useless elsewhere.
+    /// The key of the MAC, for this cache only and never stored.
     secret: [u8; 32],
-    entries: Cache<CacheKey, Entry>,
+    entries: Cache<CacheKey, Verification>,
     ttl: Duration,
 }
 
-/// Stands for one pair of credentials within one cache.
+/// Identifies one pair of credentials in one cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheKey([u8; 32]);
 
@@ -32,14 +32,14 @@ pub struct CacheKey([u8; 32]);
 pub struct EntropyError(getrandom::Error);
 
 #[derive(Clone)]
-struct Entry {
+struct Verification {
     user: User,
     verified_at: Instant,
 }
 
 impl VerifiedCache {
     /// An empty cache for about `capacity` pairs (some 200 bytes each). A `ttl`
-    /// of zero or a capacity of zero switches it off.
+    /// or a capacity of zero disables it.
     ///
     /// # Errors
     /// [`EntropyError`] when no secret can be made.
@@ -58,7 +58,7 @@ impl VerifiedCache {
         CacheKey(*blake3::keyed_hash(&self.secret, token.expose()).as_bytes())
     }
 
-    /// The user whose credentials these are, if they were verified within the
+    /// The user of these credentials, if they were verified within the
     /// `ttl` before `now`. Does not allocate; takes one shared lock of one shard.
     pub fn lookup(&self, key: &CacheKey, now: Instant) -> Option<User> {
         let entry = self.entries.get(key)?;
@@ -66,21 +66,21 @@ impl VerifiedCache {
         fresh.then_some(entry.user)
     }
 
-    /// Holds credentials that were verified at `now`.
+    /// Adds credentials that were verified at `now`.
     pub fn insert(&self, key: CacheKey, user: User, now: Instant) {
-        let entry = Entry {
+        let entry = Verification {
             user,
             verified_at: now,
         };
         self.entries.insert(key, entry);
     }
 
-    /// How many pairs are held, stale ones included.
+    /// The number of pairs, expired ones included.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether none is held.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(cache.lookup(&ann, now), Some(user("ann")));
         assert_eq!(cache.lookup(&bob, now), Some(user("bob")));
         assert_eq!(cache.lookup(&key(&cache, "Basic YW5uOjI="), now), None);
-        // The scheme's case is no part of the credentials.
+        // The case of the scheme is not part of the credentials.
         assert_eq!(key(&cache, "bASIC   YW5uOjE="), ann);
     }
 
@@ -142,7 +142,7 @@ mod tests {
         cache.insert(ann, user("ann"), now);
         let last = now + TTL - Duration::from_nanos(1);
         assert_eq!(cache.lookup(&ann, last), Some(user("ann")));
-        // Being used does not make it live longer.
+        // A look-up does not extend its life.
         assert_eq!(cache.lookup(&ann, now + TTL), None);
 
         let off = VerifiedCache::new(1000, Duration::ZERO).unwrap();

@@ -1,7 +1,7 @@
-//! What a client sends in `Proxy-Authorization`: the Basic scheme of RFC 7617.
+//! The value of `Proxy-Authorization`: the Basic scheme of RFC 7617.
 //!
-//! Owns the syntax and the types that keep a password out of every log. It does
-//! not know which credentials are good.
+//! Owns the syntax and the types that keep passwords out of logs. It does
+//! not verify credentials.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 /// The longest `user:password`, decoded, in bytes.
 ///
-/// Longer than any password that a person or a token service makes, short
-/// enough that a hash over it costs a hostile client nothing worth having.
+/// Longer than passwords of people and of token services, and short
+/// enough that hashing it gives a hostile client no advantage.
 pub const MAX_CREDENTIALS_LEN: usize = 1024;
 
-/// The longest user name in bytes; the limit of Apache's `htpasswd` too.
+/// The longest user name in bytes, as in Apache's `htpasswd`.
 pub const MAX_USER_LEN: usize = 255;
 
 /// [`MAX_CREDENTIALS_LEN`] in base64.
@@ -50,22 +50,21 @@ pub enum UserError {
 /// `Debug`, and there is no `Display`.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
-/// A user name and the password that came with it; nothing says yet that they
-/// are good.
+/// A user name and a password, not verified yet.
 #[derive(Debug)]
 pub struct Credentials {
-    /// Who the client says it is.
+    /// The user name.
     pub user: User,
-    /// What it offers as proof.
+    /// The password.
     pub password: Secret,
 }
 
-/// Why a `Proxy-Authorization` field carries no usable credentials.
+/// Why a `Proxy-Authorization` field has no usable credentials.
 ///
-/// Every variant is answered with 407, so that the client can try again.
+/// The answer to every variant is 407, so that the client can try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CredentialsError {
-    /// There is no field, or an empty one.
+    /// The field is missing or empty.
     #[error("no credentials")]
     Missing,
     /// The field came more than once; it is not a list (RFC 9110 §11.7.2).
@@ -95,8 +94,8 @@ pub enum CredentialsError {
     EmptyUser,
 }
 
-/// Basic credentials as they were sent, still in base64: enough to look them up
-/// in the cache without decoding. At most 1368 bytes; they may not be base64.
+/// Basic credentials in base64, as sent: enough for a cache look-up
+/// without decoding. At most 1368 bytes; possibly invalid base64.
 #[derive(Clone, Copy)]
 pub struct Token68<'a>(&'a [u8]);
 
@@ -140,12 +139,12 @@ impl Borrow<str> for User {
 }
 
 impl Secret {
-    /// Takes a password over; no other copy should stay behind.
+    /// Takes ownership of a password; the caller should keep no copy.
     pub fn new(password: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(password.into()))
     }
 
-    /// The password itself. Only for what hashes it or checks its form.
+    /// The password itself, only for hashing it or checking its form.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -153,7 +152,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not even the length: it helps whoever guesses.
+        // Without the length, which would help to guess it.
         f.write_str("Secret(..)")
     }
 }
@@ -180,7 +179,7 @@ impl<'a> Token68<'a> {
     /// [`CredentialsError::TooLong`], so that no later step sees more than 1368
     /// bytes.
     pub fn parse(field_value: &'a [u8]) -> Result<Self, CredentialsError> {
-        // Whitespace around a value is no part of it (RFC 9110 §5.5).
+        // Whitespace around a value is not part of it (RFC 9110 §5.5).
         let value = field_value.trim_ascii();
         if value.is_empty() {
             return Err(CredentialsError::Missing);
@@ -204,8 +203,8 @@ impl<'a> Token68<'a> {
     /// one request.
     ///
     /// # Errors
-    /// As [`Token68::parse`], and [`CredentialsError::Repeated`]: which of two
-    /// fields counts must not depend on who reads them.
+    /// As [`Token68::parse`], and [`CredentialsError::Repeated`]: two
+    /// parsers could use different fields.
     pub fn from_fields(
         field_values: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, CredentialsError> {
@@ -217,7 +216,7 @@ impl<'a> Token68<'a> {
         Self::parse(first)
     }
 
-    /// The bytes as they were sent. They are the password to whoever sees them.
+    /// The bytes as sent. They reveal the password.
     pub fn expose(self) -> &'a [u8] {
         self.0
     }
@@ -225,14 +224,14 @@ impl<'a> Token68<'a> {
     /// Decodes the credentials.
     ///
     /// The first colon ends the user name, so a password may have more. Padding
-    /// is required: RFC 4648 §3.2 wants it unless the format says otherwise,
-    /// RFC 7617 does not, and curl, Go, Java, Node, Python and the browsers all
+    /// is required: RFC 4648 §3.2 requires it unless a format says otherwise,
+    /// RFC 7617 does not, and curl, Go, Java, Node, Python and browsers
     /// send it. One spelling per pair also means one hash per pair.
     ///
     /// # Errors
     /// See [`CredentialsError`].
     pub fn decode(self) -> Result<Credentials, CredentialsError> {
-        // Full size from the start: a vector that grows leaves copies behind.
+        // Full size from the start: a growing vector leaves copies in memory.
         let mut buffer = Zeroizing::new(vec![0; base64::decoded_len_estimate(self.0.len())]);
         let Ok(len) = STANDARD.decode_slice(self.0, &mut buffer) else {
             return Err(CredentialsError::NotBase64);

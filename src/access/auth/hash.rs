@@ -1,11 +1,11 @@
-//! Password hashes as they stand in an htpasswd file, and how to verify them.
+//! Password hashes of an htpasswd file: parsing and verification.
 //!
-//! Owns the list of formats and the bounds on what one verification may cost.
-//! Verifying is slow by design: never call it on a thread that serves sockets.
+//! Owns the list of formats and the limits on the cost of one verification.
+//! Verification is slow by design: never call it on a thread that serves sockets.
 //!
 //! bcrypt, SHA-crypt, argon2 and the digests come from crates. `$apr1$` is our
-//! own code on the MD5 crate, since no maintained crate has it, and it is what
-//! `htpasswd` wrote by default for twenty years.
+//! own code on the MD5 crate, since no maintained crate has it; it was the
+//! default of `htpasswd` for twenty years.
 
 mod apr1;
 mod error;
@@ -23,9 +23,9 @@ use self::apr1::Apr1;
 pub use self::error::PasswordHashError;
 use super::credentials::Secret;
 
-// The bounds keep one verification within some five seconds of one core for the
-// longest password, even when a line of the file was written by a careless or
-// hostile hand. All common defaults lie far below them.
+// The limits keep one verification within some five seconds of one core for the
+// longest password, even when a line of the file has extreme parameters. All
+// common defaults are far below them.
 const BCRYPT_COST: (u64, u64) = (4, 16);
 // The rounds of SHA-crypt cost more for a long password, which the client
 // chooses. passlib's default of 656,000 is the highest in wide use.
@@ -34,12 +34,12 @@ const ARGON2_MEMORY_KIB: (u64, u64) = (8, 256 * 1024);
 const ARGON2_PASSES: (u64, u64) = (1, 16);
 const ARGON2_LANES: (u64, u64) = (1, 16);
 
-/// What `tollgate passwd` writes: OWASP's recommendation for argon2id, 19 MiB,
-/// two passes, one lane. The memory is held per verification that runs.
+/// The parameters of `tollgate passwd`: OWASP's recommendation for argon2id,
+/// 19 MiB, two passes, one lane. Each running verification needs this memory.
 const NEW_HASH: (u32, u32, u32) = (19 * 1024, 2, 1);
 
-/// One password hash, checked when it was read, so that verifying cannot fail
-/// for its form.
+/// One password hash, checked when it is parsed, so that its form cannot make
+/// a verification fail.
 pub struct PasswordHash(Format);
 
 enum Format {
@@ -81,7 +81,7 @@ impl PasswordHash {
     /// Whether `password` is the one that was hashed. Digests are compared in
     /// constant time.
     ///
-    /// bcrypt looks at the first 72 bytes only; that is its definition.
+    /// bcrypt uses the first 72 bytes only, by definition.
     pub fn verify(&self, password: &[u8]) -> bool {
         #[cfg(test)]
         tests::on_verification();
@@ -116,7 +116,7 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// `None` when no accepted format begins like this.
+/// `None` when the text begins like no accepted format.
 fn parse_format(text: &str) -> Result<Option<Format>, PasswordHashError> {
     Ok(Some(if text.is_empty() {
         return Err(PasswordHashError::Missing);
@@ -129,8 +129,8 @@ fn parse_format(text: &str) -> Result<Option<Format>, PasswordHashError> {
     } else if text.starts_with("$argon2") {
         parse_argon2(text)?
     } else if text.starts_with("$2x$") {
-        // Made by a crypt_blowfish that mangled bytes above 127: verifying
-        // it as the others would refuse the right password.
+        // From a crypt_blowfish with a bug for bytes above 127: verified
+        // like the others, it would refuse the right password.
         return Err(PasswordHashError::Unsupported("bcrypt $2x$"));
     } else if text.starts_with("$2") {
         parse_bcrypt(text)?
@@ -157,12 +157,12 @@ fn parse_sha1(digest: &str) -> Result<Format, PasswordHashError> {
 }
 
 /// `$5$[rounds=N$]salt$digest`, or `$6$`. Stricter than the crate, which finds
-/// most faults only when it verifies.
+/// most errors only when it verifies.
 fn parse_sha_crypt(text: &str) -> Result<Format, PasswordHashError> {
     const MALFORMED: PasswordHashError = PasswordHashError::Malformed("SHA-crypt");
 
     let mut fields = text.split('$').skip(1);
-    // Length of the digest in characters, and values that the last one can have.
+    // Length of the digest in characters, and the number of values of the last one.
     let (digest_len, last_values) = match fields.next() {
         Some("5") => (43, 16),
         _ => (86, 4),
@@ -202,8 +202,8 @@ fn parse_argon2(text: &str) -> Result<Format, PasswordHashError> {
         ("t", "passes (t)", ARGON2_PASSES),
         ("p", "lanes (p)", ARGON2_LANES),
     ];
-    // Exactly these: `keyid` and `data` are no part of the standard, and with
-    // one left out the crate would take its own default.
+    // Exactly these: `keyid` and `data` are not part of the standard, and for
+    // a missing one the crate would use its own default.
     if hash.params.iter().count() != bounds.len() {
         return Err(MALFORMED);
     }
@@ -211,7 +211,7 @@ fn parse_argon2(text: &str) -> Result<Format, PasswordHashError> {
         let value = hash.params.get(name).and_then(|value| value.decimal().ok());
         bounded("argon2", parameter, value.ok_or(MALFORMED)?.into(), range)?;
     }
-    // A hash without a version is one of version 1.0.
+    // A hash without a version has version 1.0.
     let version = *hash.version.get_or_insert(Version::V0x10.into());
     let complete = Algorithm::try_from(hash.algorithm.as_str()).is_ok()
         && Version::try_from(version).is_ok()
@@ -243,7 +243,7 @@ fn bounded(
     })
 }
 
-/// Digits only and no leading zero; what does not fit is `u64::MAX`.
+/// Digits only and no leading zero; a number that does not fit is `u64::MAX`.
 fn decimal(digits: &str) -> Option<u64> {
     let well_formed = digits.bytes().all(|byte| byte.is_ascii_digit())
         && !digits.is_empty()

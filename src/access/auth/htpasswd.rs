@@ -1,7 +1,6 @@
-//! The htpasswd file: which users there are and what their passwords hash to.
+//! The htpasswd file: users and their password hashes.
 //!
-//! Works on text. Reading the file, watching it and deciding when a new one
-//! counts is for the caller.
+//! Parses text; the caller reads and replaces the file.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,8 +13,8 @@ use super::credentials::{Credentials, User, UserError};
 use super::hash::{PasswordHash, PasswordHashError};
 use crate::text::is_invisible;
 
-/// Chooses decoys; see [`Htpasswd::verify`]. One for the life of the process,
-/// so that a reload does not change what an unknown user costs.
+/// Selects decoys; see [`Htpasswd::verify`]. One for the life of the process,
+/// so that a reload does not change the cost of an unknown user.
 static DECOY_KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The users of one htpasswd file.
@@ -25,7 +24,7 @@ pub struct Htpasswd {
     users: HashMap<User, usize>,
 }
 
-/// A line that cannot be used. Never holds what follows the user name.
+/// A line that cannot be used. Never contains the text after the user name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {problem}; {}", .problem.remedy("FILE"))]
 pub struct LineError {
@@ -38,8 +37,8 @@ pub struct LineError {
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LineProblem {
-    /// Nothing divides user and hash. The line may be a password, so none of it
-    /// is shown.
+    /// Nothing separates user and hash. The line may be a password, so it
+    /// is not shown.
     #[error("no colon after the user name")]
     NoColon,
     /// The user name breaks a rule.
@@ -63,27 +62,27 @@ pub enum LineProblem {
     },
 }
 
-/// Why no line of a password file can have a text as user name.
+/// Why a text cannot be a user name in a password file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
     /// No client can send it.
     #[error(transparent)]
     User(#[from] UserError),
     /// The line would be a comment.
-    #[error("the user name begins with #, which begins a comment")]
+    #[error("the user name begins with #, which starts a comment")]
     Comment,
-    /// Before or after the name; the name that it seems to be would not be found.
+    /// A space before or after the name; clients send the name without it.
     #[error("the user name begins or ends with a space")]
     Space,
-    /// Two names that look the same would not be the same.
+    /// Two names that look the same would differ.
     #[error("the user name has an invisible character, U+{:04X}", u32::from(*.0))]
     Invisible(char),
     /// `"alice"`
-    #[error("the user name is in quotes, which would be a part of it")]
+    #[error("the user name is in quotes, which would be part of the name")]
     Quoted,
 }
 
-/// A user name as a line of a password file can have it.
+/// Parses a user name for a line of a password file.
 ///
 /// # Errors
 /// One variant of [`NameError`] for each rule.
@@ -99,7 +98,7 @@ pub fn parse_name(name: &str) -> Result<User, NameError> {
         (Some(first @ (b'"' | b'\'' | b'`')), Some(last)) if first == last && name.len() > 1 => {
             Err(NameError::Quoted)
         }
-        // Curved ones have a pair that is another character.
+        // Curved quotes close with another character.
         _ if name.starts_with(['\u{201c}', '\u{201e}', '\u{2018}', '\u{201a}', '\u{ab}']) => {
             Err(NameError::Quoted)
         }
@@ -108,7 +107,7 @@ pub fn parse_name(name: &str) -> Result<User, NameError> {
 }
 
 impl LineProblem {
-    /// What to do about it; `file` is what to call the file in a command.
+    /// The remedy; `file` is the name of the file in a command.
     #[must_use]
     pub fn remedy(&self, file: &str) -> String {
         match self {
@@ -135,7 +134,7 @@ impl LineProblem {
     }
 }
 
-/// The name for a command line, where it needs no quotes there.
+/// The name for a command line, or `USER` if it would need quotes.
 fn shell_word(user: &User) -> &str {
     let is_plain = |c: char| c.is_alphanumeric() || "._@+=/%-".contains(c);
     let name = user.as_str();
@@ -146,9 +145,9 @@ fn shell_word(user: &User) -> &str {
     }
 }
 
-/// One line, divided.
+/// One line, parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(super) enum HtpasswdLine<'a> {
     /// Blank, or a comment.
     Nothing,
     /// No colon.
@@ -158,13 +157,13 @@ pub(super) enum Line<'a> {
 }
 
 impl Htpasswd {
-    /// Reads the text of a file: `user:hash` lines, blank lines and lines that
+    /// Parses the text of a file: `user:hash` lines, blank lines and lines that
     /// begin with `#`. A second colon begins a remark, as in nginx. Spaces and
-    /// tabs at both ends of a line and around the hash count for nothing.
+    /// tabs at both ends of a line and around the hash are ignored.
     ///
     /// # Errors
-    /// Every bad line, in order. A file with one is not used at all: a user who
-    /// silently vanished is found late.
+    /// Every invalid line, in order. A file with one is not used at all: an
+    /// operator would notice a missing user late.
     pub fn parse(text: &str) -> Result<Self, Vec<LineError>> {
         use PasswordHashError::{DesCrypt, Unknown};
 
@@ -179,13 +178,13 @@ impl Htpasswd {
                     problem,
                 })
             };
-            let (user, hash) = match Line::parse(line) {
-                Line::Nothing => continue,
-                Line::NoColon => {
+            let (user, hash) = match HtpasswdLine::parse(line) {
+                HtpasswdLine::Nothing => continue,
+                HtpasswdLine::NoColon => {
                     reject(LineProblem::NoColon);
                     continue;
                 }
-                Line::Entry { user, hash } => (user, hash),
+                HtpasswdLine::Entry { user, hash } => (user, hash),
             };
             let user = match parse_name(user) {
                 Ok(user) => user,
@@ -203,7 +202,7 @@ impl Htpasswd {
                 seen.insert(user.clone(), number);
             }
             match PasswordHash::parse(hash) {
-                // Its realm takes the place of the hash.
+                // In a htdigest line, the realm is in the place of the hash.
                 Err(Unknown | DesCrypt) if is_htdigest(line) => reject(LineProblem::Hash {
                     user,
                     problem: PasswordHashError::Htdigest,
@@ -224,12 +223,12 @@ impl Htpasswd {
 
     /// Whether the password is that of the user. Slow by design.
     ///
-    /// An unknown user costs what some known user costs: the password is
-    /// verified against the hash of a user picked by a keyed hash of the name,
-    /// and the answer thrown away. With one fixed decoy every name that takes
-    /// another time than the decoy would be a real user in a file of several
-    /// formats; this way the times of unknown names spread like those of the
-    /// known ones, and a name asked again takes the same time again.
+    /// An unknown user costs as much as some known user: the password is
+    /// verified against the hash of a user selected by a keyed hash of the name,
+    /// and the result is ignored. With one fixed decoy, in a file of several
+    /// formats, a name whose time differs from the decoy's would be a real user;
+    /// with a selected one, the times of unknown names are distributed like those
+    /// of known names, and the same name always takes the same time.
     pub fn verify(&self, credentials: &Credentials) -> bool {
         let user = credentials.user.as_str();
         let known = self.users.get(user).copied();
@@ -245,19 +244,19 @@ impl Htpasswd {
         self.users.contains_key(user)
     }
 
-    /// How many users there are.
+    /// The number of users.
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether there is no user, so that nobody can be admitted.
+    /// Whether there is no user, so that every request is refused.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// `None` in a file without users, where there is nothing to find out.
+    /// `None` in a file without users, which reveals nothing.
     fn decoy(&self, user: &str) -> Option<usize> {
-        // A remainder on either width is as good a choice.
+        // The width of `usize` does not matter for the choice.
         (DECOY_KEY.hash_one(user) as usize).checked_rem(self.hashes.len())
     }
 }
@@ -270,8 +269,8 @@ impl fmt::Debug for Htpasswd {
     }
 }
 
-impl<'a> Line<'a> {
-    /// Divides a line; its end may be there or not.
+impl<'a> HtpasswdLine<'a> {
+    /// Parses a line, with or without its end.
     pub(super) fn parse(line: &'a str) -> Self {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with('#') {

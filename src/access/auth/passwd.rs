@@ -1,8 +1,8 @@
 //! `tollgate passwd FILE USER`: puts one user with a new password into an
 //! htpasswd file.
 //!
-//! The one part of [`crate::access::auth`] that reads and writes files. It prints
-//! nothing but the prompts on a terminal.
+//! The only part of [`crate::access::auth`] that reads and writes files. It prints
+//! only the prompts on a terminal.
 
 mod error;
 mod in_place;
@@ -23,38 +23,38 @@ pub use self::error::PasswdError;
 use self::error::io_error;
 use super::credentials::{MAX_CREDENTIALS_LEN, Secret, User};
 use super::hash::PasswordHash;
-use super::htpasswd::{Line, parse_name};
+use super::htpasswd::{HtpasswdLine, parse_name};
 use crate::text;
 
-/// How often to begin anew when others keep replacing the file.
+/// How often to start again when other processes keep replacing the file.
 const MAX_ATTEMPTS: usize = 100;
 
-/// As much of a password as bcrypt looks at, in bytes.
+/// The bytes of a password that bcrypt uses.
 const BCRYPT_LEN: usize = 72;
 
-/// The byte order marks that programs on Windows put before what they send: no client would send them.
+/// The byte order marks that programs on Windows write first. No client would send them.
 const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
-/// The most that a password file may have; as much as the configuration reads.
+/// The largest password file, as for the configuration.
 const MAX_FILE: u64 = 1 << 30;
 
-/// What [`set_password`] did.
+/// The result of [`set_password`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Done {
-    /// What became of the line.
-    pub outcome: Outcome,
-    /// Whether the file was written in place, since it could not be replaced in one step.
+pub struct PasswdReport {
+    /// The change of the file.
+    pub change: PasswordChange,
+    /// Why the file was written in place, if it was not replaced in one step.
     pub in_place: Option<InPlace>,
-    /// Whether the old hash was bcrypt, of a password of which 72 bytes counted.
+    /// Whether the old hash was bcrypt, which uses 72 bytes of a password.
     pub was_bcrypt: bool,
-    /// Whether the new password has more bytes than bcrypt would look at.
+    /// Whether the new password has more bytes than bcrypt would use.
     pub is_long: bool,
 }
 
 /// Why a file was written in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InPlace {
-    /// The file is mounted by itself, as in a container.
+    /// The file is a mount of its own, as in a container.
     Mounted,
     /// No file can be made or replaced in its directory.
     Directory,
@@ -64,40 +64,40 @@ pub enum InPlace {
     Linked,
 }
 
-/// What became of the line of the user.
+/// The change of a password file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// There was no file; it is made with mode 0600.
+pub enum PasswordChange {
+    /// The file is new, with mode 0600.
     Created,
     /// The user is new in the file.
     Added,
-    /// The user had a password, and has the new one now.
+    /// The user's password was replaced.
     Replaced,
 }
 
-impl Done {
-    fn of(outcome: Outcome, was_bcrypt: bool) -> Done {
-        Done {
-            outcome,
+impl PasswdReport {
+    fn of(change: PasswordChange, was_bcrypt: bool) -> PasswdReport {
+        PasswdReport {
+            change,
             in_place: None,
             was_bcrypt,
             is_long: false,
         }
     }
 
-    /// What the user should know beside the outcome.
+    /// Notes for the user beside the change.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let in_place = self.in_place.map(|reason| {
-            format!("the file was written in place, since {reason}; nothing else of it changed")
+            format!("the file was written in place because {reason}; its other lines are unchanged")
         });
         let length = match (self.was_bcrypt, self.is_long) {
             (true, _) => Some(format!(
-                "the old hash was bcrypt, which looks at the first {BCRYPT_LEN} bytes of a password; \
-                 of the new password every byte counts"
+                "the old hash was bcrypt, which uses only the first {BCRYPT_LEN} bytes of a password; \
+                 the new hash uses all of them"
             )),
             (false, true) => Some(format!(
-                "the password has more than {BCRYPT_LEN} bytes; every byte counts here, while a bcrypt \
-                 hash ($2y$) of it would look at the first {BCRYPT_LEN} only"
+                "the password has more than {BCRYPT_LEN} bytes; argon2id uses all of them, bcrypt \
+                 ($2y$) would use the first {BCRYPT_LEN} only"
             )),
             (false, false) => None,
         };
@@ -118,25 +118,29 @@ impl fmt::Display for InPlace {
 
 /// Sets the password of a user, as an argon2id hash.
 ///
-/// All other lines stay as they are, byte by byte. The file is replaced in one
-/// step and on disk before this returns: whoever reads it, also after a crash,
-/// sees the old one or the new one. Mode and owner stay; access control lists
-/// and extended attributes do not. A symbolic link is followed. Runs at the same
-/// time wait for each other.
+/// All other lines keep their bytes. The file is replaced in one
+/// step and on disk before this returns: a reader, also after a crash,
+/// sees the old or the new file. Mode and owner are kept; access control lists
+/// and extended attributes are not. A symbolic link is followed. Concurrent
+/// runs wait for each other.
 ///
-/// A file that cannot be replaced (mounted by itself, in a directory that cannot
-/// be written, of an owner that cannot be kept, with hard links) is written in place instead: see
+/// A file that cannot be replaced (a mount of its own, a directory without write access,
+/// an owner that cannot be kept, hard links) is written in place instead: see
 /// [`InPlace`]. Then a reader may for a moment see a part of the new text.
 ///
 /// # Errors
 /// See [`PasswdError`].
-pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Done, PasswdError> {
+pub fn set_password(
+    path: &Path,
+    user: &str,
+    password: &Secret,
+) -> Result<PasswdReport, PasswdError> {
     if path.as_os_str().is_empty() {
         return Err(PasswdError::NoFile);
     }
     let user = parse_name(user)?;
     check_password(&user, password)?;
-    // Before the file is locked: this takes a while.
+    // Before the file is locked, since this is slow.
     let hash = PasswordHash::argon2id(password).map_err(PasswdError::Hash)?;
     for _ in 0..MAX_ATTEMPTS {
         if let Some(mut done) = try_set(path, &user, &hash)? {
@@ -197,7 +201,7 @@ fn read_line(input: impl BufRead) -> Result<Secret, PasswdError> {
     Ok(Secret::new(password))
 }
 
-/// Refuses what could be stored but never be sent in a request.
+/// Rejects a password that no request can send.
 fn check_password(user: &User, password: &Secret) -> Result<(), PasswdError> {
     let password = password.expose();
     if password.is_empty() {
@@ -215,8 +219,8 @@ fn check_password(user: &User, password: &Secret) -> Result<(), PasswdError> {
     Ok(())
 }
 
-/// `None`: the file was made or replaced by another; begin anew.
-fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Done>, PasswdError> {
+/// `None`: another process made or replaced the file; start again.
+fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<PasswdReport>, PasswdError> {
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -224,19 +228,19 @@ fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Done>, PasswdE
                 return Err(PasswdError::DanglingLink(path.to_owned()));
             }
             let line = format!("{user}:{hash}\n");
-            let done = Done::of(Outcome::Created, false);
+            let done = PasswdReport::of(PasswordChange::Created, false);
             return Ok(create(path, &line)?.then_some(done));
         }
         Err(error) => return Err(io_error("find", path)(error)),
     };
-    // Asked before it is opened: opening a pipe waits for its other end.
+    // Before it is opened: opening a pipe waits for its other end.
     let found = fs::metadata(&target).map_err(io_error("examine", &target))?;
     if !found.is_file() {
         return Err(PasswdError::NotAFile(target));
     }
     let mut file = File::open(&target).map_err(io_error("open", &target))?;
     lock(&file).map_err(io_error("lock", &target))?;
-    // Who held the lock before has replaced the file that was just opened.
+    // The previous holder of the lock may have replaced the file that was just opened.
     let opened = file.metadata().map_err(io_error("examine", &target))?;
     match fs::metadata(&target) {
         Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => {}
@@ -260,7 +264,7 @@ fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Done>, PasswdE
             first,
             second,
         })?;
-    // A byte order mark, which is no part of the text.
+    // A byte order mark, which is not part of the text.
     let mark = bytes.get(..bytes.len() - text.len()).unwrap_or_default();
     let edited = [mark, edited.as_bytes()].concat();
     let refused = if opened.nlink() > 1 {
@@ -276,20 +280,20 @@ fn try_set(path: &Path, user: &User, hash: &str) -> Result<Option<Done>, PasswdE
         in_place::write(&target, &opened, &bytes, &edited)?;
         done.in_place = refused;
     }
-    // The lock goes with the file, after the replacement.
+    // Closing the file releases the lock, after the replacement.
     drop(file);
     Ok(Some(done))
 }
 
-/// The new text. On error, the two lines that have the user.
-fn edit(text: &str, user: &User, hash: &str) -> Result<(String, Done), (usize, usize)> {
+/// The new text. On error, the numbers of the two lines with the user.
+fn edit(text: &str, user: &User, hash: &str) -> Result<(String, PasswdReport), (usize, usize)> {
     let mut edited = String::with_capacity(text.len() + user.as_str().len() + hash.len() + 4);
     let mut found = None;
     let mut was_bcrypt = false;
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        match (Line::parse(line), line.split_once(':')) {
+        match (HtpasswdLine::parse(line), line.split_once(':')) {
             (
-                Line::Entry {
+                HtpasswdLine::Entry {
                     user: name,
                     hash: old,
                 },
@@ -299,11 +303,11 @@ fn edit(text: &str, user: &User, hash: &str) -> Result<(String, Done), (usize, u
                     return Err((first, number));
                 }
                 was_bcrypt = old.starts_with("$2");
-                // What follows the hash stays: a remark, the end of the line.
+                // The text after the hash is kept: a remark, the end of the line.
                 let end = after.find(':').unwrap_or(after.trim_end().len());
                 edited.extend([before, ":", hash]);
-                // What stands behind a hash, where no reader takes it, becomes a remark, which all take.
-                // Behind a password in plain text it is a part of that.
+                // Text after a hash and a space, which no parser accepts, becomes a remark, which all accept.
+                // After a password in plain text it is part of the password.
                 if let Some((first, text)) = old.split_once([' ', '\t']) {
                     let text = text.trim_ascii_start();
                     let is_comment = text.starts_with('#') && first.starts_with(['$', '{']);
@@ -317,7 +321,10 @@ fn edit(text: &str, user: &User, hash: &str) -> Result<(String, Done), (usize, u
         }
     }
     if found.is_some() {
-        return Ok((edited, Done::of(Outcome::Replaced, was_bcrypt)));
+        return Ok((
+            edited,
+            PasswdReport::of(PasswordChange::Replaced, was_bcrypt),
+        ));
     }
     let end = if edited.contains("\r\n") {
         "\r\n"
@@ -328,10 +335,10 @@ fn edit(text: &str, user: &User, hash: &str) -> Result<(String, Done), (usize, u
         edited.push_str(end);
     }
     edited.extend([user.as_str(), ":", hash, end]);
-    Ok((edited, Done::of(Outcome::Added, false)))
+    Ok((edited, PasswdReport::of(PasswordChange::Added, false)))
 }
 
-/// Waits for other runs. A file system without locks has to do without.
+/// Waits for other runs, where the file system has locks.
 fn lock(file: &File) -> io::Result<()> {
     loop {
         match flock(file, FlockOperation::LockExclusive) {
@@ -342,7 +349,7 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// `false`: another made the file meanwhile.
+/// `false`: another process made the file meanwhile.
 fn create(path: &Path, text: &str) -> Result<bool, PasswdError> {
     let written = write_beside(path, text.as_bytes())?;
     match written.persist_noclobber(path) {
@@ -352,7 +359,7 @@ fn create(path: &Path, text: &str) -> Result<bool, PasswdError> {
     }
 }
 
-/// Puts a new file in the place of the old one. On error, the reason to write in place, if it is one.
+/// Replaces the old file by a new one. An error may have the reason to write in place instead.
 fn replace(
     target: &Path,
     text: &[u8],
@@ -380,7 +387,7 @@ fn replace(
     sync_directory(target).map_err(other)
 }
 
-/// A file with mode 0600 in the same directory, on disk; gone when dropped.
+/// A file with mode 0600 in the same directory, on disk; removed when dropped.
 fn write_beside(path: &Path, text: &[u8]) -> Result<NamedTempFile, PasswdError> {
     let directory = directory_of(path);
     let mut file = tempfile::Builder::new()
@@ -393,7 +400,7 @@ fn write_beside(path: &Path, text: &[u8]) -> Result<NamedTempFile, PasswdError> 
     Ok(file)
 }
 
-/// Without this the new name may be lost in a crash.
+/// A crash could lose the new name without this.
 fn sync_directory(path: &Path) -> Result<(), PasswdError> {
     let directory = directory_of(path);
     File::open(directory)

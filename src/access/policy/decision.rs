@@ -1,4 +1,4 @@
-//! What a decision says: who decided, and for a denial what the client and the log are told.
+//! The parts of a decision: what decided, and for a denial the answer to the client and the log's fields.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -9,21 +9,21 @@ use crate::http::error::{Kind, RequestError};
 
 use super::{EvaluationError, Name, special::Block};
 
-/// Yes or no: what `default` says, and what a test of the policy expects.
+/// Admit or deny: the value of `default`, and what a test of the policy expects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// The request may be made.
+pub enum Decision {
+    /// The request is admitted.
     #[default]
     Admit,
-    /// It may not.
+    /// The request is denied.
     Deny,
 }
 
 /// The part of the policy that decided. Its `Display` is the name in the log, and is stable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecidedBy {
-    /// `default`: no rule matches, and the guard has no objection.
+    /// `default`: no rule matches, and the guard does not deny.
     Default,
     /// A rule of the configuration, under its own name.
     Rule(Name),
@@ -31,7 +31,7 @@ pub enum DecidedBy {
     ConnectPorts,
     /// `http_ports`
     HttpPorts,
-    /// `allow_domains`: the list is not empty and does not hold the target.
+    /// `allow_domains`: the list is not empty and does not have the target.
     AllowDomains,
     /// `deny_domains:.example.org`, with the entry as normalised.
     DenyDomains(Box<str>),
@@ -49,13 +49,13 @@ pub enum DecidedBy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("denied by {by}")]
 pub struct Denied {
-    /// Who decided.
+    /// The part that decided.
     pub by: DecidedBy,
-    /// The reason as the client is told it.
+    /// The reason in the answer.
     pub reason: DenyReason,
-    /// How the client is answered.
+    /// Status and message of the answer.
     pub refusal: Refusal,
-    /// Why the rule's expression has no value, when that is what made the rule deny.
+    /// Why the rule's expression failed, when the rule denies for that reason.
     #[source]
     pub failure: Option<EvaluationError>,
 }
@@ -65,32 +65,31 @@ pub struct Denied {
 pub struct Refusal {
     /// One of [`Refusal::STATUSES`].
     pub status: StatusCode,
-    /// What the operator wants to tell the client: at most [`Refusal::MAX_MESSAGE`] characters, none of them
-    /// a control character.
+    /// The rule's `message`: at most [`Refusal::MAX_MESSAGE`] characters, none of them a control character.
     pub message: Option<Arc<str>>,
 }
 
-/// Why, in the terms of the `Proxy-Status` field.
+/// The reason, in the terms of the `Proxy-Status` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DenyReason {
     /// The address may not be dialled (RFC 9209 §2.3.5).
     DestinationIpProhibited,
-    /// The request may not be made, whatever its name resolves to (RFC 9209 §2.3.11).
+    /// The request is denied, whatever its name resolves to (RFC 9209 §2.3.11).
     HttpRequestDenied,
 }
 
-impl Verdict {
+impl Decision {
     /// `admit` or `deny`, as in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Verdict::Admit => "admit",
-            Verdict::Deny => "deny",
+            Decision::Admit => "admit",
+            Decision::Deny => "deny",
         }
     }
 }
 
 impl DecidedBy {
-    /// The names that the guard uses, which no rule may have.
+    /// The names of the guard's parts, which are reserved.
     pub const RESERVED: [&'static str; 9] = [
         "default",
         "connect_ports",
@@ -103,7 +102,7 @@ impl DecidedBy {
         "own_listener",
     ];
 
-    /// The name as in the log. Allocates for those that name an entry.
+    /// The name as in the log. Allocates when the name has an entry.
     pub fn name(&self) -> Cow<'_, str> {
         match self {
             DecidedBy::DenyDomains(_)
@@ -114,8 +113,7 @@ impl DecidedBy {
         }
     }
 
-    /// The name without what follows the colon: one of as many values as there are rules, fit for a metric's
-    /// label.
+    /// The name without what follows the colon: a bounded set of values, for a metric's label.
     pub fn label(&self) -> &str {
         match self {
             DecidedBy::Default => "default",
@@ -150,7 +148,7 @@ impl fmt::Display for DecidedBy {
 }
 
 impl Denied {
-    /// A denial of the request as such.
+    /// A denial in the first phase.
     pub fn request(by: DecidedBy) -> Denied {
         Denied {
             by,
@@ -168,7 +166,7 @@ impl Denied {
         }
     }
 
-    /// The same as a denial of an address that a name resolved to.
+    /// The same denial, for an address that a name resolved to.
     pub(super) fn of_address(self) -> Denied {
         Denied {
             reason: DenyReason::DestinationIpProhibited,

@@ -1,7 +1,7 @@
 //! Sets of domains: exact names, and `.suffix` for a domain and all below it.
 //!
-//! Made for lists of a million: a set is read once, packed ([`names`]) and then only asked. One name asked of
-//! many sets is hashed once ([`NameKey`]).
+//! Designed for lists of a million names: a set is read once, packed ([`names`]) and then only searched. A name
+//! that is looked up in many sets is hashed once ([`NameKey`]).
 
 mod cover;
 mod key;
@@ -21,20 +21,20 @@ use super::entry::{EntryError, EntryProblem, Problems, read_entries};
 use crate::http::target::Host;
 use crate::text::is_typographic;
 
-/// As many entries as `Debug` prints.
+/// The entries that `Debug` prints.
 const MAX_SHOWN: usize = 8;
-/// The shortest average line that room is made for at once: a list of comments should not cost a table.
+/// The shortest average line for which space is reserved: a list of comments should not cost a table.
 const MIN_LINE: usize = 8;
 
 /// A set of domains.
 ///
 /// `example.org` is that name alone. `.example.org` is that name and every name below it, at any depth; it
 /// never matches `notexample.org`. Entries are normalised as targets are: case, IDNA, one dot at the end.
-/// A whole top level (`.com`) can be an entry, all of the names (`.`) cannot.
+/// A top-level domain (`.com`) can be an entry, the root (`.`) cannot.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Domains {
     names: Names,
-    /// The most labels that a suffix has: a hostile name of 127 labels costs no more look-ups than these.
+    /// The most labels of a suffix: they limit the look-ups for a hostile name of 127 labels.
     max_labels: usize,
     filter: Filter,
 }
@@ -79,12 +79,12 @@ impl Domains {
         })
     }
 
-    /// Adds what a list file says. Each line is in one of these formats, whatever the others are in:
+    /// Adds the entries of a list file. Each line is in one of these formats:
     ///
     /// | line | meaning |
     /// |---|---|
     /// | `example.org`, `.example.org` | as in the configuration |
-    /// | `*.example.org` | `.example.org`: the domain itself too, as those who publish such lists mean it |
+    /// | `*.example.org` | `.example.org`: the domain itself too, as publishers of such lists mean it |
     /// | `0.0.0.0 a.example b.example` | each name alone; `127.0.0.1`, `::` and `::1` too, as in hosts files |
     /// | `\|\|example.org^` | `.example.org`, as in adblock lists |
     /// | `! text`, `[Adblock Plus 2.0]`, `# text` | a comment, which is skipped; a `#` may follow an entry and a space |
@@ -93,8 +93,8 @@ impl Domains {
     /// skipped.
     ///
     /// # Errors
-    /// One [`EntryError`] for each line, or each name in a line of a hosts file, that says anything else; the
-    /// others are added. No line is left out in silence.
+    /// One [`EntryError`] for each line, or each name in a line of a hosts file, in another format; the
+    /// others are added. No line is skipped silently.
     pub fn extend_list(&mut self, text: &str) -> Result<(), Vec<EntryError>> {
         let lines = memchr_iter(b'\n', text.as_bytes()).count() + 1;
         self.names
@@ -117,12 +117,12 @@ impl Domains {
         self.len() == 0
     }
 
-    /// How many different names there are.
+    /// The number of different names.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// The most specific entry that holds this name.
+    /// The most specific entry that matches this name.
     #[inline]
     pub fn matching<'a>(&self, key: &NameKey<'a>) -> Option<DomainMatch<'a>> {
         // Most sets are small, and most names are in none of them.
@@ -170,7 +170,7 @@ impl Domains {
 }
 
 impl fmt::Debug for Domains {
-    /// The first entries, and how many names there are: a log should not hold a million.
+    /// The first entries and the number of names: a log should not have a million names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Domains({}", self.len())?;
         let mut mark = ": ";
@@ -201,12 +201,12 @@ impl fmt::Display for DomainMatch<'_> {
     }
 }
 
-/// A name as targets have it.
+/// Normalises a name as targets are normalised.
 fn normalise(text: &str) -> Result<Cow<'_, str>, EntryProblem> {
     if let Some(name) = plain(text) {
         return Ok(Cow::Borrowed(name));
     }
-    // IDNA lets some of these pass, as a name that nobody has.
+    // IDNA accepts some of these, as a name that does not exist.
     if let Some(c) = text.chars().find(|c| is_typographic(*c)) {
         return Err(EntryProblem::Typographic(c));
     }
@@ -220,8 +220,8 @@ fn normalise(text: &str) -> Result<Cow<'_, str>, EntryProblem> {
     }
 }
 
-/// The name, when it is plain to see that [`Host::parse`] takes it as it is. Nearly all entries of large lists
-/// are such names, and this spares them a copy and the way through IDNA. When in doubt it has no answer.
+/// The name, when [`Host::parse`] certainly returns it unchanged. Nearly all entries of large lists are such
+/// names, and this saves a copy and the IDNA processing. `None` in all doubtful cases.
 fn plain(text: &str) -> Option<&str> {
     const MAX_NAME: usize = 253;
     const MAX_LABEL: usize = 63;
@@ -232,7 +232,7 @@ fn plain(text: &str) -> Option<&str> {
     for (at, &byte) in name.as_bytes().iter().enumerate() {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'_' => {}
-            // `xn--` is IDNA's.
+            // `xn--` needs IDNA.
             b'-' if before != b'-' => {}
             b'.' if before != b'.' && at - label_start <= MAX_LABEL => label_start = at + 1,
             _ => return None,

@@ -1,12 +1,12 @@
-//! What the lists of the policy have in common: entries one a line, comments, all problems at once.
+//! Entries of the policy's lists: one per line, with comments, and all errors reported at once.
 
 use std::fmt;
 
 use crate::http::target::TargetError;
 
-/// More problems than this are counted, not kept: a list file may be a million lines of something else.
+/// Errors above this number are only counted: a list file may have a million lines of another format.
 const MAX_ERRORS: usize = 50;
-/// As much of an entry as an error quotes.
+/// The characters of an entry that an error quotes.
 const MAX_QUOTE: usize = 80;
 
 /// One entry of a list that cannot be used.
@@ -15,7 +15,7 @@ const MAX_QUOTE: usize = 80;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {number} {}: {problem}", Quoted(.text))]
 pub struct EntryError {
-    /// Where the entry stands in what was read, from 1; empty lines and comments count.
+    /// The position of the entry in the input, from 1; empty lines and comments count.
     pub number: usize,
     /// The start of the entry, as written.
     pub text: Box<str>,
@@ -33,7 +33,7 @@ pub enum EntryProblem {
     #[error("the range ends before it starts")]
     PortRange,
     /// `any` among other entries.
-    #[error("any stands alone, without other entries")]
+    #[error("any cannot be combined with other entries")]
     AnyNotAlone,
     /// Neither an address nor a network.
     #[error("not a network; write 10.0.0.0/8, 2001:db8::/32 or a single address")]
@@ -42,7 +42,7 @@ pub enum EntryProblem {
     #[error("has bits behind the prefix; write {0} for the network or a single address")]
     HostBits(ipnet::IpNet),
     /// An IPv4-mapped network. Refused, since `::ffff:0:0/96` from a list of bogons would mean all of IPv4.
-    #[error("means IPv4; write {0} if that is what is meant")]
+    #[error("an IPv4-mapped network; write {0} for the IPv4 network")]
     Mapped(ipnet::IpNet),
     /// Not a host name.
     #[error("not a domain: {0}")]
@@ -54,9 +54,7 @@ pub enum EntryProblem {
     #[error("an address is not a domain; put it into a list of networks")]
     AddressAsDomain,
     /// A hosts-file line with an address that is not one of those that lists use.
-    #[error(
-        "a list has no use for this address; write 0.0.0.0 before the names or remove the line"
-    )]
+    #[error("lines in hosts format must begin with 0.0.0.0, 127.0.0.1, :: or ::1")]
     HostsAddress,
     /// `@@||example.org^`: an exception from the rest of an adblock list.
     #[error("exceptions are not read; remove the line and admit the domain by a rule of its own")]
@@ -88,13 +86,13 @@ pub enum EntryProblem {
     #[error("an address or a network is not a domain; put it into a list of networks")]
     NetworkAsDomain,
     /// `a.example b.example`
-    #[error("more than one word; write one domain a line, and a comment behind #")]
+    #[error("more than one word; write one domain per line, and a comment after #")]
     SeveralDomains,
     /// `a.example,b.example`
-    #[error("a comma or a semicolon; write one domain a line, without either")]
+    #[error("a comma or a semicolon; write one domain per line")]
     Divider,
     /// `"example.org"`
-    #[error("quotes; write the domain without quotes")]
+    #[error("quotes around the domain; remove them")]
     Quotes,
     /// `; note`, `// note`
     #[error("not a domain; begin a comment with #")]
@@ -119,30 +117,30 @@ pub enum EntryProblem {
     Squid,
     /// `\u{201c}ads.example\u{201d}`, `a.example\u{3001}b.example`
     #[error(
-        "{0:?}, which is no part of a domain; write one domain a line, with ASCII quotes, dashes and dots where there are any"
+        "{0:?} cannot be part of a domain; write one domain per line, with ASCII dashes and dots"
     )]
     Typographic(char),
-    /// White space that is no space, or nothing that can be seen.
+    /// White space other than a space, or a character that shows nothing.
     #[error("an invisible character, U+{:04X}; remove it", u32::from(*.0))]
     Invisible(char),
-    /// `||example.org` and other patterns that hold more or less than a domain and all below it.
+    /// `||example.org` and other patterns that do not mean a domain and all below it.
     #[error("the pattern is not a whole domain; write ||ads.example^ or ads.example")]
     Pattern,
-    /// A `#` without a space before it: an element hiding rule, or a comment too close.
-    #[error("a # inside of an entry; put a space before a comment, remove a rule about elements")]
+    /// A `#` without a space before it: an element hiding rule, or a comment.
+    #[error("a # inside an entry; put a space before a comment, or remove an element hiding rule")]
     Hash,
-    /// `!#include list.txt`, `!#if`: what an adblock program is to do with the list.
-    #[error("directives are not read; write out what they stand for or remove the line")]
+    /// `!#include list.txt`, `!#if`: a directive to an adblock program.
+    #[error("directives are not read; write the entries out or remove the line")]
     Directive,
     /// More names than a set can hold.
-    #[error("the set is full, at 4 GiB of names; remove some of its lists")]
+    #[error("more than 4 GiB of names; remove some of the lists")]
     Full,
-    /// How many more problems there are that are not listed.
+    /// The number of errors that are not listed.
     #[error("and {0} more that cannot be used")]
     More(usize),
 }
 
-/// An entry in an error: escaped, so that nothing in a list file reaches a terminal as it is.
+/// An entry in an error: escaped, so that no control character of a list file reaches a terminal.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -151,7 +149,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// What is wrong with the entries of one list: all of it, within bounds.
+/// The errors in the entries of one list, up to a limit.
 #[derive(Default)]
 pub(super) struct Problems {
     errors: Vec<EntryError>,
@@ -160,7 +158,7 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Notes a problem with the entry `text`, which is the `number`th of what was read, from 1.
+    /// Adds an error in the entry `text` at position `number`, from 1.
     pub(super) fn push(&mut self, number: usize, text: &str, problem: EntryProblem) {
         if self.errors.len() < MAX_ERRORS {
             let text = text.chars().take(MAX_QUOTE).collect();
@@ -175,7 +173,7 @@ impl Problems {
         }
     }
 
-    /// The problems, the last of which may stand for those that were only counted.
+    /// The errors; the last one may be the count of those that are not listed.
     pub(super) fn into_result(mut self) -> Result<(), Vec<EntryError>> {
         if self.more > 0 {
             self.errors.push(EntryError {
@@ -192,7 +190,7 @@ impl Problems {
     }
 }
 
-/// Feeds each entry to `take`: trimmed, without what follows a `#`, not empty.
+/// Calls `take` for each entry: trimmed, without a comment, not empty.
 pub(super) fn read_entries<S: AsRef<str>>(
     entries: impl IntoIterator<Item = S>,
     mut take: impl FnMut(&str) -> Result<(), EntryProblem>,

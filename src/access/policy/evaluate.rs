@@ -1,4 +1,4 @@
-//! The evaluation of a request, in its two phases. There is one for serving, explaining and testing.
+//! The evaluation of a request, in its two phases. Serving, `explain` and `policy_tests` share it.
 
 use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
@@ -9,44 +9,44 @@ use ipnet::IpNet;
 use super::rules::{Class, RuleSet};
 use super::trace::{Step, Trace};
 use super::{
-    Action, DecidedBy, Denied, EvaluationError, Facts, Matcher, NameKey, Policy, Refusal, Request,
-    Rule, Verdict, special,
+    Action, DecidedBy, Decision, Denied, EvaluationError, Facts, Matcher, NameKey, Policy, Refusal,
+    Request, Rule, special,
 };
 use crate::http::target::{Authority, Host};
 
-/// A request with what is worked out once for all rules.
-pub(super) struct Asked<'a> {
+/// A request with the values that all rules need, computed once.
+pub(super) struct Evaluation<'a> {
     request: &'a Request<'a>,
     authority: Option<&'a Authority>,
     key: Option<NameKey<'a>>,
     class: Option<&'a Class>,
-    /// Made for the first expression, if there is one.
-    words: OnceCell<Words<'a>>,
+    /// Made when the first expression is evaluated.
+    input: OnceCell<ExpressionInput<'a>>,
 }
 
-/// What only expressions want to have as text.
-struct Words<'a> {
+/// The texts that only expressions need.
+struct ExpressionInput<'a> {
     method: String,
     host: String,
     groups: Vec<&'a str>,
 }
 
-/// What the first phase leaves to the second.
+/// The result of the first phase, which the second phase needs.
 #[derive(Clone, Debug)]
-pub(super) struct Course {
-    /// The rule that decides for addresses in no pending rule's networks; none: the default.
+pub(super) struct RequestDecision {
+    /// The rule that decides about addresses in no pending rule's networks; none: the default.
     decides: Option<usize>,
-    /// Rules before it that match as far as can be said without an address.
+    /// Rules before it that match except for their networks, which need an address.
     pending: RuleSet,
-    /// Rules before it that match and only observe.
+    /// Rules before it that match and observe.
     observed: RuleSet,
-    /// Rules that deny because their expression has no value.
+    /// Rules that deny because their expression failed.
     failures: Vec<(usize, EvaluationError)>,
 }
 
-/// The rule that decides on an address, and the network by which it does.
+/// The rule that decides about an address, and its network that has the address.
 #[derive(Clone, Copy, Debug)]
-struct Deciding {
+struct DecidingRule {
     rule: Option<usize>,
     network: Option<IpNet>,
 }
@@ -57,79 +57,86 @@ enum Unmatched {
 }
 
 impl Policy {
-    /// The first phase: all that can be said before an address is known.
-    pub(super) fn decide<T: Trace>(
+    /// The first phase: evaluates the request before an address is known.
+    pub(super) fn evaluate_request<T: Trace>(
         &self,
         request: &Request<'_>,
         trace: &mut T,
-    ) -> Result<Course, Denied> {
+    ) -> Result<RequestDecision, Denied> {
         let authority = request.destination.authority();
-        let asked = Asked {
+        let evaluation = Evaluation {
             request,
             authority,
             key: authority
                 .and_then(|authority| authority.host.name())
                 .map(NameKey::new),
             class: self.rules.class_of(request.user),
-            words: OnceCell::new(),
+            input: OnceCell::new(),
         };
         if let Some(authority) = authority {
-            self.guard.admit_host(&authority.host, asked.key.as_ref())?;
+            self.guard
+                .admit_host(&authority.host, evaluation.key.as_ref())?;
         }
-        let course = self.walk(&asked, trace);
+        let decision = self.walk(&evaluation, trace);
 
-        let mut may_admit = self.admits(&course, course.decides);
-        let mut opens_port = may_admit && self.opens_port(course.decides);
-        for index in course.pending.iter() {
-            if self.admits(&course, Some(index)) {
+        let mut may_admit = self.admits(&decision, decision.decides);
+        let mut opens_port = may_admit && self.opens_port(decision.decides);
+        for index in decision.pending.iter() {
+            if self.admits(&decision, Some(index)) {
                 may_admit = true;
                 opens_port |= self.opens_port(Some(index));
             }
         }
-        // Whoever names an address gets the answer of the rule that is about the address.
+        // A target that is an address gets the answer of the rule that decides about the address.
         let literal = authority.is_some_and(|authority| !authority.host.is_name());
-        if literal && !course.pending.is_empty() {
-            return Ok(course);
+        if literal && !decision.pending.is_empty() {
+            return Ok(decision);
         }
         if !may_admit {
-            return Err(self.denied_by(&course, course.decides));
+            return Err(self.denied_by(&decision, decision.decides));
         }
         if let Some(authority) = authority
             && !opens_port
         {
             self.guard.admit_port(request.role(), authority.port)?;
         }
-        Ok(course)
+        Ok(decision)
     }
 
-    /// The second phase, for one address and those that it carries.
-    pub(super) fn judge<T: Trace>(
+    /// The second phase, for one address and the IPv4 addresses in it.
+    pub(super) fn evaluate_address<T: Trace>(
         &self,
-        request: Place,
-        course: &Course,
+        context: PortContext,
+        decision: &RequestDecision,
         address: SocketAddr,
         trace: &mut T,
     ) -> Result<DecidedBy, Denied> {
         let ip = address.ip().to_canonical();
         if let IpAddr::V6(outer) = ip {
-            // What is carried goes first: `loopback` says more in a log than `6to4`.
+            // The inner address first: `loopback` says more in a log than `6to4`.
             for inner in special::embedded(outer) {
-                self.judge_one(request, course, IpAddr::V4(inner), address.port(), trace)?;
+                self.evaluate_one_address(
+                    context,
+                    decision,
+                    IpAddr::V4(inner),
+                    address.port(),
+                    trace,
+                )?;
             }
         }
-        self.judge_one(request, course, ip, address.port(), trace)
+        self.evaluate_one_address(context, decision, ip, address.port(), trace)
     }
 
-    /// The observing rules that would have denied what was admitted, in their order.
+    /// The `observe` rules that would have denied an admitted request, in order.
     pub(super) fn observing<'a>(
         &'a self,
-        course: &'a Course,
+        decision: &'a RequestDecision,
         ip: Option<IpAddr>,
     ) -> impl Iterator<Item = (usize, &'a Rule)> {
         let ip = ip.map(|ip| ip.to_canonical());
         let decides = match ip {
-            Some(ip) => self.deciding(course, ip, &mut super::trace::Unwatched).rule,
-            None => course.decides,
+            Some(ip) => self.deciding(decision, ip, &mut super::trace::NoTrace).rule,
+            None => decision.decides,
         };
         let holds = move |rule: &Rule| {
             let Some((networks, ip)) = rule.matchers.networks.as_ref().zip(ip) else {
@@ -147,52 +154,52 @@ impl Policy {
             .enumerate()
             .take_while(move |(index, _)| decides.is_none_or(|decides| *index < decides))
             .filter(move |(index, rule)| {
-                course.observed.contains(*index)
+                decision.observed.contains(*index)
                     || (rule.action == Action::Observe
-                        && course.pending.contains(*index)
+                        && decision.pending.contains(*index)
                         && holds(rule))
             })
     }
 
-    /// Whether an address could still change who decides.
-    pub(super) fn awaits_address(&self, course: &Course) -> Option<&Rule> {
-        let mut pending = course
+    /// The first pending rule that could still decide once there is an address.
+    pub(super) fn awaits_address(&self, decision: &RequestDecision) -> Option<&Rule> {
+        let mut pending = decision
             .pending
             .iter()
             .filter_map(|index| self.rules.get(index));
         pending.find(|rule| rule.action != Action::Observe)
     }
 
-    /// Who decides when no address is asked for.
-    pub(super) fn decided_by(&self, course: &Course) -> DecidedBy {
-        self.rules.name_of(course.decides)
+    /// What decides without an address.
+    pub(super) fn decided_by(&self, decision: &RequestDecision) -> DecidedBy {
+        self.rules.name_of(decision.decides)
     }
 
-    fn walk<T: Trace>(&self, asked: &Asked<'_>, trace: &mut T) -> Course {
-        let mut course = Course {
+    fn walk<T: Trace>(&self, evaluation: &Evaluation<'_>, trace: &mut T) -> RequestDecision {
+        let mut decision = RequestDecision {
             decides: None,
             pending: RuleSet::default(),
             observed: RuleSet::default(),
             failures: Vec::new(),
         };
-        let of_role = self.rules.of_role(asked.request.role());
-        let about = match asked.class {
+        let of_role = self.rules.of_role(evaluation.request.role());
+        let about = match evaluation.class {
             Some(class) => of_role.and(&class.rules),
             None => RuleSet::default(),
         };
-        // The rules that are not about the user or the role are not even looked at.
+        // Rules for other users or roles are skipped without evaluating their matchers.
         let mut next = 0;
         for index in about.iter() {
             pass_over(next..index, of_role, trace);
             next = index + 1;
-            match self.matches(index, asked) {
+            match self.matches(index, evaluation) {
                 Ok(()) => {}
                 Err(Unmatched::By(matcher)) => {
                     trace.step(index, Step::Skipped(matcher));
                     continue;
                 }
                 Err(Unmatched::Failed(error)) => {
-                    course.failures.push((index, error));
+                    decision.failures.push((index, error));
                     trace.step(index, Step::Failed(error));
                 }
             }
@@ -200,30 +207,30 @@ impl Policy {
                 continue;
             };
             if rule.matchers.networks.is_some() {
-                course.pending.insert(index);
+                decision.pending.insert(index);
                 trace.step(index, Step::Pending);
             } else if rule.action == Action::Observe {
-                course.observed.insert(index);
+                decision.observed.insert(index);
                 trace.step(index, Step::Observed);
             } else {
-                course.decides = Some(index);
+                decision.decides = Some(index);
                 trace.step(index, Step::Decides);
-                return course;
+                return decision;
             }
         }
         pass_over(next..self.rules.len(), of_role, trace);
-        course
+        decision
     }
 
-    /// Asks the matchers of a rule that is about the user and the role, but for its networks, in the order of
+    /// Evaluates the matchers of a rule whose users and roles match, except its networks, in the order of
     /// [`Matcher`].
     #[inline]
-    fn matches(&self, index: usize, asked: &Asked<'_>) -> Result<(), Unmatched> {
-        if self.rules.asks_first(index) {
-            self.matches_first(index, asked)?;
+    fn matches(&self, index: usize, evaluation: &Evaluation<'_>) -> Result<(), Unmatched> {
+        if self.rules.has_early_matchers(index) {
+            self.matches_early(index, evaluation)?;
         }
         if let Some(domains) = self.rules.domains_of(index) {
-            let key = asked.key.as_ref();
+            let key = evaluation.key.as_ref();
             let matches = key.is_some_and(|key| domains.matching(key).is_some());
             ensure(Matcher::Domains, matches)?;
         }
@@ -231,63 +238,63 @@ impl Policy {
             return Ok(());
         };
         if matchers.networks.is_some() {
-            ensure(Matcher::Networks, asked.authority.is_some())?;
+            ensure(Matcher::Networks, evaluation.authority.is_some())?;
         }
         if let Some(schedule) = &matchers.time {
-            ensure(Matcher::Time, schedule.holds(asked.request.time))?;
+            ensure(Matcher::Time, schedule.holds(evaluation.request.time))?;
         }
         match &matchers.when {
             None => Ok(()),
-            Some(when) => match when.matches(&asked.facts()) {
+            Some(when) => match when.matches(&evaluation.facts()) {
                 Ok(matches) => ensure(Matcher::When, matches),
                 Err(error) => Err(Unmatched::Failed(error)),
             },
         }
     }
 
-    /// The matchers that cost less than a look at the domains.
-    fn matches_first(&self, index: usize, asked: &Asked<'_>) -> Result<(), Unmatched> {
+    /// The matchers that cost less than a domain look-up.
+    fn matches_early(&self, index: usize, evaluation: &Evaluation<'_>) -> Result<(), Unmatched> {
         let Some(Rule { matchers, .. }) = self.rules.get(index) else {
             return Ok(());
         };
         if let Some(ports) = &matchers.ports {
-            let port = asked.authority.map(|authority| authority.port);
+            let port = evaluation.authority.map(|authority| authority.port);
             let matches = port.is_some_and(|port| ports.contains(port));
             ensure(Matcher::Ports, matches)?;
         }
         if let Some(methods) = &matchers.methods {
-            // In any case: to HTTP `post` is another method, to many an origin it is not,
-            // and a deny must hold for both.
+            // Case-insensitive: in HTTP `post` is another method, for many origins it is not,
+            // and a deny must cover both.
             let mut methods = methods.iter();
-            let asked = asked.request.method;
+            let sent = evaluation.request.method;
             ensure(
                 Matcher::Methods,
-                methods.any(|method| method.eq_ignore_ascii_case(asked)),
+                methods.any(|method| method.eq_ignore_ascii_case(sent)),
             )?;
         }
         if let Some(networks) = &matchers.client_networks {
-            let matches = networks.matching(asked.request.client).is_some();
+            let matches = networks.matching(evaluation.request.client).is_some();
             ensure(Matcher::ClientNetworks, matches)?;
         }
         Ok(())
     }
 
-    /// In this order, the first that applies decides:
+    /// In this order, the first step that applies decides:
     /// 1. a listener of this program is denied, unless a host route in `allow_networks` names it;
     /// 2. `deny_networks` denies, unless `allow_networks` has a longer prefix;
-    /// 3. the deciding rule denies; or the guard denies the port, unless the rule names ports;
-    /// 4. the rule admits what it names by its networks;
+    /// 3. the deciding rule denies; or the guard denies the port, unless the rule lists ports;
+    /// 4. the rule admits an address in its networks;
     /// 5. `allow_networks` admits; a special-purpose address is denied; the rest is admitted.
-    fn judge_one<T: Trace>(
+    fn evaluate_one_address<T: Trace>(
         &self,
-        place: Place,
-        course: &Course,
+        context: PortContext,
+        decision: &RequestDecision,
         ip: IpAddr,
         port: u16,
         trace: &mut T,
     ) -> Result<DecidedBy, Denied> {
-        let deciding = self.deciding(course, ip, trace);
-        let admits = self.admits(course, deciding.rule);
+        let deciding = self.deciding(decision, ip, trace);
+        let admits = self.admits(decision, deciding.rule);
         let opened = deciding.network.filter(|_| admits);
         let allowed = self.guard.allow_networks.matching(ip);
 
@@ -301,14 +308,14 @@ impl Policy {
             return Err(Denied::address(DecidedBy::DenyNetworks(denied)));
         }
         if !admits {
-            return Err(self.denied_by(course, deciding.rule));
+            return Err(self.denied_by(decision, deciding.rule));
         }
         if !self.opens_port(deciding.rule) {
-            self.guard.admit_port(place.role, place.port)?;
+            self.guard.admit_port(context.role, context.port)?;
         }
         if opened.is_none() {
             if let Some(net) = allowed {
-                // A rule that admits is who the operator looks for in the log.
+                // The operator looks for the rule that admits in the log.
                 return Ok(match deciding.rule {
                     Some(_) => self.rules.name_of(deciding.rule),
                     None => DecidedBy::AllowNetworks(net),
@@ -321,9 +328,14 @@ impl Policy {
         Ok(self.rules.name_of(deciding.rule))
     }
 
-    /// The first rule that is about this address.
-    fn deciding<T: Trace>(&self, course: &Course, ip: IpAddr, trace: &mut T) -> Deciding {
-        for index in course.pending.iter() {
+    /// The rule that decides about this address.
+    fn deciding<T: Trace>(
+        &self,
+        decision: &RequestDecision,
+        ip: IpAddr,
+        trace: &mut T,
+    ) -> DecidingRule {
+        for index in decision.pending.iter() {
             let Some(rule) = self.rules.get(index) else {
                 continue;
             };
@@ -337,22 +349,22 @@ impl Policy {
                 continue;
             }
             trace.step(index, Step::Decides);
-            return Deciding {
+            return DecidingRule {
                 rule: Some(index),
                 network: Some(network),
             };
         }
-        Deciding {
-            rule: course.decides,
+        DecidingRule {
+            rule: decision.decides,
             network: None,
         }
     }
 
-    fn admits(&self, course: &Course, index: Option<usize>) -> bool {
+    fn admits(&self, decision: &RequestDecision, index: Option<usize>) -> bool {
         match index {
-            None => self.rules.default_verdict() == Verdict::Admit,
+            None => self.rules.default_decision() == Decision::Admit,
             Some(index) => {
-                course.failure(index).is_none()
+                decision.failure(index).is_none()
                     && self
                         .rules
                         .get(index)
@@ -361,14 +373,14 @@ impl Policy {
         }
     }
 
-    /// Whether a rule names ports, which then need not be the guard's.
+    /// Whether a rule lists ports, which then replace the guard's.
     fn opens_port(&self, index: Option<usize>) -> bool {
         index
             .and_then(|index| self.rules.get(index))
             .is_some_and(|rule| rule.matchers.ports.is_some())
     }
 
-    fn denied_by(&self, course: &Course, index: Option<usize>) -> Denied {
+    fn denied_by(&self, decision: &RequestDecision, index: Option<usize>) -> Denied {
         let by = self.rules.name_of(index);
         let Some((index, rule)) = index.and_then(|index| Some((index, self.rules.get(index)?)))
         else {
@@ -384,7 +396,7 @@ impl Policy {
                 Action::Deny(refusal) => refusal.clone(),
                 Action::Admit | Action::Observe => Refusal::default(),
             },
-            failure: course.failure(index),
+            failure: decision.failure(index),
             ..denied
         }
     }
@@ -398,7 +410,7 @@ fn ensure(matcher: Matcher, matches: bool) -> Result<(), Unmatched> {
     }
 }
 
-/// Tells of rules that are not about the role, or else not about the user.
+/// Traces rules whose roles, or else whose users, do not match.
 #[inline]
 fn pass_over<T: Trace>(rules: Range<usize>, of_role: &RuleSet, trace: &mut T) {
     for index in rules {
@@ -411,25 +423,25 @@ fn pass_over<T: Trace>(rules: Range<usize>, of_role: &RuleSet, trace: &mut T) {
     }
 }
 
-/// What of a request the second phase needs.
+/// Role and port of a request, which the second phase needs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct PortContext {
     pub(super) role: super::Role,
     /// As in the request; 0 for the gateway.
     pub(super) port: u16,
 }
 
-impl Place {
-    pub(super) fn of(request: &Request<'_>) -> Place {
+impl PortContext {
+    pub(super) fn of(request: &Request<'_>) -> PortContext {
         let authority = request.destination.authority();
-        Place {
+        PortContext {
             role: request.role(),
             port: authority.map_or(0, |authority| authority.port),
         }
     }
 }
 
-impl Course {
+impl RequestDecision {
     fn failure(&self, index: usize) -> Option<EvaluationError> {
         let mut failures = self.failures.iter();
         failures
@@ -438,9 +450,9 @@ impl Course {
     }
 }
 
-impl Asked<'_> {
+impl Evaluation<'_> {
     fn facts(&self) -> Facts<'_> {
-        let words = self.words.get_or_init(|| Words {
+        let input = self.input.get_or_init(|| ExpressionInput {
             method: self.request.method.to_ascii_uppercase(),
             host: match self.authority.map(|authority| &authority.host) {
                 None => String::new(),
@@ -455,11 +467,11 @@ impl Asked<'_> {
         });
         Facts {
             role: self.request.role().as_str(),
-            method: &words.method,
-            host: &words.host,
+            method: &input.method,
+            host: &input.host,
             port: self.authority.map_or(0, |authority| authority.port),
             user: self.request.user,
-            groups: &words.groups,
+            groups: &input.groups,
             client: self.request.client,
             time: self.request.time,
         }

@@ -1,23 +1,23 @@
-//! Why a request would be admitted or denied: the decision with every rule that was asked on the way.
+//! Why a request would be admitted or denied: the decision, with every rule that was evaluated.
 //!
-//! Made by the evaluator that serves requests, which here tells each of its steps.
+//! The evaluator is the one that serves requests; here it traces each of its steps.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use super::evaluate::{Course, Place};
+use super::evaluate::{PortContext, RequestDecision};
 use super::trace::Step;
-use super::{DecidedBy, Denied, Matcher, Policy, Question, Request, Rule, Verdict};
+use super::{DecidedBy, Decision, Denied, Matcher, Policy, Request, Rule, Scenario};
 
 mod text;
 
 /// A decision with its reasons. Prints as text for people; serialises for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// What is decided.
-    pub decision: Outcome,
-    /// Who decided, as in the log.
+    /// The decision.
+    pub decision: ExplainedDecision,
+    /// What decided, as in the log.
     pub rule: String,
     /// For a denial, its reason as in `Proxy-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,49 +25,49 @@ pub struct Explanation {
     /// For a denial, the status code of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// For a denial, what the rule tells the client.
+    /// For a denial, the message of the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What a part of the guard goes by, for people.
+    /// Why a part of the guard, or the default, decided, for people.
     #[serde(skip)]
     because: Option<String>,
-    /// Who asks.
+    /// The user.
     pub user: String,
     /// The groups of the user.
     pub groups: Vec<String>,
-    /// From where.
+    /// The client's address.
     pub client: IpAddr,
-    /// In which role the request is served.
+    /// The role of the request.
     pub role: &'static str,
-    /// With which method.
+    /// The method.
     pub method: String,
-    /// For what, as it was understood.
+    /// The target as it was parsed.
     pub target: String,
-    /// When (RFC 3339).
+    /// The time of the request (RFC 3339).
     pub time: String,
-    /// The rules that were asked, in their order. Those after the one that decided were not.
-    pub rules: Vec<Considered>,
+    /// The rules that were evaluated, in order. Rules after the one that decided were not.
+    pub rules: Vec<EvaluatedRule>,
     /// The addresses that would be dialled.
-    pub addresses: Vec<Judged>,
-    /// Rules that observe, and would have denied it.
+    pub addresses: Vec<EvaluatedAddress>,
+    /// The `observe` rules that would have denied it.
     pub observed: Vec<String>,
 }
 
-/// What is decided.
+/// The decision about a request whose addresses may be unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The request may be made. Where there are no addresses: if the guard admits those of the name.
+pub enum ExplainedDecision {
+    /// The request is admitted. Without addresses: if the guard admits those of the name.
     Admit,
-    /// It may not.
+    /// The request is denied.
     Deny,
-    /// Who decides is only known with the addresses of the name.
+    /// The decision depends on the addresses of the name.
     DependsOnAddress,
 }
 
-/// A rule that was asked.
+/// A rule that was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Considered {
+pub struct EvaluatedRule {
     /// Its name.
     pub rule: String,
     /// `admit`, `deny` or `observe`.
@@ -77,36 +77,36 @@ pub struct Considered {
     /// The first matcher that did not match, or the one that needs an address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matcher: Option<&'static str>,
-    /// What the matcher was asked about.
+    /// The value of the request that the matcher was compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Why the rule's expression has no value, so that the rule denies.
+    /// Why the rule's expression failed, so that the rule denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 /// An address that would be dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Judged {
+pub struct EvaluatedAddress {
     /// The address.
     pub address: IpAddr,
     /// Whether it may be dialled.
-    pub decision: Verdict,
-    /// Who decided, as in the log.
+    pub decision: Decision,
+    /// What decided, as in the log.
     pub rule: String,
-    /// The rules that go by networks, as far as they were asked.
-    pub rules: Vec<Considered>,
+    /// The rules with `networks` that were evaluated.
+    pub rules: Vec<EvaluatedRule>,
 }
 
 impl Policy {
-    /// Decides on a request that nobody sent, and says why.
-    pub fn explain(&self, question: &Question) -> Explanation {
-        let evaluated = self.evaluate(question);
-        let request = question.request();
+    /// Evaluates a hypothetical request, and explains the decision.
+    pub fn explain(&self, scenario: &Scenario) -> Explanation {
+        let evaluated = self.evaluate_scenario(scenario);
+        let request = scenario.request();
         let (decision, denied) = match &evaluated.result {
-            Ok(_) if evaluated.awaited.is_some() => (Outcome::DependsOnAddress, None),
-            Ok(_) => (Outcome::Admit, None),
-            Err(denied) => (Outcome::Deny, Some(denied)),
+            Ok(_) if evaluated.awaited.is_some() => (ExplainedDecision::DependsOnAddress, None),
+            Ok(_) => (ExplainedDecision::Admit, None),
+            Err(denied) => (ExplainedDecision::Deny, Some(denied)),
         };
         let by = match &evaluated.result {
             Ok(by) => by,
@@ -121,81 +121,81 @@ impl Policy {
             message: denied
                 .and_then(|denied| denied.refusal.message.as_deref())
                 .map(str::to_owned),
-            user: question.user.to_string(),
-            groups: self.groups_of(&question.user),
-            client: question.client,
+            user: scenario.user.to_string(),
+            groups: self.groups_of(&scenario.user),
+            client: scenario.client,
             role: request.role().as_str(),
             method: request.method.to_owned(),
-            target: question.target().to_owned(),
-            time: question.time.to_string(),
-            rules: self.considered(&evaluated.steps, &request, None),
+            target: scenario.target().to_owned(),
+            time: scenario.time.to_string(),
+            rules: self.evaluated_rules(&evaluated.steps, &request, None),
             addresses: evaluated
-                .judged
+                .addresses
                 .iter()
-                .map(|(ip, steps, result)| Judged {
+                .map(|(ip, steps, result)| EvaluatedAddress {
                     address: *ip,
                     decision: match result {
-                        Ok(_) => Verdict::Admit,
-                        Err(_) => Verdict::Deny,
+                        Ok(_) => Decision::Admit,
+                        Err(_) => Decision::Deny,
                     },
                     rule: match result {
                         Ok(by) => by.to_string(),
                         Err(denied) => denied.by.to_string(),
                     },
-                    rules: self.considered(steps, &request, Some(*ip)),
+                    rules: self.evaluated_rules(steps, &request, Some(*ip)),
                 })
                 .collect(),
             observed: evaluated.observed,
         }
     }
 
-    /// The evaluation of a question, step by step.
-    pub(super) fn evaluate(&self, question: &Question) -> Evaluated {
-        let request = question.request();
-        let place = Place::of(&request);
+    /// Evaluates a scenario, with every step.
+    pub(super) fn evaluate_scenario(&self, scenario: &Scenario) -> ScenarioResult {
+        let request = scenario.request();
+        let context = PortContext::of(&request);
         let mut steps = Vec::new();
-        let course = match self.decide(&request, &mut steps) {
-            Ok(course) => course,
-            Err(denied) => return Evaluated::without_addresses(steps, Err(denied)),
+        let decision = match self.evaluate_request(&request, &mut steps) {
+            Ok(decision) => decision,
+            Err(denied) => return ScenarioResult::without_addresses(steps, Err(denied)),
         };
         let is_name = request.destination.address().is_none();
-        let mut judged = Vec::new();
-        for ip in question.addresses() {
+        let mut addresses = Vec::new();
+        for ip in scenario.addresses() {
             let mut steps = Vec::new();
-            let address = SocketAddr::new(ip, place.port);
-            let result = self.judge(place, &course, address, &mut steps);
+            let address = SocketAddr::new(ip, context.port);
+            let result = self.evaluate_address(context, &decision, address, &mut steps);
             let result =
                 result.map_err(|denied| if is_name { denied.of_address() } else { denied });
-            judged.push((ip, steps, result));
+            addresses.push((ip, steps, result));
         }
-        // As the dialler has it: any address that is admitted will do, and the first denial is reported.
-        let admitted = judged.iter().find(|(_, _, result)| result.is_ok());
-        let Some((ip, _, result)) = admitted.or(judged.first()) else {
-            let result = Ok(self.decided_by(&course));
+        // As the dialer does: one admitted address is enough, else the first denial is reported.
+        let admitted = addresses.iter().find(|(_, _, result)| result.is_ok());
+        let Some((ip, _, result)) = admitted.or(addresses.first()) else {
+            let result = Ok(self.decided_by(&decision));
             let awaited = self
-                .awaits_address(&course)
+                .awaits_address(&decision)
                 .map(|rule| rule.name.to_string());
-            return Evaluated {
+            return ScenarioResult {
                 awaited,
-                observed: self.observed_by(&course, None),
-                ..Evaluated::without_addresses(steps, result)
+                observed: self.observed_by(&decision, None),
+                ..ScenarioResult::without_addresses(steps, result)
             };
         };
         let observed = match result {
-            Ok(_) => self.observed_by(&course, Some(*ip)),
+            Ok(_) => self.observed_by(&decision, Some(*ip)),
             Err(_) => Vec::new(),
         };
-        Evaluated {
+        ScenarioResult {
             result: result.clone(),
             awaited: None,
             observed,
             steps,
-            judged,
+            addresses,
         }
     }
 
-    fn observed_by(&self, course: &Course, ip: Option<IpAddr>) -> Vec<String> {
-        let observing = self.observing(course, ip);
+    fn observed_by(&self, decision: &RequestDecision, ip: Option<IpAddr>) -> Vec<String> {
+        let observing = self.observing(decision, ip);
         observing.map(|(_, rule)| rule.name.to_string()).collect()
     }
 
@@ -205,13 +205,13 @@ impl Policy {
         groups.map(|group| group.to_string()).collect()
     }
 
-    fn considered(
+    fn evaluated_rules(
         &self,
         steps: &[(usize, Step)],
         request: &Request<'_>,
         ip: Option<IpAddr>,
-    ) -> Vec<Considered> {
-        let mut considered: Vec<Considered> = Vec::new();
+    ) -> Vec<EvaluatedRule> {
+        let mut evaluated_rules: Vec<EvaluatedRule> = Vec::new();
         let mut failure = None;
         for (index, step) in steps {
             let Some(rule) = self.rules.get(*index) else {
@@ -223,12 +223,12 @@ impl Policy {
                 Step::Observed => ("observes", None),
                 Step::Decides => ("decides", None),
                 Step::Failed(error) => {
-                    // The next step says what becomes of the rule.
+                    // The next step has the outcome of the rule.
                     failure = Some(error.to_string());
                     continue;
                 }
             };
-            considered.push(Considered {
+            evaluated_rules.push(EvaluatedRule {
                 rule: rule.name.to_string(),
                 action: rule.action.as_str(),
                 outcome,
@@ -239,10 +239,10 @@ impl Policy {
                 error: failure.take(),
             });
         }
-        considered
+        evaluated_rules
     }
 
-    /// What a matcher was asked about.
+    /// The value of the request that a matcher was compared with.
     fn value_of(
         &self,
         rule: &Rule,
@@ -258,9 +258,9 @@ impl Policy {
                 let groups = self.groups_of(request.user);
                 match (&rule.matchers.groups, groups.is_empty()) {
                     (None, _) => request.user.to_owned(),
-                    (Some(_), true) => format!("{}, who is in no group", request.user),
+                    (Some(_), true) => format!("{}, in no group", request.user),
                     (Some(_), false) => {
-                        format!("{}, who is in {}", request.user, groups.join(", "))
+                        format!("{}, in {}", request.user, groups.join(", "))
                     }
                 }
             }
@@ -278,34 +278,34 @@ impl Policy {
     }
 }
 
-/// What came out of an evaluation, and how.
-pub(super) struct Evaluated {
+/// The result of an evaluation, with its steps.
+pub(super) struct ScenarioResult {
     pub(super) result: Result<DecidedBy, Denied>,
-    /// A rule that may decide otherwise once there is an address.
+    /// A rule that may decide differently once there is an address.
     pub(super) awaited: Option<String>,
     pub(super) observed: Vec<String>,
     pub(super) steps: Vec<(usize, Step)>,
-    judged: Vec<JudgedSteps>,
+    addresses: Vec<AddressSteps>,
 }
 
-type JudgedSteps = (IpAddr, Vec<(usize, Step)>, Result<DecidedBy, Denied>);
+type AddressSteps = (IpAddr, Vec<(usize, Step)>, Result<DecidedBy, Denied>);
 
-impl Evaluated {
+impl ScenarioResult {
     fn without_addresses(
         steps: Vec<(usize, Step)>,
         result: Result<DecidedBy, Denied>,
-    ) -> Evaluated {
-        Evaluated {
+    ) -> ScenarioResult {
+        ScenarioResult {
             result,
             awaited: None,
             observed: Vec::new(),
             steps,
-            judged: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 }
 
-/// The key of a matcher as the rule has it.
+/// The configuration key of a matcher in this rule.
 fn shown_key(rule: &Rule, matcher: Matcher) -> &'static str {
     let matchers = &rule.matchers;
     match (matcher, &matchers.users, &matchers.groups) {

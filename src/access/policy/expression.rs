@@ -1,6 +1,6 @@
-//! Rules in CEL, the Common Expression Language: what the fixed matchers of a rule cannot say.
+//! Expressions in CEL, the Common Expression Language, for conditions that the fixed matchers cannot express.
 //!
-//! An expression is one line of text that is true or false of a request:
+//! An expression is a text that is true or false for a request:
 //!
 //! ```text
 //! request.host.endsWith(".internal") && "ops" in user.groups
@@ -29,17 +29,17 @@
 //! Operators: `&& || !`, `? :`, `== !=`, `< <= > >=`, `+ - * / %`, `in`, `[...]`. Functions: `startsWith`,
 //! `endsWith`, `contains`, `matches`, `size`, `string` (of an int), `ip_in`, `timestamp`, `duration`, the
 //! accessors `getFullYear` to `getMilliseconds`, and `all`, `exists`, `exists_one`, `filter` and `map` on
-//! lists. `matches` looks for the pattern anywhere in the text, so patterns need `^` and `$`. Not part of
-//! it: doubles, unsigned ints, bytes, `null`, maps, messages, `has`, `dyn`, lists of lists.
+//! lists. `matches` finds the pattern anywhere in the text, so patterns need `^` and `$`. Not supported:
+//! doubles, unsigned ints, bytes, `null`, maps, messages, `has`, `dyn`, lists of lists.
 //!
-//! **Checked at load.** [`Expression::parse`] types every part. What it lets through has no unknown name, no
-//! operand of a wrong type, no pattern, time, zone or network that cannot be read, and no comparison that
-//! is never true because the request is not written that way (`request.host == "Example.org"`). What
-//! does not depend on the request is computed there, once.
+//! **Checked at load.** [`Expression::parse`] types every part. A checked expression has no unknown name, no
+//! operand of a wrong type, no invalid pattern, time, zone or network, and no comparison that
+//! is never true because of its spelling (`request.host == "Example.org"`). Parts that
+//! do not depend on the request are computed there, once.
 //!
-//! **Bounded.** Neither a request nor an operator's slip can make an evaluation long or large:
+//! **Limited.** Neither a request nor an operator's mistake can make an evaluation long or large:
 //!
-//! | bound | at | why |
+//! | limit | at | why |
 //! |---|---|---|
 //! | [`MAX_TEXT`] bytes, [`MAX_TOKENS`] tokens | load | the parser of the crate recurses along operator chains |
 //! | [`MAX_NESTING`] brackets and conditionals, [`MAX_DEPTH`] operators in each other | load | parser and evaluation use the stack |
@@ -47,11 +47,11 @@
 //! | [`MAX_STRING`] bytes a string, patterns of [`MAX_PATTERN`] bytes once compiled | load | `x + x` in nested `map`s would double without end |
 //! | [`MAX_FACT`] bytes a fact, [`MAX_GROUPS`] groups | evaluation | the worst case is computed with them |
 //!
-//! An evaluation that cannot go on is an [`EvaluationError`], never `false`: the rule that asked decides what
+//! An evaluation that fails is an [`EvaluationError`], never `false`: the caller decides what
 //! that means. As in CEL, `false && x` is false and `true || x` is true also when `x` fails, on either side:
 //! the result would be the same for every value of `x`.
 //!
-//! This module evaluates; it holds no clock and logs nothing.
+//! This module evaluates; it has no clock and logs nothing.
 
 use std::{fmt, net::IpAddr, time::SystemTime};
 
@@ -66,40 +66,40 @@ mod check;
 mod error;
 mod evaluate;
 mod facts;
-mod kind;
 mod literals;
 mod loops;
 mod operands;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod value_type;
 
 pub use error::{EvaluationError, ExpressionError, ExpressionProblem, Position};
 pub use facts::Fact;
-pub use kind::{Kind, Scalar};
+pub use value_type::{Scalar, ValueType};
 
 /// The longest expression, in bytes.
 pub const MAX_TEXT: usize = 4096;
 /// The most tokens of an expression: names, literals, operators, brackets.
 pub const MAX_TOKENS: usize = 512;
-/// How deep brackets and `? :` may be nested.
+/// The deepest nesting of brackets and `? :`.
 pub const MAX_NESTING: usize = 16;
-/// How deep the operators and calls of an expression may be in each other, where a loop counts twice. `&&`
-/// and `||` hardly count: a row of them is balanced to the logarithm of its length.
+/// The deepest nesting of operators and calls, where a loop counts twice. `&&`
+/// and `||` hardly count: the parser balances a row of them to the logarithm of its length.
 pub const MAX_DEPTH: usize = 16;
-/// The most steps of one evaluation in its worst case. A step is an operand, an operator or a call, a
+/// The most steps of one evaluation in the worst case. A step is an operand, an operator or a call, a
 /// round of a loop, or up to 64 bytes compared or copied.
 pub const MAX_COST: u64 = 50_000;
 /// The longest string that an expression may make, in bytes.
 pub const MAX_STRING: u64 = 4096;
 /// The largest compiled pattern of `matches`, in bytes.
 pub const MAX_PATTERN: usize = 12 * 1024;
-/// The longest string that is taken from a request or a user, in bytes.
+/// The longest string of a request or a user, in bytes.
 pub const MAX_FACT: usize = 256;
-/// The most groups of a user that an expression is evaluated with.
+/// The most groups of a user.
 pub const MAX_GROUPS: usize = 256;
 
-/// What an expression is evaluated against. The names are in the table of the [module](self).
+/// The values of the names in an expression. The names are in the table of the [module](self).
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// `request.role`: `tunnel`, `forward` or `gateway`.
@@ -120,9 +120,9 @@ pub struct Facts<'a> {
     pub time: SystemTime,
 }
 
-/// An expression that is ready to be evaluated.
+/// A checked expression.
 ///
-/// Immutable, and shared freely between threads.
+/// Immutable; threads can share it.
 pub struct Expression {
     text: Box<str>,
     checked: check::Checked,
@@ -132,7 +132,7 @@ impl Expression {
     /// Reads an expression and checks it.
     ///
     /// # Errors
-    /// The first thing that is wrong, where it is, and what to write instead.
+    /// The first error, its position, and what to write instead.
     pub fn parse(text: &str) -> Result<Expression, ExpressionError> {
         scan::scan(text)?;
         let checked = check::check(text, parse_syntax(text)?)?;
@@ -142,13 +142,13 @@ impl Expression {
         })
     }
 
-    /// Whether the expression is true of the facts.
+    /// Whether the expression is true for these facts.
     ///
     /// # Errors
-    /// [`EvaluationError`] when there is no answer. It must not be taken for `false`: in a rule that denies,
-    /// that would admit.
+    /// [`EvaluationError`] when the evaluation fails. Callers must not treat it as `false`: a rule that denies
+    /// would then admit.
     pub fn matches(&self, facts: &Facts<'_>) -> Result<bool, EvaluationError> {
-        let known = facts::Known::new(facts, &self.checked.constants, self.checked.used)?;
+        let known = facts::FactValues::new(facts, &self.checked.constants, self.checked.used)?;
         let value = evaluate::evaluate(&self.checked.expr, &known)?;
         let result = value.downcast_ref::<CelBool>().map(|value| *value.inner());
         result.ok_or(EvaluationError::Unexpected)
@@ -159,7 +159,7 @@ impl Expression {
         &self.text
     }
 
-    /// The steps of one evaluation in its worst case, at most [`MAX_COST`].
+    /// The steps of one evaluation in the worst case, at most [`MAX_COST`].
     pub fn cost(&self) -> u64 {
         self.checked.cost
     }
@@ -177,14 +177,14 @@ impl fmt::Display for Expression {
     }
 }
 
-/// What the parser of the crate makes of a text that was scanned, with where each part stands.
+/// The syntax tree of a scanned text, with the position of each part.
 struct Syntax {
     expr: IdedExpr,
     source: SourceInfo,
 }
 
-/// Hands the text to the parser of the crate. Macros are off: `exists` and the like stay calls, so that the
-/// checker sees what was written.
+/// Parses the text with the parser of the crate. Macros are off: `exists` and similar functions remain calls, so
+/// that the checker sees the original text.
 fn parse_syntax(text: &str) -> Result<Syntax, ExpressionError> {
     let parse = || {
         cel::Env::default()
@@ -193,8 +193,8 @@ fn parse_syntax(text: &str) -> Result<Syntax, ExpressionError> {
             .max_recursion_depth(MAX_NESTING as u16 + 2)
             .parse_with_source_info(text)
     };
-    // The parser is generated code that goes on after an error, with a tree that has holes. No text is known
-    // that makes it panic; should there be one, it must not end a reload.
+    // The parser is generated code that continues after an error, with an incomplete tree. No text is known
+    // that makes it panic; if there is one, it must not end a reload.
     let parsed = std::panic::catch_unwind(parse)
         .unwrap_or_else(|_| Err(cel::ParseErrors { errors: Vec::new() }));
     match parsed {

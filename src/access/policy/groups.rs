@@ -1,6 +1,6 @@
-//! Who belongs to which group: the format of Apache's `AuthGroupFile`.
+//! The group file, in the format of Apache's `AuthGroupFile`.
 //!
-//! Works on text; reading the file is for the caller.
+//! Parses text; the caller reads the file.
 
 mod error;
 
@@ -10,8 +10,8 @@ pub use self::error::{GroupError, GroupProblem};
 use crate::access::auth::{MAX_USER_LEN, parse_name};
 use crate::text::is_invisible;
 
-/// What may stand in a name without quotes, beside letters and digits of any script: at its start, then elsewhere.
-/// Nothing of this divides names, begins a comment or names a group in the files of other programs.
+/// The characters of a name without quotes, beside letters and digits of any script: at its start, then elsewhere.
+/// None of them separates names, begins a comment or marks a group in the files of other programs.
 const FIRST: &str = "_.";
 const REST: &str = "_.-@+/\\'=&~!%$";
 
@@ -27,13 +27,13 @@ pub struct Groups {
 impl Groups {
     /// Reads the text of a file: lines of `group: user user`, blank lines, and lines that begin with `#`.
     ///
-    /// A group may have several lines, and none of its users has to exist; but each has to be a name that a
-    /// user can have. A name with a space, a comma or another character that may mean something else is written
-    /// in quotes, `"like this"` or `'like this'`, in which a backslash stands before a quote or a backslash.
+    /// A group may have several lines. Its users need not exist, but each has to be a valid user name. A name
+    /// with a space, a comma or another ambiguous character is written in quotes, `"like this"` or
+    /// `'like this'`, in which a backslash escapes a quote or a backslash.
     ///
     /// # Errors
-    /// Every bad line, in order. A file with one is not used at all: a member that silently vanished would be
-    /// found late, and under a rule that denies it would be an open door.
+    /// Every invalid line, in order. A file with one is not used at all: an operator would notice a lost member
+    /// late, and a rule that denies the group would then admit that user.
     pub fn parse(text: &str) -> Result<Groups, Vec<GroupError>> {
         let mut groups = Groups::default();
         let mut known = HashMap::new();
@@ -59,7 +59,7 @@ impl Groups {
         self.names.iter().any(|name| **name == *group)
     }
 
-    /// The users who are in a group, in no order.
+    /// The users in any group, in no order.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.of_user.keys().map(AsRef::as_ref)
     }
@@ -75,7 +75,7 @@ impl Groups {
         self.names_of(memberships.unwrap_or_default())
     }
 
-    /// Every user who is in a group, with the indexes of the groups; in no order.
+    /// Every user in any group, with the indexes of the groups; in no order.
     pub(super) fn users(&self) -> impl Iterator<Item = (&str, &[u32])> {
         let users = self.of_user.iter();
         users.map(|(user, memberships)| (&**user, memberships.as_slice()))
@@ -139,7 +139,7 @@ fn check_group(group: &str) -> Result<(), GroupProblem> {
     }
 }
 
-/// Words between spaces and tabs. A quote counts at the beginning of a word alone, as in Apache's reader.
+/// Words between spaces and tabs. A quote has its meaning only at the start of a word, as in Apache's reader.
 fn parse_members(text: &str) -> Result<Vec<String>, GroupProblem> {
     let mut members = Vec::new();
     let mut rest = text.trim_ascii();
@@ -188,7 +188,7 @@ fn check_word(word: &str) -> Result<(), GroupProblem> {
     }
 }
 
-/// The first character that may mean something else than a part of the name.
+/// The first character that is ambiguous in a name without quotes.
 fn odd_character(name: &str) -> Option<char> {
     const QUOTES: [char; 8] = [
         '\u{2018}', '\u{2019}', '\u{201a}', '\u{201c}', '\u{201d}', '\u{201e}', '\u{ab}', '\u{bb}',
@@ -210,7 +210,7 @@ fn parse_quoted(text: &str, quote: char) -> Result<(String, &str), GroupProblem>
     while let Some((at, c)) = characters.next() {
         if c == quote {
             let rest = text.get(at + 1..).unwrap_or_default();
-            // What follows at once would be a part of the word to some readers.
+            // Some readers would take the text after the quote for a part of the word.
             if rest.starts_with(|c: char| c != ' ' && c != '\t') {
                 return Err(GroupProblem::BehindQuote);
             }

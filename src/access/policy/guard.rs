@@ -1,4 +1,4 @@
-//! The guard: what holds for everyone, whatever the rules say. Ports, domains, networks, special-purpose
+//! The guard: the part of the policy that applies to every user. Ports, domains, networks, special-purpose
 //! addresses and the program's own listeners.
 
 use std::net::{IpAddr, SocketAddr};
@@ -6,28 +6,28 @@ use std::net::{IpAddr, SocketAddr};
 use super::{DecidedBy, Denied, DomainLists, NameKey, Networks, Ports, Role};
 use crate::http::target::Host;
 
-/// What the guard is made of: `tollgate.egress`.
+/// The settings of the guard: `tollgate.egress`.
 ///
-/// The default is the one of the configuration: tunnels to port 443, forwarding to any port, every domain,
-/// no exception to the deny of special-purpose addresses.
+/// The default is that of the configuration: tunnels to port 443, forwarding to any port, every domain,
+/// no exception for special-purpose addresses.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Ports that tunnels may go to.
+    /// Ports that tunnels may use.
     pub connect_ports: Ports,
-    /// Ports that forwarded requests may go to.
+    /// Ports that forwarded requests may use.
     pub http_ports: Ports,
-    /// Exceptions to the deny of special-purpose addresses, own listeners (host routes only) and less
-    /// specific entries of `deny_networks`.
+    /// Exceptions to special-purpose addresses, to own listeners (host routes only) and to less specific
+    /// entries of `deny_networks`.
     pub allow_networks: Networks,
     /// Networks to deny beyond the special-purpose ones.
     pub deny_networks: Networks,
     /// When not empty, the only domains that are admitted.
     pub allow_domains: DomainLists,
-    /// Domains to deny, whatever `allow_domains` says.
+    /// Domains to deny, even when `allow_domains` has them.
     pub deny_domains: DomainLists,
-    /// Where this program itself listens, with the ports that were really bound.
+    /// The addresses on which this program listens, with the bound ports.
     pub own_listeners: Vec<SocketAddr>,
-    /// The machine's addresses, under which a listener on `0.0.0.0` or `[::]` answers.
+    /// The machine's addresses, on which a listener on `0.0.0.0` or `[::]` accepts.
     pub own_addresses: Vec<IpAddr>,
 }
 
@@ -47,7 +47,7 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// Brings the program's own addresses into the form in which they are compared.
+    /// Converts the program's own addresses to the canonical form in which they are compared.
     pub(super) fn normalise(&mut self) {
         for listener in &mut self.own_listeners {
             listener.set_ip(listener.ip().to_canonical());
@@ -57,11 +57,11 @@ impl Guard {
         }
     }
 
-    /// Decides on the host of a target before it is resolved; `key` is of the host when that is a name.
+    /// Evaluates the host of a target before it is resolved; `key` is that of the host when it is a name.
     ///
-    /// `deny_domains` beats `allow_domains`, however specific the entries are: a deny is never undone by
-    /// accident. When `allow_domains` is not empty, an address as the target is denied too, since it is
-    /// none of these domains, unless `allow_networks` covers it.
+    /// `deny_domains` wins over `allow_domains`, however specific the entries are: no entry undoes a deny by
+    /// accident. When `allow_domains` is not empty, a target that is an address is denied too, since it is
+    /// in no list of domains, unless `allow_networks` covers it.
     pub(super) fn admit_host(&self, host: &Host, key: Option<&NameKey<'_>>) -> Result<(), Denied> {
         let allowed = match (host, key) {
             (Host::Ip(ip), _) => {
@@ -83,7 +83,7 @@ impl Guard {
         }
     }
 
-    /// The ports of a role with their name, or nothing for the gateway, which has no port.
+    /// Evaluates the port of a target for a role. The gateway has no port.
     pub(super) fn admit_port(&self, role: Role, port: u16) -> Result<(), Denied> {
         let (ports, by) = match role {
             Role::Tunnel => (&self.connect_ports, DecidedBy::ConnectPorts),

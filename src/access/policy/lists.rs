@@ -1,13 +1,13 @@
-//! Several sets of domains as one, so that a list file that many rules name is in memory once.
+//! Several sets of domains as one, so that a list file that many rules use is in memory once.
 
 use std::sync::Arc;
 
 use super::{DomainMatch, Domains, NameKey};
 
-/// A domain is in it when it is in one of its sets. A clone copies pointers.
+/// The union of several sets of domains. A clone copies pointers.
 #[derive(Clone, Debug, Default)]
 pub struct DomainLists {
-    /// Most have one set, which is found without a detour.
+    /// Most have one set, which needs no vector.
     first: Option<Arc<Domains>>,
     others: Vec<Arc<Domains>>,
 }
@@ -18,17 +18,17 @@ impl DomainLists {
         self.first.is_none()
     }
 
-    /// The sets, each of which has a domain.
+    /// The sets; none is empty.
     pub(super) fn sets(&self) -> impl Iterator<Item = &Arc<Domains>> {
         self.first.iter().chain(&self.others)
     }
 
-    /// Whether one of the sets has this name, with `below` also every name below it.
+    /// Whether one of the sets has this name and, with `below`, every name below it.
     pub(super) fn covers(&self, key: &NameKey<'_>, below: bool) -> bool {
         self.sets().any(|set| set.covers(key, below))
     }
 
-    /// The most specific entry of the first set that holds this name.
+    /// The most specific matching entry of the first set that has this name.
     #[inline]
     pub fn matching<'a>(&self, key: &NameKey<'a>) -> Option<DomainMatch<'a>> {
         let first = self.first.as_ref()?.matching(key);
@@ -40,7 +40,7 @@ impl FromIterator<Arc<Domains>> for DomainLists {
     fn from_iter<I: IntoIterator<Item = Arc<Domains>>>(lists: I) -> DomainLists {
         let mut lists: Vec<Arc<Domains>> =
             lists.into_iter().filter(|list| !list.is_empty()).collect();
-        // Small sets are cheap to ask, and most requests that match at all match what was written out.
+        // Small sets are cheap, and most matching requests match a domain of the configuration itself.
         lists.sort_by_key(|list| list.len());
         let mut lists = lists.into_iter();
         DomainLists {

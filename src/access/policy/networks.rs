@@ -1,4 +1,4 @@
-//! Sets of networks with the longest prefix that covers an address.
+//! Sets of networks, searched for the longest prefix that covers an address.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use super::entry::{EntryError, EntryProblem, read_entries};
 use super::reach::Ranges;
 
-/// Where the IPv4-mapped addresses begin, `::ffff:0:0`.
+/// The first IPv4-mapped address, `::ffff:0:0`.
 const MAPPED: u128 = 0xffff_0000_0000;
 
-/// A set of networks. IPv4 networks and IPv4-mapped IPv6 addresses meet as IPv4.
+/// A set of networks. IPv4-mapped IPv6 addresses are compared as IPv4.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     v4: Vec<Prefixes<u32>>,
@@ -29,11 +29,11 @@ struct Prefixes<A> {
 impl Networks {
     /// Reads entries: networks `10.0.0.0/8`, `2001:db8::/32`, and single addresses as host routes.
     ///
-    /// A network with bits behind its prefix is an error: `10.1.2.3/8` may be meant in two ways, and one
-    /// of them admits 16 million addresses too many.
+    /// A network with host bits set is an error: `10.1.2.3/8` is ambiguous, and one meaning admits
+    /// 16 million addresses too many.
     ///
     /// # Errors
-    /// One [`EntryError`] for each entry that is none of these.
+    /// One [`EntryError`] for each other entry.
     pub fn parse<S: AsRef<str>>(
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Networks, Vec<EntryError>> {
@@ -50,8 +50,8 @@ impl Networks {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// The addresses as ranges; an IPv4 address counts as the IPv4-mapped one. What `::/0` and the like have
-    /// of these is left out, since they do not cover IPv4.
+    /// The addresses as ranges; an IPv4 address counts as the IPv4-mapped one. Networks such as `::/0` are
+    /// returned without the mapped addresses, since they do not cover IPv4.
     pub(super) fn ranges(&self) -> Ranges {
         let mapped = MAPPED..=MAPPED + u128::from(u32::MAX);
         let v4 = self.v4.iter().flat_map(|prefixes| {
@@ -81,7 +81,7 @@ impl Networks {
 
     /// The network with the longest prefix that covers the address.
     ///
-    /// An IPv4-mapped address is covered by IPv4 networks, and by `::/0` and the like is not.
+    /// IPv4 networks cover an IPv4-mapped address; networks such as `::/0` do not.
     pub fn matching(&self, ip: IpAddr) -> Option<IpNet> {
         match ip.to_canonical() {
             IpAddr::V4(ip) => longest(&self.v4, ip.to_bits()),
@@ -149,7 +149,7 @@ where
         .map(|prefixes| prefixes.len)
 }
 
-/// An IPv4-mapped network (`::ffff:10.0.0.0/104`) as the IPv4 network that it means.
+/// Converts an IPv4-mapped network (`::ffff:10.0.0.0/104`) to the IPv4 network.
 fn as_ipv4(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(net) => net
@@ -162,7 +162,7 @@ fn as_ipv4(network: IpNet) -> IpNet {
     mapped.unwrap_or(network)
 }
 
-/// The standard library reads the address, because it takes one spelling only: no `010.0.0.1`, no zones.
+/// The standard library parses the address, because it accepts one spelling only: no `010.0.0.1`, no zones.
 fn parse_network(text: &str) -> Result<IpNet, EntryProblem> {
     let (ip, len) = match text.split_once('/') {
         Some((ip, len)) => (ip, Some(len)),

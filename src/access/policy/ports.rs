@@ -18,10 +18,10 @@ impl Ports {
         }
     }
 
-    /// Reads entries: `any` alone, or ports `443` and ranges `8000-8099`. No entries admit no port.
+    /// Reads entries: `any` alone, or ports `443` and ranges `8000-8099`. No entries mean no port.
     ///
     /// # Errors
-    /// One [`EntryError`] for each entry that is none of these.
+    /// One [`EntryError`] for each other entry.
     pub fn parse<S: AsRef<str>>(
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Ports, Vec<EntryError>> {
@@ -168,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holds_what_its_ranges_hold(
+        fn has_the_ports_of_its_ranges(
             ranges in proptest::collection::vec((1u16.., 1u16..), 0..6),
             port: u16,
         ) {

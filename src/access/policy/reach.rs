@@ -1,7 +1,7 @@
-//! Rules that never decide anything: what is wrong with them, said when a policy is read.
+//! Rules that can never decide, found when a policy is loaded.
 //!
-//! What is said is true: a rule is named only when no request can come to it. The other way round there is
-//! no promise. The work is bounded, and of what is too large to be compared nothing is said.
+//! There are no false alarms: a rule is reported only when no request can reach it. The search is not complete:
+//! its work is bounded, and rules that are too large to compare are not reported.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -16,42 +16,42 @@ pub(super) use ranges::Ranges;
 
 use cover::{Budget, Cover, Source};
 
-/// As many names of rules as a message has.
+/// The most names of rules in a message.
 const MAX_NAMES: usize = 4;
 
-/// A rule that is never asked, or that nothing matches.
+/// A rule that is never evaluated, or that no request matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadRule {
-    /// The place of the rule in the list, from 0.
+    /// The position of the rule in the list, from 0.
     pub rule: usize,
     /// Its name.
     pub name: Name,
-    /// Why.
+    /// Why it never decides.
     pub reason: DeadReason,
 }
 
 /// Why a rule never decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadReason {
-    /// Everything that it matches is decided before it.
+    /// Other rules or the guard decide every request that it matches.
     Covered {
-        /// The rules before it that decide; never none unless a part of the guard does.
+        /// The rules before it that decide; empty only when a part of the guard does.
         rules: Vec<Name>,
         /// The lists of the guard that deny, by their keys.
         guard: Vec<&'static str>,
     },
     /// Its domains and those of `allow_domains` have no name in common.
     NotAllowed,
-    /// Nobody is in its groups.
+    /// No user is in its groups.
     NoMember,
-    /// The last moment is over at which it could match.
+    /// The last moment at which it could match has passed.
     Over(Option<Moment>),
     /// Its expression is always false.
     NeverTrue,
 }
 
 impl Policy {
-    /// The rules that no request can come to from now on, in their order, each with the first reason found.
+    /// The rules that no request can reach from `now` on, in order, each with the first reason found.
     pub fn dead_rules(&self, now: SystemTime) -> Vec<DeadRule> {
         let mut budget = Budget::default();
         let covers: Vec<Cover<'_>> = self.covers();
@@ -60,7 +60,7 @@ impl Policy {
             dead.push(self.contradiction(rule, cover, now, &mut budget));
         }
         let walls = self.walls();
-        // Those that one other rule covers first: that is the clearer message, and the cheaper search.
+        // Rules that a single other rule covers come first: a clearer message and a cheaper search.
         for together in [false, true] {
             for (index, reason) in dead.iter_mut().enumerate() {
                 let (before, Some(cover)) = (covers.get(..index), covers.get(index)) else {
@@ -106,7 +106,7 @@ impl Policy {
             .collect()
     }
 
-    /// What the guard denies whatever the rules say, in the form of rules before all others.
+    /// What the guard always denies, in the form of rules before all others.
     fn walls(&self) -> Vec<Cover<'_>> {
         let mut walls = Vec::new();
         if !self.guard.deny_domains.is_empty() {
@@ -116,7 +116,7 @@ impl Policy {
             ));
         }
         let denied = self.guard.deny_networks.ranges();
-        // A longer prefix there wins; to be on the safe side any does.
+        // A longer prefix there wins; to be safe, any prefix counts.
         let denied = denied.minus(&self.guard.allow_networks.ranges());
         if denied.len() > 0 {
             walls.push(Cover::of_networks(
@@ -127,7 +127,7 @@ impl Policy {
         walls
     }
 
-    /// Why nothing matches the rule, whatever is before it.
+    /// Why no request matches the rule, whatever rules are before it.
     fn contradiction(
         &self,
         rule: &Rule,
@@ -141,7 +141,7 @@ impl Policy {
             when,
             ..
         } = &rule.matchers;
-        if cover.is_about_nobody() {
+        if cover.matches_no_user() {
             return Some(DeadReason::NoMember);
         }
         if when.as_ref().and_then(|when| when.always()) == Some(false) {
@@ -178,7 +178,7 @@ impl Policy {
 }
 
 impl DeadRule {
-    /// The key of the rule that is to be looked at; none: the rule as a whole.
+    /// The key of the rule that the message is about; none: the rule as a whole.
     pub fn key(&self) -> Option<&'static str> {
         match self.reason {
             DeadReason::Covered { .. } => None,
@@ -189,7 +189,7 @@ impl DeadRule {
         }
     }
 
-    /// What to do about it.
+    /// How to correct it.
     pub fn remedy(&self) -> String {
         let name = &self.name;
         match &self.reason {
@@ -247,7 +247,7 @@ impl fmt::Display for DeadRule {
     }
 }
 
-/// `a`, `a and b`, `a, b and c`, the first of many.
+/// `a`, `a and b`, `a, b and c`, or the first few and a count.
 fn names(rules: &[Name]) -> String {
     let mut names: Vec<String> = rules.iter().take(MAX_NAMES).map(Name::to_string).collect();
     if let Some(more @ 1..) = rules.len().checked_sub(MAX_NAMES) {

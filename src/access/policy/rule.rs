@@ -1,4 +1,4 @@
-//! One rule: its name, what it matches, and what it does.
+//! One rule: its name, its matchers and its action.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ pub struct Roles(u8);
 
 /// The name of a rule: up to 64 lower case letters, digits, `-` and `_`, the first a letter or a digit.
 ///
-/// None is a name that the guard uses for its own decisions. A clone copies a pointer.
+/// The names of the guard's parts are reserved. A clone copies a pointer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
@@ -22,61 +22,61 @@ pub enum NameError {
     /// Other characters, or too many.
     #[error("not a name; write up to 64 of a-z, 0-9, - and _, beginning with a letter or a digit")]
     Form,
-    /// The log would not tell the rule from the guard.
-    #[error("a name that the guard uses in the log; choose another")]
+    /// The log could not distinguish the rule from the guard.
+    #[error("a reserved name of the guard; choose another")]
     Reserved,
 }
 
-/// A rule, ready to be put into a list.
+/// A rule of the policy.
 #[derive(Debug)]
 pub struct Rule {
-    /// Tells the rule from all others, in the log too.
+    /// The unique name, also in the log.
     pub name: Name,
-    /// What happens to a request that matches.
+    /// The action for a request that matches.
     pub action: Action,
-    /// What has to match.
+    /// The matchers.
     pub matchers: Matchers,
 }
 
 /// What a rule does with a request that matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Lets it pass.
+    /// Admits it.
     Admit,
-    /// Refuses it.
+    /// Denies it.
     Deny(Refusal),
-    /// Notes that it would have been refused, and leaves the decision to the rules below.
+    /// Notes that it would have been denied, and leaves the decision to the rules below.
     Observe,
 }
 
-/// What has to match for a rule to apply: all that is there. Of the values of one, any is enough.
+/// The matchers of a rule, all of which have to match. A matcher matches when one of its values does.
 ///
-/// `users` and `groups` are one matcher in two parts: one of either is enough.
+/// `users` and `groups` are one matcher: a value of either is enough.
 #[derive(Debug, Default)]
 pub struct Matchers {
     /// Names of users.
     pub users: Option<Vec<Box<str>>>,
     /// Groups that the user is in.
     pub groups: Option<Vec<Box<str>>>,
-    /// How the request is served.
+    /// Roles of the request.
     pub roles: Option<Roles>,
     /// Methods, compared byte by byte.
     pub methods: Option<Vec<Box<str>>>,
-    /// Where the request goes, by name; an address is in no list of domains.
+    /// Names of the target; an address is in no list of domains.
     pub domains: Option<DomainLists>,
-    /// Where the request goes, by the address that would be dialled.
+    /// Networks of the address that would be dialled.
     pub networks: Option<Networks>,
-    /// Where the request goes, by port.
+    /// Ports of the target.
     pub ports: Option<Ports>,
-    /// Where the request comes from.
+    /// Networks of the client's address.
     pub client_networks: Option<Networks>,
-    /// When the request comes.
+    /// The time of the request.
     pub time: Option<Schedule>,
-    /// Anything else.
+    /// A CEL expression.
     pub when: Option<Expression>,
 }
 
-/// One matcher of a rule. Those that cost least are asked first, in the order of the variants.
+/// One matcher of a rule. Matchers are evaluated in the order of the variants, the cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Matcher {
     /// `roles`
@@ -91,7 +91,7 @@ pub enum Matcher {
     ClientNetworks,
     /// `domains`
     Domains,
-    /// `networks`: asked first of a request without an address, which none holds; else after all others.
+    /// `networks`: evaluated here for a request without an authority, which never matches; else after all others.
     Networks,
     /// `time`
     Time,
@@ -205,11 +205,11 @@ impl Matchers {
         }
     }
 
-    /// Whether what it says may be another at another time.
+    /// Whether the result of this matcher depends on the time.
     pub(super) fn goes_by_time(&self, matcher: Matcher) -> bool {
         match matcher {
             Matcher::Time => self.time.is_some(),
-            // A name that only looks like it costs a test one line.
+            // A text that only looks like the name costs a test one line.
             Matcher::When => self.when.as_ref().is_some_and(|when| {
                 let mut words = when
                     .as_str()
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_by_time() {
+    fn matchers_that_depend_on_the_time() {
         for (text, expected) in [
             ("time > timestamp(\"2026-01-01T00:00:00Z\")", true),
             ("request.port == 1 || time.getHours() == 1", true),

@@ -1,10 +1,10 @@
-//! The list of rules, made ready to be asked: which rules are about whom is worked out when the list is made.
+//! The list of rules, indexed by user, role and domains when it is loaded.
 
 use std::collections::HashMap;
 
 use thiserror::Error;
 
-use super::{Action, DecidedBy, DomainLists, Groups, Matcher, Name, Role, Rule, Verdict};
+use super::{Action, DecidedBy, Decision, DomainLists, Groups, Matcher, Name, Role, Rule};
 
 mod set;
 #[cfg(test)]
@@ -12,41 +12,41 @@ mod tests;
 
 pub(super) use set::RuleSet;
 
-/// The most rules of a list. A decision keeps one bit for each, on the stack.
+/// The most rules of a list. A decision has one bit for each, on the stack.
 pub const MAX_RULES: usize = 1024;
 
-/// An ordered list of rules and what holds when none of them decides. The first rule that matches decides.
+/// An ordered list of rules, and the default when none of them decides. The first rule that matches decides.
 #[derive(Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
-    default: Verdict,
-    /// Those who are in a group or named by a rule; an index into `classes`.
+    default: Decision,
+    /// Users in a group or in a rule, with their index in `classes`.
     users: HashMap<Box<str>, u32>,
-    /// Users who are in the same groups and whom the same rules are about. The first is everybody else.
+    /// Users with the same groups and the same rules form a class. The first is that of all other users.
     classes: Vec<Class>,
-    /// The rules that are about each of [`Role::ALL`].
+    /// The rules that can match each of [`Role::ALL`].
     of_roles: [RuleSet; 3],
-    /// What the rules ask of the name of a target. Side by side, since most rules are left at that, and then
-    /// nothing else of them has to come into the cache.
+    /// The `domains` of each rule. Side by side: most rules fail to match here, and then nothing else of them
+    /// has to be in the processor's cache.
     domains: Vec<Option<DomainLists>>,
-    /// The rules with a matcher that is asked before the domains.
-    asked_first: RuleSet,
+    /// The rules with a matcher that is evaluated before the domains.
+    with_early_matchers: RuleSet,
 }
 
-/// What users have in common.
+/// Users that the same rules can match.
 #[derive(Debug, Default)]
 pub(super) struct Class {
-    /// The rules that are about them.
+    /// The rules that can match them.
     pub(super) rules: RuleSet,
     /// Their groups, in the order of the file.
     pub(super) groups: Vec<Box<str>>,
 }
 
-/// A rule that cannot stand where it stands, or as it is.
+/// A rule that is invalid, or invalid at its position.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("rule {rule}: {problem}")]
 pub struct RuleError {
-    /// The place of the rule in the list, from 0.
+    /// The position of the rule in the list, from 0.
     pub rule: usize,
     /// What is wrong.
     pub problem: RuleProblem,
@@ -58,45 +58,45 @@ pub enum RuleProblem {
     /// Another rule has the name.
     #[error("rule {first} has the same name; give each rule a name of its own")]
     DuplicateName {
-        /// The place of the rule that has it first.
+        /// The position of the rule that has it first.
         first: usize,
     },
     /// No such group.
     #[error("no such group in the group file")]
     UnknownGroup {
-        /// The place of the group among those of the rule.
+        /// The position of the group among those of the rule.
         at: usize,
     },
-    /// A rule before it leaves nothing over.
+    /// A rule before it matches every request.
     #[error(
-        "never asked: rule {by} before it matches every request; move this rule up, or give rule {by} a matcher"
+        "never evaluated: rule {by} before it matches every request; move this rule up, or give rule {by} a matcher"
     )]
     NeverAsked {
-        /// The rule that matches everything.
+        /// The rule that matches every request.
         by: Name,
     },
     /// Requests to the gateway alone, and a matcher that none of them can match.
-    #[error("never matches: a request to the gateway names no {}", .key.key())]
+    #[error("never matches: a request to the gateway has no {}", .key.key())]
     NoAuthority {
         /// The matcher.
         key: Matcher,
     },
     /// Methods that the roles do not have.
-    #[error("never matches: tunnels have the method CONNECT, and nothing else has it")]
+    #[error("never matches: tunnels have the method CONNECT, and no other request has it")]
     MethodOfOtherRole,
     /// More than [`MAX_RULES`].
-    #[error("more than {MAX_RULES} rules; join some of them by groups and lists")]
+    #[error("more than {MAX_RULES} rules; combine some of them with groups and lists")]
     TooMany,
 }
 
 impl Rules {
-    /// Makes a list ready.
+    /// Checks and indexes a list of rules.
     ///
     /// # Errors
-    /// Every rule that is ambiguous or can never decide, in the order of the list.
+    /// Every rule that is ambiguous or can never decide, in order.
     pub fn new(
         rules: Vec<Rule>,
-        default: Verdict,
+        default: Decision,
         groups: &Groups,
     ) -> Result<Rules, Vec<RuleError>> {
         check(&rules, groups)?;
@@ -107,7 +107,7 @@ impl Rules {
             classes: Vec::new(),
             of_roles: [RuleSet::default(); 3],
             domains: Vec::new(),
-            asked_first: RuleSet::default(),
+            with_early_matchers: RuleSet::default(),
         };
         list.sort_matchers();
         list.sort_roles();
@@ -115,7 +115,7 @@ impl Rules {
         Ok(list)
     }
 
-    /// The rules in their order.
+    /// The rules in order.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
     }
@@ -130,8 +130,8 @@ impl Rules {
         self.rules.len()
     }
 
-    /// The rules with `groups` of whose users and members none is known, in their order.
-    pub fn about_none(&self, is_known: impl Fn(&str) -> bool) -> Vec<usize> {
+    /// The rules with `groups` that match no known user, in order.
+    pub fn matching_no_user(&self, is_known: impl Fn(&str) -> bool) -> Vec<usize> {
         let mut about = RuleSet::default();
         for (user, class) in &self.users {
             if let Some(class) = self.classes.get(*class as usize)
@@ -147,28 +147,28 @@ impl Rules {
             .collect()
     }
 
-    /// What holds when no rule decides.
-    pub fn default_verdict(&self) -> Verdict {
+    /// The decision when no rule decides.
+    pub fn default_decision(&self) -> Decision {
         self.default
     }
 
-    /// What a rule asks of the name of a target, if it does.
+    /// The `domains` of a rule.
     #[inline]
     pub(super) fn domains_of(&self, index: usize) -> Option<&DomainLists> {
         self.domains.get(index)?.as_ref()
     }
 
-    /// Whether a rule has a matcher that is asked before the domains.
+    /// Whether a rule has a matcher that is evaluated before the domains.
     #[inline]
-    pub(super) fn asks_first(&self, index: usize) -> bool {
-        self.asked_first.contains(index)
+    pub(super) fn has_early_matchers(&self, index: usize) -> bool {
+        self.with_early_matchers.contains(index)
     }
 
     pub(super) fn get(&self, index: usize) -> Option<&Rule> {
         self.rules.get(index)
     }
 
-    /// Where an index of a decision points to: a rule, or none for the default.
+    /// The name of the rule at this index; none: the default.
     pub(super) fn name_of(&self, index: Option<usize>) -> DecidedBy {
         match index.and_then(|index| self.get(index)) {
             Some(rule) => DecidedBy::Rule(rule.name.clone()),
@@ -200,7 +200,7 @@ impl Rules {
                 || matchers.methods.is_some()
                 || matchers.client_networks.is_some()
             {
-                self.asked_first.insert(index);
+                self.with_early_matchers.insert(index);
             }
             self.domains.push(matchers.domains.clone());
         }
@@ -216,14 +216,14 @@ impl Rules {
         }
     }
 
-    /// Finds out which rules are about which user, so that no request has to.
+    /// Indexes the rules by user.
     fn sort_users(&mut self, groups: &Groups) {
-        let mut everybody = RuleSet::default();
+        let mut every_user = RuleSet::default();
         let mut of_user: HashMap<&str, RuleSet> = HashMap::new();
         let mut of_group: HashMap<&str, RuleSet> = HashMap::new();
         for (index, rule) in self.rules.iter().enumerate() {
             if rule.matchers.users.is_none() && rule.matchers.groups.is_none() {
-                everybody.insert(index);
+                every_user.insert(index);
             }
             for user in rule.matchers.users.iter().flatten() {
                 of_user.entry(user).or_default().insert(index);
@@ -237,14 +237,15 @@ impl Rules {
             members.entry(user).or_default();
         }
 
-        let mut known: HashMap<(RuleSet, &[u32]), u32> = HashMap::from([((everybody, &[][..]), 0)]);
+        let mut known: HashMap<(RuleSet, &[u32]), u32> =
+            HashMap::from([((every_user, &[][..]), 0)]);
         let mut classes = vec![Class {
-            rules: everybody,
+            rules: every_user,
             groups: Vec::new(),
         }];
         let mut users = HashMap::with_capacity(members.len());
         for (user, memberships) in members {
-            let mut rules = everybody;
+            let mut rules = every_user;
             rules.extend(of_user.get(user));
             rules.extend(
                 groups
@@ -268,9 +269,9 @@ impl Rules {
 fn check(rules: &[Rule], groups: &Groups) -> Result<(), Vec<RuleError>> {
     let mut errors = Vec::new();
     let mut names: HashMap<&Name, usize> = HashMap::new();
-    // The first rule that leaves nothing over, until a rule after it was told so.
+    // The first rule that matches every request, until a rule after it was reported.
     let mut last: Option<&Name> = None;
-    let mut told = false;
+    let mut reported = false;
     for (index, rule) in rules.iter().enumerate() {
         let mut reject = |problem| {
             errors.push(RuleError {
@@ -288,10 +289,10 @@ fn check(rules: &[Rule], groups: &Groups) -> Result<(), Vec<RuleError>> {
             }
         }
         if let Some(by) = last
-            && !told
+            && !reported
         {
             reject(RuleProblem::NeverAsked { by: by.clone() });
-            told = true;
+            reported = true;
         }
         if rule.matchers.is_empty() && rule.action != Action::Observe && last.is_none() {
             last = Some(&rule.name);

@@ -1,44 +1,44 @@
-//! A request that nobody sent: what `explain` and the tests of a policy ask about.
+//! A request that was not sent: the input of `explain` and of the tests of a policy.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Destination, Moment, Request, Role};
 use crate::http::target::{Authority, Scheme, Target, TargetError};
 
-/// A request made up, with the addresses that its name would have.
+/// A hypothetical request, with the addresses that its name would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// Who asks.
+pub struct Scenario {
+    /// The user.
     pub user: Box<str>,
-    /// From where.
+    /// The client's address.
     pub client: IpAddr,
-    /// When.
+    /// The time of the request.
     pub time: Moment,
-    /// What the name of the target resolves to; not read when the target is an address.
+    /// The addresses that the name of the target resolves to; not read when the target is an address.
     pub resolve: Vec<IpAddr>,
     method: Box<str>,
     role: Role,
-    /// That of a request to forward.
+    /// The scheme of a request to forward.
     scheme: Option<Scheme>,
     authority: Option<Authority>,
     target: Box<str>,
 }
 
-/// One of the ways in which clients ask for a target.
+/// One of the ways in which clients request a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
     /// The request in this way.
-    pub question: Question,
-    /// Which clients send it, in words that go on after "sent by".
+    pub scenario: Scenario,
+    /// The clients that send it, as a text after "sent by".
     pub sent_by: &'static str,
 }
 
-impl Question {
-    /// A question of this user at this time, from 127.0.0.1 and without addresses.
+impl Scenario {
+    /// A request of this user at this time, from 127.0.0.1 and without addresses.
     ///
-    /// The target is read as one of a request is, so that the question cannot mean another host. Without a
-    /// method, `host:port` is asked with CONNECT, `*` with OPTIONS, and URLs and paths with GET. A WebSocket,
-    /// `ws://` or `wss://`, is asked for as browsers do: with CONNECT, whatever the method.
+    /// The target is parsed as that of a request, so that the scenario cannot mean another host. The default
+    /// method is CONNECT for `host:port`, OPTIONS for `*`, and GET for URLs and paths. A WebSocket, `ws://` or
+    /// `wss://`, is requested as browsers do: with CONNECT, whatever the method.
     ///
     /// # Errors
     /// [`TargetError`], as for a request.
@@ -47,9 +47,9 @@ impl Question {
         target: &str,
         method: Option<&str>,
         time: Moment,
-    ) -> Result<Question, TargetError> {
+    ) -> Result<Scenario, TargetError> {
         if let Some(url) = of_web_socket(target) {
-            let forward = Question::new(user, &url, Some("GET"), time)?;
+            let forward = Scenario::new(user, &url, Some("GET"), time)?;
             return Ok(forward.as_tunnel());
         }
         let method = method.unwrap_or_else(|| match target {
@@ -63,7 +63,7 @@ impl Question {
             Target::Authority(_) | Target::Origin | Target::Asterisk => None,
         };
         let authority = parsed.authority().cloned();
-        Ok(Question {
+        Ok(Scenario {
             user: user.into(),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             time,
@@ -71,7 +71,7 @@ impl Question {
             method: method.into(),
             role: Role::of(&parsed),
             scheme,
-            // A path is shown as sent; what has an authority is shown as it was understood.
+            // A path is shown as sent; a target with an authority is shown as it was parsed.
             target: match &authority {
                 Some(authority) => authority.to_string().into(),
                 None => target.into(),
@@ -80,8 +80,8 @@ impl Question {
         })
     }
 
-    /// The ways in which clients ask for a target, the usual one first: a URL is forwarded or tunnelled, and
-    /// the policy may tell the two apart. `method` is that of the request which the client means: a tunnel has
+    /// The ways in which clients request a target, the usual one first: a URL is forwarded or tunnelled, and
+    /// the policy may decide differently about the two. `method` is that of the request to forward: a tunnel has
     /// CONNECT, and with CONNECT there is no other way.
     ///
     /// # Errors
@@ -96,14 +96,14 @@ impl Question {
         let url = of_socket.as_deref().unwrap_or(target);
         let only_tunnel = method == Some("CONNECT");
         if !url.contains("://") || url.starts_with('/') {
-            let question = Question::new(user, target, method, time)?;
-            let sent_by = match question.role {
+            let scenario = Scenario::new(user, target, method, time)?;
+            let sent_by = match scenario.role {
                 Role::Gateway => "clients that take the proxy for a web server",
                 _ => "clients that ask for a tunnel",
             };
-            return Ok(vec![Way { question, sent_by }]);
+            return Ok(vec![Way { scenario, sent_by }]);
         }
-        let forward = Question::new(user, url, method.filter(|_| !only_tunnel), time)?;
+        let forward = Scenario::new(user, url, method.filter(|_| !only_tunnel), time)?;
         let is_https = forward.scheme == Some(Scheme::Https);
         let (tunnelled, forwarded) = match (of_socket.is_some(), is_https) {
             (true, _) => (
@@ -120,11 +120,11 @@ impl Question {
             ),
         };
         let tunnel = Way {
-            question: forward.as_tunnel(),
+            scenario: forward.as_tunnel(),
             sent_by: tunnelled,
         };
         let forward = Way {
-            question: forward,
+            scenario: forward,
             sent_by: forwarded,
         };
         Ok(match (only_tunnel, of_socket.is_some() || is_https) {
@@ -134,13 +134,13 @@ impl Question {
         })
     }
 
-    /// The tunnel that most clients open instead, of a request to forward to an https URL.
-    pub fn usual_tunnel(&self) -> Option<Question> {
+    /// For a request to forward to an https URL: the tunnel that most clients open instead.
+    pub fn usual_tunnel(&self) -> Option<Scenario> {
         (self.scheme == Some(Scheme::Https)).then(|| self.as_tunnel())
     }
 
-    fn as_tunnel(&self) -> Question {
-        Question {
+    fn as_tunnel(&self) -> Scenario {
+        Scenario {
             method: "CONNECT".into(),
             role: Role::Tunnel,
             scheme: None,
@@ -170,7 +170,7 @@ impl Question {
         }
     }
 
-    /// Where it goes: `host:port` as it was understood, or a path.
+    /// The target: `host:port` as it was parsed, or a path.
     pub fn target(&self) -> &str {
         &self.target
     }
@@ -186,7 +186,7 @@ impl Question {
         }
     }
 
-    /// The addresses that would be judged: the target itself when it is one.
+    /// The addresses to evaluate: the target itself when it is an address.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
         match &self.authority {
             None => Vec::new(),
@@ -198,7 +198,7 @@ impl Question {
     }
 }
 
-/// The URL of an http request that asks for the same WebSocket.
+/// The http or https URL of the same WebSocket.
 fn of_web_socket(target: &str) -> Option<String> {
     let (scheme, rest) = target.split_once("://")?;
     let of_http = if scheme.eq_ignore_ascii_case("ws") {
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ways_to_ask() {
+    fn ways_to_request_a_target() {
         let time = Moment::parse("2026-11-24T10:00:00Z").unwrap();
         for (method, target, expected) in [
             (
@@ -263,13 +263,13 @@ mod tests {
             (None, "/a?u=http://x/", "gateway GET /a?u=http://x/"),
             (None, "*", "gateway OPTIONS *"),
         ] {
-            let ways = Question::ways("alice", target, method, time).unwrap();
+            let ways = Scenario::ways("alice", target, method, time).unwrap();
             let shown: Vec<String> = ways
                 .iter()
                 .map(|way| {
-                    let request = way.question.request();
+                    let request = way.scenario.request();
                     let role = request.role().as_str();
-                    format!("{role} {} {}", request.method, way.question.target())
+                    format!("{role} {} {}", request.method, way.scenario.target())
                 })
                 .collect();
             assert_eq!(shown.join(", "), expected, "{target}");
@@ -281,9 +281,9 @@ mod tests {
             (None, "wss://u@example.org/", TargetError::Userinfo),
             (Some("CONNECT"), "/", TargetError::ConnectForm),
         ] {
-            let error = Question::ways("alice", target, method, time).unwrap_err();
+            let error = Scenario::ways("alice", target, method, time).unwrap_err();
             assert_eq!(error, expected, "{target}");
-            assert!(!Question::remedy(error).is_empty());
+            assert!(!Scenario::remedy(error).is_empty());
         }
     }
 
@@ -304,10 +304,10 @@ mod tests {
             (None, "*", "gateway OPTIONS *"),
             (None, "wss://example.org/", "tunnel CONNECT example.org:443"),
         ] {
-            let question = Question::new("alice", target, method, time).unwrap();
-            let request = question.request();
+            let scenario = Scenario::new("alice", target, method, time).unwrap();
+            let request = scenario.request();
             let role = request.role().as_str();
-            let shown = format!("{role} {} {}", request.method, question.target());
+            let shown = format!("{role} {} {}", request.method, scenario.target());
             assert_eq!(shown, expected, "{target}");
         }
         for (method, target, expected) in [
@@ -316,7 +316,7 @@ mod tests {
             (Some("CONNECT"), "/", TargetError::ConnectForm),
             (None, "ftp://example.org/", TargetError::Scheme),
         ] {
-            let error = Question::new("alice", target, method, time).unwrap_err();
+            let error = Scenario::new("alice", target, method, time).unwrap_err();
             assert_eq!(error, expected, "{target}");
         }
     }

@@ -1,6 +1,6 @@
-//! When a rule holds: days of the week and hours in a time zone, and a first and a last moment.
+//! The `time` of a rule: days of the week and hours in a time zone, and a first and a last moment.
 //!
-//! Holds no clock: the time is an argument.
+//! Has no clock: the time is an argument.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,12 +22,11 @@ const DAYS: [Weekday; 7] = [
     Weekday::Sun,
 ];
 
-/// When a rule holds. What is left out does not restrict it.
+/// The times at which a rule matches. A part that is left out does not restrict it.
 ///
-/// Hours are those of the clocks on the wall in the zone. When these are put forward, the hours that they
-/// skip do not happen; when they are put back, the hours that they repeat happen twice. A range that ends
-/// before it starts goes on past midnight, and belongs to the day on which it starts: `[fri]` from 22:00 until
-/// 06:00 ends on Saturday morning.
+/// Hours are local time in the zone. When the clocks go forward, the skipped hours do not occur; when they go
+/// back, the repeated hours occur twice. A range that ends before it starts continues past midnight, and belongs
+/// to the day on which it starts: `[fri]` from 22:00 until 06:00 ends on Saturday morning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     days: Days,
@@ -46,11 +45,11 @@ pub struct Days(u8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeOfDay(u16);
 
-/// A time zone by its name in the database of the IANA.
+/// A time zone of the IANA database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone(Tz);
 
-/// A moment as of RFC 3339.
+/// A moment in the format of RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(DateTime<Utc>);
 
@@ -67,18 +66,16 @@ pub enum ScheduleError {
     #[error("`from` and `until` are the same; leave both out for the whole day")]
     NoHours,
     /// `from` at the end of the day.
-    #[error("`from` is at the end of the day; write \"00:00\" and the day after")]
+    #[error("`from` is at the end of the day; write \"00:00\" and the next day")]
     FromMidnight,
     /// Not a time zone.
     #[error("not a time zone; write one such as Europe/Berlin, or UTC")]
     Zone,
     /// Not a moment.
-    #[error(
-        "not a time as of RFC 3339; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00"
-    )]
+    #[error("not an RFC 3339 time; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00")]
     Moment,
     /// The last moment is not after the first.
-    #[error("`not_after` is not later than `not_before`; the rule would never hold")]
+    #[error("`not_after` is not later than `not_before`; the rule would never apply")]
     Never,
 }
 
@@ -90,8 +87,8 @@ struct Hours {
 }
 
 impl Schedule {
-    /// Puts a schedule together. Without days it holds on all of them; without `from` from the start of the day,
-    /// without `until` to its end. `not_after` itself is the last moment.
+    /// Makes a schedule. The default is every day, `from` the start of the day, `until` its end. `not_after` is
+    /// inclusive.
     ///
     /// # Errors
     /// [`ScheduleError::NoHours`], [`ScheduleError::FromMidnight`] and [`ScheduleError::Never`].
@@ -131,7 +128,7 @@ impl Schedule {
         })
     }
 
-    /// Whether it holds at this time.
+    /// Whether this time is in the schedule.
     pub fn holds(&self, time: SystemTime) -> bool {
         let time = Moment::from(time);
         if self.not_before.is_some_and(|first| time < first)
@@ -145,7 +142,7 @@ impl Schedule {
         self.holds_on_the_wall(time.in_zone(self.zone))
     }
 
-    /// The time as this schedule sees it, such as `Tue 18:45 in Europe/Berlin (2026-11-24T17:45:00Z)`.
+    /// The time in the zone of this schedule, such as `Tue 18:45 in Europe/Berlin (2026-11-24T17:45:00Z)`.
     pub(super) fn show(&self, time: SystemTime) -> String {
         let time = Moment::from(time);
         let wall = time.in_zone(self.zone).format("%a %H:%M");
@@ -167,14 +164,14 @@ impl Schedule {
     }
 }
 
-/// Of a whole day.
+/// The minutes of a day.
 const MINUTES: u16 = 24 * 60;
 
 impl Days {
     /// The whole week.
     pub const ALL: Days = Days(0x7f);
 
-    /// Reads one day, `mon`, or a range, `mon-fri`; a range may go on past Sunday, `sat-mon`.
+    /// Reads one day, `mon`, or a range, `mon-fri`; a range may continue past Sunday, `sat-mon`.
     ///
     /// # Errors
     /// [`ScheduleError::Day`]
@@ -259,14 +256,14 @@ impl Moment {
             .or(Err(ScheduleError::Moment))
     }
 
-    /// The wall clock's time. There is exactly one, whatever the clocks were put to.
+    /// The local time in a zone. There is exactly one, also when the clocks change.
     fn in_zone(self, zone: Zone) -> NaiveDateTime {
         self.0.with_timezone(&zone.0).naive_local()
     }
 }
 
 impl From<SystemTime> for Moment {
-    /// What is out of the range of dates becomes its end.
+    /// A time out of range becomes the first or the last date.
     fn from(time: SystemTime) -> Moment {
         let moment = match time.duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_secs())

@@ -1,14 +1,14 @@
-//! Special-purpose addresses: what is not a place on the public Internet, and IPv4 inside IPv6.
+//! Special-purpose addresses, which are not hosts on the public Internet, and IPv4 addresses inside IPv6.
 //!
 //! The blocks are those of the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190)
 //! with multicast, deprecated forms and the space that IANA has not opened for unicast.
 //!
 //! The registries call some blocks globally reachable: the anycast addresses of PCP, TURN and DNS-SD
-//! registration, AMT, AS112, ORCHIDv2 and drone identifiers. They are denied like the others. The anycast
-//! ones are answered by the nearest node, often the network's own gateway, AS112 is a sink, the identifiers
-//! are not routed: no request has business there, and some of them speak to infrastructure.
+//! registration, AMT, AS112, ORCHIDv2 and drone identifiers. They are denied like the others. The nearest
+//! node answers for an anycast address, often the network's own gateway, AS112 is a sink, the identifiers
+//! are not routed: no web server is there, and some of them reach infrastructure.
 //!
-//! Two blocks of the registry are not in the tables, because what they carry decides: IPv4-mapped
+//! Two blocks of the registry are not in the tables, because the IPv4 address inside decides: IPv4-mapped
 //! addresses (`::ffff:0:0/96`), which are IPv4 to the system, and the well-known prefix of NAT64
 //! (`64:ff9b::/96`), by which an IPv6-only network reaches all of IPv4. 6to4 and Teredo are denied whole:
 //! both are retired, and both carry an address that somebody else chose.
@@ -23,7 +23,7 @@ use ipnet::IpNet;
 #[cfg(test)]
 mod tests;
 
-/// A block of addresses that is denied unless the configuration says otherwise.
+/// A block of addresses that is denied by default.
 #[derive(PartialEq, Eq)]
 pub struct Block {
     /// The stable name in rules and logs, such as `loopback`.
@@ -111,17 +111,17 @@ pub(super) static IPV6: [Block; 30] = [
     v6("link_local", [0xfe80], 10, "RFC 4291"),
     v6("site_local", [0xfec0], 10, "RFC 3879"),
     v6("multicast", [0xff00], 8, "RFC 4291"),
-    // Only 2000::/3 is global unicast; the rest is not routed, whatever it may become.
+    // Only 2000::/3 is global unicast; the rest is not routed.
     v6("reserved", [0], 3, "RFC 4291"),
     v6("reserved", [0x4000], 2, "RFC 4291"),
     v6("reserved", [0x8000], 1, "RFC 4291"),
 ];
 
-/// Which first bytes need a look at the tables: of the public IPv4 space only a few do.
+/// The first bytes of addresses that need a table look-up: of the public IPv4 space only a few.
 static IPV4_FIRST: [bool; 256] = first_bytes(&IPV4);
 static IPV6_FIRST: [bool; 256] = first_bytes(&IPV6);
 
-/// The IPv4 addresses that an IPv6 address carries, as found by [`embedded`].
+/// The IPv4 addresses inside an IPv6 address, as found by [`embedded`].
 #[derive(Clone, Debug)]
 pub(super) struct Embedded {
     found: [Ipv4Addr; 5],
@@ -139,7 +139,7 @@ pub fn special_purpose(ip: IpAddr) -> Option<&'static Block> {
     inner.or_else(|| block_of(ip))
 }
 
-/// The block that the address itself is in. IPv4-mapped addresses have to be IPv4 by now.
+/// The block that the address itself is in. The caller converts IPv4-mapped addresses to IPv4.
 pub(super) fn block_of(ip: IpAddr) -> Option<&'static Block> {
     match ip {
         IpAddr::V4(ip) => {
@@ -151,12 +151,12 @@ pub(super) fn block_of(ip: IpAddr) -> Option<&'static Block> {
     }
 }
 
-/// Every IPv4 address that a packet to this IPv6 address may end at.
+/// Every IPv4 address to which a packet for this IPv6 address may be delivered.
 ///
 /// - IPv4-compatible `::a.b.c.d` (RFC 4291 §2.5.5.1) and IPv4-translated `::ffff:0:a.b.c.d` (RFC 2765)
 /// - NAT64 `64:ff9b::a.b.c.d` (RFC 6052); in `64:ff9b:1::/48` (RFC 8215) the length of the prefix is the
-///   operator's, so the address is read in all four ways. A reading in 0.0.0.0/8 is none: translators
-///   cannot send there, and the other readings leave such zeros behind
+///   operator's, so the address is read in all four ways. A reading in 0.0.0.0/8 is skipped: translators
+///   cannot send there, and the other readings produce such zeros
 /// - 6to4 `2002:aabb:ccdd::` (RFC 3056)
 /// - Teredo `2001::/32` (RFC 4380 §4): the server, and the client with its bits inverted
 /// - ISATAP `…:0:5efe:a.b.c.d` and `…:200:5efe:a.b.c.d` in any prefix (RFC 5214 §6.1)
@@ -171,7 +171,7 @@ pub(super) fn embedded(ip: Ipv6Addr) -> Embedded {
     match segments {
         // `::` and `::1` are addresses of their own.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => {}
-        [0, 0, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] => out.push(join(g, h)),
+        [0, 0, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] => out.push(ipv4(g, h)),
         [0x64, 0xff9b, 1, ..] => {
             let [.., o6, o7, _, o9, o10, o11, o12, o13, o14, o15] = ip.octets();
             for reading in [
@@ -187,15 +187,15 @@ pub(super) fn embedded(ip: Ipv6Addr) -> Embedded {
         }
         [0x2001, 0, ..] => {
             let [_, _, server_high, server_low, ..] = segments;
-            out.push(join(server_high, server_low));
-            out.push(join(!g, !h));
+            out.push(ipv4(server_high, server_low));
+            out.push(ipv4(!g, !h));
         }
-        [0x2002, ..] => out.push(join(b, c)),
-        _ if is_nat64(segments) => out.push(join(g, h)),
+        [0x2002, ..] => out.push(ipv4(b, c)),
+        _ if is_nat64(segments) => out.push(ipv4(g, h)),
         _ => {}
     }
     if matches!((e, f), (0 | 0x200, 0x5efe)) {
-        out.push(join(g, h));
+        out.push(ipv4(g, h));
     }
     out
 }
@@ -228,7 +228,7 @@ impl Embedded {
             *slot = ip;
             self.len += 1;
         } else {
-            debug_assert!(false, "an address carries at most five others");
+            debug_assert!(false, "an address contains at most five others");
         }
     }
 }
@@ -262,7 +262,7 @@ fn is_nat64(segments: [u16; 8]) -> bool {
     matches!(segments, [0x64, 0xff9b, 0, 0, 0, 0, _, _])
 }
 
-fn join(high: u16, low: u16) -> Ipv4Addr {
+fn ipv4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))
 }
 

@@ -1,41 +1,41 @@
-//! The tests of a policy that its configuration carries: a request, and what has to come out.
+//! The tests of a policy in its configuration: requests with the expected decisions.
 
 use std::fmt;
 
 use super::trace::Step;
-use super::{DecidedBy, Denied, Matcher, Policy, Question, Rule, Verdict};
+use super::{DecidedBy, Decision, Denied, Matcher, Policy, Rule, Scenario};
 
-/// A request and what is expected of the policy.
+/// A request with the expected decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestCase {
-    /// The request. Its time is only a stand-in when `timed` is not set.
-    pub question: Question,
-    /// Whether the test says when; else it fails where the time of the day would tell.
+    /// The request. Its time is a placeholder when `timed` is not set.
+    pub scenario: Scenario,
+    /// Whether the test has a time; else it fails when the decision depends on the time.
     pub timed: bool,
-    /// What has to be decided.
-    pub expect: Verdict,
-    /// Who has to decide, when that is to be tested too: as in the log, or without what follows the colon.
+    /// The expected decision.
+    pub expect: Decision,
+    /// What is expected to decide, if the test has it: as in the log, or without what follows the colon.
     pub rule: Option<Box<str>>,
 }
 
 /// Why a test fails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TestFailure {
-    /// Something else was decided, or somebody else decided.
+    /// The decision, or what made it, is not the expected one.
     #[error("expected {}, found {}", Expected(.expect, .rule), Found(.found))]
     Unexpected {
-        /// What was expected.
-        expect: Verdict,
-        /// Who was expected to decide.
+        /// The expected decision.
+        expect: Decision,
+        /// What was expected to decide.
         rule: Option<Box<str>>,
-        /// What was decided.
+        /// The decision.
         found: Result<DecidedBy, Denied>,
     },
-    /// Without addresses it cannot be said who decides.
-    #[error("rule {0} goes by the address of the target")]
+    /// The decision depends on addresses, and the test has none.
+    #[error("rule {0} depends on the address of the target")]
     NeedsAddress(Box<str>),
-    /// It may come out in another way at another time of the day.
-    #[error("rule {0} goes by the time")]
+    /// The decision depends on the time, and the test has none.
+    #[error("rule {0} depends on the time")]
     NeedsTime(Box<str>),
 }
 
@@ -45,13 +45,13 @@ impl TestCase {
     /// # Errors
     /// [`TestFailure`]
     pub fn run(&self, policy: &Policy) -> Result<(), TestFailure> {
-        let evaluated = policy.evaluate(&self.question);
+        let evaluated = policy.evaluate_scenario(&self.scenario);
         let rules = policy.rules();
         if !self.timed {
             let mut steps = evaluated.steps.iter();
             let by_time = steps.find_map(|(index, step)| {
                 let rule = rules.get(*index)?;
-                was_asked_the_time(rule, *step).then_some(rule)
+                depends_on_time(rule, *step).then_some(rule)
             });
             if let Some(rule) = by_time {
                 return Err(TestFailure::NeedsTime(rule.name.as_str().into()));
@@ -61,8 +61,8 @@ impl TestCase {
             return Err(TestFailure::NeedsAddress(awaited.into()));
         }
         let (verdict, by) = match &evaluated.result {
-            Ok(by) => (Verdict::Admit, by),
-            Err(denied) => (Verdict::Deny, &denied.by),
+            Ok(by) => (Decision::Admit, by),
+            Err(denied) => (Decision::Deny, &denied.by),
         };
         let by_whom = self
             .rule
@@ -80,8 +80,8 @@ impl TestCase {
     }
 }
 
-/// Whether the step was taken on what the clock said.
-fn was_asked_the_time(rule: &Rule, step: Step) -> bool {
+/// Whether the outcome of the step depends on the time.
+fn depends_on_time(rule: &Rule, step: Step) -> bool {
     [Matcher::Time, Matcher::When].into_iter().any(|matcher| {
         let asked = match step {
             Step::Skipped(first) => first >= matcher,
@@ -91,7 +91,7 @@ fn was_asked_the_time(rule: &Rule, step: Step) -> bool {
     })
 }
 
-struct Expected<'a>(&'a Verdict, &'a Option<Box<str>>);
+struct Expected<'a>(&'a Decision, &'a Option<Box<str>>);
 
 impl fmt::Display for Expected<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +112,7 @@ impl fmt::Display for Found<'_> {
             Err(denied) => {
                 write!(f, "deny by {}", denied.by)?;
                 match denied.failure {
-                    Some(error) => write!(f, ", whose expression has no value: {error}"),
+                    Some(error) => write!(f, ", because its expression failed: {error}"),
                     None => Ok(()),
                 }
             }

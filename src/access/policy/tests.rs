@@ -56,7 +56,7 @@ fn to_port(policy: &Arc<Policy>, port: u16) -> Admission {
         .unwrap()
 }
 
-/// Who decides on an address, after `+` when it is admitted.
+/// What decides about an address, after `+` when it is admitted.
 fn address_rule(policy: &Arc<Policy>, address: &str) -> String {
     let address: SocketAddr = address.parse().unwrap();
     match to_port(policy, address.port()).admit_address(address) {
@@ -68,7 +68,7 @@ fn address_rule(policy: &Arc<Policy>, address: &str) -> String {
     }
 }
 
-/// Who denies a target before it is resolved, or `+`.
+/// What denies a target before it is resolved, or `+`.
 fn target_rule(policy: &Arc<Policy>, role: Role, target: &str) -> String {
     let authority = authority(target);
     let destination = match role {
@@ -199,7 +199,7 @@ fn networks_by_longest_prefix() {
         ("[fc00::1]:80", "special_purpose:unique_local"),
         ("[2606:4700::1]:80", "deny_networks:2606:4700::/32"),
         ("[2606:4701::1]:80", "+default"),
-        // What is carried has to be admitted as well as what carries it.
+        // The embedded address has to be admitted, and the outer one too.
         ("[64:ff9b::8.8.4.4]:80", "+default"),
         ("[64:ff9b::8.8.8.9]:80", "deny_networks:8.8.8.0/24"),
         ("[64:ff9b::10.1.2.1]:80", "deny_networks:10.1.2.0/24"),
@@ -293,7 +293,7 @@ fn own_listeners() {
 }
 
 #[test]
-fn public_places_are_admitted() {
+fn public_addresses_are_admitted() {
     let policy = guarded(Guard::default());
     for ip in [
         "1.1.1.1",
@@ -315,7 +315,7 @@ fn public_places_are_admitted() {
 }
 
 #[test]
-fn every_address_of_a_name_is_judged_by_itself() {
+fn every_address_of_a_name_is_evaluated_separately() {
     // A name that answers with a public and a private address, as a rebinding one does.
     let admission = to_port(&guarded(Guard::default()), 443);
     let answers = [
@@ -333,7 +333,7 @@ fn every_address_of_a_name_is_judged_by_itself() {
 
 proptest! {
     #[test]
-    fn mapped_is_judged_as_ipv4(ip: Ipv4Addr, port in 1u16..) {
+    fn mapped_is_evaluated_as_ipv4(ip: Ipv4Addr, port in 1u16..) {
         let policy = guarded(Guard {
             allow_networks: networks(&["10.0.0.0/9", "128.0.0.0/2"]),
             deny_networks: networks(&["64.0.0.0/2", "160.0.0.0/3"]),

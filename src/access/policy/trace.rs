@@ -1,32 +1,32 @@
-//! How an evaluation tells what it did, to whom it may concern: nobody while requests are served.
+//! The trace of an evaluation, for `explain` and tests. Serving requests traces nothing.
 
 use super::{EvaluationError, Matcher};
 
-/// What became of a rule.
+/// The outcome of one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// It does not match; this matcher was the first that did not.
     Skipped(Matcher),
-    /// All but its networks match: the address will tell.
+    /// Every matcher except its networks matches; those need an address.
     Pending,
-    /// It matches, and only observes.
+    /// It matches, and observes.
     Observed,
     /// It matches, and decides.
     Decides,
-    /// Its expression has no value.
+    /// Its expression failed.
     Failed(EvaluationError),
 }
 
-/// Is told of every step of an evaluation. The one of [`Unwatched`] compiles to nothing.
+/// Receives every step of an evaluation. That of [`NoTrace`] compiles to nothing.
 pub(super) trait Trace {
-    /// The rule at `index` was asked.
+    /// The rule at `index` was evaluated.
     fn step(&mut self, index: usize, step: Step);
 }
 
-/// Nobody wants to know.
-pub(super) struct Unwatched;
+/// Ignores every step.
+pub(super) struct NoTrace;
 
-impl Trace for Unwatched {
+impl Trace for NoTrace {
     fn step(&mut self, _: usize, _: Step) {}
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use super::super::auth::Auth;
 use super::super::reader::{Item, Section, nearest};
 use super::{Written, rule, verdict};
-use crate::access::policy::{DecidedBy, Moment, Policy, Question, TestCase, TestFailure, Verdict};
+use crate::access::policy::{
+    DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure,
+};
 use crate::http::role::Role;
 
 /// The tests with the places where they are written.
@@ -32,8 +34,8 @@ impl Tests<'_> {
     /// says is true of nobody.
     pub(in super::super) fn run(&self, policy: &Policy, auth: &Auth) {
         for (item, case) in &self.cases {
-            if !auth.users.contains(&case.question.user) {
-                let (user, file) = (&case.question.user, auth.htpasswd.display());
+            if !auth.users.contains(&case.scenario.user) {
+                let (user, file) = (&case.scenario.user, auth.htpasswd.display());
                 item.warn(
                     format!("user {user:?} is not in {file}"),
                     "correct the name, or remove the test",
@@ -41,7 +43,7 @@ impl Tests<'_> {
             }
             self.warn_of_tunnel(item, case, policy);
             if let Err(failure) = case.run(policy) {
-                item.report(failure.to_string(), remedy(&failure, &case.question));
+                item.report(failure.to_string(), remedy(&failure, &case.scenario));
             }
         }
     }
@@ -51,20 +53,20 @@ impl Tests<'_> {
     /// Warns when an https URL is tested, which is forwarded, and the tunnel that most clients open instead is
     /// decided otherwise. Not when a test of that tunnel stands beside it.
     fn warn_of_tunnel(&self, item: &Item<'_>, case: &TestCase, policy: &Policy) {
-        let Some(question) = case.question.usual_tunnel() else {
+        let Some(scenario) = case.scenario.usual_tunnel() else {
             return;
         };
         let is_tested = |other: &TestCase| {
-            let other = &other.question;
+            let other = &other.scenario;
             (other.request().role(), other.target(), &other.user)
-                == (Role::Tunnel, question.target(), &question.user)
+                == (Role::Tunnel, scenario.target(), &scenario.user)
         };
         if self.cases.iter().any(|(_, other)| is_tested(other)) {
             return;
         }
-        let target = question.target().to_owned();
+        let target = scenario.target().to_owned();
         let tunnel = TestCase {
-            question,
+            scenario,
             rule: None,
             ..case.clone()
         };
@@ -80,11 +82,11 @@ impl Tests<'_> {
     }
 }
 
-fn remedy(failure: &TestFailure, question: &Question) -> String {
+fn remedy(failure: &TestFailure, scenario: &Scenario) -> String {
     match failure {
         TestFailure::Unexpected { .. } => format!(
             "correct the rules or the test; `tollgate explain` with {} says why",
-            question.target()
+            scenario.target()
         ),
         TestFailure::NeedsAddress(_) => {
             "add what it resolves to, as in `resolve: [10.1.2.3]`".to_owned()
@@ -140,25 +142,25 @@ fn read(item: &Item<'_>, policy: &Written<'_>) -> Option<TestCase> {
         return None;
     }
 
-    let question = Question::new(
+    let scenario = Scenario::new(
         &user?,
         text?,
         method.as_deref(),
         time.unwrap_or_else(stand_in),
     );
-    let mut question = match question {
-        Ok(question) => question,
+    let mut scenario = match scenario {
+        Ok(scenario) => scenario,
         Err(error) => {
-            target?.report(error.to_string(), Question::remedy(error));
+            target?.report(error.to_string(), Scenario::remedy(error));
             return None;
         }
     };
-    question.client = client.unwrap_or(question.client);
-    question.resolve = resolve.unwrap_or_default();
+    scenario.client = client.unwrap_or(scenario.client);
+    scenario.resolve = resolve.unwrap_or_default();
     Some(TestCase {
-        question,
+        scenario,
         timed: time.is_some(),
-        expect: expect.unwrap_or(Verdict::Deny),
+        expect: expect.unwrap_or(Decision::Deny),
         rule: decides,
     })
 }

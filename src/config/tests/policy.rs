@@ -94,8 +94,8 @@ fn wrong_tests_are_problems() {
         lines,
         "f.yaml:11: tollgate.policy_tests[0]: expected deny, found admit by ci; correct the rules or the test; `tollgate explain` with x.a.example:443 says why\n\
          f.yaml:12: tollgate.policy_tests[1]: expected admit by lab, found admit by ci; correct the rules or the test; `tollgate explain` with x.a.example:443 says why\n\
-         f.yaml:14: tollgate.policy_tests[3]: rule lab goes by the address of the target; add what it resolves to, as in `resolve: [10.1.2.3]`\n\
-         f.yaml:15: tollgate.policy_tests[4]: rule late goes by the time; add when, as in `time: 2027-01-31T18:00:00Z`\n\
+         f.yaml:14: tollgate.policy_tests[3]: rule lab depends on the address of the target; add what it resolves to, as in `resolve: [10.1.2.3]`\n\
+         f.yaml:15: tollgate.policy_tests[4]: rule late depends on the time; add when, as in `time: 2027-01-31T18:00:00Z`\n\
          f.yaml:16: tollgate.policy_tests[5]: expected admit, found deny by connect_ports; correct the rules or the test; `tollgate explain` with x.a.example:22 says why\n\
          f.yaml:4: warning: tollgate.auth.groups: 1 member without a line in users, such as \"bob\"; correct the name, add the user, or remove the member\n\
          f.yaml:15: warning: tollgate.policy_tests[4]: user \"bob\" is not in users; correct the name, or remove the test\n\
@@ -122,7 +122,7 @@ fn tests_that_cannot_be_read() {
          f.yaml:8: tollgate.policy_tests[1].rule: no such rule; did you mean no-uploads?\n\
          f.yaml:9: tollgate.policy_tests[2].client: not an IP address; write one such as 192.0.2.1 or 2001:db8::1\n\
          f.yaml:9: tollgate.policy_tests[2].method: methods are compared as they are sent, in capitals; write one such as GET\n\
-         f.yaml:9: tollgate.policy_tests[2].time: not a time as of RFC 3339; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
+         f.yaml:9: tollgate.policy_tests[2].time: not an RFC 3339 time; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
          f.yaml:9: tollgate.policy_tests[2].resolve: no address; write what the target resolves to, or remove the key\n\
          f.yaml:10: tollgate.policy_tests[3].resolved: unknown key; did you mean \"resolve\"?\n\
          f.yaml:10: tollgate.policy_tests[3].target: missing port; add it, as in example.org:443, or write a URL such as https://example.org/",
@@ -154,7 +154,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:9: tollgate.policy.rules[1].name: not a name; write up to 64 of a-z, 0-9, - and _, beginning with a letter or a digit\n\
          f.yaml:9: tollgate.policy.rules[1].status: only for rules that deny; remove it, or write `action: deny`\n\
          f.yaml:9: tollgate.policy.rules[1].message: only for rules that deny; remove it, or write `action: deny`\n\
-         f.yaml:10: tollgate.policy.rules[2].name: a name that the guard uses in the log; choose another\n\
+         f.yaml:10: tollgate.policy.rules[2].name: a reserved name of the guard; choose another\n\
          f.yaml:10: tollgate.policy.rules[2].status: not a status code that a rule can answer with; write 403, 404, 429, 451 or 503\n\
          f.yaml:10: tollgate.policy.rules[2].message: is empty; write a value or remove the key\n\
          f.yaml:11: tollgate.policy.rules[3].users: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
@@ -178,7 +178,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:13: tollgate.policy.rules[5].time.from: not a time of day; write it as \"08:00\", from \"00:00\" to \"24:00\"\n\
          f.yaml:13: tollgate.policy.rules[5].time.until: not a time of day; write it as \"08:00\", from \"00:00\" to \"24:00\"\n\
          f.yaml:13: tollgate.policy.rules[5].time.zone: not a time zone; did you mean Europe/Berlin?\n\
-         f.yaml:13: tollgate.policy.rules[5].time.not_before: not a time as of RFC 3339; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
+         f.yaml:13: tollgate.policy.rules[5].time.not_before: not an RFC 3339 time; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
          f.yaml:14: tollgate.policy.rules[6].time: has no condition; set days, from, until, not_before or not_after\n\
          f.yaml:15: tollgate.policy.rules[7].time.zone: not a time zone; write one such as Europe/Berlin, or UTC\n\
          f.yaml:16: tollgate.policy.rules[8].when: column 1: unknown name requst; write request\n\
@@ -200,10 +200,10 @@ fn rules_that_cannot_stand() {
         lines,
         "f.yaml:7: tollgate.policy.rules[0].groups[1]: no such group; did you mean \"ops-team\"?\n\
          f.yaml:7: tollgate.policy.rules[0].groups[2]: no such group; add the group to the file of auth.groups\n\
-         f.yaml:8: tollgate.policy.rules[1].domains: never matches: a request to the gateway names no domains; correct the matcher or the roles\n\
+         f.yaml:8: tollgate.policy.rules[1].domains: never matches: a request to the gateway has no domains; correct the matcher or the roles\n\
          f.yaml:9: tollgate.policy.rules[2].name: tollgate.policy.rules[0] has the same name; give each rule a name of its own\n\
-         f.yaml:9: tollgate.policy.rules[2].methods: never matches: tunnels have the method CONNECT, and nothing else has it; correct the matcher or the roles\n\
-         f.yaml:11: tollgate.policy.rules[4]: never asked: rule all before it matches every request; move this rule up, or give rule all a matcher",
+         f.yaml:9: tollgate.policy.rules[2].methods: never matches: tunnels have the method CONNECT, and no other request has it; correct the matcher or the roles\n\
+         f.yaml:11: tollgate.policy.rules[4]: never evaluated: rule all before it matches every request; move this rule up, or give rule all a matcher",
     );
     check(
         "  policy: {rules: [{name: a, action: admit, groups: [ci]}]}\n",

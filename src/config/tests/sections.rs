@@ -133,7 +133,7 @@ fn values_that_contradict_each_other_or_mean_nothing() {
     );
     check(
         "  egress: {http_ports: 80, connect_ports: [any, 443]}\n",
-        "f.yaml:5: tollgate.egress.connect_ports[1]: any stands alone, without other entries; correct the entry or remove it\n\
+        "f.yaml:5: tollgate.egress.connect_ports[1]: any cannot be combined with other entries; correct the entry or remove it\n\
          f.yaml:5: tollgate.egress.http_ports: not a list; write a list such as [443, 8000-8099], or any",
     );
     check(

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::access::policy::{DecidedBy, Groups, Guard, Name, Rules, Verdict};
+use crate::access::policy::{DecidedBy, Decision, Groups, Guard, Name, Rules};
 use crate::http::http1::{HeadLimits, RequestHead};
 use crate::request::facts::{Request, Source};
 use crate::request::request_id::RequestId;
@@ -32,7 +32,7 @@ fn only(user: &str) -> Policy {
             ..Default::default()
         },
     };
-    let rules = Rules::new(vec![rule], Verdict::Deny, &Groups::default()).unwrap();
+    let rules = Rules::new(vec![rule], Decision::Deny, &Groups::default()).unwrap();
     Policy::new(Guard::default(), rules)
 }
 
@@ -134,7 +134,7 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
         },
     };
     let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];
-    let rules = Rules::new(rules, Verdict::Deny, &Groups::default()).unwrap();
+    let rules = Rules::new(rules, Decision::Deny, &Groups::default()).unwrap();
     let gate = gatekeeper(&["ann"], &Policy::new(Guard::default(), rules));
     let mut exchange = exchange(ANN);
     let admitted = gate.admit(&mut exchange).await.unwrap();

@@ -52,7 +52,7 @@ fn lists_say_what_a_line_looks_like() {
         ),
         (
             "a.example, b.example",
-            "one domain a line",
+            "one domain per line",
             "more than one domain",
         ),
         (

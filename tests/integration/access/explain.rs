@@ -153,7 +153,7 @@ fn each_earlier_rule_has_its_reason() {
         [
             "watched observes - -",
             "no-uploads no_match methods PUT",
-            "ssh no_match groups alice, who is in no group",
+            "ssh no_match groups alice, in no group",
             "lab no_match domains alice.test",
             "no-lab no_match domains alice.test",
             "office no_match client_networks 127.0.0.1",
@@ -246,10 +246,10 @@ fn addresses_decide_where_rules_go_by_them() {
     let text = lines(&outcome.stdout);
     assert_eq!(
         text[0],
-        "depends on the address: by default for those in no network below"
+        "depends on the address: by default for addresses in no network below"
     );
     assert!(
-        text.contains(&"lab admit goes by the address".to_owned()),
+        text.contains(&"lab admit depends on the address".to_owned()),
         "{text:#?}"
     );
     let outcome = explain(
@@ -320,7 +320,7 @@ fn gateway_unknown_users_and_failing_expressions() {
     assert!(
         outcome
             .stdout
-            .contains("its expression has no value, so it denies"),
+            .contains("its expression failed, so it denies"),
         "{}",
         outcome.stdout
     );
@@ -334,7 +334,7 @@ fn gateway_unknown_users_and_failing_expressions() {
     assert!(
         outcome
             .stdout
-            .contains("every address of the name is judged too"),
+            .contains("every address of the name is evaluated too"),
         "{}",
         outcome.stdout
     );

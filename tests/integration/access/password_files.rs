@@ -59,7 +59,7 @@ fn hashes_of_other_kinds_say_how_to_migrate() {
         ),
         (
             format!("dora:{{CRYPT}}{bcrypt}"),
-            "{CRYPT} before the hash; remove",
+            "the prefix {CRYPT} before the hash; remove",
         ),
         (
             format!("dora:{}", bcrypt.replace('$', "$$")),
@@ -117,7 +117,7 @@ fn passwd_says_what_72_bytes_mean() {
     assert!(
         outcome
             .stderr
-            .contains("more than 72 bytes; every byte counts"),
+            .contains("more than 72 bytes; argon2id uses all of them"),
         "{}",
         outcome.stderr
     );
@@ -147,7 +147,7 @@ fn passwd_writes_a_mounted_file_in_place() {
         return;
     }
     assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
-    let said = "note: the file was written in place, since it is mounted by itself";
+    let said = "note: the file was written in place because it is mounted by itself";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     let text = std::fs::read_to_string(&elsewhere).unwrap();
     assert!(

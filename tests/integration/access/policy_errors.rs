@@ -68,8 +68,8 @@ const WRONG: &[Wrong] = &[
     - { user: alice, target: \"a.test:443\", time: 2026-11-24T10:00:00Z, expect: admit } # !
 ",
         said: &[
-            "tollgate.policy_tests[0]: rule hours goes by the time",
-            "tollgate.policy_tests[1]: rule lab goes by the address",
+            "tollgate.policy_tests[0]: rule hours depends on the time",
+            "tollgate.policy_tests[1]: rule lab depends on the address",
         ],
     },
     // Tests that cannot be read.
@@ -117,7 +117,7 @@ const WRONG: &[Wrong] = &[
             "tollgate.policy.rules[2].groups[0]: no such group; did you mean \"ops\"?",
             "tollgate.policy.rules[3].ports: never matches",
             "tollgate.policy.rules[4].methods: never matches",
-            "tollgate.policy.rules[6]: never asked: rule all before it matches every request",
+            "tollgate.policy.rules[6]: never evaluated: rule all before it matches every request",
         ],
     },
     // Values that are none.
@@ -151,7 +151,7 @@ const WRONG: &[Wrong] = &[
             "tollgate.policy.default: neither admit nor deny",
             "tollgate.policy.rules[0].name: missing",
             "tollgate.policy.rules[1].name: not a name",
-            "tollgate.policy.rules[2].name: a name that the guard uses",
+            "tollgate.policy.rules[2].name: a reserved name of the guard",
             "tollgate.policy.rules[3].action: missing",
             "tollgate.policy.rules[4].action: neither admit, deny nor observe",
             "tollgate.policy.rules[5].users: an empty list",

@@ -97,7 +97,7 @@ fn der_is_binary_and_not_of_another_encoding() {
         let all = outcome.output();
         assert_eq!(outcome.code(), EX_CONFIG, "{all}");
         assert!(
-            all.contains("the file is binary, where text is wanted; name a text file"),
+            all.contains("the file is binary, where text is expected; name a text file"),
             "{all}"
         );
         assert!(!all.contains("iconv"), "{all}");
@@ -114,7 +114,7 @@ fn users_with_a_sign_between_are_an_error() {
         let all = outcome.output();
         assert_eq!(outcome.code(), EX_CONFIG, "{all}");
         assert!(
-            all.contains("divide users by spaces alone: `group: user user`"),
+            all.contains("separate users by spaces only: `group: user user`"),
             "{all}"
         );
     }

@@ -73,7 +73,7 @@ fn what_is_no_text_is_an_error_with_a_remedy() {
             (
                 utf16(&format!("\u{feff}{text}")),
                 ": ",
-                "UTF-16, where UTF-8 is wanted; save it as UTF-8, for example with `iconv -f UTF-16 ",
+                "UTF-16, where UTF-8 is expected; save it as UTF-8, for example with `iconv -f UTF-16 ",
             ),
             (
                 utf16(&text),
@@ -286,8 +286,8 @@ fn a_file_that_is_closed_to_the_user_is_not_called_missing() {
 #[test]
 fn groups_are_never_half_understood() {
     for (line, said) in [
-        ("contractors: alice,bob", "divide users by spaces"),
-        ("contractors: alice;bob", "divide users by spaces"),
+        ("contractors: alice,bob", "separate users by spaces"),
+        ("contractors: alice;bob", "separate users by spaces"),
         (
             "admins: carol # bob left",
             "put a comment on a line of its own",

@@ -70,8 +70,8 @@ fn truth_table() {
         (basic("jürgen:a:b"), Ok(None)),
     ];
     let now = Instant::now();
-    // Twice in one order and once in the other: what was said before, good or
-    // bad, changes nothing.
+    // Twice in one order and once in the other: an earlier result, positive or
+    // negative, changes nothing.
     for (value, expected) in cases.iter().chain(&cases).chain(cases.iter().rev()) {
         let admitted = admit(&auth, value, now);
         let admitted = admitted
@@ -83,7 +83,7 @@ fn truth_table() {
 }
 
 #[test]
-fn good_credentials_cost_one_hash_and_bad_ones_one_each_time() {
+fn valid_credentials_cost_one_hash_and_wrong_ones_one_each_time() {
     let auth = authenticator();
     let now = Instant::now();
     let cost = |value: &[u8], now| {

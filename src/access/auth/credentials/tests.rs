@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_encoded_is_read(user in "[^:\\pC]{1,60}", password in "\\PC{0,200}") {
+    fn encoded_credentials_are_decoded(user in "[^:\\pC]{1,60}", password in "\\PC{0,200}") {
         let value = basic(format!("{user}:{password}"));
         let credentials = Credentials::parse(&value).unwrap();
         prop_assert_eq!(credentials.user.as_str(), user);

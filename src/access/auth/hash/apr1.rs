@@ -1,7 +1,7 @@
 //! Apache's `$apr1$`: a thousand rounds of salted MD5.
 //!
-//! Poul-Henning Kamp's MD5-crypt with another magic string. Fast to guess by
-//! today's measure and accepted only because existing files have it; nothing
+//! Poul-Henning Kamp's MD5-crypt with another magic string. It is weak against
+//! guessing, and accepted only because existing files have it; Tollgate never
 //! writes it.
 
 use md5::{Digest, Md5};
@@ -23,7 +23,7 @@ pub(super) struct Apr1 {
 }
 
 impl Apr1 {
-    /// Reads `salt$digest`, what follows the magic string.
+    /// Parses `salt$digest`, the text after the magic string.
     pub(super) fn parse(body: &str) -> Option<Self> {
         let (salt, digest) = body.split_once('$')?;
         let in_alphabet = |text: &str| text.bytes().all(|byte| crypt_value(byte).is_some());
@@ -66,8 +66,8 @@ fn digest(password: &[u8], salt: &[u8]) -> [u8; 16] {
         outer.update(inner.get(..take).unwrap_or_default());
         left -= take;
     }
-    // One byte for each bit of the length. That it is a zero for a one and the
-    // first byte of the password for a zero was a slip in 1994; it stays.
+    // One byte for each bit of the length: zero for a one, the first byte of the
+    // password for a zero. The original of 1994 has this mistake, so every hash does.
     let first = password.get(..1).unwrap_or_default();
     let mut bits = password.len();
     while bits > 0 {

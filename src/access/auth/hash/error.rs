@@ -1,28 +1,28 @@
-//! Why a text is not a usable password hash: what it looks like, and what to do about it.
+//! Why a text is not a usable password hash: the format it seems to have, and the remedy.
 
 use thiserror::Error;
 
 use crate::text::is_invisible;
 
-/// Why a text is not a usable password hash. Never holds the text.
+/// Why a text is not a usable password hash. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PasswordHashError {
-    /// Nothing where the hash should be.
+    /// The hash is missing.
     #[error("there is no password hash")]
     Missing,
-    /// No known prefix: most often a password as it is.
+    /// No known prefix: most often a password in plain text.
     #[error("not a known password hash; passwords in plain text are not accepted")]
     Unknown,
-    /// Thirteen characters without prefix: crypt(3) as of 1979, which looks at
+    /// Thirteen characters without prefix: crypt(3) of 1979, which uses
     /// eight bytes of the password, or a plain password of that length.
     #[error("a DES crypt hash or a password in plain text; neither is accepted")]
     DesCrypt,
     /// A known format that is not accepted.
     #[error("{0} hashes are not accepted")]
     Unsupported(&'static str),
-    /// A hash that is accepted, behind the name that an LDAP server or Dovecot
-    /// puts before it.
-    #[error("{0} before the hash")]
+    /// An accepted hash after the scheme name that an LDAP server or Dovecot
+    /// writes.
+    #[error("the prefix {0} before the hash")]
     Prefixed(&'static str),
     /// `$$2y$$10$$...`: escaped for a compose file.
     #[error("each $ of the hash is doubled, as for a compose file")]
@@ -33,16 +33,16 @@ pub enum PasswordHashError {
     /// `$2y$... # admin`
     #[error("white space or a comment after the hash")]
     Trailing,
-    /// From a web page or a word processor, most often.
+    /// Most often from a web page or a word processor.
     #[error("an invisible character, U+{:04X}, in or beside the hash", u32::from(*.0))]
     Character(char),
     /// `{CRAM-MD5}...`, `{sha}...`
-    #[error("the scheme in braces before the hash is none that is accepted, as {{SHA}} is")]
+    #[error("the scheme in braces before the hash is not supported")]
     Scheme,
-    /// `*0`, `*1`: what crypt(3) writes where it failed.
-    #[error("no hash, but what crypt(3) writes when it fails")]
+    /// `*0`, `*1`: the failure markers of crypt(3).
+    #[error("the failure marker of crypt(3), not a hash")]
     Failed,
-    /// `!`, `*`: an account of the system that is locked.
+    /// `!`, `*`: a locked system account.
     #[error("a locked account, which has no password")]
     Locked,
     /// `x`: from /etc/passwd.
@@ -51,10 +51,10 @@ pub enum PasswordHashError {
     /// `realm:32 hexadecimal digits`
     #[error("a line of a htdigest file")]
     Htdigest,
-    /// The prefix is known, the rest is cut off or damaged.
+    /// The prefix is known, the rest is truncated or damaged.
     #[error("the {0} hash is incomplete or damaged")]
     Malformed(&'static str),
-    /// A cost parameter is outside of what this program will spend.
+    /// A cost parameter is outside the accepted range.
     #[error("the {format} hash has {parameter} {value}; accepted are {min} to {max}")]
     OutOfBounds {
         /// Name of the format.
@@ -71,7 +71,7 @@ pub enum PasswordHashError {
 }
 
 impl PasswordHashError {
-    /// Whether it is a hash, in a format that is not accepted.
+    /// Whether the text is a hash in a format that is not accepted.
     #[must_use]
     pub fn is_other_format(&self) -> bool {
         matches!(
@@ -80,8 +80,8 @@ impl PasswordHashError {
         )
     }
 
-    /// What to change in the line, where that is enough. Elsewhere the user has
-    /// to choose a new password: no hash can be converted into another.
+    /// The correction of the line, where one exists. Otherwise the user has
+    /// to choose a new password: hashes cannot be converted.
     #[must_use]
     pub fn edit(&self) -> Option<&'static str> {
         match self {
@@ -92,13 +92,13 @@ impl PasswordHashError {
                 Some("put a comment on a line of its own that begins with #, and remove the rest")
             }
             Self::Character(_) => Some("remove the character"),
-            Self::Locked => Some("remove the line: who has no line is not admitted"),
+            Self::Locked => Some("remove the line: a user without a line is not admitted"),
             _ => None,
         }
     }
 }
 
-/// Formats by the start of a hash. Those in braces are compared without case.
+/// Formats by the start of a hash. Those in braces are case-insensitive.
 const PREFIXES: [(&str, &str); 37] = [
     ("$1$", "MD5-crypt ($1$)"),
     ("$md5", "Sun MD5 ($md5)"),
@@ -161,8 +161,8 @@ const HEXADECIMAL: [(usize, &str); 5] = [
     (128, "SHA-512 (128 hexadecimal digits)"),
 ];
 
-/// Says what a text is that cannot be read as an accepted format. `failed` is what
-/// its own format says, where it seems to be in one; `accepted` says whether another
+/// Explains why a text is not a hash in an accepted format. `failed` is the error of
+/// the format that it seems to have, if any; `accepted` checks whether another
 /// text is a usable hash.
 pub(super) fn explain(
     text: &str,
@@ -202,7 +202,7 @@ pub(super) fn explain(
     };
     if let Some(wrapper) = WRAPPERS.iter().find(|wrapper| starts_with(wrapper)) {
         let inner = text.get(wrapper.len()..).unwrap_or_default();
-        // One is what servers write; more must not lead to a recursion as deep as the line is long.
+        // Servers write one; more must not lead to a recursion as deep as the line is long.
         if inner.starts_with('{') {
             return Unknown;
         }

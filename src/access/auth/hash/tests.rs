@@ -104,7 +104,7 @@ fn hash(text: &str) -> PasswordHash {
 }
 
 #[test]
-fn verifies_what_other_programs_made() {
+fn verifies_hashes_of_other_programs() {
     for (password, text) in VECTORS {
         let hash = hash(text);
         assert!(hash.verify(password.as_bytes()), "{text}");
@@ -299,7 +299,7 @@ fn refuses_with_the_reason() {
 }
 
 #[test]
-fn names_what_it_does_not_take() {
+fn names_unsupported_formats() {
     let bcrypt = "$2y$05$zoWy4vmKum/arBTpple.PeO5PnqR/E73KTgPhNohXPYrP47hWRjsS";
     let doubled = bcrypt.replace('$', "$$");
     for (text, named, edit) in [
@@ -328,12 +328,12 @@ fn names_what_it_does_not_take() {
         ),
         (
             &format!("{{CRYPT}}{bcrypt}"),
-            "{CRYPT} before the hash",
+            "the prefix {CRYPT} before the hash",
             true,
         ),
         (
             &format!("{{blf-crypt}}{bcrypt}"),
-            "{BLF-CRYPT} before the hash",
+            "the prefix {BLF-CRYPT} before the hash",
             true,
         ),
         (&doubled, "doubled", true),

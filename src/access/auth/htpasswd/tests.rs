@@ -67,7 +67,7 @@ fn reads_comments_blank_lines_crlf_and_remarks() {
 }
 
 #[test]
-fn a_file_without_users_admits_nobody() {
+fn a_file_without_users_admits_no_user() {
     for text in ["", "\n\n", "# nobody\n"] {
         let users = Htpasswd::parse(text).unwrap();
         assert!(users.is_empty());
@@ -132,7 +132,7 @@ fn a_control_character_in_a_user_name_is_refused_and_not_printed() {
 }
 
 #[test]
-fn names_that_are_not_what_they_seem() {
+fn user_names_that_no_file_can_have() {
     for (line, said) in [
         (format!("alice :{SHA1}"), "begins or ends with a space"),
         (format!("al\u{200b}ice:{SHA1}"), "U+200B"),
@@ -242,9 +242,9 @@ proptest! {
         let _ = Htpasswd::parse(&text);
     }
 
-    /// What is read accounts for every line that is no comment.
+    /// Every line other than a comment is read.
     #[test]
-    fn no_line_is_passed_over(lines in prop::collection::vec(line(), 0..12)) {
+    fn no_line_is_skipped(lines in prop::collection::vec(line(), 0..12)) {
         let text = lines.join("\n");
         let counted = lines.iter().filter(|line| {
             let line = line.trim_ascii();
@@ -257,7 +257,7 @@ proptest! {
         }
     }
 
-    /// Whatever stands around it, a user is found by the name that was written.
+    /// A user is found by the written name, whatever is around it.
     #[test]
     fn finds_the_users_that_were_written(names in prop::collection::hash_set("[^:#\\s\\pC][^:\\s\\pC]{0,20}", 1..20)) {
         let names: Vec<_> = names.into_iter().filter(|name| parse_name(name).is_ok()).collect();

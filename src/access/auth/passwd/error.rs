@@ -1,4 +1,4 @@
-//! Why no password was set, and what to do about it.
+//! Why no password was set, with the remedy.
 
 use std::fmt;
 use std::io;
@@ -11,33 +11,35 @@ use crate::access::auth::credentials::{MAX_CREDENTIALS_LEN, UserError};
 use crate::access::auth::htpasswd::NameError;
 use crate::text::{TextError, system_message};
 
-/// Why no password was set. The file is as it was, but for [`PasswdError::Damaged`].
+/// Why no password was set. The file is unchanged, except for [`PasswdError::Damaged`].
 #[derive(Debug, Error)]
 pub enum PasswdError {
     /// The user name breaks a rule.
     #[error("{}; {}", .0, name_remedy(.0))]
     User(#[from] NameError),
-    /// Nothing was entered.
+    /// The password is empty.
     #[error("the password is empty; enter one, or write it as the first line of standard input")]
     PasswordEmpty,
-    /// No client could send it: user and password together are too long.
+    /// User and password together are too long: no client could send them.
     #[error(
         "the user name and the password together have more than {MAX_CREDENTIALS_LEN} bytes; choose a shorter password"
     )]
     PasswordTooLong,
     /// No client may send it (RFC 7617 §2).
-    #[error("the password has a control character, which no client may send; choose one without")]
+    #[error(
+        "the password has a control character, which no client may send; choose a password without one"
+    )]
     PasswordControlCharacter,
     /// No client may send it (RFC 7617 §2.1).
     #[error("the password is not UTF-8; send it as UTF-8, or enter it on a terminal")]
     PasswordNotUtf8,
-    /// Standard input begins with a byte order mark, which would be a part of the password.
+    /// Standard input begins with a byte order mark, which would be part of the password.
     #[error(
         "the password begins with a byte order mark, which no client would send; send it as UTF-8 without one, \
          or enter it on a terminal"
     )]
     PasswordMarked,
-    /// No path.
+    /// The path is empty.
     #[error("the name of the file is empty; name a file: `tollgate passwd FILE USER`")]
     NoFile,
     /// The two entries differ.
@@ -59,14 +61,14 @@ pub enum PasswdError {
     )]
     DanglingLink(PathBuf),
     /// The proxy would refuse the file for its encoding or its line ends.
-    #[error("{}: {error}; {}", Place(.path, .error), .error.problem.remedy())]
+    #[error("{}: {error}; {}", FileLine(.path, .error), .error.problem.remedy())]
     Text {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         error: TextError,
     },
-    /// More than the proxy reads.
+    /// The file is larger than the proxy reads.
     #[error("{} is larger than {MAX_FILE} bytes; name a password file", .0.display())]
     TooLarge(PathBuf),
     /// The file has the user more than once.
@@ -79,20 +81,20 @@ pub enum PasswdError {
         /// The second one.
         second: usize,
     },
-    /// The file system said no.
+    /// A file operation failed.
     #[error(
         "cannot {action} {}: {}; {}",
         .path.display(), system_message(.error), remedy(.error)
     )]
     Io {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// On which file or directory.
+        /// The file or directory.
         path: PathBuf,
         /// Why it failed.
         error: io::Error,
     },
-    /// Writing in place failed, and so did writing back what was there.
+    /// Writing in place failed, and writing back the old text failed too.
     #[error(
         "{} is damaged: neither the new text nor the old one could be written ({}); restore it from a copy",
         .path.display(), system_message(.error)
@@ -103,13 +105,13 @@ pub enum PasswdError {
         /// Why it failed.
         error: io::Error,
     },
-    /// Others replaced the file again and again.
+    /// Other processes kept replacing the file.
     #[error("{} keeps changing; try again", .0.display())]
     Contended(PathBuf),
 }
 
 impl PasswdError {
-    /// Whether the system refused to make or to replace a file where the old one is.
+    /// The reason to write in place, when the system refused to make or to replace a file.
     pub(super) fn is_refusal(&self) -> Option<InPlace> {
         let Self::Io { error, .. } = self else {
             return None;
@@ -124,10 +126,10 @@ impl PasswdError {
     }
 }
 
-/// A file with a line in it, as problems of the configuration show it.
-struct Place<'a>(&'a Path, &'a TextError);
+/// A file and a line, in the format of configuration errors.
+struct FileLine<'a>(&'a Path, &'a TextError);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for FileLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.display())?;
         match self.1.line {
@@ -150,16 +152,16 @@ fn name_remedy(error: &NameError) -> &'static str {
     match error {
         NameError::User(UserError::TooLong) => "choose a shorter name",
         NameError::User(UserError::Empty) => "name a user: `tollgate passwd FILE USER`",
-        _ => "choose a name without it",
+        _ => "choose another name",
     }
 }
 
-/// What to do about a refusal of the file system.
+/// The remedy for a failed file operation.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied if rustix::process::geteuid().is_root() => {
             "the file or the file system may be protected: `lsattr` shows whether the file is, and \
-             `chattr -ia` lifts it"
+             `chattr -ia` ends it"
         }
         io::ErrorKind::PermissionDenied => "run it as the owner of the file or as root",
         io::ErrorKind::NotFound => "make the directory first",
@@ -167,6 +169,6 @@ fn remedy(error: &io::Error) -> &'static str {
             "run it where the file system is writable, for example outside of the container"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space first",
-        _ => "repair what the system reports, and try again",
+        _ => "correct what the system reports, and try again",
     }
 }

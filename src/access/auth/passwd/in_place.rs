@@ -1,4 +1,4 @@
-//! Writing a password file in place, where it cannot be replaced by a new one.
+//! Writes a password file in place, when it cannot be replaced by a new one.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,11 +7,10 @@ use std::path::Path;
 
 use super::{PasswdError, io_error};
 
-/// Writes `new` over `old`, which the file has now; the caller holds the lock. `opened` is the file that the
-/// lock is on.
+/// Writes `new` over `old`, the current text; the caller holds the lock. `opened` is the locked file.
 ///
-/// What is longer than the old text is written first, so that a full disk is noticed while all of the old text
-/// is still there. After a failure the old text is put back.
+/// The part beyond the length of the old text is written first, so that a full disk is an error while the old text
+/// is still complete. After a failure the old text is written back.
 pub(super) fn write(
     target: &Path,
     opened: &fs::Metadata,
@@ -45,7 +44,7 @@ fn overwrite(file: &File, old: &[u8], new: &[u8]) -> io::Result<()> {
         file.write_all_at(tail, old.len() as u64)?;
         file.sync_all()?;
     }
-    // The lines before the one that changes are left alone.
+    // The lines before the changed one are not written.
     let same = front.iter().zip(old).take_while(|(a, b)| a == b).count();
     file.write_all_at(front.get(same..).unwrap_or_default(), same as u64)?;
     file.set_len(new.len() as u64)?;

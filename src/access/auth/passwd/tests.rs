@@ -31,10 +31,10 @@ impl Case {
         self.directory.path().join("users.htpasswd")
     }
 
-    fn set(&self, user: &str, password: &str) -> Result<Outcome, PasswdError> {
+    fn set(&self, user: &str, password: &str) -> Result<PasswordChange, PasswdError> {
         let done = set_password(&self.file(), user, &Secret::new(password))?;
         assert_eq!(done.in_place, None);
-        Ok(done.outcome)
+        Ok(done.change)
     }
 
     fn text(&self) -> String {
@@ -48,7 +48,7 @@ impl Case {
         })
     }
 
-    /// No temporary file stays behind.
+    /// No temporary file remains.
     fn files(&self) -> usize {
         fs::read_dir(self.directory.path()).unwrap().count()
     }
@@ -70,7 +70,10 @@ fn without_hash(text: &str) -> String {
 #[test]
 fn makes_a_file() {
     let case = Case::new();
-    assert_eq!(case.set("ann", "a:b pässwörd ").unwrap(), Outcome::Created);
+    assert_eq!(
+        case.set("ann", "a:b pässwörd ").unwrap(),
+        PasswordChange::Created
+    );
     assert_eq!(without_hash(&case.text()), "ann:HASH\n");
     assert_eq!(mode(&case.file()), 0o600);
     assert!(case.verifies("ann", "a:b pässwörd "));
@@ -83,61 +86,65 @@ fn changes_one_line_and_keeps_the_rest() {
     let boss = format!("ann:{SHA1}\tthe boss\n");
     let cases = [
         // before, after for user ann, outcome
-        ("", "ann:HASH\n".to_owned(), Outcome::Added),
-        ("# x", "# x\nann:HASH\n".to_owned(), Outcome::Added),
+        ("", "ann:HASH\n".to_owned(), PasswordChange::Added),
+        ("# x", "# x\nann:HASH\n".to_owned(), PasswordChange::Added),
         (
             "# users\r\n\r\n bob : {SHA}\r\n\n#ann:x\n  ann.x:y:z",
             "# users\r\n\r\n bob : {SHA}\r\n\n#ann:x\n  ann.x:y:z\r\nann:HASH\r\n".to_owned(),
-            Outcome::Added,
+            PasswordChange::Added,
         ),
-        ("ann:x", "ann:HASH".to_owned(), Outcome::Replaced),
+        ("ann:x", "ann:HASH".to_owned(), PasswordChange::Replaced),
         (
             "ann:x\nbob:y",
             "ann:HASH\nbob:y".to_owned(),
-            Outcome::Replaced,
+            PasswordChange::Replaced,
         ),
         (
             "bob:y\r\nann:x\r\n# end \r\n",
             "bob:y\r\nann:HASH\r\n# end \r\n".to_owned(),
-            Outcome::Replaced,
+            PasswordChange::Replaced,
         ),
         (
             "ann:x:Ann, since 2019\n",
             "ann:HASH:Ann, since 2019\n".to_owned(),
-            Outcome::Replaced,
+            PasswordChange::Replaced,
         ),
-        ("ann:\n", "ann:HASH\n".to_owned(), Outcome::Replaced),
+        ("ann:\n", "ann:HASH\n".to_owned(), PasswordChange::Replaced),
         (
             "bob:y\r\n",
             "bob:y\r\nann:HASH\r\n".to_owned(),
-            Outcome::Added,
+            PasswordChange::Added,
         ),
         // A comment that no reader takes becomes a remark; a password in plain text goes.
         (
             "ann:{SSHA}x # admin: yes\r\n",
             "ann:HASH:# admin: yes\r\n".to_owned(),
-            Outcome::Replaced,
+            PasswordChange::Replaced,
         ),
         (
             boss.as_str(),
             "ann:HASH:the boss\n".to_owned(),
-            Outcome::Replaced,
+            PasswordChange::Replaced,
         ),
         (
             "ann:my # secret\nbob:y\n",
             "ann:HASH\nbob:y\n".to_owned(),
-            Outcome::Replaced,
+            PasswordChange::Replaced,
         ),
         (
             "\u{feff}ann:x\n",
             "\u{feff}ann:HASH\n".to_owned(),
-            Outcome::Replaced,
+            PasswordChange::Replaced,
         ),
-        ("Ann:x\n", "Ann:x\nann:HASH\n".to_owned(), Outcome::Added),
+        (
+            "Ann:x\n",
+            "Ann:x\nann:HASH\n".to_owned(),
+            PasswordChange::Added,
+        ),
         (
             "no colon\n",
             "no colon\nann:HASH\n".to_owned(),
-            Outcome::Added,
+            PasswordChange::Added,
         ),
     ];
     for (before, after, outcome) in cases {
@@ -151,8 +158,8 @@ fn changes_one_line_and_keeps_the_rest() {
 #[test]
 fn replaces_the_password() {
     let case = Case::with(format!("ann:{SHA1}\nbob:{SHA1}\n"));
-    assert_eq!(case.set("ann", "first").unwrap(), Outcome::Replaced);
-    assert_eq!(case.set("ann", "second").unwrap(), Outcome::Replaced);
+    assert_eq!(case.set("ann", "first").unwrap(), PasswordChange::Replaced);
+    assert_eq!(case.set("ann", "second").unwrap(), PasswordChange::Replaced);
     assert!(case.verifies("ann", "second"));
     assert!(!case.verifies("ann", "first"));
     assert!(case.verifies("bob", "correct:horse"));
@@ -184,7 +191,7 @@ fn follows_a_link() {
     let link = elsewhere.path().join("link");
     symlink(case.file(), &link).unwrap();
     let outcome = set_password(&link, "ann", &Secret::new("secret")).unwrap();
-    assert_eq!(outcome.outcome, Outcome::Added);
+    assert_eq!(outcome.change, PasswordChange::Added);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(case.verifies("ann", "secret"));
 
@@ -305,20 +312,22 @@ fn refuses_files_that_it_cannot_edit() {
 }
 
 #[test]
-fn says_what_72_bytes_mean() {
+fn notes_about_72_bytes() {
     let notes = |case: &Case, password: &str| {
         let done = set_password(&case.file(), "ann", &Secret::new(password)).unwrap();
         done.notes().collect::<Vec<_>>().join("\n")
     };
     let case = Case::with("ann:$2y$05$x\n");
     assert!(
-        notes(&case, "secret").starts_with("the old hash was bcrypt, which looks at the first 72")
+        notes(&case, "secret").starts_with("the old hash was bcrypt, which uses only the first 72")
     );
     assert_eq!(notes(&case, &"x".repeat(72)), "");
-    assert!(notes(&case, &"x".repeat(73)).contains("more than 72 bytes; every byte counts here"));
+    assert!(
+        notes(&case, &"x".repeat(73)).contains("more than 72 bytes; argon2id uses all of them")
+    );
 }
 
-/// Also from nothing: who comes second finds the file of the first.
+/// Also without a file: the second run finds the file of the first.
 #[test]
 fn runs_at_the_same_time_lose_nothing() {
     let case = Case::new();
@@ -357,7 +366,7 @@ fn reads_one_line() {
             "{input:?}"
         );
     }
-    // What PowerShell puts before what it sends.
+    // The byte order mark of PowerShell.
     for input in [
         &b"\xef\xbb\xbfsecret\r\n"[..],
         b"\xff\xfes\0e\0c\0\r\0\n\0",
@@ -381,7 +390,7 @@ fn reads_one_line() {
 }
 
 #[test]
-fn asks_twice_on_a_terminal() {
+fn prompts_twice_on_a_terminal() {
     let ask = |answers: &[&'static str]| {
         let mut answers = answers.iter();
         ask_twice(|_| {

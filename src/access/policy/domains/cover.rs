@@ -4,20 +4,20 @@ use super::names::Meaning;
 use super::{Domains, NameKey};
 
 impl Domains {
-    /// Goes through the entries until `holds` is not true of one. It is given the name, and whether the entry
-    /// is about all below the name too. False when it was not true of one.
+    /// Whether `holds` is true for every entry. Its arguments are the name, and whether the entry includes all
+    /// names below it. Stops at the first entry for which it is false.
     pub(in crate::access::policy) fn every(
         &self,
         mut holds: impl FnMut(&NameKey<'_>, bool) -> bool,
     ) -> bool {
         self.names.iter().all(|(name, meaning)| {
-            // Names are made of text, so none is left out.
+            // Names come from text, so this conversion never fails.
             std::str::from_utf8(name)
                 .is_ok_and(|name| holds(&NameKey::new(name), meaning.is_suffix()))
         })
     }
 
-    /// Whether a name is in the set, with `below` also every name below it.
+    /// Whether the set has a name and, with `below`, every name below it.
     pub(in crate::access::policy) fn covers(&self, key: &NameKey<'_>, below: bool) -> bool {
         if !below {
             return self.matching(key).is_some();
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_what_is_below() {
+    fn names_and_names_below() {
         let domains = Domains::parse([".a.example", "b.example", ".b.example", "c.example"]);
         let domains = domains.unwrap();
         for (name, alone, below) in [

@@ -1,4 +1,4 @@
-//! A name with its hashes, which are computed once however many sets it is looked up in.
+//! A name with its hashes, which are computed once for look-ups in any number of sets.
 
 use std::{
     fmt,
@@ -9,12 +9,12 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-/// As many labels as nearly every name has; the domains of deeper names are hashed when a set asks for them.
+/// The labels whose hashes a key keeps, enough for nearly every name; deeper domains are hashed when a set needs them.
 const INLINE: usize = 8;
 /// A normalised name is never longer.
 const MAX_NAME: usize = 253;
 
-/// One state for all sets, so that one key serves them all; random, so that no list can be made to collide.
+/// One state for all sets, so that a key works with each of them; random, so that a list cannot force collisions.
 static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// A name to look up in any number of [`Domains`](super::Domains), hashed once.
@@ -39,7 +39,7 @@ impl<'a> NameKey<'a> {
     pub fn new(name: &'a str) -> NameKey<'a> {
         let (mut starts, mut hashes) = ([0; INLINE], [0; INLINE]);
         let (mut labels, mut whole, mut filter) = (0, 0, Filter::default());
-        // What is longer is in no set, and costs nothing.
+        // A longer name is in no set, and is not hashed.
         let hashed = if name.len() > MAX_NAME { "" } else { name };
         let mut slots = starts.iter_mut().zip(&mut hashes);
         for (start, hash) in suffixes(hashed.as_bytes()) {
@@ -80,7 +80,7 @@ impl<'a> NameKey<'a> {
 
     /// The domains above the name that have at most `max_labels` labels, the longest first, with their hashes.
     ///
-    /// Those with more labels than a key keeps are left to [`NameKey::deep_domains_above`].
+    /// [`NameKey::deep_domains_above`] has those with more labels than a key keeps.
     pub(super) fn domains_above(&self, max_labels: usize) -> impl Iterator<Item = (&'a str, u64)> {
         let name = self.name;
         self.starts
@@ -91,7 +91,7 @@ impl<'a> NameKey<'a> {
             .map(move |(start, hash)| (name.get(usize::from(*start)..).unwrap_or_default(), *hash))
     }
 
-    /// The others, the shortest first. Hashed anew: few sets have such a domain, and few names are in one.
+    /// The others, the shortest first. Hashed on demand: few sets have such domains, and few names are so deep.
     pub(super) fn deep_domains_above(
         &self,
         max_labels: usize,
@@ -107,7 +107,7 @@ impl<'a> NameKey<'a> {
             .map(move |(start, hash)| (name.get(start..).unwrap_or_default(), hash))
     }
 
-    /// How many domains above the name a set with such suffixes can hold.
+    /// The number of domains above the name that a set with such suffixes can have.
     fn above(&self, max_labels: usize) -> usize {
         max_labels.min(self.labels.saturating_sub(1))
     }
@@ -119,9 +119,9 @@ impl fmt::Debug for NameKey<'_> {
     }
 }
 
-/// Four words that tell of nearly all names that they are not in a small set, without a look at the set.
+/// Four words that exclude nearly all names that are not in a small set, without a look-up.
 ///
-/// Each name sets one bit in each word. The words of a large set are full, and say nothing.
+/// Each name sets one bit in each word. The words of a large set are full and exclude no name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter([u64; 4]);
 
@@ -129,7 +129,7 @@ impl Filter {
     /// The filter of one name.
     #[inline]
     pub(super) fn of(hash: u64) -> Filter {
-        // Not the lowest and the highest bits, by which the table goes.
+        // Not the lowest and the highest bits, which the hash table uses.
         Filter([30, 36, 42, 48].map(|shift| 1 << ((hash >> shift) & 63)))
     }
 

@@ -1,7 +1,7 @@
-//! The lines of list files: plain domains, hosts files and adblock lists, told apart line by line.
+//! The lines of list files: plain domains, hosts files and adblock lists, distinguished line by line.
 //!
-//! A line that says something else than "this name" or "this domain and all below it" is an error, never a
-//! guess: dropped it would let something in, and half understood it would deny too much.
+//! A line with another meaning than "this name" or "this domain and all below it" is an error, never a
+//! guess: a skipped line would admit too much, and a wrong guess could deny too much.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,7 @@ use super::names::Meaning;
 use crate::access::policy::entry::EntryProblem;
 use crate::text::is_invisible;
 
-/// What hosts files say about the machine itself. Nobody lists these.
+/// The entries of hosts files for the machine itself. These are skipped.
 const SELF_ENTRIES: [&str; 12] = [
     "localhost",
     "localhost.localdomain",
@@ -27,9 +27,9 @@ const SELF_ENTRIES: [&str; 12] = [
     "0.0.0.0",
 ];
 
-/// Reads one line and feeds what stands in it to `take`: what to quote, and the entry or what is wrong.
+/// Reads one line and calls `take` for each entry: with the text to quote, and the entry or the error.
 ///
-/// A name is not checked here. When it is not one, [`explain`] finds a better reason.
+/// Names are not checked here. For an invalid one, [`explain`] finds the reason.
 pub(super) fn read_line<'a>(
     line: &'a str,
     mut take: impl FnMut(&'a str, Result<(&'a str, Meaning), EntryProblem>),
@@ -59,7 +59,7 @@ pub(super) fn read_line<'a>(
     take(text, Ok(parse_entry(text)));
 }
 
-/// Why a line that is no domain is none, in the terms of the format that it seems to be in.
+/// Explains why a line is not a domain, in the terms of the format that it seems to have.
 pub(super) fn explain(text: &str, problem: EntryProblem) -> EntryProblem {
     use EntryProblem::*;
 
@@ -176,7 +176,7 @@ fn is_delimited_expression(text: &str) -> bool {
         && (text.ends_with('/') || !text.contains('.') || text.contains(['\\', '^', '$', '(', '[']))
 }
 
-/// What domains never have and regular expressions mostly do.
+/// Characters that domains never have and most regular expressions do.
 fn is_expression(text: &str) -> bool {
     text.contains(['\\', '(', ')', '+', '?', '{', '}'])
         || text.starts_with(".*")
@@ -205,7 +205,7 @@ fn has_port(text: &str) -> bool {
 fn parse_entry(text: &str) -> (&str, Meaning) {
     let below = text
         .strip_prefix('.')
-        // Widely published, and meant as `.name`: the domain itself is in it.
+        // Common in published lists, where it means `.name`: the domain itself is included.
         .or_else(|| text.strip_prefix("*."))
         .or_else(|| text.strip_prefix("||")?.strip_suffix('^'));
     match below {
@@ -214,8 +214,8 @@ fn parse_entry(text: &str) -> (&str, Meaning) {
     }
 }
 
-/// The line up to a `#` at its start or after a space. Elsewhere a `#` is no comment: `example.org##.ad` would
-/// become a rule for all of example.org.
+/// The line up to a `#` at its start or after a space. Elsewhere a `#` does not begin a comment:
+/// `example.org##.ad` would become an entry for all of example.org.
 fn without_comment(line: &str) -> &str {
     let bytes = line.as_bytes();
     memchr_iter(b'#', bytes)
@@ -239,7 +239,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     address.parse().ok()
 }
 
-/// Whether names are sent nowhere by this address.
+/// Whether hosts files use this address to block names.
 fn is_sink(address: IpAddr) -> bool {
     address.is_unspecified() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
 }

@@ -1,14 +1,14 @@
-//! The names of a set, packed: one string of bytes, and a table of where each name starts in it.
+//! The names of a set, packed: one string of bytes, and a table of the start of each name in it.
 //!
-//! A name takes its length, one byte that says how it is meant, and six to twelve bytes of the table. It
-//! knows nothing of labels, and takes any bytes above [`Meaning::BOTH`] for a name.
+//! A name takes its length, one byte for its meaning, and six to twelve bytes of the table. This module
+//! knows nothing of labels: any bytes above [`Meaning::BOTH`] are a name.
 
 use hashbrown::{HashTable, hash_table::Entry};
 use memchr::memchr3;
 
 use super::key::measure;
 
-/// How a name is meant: bits, since a name can be meant both ways.
+/// The meaning of a name: bits, since a name can have both meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meaning(u8);
 
@@ -17,7 +17,7 @@ impl Meaning {
     pub(super) const EXACT: Meaning = Meaning(1);
     /// The name and all below it.
     pub(super) const SUFFIX: Meaning = Meaning(2);
-    /// As two entries.
+    /// Both, from two entries.
     pub(super) const BOTH: Meaning = Meaning(3);
 
     pub(super) fn is_exact(self) -> bool {
@@ -36,19 +36,19 @@ pub(super) struct Full;
 /// Names, each once, with their meaning.
 #[derive(Clone, Default)]
 pub(super) struct Names {
-    /// Each name and its meaning. A meaning is no byte of a name, and thus ends it.
+    /// Each name and its meaning. A meaning is never a byte of a name, and thus ends it.
     bytes: Vec<u8>,
-    /// Where names start.
+    /// The starts of names.
     table: HashTable<u32>,
 }
 
 impl Names {
-    /// How many names there are.
+    /// The number of names.
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// How a name is meant, if it is in the set.
+    /// The meaning of a name, if it is in the set.
     pub(super) fn find(&self, hash: u64, name: &[u8]) -> Option<Meaning> {
         let mut found = None;
         self.table.find(hash, |start| {
@@ -58,7 +58,7 @@ impl Names {
         found
     }
 
-    /// Adds a name, or a meaning to a name that is there.
+    /// Adds a name, or a meaning to an existing name.
     pub(super) fn insert(&mut self, hash: u64, name: &[u8], meaning: Meaning) -> Result<(), Full> {
         let Names { bytes, table } = self;
         let is_same = |start: &u32| meaning_at(bytes, *start, name).is_some();
@@ -78,14 +78,14 @@ impl Names {
         Ok(())
     }
 
-    /// Makes room for `names` names of `bytes` bytes in all, so that loading a list copies nothing.
+    /// Reserves space for `names` names of `bytes` bytes in all, so that loading a list copies nothing.
     pub(super) fn reserve(&mut self, names: usize, bytes: usize) {
         let stored = &self.bytes;
         self.table.reserve(names, |start| hash_at(stored, *start));
         self.bytes.reserve_exact(bytes.saturating_add(names));
     }
 
-    /// Gives back the room that was not needed.
+    /// Releases unused space.
     pub(super) fn shrink(&mut self) {
         let stored = &self.bytes;
         self.table.shrink_to_fit(|start| hash_at(stored, *start));
@@ -102,7 +102,7 @@ impl Names {
 }
 
 impl PartialEq for Names {
-    /// The same names with the same meanings, in whatever order.
+    /// The same names with the same meanings, in any order.
     fn eq(&self, other: &Names) -> bool {
         self.len() == other.len()
             && self
@@ -121,11 +121,11 @@ fn end_of(start: u32, name: &[u8]) -> usize {
     start as usize + name.len()
 }
 
-/// The meaning of the name that starts there, if it is this one.
+/// The meaning of the name at `start`, if it is `name`.
 fn meaning_at(bytes: &[u8], start: u32, name: &[u8]) -> Option<Meaning> {
     let record = bytes.get(start as usize..=end_of(start, name))?;
     let (meaning, stored) = record.split_last()?;
-    // A name with such a byte in it could be two that stand side by side.
+    // A name with such a byte in it could be two adjacent names.
     let is_one = *meaning <= Meaning::BOTH.0 && stored == name && end_in(stored).is_none();
     is_one.then_some(Meaning(*meaning))
 }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_alone_is_no_match() {
+    fn equal_hashes_are_not_enough_for_a_match() {
         let mut names = Names::default();
         // The table hashes anew when it grows.
         names.reserve(8, 64);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_start_is_cut_off() {
+    fn starts_beyond_32_bits_are_an_error() {
         assert_eq!(start_at(u32::MAX as usize), Ok(u32::MAX));
         assert_eq!(start_at(u32::MAX as usize + 1), Err(Full));
     }

@@ -88,7 +88,7 @@ fn names_that_are_deeper_than_a_key() {
         let domains = domains(&entries);
         assert_eq!(found(&domains, deep).as_deref(), expected, "{entries:?}");
     }
-    // Each of the labels of a name of the greatest depth, and none of what is longer.
+    // Each label of the deepest name, and no longer name.
     let mut name = "a.".repeat(126) + "a";
     for labels in 1..=127 {
         let suffix = ".a".repeat(labels);
@@ -120,7 +120,7 @@ fn errors_of_entries() {
         let error = Domains::parse(["ok.example", entry]).unwrap_err().remove(0);
         assert_eq!((error.number, error.problem), (2, problem), "{entry}");
     }
-    // All at once, and what is good is kept.
+    // All at once, and valid entries are kept.
     let mut domains = Domains::default();
     let errors = domains.extend(["a.org", "*", "b.org", "1.1"]).unwrap_err();
     assert_eq!((errors.len(), domains.len()), (2, 2));
@@ -172,7 +172,7 @@ fn lists_in_all_formats() {
 }
 
 #[test]
-fn a_hosts_file_says_what_the_machine_is_called() {
+fn entries_of_a_hosts_file_for_the_machine_are_skipped() {
     let read = list(
         "127.0.0.1 localhost
          127.0.0.1 localhost.localdomain
@@ -302,7 +302,7 @@ fn errors_of_lists() {
     let errors = read.extend_list(&"<html>\n".repeat(1000)).unwrap_err();
     assert_eq!(errors.len(), 51);
     assert_eq!((errors[50].number, &errors[50].problem), (1000, &More(950)));
-    // Long lines too: their end still says what they are.
+    // Long lines too: their end shows their format.
     let long = format!("||example.org^$domain={}", "a.example|".repeat(1000));
     let errors = read.extend_list(&long).unwrap_err();
     assert_eq!(errors[0].problem, Options);
@@ -373,7 +373,7 @@ fn debug_is_short() {
 }
 
 #[test]
-fn equal_is_what_holds_the_same() {
+fn sets_with_the_same_names_are_equal() {
     assert_eq!(domains(&["a.org", ".b.org"]), list("||b.org^\n:: A.org"));
     for other in [&["a.org"][..], &[".a.org"], &["a.org", ".a.org"]] {
         assert_ne!(domains(&["b.org"]), domains(other));
@@ -464,7 +464,7 @@ proptest! {
     }
 
     #[test]
-    fn no_line_is_left_out_in_silence(line in "[!-~]{1,12}") {
+    fn no_line_is_skipped_silently(line in "[!-~]{1,12}") {
         let mut domains = Domains::default();
         let read = domains.extend_list(&line);
         let comment = line.starts_with(['#', '!']) || line.to_lowercase().starts_with("[adblock");

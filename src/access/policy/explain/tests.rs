@@ -1,6 +1,6 @@
 use super::*;
-use crate::access::policy::tests::rule_text::{policy, question};
-use crate::access::policy::{Guard, Verdict};
+use crate::access::policy::tests::rule_text::{policy, scenario};
+use crate::access::policy::{Decision, Guard};
 
 const RULES: &[&str] = &[
     "no-uploads deny:451 methods=POST",
@@ -13,7 +13,7 @@ const RULES: &[&str] = &[
 ];
 
 fn explain(text: &str, resolve: &[&str]) -> Explanation {
-    policy(Guard::default(), Verdict::Deny, RULES).explain(&question(text, resolve))
+    policy(Guard::default(), Decision::Deny, RULES).explain(&scenario(text, resolve))
 }
 
 #[test]
@@ -31,11 +31,11 @@ client   192.168.1.1
 request  CONNECT registry.npmjs.org:443 (tunnel)
 time     2026-11-24T12:00:00Z
 
-rules, in their order
+rules in order
   no-uploads  deny     no match: methods: CONNECT
-  watch       observe  matches, and only observes
+  watch       observe  matches, and observes
   ops         admit    no match: time: Tue 12:00 in UTC (2026-11-24T12:00:00Z)
-  lan         admit    goes by the address
+  lan         admit    depends on the address
   ports       admit    no match: ports: 443
   third       admit    no match: when: false
   ci          admit    decides
@@ -46,7 +46,7 @@ address 10.1.1.1: admit, by lan
 address 1.1.1.1: admit, by ci
   lan  admit    no match: networks: 1.1.1.1
 
-would be denied, if it did not only observe: watch"
+would be denied by rules that observe: watch"
     );
     assert_eq!(
         explain("bob POST http://a.example/", &[]).to_string(),
@@ -57,36 +57,36 @@ client   192.168.1.1
 request  POST a.example:80 (forward)
 time     2026-11-24T12:00:00Z
 
-rules, in their order
+rules in order
   no-uploads  deny     decides"
     );
 }
 
 #[test]
-fn what_depends_on_the_address_says_so() {
+fn decisions_that_depend_on_the_address() {
     let explanation = explain("carol CONNECT a.example:443", &[]);
-    assert_eq!(explanation.decision, Outcome::DependsOnAddress);
+    assert_eq!(explanation.decision, ExplainedDecision::DependsOnAddress);
     let text = explanation.to_string();
     assert!(
-        text.starts_with("depends on the address: by default for those in no network below\n"),
+        text.starts_with("depends on the address: by default for addresses in no network below\n"),
         "{text}"
     );
     assert!(
-        text.ends_with("every address of the name is judged too; give addresses with --resolve"),
+        text.ends_with("every address of the name is evaluated too; give addresses with --resolve"),
         "{text}"
     );
     assert!(
-        text.contains("ops         admit    no match: users, groups: carol, who is in others\n"),
+        text.contains("ops         admit    no match: users, groups: carol, in others\n"),
         "{text}"
     );
     assert!(
-        text.contains("ci          admit    no match: groups: carol, who is in others\n"),
+        text.contains("ci          admit    no match: groups: carol, in others\n"),
         "{text}"
     );
 }
 
 #[test]
-fn an_expression_without_a_value() {
+fn an_expression_that_fails() {
     let explanation = explain("alice CONNECT c.example:443", &[]);
     let third = explanation
         .rules
@@ -97,7 +97,7 @@ fn an_expression_without_a_value() {
     assert_eq!(third.error.as_deref(), Some("the list has no such element"));
     let text = explanation.to_string();
     assert!(
-        text.contains("third       admit    decides: its expression has no value, so it denies: the list has no such element"),
+        text.contains("third       admit    decides: its expression failed, so it denies: the list has no such element"),
         "{text}"
     );
 }
@@ -105,7 +105,7 @@ fn an_expression_without_a_value() {
 #[test]
 fn the_guard_and_the_gateway() {
     let explanation = explain("alice GET /status", &[]);
-    assert_eq!(explanation.decision, Outcome::Deny);
+    assert_eq!(explanation.decision, ExplainedDecision::Deny);
     let shown: Vec<_> = explanation
         .rules
         .iter()
@@ -132,14 +132,14 @@ fn the_guard_and_the_gateway() {
     let explanation = explain("stranger CONNECT 127.0.0.1:443", &[]);
     assert_eq!(
         (explanation.decision, &*explanation.rule),
-        (Outcome::Deny, "default")
+        (ExplainedDecision::Deny, "default")
     );
     let users = &explanation.rules[2];
-    assert_eq!(users.value.as_deref(), Some("stranger, who is in no group"));
+    assert_eq!(users.value.as_deref(), Some("stranger, in no group"));
 }
 
 #[test]
-fn the_guard_says_what_it_goes_by() {
+fn the_guard_explains_its_decision() {
     let guard = Guard {
         http_ports: crate::access::policy::Ports::from(80),
         deny_networks: crate::access::policy::Networks::parse(["11.0.0.0/8"]).unwrap(),
@@ -149,7 +149,7 @@ fn the_guard_says_what_it_goes_by() {
         own_listeners: vec!["9.9.9.9:80".parse().unwrap()],
         ..Guard::default()
     };
-    let policy = policy(guard, Verdict::Admit, &["a observe users=bob"]);
+    let policy = policy(guard, Decision::Admit, &["a observe users=bob"]);
     for (text, because) in [
         (
             "bob CONNECT a.example:8443",
@@ -181,7 +181,7 @@ fn the_guard_says_what_it_goes_by() {
             "own_listener: this program itself listens on the address",
         ),
     ] {
-        let said = policy.explain(&question(text, &[])).to_string() + "\n";
+        let said = policy.explain(&scenario(text, &[])).to_string() + "\n";
         assert!(said.contains(&format!("\n\n{because}\n")), "{said}");
     }
 }

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use super::{Considered, DecidedBy, Explanation, Outcome, Request};
+use super::{DecidedBy, EvaluatedRule, ExplainedDecision, Explanation, Request};
 
 impl Explanation {
-    /// What is decided and by what, in one line.
+    /// The decision and what made it, in one line.
     pub fn headline(&self) -> String {
         let rule = &self.rule;
         let mut line = match self.decision {
-            Outcome::Admit => format!("admit, by {rule}"),
-            Outcome::Deny => format!("deny, by {rule}"),
-            Outcome::DependsOnAddress => {
-                format!("depends on the address: by {rule} for those in no network below")
+            ExplainedDecision::Admit => format!("admit, by {rule}"),
+            ExplainedDecision::Deny => format!("deny, by {rule}"),
+            ExplainedDecision::DependsOnAddress => {
+                format!("depends on the address: by {rule} for addresses in no network below")
             }
         };
         if let (Some(status), Some(reason)) = (self.status, self.reason) {
@@ -29,7 +29,7 @@ impl Explanation {
         format!("{} {} ({})", self.method, self.target, self.role)
     }
 
-    /// Who asks, from where, when and for what.
+    /// User, client, request and time.
     pub fn circumstances(&self) -> String {
         let mut user = self.user.clone();
         if !self.groups.is_empty() {
@@ -43,25 +43,28 @@ impl Explanation {
         )
     }
 
-    /// Why it is decided so: what the guard goes by, the rules and the addresses. Each paragraph begins with an
-    /// empty line.
+    /// The reasons: the part of the guard that decided, the rules and the addresses. Each paragraph begins with
+    /// an empty line.
     pub fn reasons(&self) -> String {
         let mut text = String::new();
         if let Some(because) = &self.because {
             text += &format!("\n\n{}: {because}", self.rule);
         }
-        text += &table("\n\nrules, in their order", &self.rules);
+        text += &table("\n\nrules in order", &self.rules);
         for judged in &self.addresses {
             let (decision, rule) = (judged.decision.as_str(), &judged.rule);
             text += &format!("\n\naddress {}: {decision}, by {rule}", judged.address);
             text += &table("", &judged.rules);
         }
-        if self.addresses.is_empty() && self.role != "gateway" && self.decision != Outcome::Deny {
-            text += "\n\nevery address of the name is judged too; give addresses with --resolve";
+        if self.addresses.is_empty()
+            && self.role != "gateway"
+            && self.decision != ExplainedDecision::Deny
+        {
+            text += "\n\nevery address of the name is evaluated too; give addresses with --resolve";
         }
         if !self.observed.is_empty() {
             let rules = self.observed.join(", ");
-            text += &format!("\n\nwould be denied, if it did not only observe: {rules}");
+            text += &format!("\n\nwould be denied by rules that observe: {rules}");
         }
         text
     }
@@ -74,7 +77,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// What decides that is no rule, in the terms of the configuration.
+/// Why a part of the guard or the default decides, in the terms of the configuration.
 pub(super) fn because(by: &DecidedBy, request: &Request<'_>) -> Option<String> {
     let port = || {
         request
@@ -113,13 +116,13 @@ pub(super) fn because(by: &DecidedBy, request: &Request<'_>) -> Option<String> {
 }
 
 /// A table without a line end after the last line.
-fn table(head: &str, rules: &[Considered]) -> String {
+fn table(head: &str, rules: &[EvaluatedRule]) -> String {
     if rules.is_empty() {
         return String::new();
     }
     let mut text = head.to_owned();
     let width = rules.iter().map(|rule| rule.rule.len()).max().unwrap_or(0);
-    for Considered {
+    for EvaluatedRule {
         rule,
         action,
         outcome,
@@ -131,15 +134,15 @@ fn table(head: &str, rules: &[Considered]) -> String {
         text += &format!("\n  {rule:width$}  {action:7}  ");
         text += match *outcome {
             "no_match" => "no match",
-            "needs_address" => "goes by the address",
-            "observes" => "matches, and only observes",
+            "needs_address" => "depends on the address",
+            "observes" => "matches, and observes",
             _ => "decides",
         };
         if let (Some(matcher), Some(value)) = (matcher, value) {
             text += &format!(": {matcher}: {value}");
         }
         if let Some(error) = error {
-            text += &format!(": its expression has no value, so it denies: {error}");
+            text += &format!(": its expression failed, so it denies: {error}");
         }
     }
     text

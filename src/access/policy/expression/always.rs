@@ -1,13 +1,13 @@
-//! Expressions that are the same for every request.
+//! Expressions that have the same value for every request.
 
 use cel::common::ast::{Expr, LiteralValue, operators};
 
 use super::{Expression, facts::Fact};
 
 impl Expression {
-    /// What the expression always is, when that can be said of every request.
+    /// The value of the expression, when it is the same for every request.
     pub fn always(&self) -> Option<bool> {
-        // A client or a user can make these too long, and then the expression fails.
+        // A client or a user can make these facts too long, and then the expression fails.
         let may_fail = [Fact::Method, Fact::User, Fact::Groups, Fact::Time];
         if may_fail
             .iter()
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_always_so() {
+    fn expressions_with_a_constant_value() {
         for (text, expected) in [
             ("true", Some(true)),
             ("1 == 2", Some(false)),

@@ -1,4 +1,4 @@
-//! What the functions take, and what they make of it.
+//! The functions of the language: their operands and results.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -11,13 +11,13 @@ use cel::{
 };
 
 use super::{
-    Kind, Scalar,
+    Scalar, ValueType,
     check::{At, Checker, Node, call, literal_texts, member},
     error::{ExpressionError, ExpressionProblem, nearest},
     evaluate::{IN_ZONE, Opaque},
     facts::{ADDRESS, Compared},
-    kind::Size,
     literals::{MATCH_BYTES, compile, parse_duration, parse_timestamp, parse_zone},
+    value_type::Size,
 };
 use crate::access::policy::Networks;
 
@@ -25,18 +25,18 @@ use crate::access::policy::Networks;
 pub(super) struct Function {
     pub(super) name: &'static str,
     pub(super) usage: &'static str,
-    /// How many operands it has behind a dot, the one before the dot counted.
-    behind: RangeInclusive<usize>,
-    /// How many it has otherwise.
+    /// The number of operands when it is called after a dot, the operand before the dot included.
+    after_dot: RangeInclusive<usize>,
+    /// The number of operands otherwise.
     alone: RangeInclusive<usize>,
 }
 
-/// No call has no operand, so this is no way to call it.
+/// Every call has an operand, so this form never matches.
 const NEVER: RangeInclusive<usize> = 0..=0;
 
 macro_rules! functions {
-    ($($name:literal $usage:literal $behind:expr, $alone:expr;)*) => {
-        [$(Function { name: $name, usage: $usage, behind: $behind, alone: $alone }),*]
+    ($($name:literal $usage:literal $after_dot:expr, $alone:expr;)*) => {
+        [$(Function { name: $name, usage: $usage, after_dot: $after_dot, alone: $alone }),*]
     };
 }
 
@@ -73,14 +73,14 @@ impl Checker<'_> {
     pub(super) fn call(&mut self, at: At, written: CallExpr) -> Result<Node, ExpressionError> {
         let Some(function) = FUNCTIONS.iter().find(|f| f.name == written.func_name) else {
             if written.func_name == "has" {
-                return Err(self.unsupported(at, "every name has a value; leave has() out"));
+                return Err(self.unsupported(at, "every name has a value; remove has()"));
             }
             let near = nearest(&written.func_name, FUNCTIONS.iter().map(|f| f.name));
             let name = written.func_name.into();
             return Err(self.error(at, ExpressionProblem::UnknownFunction { name, near }));
         };
         let counts = match written.target {
-            Some(_) => &function.behind,
+            Some(_) => &function.after_dot,
             None => &function.alone,
         };
         let mut operands: Vec<IdedExpr> =
@@ -114,13 +114,18 @@ impl Checker<'_> {
         self.error(at, ExpressionProblem::Usage { function, usage })
     }
 
-    pub(super) fn argument(&self, at: At, function: &Function, kind: Kind) -> ExpressionError {
+    pub(super) fn argument(
+        &self,
+        at: At,
+        function: &Function,
+        value_type: ValueType,
+    ) -> ExpressionError {
         let (function, usage) = (function.name, function.usage);
         self.error(
             at,
             ExpressionProblem::Argument {
                 function,
-                kind,
+                value_type,
                 usage,
             },
         )
@@ -134,9 +139,9 @@ impl Checker<'_> {
         operand: IdedExpr,
     ) -> Result<Node, ExpressionError> {
         let node = self.check(operand)?;
-        match node.kind {
-            Kind::One(Scalar::String) => Ok(node),
-            kind => Err(self.argument(at, function, kind)),
+        match node.value_type {
+            ValueType::One(Scalar::String) => Ok(node),
+            value_type => Err(self.argument(at, function, value_type)),
         }
     }
 
@@ -171,7 +176,7 @@ impl Checker<'_> {
             _ => Compared::Part,
         };
         self.possible(at, whole.fact, &texts, compared)?;
-        // A search looks at each byte a few times, where a comparison takes them by the vector.
+        // A search reads each byte a few times, a comparison reads vectors.
         let touch = match function.name {
             "contains" => whole.size.bytes.saturating_add(part.size.bytes) / 16,
             _ => part.size.touch(),
@@ -212,10 +217,10 @@ impl Checker<'_> {
         operand: IdedExpr,
     ) -> Result<Node, ExpressionError> {
         let node = self.check(operand)?;
-        let cost = match node.kind {
-            Kind::List(_) => 1,
-            Kind::One(Scalar::String) => 1 + node.size.bytes / 16,
-            kind => return Err(self.argument(at, function, kind)),
+        let cost = match node.value_type {
+            ValueType::List(_) => 1,
+            ValueType::One(Scalar::String) => 1 + node.size.bytes / 16,
+            value_type => return Err(self.argument(at, function, value_type)),
         };
         let cost = node.cost.saturating_add(cost);
         let constant = node.constant;
@@ -230,8 +235,8 @@ impl Checker<'_> {
         operand: IdedExpr,
     ) -> Result<Node, ExpressionError> {
         let node = self.check(operand)?;
-        if node.kind != Kind::One(Scalar::Int) {
-            return Err(self.argument(at, function, node.kind));
+        if node.value_type != ValueType::One(Scalar::Int) {
+            return Err(self.argument(at, function, node.value_type));
         }
         let (cost, constant) = (node.cost.saturating_add(2), node.constant);
         let expr = call(function.name, vec![node.into_expr()]);
@@ -251,7 +256,7 @@ impl Checker<'_> {
         address: &IdedExpr,
         networks: &IdedExpr,
     ) -> Result<Node, ExpressionError> {
-        // A host is not taken: a name is in no network, and a rule that says "not in" would admit it.
+        // A host is not accepted: a name is in no network, and a rule with "not in" would admit it.
         let client = matches!(&address.expr, Expr::Select(select)
             if select.field == "ip" && matches!(&select.operand.expr, Expr::Ident(name) if name == "client"));
         if !client {
@@ -327,10 +332,10 @@ impl Checker<'_> {
             function.name,
             "getHours" | "getMinutes" | "getSeconds" | "getMilliseconds"
         );
-        match node.kind {
-            Kind::One(Scalar::Timestamp) => {}
-            Kind::One(Scalar::Duration) if of_duration && zone.is_none() => {}
-            kind => return Err(self.argument(at, function, kind)),
+        match node.value_type {
+            ValueType::One(Scalar::Timestamp) => {}
+            ValueType::One(Scalar::Duration) if of_duration && zone.is_none() => {}
+            value_type => return Err(self.argument(at, function, value_type)),
         }
         let (mut cost, constant) = (node.cost.saturating_add(2), node.constant);
         if let Some(zone) = zone {
@@ -346,7 +351,7 @@ impl Checker<'_> {
     }
 }
 
-/// How to use the function whose name has something of this one in it.
+/// The usage of a function whose name contains this name.
 pub(super) fn like(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     let like = |f: &&Function| f.name.to_ascii_lowercase().contains(&lower);
@@ -358,12 +363,12 @@ pub(super) fn like(name: &str) -> Option<&'static str> {
 }
 
 fn result(expr: Expr, scalar: Scalar, size: Size, cost: u64, constant: bool) -> Node {
-    let mut node = Node::new(expr, Kind::One(scalar), size, cost);
+    let mut node = Node::new(expr, ValueType::One(scalar), size, cost);
     node.constant = constant;
     node
 }
 
-/// A part that is not in the text.
+/// A part without a position in the text.
 pub(super) fn unplaced(expr: Expr) -> IdedExpr {
     IdedExpr { id: 0, expr }
 }

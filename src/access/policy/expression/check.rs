@@ -1,8 +1,8 @@
-//! The type checker: from what the parser read to what is evaluated.
+//! The type checker: from the syntax tree to the tree that is evaluated.
 //!
-//! It types every part from the leaves up, refuses what it cannot type, and builds the tree that the interpreter
-//! gets: facts under their full names, loops written out, constants computed. With each type goes the
-//! largest size of the value and the cost of the worst case, which is what bounds an evaluation.
+//! It types every part from the leaves up, rejects parts without a type, and builds the tree for the
+//! interpreter: facts under their full names, loops written out, constants computed. With each type it computes
+//! the largest size of the value and the cost of the worst case, which limit an evaluation.
 
 use cel::{
     IdedExpr, Value,
@@ -13,15 +13,15 @@ use cel::{
 };
 
 use super::{
-    Kind, MAX_COST, MAX_DEPTH, MAX_STRING, Scalar, Syntax, calls,
+    MAX_COST, MAX_DEPTH, MAX_STRING, Scalar, Syntax, ValueType, calls,
     error::{EvaluationError, ExpressionError, ExpressionProblem, Position, nearest},
     evaluate::evaluate,
-    facts::{Compared, Constants, Fact, Used, constant_name},
-    kind::Size,
+    facts::{Compared, Constants, Fact, UsedFacts, constant_name},
     operands,
+    value_type::Size,
 };
 
-/// The names before the dot, with what may follow.
+/// The names before the dot, with their fields.
 const ROOTS: [(&str, &str); 3] = [
     (
         "request",
@@ -31,63 +31,63 @@ const ROOTS: [(&str, &str); 3] = [
     ("client", "client.ip"),
 ];
 
-/// What is evaluated.
+/// A checked expression, with what its evaluation needs.
 pub(super) struct Checked {
     pub(super) expr: IdedExpr,
-    /// What the expression computes at load and literals cannot hold.
+    /// The constants that cannot be literals.
     pub(super) constants: Vec<Box<dyn Val>>,
-    pub(super) used: Used,
+    pub(super) used: UsedFacts,
     pub(super) cost: u64,
 }
 
 /// A part that was checked.
 pub(super) struct Node {
     pub(super) expr: Expr,
-    pub(super) kind: Kind,
+    pub(super) value_type: ValueType,
     pub(super) size: Size,
-    /// The steps to evaluate it, at most.
+    /// The most steps to evaluate it.
     pub(super) cost: u64,
-    /// Whether it is the same for every request.
+    /// Whether it has the same value for every request.
     pub(super) constant: bool,
-    /// The fact that it is, as it is.
+    /// The fact, when the part is a fact itself.
     pub(super) fact: Option<Fact>,
 }
 
 /// The name of the elements in a loop.
-pub(super) struct Local {
+pub(super) struct LoopVariable {
     pub(super) name: String,
-    pub(super) kind: Kind,
+    pub(super) value_type: ValueType,
     pub(super) size: Size,
 }
 
-/// A place of the text: the index of a character in it.
+/// A position in the text: the index of a character.
 pub(super) type At = usize;
 
 pub(super) struct Checker<'t> {
     text: &'t str,
     source: SourceInfo,
     constants: Vec<Box<dyn Val>>,
-    used: Used,
-    pub(super) locals: Vec<Local>,
+    used: UsedFacts,
+    pub(super) locals: Vec<LoopVariable>,
     pub(super) depth: usize,
 }
 
-/// Checks what the parser read.
+/// Checks a syntax tree.
 pub(super) fn check(text: &str, syntax: Syntax) -> Result<Checked, ExpressionError> {
     let mut checker = Checker {
         text,
         source: syntax.source,
         constants: Vec::new(),
-        used: Used::default(),
+        used: UsedFacts::default(),
         locals: Vec::new(),
         depth: 0,
     };
     let node = checker.check(syntax.expr)?;
-    if node.kind != Kind::One(Scalar::Bool) {
-        return Err(ExpressionProblem::NotBool(node.kind).into());
+    if node.value_type != ValueType::One(Scalar::Bool) {
+        return Err(ExpressionProblem::NotBool(node.value_type).into());
     }
     let groups = match checker.used.contains(Fact::Groups) {
-        // The list of them is made once.
+        // Their list is made once.
         true => Fact::Groups.size().len,
         false => 0,
     };
@@ -109,10 +109,10 @@ pub(super) fn check(text: &str, syntax: Syntax) -> Result<Checked, ExpressionErr
 
 impl Node {
     /// A part with its operands: it costs what they cost, and `cost` more.
-    pub(super) fn new(expr: Expr, kind: Kind, size: Size, cost: u64) -> Node {
+    pub(super) fn new(expr: Expr, value_type: ValueType, size: Size, cost: u64) -> Node {
         Node {
             expr,
-            kind,
+            value_type,
             size,
             cost,
             constant: false,
@@ -144,11 +144,9 @@ impl Checker<'_> {
                 Some(symbol) => self.operator(at, symbol, call),
                 None => self.call(at, call),
             },
-            Expr::Map(_) => Err(self.unsupported(at, "maps are not part of the language here")),
-            Expr::Struct(_) => {
-                Err(self.unsupported(at, "messages are not part of the language here"))
-            }
-            // The parser makes these of macros, which it has none of, and of errors.
+            Expr::Map(_) => Err(self.unsupported(at, "maps are not supported")),
+            Expr::Struct(_) => Err(self.unsupported(at, "messages are not supported")),
+            // The parser makes these from macros, which are off, and from errors.
             Expr::Comprehension(_) | Expr::Unspecified => {
                 Err(self.unsupported(at, "this cannot be evaluated"))
             }
@@ -175,7 +173,7 @@ impl Checker<'_> {
         self.error(at, ExpressionProblem::Unsupported(what))
     }
 
-    /// Where a part stands: an operator at its sign, a call at its name, all else at its beginning.
+    /// The position of a part: of an operator its sign, of a call its name, of any other part its start.
     pub(super) fn at(&self, expr: &IdedExpr) -> At {
         let at = self
             .source
@@ -196,7 +194,7 @@ impl Checker<'_> {
         Expr::Ident(constant_name(self.constants.len() - 1))
     }
 
-    /// Refuses texts that the fact can never be.
+    /// Rejects texts that the fact can never equal.
     pub(super) fn possible(
         &self,
         at: At,
@@ -220,21 +218,21 @@ impl Checker<'_> {
             LiteralValue::Int(_) => (Scalar::Int, 0),
             LiteralValue::String(text) => (Scalar::String, text.inner().len() as u64),
             LiteralValue::UInt(_) => {
-                return Err(self.unsupported(at, "numbers are ints; leave the u out"));
+                return Err(self.unsupported(at, "unsigned ints are not supported; remove the u"));
             }
             LiteralValue::Double(_) => {
-                return Err(self.unsupported(at, "numbers are ints; write one without a point"));
+                return Err(self.unsupported(at, "doubles are not supported; write an int"));
             }
             LiteralValue::Bytes(_) => {
-                return Err(self.unsupported(at, "text is strings; leave the b out"));
+                return Err(self.unsupported(at, "bytes are not supported; remove the b"));
             }
             LiteralValue::Null => {
-                return Err(self.unsupported(at, "nothing is ever null; compare with \"\" or 0"));
+                return Err(self.unsupported(at, "null is not supported; compare with \"\" or 0"));
             }
         };
         let mut node = Node::new(
             Expr::Literal(literal),
-            Kind::One(scalar),
+            ValueType::One(scalar),
             Size::bytes(bytes),
             1,
         );
@@ -244,7 +242,12 @@ impl Checker<'_> {
 
     fn name(&mut self, at: At, name: String) -> Result<Node, ExpressionError> {
         if let Some(local) = self.locals.iter().find(|local| local.name == name) {
-            return Ok(Node::new(Expr::Ident(name), local.kind, local.size, 1));
+            return Ok(Node::new(
+                Expr::Ident(name),
+                local.value_type,
+                local.size,
+                1,
+            ));
         }
         if name == Fact::Time.name() {
             return Ok(self.fact(Fact::Time));
@@ -263,7 +266,7 @@ impl Checker<'_> {
     fn fact(&mut self, fact: Fact) -> Node {
         self.used.insert(fact);
         let name = Expr::Ident(fact.name().to_owned());
-        let mut node = Node::new(name, fact.kind(), fact.size(), 1);
+        let mut node = Node::new(name, fact.value_type(), fact.size(), 1);
         node.fact = Some(fact);
         node
     }
@@ -298,10 +301,17 @@ impl Checker<'_> {
     /// The error for a field of a value.
     fn no_fields(&mut self, at: At, operand: IdedExpr, field: String) -> ExpressionError {
         match self.check(operand) {
-            Ok(Node { kind, .. }) => {
+            Ok(Node { value_type, .. }) => {
                 let near = calls::like(&field);
                 let field = field.into();
-                self.error(at + 1, ExpressionProblem::NoFields { kind, field, near })
+                self.error(
+                    at + 1,
+                    ExpressionProblem::NoFields {
+                        value_type,
+                        field,
+                        near,
+                    },
+                )
             }
             Err(error) => error,
         }
@@ -316,14 +326,14 @@ impl Checker<'_> {
         for expr in list.elements {
             let at = self.at(&expr);
             let node = self.check(expr)?;
-            let Kind::One(scalar) = node.kind else {
+            let ValueType::One(scalar) = node.value_type else {
                 return Err(self.unsupported(at, "a list cannot hold lists"));
             };
             match element {
                 Some(list) if list != scalar => {
                     let problem = ExpressionProblem::MixedList {
-                        list: Kind::One(list),
-                        other: node.kind,
+                        list: ValueType::One(list),
+                        other: node.value_type,
                     };
                     return Err(self.error(at, problem));
                 }
@@ -336,12 +346,12 @@ impl Checker<'_> {
         }
         size.len = elements.len() as u64;
         let list = Expr::List(ListExpr::new(elements));
-        let mut node = Node::new(list, Kind::List(element), size, cost);
+        let mut node = Node::new(list, ValueType::List(element), size, cost);
         node.constant = constant;
         Ok(node)
     }
 
-    /// Computes a part that is the same for every request.
+    /// Computes a part that has the same value for every request.
     fn fold(&mut self, at: At, mut node: Node) -> Result<Node, ExpressionError> {
         if matches!(node.expr, Expr::Literal(_) | Expr::Ident(_)) {
             return Ok(node);
@@ -369,7 +379,7 @@ impl Checker<'_> {
     }
 }
 
-/// A call of the interpreter's.
+/// A call for the interpreter.
 pub(super) fn call(name: &str, args: Vec<IdedExpr>) -> Expr {
     Expr::Call(CallExpr {
         func_name: name.to_owned(),
@@ -378,7 +388,7 @@ pub(super) fn call(name: &str, args: Vec<IdedExpr>) -> Expr {
     })
 }
 
-/// A call behind a dot.
+/// A call after a dot.
 pub(super) fn member(target: IdedExpr, name: &str, args: Vec<IdedExpr>) -> Expr {
     Expr::Call(CallExpr {
         func_name: name.to_owned(),
@@ -399,7 +409,7 @@ pub(super) fn literal_texts(expr: &IdedExpr) -> Vec<String> {
     }
 }
 
-/// The names that stand alone or before a dot.
+/// The names that are used alone or before a dot.
 pub(super) fn root_names() -> impl Iterator<Item = &'static str> {
     ROOTS.iter().map(|root| root.0).chain([Fact::Time.name()])
 }

@@ -1,31 +1,31 @@
-//! What can be wrong with an expression, at load and when it is evaluated, and what to write instead.
+//! The errors of an expression, at load and when it is evaluated, with what to write instead.
 
 use std::fmt;
 
 use cel::{ExecutionError, ParseErrors};
 
 use super::{
-    Kind, MAX_DEPTH, MAX_FACT, MAX_GROUPS, MAX_STRING,
+    MAX_DEPTH, MAX_FACT, MAX_GROUPS, MAX_STRING, ValueType,
     facts::{Fact, Quoted},
 };
 use crate::access::policy::EntryError;
 
-/// As much of the parser's own words as an error quotes.
+/// The characters of the parser's message that an error quotes.
 const MAX_QUOTE: usize = 120;
 
 /// An expression that cannot be used.
 ///
-/// Prints as `column 5: ...`, or `line 2, column 5: ...` further down.
+/// Prints as `column 5: ...`, or `line 2, column 5: ...` after the first line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{problem}", At(.at))]
 pub struct ExpressionError {
-    /// Where it is wrong; absent when that is the expression as a whole.
+    /// The position of the error; absent for the expression as a whole.
     pub at: Option<Position>,
     /// What is wrong with it.
     pub problem: ExpressionProblem,
 }
 
-/// A place in the text of an expression.
+/// A position in the text of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// From 1.
@@ -45,7 +45,7 @@ pub enum ExpressionProblem {
         "the expression is longer than {max} bytes; use lists of domains or networks, or several rules"
     )]
     TooLong {
-        /// The bytes that it may have.
+        /// The limit.
         max: usize,
     },
     /// More tokens than an expression may have.
@@ -53,18 +53,18 @@ pub enum ExpressionProblem {
         "the expression has more than {max} names, values and operators; use lists of domains or networks, or several rules"
     )]
     TooManyTokens {
-        /// The tokens that it may have.
+        /// The limit.
         max: usize,
     },
-    /// Brackets and conditionals too deep in each other.
+    /// Brackets and conditionals nested too deep.
     #[error(
         "brackets and ? : are nested more than {max} deep; make several rules of the expression"
     )]
     TooNested {
-        /// The depth that they may have.
+        /// The limit.
         max: usize,
     },
-    /// Operators and calls too deep in each other.
+    /// Operators and calls nested too deep.
     #[error(
         "operators are nested more than {MAX_DEPTH} deep; make several rules of the expression"
     )]
@@ -76,7 +76,7 @@ pub enum ExpressionProblem {
     TooCostly {
         /// The steps of the worst case.
         cost: u64,
-        /// The steps that it may have.
+        /// The limit.
         max: u64,
     },
     /// A string could become too long.
@@ -84,13 +84,13 @@ pub enum ExpressionProblem {
         "the string could become {bytes} bytes long, more than {MAX_STRING}; join fewer strings"
     )]
     LongString {
-        /// The bytes that it could have.
+        /// The bytes of the worst case.
         bytes: u64,
     },
-    /// Not the grammar of CEL; in the words of the parser.
+    /// Not the grammar of CEL, with the parser's message.
     #[error("not an expression: {0}")]
     Syntax(Box<str>),
-    /// A character that nothing begins with.
+    /// A character with which no token begins.
     #[error("unexpected character {0:?}")]
     Character(char),
     /// An operator of another language.
@@ -100,15 +100,15 @@ pub enum ExpressionProblem {
     #[error("{0}{0} has no effect; write it once, or not at all")]
     Twice(&'static str),
     /// A bracket or quote without its other half.
-    #[error("{0} is not closed; write the other half of it")]
+    #[error("{0} is not closed; close it")]
     NotClosed(char),
-    /// A closing bracket that closes none, or one of another sort.
+    /// A closing bracket without a matching opening bracket.
     #[error("{0} closes no bracket; remove it, or open one before it")]
     NotOpened(char),
-    /// Something of CEL that is not part of the language here.
+    /// A part of CEL that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// A name that means nothing.
+    /// A name that is not defined.
     #[error("unknown name {name}{}", Write(.near))]
     UnknownName {
         /// The name.
@@ -135,10 +135,10 @@ pub enum ExpressionProblem {
         fields: &'static str,
     },
     /// A field of a value.
-    #[error("{kind} has no field {field}{}", Write(.near))]
+    #[error("{value_type} has no field {field}{}", Write(.near))]
     NoFields {
-        /// What stands before the dot.
-        kind: Kind,
+        /// The type before the dot.
+        value_type: ValueType,
         /// The name after the dot.
         field: Box<str>,
         /// How to use the function that is most like it.
@@ -152,7 +152,7 @@ pub enum ExpressionProblem {
         /// The known function that is most like it.
         near: Option<&'static str>,
     },
-    /// A function with too many or too few arguments, or that stands before instead of behind a dot.
+    /// A function with too many or too few arguments, or before a dot instead of after it.
     #[error("{function} is not used like this; write {usage}")]
     Usage {
         /// Its name.
@@ -161,12 +161,12 @@ pub enum ExpressionProblem {
         usage: &'static str,
     },
     /// A function on a type that it does not take.
-    #[error("{function} does not take {kind}; write {usage}")]
+    #[error("{function} does not take {value_type}; write {usage}")]
     Argument {
         /// Its name.
         function: &'static str,
-        /// What it was given.
-        kind: Kind,
+        /// The type of the argument.
+        value_type: ValueType,
         /// How to use it.
         usage: &'static str,
     },
@@ -184,19 +184,19 @@ pub enum ExpressionProblem {
         /// As it is written.
         operator: &'static str,
         /// The type before it.
-        left: Kind,
-        /// The type behind it.
-        right: Kind,
+        left: ValueType,
+        /// The type after it.
+        right: ValueType,
         /// What to write.
         hint: Option<Box<str>>,
     },
     /// An operator before a type that it does not take.
-    #[error("{operator} does not take {kind}{}", Hint(.hint))]
+    #[error("{operator} does not take {value_type}{}", Hint(.hint))]
     Operand {
         /// As it is written.
         operator: &'static str,
-        /// The type behind it.
-        kind: Kind,
+        /// The type after it.
+        value_type: ValueType,
         /// What to write.
         hint: Option<Box<str>>,
     },
@@ -204,40 +204,40 @@ pub enum ExpressionProblem {
     #[error("the two results of ? : are {left} and {right}; give both the same type")]
     Branches {
         /// The type before the colon.
-        left: Kind,
-        /// The type behind it.
-        right: Kind,
+        left: ValueType,
+        /// The type after it.
+        right: ValueType,
     },
     /// Elements of several types in a list.
     #[error("the list holds {list} and {other}; give its elements one type")]
     MixedList {
         /// The type of the elements before.
-        list: Kind,
+        list: ValueType,
         /// The type that differs.
-        other: Kind,
+        other: ValueType,
     },
     /// The result is not a bool.
     #[error(
         "the expression is {0}, not a bool; compare it with something, as in request.port == 443"
     )]
-    NotBool(Kind),
-    /// A loop that needs a bool of each element and gets something else.
-    #[error("{function} needs a bool for each element, not {kind}; write {usage}")]
+    NotBool(ValueType),
+    /// A loop that needs a bool for each element and gets another type.
+    #[error("{function} needs a bool for each element, not {value_type}; write {usage}")]
     LoopBody {
         /// The loop.
         function: &'static str,
         /// What it gets.
-        kind: Kind,
+        value_type: ValueType,
         /// How to use it.
         usage: &'static str,
     },
-    /// What stands for the elements in `exists` and the like is not a free name.
+    /// The name of the elements in a loop is in use.
     #[error("{0} needs a new name for the elements; write user.groups.{0}(g, ...)")]
     LoopName(&'static str),
     /// A pattern that cannot be compiled.
     #[error("not a regular expression: {0}")]
     Pattern(Box<str>),
-    /// A pattern that becomes too large.
+    /// A compiled pattern that is too large.
     #[error(
         "the pattern is too large once compiled; repeat less with {{n}}, write [0-9] for \\d and [0-9A-Za-z_] for \\w"
     )]
@@ -259,24 +259,24 @@ pub enum ExpressionProblem {
     /// Networks that cannot be read.
     #[error("{0}")]
     Network(#[source] EntryError),
-    /// A part without anything of the request in it that fails.
+    /// A constant part that fails.
     #[error("this always fails: {0}")]
     AlwaysFails(#[source] EvaluationError),
-    /// A comparison that nothing can make true.
+    /// A comparison that is never true.
     #[error("{} is never {text:?}: {why}", .fact.name())]
     Never {
-        /// What is compared.
+        /// The fact that is compared.
         fact: Fact,
-        /// With what.
+        /// The text that it is compared with.
         text: Box<str>,
         /// What to write.
         why: Box<str>,
     },
 }
 
-/// Why an evaluation has no result. It must not be taken for `false`.
+/// Why an evaluation failed. Callers must not treat it as `false`.
 ///
-/// Says nothing of the values, since they are a client's.
+/// Never has a value of the request, since a client sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
     /// A string of the request or the user above [`MAX_FACT`].
@@ -297,7 +297,7 @@ pub enum EvaluationError {
     /// An element that a list does not have.
     #[error("the list has no such element")]
     NoElement,
-    /// What the checker should have refused.
+    /// An error that the checker should have found.
     #[error("the expression cannot be evaluated")]
     Unexpected,
 }
@@ -322,7 +322,7 @@ impl From<ExecutionError> for EvaluationError {
 }
 
 impl Position {
-    /// Where the character with this index stands.
+    /// The position of the character with this index.
     pub(super) fn of(text: &str, index: usize) -> Position {
         let mut position = Position { line: 1, column: 1 };
         for c in text.chars().take(index) {
@@ -353,12 +353,12 @@ impl fmt::Display for Position {
 /// The first error of the parser, in one line.
 pub(super) fn syntax(errors: &ParseErrors) -> ExpressionError {
     let Some(first) = errors.errors.first() else {
-        let words = "the parser gave up on it";
+        let words = "the parser cannot read it";
         return ExpressionProblem::Syntax(words.into()).into();
     };
     let words = first.msg.strip_prefix("Syntax error: ");
     let words = words.unwrap_or(&first.msg);
-    // What it expected instead is every token there is.
+    // The list of what it expected has every possible token.
     let words = words.split(" expecting {").next().unwrap_or(words);
     let words = match words.contains("'<EOF>'") {
         true => "it ends too early",
@@ -375,7 +375,7 @@ pub(super) fn syntax(errors: &ParseErrors) -> ExpressionError {
     }
 }
 
-/// A place and a colon, if there is a place.
+/// A position and a colon, if there is a position.
 struct At<'a>(&'a Option<Position>);
 
 impl fmt::Display for At<'_> {
@@ -387,7 +387,7 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// What to write, if something is like it.
+/// What to write, if a similar name exists.
 struct Write<'a>(&'a Option<&'static str>);
 
 impl fmt::Display for Write<'_> {
@@ -399,7 +399,7 @@ impl fmt::Display for Write<'_> {
     }
 }
 
-/// Advice behind a semicolon, if there is any.
+/// Advice after a semicolon, if there is any.
 struct Hint<'a>(&'a Option<Box<str>>);
 
 impl fmt::Display for Hint<'_> {
@@ -411,7 +411,7 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
-/// The name that is most like another, unless it is like nothing.
+/// The known name that is most similar to `name`, if one is similar.
 pub(super) fn nearest(
     name: &str,
     known: impl IntoIterator<Item = &'static str>,

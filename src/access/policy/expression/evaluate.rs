@@ -1,7 +1,7 @@
-//! Evaluation by the crate's interpreter, with the functions that it does not have.
+//! Evaluation by the crate's interpreter, with additional functions.
 //!
-//! The functions here find their patterns, networks and zones compiled: the checker put them among the
-//! constants. They fail when an argument is not what the checker made of it, and never panic.
+//! The functions here get compiled patterns, networks and zones, which the checker stored as
+//! constants. They fail when an argument has another type, and never panic.
 
 use std::{
     any::Any,
@@ -22,7 +22,7 @@ use regex::Regex;
 use super::error::EvaluationError;
 use crate::access::policy::Networks;
 
-/// A value that only functions of this module take.
+/// A value that only functions of this module accept.
 #[derive(Clone, Debug)]
 pub(super) enum Opaque {
     /// For `matches`.
@@ -40,7 +40,7 @@ pub(super) const IN_ZONE: &str = "in zone";
 
 static OPAQUE_TYPE: Type = Type::new_unspecified_type("opaque");
 
-/// The functions of the standard library, of which the checker lets some through, and those of this module.
+/// The functions of the standard library, of which the checker accepts some, and those of this module.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let opaque = || Type::new_unspecified_type("opaque");
     let mut env = Env::default().with_optional_support(false).with_stdlib();
@@ -53,7 +53,7 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
         )
         .and_then(|()| env.add_overload("ip_in", "ip_in", vec![opaque(), opaque()], ip_in))
         .and_then(|()| env.add_overload(IN_ZONE, IN_ZONE, vec![TIMESTAMP_TYPE, opaque()], in_zone));
-    // It would take two functions of one signature. Then calls would find none, and fail: nothing is admitted.
+    // Only two functions with the same signature could fail. Then calls fail, and the rules deny.
     debug_assert!(added.is_ok(), "{added:?}");
     Arc::new(env)
 });

@@ -1,4 +1,4 @@
-//! What is known of a request: the names, their types and sizes, and their values during one evaluation.
+//! The facts of a request: their names, types and sizes, and their values during one evaluation.
 
 use std::{
     fmt,
@@ -17,10 +17,10 @@ use cel::{
 use chrono::DateTime;
 
 use super::{
-    Facts, Kind, MAX_FACT, MAX_GROUPS, Scalar,
+    Facts, MAX_FACT, MAX_GROUPS, Scalar, ValueType,
     error::{EvaluationError, nearest},
     evaluate::Opaque,
-    kind::Size,
+    value_type::Size,
 };
 use crate::http::role::Role;
 
@@ -61,7 +61,7 @@ impl Fact {
         Fact::Time,
     ];
 
-    /// As it is written in an expression.
+    /// The name in an expression.
     pub const fn name(self) -> &'static str {
         match self {
             Fact::Role => "request.role",
@@ -75,14 +75,14 @@ impl Fact {
         }
     }
 
-    pub(super) const fn kind(self) -> Kind {
+    pub(super) const fn value_type(self) -> ValueType {
         match self {
             Fact::Role | Fact::Method | Fact::Host | Fact::User | Fact::Client => {
-                Kind::One(Scalar::String)
+                ValueType::One(Scalar::String)
             }
-            Fact::Port => Kind::One(Scalar::Int),
-            Fact::Groups => Kind::List(Some(Scalar::String)),
-            Fact::Time => Kind::One(Scalar::Timestamp),
+            Fact::Port => ValueType::One(Scalar::Int),
+            Fact::Groups => ValueType::List(Some(Scalar::String)),
+            Fact::Time => ValueType::One(Scalar::Timestamp),
         }
     }
 
@@ -96,7 +96,7 @@ impl Fact {
         Size { bytes, len }
     }
 
-    /// Why the fact, or this part of it, is never this text, if it is not.
+    /// Why the fact, or this part of it, can never equal this text.
     pub(super) fn never(self, text: &str, compared: Compared) -> Option<Box<str>> {
         let whole = compared == Compared::Whole;
         let quoted = |text: &str| format!("write {:?}", text).into();
@@ -147,30 +147,30 @@ const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 ];
 
-/// Which part of a fact is compared with a text.
+/// The part of a fact that is compared with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     /// All of it.
     Whole,
-    /// How it ends.
+    /// Its end.
     End,
     /// Any other part.
     Part,
 }
 
-/// The name under which the address of the client is handed to `ip_in`. No expression can write it.
+/// The name of the client's address for `ip_in`. No expression can use it.
 pub(super) const ADDRESS: &str = "client address";
 
-/// The name of a constant. No expression can write it.
+/// The name of a constant. No expression can use it.
 pub(super) fn constant_name(index: usize) -> String {
     format!("${index}")
 }
 
-/// A set of facts: those that an expression uses, the others cost it nothing and cannot fail it.
+/// The facts that an expression uses. The others are not computed and cannot fail the evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Used(u8);
+pub(super) struct UsedFacts(u8);
 
-impl Used {
+impl UsedFacts {
     pub(super) fn insert(&mut self, fact: Fact) {
         self.0 |= 1 << fact as u8;
     }
@@ -186,7 +186,7 @@ pub(super) struct Constants<'a>(pub(super) &'a [Box<dyn Val>]);
 
 /// The values of one evaluation.
 #[derive(Debug)]
-pub(super) struct Known<'a> {
+pub(super) struct FactValues<'a> {
     role: CelString<'a>,
     method: CelString<'a>,
     host: CelString<'a>,
@@ -196,20 +196,20 @@ pub(super) struct Known<'a> {
     address: Opaque,
     time: CelTimestamp,
     group_names: &'a [&'a str],
-    /// Made when asked for: it allocates, and `&&` may never come to it.
+    /// Made on first use: it allocates, and `&&` may never need it.
     groups: OnceLock<CelList<'a>>,
     constants: Constants<'a>,
     #[cfg(test)]
     pub(super) lookups: std::sync::atomic::AtomicU64,
 }
 
-impl<'a> Known<'a> {
-    /// Holds what is used of the facts to the bounds that the worst case was computed with.
+impl<'a> FactValues<'a> {
+    /// Checks the used facts against the limits with which the worst case was computed.
     pub(super) fn new(
         facts: &Facts<'a>,
         constants: &'a [Box<dyn Val>],
-        used: Used,
-    ) -> Result<Known<'a>, EvaluationError> {
+        used: UsedFacts,
+    ) -> Result<FactValues<'a>, EvaluationError> {
         for (fact, text) in [
             (Fact::Role, facts.role),
             (Fact::Method, facts.method),
@@ -229,7 +229,7 @@ impl<'a> Known<'a> {
             }
         }
         let client = facts.client.to_canonical();
-        Ok(Known {
+        Ok(FactValues {
             role: facts.role.into(),
             method: facts.method.into(),
             host: facts.host.into(),
@@ -267,7 +267,7 @@ impl<'a> Known<'a> {
     }
 }
 
-impl VariableResolver for Known<'_> {
+impl VariableResolver for FactValues<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         #[cfg(test)]
         self.lookups
@@ -294,7 +294,7 @@ impl VariableResolver for Constants<'_> {
     }
 }
 
-/// The time as CEL has it, unless CEL does not have it.
+/// The time as a CEL timestamp, if it is in CEL's range.
 fn timestamp(time: SystemTime) -> Option<CelTimestamp> {
     let time = match time.duration_since(UNIX_EPOCH) {
         Ok(after) => {
@@ -309,7 +309,7 @@ fn timestamp(time: SystemTime) -> Option<CelTimestamp> {
     in_range(time.fixed_offset()).then(|| time.fixed_offset().into())
 }
 
-/// Whether CEL has this time.
+/// Whether the time is in CEL's range.
 pub(super) fn in_range(time: DateTime<chrono::FixedOffset>) -> bool {
     YEARS.contains(&time.timestamp())
 }

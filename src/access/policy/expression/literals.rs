@@ -1,4 +1,4 @@
-//! What is read from quotes at load: patterns, time zones, times and durations.
+//! The literals that are parsed at load: patterns, time zones, times and durations.
 
 use std::str::FromStr;
 
@@ -12,15 +12,15 @@ use super::{
     facts::{Quoted, in_range},
 };
 
-/// The bytes of a compiled pattern that are looked at in a step, for each byte of the text. Measured with
-/// patterns that have as many states at once as their size allows.
+/// The bytes of a compiled pattern that one step covers, for each byte of the text. Measured with
+/// patterns that have as many simultaneous states as their size allows.
 pub(super) const MATCH_BYTES: u64 = 64;
 /// The granularity in which the size of a compiled pattern is found.
 const PATTERN_STEP: usize = 512;
-/// What a pattern may keep of the states that it has been in, in bytes.
+/// The cache of automaton states of a pattern, in bytes.
 const PATTERN_CACHE: usize = 256 * 1024;
 
-/// Compiles a pattern, and finds out how large that is: the time of a match goes with it.
+/// Compiles a pattern and finds its size, on which the time of a match depends.
 pub(super) fn compile(pattern: &str) -> Result<(Regex, usize), ExpressionProblem> {
     let mut size = PATTERN_STEP;
     loop {
@@ -40,7 +40,7 @@ fn pattern_problem(error: &regex::Error) -> ExpressionProblem {
     match error {
         regex::Error::CompiledTooBig(_) => ExpressionProblem::LargePattern,
         error => {
-            // Its last line says what is wrong, those before draw where.
+            // The last line has the error, the lines before it show the position.
             let words = error.to_string();
             let last = words.lines().last().unwrap_or_default();
             let words = last.strip_prefix("error: ").unwrap_or(last);
@@ -55,7 +55,7 @@ pub(super) fn parse_zone(name: &str) -> Result<Tz, ExpressionProblem> {
         let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
         ExpressionProblem::Zone {
             name: name.chars().take(64).collect(),
-            near: nearest(name, known).unwrap_or("a name as Europe/Berlin or UTC"),
+            near: nearest(name, known).unwrap_or("a name such as Europe/Berlin or UTC"),
         }
     })
 }
@@ -66,7 +66,7 @@ pub(super) fn parse_timestamp(text: &str) -> Option<DateTime<FixedOffset>> {
     Some(time.with_timezone(&Utc).fixed_offset()).filter(|time| in_range(*time))
 }
 
-/// Reads `1h30m`, `1.5s` or `-15m`: all of it, where the crate ignores what follows.
+/// Reads `1h30m`, `1.5s` or `-15m`. Unlike the crate, it rejects trailing text.
 pub(super) fn parse_duration(text: &str) -> Option<TimeDelta> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

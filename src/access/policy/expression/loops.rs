@@ -1,7 +1,7 @@
-//! `exists`, `all`, `exists_one`, `filter` and `map`: checked as they are written, then written out.
+//! `exists`, `all`, `exists_one`, `filter` and `map`: checked as calls, then expanded.
 //!
-//! The parser would write them out itself, as macros. Then the checker would see loops with accumulators, and
-//! could not say what is wrong in the words of the operator.
+//! The parser could expand them itself, as macros. Then the checker would see loops with accumulators, and
+//! could not report errors in the terms of the operator.
 
 use cel::{
     IdedExpr,
@@ -9,18 +9,18 @@ use cel::{
 };
 
 use super::{
-    Kind, Scalar,
+    Scalar, ValueType,
     calls::{Function, unplaced},
-    check::{At, Checker, Local, Node, call, root_names},
+    check::{At, Checker, LoopVariable, Node, call, root_names},
     error::{ExpressionError, ExpressionProblem},
-    kind::Size,
+    value_type::Size,
 };
 
-/// The accumulator of a loop, as the macros of CEL name it. No expression can write it.
+/// The accumulator of a loop, as the macros of CEL name it. No expression can use it.
 const RESULT: &str = "@result";
 
 impl Checker<'_> {
-    /// Writes out `exists` and the like, as the macros of CEL do.
+    /// Checks a loop and expands it, as the macros of CEL do.
     pub(super) fn list_loop(
         &mut self,
         at: At,
@@ -30,8 +30,8 @@ impl Checker<'_> {
         body: IdedExpr,
     ) -> Result<Node, ExpressionError> {
         let list = self.check(list)?;
-        let Kind::List(Some(element)) = list.kind else {
-            return Err(self.argument(at, function, list.kind));
+        let ValueType::List(Some(element)) = list.value_type else {
+            return Err(self.argument(at, function, list.value_type));
         };
         let name = match name.expr {
             Expr::Ident(name)
@@ -44,52 +44,52 @@ impl Checker<'_> {
             _ => return Err(self.error(at, ExpressionProblem::LoopName(function.name))),
         };
         let one = Size::bytes(list.size.bytes);
-        self.locals.push(Local {
+        self.locals.push(LoopVariable {
             name: name.clone(),
-            kind: Kind::One(element),
+            value_type: ValueType::One(element),
             size: one,
         });
         let body_at = self.at(&body);
-        // The step of the loop comes between the loop and what it does.
+        // The step of the loop is a level of its own between the loop and its body.
         self.depth += 1;
         let body = self.check(body)?;
         self.depth -= 1;
         self.locals.pop();
-        let of_body = match body.kind {
-            Kind::One(scalar) if function.name == "map" || scalar == Scalar::Bool => scalar,
+        let of_body = match body.value_type {
+            ValueType::One(scalar) if function.name == "map" || scalar == Scalar::Bool => scalar,
             _ if function.name == "map" => {
                 return Err(self.unsupported(body_at, "a list cannot hold lists"));
             }
-            kind => {
+            value_type => {
                 let (function, usage) = (function.name, function.usage);
                 let problem = ExpressionProblem::LoopBody {
                     function,
-                    kind,
+                    value_type,
                     usage,
                 };
                 return Err(self.error(body_at, problem));
             }
         };
-        // Each round copies the element, and what it yields twice at most.
+        // Each round copies the element, and its result twice at most.
         let copied = 6 + one.touch() + 2 * body.size.touch().max(one.touch());
         let round = body.cost.saturating_add(copied);
         let rounds = list.size.len.saturating_mul(round);
         let cost = list.cost.saturating_add(rounds).saturating_add(4);
-        let (kind, size) = match function.name {
+        let (value_type, size) = match function.name {
             "map" => {
                 let (bytes, len) = (body.size.bytes, list.size.len);
-                (Kind::List(Some(of_body)), Size { bytes, len })
+                (ValueType::List(Some(of_body)), Size { bytes, len })
             }
-            "filter" => (list.kind, list.size),
-            _ => (Kind::One(Scalar::Bool), Size::default()),
+            "filter" => (list.value_type, list.size),
+            _ => (ValueType::One(Scalar::Bool), Size::default()),
         };
-        let expr = written_out(function.name, list.into_expr(), name, body.into_expr());
-        Ok(Node::new(expr, kind, size, cost))
+        let expr = expand(function.name, list.into_expr(), name, body.into_expr());
+        Ok(Node::new(expr, value_type, size, cost))
     }
 }
 
-/// The loop that a macro of CEL stands for.
-fn written_out(macro_name: &str, list: IdedExpr, name: String, body: IdedExpr) -> Expr {
+/// The expansion of a macro of CEL.
+fn expand(macro_name: &str, list: IdedExpr, name: String, body: IdedExpr) -> Expr {
     let accu = || unplaced(Expr::Ident(RESULT.to_owned()));
     let bool = |value: bool| unplaced(Expr::Literal(LiteralValue::Boolean(value.into())));
     let int = |value: i64| unplaced(Expr::Literal(LiteralValue::Int(value.into())));

@@ -1,19 +1,19 @@
-//! What the operators take, and what they make of it.
+//! The operators of the language: their operands and results.
 
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 
 use super::{
-    Kind, Scalar,
+    Scalar, ValueType,
     check::{At, Checker, Node, call, literal_texts},
     error::{EvaluationError, ExpressionError, ExpressionProblem},
     facts::Compared,
-    kind::Size,
+    value_type::Size,
 };
 
-use Kind::{List, One};
 use Scalar::{Bool, Duration, Int, String as Text, Timestamp};
+use ValueType::{List, One};
 
-/// How an operator is written, by its name in the tree.
+/// The symbol of an operator, by its name in the tree.
 pub(super) fn symbol(name: &str) -> Option<&'static str> {
     Some(match name {
         operators::CONDITIONAL => "? :",
@@ -38,7 +38,7 @@ pub(super) fn symbol(name: &str) -> Option<&'static str> {
 }
 
 impl Checker<'_> {
-    /// Checks an operator with what it stands between.
+    /// Checks an operator with its operands.
     pub(super) fn operator(
         &mut self,
         at: At,
@@ -60,7 +60,7 @@ impl Checker<'_> {
                 self.possible(at, right, left_texts, Compared::Whole)?;
             }
         }
-        let (kind, size, cost) = match &*nodes {
+        let (value_type, size, cost) = match &*nodes {
             [operand] => self.unary(at, symbol, operand)?,
             [left, right] => self.binary(at, symbol, left, right)?,
             [condition, left, right] => self.conditional(at, condition, left, right)?,
@@ -71,7 +71,7 @@ impl Checker<'_> {
             .iter()
             .fold(cost, |cost, node| cost.saturating_add(node.cost));
         let args = nodes.into_iter().map(Node::into_expr).collect();
-        let mut node = Node::new(call(&operator.func_name, args), kind, size, cost);
+        let mut node = Node::new(call(&operator.func_name, args), value_type, size, cost);
         node.constant = constant;
         Ok(node)
     }
@@ -81,9 +81,11 @@ impl Checker<'_> {
         at: At,
         operator: &'static str,
         operand: &Node,
-    ) -> Result<(Kind, Size, u64), ExpressionError> {
-        let hint = match (operator, operand.kind) {
-            ("!", One(Bool)) | ("-", One(Int)) => return Ok((operand.kind, Size::default(), 1)),
+    ) -> Result<(ValueType, Size, u64), ExpressionError> {
+        let hint = match (operator, operand.value_type) {
+            ("!", One(Bool)) | ("-", One(Int)) => {
+                return Ok((operand.value_type, Size::default(), 1));
+            }
             ("!", One(Int)) => Some("compare it, as in x != 0"),
             ("!", One(Text)) => Some("compare it, as in x != \"\""),
             ("!", List(_)) => Some("compare its size, as in size(x) == 0"),
@@ -91,7 +93,7 @@ impl Checker<'_> {
         };
         let problem = ExpressionProblem::Operand {
             operator,
-            kind: operand.kind,
+            value_type: operand.value_type,
             hint: hint.map(Into::into),
         };
         Err(self.error(at, problem))
@@ -103,10 +105,10 @@ impl Checker<'_> {
         operator: &'static str,
         left: &Node,
         right: &Node,
-    ) -> Result<(Kind, Size, u64), ExpressionError> {
+    ) -> Result<(ValueType, Size, u64), ExpressionError> {
         let none = Size::default();
         let touch = left.size.touch().saturating_add(right.size.touch());
-        let result = match (operator, left.kind, right.kind) {
+        let result = match (operator, left.value_type, right.value_type) {
             ("&&" | "||", One(Bool), One(Bool)) => (One(Bool), none, 1),
             ("==" | "!=", One(a), One(b)) if a == b => (One(Bool), none, 1 + touch),
             ("<" | "<=" | ">" | ">=", One(a), One(b)) if a == b && a != Bool => {
@@ -145,8 +147,8 @@ impl Checker<'_> {
             _ => {
                 let problem = ExpressionProblem::Operands {
                     operator,
-                    left: left.kind,
-                    right: right.kind,
+                    left: left.value_type,
+                    right: right.value_type,
                     hint: hint(operator, left, right),
                 };
                 return Err(self.error(at, problem));
@@ -161,23 +163,23 @@ impl Checker<'_> {
         condition: &Node,
         left: &Node,
         right: &Node,
-    ) -> Result<(Kind, Size, u64), ExpressionError> {
-        if condition.kind != One(Bool) {
+    ) -> Result<(ValueType, Size, u64), ExpressionError> {
+        if condition.value_type != One(Bool) {
             let problem = ExpressionProblem::Operand {
                 operator: "? :",
-                kind: condition.kind,
-                hint: Some("a bool stands before the ?".into()),
+                value_type: condition.value_type,
+                hint: Some("write a bool before the ?".into()),
             };
             return Err(self.error(at, problem));
         }
-        let Some(kind) = left.kind.join(right.kind) else {
+        let Some(value_type) = left.value_type.unify(right.value_type) else {
             let problem = ExpressionProblem::Branches {
-                left: left.kind,
-                right: right.kind,
+                left: left.value_type,
+                right: right.value_type,
             };
             return Err(self.error(at, problem));
         };
-        Ok((kind, left.size.max(right.size), 1))
+        Ok((value_type, left.size.max(right.size), 1))
     }
 }
 
@@ -188,22 +190,22 @@ fn int_literal(node: &Node) -> Option<i64> {
     }
 }
 
-/// What to write instead of an operator between types that it does not take.
+/// What to write instead of an operator with types that it does not take.
 fn hint(operator: &str, left: &Node, right: &Node) -> Option<Box<str>> {
     let number = |node: &Node| match &node.expr {
         Expr::Literal(LiteralValue::String(text)) => text.inner().parse::<i64>().ok(),
         _ => None,
     };
-    match (operator, left.kind, right.kind) {
+    match (operator, left.value_type, right.value_type) {
         ("[]", One(_), _) => Some("only lists have elements".into()),
         ("[]", _, _) => Some("elements are counted from 0, as in user.groups[0]".into()),
         ("in", One(Text), One(Text)) => Some("write text.contains(\"part\")".into()),
-        ("in", List(_), One(_)) => Some("the list stands behind in".into()),
+        ("in", List(_), One(_)) => Some("write the list after in".into()),
         ("==" | "!=", List(_), One(_)) | ("==" | "!=", One(_), List(_)) => {
             Some("write value in list".into())
         }
         ("==" | "!=", List(_), List(_)) => {
-            Some("lists have an order; write in, all or exists on their elements".into())
+            Some("compare their elements with in, all or exists".into())
         }
         ("+", List(_), List(_)) => Some("write x in a || x in b".into()),
         (_, One(Int), One(Text)) | (_, One(Text), One(Int)) => {
@@ -212,7 +214,7 @@ fn hint(operator: &str, left: &Node, right: &Node) -> Option<Box<str>> {
                 None => Some("write string(...) around the int".into()),
             }
         }
-        ("&&" | "||", _, _) => Some("both sides have to be bools, as in x == 1 && y == 2".into()),
+        ("&&" | "||", _, _) => Some("write bools on both sides, as in x == 1 && y == 2".into()),
         (_, One(Timestamp), One(Text)) | (_, One(Text), One(Timestamp)) => {
             Some("write timestamp(\"2026-11-24T10:00:00Z\")".into())
         }

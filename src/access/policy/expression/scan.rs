@@ -1,8 +1,8 @@
-//! A look at the text before it is parsed: its length, its tokens, how deep it nests.
+//! The limits that are checked before a text is parsed: its length, its tokens, its nesting.
 //!
-//! The crate's parser recurses, and its own limit on that is above what a thread's stack holds. So the text is
-//! cut into tokens here first, by the lexical rules of CEL, and what is too long or too deep goes no
-//! further. Grammar is not checked, but for what the parser says badly or takes in silence.
+//! The crate's parser recurses, and its own limit needs more than a thread's stack. So the text is
+//! split into tokens here first, by the lexical rules of CEL, and a text that is too long or too deep is
+//! rejected. Grammar is not checked, except for errors that the parser accepts or reports badly.
 
 use super::{
     MAX_NESTING, MAX_TEXT, MAX_TOKENS,
@@ -13,11 +13,11 @@ use super::{
 struct Open {
     bracket: char,
     at: usize,
-    /// The nesting outside of it.
+    /// The nesting outside it.
     outside: usize,
 }
 
-/// What the token before was, as far as it matters to the next.
+/// The kind of the previous token, as far as the next one depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// A name, a literal or a closing bracket: a `-` after it subtracts.
@@ -37,7 +37,7 @@ struct Scanner<'t> {
     last: Last,
 }
 
-/// Refuses a text that must not reach the parser.
+/// Rejects a text that must not reach the parser.
 pub(super) fn scan(text: &str) -> Result<(), ExpressionError> {
     if text.len() > MAX_TEXT {
         return Err(ExpressionProblem::TooLong { max: MAX_TEXT }.into());
@@ -113,7 +113,7 @@ impl Scanner<'_> {
             '!' => return Ok(Last::Not),
             '-' => match self.last {
                 Last::Operand => {}
-                // The parser drops both, whatever they stand before.
+                // The parser drops both, whatever follows them.
                 Last::Negation => return Err(self.error(at, ExpressionProblem::Twice("-"))),
                 Last::Operator | Last::Not => return Ok(Last::Negation),
             },
@@ -157,7 +157,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Takes a string behind its opening quote.
+    /// Takes a string after its opening quote.
     fn string(&mut self, at: usize, quote: char, raw: bool) -> Result<Last, ExpressionError> {
         let mut triple = false;
         if self.take_if(quote) {

@@ -204,7 +204,7 @@ fn of_other_requests() {
 }
 
 #[test]
-fn no_answer() {
+fn evaluations_that_fail() {
     let long = "x".repeat(MAX_FACT + 1);
     let names: Vec<String> = (0..=MAX_GROUPS).map(|n| format!("g{n}")).collect();
     let many: Vec<&str> = names.iter().map(|name| &**name).collect();
@@ -416,7 +416,7 @@ fn worst_cases_end() {
         row("ip_in(client.ip, ['10.0.0.0/8', '10.0.0.0/9'])", 35),
     ] {
         let expression = Expression::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        let known = facts::Known::new(
+        let known = facts::FactValues::new(
             &facts,
             &expression.checked.constants,
             expression.checked.used,
@@ -434,7 +434,7 @@ fn worst_cases_end() {
 }
 
 #[test]
-fn as_it_was_written() {
+fn the_text_is_kept() {
     let text = "request.port == 443 // tls";
     let expression = Expression::parse(text).unwrap();
     assert_eq!(expression.as_str(), text);
@@ -446,7 +446,7 @@ fn as_it_was_written() {
 
 /// The language that the module shows is the language that it reads.
 #[test]
-fn what_is_shown_is_read() {
+fn shown_text_is_read_back() {
     let source = include_str!("../expression.rs");
     let shown = source.split("//! ```").nth(1).unwrap();
     let lines = shown.lines().filter_map(|line| line.strip_prefix("//! "));

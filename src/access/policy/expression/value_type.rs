@@ -1,4 +1,4 @@
-//! The types of the language, and how large their values can become.
+//! The types of the language, and the sizes of their values.
 
 use std::fmt;
 
@@ -19,49 +19,49 @@ pub enum Scalar {
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueType {
     /// A value that is not a list.
     One(Scalar),
     /// A list; `None` is the empty list, which fits every list.
     List(Option<Scalar>),
 }
 
-impl Kind {
-    /// The type that holds the values of both, if there is one.
-    pub(super) fn join(self, other: Kind) -> Option<Kind> {
+impl ValueType {
+    /// The common type of both, if there is one.
+    pub(super) fn unify(self, other: ValueType) -> Option<ValueType> {
         match (self, other) {
-            (Kind::List(None), Kind::List(_)) => Some(other),
-            (Kind::List(_), Kind::List(None)) => Some(self),
+            (ValueType::List(None), ValueType::List(_)) => Some(other),
+            (ValueType::List(_), ValueType::List(None)) => Some(self),
             _ => (self == other).then_some(self),
         }
     }
 }
 
 /// With its article: `a string`, `a list of ints`.
-impl fmt::Display for Kind {
+impl fmt::Display for ValueType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::One(Scalar::Bool) => "a bool",
-            Kind::One(Scalar::Int) => "an int",
-            Kind::One(Scalar::String) => "a string",
-            Kind::One(Scalar::Timestamp) => "a timestamp",
-            Kind::One(Scalar::Duration) => "a duration",
-            Kind::List(None) => "an empty list",
-            Kind::List(Some(Scalar::Bool)) => "a list of bools",
-            Kind::List(Some(Scalar::Int)) => "a list of ints",
-            Kind::List(Some(Scalar::String)) => "a list of strings",
-            Kind::List(Some(Scalar::Timestamp)) => "a list of timestamps",
-            Kind::List(Some(Scalar::Duration)) => "a list of durations",
+            ValueType::One(Scalar::Bool) => "a bool",
+            ValueType::One(Scalar::Int) => "an int",
+            ValueType::One(Scalar::String) => "a string",
+            ValueType::One(Scalar::Timestamp) => "a timestamp",
+            ValueType::One(Scalar::Duration) => "a duration",
+            ValueType::List(None) => "an empty list",
+            ValueType::List(Some(Scalar::Bool)) => "a list of bools",
+            ValueType::List(Some(Scalar::Int)) => "a list of ints",
+            ValueType::List(Some(Scalar::String)) => "a list of strings",
+            ValueType::List(Some(Scalar::Timestamp)) => "a list of timestamps",
+            ValueType::List(Some(Scalar::Duration)) => "a list of durations",
         })
     }
 }
 
-/// How large a value is at most.
+/// The largest size of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
-    /// Bytes of the string, or of each string of the list. 0 for what is not a string.
+    /// Bytes of the string, or of each string of the list. 0 for other types.
     pub(super) bytes: u64,
-    /// Elements of the list. 0 for what is not a list.
+    /// Elements of the list. 0 for other types.
     pub(super) len: u64,
 }
 
@@ -71,7 +71,7 @@ impl Size {
         Size { bytes, len: 0 }
     }
 
-    /// The size of what is one or the other.
+    /// The larger of both sizes.
     pub(super) fn max(self, other: Size) -> Size {
         Size {
             bytes: self.bytes.max(other.bytes),
@@ -84,7 +84,7 @@ impl Size {
         self.bytes.div_ceil(64)
     }
 
-    /// The steps to go over all of it.
+    /// The steps to read all of it.
     pub(super) fn walk(self) -> u64 {
         self.len.saturating_mul(self.touch().saturating_add(1))
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a line of a group file, and what to write instead.
+//! The errors of a line of a group file, with what to write instead.
 
 use thiserror::Error;
 
@@ -14,10 +14,10 @@ pub struct GroupError {
     pub problem: GroupProblem,
 }
 
-/// What is wrong with a line. Prints with the remedy behind a semicolon.
+/// What is wrong with a line. Prints with the remedy after a semicolon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum GroupProblem {
-    /// Nothing divides the group from its members.
+    /// Nothing separates the group from its members.
     #[error(
         "no colon after the name of the group; write `group: user user`, and begin a comment with #"
     )]
@@ -31,7 +31,7 @@ pub enum GroupProblem {
     /// `"ops": alice`
     #[error("quotes around the name of the group; write it without quotes")]
     GroupInQuotes,
-    /// Something else than the name of a group, such as `ops,devs: alice` or `[ops]: alice`.
+    /// Not the name of a group, such as `ops,devs: alice` or `[ops]: alice`.
     #[error(
         "the character {0:?} in the name of a group; write `group: user user`, a line for each group"
     )]
@@ -41,9 +41,9 @@ pub enum GroupProblem {
         "a colon in the name of a user; this is a group file, with lines like `group: user user`"
     )]
     Colon,
-    /// `alice,bob`: most likely meant to divide.
+    /// `alice,bob`: most likely meant as a separator.
     #[error(
-        "a comma, a semicolon or a bar among the users; divide users by spaces alone, or write a name that has one in quotes"
+        "a comma, a semicolon or a bar among the users; separate users by spaces, or write a name that has one in quotes"
     )]
     Divider,
     /// `carol # bob left`
@@ -61,7 +61,7 @@ pub enum GroupProblem {
         "a name that begins like that of another group; name the users, or write a user with such a name in quotes"
     )]
     OtherGroup,
-    /// Something else than a name, most likely: `*`, `-alice`, `[alice`, `(left)`, `{{ users }}`.
+    /// Most likely not a name: `*`, `-alice`, `[alice`, `(left)`, `{{ users }}`.
     #[error(
         "the character {0:?} in the name of a user; write a name that has it in quotes, or remove it"
     )]
@@ -83,7 +83,7 @@ pub enum GroupProblem {
     /// Quotes with nothing between.
     #[error("a user without a name; remove the quotes")]
     NoUser,
-    /// White space that is no space, or nothing that can be seen.
+    /// White space other than a space, or a character that shows nothing.
     #[error("an invisible character, U+{:04X}; remove it, or write a space", u32::from(*.0))]
     Invisible(char),
     /// A control character.

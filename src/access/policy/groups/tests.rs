@@ -164,9 +164,9 @@ proptest! {
         }
     }
 
-    /// What is read accounts for every line that is no comment: each word without quotes is a member.
+    /// Every line other than a comment is read: each word without quotes is a member.
     #[test]
-    fn no_word_is_passed_over(lines in prop::collection::vec("[a-c]?:?[ \t]{0,2}([a-d#,;@'\"\\\\]{0,2}[ \t]{0,2}){0,4}", 0..6)) {
+    fn no_word_is_skipped(lines in prop::collection::vec("[a-c]?:?[ \t]{0,2}([a-d#,;@'\"\\\\]{0,2}[ \t]{0,2}){0,4}", 0..6)) {
         let text = lines.join("\n");
         let is_counted = |line: &&str| {
             let line = line.trim_ascii();
@@ -185,7 +185,7 @@ proptest! {
         }
     }
 
-    /// What is written is read again: every user is in the groups that name them, and in no other.
+    /// A written file is read again: every user is in exactly the groups that list the user.
     #[test]
     fn reads_what_is_written(
         lines in prop::collection::vec(("#?[a-z][a-z0-9_.-]{0,3}", prop::collection::vec(word(), 0..5)), 0..8),

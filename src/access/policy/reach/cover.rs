@@ -1,7 +1,7 @@
-//! What a rule matches, in a form in which rules can be compared.
+//! The set of requests that a rule matches, in a form in which rules can be compared.
 //!
-//! A rule matches a request when each of its matchers does. So it is covered by a rule whose every matcher
-//! takes all that its own takes.
+//! A rule matches a request when each of its matchers does. So another rule covers it when each matcher of that
+//! rule matches whatever its own matcher matches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,35 +15,35 @@ use crate::http::role::Role;
 
 /// The steps of all comparisons together, each a few nanoseconds.
 const MAX_STEPS: u64 = 10_000_000;
-/// Those of one rule against all before it together.
+/// The steps of comparing one rule with all before it together.
 const MAX_TOGETHER: u64 = 200_000;
-/// No more rules than these are tried without each of them.
+/// The most rules among which the search for a smaller set leaves out each in turn.
 const MAX_PRUNED: usize = 16;
-/// What a look at a set of domains costs, in steps.
+/// The cost of a look-up in a set of domains, in steps.
 pub(super) const LOOK_UP: u64 = 8;
-/// What the end of a schedule costs at most, in steps.
+/// The highest cost of finding the end of a schedule, in steps.
 const SCHEDULE: u64 = 12_000;
 
-/// How much may still be compared. When nothing is left, nothing more is said of any rule.
+/// The steps that are left for comparisons. Without any, no further rule is reported.
 pub(super) struct Budget(u64);
 
-/// Nothing is left.
+/// No steps are left.
 pub(super) struct Spent;
 
-/// Who decides.
+/// The part of the policy that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// A part of the guard, by its key.
     Guard(&'static str),
-    /// A rule, by its place.
+    /// A rule, by its position.
     Rule(usize),
 }
 
-/// What a rule matches. `None`: everything.
+/// The requests that a rule matches. `None`: every value matches.
 pub(super) struct Cover<'r> {
     pub(super) source: Source,
     pub(super) observes: bool,
-    /// As [`Role::ALL`]. A rule that goes by the authority does not match the gateway.
+    /// As [`Role::ALL`]. A rule with a matcher for the authority does not match the gateway.
     pub(super) roles: [bool; 3],
     pub(super) methods: Option<&'r [Box<str>]>,
     pub(super) classes: Option<Classes>,
@@ -55,7 +55,7 @@ pub(super) struct Cover<'r> {
     pub(super) when: Option<&'r Expression>,
 }
 
-/// The classes of users that a rule is about.
+/// The classes of users that a rule matches.
 pub(super) struct Classes {
     pub(super) count: usize,
     pub(super) bits: Vec<u64>,
@@ -84,7 +84,7 @@ impl Budget {
         schedule.window().1.is_none() || self.spend(SCHEDULE).is_ok()
     }
 
-    /// Whether two lists of domains have no name in common. False when that is too much to find out.
+    /// Whether two lists of domains have no name in common. False when the comparison is too expensive.
     pub(super) fn are_apart(&mut self, one: &DomainLists, other: &DomainLists) -> bool {
         self.meets_none(one, other) && self.meets_none(other, one)
     }
@@ -111,7 +111,7 @@ impl<'r> Cover<'r> {
             roles,
             methods: matchers.methods.as_deref(),
             classes: None,
-            // What has an authority has one of all ports.
+            // Every authority has a port.
             ports: matchers
                 .ports
                 .as_ref()
@@ -146,7 +146,7 @@ impl<'r> Cover<'r> {
         }
     }
 
-    /// Of all with an authority.
+    /// All requests with an authority.
     fn of_all(source: Source) -> Cover<'r> {
         Cover {
             source,
@@ -163,7 +163,7 @@ impl<'r> Cover<'r> {
         }
     }
 
-    /// The same for the classes of users that the rule is about, in their order.
+    /// The same for the classes of users that the rule matches, in order.
     pub(super) fn about(self, classes: impl ExactSizeIterator<Item = bool>) -> Cover<'r> {
         let count = classes.len();
         let mut bits = vec![0; count.div_ceil(64)];
@@ -180,21 +180,21 @@ impl<'r> Cover<'r> {
         }
     }
 
-    /// Whether no user is in any class that the rule is about.
-    pub(super) fn is_about_nobody(&self) -> bool {
+    /// Whether no user is in a class that the rule matches.
+    pub(super) fn matches_no_user(&self) -> bool {
         let classes = self.classes.as_ref();
         classes.is_some_and(|classes| classes.bits.iter().all(|word| *word == 0))
     }
 
-    /// Whether this one, which is before `rule`, decides at all, as far as that goes without its values.
+    /// Whether this rule, which is before `rule`, can decide before it, regardless of its values.
     ///
-    /// What goes by networks decides on addresses alone. A rule without them can decide where there is no
-    /// address yet; and one that observes is noted for an address by those that it carries.
+    /// A rule with networks decides about addresses only. A rule without them can decide before there is an
+    /// address; and an `observe` rule matches an address by the IPv4 addresses in it, too.
     pub(super) fn decides_before(&self, rule: &Cover<'_>) -> bool {
         !self.observes && (self.networks.is_none() || (rule.networks.is_some() && !rule.observes))
     }
 
-    /// The first of the others that takes all that this rule takes.
+    /// The first of the others that covers this rule.
     pub(super) fn covered_by_one(
         &self,
         others: &[&Cover<'r>],
@@ -205,7 +205,7 @@ impl<'r> Cover<'r> {
         found.map(|other| vec![other.source])
     }
 
-    /// The others that together take all that this rule takes.
+    /// The others that together cover this rule.
     pub(super) fn covered_together(
         &self,
         others: &[&Cover<'r>],
@@ -219,12 +219,12 @@ impl<'r> Cover<'r> {
             })
             .map(|(index, _)| index)
             .collect();
-        // One alone was tried.
+        // A single rule was tried already.
         if alive.len() < 2 {
             return None;
         }
         let mut used = self.search(others, &alive, budget)?;
-        // The search takes what comes first, which the others may cover too. A message names a few.
+        // The search takes the first rules that fit, which the others may cover too. A message names a few.
         let few = if used.len() > MAX_PRUNED {
             BTreeSet::new()
         } else {
@@ -244,7 +244,7 @@ impl<'r> Cover<'r> {
         Some(used.iter().filter_map(source).collect())
     }
 
-    /// Those of `alive` that a search needed, if they cover the rule.
+    /// The rules of `alive` that are needed to cover this rule, if they do.
     fn search(
         &self,
         others: &[&Cover<'r>],
@@ -315,7 +315,7 @@ impl<'r> Cover<'r> {
         }
     }
 
-    /// Whether there may be a request that both match, by role and user. Spares the search most rules.
+    /// Whether a request may match both, by role and user. Saves the search most rules.
     fn may_meet(&self, rule: &Cover<'_>) -> bool {
         let mut roles = self.roles.iter().zip(rule.roles);
         let users = match (&self.classes, &rule.classes) {
@@ -338,22 +338,22 @@ impl<'r> Cover<'r> {
         }
     }
 
-    /// When it matches, unless that is all week.
+    /// The hours in which it matches, unless that is all week.
     pub(super) fn hours(&self) -> Option<&Time> {
         self.time.as_ref().filter(|time| !time.is_all_week())
     }
 
-    /// Whether this one is not kept from a request by its expression when `rule` is not.
+    /// Whether the expression of this rule matches whenever that of `rule` does.
     fn fits_expression(&self, rule: &Cover<'_>) -> bool {
         match (self.when, rule.when) {
             (None, _) => true,
-            // The same words have the same value, or fail alike.
+            // The same text has the same value, or fails alike.
             (Some(mine), Some(other)) => mine.as_str() == other.as_str(),
             (Some(_), None) => false,
         }
     }
 
-    /// The same of the first and the last moment.
+    /// The same for the first and the last moment.
     fn fits_window(&self, rule: &Cover<'_>) -> bool {
         let window =
             |cover: &Cover<'_>| cover.time.as_ref().map_or((None, None), |time| time.window);
@@ -376,7 +376,7 @@ impl Time {
     }
 }
 
-/// In any case, as the evaluation has it.
+/// Case-insensitive, as in the evaluation.
 pub(super) fn has(methods: &[Box<str>], method: &str) -> bool {
     methods.iter().any(|one| one.eq_ignore_ascii_case(method))
 }
@@ -385,7 +385,7 @@ fn within(mine: &Option<Ranges>, wanted: &Option<Ranges>) -> bool {
     match (mine, wanted) {
         (None, _) => true,
         (Some(mine), Some(wanted)) => mine.covers(wanted),
-        // Of all ports there is none that a rule without ports does not match; of all addresses likewise.
+        // A rule without ports matches every port, and one without networks every address.
         (Some(mine), None) => mine.covers(&Ranges::all()),
     }
 }

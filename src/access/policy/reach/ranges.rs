@@ -1,4 +1,4 @@
-//! Sets of numbers as inclusive ranges: ports, addresses and the minutes of a week are all compared as these.
+//! Sets of numbers as inclusive ranges, for the comparison of ports, addresses and minutes of a week.
 
 /// Ranges in order, neither overlapping nor touching.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,13 +20,13 @@ impl Ranges {
         self.around(number).is_some()
     }
 
-    /// Whether every number of `other` is in here.
+    /// Whether every number of `other` is in this set.
     pub(in crate::access::policy) fn covers(&self, other: &Ranges) -> bool {
         let mut others = other.0.iter();
         others.all(|(start, end)| self.around(*start).is_some_and(|(_, last)| *end <= last))
     }
 
-    /// What is in here and not in `other`.
+    /// The numbers of this set that are not in `other`.
     pub(super) fn minus(&self, other: &Ranges) -> Ranges {
         let mut left = Vec::new();
         for &(start, end) in &self.0 {
@@ -48,12 +48,12 @@ impl Ranges {
         Ranges(left)
     }
 
-    /// Where a range begins.
+    /// The first number of each range.
     pub(super) fn starts(&self) -> impl Iterator<Item = u128> {
         self.0.iter().map(|(start, _)| *start)
     }
 
-    /// Where what is not in here begins.
+    /// The first number after each range.
     pub(super) fn ends(&self) -> impl Iterator<Item = u128> {
         self.0.iter().filter_map(|(_, end)| end.checked_add(1))
     }

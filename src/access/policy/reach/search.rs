@@ -1,8 +1,8 @@
-//! Several rules that together cover one.
+//! The search for several rules that together cover one.
 //!
-//! A rule is covered by several when each request that it matches finds one of them. That is searched one
-//! matcher after the other: the values of a matcher are put into parts that none of the other rules divides, and
-//! each part goes on with the rules that take it.
+//! Several rules cover a rule when each request that it matches also matches one of them. The search takes one
+//! matcher after the other: it splits the values of a matcher into parts that none of the other rules divides,
+//! and continues each part with the rules that match it.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::cover::{Classes, Cover, LOOK_UP, Spent, Time, has, is_one_of};
 use crate::access::policy::{DomainLists, Ports, Schedule};
 use crate::http::role::Role;
 
-/// The matchers in the order of the search, those that divide least first.
+/// The matchers in the order of the search, those with the fewest parts first.
 #[derive(Clone, Copy)]
 enum Part {
     Roles,
@@ -27,7 +27,7 @@ enum Part {
 pub(super) struct Search<'s, 'r> {
     rule: &'s Cover<'r>,
     others: &'s [&'s Cover<'r>],
-    /// The rules that some part came down to.
+    /// The rules that cover at least one part.
     used: BTreeSet<usize>,
     left: u64,
 }
@@ -47,8 +47,8 @@ impl<'s, 'r> Search<'s, 'r> {
         }
     }
 
-    /// Those of `alive`, by their places, that are needed to cover the rule, if they do; and the steps that are
-    /// left.
+    /// The rules of `alive`, by their positions, that are needed to cover the rule, if they do; and the steps
+    /// that are left.
     pub(super) fn run(mut self, alive: &[usize]) -> (Option<BTreeSet<usize>>, u64) {
         let covered = self.part(Part::Roles, alive).unwrap_or(false);
         let used = Some(self.used).filter(|used| covered && !used.is_empty());
@@ -61,7 +61,7 @@ impl<'s, 'r> Search<'s, 'r> {
         Ok(())
     }
 
-    /// Whether each part of the rule's values goes on to be covered by those of `alive` that take it.
+    /// Whether the rules of `alive` cover each part of the rule's values.
     fn part(&mut self, part: Part, alive: &[usize]) -> Result<bool, Spent> {
         self.spend(1 + alive.len())?;
         match part {
@@ -82,7 +82,7 @@ impl<'s, 'r> Search<'s, 'r> {
         }
     }
 
-    /// Goes on with what was found to take a part. Every different set of rules is followed once.
+    /// Continues with the rules that match each part. Every different set of rules is searched once.
     fn all(&mut self, sets: BTreeSet<Vec<usize>>, next: Part) -> Result<bool, Spent> {
         if sets.contains(&Vec::new()) {
             return Ok(false);
@@ -102,7 +102,7 @@ impl<'s, 'r> Search<'s, 'r> {
 
     fn roles(&mut self, alive: &[usize]) -> Result<bool, Spent> {
         let rule = self.rule;
-        // A method that no rule names stands for all of these.
+        // The empty method represents every method that no rule lists.
         let mut methods: BTreeSet<String> = BTreeSet::from([String::new()]);
         match rule.methods {
             Some(wanted) => methods = wanted.iter().map(|method| method.to_string()).collect(),
@@ -139,7 +139,7 @@ impl<'s, 'r> Search<'s, 'r> {
             return self.all(BTreeSet::from([alive.to_vec()]), Part::Ports);
         };
         let mut sets = BTreeSet::new();
-        // Those whom no rule names come first: they are what most rules leave over.
+        // The class of users in no rule comes first: most rules do not match it.
         for class in 0..*count {
             let is_in = |cover: &Cover<'_>| {
                 let classes = cover.classes.as_ref();
@@ -187,7 +187,7 @@ impl<'s, 'r> Search<'s, 'r> {
         self.all(sets, next)
     }
 
-    /// The weeks of several rules are put together when they are of one zone.
+    /// The weeks of several rules are combined when they have the same zone.
     fn time(&mut self, alive: &[usize]) -> Result<bool, Spent> {
         let whole = Schedule::whole_week();
         let (rule, others) = (self.rule.hours(), self.others);
@@ -208,7 +208,7 @@ impl<'s, 'r> Search<'s, 'r> {
         self.all(sets, Part::Domains)
     }
 
-    /// The last: what is left of the rules here decides.
+    /// The last matcher: the rules that are left decide.
     fn domains(&mut self, alive: &[usize]) -> Result<bool, Spent> {
         let everywhere = alive.iter().find(|index| {
             self.others

@@ -4,7 +4,7 @@ use super::MAX_RULES;
 
 const WORDS: usize = MAX_RULES / 64;
 
-/// A set of rules by their place in the list. What is at [`MAX_RULES`] or above is never in it.
+/// A set of rules by their position in the list. Positions from [`MAX_RULES`] on are never in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in crate::access::policy) struct RuleSet([u64; WORDS]);
 
@@ -21,7 +21,7 @@ impl RuleSet {
             .is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
-    /// What is in both.
+    /// The intersection.
     #[must_use]
     pub(in crate::access::policy) fn and(&self, other: &RuleSet) -> RuleSet {
         let mut both = *self;
@@ -35,16 +35,16 @@ impl RuleSet {
         self.0 == [0; WORDS]
     }
 
-    /// In their order.
+    /// The positions in order.
     pub(in crate::access::policy) fn iter(&self) -> impl Iterator<Item = usize> {
-        // Most lists are short and most sets empty; to look at each word would cost more
-        // than all else that is decided.
+        // Most lists are short and most sets empty; a look at each word would cost more
+        // than the rest of the decision.
         let words = if self.is_empty() { &[] } else { &self.0[..] };
         words.iter().enumerate().flat_map(|(place, word)| {
             let mut left = *word;
             std::iter::from_fn(move || {
                 let bit = left.trailing_zeros() as usize;
-                // Takes the lowest bit away.
+                // Clears the lowest bit.
                 left &= left.checked_sub(1)?;
                 Some(place * 64 + bit)
             })

@@ -1,21 +1,21 @@
 use super::*;
-use crate::access::policy::Verdict;
+use crate::access::policy::Decision;
 use crate::access::policy::tests::rule_text::{groups, rule};
 
 fn errors(rules: &[&str]) -> Vec<String> {
     let rules = rules.iter().map(|text| rule(text)).collect();
-    match Rules::new(rules, Verdict::Deny, &groups()) {
+    match Rules::new(rules, Decision::Deny, &groups()) {
         Ok(_) => Vec::new(),
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
     }
 }
 
 #[test]
-fn rules_that_cannot_stand() {
+fn invalid_rules() {
     for (rules, expected) in [
         (
             &["a admit", "b observe"][..],
-            "rule 1: never asked: rule a before it matches every request; move this rule up, or give rule a a matcher",
+            "rule 1: never evaluated: rule a before it matches every request; move this rule up, or give rule a a matcher",
         ),
         (
             &["a admit users=x", "a deny users=y"],
@@ -27,23 +27,23 @@ fn rules_that_cannot_stand() {
         ),
         (
             &["a admit roles=gateway domains=a.example"],
-            "rule 0: never matches: a request to the gateway names no domains",
+            "rule 0: never matches: a request to the gateway has no domains",
         ),
         (
             &["a admit roles=gateway ports=1"],
-            "rule 0: never matches: a request to the gateway names no ports",
+            "rule 0: never matches: a request to the gateway has no ports",
         ),
         (
             &["a admit roles=gateway networks=::/0"],
-            "rule 0: never matches: a request to the gateway names no networks",
+            "rule 0: never matches: a request to the gateway has no networks",
         ),
         (
             &["a admit roles=tunnel methods=GET,PUT"],
-            "rule 0: never matches: tunnels have the method CONNECT, and nothing else has it",
+            "rule 0: never matches: tunnels have the method CONNECT, and no other request has it",
         ),
         (
             &["a admit roles=forward,gateway methods=CONNECT"],
-            "rule 0: never matches: tunnels have the method CONNECT, and nothing else has it",
+            "rule 0: never matches: tunnels have the method CONNECT, and no other request has it",
         ),
     ] {
         assert_eq!(errors(rules), [expected]);
@@ -64,10 +64,10 @@ fn rules_that_cannot_stand() {
 }
 
 #[test]
-fn no_more_than_a_decision_has_room_for() {
+fn rules_beyond_the_limit_are_an_error() {
     let rules = |count: usize| {
         let rules = (0..count).map(|index| rule(&format!("r{index} deny users=u{index}")));
-        Rules::new(rules.collect(), Verdict::Admit, &groups())
+        Rules::new(rules.collect(), Decision::Admit, &groups())
     };
     let full = rules(MAX_RULES).unwrap();
     assert_eq!(full.len(), MAX_RULES);
@@ -88,7 +88,7 @@ fn users_are_put_into_classes() {
         "b deny groups=ops",
         "c observe domains=a.example",
     ];
-    let rules = Rules::new(text.map(rule).into(), Verdict::Admit, &groups()).unwrap();
+    let rules = Rules::new(text.map(rule).into(), Decision::Admit, &groups()).unwrap();
     for (user, about, member) in [
         ("alice", &[0, 1, 2][..], &["ci", "ops"][..]),
         ("bob", &[0, 2], &["ci"]),
@@ -101,8 +101,8 @@ fn users_are_put_into_classes() {
         let groups: Vec<&str> = class.groups.iter().map(AsRef::as_ref).collect();
         assert_eq!(groups, member, "{user}");
     }
-    // Who has the same groups and rules shares a class.
+    // Users with the same groups and rules share a class.
     assert_eq!(rules.classes.len(), 5);
-    assert_eq!(rules.default_verdict(), Verdict::Admit);
+    assert_eq!(rules.default_decision(), Decision::Admit);
     assert!(!rules.is_empty() && Rules::default().is_empty());
 }

@@ -235,7 +235,7 @@ fn errors() {
 }
 
 #[test]
-fn shows_the_time_as_it_sees_it() {
+fn shows_the_time_in_its_zone() {
     let schedule = schedule("- - - Europe/Berlin").unwrap();
     let shown = schedule.show(time("2026-11-24T18:45:30Z"));
     assert_eq!(shown, "Tue 19:45 in Europe/Berlin (2026-11-24T18:45:30Z)");
@@ -249,7 +249,7 @@ proptest! {
 
     /// Minute by minute, a schedule is what the clock on the wall says.
     #[test]
-    fn is_what_the_clock_says(
+    fn agrees_with_local_time(
         seconds in 0i64..4_000_000_000,
         first in 0usize..7,
         count in 1usize..8,

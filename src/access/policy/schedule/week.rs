@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use super::{DAYS, Hours, MINUTES, Moment, Schedule, Zone};
 use crate::access::policy::reach::Ranges;
 
-/// As many minutes as a schedule is tried for: eight days have every day of the week.
+/// The most minutes for which a schedule is evaluated: eight days have every day of the week.
 const MAX_TRIED: u64 = 8 * 24 * 60;
 
 impl Schedule {
-    /// The minutes of the week in which it holds on the wall, counted from Monday.
+    /// The minutes of the week that are in the schedule, in local time, counted from Monday.
     pub(in crate::access::policy) fn week(&self) -> Ranges {
         const WEEK: u32 = 7 * MINUTES as u32;
         let days = (0u32..)
@@ -23,7 +23,7 @@ impl Schedule {
                 Some(Hours { from, until }) => (from, MINUTES + until),
             };
             let (start, end) = (midnight + u32::from(from), midnight + u32::from(until));
-            // The end is not part of it. What goes on past Sunday is on Monday.
+            // The end is exclusive. A range past Sunday continues on Monday.
             let range = (end.min(WEEK) > start).then(|| (start, end.min(WEEK) - 1));
             [range, (end > WEEK).then(|| (0, end - WEEK - 1))]
         });
@@ -38,17 +38,17 @@ impl Schedule {
         [(0, 7 * u128::from(MINUTES) - 1)].into_iter().collect()
     }
 
-    /// Whose clocks it goes by.
+    /// The time zone.
     pub(in crate::access::policy) fn zone(&self) -> Zone {
         self.zone
     }
 
-    /// The first and the last moment at which it may hold.
+    /// The first and the last moment.
     pub(in crate::access::policy) fn window(&self) -> (Option<Moment>, Option<Moment>) {
         (self.not_before, self.not_after)
     }
 
-    /// Whether it never holds from this time on.
+    /// Whether no time from `now` on is in the schedule.
     pub(in crate::access::policy) fn is_over(&self, now: SystemTime) -> bool {
         let Some(last) = self.not_after else {
             return false;
@@ -62,7 +62,7 @@ impl Schedule {
         if minutes > MAX_TRIED {
             return false;
         }
-        // The wall's minute changes with that of UTC; so within a minute it holds always or never.
+        // The local minute changes with that of UTC, so the result is the same for a whole minute.
         let start = first.0.timestamp().div_euclid(60);
         let end = last.0.timestamp().div_euclid(60);
         let all_day = self.days == super::Days::ALL && self.hours.is_none();

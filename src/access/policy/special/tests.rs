@@ -289,7 +289,7 @@ fn the_first_match_is_the_most_specific() {
 }
 
 #[test]
-fn carried_ipv4() {
+fn embedded_ipv4() {
     for (ip, carried, name) in [
         ("::ffff:8.8.8.8", "", "-"),
         ("::ffff:127.0.0.1", "", "loopback"),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::policy::tests::rule_text::{policy, question};
+use crate::access::policy::tests::rule_text::{policy, scenario};
 use crate::access::policy::{EvaluationError, Guard};
 
 const RULES: &[&str] = &[
@@ -19,15 +19,15 @@ fn run(text: &str) -> String {
     let (asked, resolve) = words.split_at(3);
     let (verdict, rule) = expected.split_once(' ').unwrap_or((expected, ""));
     let case = TestCase {
-        question: question(&asked.join(" "), resolve),
+        scenario: scenario(&asked.join(" "), resolve),
         timed,
         expect: match verdict {
-            "admit" => Verdict::Admit,
-            _ => Verdict::Deny,
+            "admit" => Decision::Admit,
+            _ => Decision::Deny,
         },
         rule: Some(rule).filter(|rule| !rule.is_empty()).map(Box::from),
     };
-    match case.run(&policy(Guard::default(), Verdict::Deny, RULES)) {
+    match case.run(&policy(Guard::default(), Decision::Deny, RULES)) {
         Ok(()) => "passes".to_owned(),
         Err(failure) => failure.to_string(),
     }
@@ -71,7 +71,7 @@ fn outcomes() {
         ),
         (
             "alice CONNECT a.example:443 -> admit",
-            "rule lan goes by the address of the target",
+            "rule lan depends on the address of the target",
         ),
         (
             "alice CONNECT a.example:443 10.1.1.1 -> admit lan",
@@ -81,17 +81,17 @@ fn outcomes() {
         ("alice GET / -> admit ci", "passes"),
         (
             "bob CONNECT late.example:443 -> admit",
-            "rule evening goes by the time",
+            "rule evening depends on the time",
         ),
         ("@bob CONNECT late.example:443 -> admit ci", "passes"),
         (
             "bob CONNECT clock.example:443 -> admit",
-            "rule clock goes by the time",
+            "rule clock depends on the time",
         ),
         ("@bob CONNECT clock.example:443 -> admit clock", "passes"),
         (
             "bob CONNECT c.example:443 -> admit",
-            "expected admit, found deny by third, whose expression has no value: the list has no such element",
+            "expected admit, found deny by third, because its expression failed: the list has no such element",
         ),
         ("bob CONNECT c.example:443 -> deny third", "passes"),
     ] {

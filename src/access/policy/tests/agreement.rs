@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::rule_text::{groups, policy, question};
+use super::rule_text::{groups, policy, scenario};
 use super::{domains, networks};
 use crate::access::policy::*;
 
@@ -34,15 +34,15 @@ pub(super) const ADDRESSES: &[&str] = &[
 ];
 const PORTS: &[&str] = &["22", "443", "80-90"];
 /// Whether an expression is true; none: it has no value.
-type Truth = fn(&Question) -> Option<bool>;
+type Truth = fn(&Scenario) -> Option<bool>;
 
 const EXPRESSIONS: &[(&str, Truth)] = &[
-    ("request.port == 443", |question| {
-        Some(port(question) == 443)
+    ("request.port == 443", |scenario| {
+        Some(port(scenario) == 443)
     }),
-    ("user.groups[1] == \"ops\"", |question| {
+    ("user.groups[1] == \"ops\"", |scenario| {
         groups()
-            .of_user(&question.user)
+            .of_user(&scenario.user)
             .nth(1)
             .map(|group| group == "ops")
     }),
@@ -136,8 +136,8 @@ impl Row {
     }
 
     /// Whether it matches; `None`: its expression has no value, and everything else matches.
-    fn matches(&self, question: &Question, ip: IpAddr) -> Option<bool> {
-        let request = question.request();
+    fn matches(&self, scenario: &Scenario, ip: IpAddr) -> Option<bool> {
+        let request = scenario.request();
         let host = &request.destination.authority().unwrap().host;
         let groups = groups();
         let any = |values: &Values, test: &dyn Fn(&str) -> bool| {
@@ -162,7 +162,7 @@ impl Row {
             && any(&self.networks, &in_network(ip))
             && any(&self.ports, &|range| {
                 let (from, to) = range.split_once('-').unwrap_or((range, range));
-                (from.parse().unwrap()..=to.parse().unwrap()).contains(&port(question))
+                (from.parse().unwrap()..=to.parse().unwrap()).contains(&port(scenario))
             })
             && any(&self.client, &in_network(request.client))
             // It is noon.
@@ -172,13 +172,13 @@ impl Row {
         }
         match self.when {
             None => Some(true),
-            Some(when) => EXPRESSIONS[when].1(question),
+            Some(when) => EXPRESSIONS[when].1(scenario),
         }
     }
 }
 
-fn port(question: &Question) -> u16 {
-    question.request().destination.authority().unwrap().port
+fn port(scenario: &Scenario) -> u16 {
+    scenario.request().destination.authority().unwrap().port
 }
 
 fn holds(entry: &str, name: &str) -> bool {
@@ -222,15 +222,15 @@ fn longest(nets: &[&str], ip: IpAddr) -> Option<IpNet> {
 
 const OWN: &str = "10.1.1.1:443";
 
-/// Who decides on one address, straight from the description.
+/// What decides about one address, from the description.
 fn slow_one(
     walls: &Walls,
     rows: &[Row],
-    default: Verdict,
-    question: &Question,
+    default: Decision,
+    scenario: &Scenario,
     ip: IpAddr,
 ) -> Result<String, String> {
-    let request = question.request();
+    let request = scenario.request();
     let authority = request.destination.authority().unwrap();
     if let Some(name) = authority.host.name() {
         if let Some(entry) = walls.deny_domains.iter().find(|entry| holds(entry, name)) {
@@ -254,10 +254,10 @@ fn slow_one(
         .iter()
         .enumerate()
         .filter(|(_, row)| row.action != "observe")
-        .find(|(_, row)| row.matches(question, ip) != Some(false));
+        .find(|(_, row)| row.matches(scenario, ip) != Some(false));
     let admits = match decides {
-        Some((_, row)) => row.action == "admit" && row.matches(question, ip) == Some(true),
-        None => default == Verdict::Admit,
+        Some((_, row)) => row.action == "admit" && row.matches(scenario, ip) == Some(true),
+        None => default == Decision::Admit,
     };
     let name = decides.map_or("default".to_owned(), |(index, _)| format!("r{index}"));
     let row = decides.map(|(_, row)| row);
@@ -294,7 +294,7 @@ fn slow_one(
         });
     }
     match special_purpose(ip) {
-        // What it carries was asked before.
+        // The embedded address was evaluated before.
         Some(block) if ip.is_ipv4() => Err(format!("special_purpose:{}", block.name)),
         _ => Ok(name),
     }
@@ -303,8 +303,8 @@ fn slow_one(
 fn slow(
     walls: &Walls,
     rows: &[Row],
-    default: Verdict,
-    question: &Question,
+    default: Decision,
+    scenario: &Scenario,
     ip: IpAddr,
 ) -> Result<String, String> {
     let ip = ip.to_canonical();
@@ -313,9 +313,9 @@ fn slow(
         && let [0x64, 0xff9b, .., high, low] = outer.segments()
     {
         let inner = std::net::Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-        slow_one(walls, rows, default, question, IpAddr::V4(inner))?;
+        slow_one(walls, rows, default, scenario, IpAddr::V4(inner))?;
     }
-    slow_one(walls, rows, default, question, ip)
+    slow_one(walls, rows, default, scenario, ip)
 }
 
 proptest! {
@@ -333,7 +333,7 @@ proptest! {
         method in select(vec!["CONNECT", "GET", "POST"]),
         resolve in subsequence(ADDRESSES.to_vec(), 1..4),
     ) {
-        let default = if deny_by_default { Verdict::Deny } else { Verdict::Admit };
+        let default = if deny_by_default { Decision::Deny } else { Decision::Admit };
         let lines: Vec<String> = rows.iter().enumerate().map(|(index, row)| row.text(index)).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let guard = Guard {
@@ -354,13 +354,13 @@ proptest! {
             "CONNECT" => format!("{host}:{port}"),
             _ => format!("http://{host}:{port}/"),
         };
-        let question = question(&format!("{user} {method} {target}"), &resolve);
-        let request = question.request();
+        let scenario = scenario(&format!("{user} {method} {target}"), &resolve);
+        let request = scenario.request();
         let admission = policy.admit_request(&request);
         let authority = request.destination.authority().unwrap();
-        let addresses = authority.host.ip().map_or(question.resolve.clone(), |ip| vec![ip]);
+        let addresses = authority.host.ip().map_or(scenario.resolve.clone(), |ip| vec![ip]);
         for ip in addresses {
-            let slow = slow(&walls, &rows, default, &question, ip);
+            let slow = slow(&walls, &rows, default, &scenario, ip);
             match &admission {
                 // Whatever is denied at once would be denied for every address.
                 Err(denied) => prop_assert!(slow.is_err(), "{lines:#?} {slow:?} {denied}"),
@@ -377,15 +377,15 @@ proptest! {
                     if slow.is_ok() && ip.to_canonical().is_ipv4() {
                         let plain: Vec<String> = rows.iter().enumerate()
                             .filter(|(index, row)| before(index) && row.action == "observe"
-                                && row.matches(&question, ip.to_canonical()) != Some(false))
+                                && row.matches(&scenario, ip.to_canonical()) != Some(false))
                             .map(|(index, _)| format!("r{index}"))
                             .collect();
                         prop_assert_eq!(observed, plain, "{:#?} {}", lines, ip);
                     }
                 }
             }
-            let explained = policy.explain(&question);
-            prop_assert_eq!(explained.decision == Outcome::Deny, explained.reason.is_some());
+            let explained = policy.explain(&scenario);
+            prop_assert_eq!(explained.decision == ExplainedDecision::Deny, explained.reason.is_some());
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What is served from memory that is there: admitting does not allocate.
+//! Admitting a request does not allocate.
 
 use std::net::SocketAddr;
 
 use allocation_counter::measure;
 
-use super::rule_text::{policy, question};
+use super::rule_text::{policy, scenario};
 use super::{domains, networks};
 use crate::access::policy::*;
 
@@ -24,7 +24,7 @@ fn admitting_does_not_allocate() {
         deny_networks: networks(&["9.0.0.0/8"]),
         ..Guard::default()
     };
-    let policy = policy(guard, Verdict::Admit, &rules);
+    let policy = policy(guard, Decision::Admit, &rules);
     for (text, resolve, expected) in [
         ("alice CONNECT registry.npmjs.org:443", "104.16.0.1", "ci"),
         ("alice CONNECT registry.npmjs.org:443", "10.1.1.1", "lan"),
@@ -35,10 +35,10 @@ fn admitting_does_not_allocate() {
         ),
         ("stranger GET http://1.1.1.1/", "1.1.1.1", "default"),
     ] {
-        let question = question(text, &[resolve]);
-        let request = question.request();
+        let scenario = scenario(text, &[resolve]);
+        let request = scenario.request();
         let port = request.destination.authority().unwrap().port;
-        let address = SocketAddr::new(question.resolve[0], port);
+        let address = SocketAddr::new(scenario.resolve[0], port);
         let mut by = None;
         let mut observed = 0;
         let counted = measure(|| {
@@ -51,7 +51,7 @@ fn admitting_does_not_allocate() {
         assert_eq!(observed, usize::from(text.contains("npmjs")));
         assert_eq!(counted.count_total, 0, "{text}: {counted:?}");
     }
-    let gateway = question("alice GET /status", &[]);
+    let gateway = scenario("alice GET /status", &[]);
     let counted = measure(|| assert!(policy.admit_request(&gateway.request()).is_ok()));
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }

@@ -8,15 +8,15 @@ use crate::access::policy::*;
 
 mod generated;
 
-/// What is said of the rules, one line for each that is dead.
+/// The reports, one line for each dead rule.
 fn dead(guard: Guard, rules: &[&str]) -> Vec<String> {
-    let said = policy(guard, Verdict::Deny, rules).dead_rules(SystemTime::now());
+    let said = policy(guard, Decision::Deny, rules).dead_rules(SystemTime::now());
     said.iter().map(ToString::to_string).collect()
 }
 
 /// The names of the dead rules with those that decide before them, `name < other other`.
 fn found(guard: Guard, rules: &[&str]) -> Vec<String> {
-    let said = policy(guard, Verdict::Deny, rules).dead_rules(SystemTime::now());
+    let said = policy(guard, Decision::Deny, rules).dead_rules(SystemTime::now());
     said.iter()
         .map(|dead| match &dead.reason {
             DeadReason::Covered { rules, guard } => {
@@ -94,7 +94,7 @@ fn rules_that_one_rule_covers() {
 }
 
 #[test]
-fn rules_that_something_is_left_for() {
+fn rules_with_requests_left_over() {
     for (first, second) in [
         ("a observe users=bob", "b admit users=bob"),
         ("a deny users=bob", "b admit users=bob,alice"),
@@ -315,7 +315,7 @@ fn rules_that_contradict_themselves() {
         rule("d deny users=bob when=1 == 2"),
         rule("e deny when=request.port == 1"),
     ];
-    let rules = Rules::new(rules, Verdict::Deny, &super::rule_text::groups()).unwrap();
+    let rules = Rules::new(rules, Decision::Deny, &super::rule_text::groups()).unwrap();
     let said: Vec<_> = Policy::new(Guard::default(), rules)
         .dead_rules(SystemTime::now())
         .iter()
@@ -364,11 +364,11 @@ fn the_work_is_bounded() {
         }
         rule
     });
-    let rules = Rules::new(rules.collect(), Verdict::Deny, &Groups::default()).unwrap();
+    let rules = Rules::new(rules.collect(), Decision::Deny, &Groups::default()).unwrap();
     let policy = Policy::new(Guard::default(), rules);
     let start = std::time::Instant::now();
     let found = policy.dead_rules(SystemTime::now());
-    // The same list again is told at once, however large it is.
+    // The same list again is recognised at once, however large it is.
     assert!(
         found.iter().any(|dead| dead.name.as_str() == "r4"),
         "{}",

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::rule_text::{decide, policy, question};
+use super::rule_text::{decide, policy, scenario};
 use super::{domains, networks};
 use crate::access::policy::*;
 
-/// A request as in [`question`], the addresses of its name, and what is decided.
+/// A request as in [`scenario`], the addresses of its name, and the decision.
 type Row<'a> = (&'a str, &'a [&'a str], &'a str);
 
-fn check(guard: Guard, default: Verdict, rules: &[&str], rows: &[Row<'_>]) {
+fn check(guard: Guard, default: Decision, rules: &[&str], rows: &[Row<'_>]) {
     let policy = policy(guard, default, rules);
     for (request, resolve, expected) in rows {
         assert_eq!(
@@ -24,7 +24,7 @@ fn check(guard: Guard, default: Verdict, rules: &[&str], rows: &[Row<'_>]) {
 fn the_first_rule_that_matches_decides() {
     check(
         Guard::default(),
-        Verdict::Deny,
+        Decision::Deny,
         &[
             "no-bad deny domains=.bad.example",
             "ci admit groups=ci domains=.npmjs.org,bad.example",
@@ -57,7 +57,7 @@ fn the_first_rule_that_matches_decides() {
 fn users_and_groups_are_one_matcher() {
     check(
         Guard::default(),
-        Verdict::Deny,
+        Decision::Deny,
         &[
             "both admit users=carol groups=ops",
             "empty admit groups=empty",
@@ -72,7 +72,7 @@ fn users_and_groups_are_one_matcher() {
 
 #[test]
 fn without_rules_the_default_decides() {
-    for (default, expected) in [(Verdict::Admit, "+default"), (Verdict::Deny, "-default")] {
+    for (default, expected) in [(Decision::Admit, "+default"), (Decision::Deny, "-default")] {
         check(
             Guard::default(),
             default,
@@ -87,7 +87,7 @@ fn without_rules_the_default_decides() {
 }
 
 #[test]
-fn what_a_rule_names_it_opens() {
+fn a_rule_opens_only_the_ports_and_networks_that_it_lists() {
     let rules = [
         "ssh admit groups=ops networks=10.1.0.0/16,127.0.0.1,fd00::/8 ports=22",
         "lab admit groups=ci networks=10.2.0.0/16",
@@ -104,7 +104,7 @@ fn what_a_rule_names_it_opens() {
     };
     check(
         guard(),
-        Verdict::Admit,
+        Decision::Admit,
         &rules,
         &[
             // Port and network are named, so both are open, but only together.
@@ -187,7 +187,7 @@ fn rules_by_network_wait_for_the_address() {
     ];
     check(
         Guard::default(),
-        Verdict::Deny,
+        Decision::Deny,
         &rules,
         &[
             ("alice CONNECT a.corp.example:443", &["10.1.1.1"], "+in"),
@@ -217,7 +217,7 @@ fn rules_by_network_wait_for_the_address() {
     // Networks that only deny do not make a request wait that is denied anyway.
     check(
         Guard::default(),
-        Verdict::Deny,
+        Decision::Deny,
         &["lan deny networks=10.0.0.0/8", "all deny:451 users=alice"],
         &[
             ("alice CONNECT a.example:443", &["10.1.1.1"], "-all"),
@@ -228,10 +228,10 @@ fn rules_by_network_wait_for_the_address() {
 }
 
 #[test]
-fn addresses_that_carry_others_are_judged_inside_and_outside() {
+fn addresses_with_embedded_ones_are_evaluated_inside_and_outside() {
     check(
         Guard::default(),
-        Verdict::Deny,
+        Decision::Deny,
         &[
             "no-lab deny networks=10.9.0.0/16",
             "lan admit networks=10.0.0.0/8,64:ff9b::/96",
@@ -267,7 +267,7 @@ fn the_guard_on_domains_goes_before_the_rules() {
     };
     check(
         guard,
-        Verdict::Admit,
+        Decision::Admit,
         &["all admit users=alice", "bob deny users=bob"],
         &[
             (
@@ -304,7 +304,7 @@ fn the_guard_on_domains_goes_before_the_rules() {
 fn a_rule_that_observes_denies_nothing() {
     check(
         Guard::default(),
-        Verdict::Admit,
+        Decision::Admit,
         &[
             "uploads observe methods=POST",
             "lab observe networks=1.0.0.0/8",
@@ -334,7 +334,7 @@ fn a_rule_that_observes_denies_nothing() {
                 &["8.8.8.8"],
                 "+default ?uploads",
             ),
-            // What comes after the rule that decides is not asked.
+            // Rules after the deciding one are not evaluated.
             (
                 "alice POST http://a.example/",
                 &["2.2.2.2"],
@@ -348,7 +348,7 @@ fn a_rule_that_observes_denies_nothing() {
 }
 
 #[test]
-fn an_expression_without_a_value_denies() {
+fn an_expression_that_fails_denies() {
     let rules = [
         "watch observe when=user.groups[5] == \"x\"",
         "net admit networks=10.0.0.0/8 when=user.groups[1] == \"ops\"",
@@ -356,7 +356,7 @@ fn an_expression_without_a_value_denies() {
     ];
     check(
         Guard::default(),
-        Verdict::Admit,
+        Decision::Admit,
         &rules,
         &[
             (
@@ -365,7 +365,7 @@ fn an_expression_without_a_value_denies() {
                 "+by-group ?watch",
             ),
             ("alice CONNECT a.example:443", &["10.1.1.1"], "+net ?watch"),
-            // Bob has one group, so the network's rule has no value: it denies what it is about.
+            // Bob has one group, so the expression of the network's rule fails: it denies the addresses in its networks.
             (
                 "bob CONNECT a.example:443",
                 &["10.1.1.1", "1.1.1.1"],
@@ -384,9 +384,9 @@ fn an_expression_without_a_value_denies() {
             ),
         ],
     );
-    let policy = policy(Guard::default(), Verdict::Admit, &rules);
-    let question = question("nobody CONNECT a.example:443", &[]);
-    let denied = policy.admit_request(&question.request()).unwrap_err();
+    let policy = policy(Guard::default(), Decision::Admit, &rules);
+    let scenario = scenario("nobody CONNECT a.example:443", &[]);
+    let denied = policy.admit_request(&scenario.request()).unwrap_err();
     assert_eq!(denied.failure, Some(EvaluationError::NoElement));
     assert_eq!(denied.refusal, Refusal::default());
 }
@@ -398,7 +398,7 @@ fn the_other_matchers() {
             connect_ports: Ports::any(),
             ..Guard::default()
         },
-        Verdict::Deny,
+        Decision::Deny,
         &[
             "client admit client_networks=192.168.1.0/24 ports=1-9",
             "elsewhere admit client_networks=192.168.2.0/24",
@@ -425,13 +425,13 @@ fn the_other_matchers() {
 fn a_denial_has_the_answer_of_its_rule() {
     let policy = policy(
         Guard::default(),
-        Verdict::Admit,
+        Decision::Admit,
         &[
             "law deny:451 domains=.example",
             "net deny:429 networks=1.0.0.0/8",
         ],
     );
-    let asked = question("alice CONNECT a.example:443", &[]);
+    let asked = scenario("alice CONNECT a.example:443", &[]);
     let denied = policy.admit_request(&asked.request()).unwrap_err();
     assert_eq!(
         denied.refusal.status,
@@ -443,7 +443,7 @@ fn a_denial_has_the_answer_of_its_rule() {
     );
     assert_eq!(denied.reason, DenyReason::HttpRequestDenied);
 
-    let asked = question("alice CONNECT 1.1.1.1:443", &[]);
+    let asked = scenario("alice CONNECT 1.1.1.1:443", &[]);
     let denied = policy.admit_request(&asked.request()).unwrap_err();
     assert_eq!(denied.refusal.status, http::StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(denied.reason, DenyReason::DestinationIpProhibited);
@@ -453,10 +453,10 @@ fn a_denial_has_the_answer_of_its_rule() {
 fn an_admission_keeps_its_policy() {
     let old = policy(
         Guard::default(),
-        Verdict::Admit,
+        Decision::Admit,
         &["net admit networks=10.0.0.0/8"],
     );
-    let asked = question("alice CONNECT a.example:443", &[]);
+    let asked = scenario("alice CONNECT a.example:443", &[]);
     let admission = old.admit_request(&asked.request()).unwrap();
     drop(old);
     let address = "10.1.1.1:443".parse().unwrap();
@@ -470,7 +470,7 @@ fn own_addresses_are_added() {
         own_listeners: vec!["0.0.0.0:443".parse().unwrap()],
         ..Guard::default()
     };
-    let policy = policy(guard, Verdict::Admit, &["net admit networks=10.0.0.0/8"]);
+    let policy = policy(guard, Decision::Admit, &["net admit networks=10.0.0.0/8"]);
     let here = Arc::new(policy.with_own_addresses(["::ffff:10.1.1.1".parse().unwrap()]));
     let asked = "alice CONNECT a.example:443";
     assert_eq!(decide(&policy, asked, &["10.1.1.1"]), "+net");

@@ -69,7 +69,7 @@ pub(in crate::access::policy) fn groups() -> Groups {
 
 pub(in crate::access::policy) fn policy(
     guard: Guard,
-    default: Verdict,
+    default: Decision,
     rules: &[&str],
 ) -> Arc<Policy> {
     let rules = rules.iter().map(|text| rule(text)).collect();
@@ -78,13 +78,13 @@ pub(in crate::access::policy) fn policy(
 }
 
 /// `USER METHOD TARGET`, at noon, which resolves to `resolve`.
-pub(in crate::access::policy) fn question(text: &str, resolve: &[&str]) -> Question {
+pub(in crate::access::policy) fn scenario(text: &str, resolve: &[&str]) -> Scenario {
     let words: Vec<&str> = text.split(' ').collect();
     let time = Moment::parse("2026-11-24T12:00:00Z").unwrap();
-    let mut question = Question::new(words[0], words[2], Some(words[1]), time).unwrap();
-    question.client = "192.168.1.1".parse().unwrap();
-    question.resolve = resolve.iter().map(|ip| ip.parse().unwrap()).collect();
-    question
+    let mut scenario = Scenario::new(words[0], words[2], Some(words[1]), time).unwrap();
+    scenario.client = "192.168.1.1".parse().unwrap();
+    scenario.resolve = resolve.iter().map(|ip| ip.parse().unwrap()).collect();
+    scenario
 }
 
 /// What the policy says: `-` and who denies the request before an address is known; else `+` or `-` and who
@@ -96,13 +96,13 @@ pub(in crate::access::policy) fn decide(
     text: &str,
     resolve: &[&str],
 ) -> String {
-    let question = question(text, resolve);
-    let explanation = policy.explain(&question);
-    let request = question.request();
+    let scenario = scenario(text, resolve);
+    let explanation = policy.explain(&scenario);
+    let request = scenario.request();
     let admission = match policy.admit_request(&request) {
         Ok(admission) => admission,
         Err(denied) => {
-            assert_eq!(explanation.decision, Outcome::Deny, "{text}");
+            assert_eq!(explanation.decision, ExplainedDecision::Deny, "{text}");
             assert_eq!(explanation.rule, denied.by.to_string(), "{text}");
             assert_eq!(explanation.reason, Some(denied.reason.kind()), "{text}");
             return format!("-{}", denied.by);
@@ -118,7 +118,7 @@ pub(in crate::access::policy) fn decide(
         .and_then(|authority| authority.host.ip());
     let addresses: Vec<IpAddr> = match literal {
         Some(ip) => vec![ip],
-        None => question.resolve.clone(),
+        None => scenario.resolve.clone(),
     };
     let observed = |ip| {
         admission
@@ -132,10 +132,10 @@ pub(in crate::access::policy) fn decide(
         let judged = admission.admit_address(SocketAddr::new(*ip, port));
         let explained = &explanation.addresses[index];
         let (by, verdict) = match &judged {
-            Ok(by) => (by, Verdict::Admit),
+            Ok(by) => (by, Decision::Admit),
             Err(denied) => {
                 assert_eq!(denied.reason, DenyReason::DestinationIpProhibited);
-                (&denied.by, Verdict::Deny)
+                (&denied.by, Decision::Deny)
             }
         };
         assert_eq!(
@@ -148,17 +148,17 @@ pub(in crate::access::policy) fn decide(
         if judged.is_ok() && admitted.is_none() {
             admitted = Some(*ip);
             let observed = observed(Some(*ip));
-            assert_eq!(explanation.decision, Outcome::Admit, "{text}");
+            assert_eq!(explanation.decision, ExplainedDecision::Admit, "{text}");
             assert_eq!(explanation.observed.len(), observed.len(), "{text}");
             said.extend(observed);
         }
     }
     if addresses.is_empty() {
-        assert_ne!(explanation.decision, Outcome::Deny, "{text}");
+        assert_ne!(explanation.decision, ExplainedDecision::Deny, "{text}");
         said.push(format!("+{}", admission.decided_by()));
         said.extend(observed(None));
     } else if admitted.is_none() {
-        assert_eq!(explanation.decision, Outcome::Deny, "{text}");
+        assert_eq!(explanation.decision, ExplainedDecision::Deny, "{text}");
         assert_eq!(
             explanation.reason,
             Some("destination_ip_prohibited"),

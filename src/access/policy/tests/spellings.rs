@@ -7,7 +7,7 @@ use crate::http::target::Target;
 /// What a hostile CONNECT looks like, and how it ends: the canonical spelling that the log
 /// shows with the rule that denies it, or why it is refused.
 #[test]
-fn spellings_that_the_literature_knows() {
+fn known_spellings_of_addresses() {
     let policy = guarded(Guard::default());
     for (host, expected) in [
         (

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Pieces of the language, and of what is not of it.
+/// Pieces of the language, and of other languages.
 const PIECES: &[&str] = &[
     "request",
     ".host",
@@ -334,7 +334,7 @@ proptest! {
                 let answer = expression.matches(&facts);
                 prop_assert_ne!(answer, Err(EvaluationError::Unexpected), "{}", text);
                 prop_assert_eq!(answer.ok(), by_the_crate(&text, &facts), "{} {:?}", text, answer);
-                let known = facts::Known::new(&facts, &expression.checked.constants, expression.checked.used).unwrap();
+                let known = facts::FactValues::new(&facts, &expression.checked.constants, expression.checked.used).unwrap();
                 let _ = evaluate::evaluate(&expression.checked.expr, &known);
                 prop_assert!(known.lookups.into_inner() <= expression.cost(), "{}", text);
             }

@@ -32,18 +32,12 @@ fn grammar_and_names() {
         ("not true", "column 1: not is not an operator; write !"),
         ("true & true", "column 6: & is not an operator; write &&"),
         ("true | true", "column 6: | is not an operator; write ||"),
-        (
-            "request.host == 'x",
-            "column 17: ' is not closed; write the other half of it",
-        ),
+        ("request.host == 'x", "column 17: ' is not closed; close it"),
         (
             "request.host == '''x''",
-            "column 17: ' is not closed; write the other half of it",
+            "column 17: ' is not closed; close it",
         ),
-        (
-            "(request.port == 1",
-            "column 1: ( is not closed; write the other half of it",
-        ),
+        ("(request.port == 1", "column 1: ( is not closed; close it"),
         (
             "request.port == 1)",
             "column 18: ) closes no bracket; remove it, or open one before it",
@@ -173,7 +167,7 @@ fn grammar_and_names() {
         ),
         (
             "has(request.host)",
-            "column 1: every name has a value; leave has() out",
+            "column 1: every name has a value; remove has()",
         ),
         ("int('1') == 1", "column 1: unknown function int"),
     ] {

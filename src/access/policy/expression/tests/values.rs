@@ -36,7 +36,7 @@ fn types_and_values() {
         ("-request.host == 'x'", "column 1: - does not take a string"),
         (
             "request.port && true",
-            "column 14: && does not take an int and a bool; both sides have to be bools, as in x == 1 && y == 2",
+            "column 14: && does not take an int and a bool; write bools on both sides, as in x == 1 && y == 2",
         ),
         ("true + true", "column 6: + does not take a bool and a bool"),
         (
@@ -57,7 +57,7 @@ fn types_and_values() {
         ),
         (
             "user.groups in 'x'",
-            "column 13: in does not take a list of strings and a string; the list stands behind in",
+            "column 13: in does not take a list of strings and a string; write the list after in",
         ),
         (
             "1 in user.groups",
@@ -69,7 +69,7 @@ fn types_and_values() {
         ),
         (
             "user.groups == ['x']",
-            "column 13: == does not take a list of strings and a list of strings; lists have an order; write in, all or exists on their elements",
+            "column 13: == does not take a list of strings and a list of strings; compare their elements with in, all or exists",
         ),
         (
             "user.groups + ['x']",
@@ -89,7 +89,7 @@ fn types_and_values() {
         ),
         (
             "request.port ? true : false",
-            "column 14: ? : does not take an int; a bool stands before the ?",
+            "column 14: ? : does not take an int; write a bool before the ?",
         ),
         (
             "true ? 1 : 'x'",
@@ -126,22 +126,22 @@ fn types_and_values() {
         ),
         (
             "1.5 > 1",
-            "column 1: numbers are ints; write one without a point",
+            "column 1: doubles are not supported; write an int",
         ),
-        ("1u == 1", "column 1: numbers are ints; leave the u out"),
+        (
+            "1u == 1",
+            "column 1: unsigned ints are not supported; remove the u",
+        ),
         (
             "null == null",
-            "column 1: nothing is ever null; compare with \"\" or 0",
-        ),
-        ("b'x' == b'x'", "column 1: text is strings; leave the b out"),
-        (
-            "{'a': 1}",
-            "column 1: maps are not part of the language here",
+            "column 1: null is not supported; compare with \"\" or 0",
         ),
         (
-            "a.b{c: 1}",
-            "column 4: messages are not part of the language here",
+            "b'x' == b'x'",
+            "column 1: bytes are not supported; remove the b",
         ),
+        ("{'a': 1}", "column 1: maps are not supported"),
+        ("a.b{c: 1}", "column 4: messages are not supported"),
         (
             "1 / 0 == 1",
             "column 3: this always fails: division by zero",
@@ -232,7 +232,7 @@ fn types_and_values() {
         ),
         (
             "time.getHours('CEST+1') == 1",
-            "column 15: unknown time zone \"CEST+1\"; write a name as Europe/Berlin or UTC",
+            "column 15: unknown time zone \"CEST+1\"; write a name such as Europe/Berlin or UTC",
         ),
         (
             "time.getHours(1) == 1",

@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::access::policy::tests::agreement::{ADDRESSES, HOSTS, USERS, row, walls};
-use crate::access::policy::tests::rule_text::{policy, question};
+use crate::access::policy::tests::rule_text::{policy, scenario};
 use crate::access::policy::tests::{domains, networks};
 use crate::access::policy::*;
 
 /// A request: user, host, port, method or `gateway`, addresses, client and time.
-type Asked = (
+type RequestParts = (
     &'static str,
     &'static str,
     &'static str,
@@ -22,7 +22,7 @@ type Asked = (
     &'static str,
 );
 
-fn requests() -> impl Strategy<Value = Vec<Asked>> {
+fn requests() -> impl Strategy<Value = Vec<RequestParts>> {
     let request = (
         select(USERS),
         prop_oneof![select(HOSTS), select(ADDRESSES)],
@@ -89,7 +89,7 @@ fn coarse_rules() -> impl Strategy<Value = Vec<String>> {
 }
 
 /// Fails when a rule that is said to be dead decides on a request, or is noted.
-fn check(policy: &Policy, requests: &[Asked]) -> Result<(), TestCaseError> {
+fn check(policy: &Policy, requests: &[RequestParts]) -> Result<(), TestCaseError> {
     let dead = policy.dead_rules(SystemTime::UNIX_EPOCH);
     for (user, host, port, method, resolve, client, time) in requests {
         let host = if host.contains(':') {
@@ -102,10 +102,10 @@ fn check(policy: &Policy, requests: &[Asked]) -> Result<(), TestCaseError> {
             "gateway" => format!("{user} GET /"),
             _ => format!("{user} {method} http://{host}:{port}/"),
         };
-        let mut question = question(&text, resolve);
-        question.client = client.parse().unwrap();
-        question.time = Moment::parse(time).unwrap();
-        let explained = policy.explain(&question);
+        let mut scenario = scenario(&text, resolve);
+        scenario.client = client.parse().unwrap();
+        scenario.time = Moment::parse(time).unwrap();
+        let explained = policy.explain(&scenario);
         let mut deciders = vec![&explained.rule];
         deciders.extend(explained.addresses.iter().map(|judged| &judged.rule));
         deciders.extend(&explained.observed);
@@ -121,13 +121,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn what_is_said_is_true(
+    fn reports_are_true(
         rows in prop::collection::vec(row(), 2..9),
         walls in walls(),
         deny_by_default: bool,
         requests in requests(),
     ) {
-        let default = if deny_by_default { Verdict::Deny } else { Verdict::Admit };
+        let default = if deny_by_default { Decision::Deny } else { Decision::Admit };
         let lines: Vec<String> = rows.iter().enumerate().map(|(index, row)| row.text(index)).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let guard = Guard {
@@ -141,12 +141,12 @@ proptest! {
     }
 
     #[test]
-    fn what_is_said_of_several_is_true(
+    fn reports_about_several_rules_are_true(
         rules in coarse_rules(),
         deny_by_default: bool,
         requests in requests(),
     ) {
-        let default = if deny_by_default { Verdict::Deny } else { Verdict::Admit };
+        let default = if deny_by_default { Decision::Deny } else { Decision::Admit };
         let lines: Vec<&str> = rules.iter().map(String::as_str).collect();
         let guard = Guard { connect_ports: Ports::any(), ..Guard::default() };
         check(&policy(guard, default, &lines), &requests)?;
