@@ -1,9 +1,9 @@
 //! The admin service: metrics for Prometheus, statistics as JSON, and reloading.
 //!
-//! It answers whoever reaches it, so it should listen on an address that only
-//! operators reach; a browser on such a machine is kept from being used against it
-//! by the checks of `Host` and `Origin`. All that can be changed through it is what
-//! the files on the disk say already.
+//! It has no authentication, so it should listen on an address that only
+//! operators reach; the checks of `Host` and `Origin` prevent attacks through a browser
+//! on such a machine. A client can only cause a reload of the files on
+//! the disk.
 
 mod client;
 pub mod reload;
@@ -21,7 +21,7 @@ use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::server::ShutdownWatch;
 use serde_json::json;
 
-pub use self::client::{AskError, Changes, Outcome, reload};
+pub use self::client::{AskError, Changes, ReloadAnswer, reload};
 use crate::admin::reload::{Reload, ReloadError};
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 use crate::upstream::dial::EXHAUSTED_PAUSE;
@@ -34,7 +34,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Shows what `telemetry` has counted, and reloads by `reload`.
+    /// A service for these metrics and this reload.
     pub fn new(telemetry: Arc<Telemetry>, reload: Arc<Reload>) -> Self {
         Self { telemetry, reload }
     }
@@ -44,14 +44,14 @@ impl Admin {
         let mut stopped = draining.clone();
         tokio::select! {
             _ = ServerApp::process_new(self, Box::new(stream), &draining) => {}
-            // A scraper that keeps its connection must not hold up the end.
+            // A scraper that keeps its connection must not delay the shutdown.
             _ = stopped.wait_for(|draining| *draining) => {}
         }
     }
 
     async fn render(&self, path: &str) -> Option<(&'static str, String)> {
         let telemetry = Arc::clone(&self.telemetry);
-        // Rendering reads /proc and walks every series.
+        // Rendering reads /proc and visits every series.
         let render = match path {
             "/metrics" => tokio::task::spawn_blocking(move || {
                 (METRICS_CONTENT_TYPE, telemetry.render_metrics())
@@ -64,9 +64,9 @@ impl Admin {
         render.await.ok()
     }
 
-    /// Reloads, and says what came of it: 200 with the numbers and the changed keys, 422 with
-    /// every problem of the files, which keep the process as it is. The result is `partial` when a
-    /// changed key waits for a restart.
+    /// Reloads, and answers with the outcome: 200 with the numbers and the changed keys, 422 with
+    /// the errors of the files, when nothing was changed. The result is `partial` when a
+    /// changed key needs a restart.
     async fn reload(&self) -> Response<Vec<u8>> {
         let (status, outcome) = match self.reload.run("admin").await {
             Ok(summary) => {
@@ -121,12 +121,18 @@ impl ServeHttp for Admin {
         let path = request.uri.path().to_owned();
         let host = request.headers.get(HOST).map(|value| value.as_bytes());
         if !is_direct(host) {
-            return text(StatusCode::MISDIRECTED_REQUEST, "ask by address\n");
+            return text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "the Host field must be an address or localhost\n",
+            );
         }
         if path == "/reload" {
-            // A page of any site can have its browser send a POST here; not without this.
+            // A page of any site can make a browser send a POST here, but only with this field.
             if request.headers.contains_key(ORIGIN) {
-                return text(StatusCode::FORBIDDEN, "not from a browser\n");
+                return text(
+                    StatusCode::FORBIDDEN,
+                    "requests with an Origin field are refused\n",
+                );
             }
             if method != Method::POST {
                 let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "POST only\n");
@@ -150,8 +156,8 @@ impl ServeHttp for Admin {
     }
 }
 
-/// Whether the service was asked for by address or as localhost. A page that
-/// points a name of its own here (DNS rebinding) sends that name.
+/// Whether `Host` is an address or localhost. A page whose name
+/// resolves to this machine (DNS rebinding) sends that name.
 fn is_direct(host: Option<&[u8]>) -> bool {
     let Some(host) = host.and_then(|host| std::str::from_utf8(host).ok()) else {
         return host.is_none();

@@ -1,4 +1,4 @@
-//! The command line. Structs only; what they ask for is done elsewhere.
+//! The command line: its structs, and the texts of usage errors.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use structopt::StructOpt;
 use structopt::clap::{Error, ErrorKind};
 
-/// What the help begins with. The derive macro would take the subcommands' own
-/// comment otherwise.
+/// The first line of the help. The derive macro would use the comment of the
+/// subcommands otherwise.
 const ABOUT: &str = "Authenticated HTTP/HTTPS proxy: forward proxy, CONNECT tunnels and gateway \
     on one port";
 
@@ -28,8 +28,8 @@ pub struct Cli {
     #[structopt(short, long)]
     pub daemon: bool,
 
-    /// Take the listening sockets over from the running process, which has to
-    /// get SIGQUIT
+    /// Take over the listening sockets of the running process; send SIGQUIT to
+    /// that process
     #[structopt(short, long)]
     pub upgrade: bool,
 
@@ -37,12 +37,12 @@ pub struct Cli {
     #[structopt(short, long)]
     pub test: bool,
 
-    /// What to do instead of serving
+    /// A command other than serving
     #[structopt(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What can be done instead of serving.
+/// The commands other than serving.
 #[derive(Debug, StructOpt)]
 #[structopt(about = ABOUT)]
 pub enum Command {
@@ -61,47 +61,47 @@ pub enum Command {
         #[structopt(value_name = "FILE", parse(from_os_str))]
         file: Option<PathBuf>,
     },
-    /// Say what the policy decides about a request, and why, for each way to ask for
-    /// it; exits with 0 when it is admitted in the usual way, else with 1
+    /// Explain the decision of the policy about a request, for each way in which clients
+    /// send it; exits with 0 when the usual way is admitted, else with 1
     Explain {
         /// Configuration file
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
         conf: PathBuf,
-        /// Who asks
+        /// The user
         #[structopt(long, value_name = "USER")]
         user: String,
-        /// A URL, host:port for a tunnel alone, a path for the gateway
+        /// A URL, host:port for a tunnel only, or a path for the gateway
         #[structopt(long, value_name = "TARGET")]
         target: String,
-        /// The method of the forwarded request; CONNECT asks for the tunnel alone
+        /// The method of the forwarded request; CONNECT explains the tunnel only
         #[structopt(long, value_name = "METHOD")]
         method: Option<String>,
         /// The client's address
         #[structopt(long, value_name = "IP", default_value = "127.0.0.1")]
         client: IpAddr,
-        /// Addresses to take the target's name for; by default it is looked up
+        /// The addresses of the target's name; by default they are looked up
         #[structopt(long, value_name = "IP,...", use_delimiter = true)]
         resolve: Vec<IpAddr>,
-        /// When, as in 2026-11-24T10:00:00Z; by default now
+        /// The time of the request, such as 2026-11-24T10:00:00Z; by default now
         #[structopt(long, value_name = "TIME")]
         time: Option<String>,
-        /// Answer in JSON
+        /// Print JSON
         #[structopt(long)]
         json: bool,
     },
-    /// Have the process that runs read users, groups and policy again; exits with 0 when
-    /// all of the file is in effect, with 2 when changed keys wait for a restart, with 78
-    /// when the file is wrong and nothing was changed
+    /// Reload users, groups and policy in the running process; exits with 0 when every
+    /// change is in effect, with 2 when changed keys need a restart, with 78 when the file
+    /// has errors and nothing was changed
     Reload {
         /// The configuration file of that process, with `tollgate.admin`
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
         conf: PathBuf,
     },
-    /// Set a user's password in an htpasswd file, as an argon2id hash; asks for it,
-    /// or reads it from standard input. All of the password counts; of hashes that
-    /// begin with $2y$ (bcrypt) the first 72 bytes of it do
+    /// Set a user's password in an htpasswd file, as an argon2id hash; prompts for it,
+    /// or reads it from standard input. argon2id uses all of a password, bcrypt ($2y$)
+    /// the first 72 bytes only
     Passwd {
-        /// The htpasswd file; made if it is not there
+        /// The htpasswd file; created if it does not exist
         #[structopt(value_name = "FILE", parse(from_os_str))]
         file: PathBuf,
         /// The user
@@ -110,10 +110,10 @@ pub enum Command {
     },
 }
 
-/// The words that can follow `tollgate`.
+/// The names of the commands.
 const COMMANDS: [&str; 4] = ["check", "explain", "passwd", "reload"];
 
-/// What to say of a command line that is not understood; its last line says what to type.
+/// The message for an invalid command line, with what to type in its last line.
 pub fn explain_usage(error: &Error) -> String {
     let unknown = match error.kind {
         ErrorKind::UnknownArgument => error.info.as_ref().and_then(|info| info.first()),
@@ -122,9 +122,9 @@ pub fn explain_usage(error: &Error) -> String {
     let Some(unknown) = unknown else {
         return error.message.clone();
     };
-    // It may be the password.
+    // The argument may be the password, so it is not shown.
     if error.message.contains("tollgate passwd") {
-        return "tollgate passwd: more than FILE and USER; the password is asked for, or read from standard input"
+        return "tollgate passwd: more arguments than FILE and USER; `passwd` prompts for the password, or reads it from standard input"
             .to_owned();
     }
     let remedy = if unknown.starts_with('-') {
@@ -143,7 +143,7 @@ pub fn explain_usage(error: &Error) -> String {
     format!("tollgate: {unknown:?} is not understood; {remedy}")
 }
 
-/// Whether an argument names a configuration: by its ending, or because the file is there.
+/// Whether an argument is a configuration file: by its extension, or because the file exists.
 fn is_configuration(argument: &str) -> bool {
     let path = Path::new(argument);
     let has_ending = path
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn subcommands_bring_their_own() {
+    fn subcommands_have_their_own_options() {
         let cli = parse("check -c a.yaml").unwrap();
         assert!(
             matches!(cli.command, Some(Command::Check { conf: Some(conf), file: None }) if conf.as_os_str() == "a.yaml")
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_has_a_remedy() {
+    fn usage_errors_have_a_remedy() {
         for (line, expected) in [
             (
                 "conf/tollgate.yaml",

@@ -10,11 +10,11 @@ use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 use tollgate::access::auth::passwd;
 use tollgate::access::policy::ExplainedDecision;
-use tollgate::admin::{self, Changes, Outcome as Reloaded};
+use tollgate::admin::{self, Changes, ReloadAnswer};
 use tollgate::cli::{Cli, Command, explain_usage};
 use tollgate::config::Config;
 use tollgate::explain::{self, Query};
-use tollgate::server::{self, Side, Start};
+use tollgate::server::{self, Side, StartMode};
 use tollgate::text::{count, without_numbers};
 use tollgate::upstream::dial;
 
@@ -93,7 +93,7 @@ fn serve(conf: &Path, daemon: bool, upgrade: bool) -> ExitCode {
         Err(error) => return fail(EX_CONFIG, &error),
     };
     config.warnings.log();
-    let mut start = Start {
+    let mut start = StartMode {
         caller: None,
         upgrade,
     };
@@ -206,15 +206,15 @@ fn reload(conf: &Path) -> ExitCode {
         return fail(EX_CONFIG, &message);
     };
     match admin::reload(address) {
-        Ok(Reloaded::Complete(changes)) => {
+        Ok(ReloadAnswer::Complete(changes)) => {
             tell(&changes);
             ExitCode::SUCCESS
         }
-        Ok(Reloaded::Partial(changes)) => {
+        Ok(ReloadAnswer::Partial(changes)) => {
             tell(&changes);
             ExitCode::from(EX_PARTIAL)
         }
-        Ok(Reloaded::Refused(problems, unlisted)) => {
+        Ok(ReloadAnswer::Refused(problems, unlisted)) => {
             let more = match unlisted {
                 0 => String::new(),
                 more => format!("\nand {more} more"),

@@ -1,5 +1,5 @@
-//! From the configuration to a running process: logs and sockets first, with the rights of whoever starts it
-//! and so that it sees what fails; then the rights of `user`, and Pingora's server with our services.
+//! From the configuration to a running process: logs and sockets first, with the rights of the caller, who sees
+//! the errors; then the rights of `user`, and Pingora's server with our services.
 
 mod daemon;
 pub mod descriptors;
@@ -23,7 +23,7 @@ use pingora_core::services::Service;
 use pingora_core::services::background::GenBackgroundService;
 use tokio::sync::Notify;
 
-pub use self::daemon::{Caller, Ended, Side, detach, inherited_descriptors};
+pub use self::daemon::{Caller, DaemonOutcome, Side, detach, inherited_descriptors};
 use self::error_log::ErrorLog;
 use self::pid_file::{PidFile, PidFileError};
 use self::signals::Signals;
@@ -36,28 +36,28 @@ use crate::request::app::App;
 use crate::request::connect::ConnectService;
 use crate::request::dispatch::Ways;
 use crate::request::forward::Forward;
-use crate::server::handover::Inheritance;
+use crate::server::handover::InheritedSockets;
 use crate::telemetry::Destination;
 use crate::telemetry::log_file;
 
-/// How long the last lines of the access log may take.
+/// The time for the last lines of the access log.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How the process is started.
+/// How the process starts.
 #[derive(Clone, Debug, Default)]
-pub struct Start {
-    /// In the background, for this caller.
+pub struct StartMode {
+    /// The caller of a daemon; none in the foreground.
     pub caller: Option<Caller>,
-    /// With the sockets of the process that runs already.
+    /// Whether it takes over the sockets of the running process.
     pub upgrade: bool,
 }
 
-/// Serves until a signal ends it, then logs what was served.
+/// Serves until a signal ends it, then logs a summary.
 ///
 /// # Errors
-/// Whatever keeps it from serving: an address that is taken, a log that cannot be
-/// opened, no process that hands its sockets over.
-pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
+/// The process cannot serve: an address is in use, a log cannot be
+/// opened, no process hands its sockets over.
+pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
     signals::block().context("cannot block signals")?;
     daemon::restrict_umask();
     descriptors::raise_limit(&config);
@@ -66,7 +66,7 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
         .context("cannot make the directory of pid_file and upgrade_sock")?;
     let identity = config.identity.take();
     let pid_path = PathBuf::from(&config.server.pid_file);
-    // First, so that a second start hears which process runs.
+    // First, so that a second start learns which process runs.
     let pid_file = if start.upgrade {
         None
     } else {
@@ -83,12 +83,12 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     let reload = Arc::new(Reload::new(Arc::clone(&app), &config));
     let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload)));
     let upgrade_sock = PathBuf::from(&config.server.upgrade_sock);
-    let mut inheritance = start
+    let mut inherited = start
         .upgrade
-        .then(|| Inheritance::receive(&upgrade_sock, identity.as_ref()))
+        .then(|| InheritedSockets::receive(&upgrade_sock, identity.as_ref()))
         .transpose()
-        .with_context(|| format!("cannot take over at {}", upgrade_sock.display()))?;
-    let listeners = open_listeners(&config, &admin, inheritance.as_mut())?;
+        .with_context(|| format!("cannot take over the sockets at {}", upgrade_sock.display()))?;
+    let listeners = open_listeners(&config, &admin, inherited.as_mut())?;
     let given = duplicate(&listeners).context("cannot duplicate the listening sockets")?;
 
     let threads = ThreadOptions {
@@ -100,7 +100,7 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
             .map(Duration::from_secs),
     };
     let stealing = config.server.work_stealing;
-    // Pingora forks late and keeps what the caller has open.
+    // Pingora forks late and keeps the caller's descriptors open.
     config.server.daemon = false;
     let mut server = Server::new_with_opt_and_conf(None, std::mem::take(&mut config.server));
     server.bootstrap();
@@ -125,7 +125,7 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     let failure = Arc::new(Failure::default());
     let connect = ConnectService::new(Arc::clone(&app));
     server.add_service(connect.clone());
-    server.add_service(Front {
+    server.add_service(AcceptService {
         ways: Some(Ways {
             app: Arc::clone(&app),
             connect,
@@ -136,9 +136,9 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
             .into_iter()
             .map(|(_, listener)| listener)
             .collect(),
-        serving: Some(Serving {
+        notices: Some(ServingNotices {
             pid_file: pid_file.clone(),
-            inheritance,
+            inherited,
             caller: start.caller,
         }),
         failure: Arc::clone(&failure),
@@ -164,7 +164,7 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
         shutdown_signal: Box::new(signals),
     });
 
-    // Here, since the services may hold it for longer.
+    // Explicitly, since the services may keep it longer.
     if let Some(pid_file) = pid_file {
         pid_file.remove();
     }
@@ -175,8 +175,8 @@ pub fn run(mut config: Config, start: Start) -> anyhow::Result<()> {
     failure.0.lock().take().map_or(Ok(()), Err)
 }
 
-/// Does something with the rights of the user that will serve, so that what it makes is that user's. Not
-/// where `path` is a device or a descriptor, which this process alone may be able to open.
+/// Runs `action` with the rights of the user that will serve, so that this user owns the files that it makes. Not
+/// when `path` is a device or a descriptor, which only this process may be able to open.
 fn with_rights<T>(
     identity: Option<&Identity>,
     path: Option<&Path>,
@@ -208,8 +208,8 @@ fn open_error_log(config: &Config, identity: Option<&Identity>) -> anyhow::Resul
     Ok(error_log)
 }
 
-/// A process in the foreground has a PID file too, so that `check` knows it; unless there is one already
-/// where nothing is configured.
+/// A process in the foreground has a PID file too, so that `check` finds it; except when none is configured and
+/// another process has the default one.
 fn acquire_pid_file(
     config: &Config,
     path: &Path,
@@ -224,7 +224,7 @@ fn acquire_pid_file(
     }
 }
 
-/// Why the process cannot serve after all.
+/// Why the process cannot serve after its start.
 #[derive(Debug, Default)]
 struct Failure(Mutex<Option<anyhow::Error>>, Notify);
 
@@ -234,7 +234,7 @@ impl Failure {
         self.1.notify_one();
     }
 
-    /// Ready when there is one.
+    /// Ready when there is a failure.
     async fn happened(&self) {
         self.1.notified().await;
     }
@@ -245,7 +245,7 @@ type Named<T> = (String, T);
 fn open_listeners(
     config: &Config,
     admin: &Arc<Admin>,
-    mut inheritance: Option<&mut Inheritance>,
+    mut inherited: Option<&mut InheritedSockets>,
 ) -> anyhow::Result<Vec<Named<Listener>>> {
     let proxies = config
         .listeners
@@ -255,15 +255,15 @@ fn open_listeners(
         .admin
         .iter()
         .map(|address| (*address, Purpose::Admin(Arc::clone(admin))));
-    let upgrade = inheritance.is_some();
+    let upgrade = inherited.is_some();
     let mut opened = Vec::new();
     for (configured, purpose) in proxies.chain(admins) {
         for address in config.bound_addresses(configured) {
             let name = address.to_string();
-            let inherited = inheritance
+            let socket = inherited
                 .as_deref_mut()
-                .and_then(|inheritance| inheritance.take(&name));
-            let listener = match inherited {
+                .and_then(|inherited| inherited.take(&name));
+            let listener = match socket {
                 Some(socket) => Listener::inherited(socket, purpose.clone()),
                 None => Listener::bind(address, purpose.clone()),
             };
@@ -293,28 +293,30 @@ fn duplicate(listeners: &[Named<Listener>]) -> io::Result<Vec<Named<OwnedFd>>> {
         .collect()
 }
 
-/// The service that accepts: everything that listens, in one runtime.
-struct Front {
+/// The service that accepts connections on all listeners, in one runtime.
+struct AcceptService {
     /// Taken when it starts.
     ways: Option<Ways>,
     listeners: Vec<Listener>,
-    serving: Option<Serving>,
+    notices: Option<ServingNotices>,
     failure: Arc<Failure>,
     threads: ThreadOptions,
     stealing: bool,
 }
 
-/// Who is told that the process serves, in this order.
-struct Serving {
+/// The receivers of the notice that the process serves, in this order.
+struct ServingNotices {
     pid_file: Option<Arc<PidFile>>,
-    inheritance: Option<Inheritance>,
+    inherited: Option<InheritedSockets>,
     caller: Option<Caller>,
 }
 
-impl Serving {
+impl ServingNotices {
+    /// Publishes the PID file, then notifies the old process and the caller.
+    ///
     /// # Errors
-    /// The PID file cannot be put in its place: then nobody was told.
-    fn tell(self) -> Result<(), PidFileError> {
+    /// The PID file cannot be published; then no process was notified that this one serves.
+    fn send(self) -> Result<(), PidFileError> {
         if let Some(pid_file) = self.pid_file
             && let Err(error) = pid_file.publish()
         {
@@ -323,10 +325,10 @@ impl Serving {
             }
             return Err(error);
         }
-        if let Some(inheritance) = self.inheritance
-            && let Err(error) = inheritance.serving()
+        if let Some(inherited) = self.inherited
+            && let Err(error) = inherited.serving()
         {
-            log::warn!("the old process is gone before it could be told: {error}");
+            log::warn!("the old process ended before this one could notify it: {error}");
         }
         if let Some(caller) = self.caller {
             caller.serving();
@@ -336,7 +338,7 @@ impl Serving {
 }
 
 #[async_trait]
-impl Service for Front {
+impl Service for AcceptService {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, tasks: usize) {
         let Some(ways) = self.ways.take() else {
             return;
@@ -350,14 +352,14 @@ impl Service for Front {
                 match listener.try_clone() {
                     Ok(again) => loops.spawn(Arc::clone(&acceptor).run(again)),
                     Err(error) => {
-                        log::warn!("one accepting task less: {error}");
+                        log::warn!("an accept task cannot start: {error}");
                         break;
                     }
                 };
             }
             loops.spawn(Arc::clone(&acceptor).run(listener));
         }
-        if let Some(Err(error)) = self.serving.take().map(Serving::tell) {
+        if let Some(Err(error)) = self.notices.take().map(ServingNotices::send) {
             log::error!("{error}");
             self.failure.set(error.into());
             return;
@@ -376,7 +378,7 @@ impl Service for Front {
         "tollgate"
     }
 
-    /// Of threads that share nothing Pingora starts the first.
+    /// Without work stealing, Pingora starts one thread, and the acceptor the others.
     fn threads(&self) -> Option<usize> {
         (!self.stealing).then_some(1)
     }

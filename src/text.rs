@@ -1,8 +1,7 @@
-//! The text of a file that a person wrote: bytes to text, or what is wrong with the bytes. Pure.
+//! Decodes text files: bytes to text, or the error in the bytes. Pure.
 //!
-//! Every text file that a configuration names goes through here, so that all of them agree on byte order
-//! marks, line ends and encodings. Nothing is repaired by a guess: what cannot be read in one way only is an
-//! error with a line and a remedy.
+//! Every text file of a configuration is decoded here, so that byte order marks, line ends and encodings are
+//! treated alike. Nothing is guessed: ambiguous bytes are an error with a line and a remedy.
 
 use std::fmt;
 use std::io;
@@ -12,10 +11,10 @@ use memchr::{memchr, memchr_iter};
 
 /// The byte order mark of UTF-8, which editors on Windows write at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// As much of a file as shows whether every other byte is NUL.
+/// The bytes of a file that are examined for an encoding with NUL bytes.
 const SAMPLE: usize = 512;
 
-/// Why bytes are not a text that can be used.
+/// Why bytes are not a usable text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct TextError {
@@ -30,23 +29,23 @@ pub struct TextError {
 pub enum TextProblem {
     /// Saved as "Unicode" by an editor on Windows, or by a PowerShell redirection.
     OtherUnicode(Encoding),
-    /// A download that was not unpacked.
+    /// A compressed file.
     Compressed(Compression),
-    /// A NUL byte: the file was damaged, or is not text.
+    /// A NUL byte: the file is damaged, or is not text.
     Nul,
-    /// No line feed at all, but carriage returns: the line ends of old Macs.
+    /// Carriage returns without any line feed: the line ends of old Macs.
     OldMac,
     /// A carriage return that is not followed by a line feed.
     CarriageReturn,
-    /// A byte order mark that is not at the start: files with one were joined.
+    /// A byte order mark that is not at the start: files with one were concatenated.
     ByteOrderMark,
-    /// Latin-1 or Windows-1252, most likely.
+    /// Most likely Latin-1 or Windows-1252.
     NotUtf8,
-    /// No text in any encoding: a program, a picture, DER.
+    /// Not text in any encoding: a program, a picture, DER.
     Binary,
 }
 
-/// An encoding of Unicode that is not read.
+/// An encoding of Unicode that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// UTF-16 with a byte order mark.
@@ -75,7 +74,7 @@ pub enum Compression {
 }
 
 impl TextProblem {
-    /// What to do about it, with a command to type where there is one.
+    /// The remedy, with a command to type where there is one.
     #[must_use]
     pub fn remedy(self) -> String {
         match self {
@@ -100,7 +99,7 @@ impl TextProblem {
                 "remove it: a line ends with LF or with CR and LF".to_owned()
             }
             TextProblem::ByteOrderMark => {
-                "remove the invisible character U+FEFF: it may stand at the start of the file alone"
+                "remove the invisible character U+FEFF: it may be at the start of the file only"
                     .to_owned()
             }
             TextProblem::Binary => "name a text file, or restore the file from a copy".to_owned(),
@@ -115,10 +114,10 @@ impl fmt::Display for TextProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TextProblem::OtherUnicode(Encoding::Utf32) => {
-                f.write_str("the file is UTF-32, where UTF-8 is wanted")
+                f.write_str("the file is UTF-32, where UTF-8 is expected")
             }
             TextProblem::OtherUnicode(_) => {
-                f.write_str("the file is UTF-16, where UTF-8 is wanted")
+                f.write_str("the file is UTF-16, where UTF-8 is expected")
             }
             TextProblem::Compressed(format) => {
                 write!(f, "the file is compressed ({})", format.name())
@@ -132,13 +131,13 @@ impl fmt::Display for TextProblem {
                 f.write_str("a byte order mark that is not at the start of the file")
             }
             TextProblem::NotUtf8 => f.write_str("not UTF-8"),
-            TextProblem::Binary => f.write_str("the file is binary, where text is wanted"),
+            TextProblem::Binary => f.write_str("the file is binary, where text is expected"),
         }
     }
 }
 
 impl Encoding {
-    /// As iconv calls it.
+    /// The name for iconv.
     fn name(self) -> &'static str {
         match self {
             Encoding::Utf16 => "UTF-16",
@@ -150,7 +149,7 @@ impl Encoding {
 }
 
 impl Compression {
-    /// By how each format begins.
+    /// Detects a format by its first bytes.
     fn of(bytes: &[u8]) -> Option<Compression> {
         let known: [(&[u8], Compression); 5] = [
             (b"\x1f\x8b", Compression::Gzip),
@@ -186,10 +185,10 @@ impl Compression {
 
 /// The text in the bytes of a file, without a byte order mark; its lines end with LF.
 ///
-/// CRLF becomes LF. A last line without an end is as good as one with it.
+/// CRLF becomes LF. The last line needs no end.
 ///
 /// # Errors
-/// The first thing that is wrong, as [`check`] has it.
+/// The first error, as of [`check`].
 pub fn decode(bytes: Vec<u8>) -> Result<String, TextError> {
     let text = check(&bytes)?;
     if memchr(b'\r', text.as_bytes()).is_some() {
@@ -201,10 +200,10 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, TextError> {
     String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error()))
 }
 
-/// The text in the bytes of a file as it stands there, but for a byte order mark at the start.
+/// The text in the bytes of a file, unchanged except for a byte order mark at the start.
 ///
 /// # Errors
-/// The first thing that is wrong: see [`TextProblem`].
+/// The first error: see [`TextProblem`].
 pub fn check(bytes: &[u8]) -> Result<&str, TextError> {
     let whole = |problem| TextError {
         line: None,
@@ -215,7 +214,7 @@ pub fn check(bytes: &[u8]) -> Result<&str, TextError> {
     }
     let rest = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let text = match std::str::from_utf8(rest) {
-        // The start of a compressed file can be text, all of it hardly.
+        // The start of a compressed file can be text, but not all of it.
         Ok(text) if memchr(0, rest).is_none() => text,
         outcome => {
             if let Some(format) = Compression::of(rest) {
@@ -246,7 +245,7 @@ pub fn check(bytes: &[u8]) -> Result<&str, TextError> {
     Ok(text)
 }
 
-/// A number with what it counts: `1 user`, `2 users`.
+/// A number with a noun: `1 user`, `2 users`.
 #[must_use]
 pub fn count(number: impl fmt::Display, noun: &str) -> String {
     let number = number.to_string();
@@ -257,7 +256,7 @@ pub fn count(number: impl fmt::Display, noun: &str) -> String {
     }
 }
 
-/// What the operating system says, without the number behind it.
+/// The message of an operating-system error, without its number.
 #[must_use]
 pub fn system_message(error: &io::Error) -> String {
     let text = error.to_string();
@@ -267,7 +266,7 @@ pub fn system_message(error: &io::Error) -> String {
     }
 }
 
-/// A chain of errors without the numbers that the operating system has for them.
+/// A chain of errors without the numbers of operating-system errors.
 #[must_use]
 pub fn without_numbers(chain: &str) -> String {
     let mut parts = chain.split(" (os error ");
@@ -284,9 +283,9 @@ pub fn without_numbers(chain: &str) -> String {
     text
 }
 
-/// Whether a character shows nothing, or white space that is no space: names are told apart by what one sees.
+/// Whether a character is invisible, or white space other than a space: names that look the same must be the same.
 ///
-/// Space, tab and other control characters of ASCII are not among these.
+/// Space, tab and other ASCII control characters are not included.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
     match c {
@@ -301,8 +300,8 @@ pub fn is_invisible(c: char) -> bool {
     }
 }
 
-/// Whether a character is punctuation of a word processor or of a script, such as a curved quote, a long dash or an
-/// ideographic comma: no part of the name of a host, though IDNA of 2003 lets some pass.
+/// Whether a character is typographic punctuation, such as a curved quote, a long dash or an ideographic comma:
+/// never part of a host name, although IDNA 2003 accepts some.
 #[must_use]
 pub fn is_typographic(c: char) -> bool {
     matches!(
@@ -314,7 +313,7 @@ pub fn is_typographic(c: char) -> bool {
     )
 }
 
-/// By a byte order mark, or by NULs in one half of the bytes alone.
+/// Detects UTF-16 and UTF-32 by a byte order mark, or by NULs at only the even or only the odd positions.
 fn other_unicode(bytes: &[u8]) -> Option<Encoding> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some(Encoding::Utf32),
@@ -326,7 +325,7 @@ fn other_unicode(bytes: &[u8]) -> Option<Encoding> {
     for at in memchr_iter(0, sample) {
         *(if at % 2 == 0 { &mut even } else { &mut odd }) += 1;
     }
-    // Nearly all that such files hold is ASCII, half of whose bytes are NUL.
+    // Such files are nearly all ASCII, of which half of the bytes are NUL.
     let many = (sample.len() * 3).div_ceil(8).max(1);
     match (even, odd) {
         (0, odd) if odd >= many => Some(Encoding::Utf16Le),
@@ -335,8 +334,8 @@ fn other_unicode(bytes: &[u8]) -> Option<Encoding> {
     }
 }
 
-/// Whether there are control characters at the start that no text has. NUL, which damage leaves too, has an
-/// error of its own.
+/// Whether there are control characters at the start that no text has. NUL, which may come from damage, is a
+/// separate error.
 fn is_binary(bytes: &[u8]) -> bool {
     let sample = bytes.get(..SAMPLE).unwrap_or(bytes);
     let is_control = |byte: &u8| matches!(byte, 1..=7 | 0x0e..=0x19 | 0x1c..=0x1f);

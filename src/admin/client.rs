@@ -1,4 +1,4 @@
-//! Asks the admin service of the process that runs for a reload, as `tollgate reload` does.
+//! The client of `tollgate reload`: requests a reload from the admin service of the running process.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -9,32 +9,32 @@ use serde::Deserialize;
 use crate::text::system_message;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Lists of millions of domains take seconds to read.
+/// Reading lists of millions of domains takes seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// A hundred problems with long paths are far less.
+/// Far more than a hundred errors with long paths.
 const MAX_ANSWER: u64 = 4 << 20;
 
-/// What came of a reload.
+/// The outcome of a reload.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All of the file is in effect.
+pub enum ReloadAnswer {
+    /// Every change is in effect.
     Complete(Changes),
-    /// Some changed keys wait for a restart.
+    /// Some changed keys need a restart.
     Partial(Changes),
-    /// The file is wrong, and nothing was changed: the problems, and how many more there are.
+    /// The file has errors, and nothing was changed: the errors, and the number of further ones.
     Refused(Vec<String>, usize),
 }
 
-/// What the process says of a file that it has taken over. As in docs/operations.md.
+/// The answer to a successful reload, as in docs/operations.md.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Changes {
-    /// Users.
+    /// The number of users.
     pub users: usize,
-    /// Rules of the policy.
+    /// The number of rules.
     pub rules: usize,
     /// Changed keys that are in effect now.
     pub applied: Vec<String>,
-    /// Changed keys that are not.
+    /// Changed keys that need a restart.
     pub restart_needed: Vec<String>,
     /// Keys whose files the process cannot read.
     pub not_compared: Vec<String>,
@@ -46,27 +46,27 @@ struct Refusal {
     unlisted: usize,
 }
 
-/// Why there is no outcome.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The service cannot be reached, or ends the connection.
-    #[error("the admin service on {address} cannot be asked: {}", system_message(.error))]
+    #[error("the admin service on {address} cannot be reached: {}", system_message(.error))]
     Io {
-        /// Where it should be.
+        /// The address of the service.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// Another program answers there.
-    #[error("what answers on {0} is not the admin service of Tollgate")]
+    #[error("the server on {0} is not the admin service of Tollgate")]
     Other(SocketAddr),
 }
 
-/// Has the process with the admin service on `address` reload, and waits for the outcome.
+/// Requests a reload from the admin service on `address`, and waits for the outcome.
 ///
 /// # Errors
-/// The service cannot be reached, or does not answer as this version does.
-pub fn reload(address: SocketAddr) -> Result<Outcome, AskError> {
+/// The service cannot be reached, or its answer is not that of this version.
+pub fn reload(address: SocketAddr) -> Result<ReloadAnswer, AskError> {
     let answer = ask(connectable(address)).map_err(|error| AskError::Io { address, error })?;
     read_answer(&answer).ok_or(AskError::Other(address))
 }
@@ -84,7 +84,7 @@ fn ask(address: SocketAddr) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Where a program of this machine reaches a service on all of its addresses.
+/// The address to connect to; for a service on all addresses, loopback.
 fn connectable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -94,7 +94,7 @@ fn connectable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn read_answer(answer: &[u8]) -> Option<Outcome> {
+fn read_answer(answer: &[u8]) -> Option<ReloadAnswer> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(length) = head.parse(answer).ok()? else {
@@ -103,13 +103,13 @@ fn read_answer(answer: &[u8]) -> Option<Outcome> {
     let body = answer.get(length..)?;
     if head.code != Some(200) {
         let refusal: Refusal = serde_json::from_slice(body).ok()?;
-        return Some(Outcome::Refused(refusal.problems, refusal.unlisted));
+        return Some(ReloadAnswer::Refused(refusal.problems, refusal.unlisted));
     }
     let changes: Changes = serde_json::from_slice(body).ok()?;
     Some(if changes.restart_needed.is_empty() {
-        Outcome::Complete(changes)
+        ReloadAnswer::Complete(changes)
     } else {
-        Outcome::Partial(changes)
+        ReloadAnswer::Partial(changes)
     })
 }
 
@@ -129,17 +129,17 @@ mod tests {
         };
         assert_eq!(
             read_answer(complete.as_bytes()),
-            Some(Outcome::Complete(expected))
+            Some(ReloadAnswer::Complete(expected))
         );
         let partial = complete.replace("\"restart_needed\":[]", "\"restart_needed\":[\"threads\"]");
         assert!(matches!(
             read_answer(partial.as_bytes()),
-            Some(Outcome::Partial(changes)) if changes.restart_needed == ["threads"]
+            Some(ReloadAnswer::Partial(changes)) if changes.restart_needed == ["threads"]
         ));
         let refused = "HTTP/1.1 422 Unprocessable Entity\r\n\r\n{\"result\":\"failure\",\"problems\":[\"a\"],\"unlisted\":7}";
         assert_eq!(
             read_answer(refused.as_bytes()),
-            Some(Outcome::Refused(vec!["a".to_owned()], 7))
+            Some(ReloadAnswer::Refused(vec!["a".to_owned()], 7))
         );
         for other in [
             "",

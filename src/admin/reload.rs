@@ -1,5 +1,5 @@
-//! Reading the users and the policy again while the process serves: what SIGHUP and
-//! the admin service ask for.
+//! Reloads users and policy while the process serves, on SIGHUP or through the admin
+//! service.
 
 use std::fmt;
 use std::fs::File;
@@ -19,14 +19,14 @@ use crate::upstream::dial;
 pub struct Reload {
     app: Arc<App>,
     reloader: Reloader,
-    /// What the process runs with; whoever holds it has the turn.
+    /// The values that are in effect. Its lock makes reloads run one at a time.
     running: Arc<Mutex<Values>>,
 }
 
-/// More keys than that are counted in the log, and not named.
+/// The most keys that a log line names; more are counted.
 const MAX_LOGGED_KEYS: usize = 32;
 
-/// What was read.
+/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Users of the htpasswd file.
@@ -35,29 +35,29 @@ pub struct Summary {
     pub rules: usize,
     /// Entries of lenient lists that could not be used and are left out.
     pub left_out: usize,
-    /// How the file differs from what the process ran with.
+    /// The differences from the values that were in effect.
     pub changes: Changes,
 }
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// The files are broken.
-    #[error("nothing was changed, the new files are broken:\n{0}")]
+    /// The files have errors.
+    #[error("nothing was changed, the new files have errors:\n{0}")]
     Config(#[from] ConfigError),
-    /// This process cannot open the files: that says nothing about them.
+    /// This process cannot open the files; they may be correct.
     #[error(
         "nothing was changed: this process has no file descriptor left to read the files with; raise the limit on \
          open files (LimitNOFILE= in the systemd unit, ulimit -Hn) and reload again"
     )]
     OutOfDescriptors,
-    /// The system did not play along.
+    /// An operating-system call failed.
     #[error("nothing was changed: {0}")]
     System(String),
 }
 
 impl Reload {
-    /// Reloads what `app` decides by, which was made from `config`.
+    /// Reloads users and policy of `app`, which was made from `config`.
     pub fn new(app: Arc<App>, config: &Config) -> Self {
         Self {
             app,
@@ -66,21 +66,21 @@ impl Reload {
         }
     }
 
-    /// Reads users, groups, lists and rules again and puts them in place of the old
-    /// ones at once. `asked_by` is for the log. Whoever asked may go away: what was
-    /// begun is finished.
+    /// Reads users, groups, lists and rules again and replaces the old
+    /// ones in one step. `trigger` is for the log. A reload that has begun is completed
+    /// even when the caller no longer waits for it.
     ///
     /// # Errors
-    /// What is broken; then everything is as it was.
-    pub async fn run(&self, asked_by: &'static str) -> Result<Summary, ReloadError> {
-        // A newer file must not be followed by an older one that took longer to read:
-        // the turn goes along to where the reading is done.
+    /// The errors of the files; then nothing was changed.
+    pub async fn run(&self, trigger: &'static str) -> Result<Summary, ReloadError> {
+        // A slow reload of an older file must not overwrite a newer one: the thread that
+        // reads the files keeps the lock.
         let running = Arc::clone(&self.running).lock_owned().await;
         let (app, reloader) = (Arc::clone(&self.app), self.reloader.clone());
         // Reading parses lists of millions and may hash a password.
         let done = tokio::task::spawn_blocking(move || {
             let done = replace(&app, &reloader, running);
-            report(&app, asked_by, &done);
+            report(&app, trigger, &done);
             done
         });
         done.await
@@ -88,7 +88,7 @@ impl Reload {
     }
 }
 
-fn report(app: &App, asked_by: &str, done: &Result<Summary, ReloadError>) {
+fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
     match done {
         Ok(summary) => {
             let changes = &summary.changes;
@@ -97,28 +97,28 @@ fn report(app: &App, asked_by: &str, done: &Result<Summary, ReloadError>) {
             } else {
                 ReloadOutcome::Incomplete
             });
-            log::info!("{asked_by}: reloaded; {summary}");
+            log::info!("{trigger}: reloaded; {summary}");
             if !changes.restart_needed.is_empty() {
                 log::warn!(
-                    "{asked_by}: changed, but without effect until a restart or an upgrade (-u): {}",
+                    "{trigger}: changed, but without effect until a restart or an upgrade (-u): {}",
                     names(&changes.restart_needed)
                 );
             }
             if !changes.not_compared.is_empty() {
                 log::info!(
-                    "{asked_by}: not compared, since this process cannot read the files: {}",
+                    "{trigger}: not compared, since this process cannot read the files: {}",
                     names(&changes.not_compared)
                 );
             }
         }
         Err(error) => {
             app.telemetry.reloaded(ReloadOutcome::Failed);
-            log::error!("{asked_by}: {error}");
+            log::error!("{trigger}: {error}");
         }
     }
 }
 
-/// `running` is given back at the end, and with it the turn.
+/// Releases `running` at the end, so that the next reload can start.
 fn replace(
     app: &App,
     reloader: &Reloader,
@@ -188,11 +188,11 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// Whoever asked may be gone while a list is still being read: the next reload must
-    /// wait all the same, or what it reads is followed by older rules. A list that is
-    /// a FIFO is read for as long as the test wants.
+    /// The caller may stop waiting while a list is being read: the next reload must
+    /// wait all the same, or older rules would replace newer ones. Reading a list that is
+    /// a FIFO takes as long as the test wants.
     #[tokio::test]
-    async fn a_reload_that_nobody_waits_for_keeps_its_turn() {
+    async fn a_reload_without_a_waiting_caller_keeps_its_turn() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let users = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/users.htpasswd");

@@ -1,15 +1,15 @@
-//! Going to the background: the caller waits until the daemon serves, or learns why it does not.
+//! Starts a daemon: the caller waits until the daemon serves, or learns why it does not.
 //!
 //! ```text
 //! caller                          daemon
 //!  | fork, setsid, fork ----------> |
 //!  | <------------- its process id -|
-//!  |                                | opens, binds, gives up rights
+//!  |                                | opens, binds, drops privileges
 //!  | <-- exit code and reason, or 0-| serves
 //!  exits
 //! ```
 //!
-//! Pingora's own way forks after everything was opened and keeps what the caller had open.
+//! Pingora's own implementation forks after everything was opened and keeps the caller's descriptors open.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -30,16 +30,15 @@ use crate::telemetry::Destination;
 /// How long the caller waits unless `daemon_ready_timeout_seconds` says otherwise. Longer than a hand-over.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// More than any reason has.
+/// The longest reason.
 const MAX_REASON: u64 = 64 * 1024;
 
 const NULL_DEVICE: &str = "/dev/null";
 
-/// Nothing that the program makes is for everyone.
+/// The files that the program makes are not accessible to every user.
 const UMASK: Mode = Mode::from_raw_mode(0o027);
 
-/// Adds to the mask of file modes what keeps others out. It takes nothing from the owner: a log has to be
-/// opened again.
+/// Restricts the mask of file modes for group and others. The owner keeps access: a log has to be opened again.
 pub(super) fn restrict_umask() -> Mode {
     let given = umask(Mode::RWXU | Mode::RWXG | Mode::RWXO);
     let restricted = (given | UMASK) - Mode::RWXU;
@@ -47,8 +46,8 @@ pub(super) fn restrict_umask() -> Mode {
     restricted
 }
 
-/// The descriptors, standard streams apart, that the caller left open for this process. To be called before
-/// it has any of its own.
+/// The descriptors, except the standard streams, that this process inherited from its caller. To be called before
+/// it opens its own.
 #[must_use]
 pub fn inherited_descriptors() -> Vec<RawFd> {
     let Ok(entries) = std::fs::read_dir("/dev/fd") else {
@@ -61,65 +60,65 @@ pub fn inherited_descriptors() -> Vec<RawFd> {
             .symlink_metadata()
             .is_ok()
     };
-    // The one that the directory was read by is closed by now.
+    // The descriptor of the directory itself is closed by now.
     numbers
         .into_iter()
         .filter(|fd| *fd > 2 && is_open(fd))
         .collect()
 }
 
-/// Which process this is after going to the background.
+/// The process that returns from [`detach`].
 #[derive(Debug)]
 pub enum Side {
-    /// The one that was started: it ends with what became of the other.
-    Caller(Ended),
-    /// The one that is to serve.
+    /// The caller: it exits with the outcome of the daemon's start.
+    Caller(DaemonOutcome),
+    /// The daemon.
     Daemon(Caller),
 }
 
-/// What the caller says at its end.
+/// The outcome of a daemon's start.
 #[derive(Debug)]
-pub struct Ended {
-    /// Its exit code: 0 when the daemon serves.
+pub struct DaemonOutcome {
+    /// The exit code of the caller: 0 when the daemon serves.
     pub code: u8,
-    /// Why the daemon does not serve; empty when that was said already.
+    /// Why the daemon does not serve; empty when that was printed already.
     pub reason: String,
 }
 
-/// The daemon's line to the process that waits for it.
+/// The daemon's connection to the process that waits for it.
 #[derive(Clone, Debug)]
 pub struct Caller(Arc<Mutex<Option<UnixStream>>>);
 
 impl Caller {
-    /// Says that the daemon serves.
+    /// Reports that the daemon serves.
     pub(super) fn serving(&self) {
-        self.say(0, "");
+        self.report(0, "");
     }
 
-    /// Says why the daemon ends, and with which code.
+    /// Reports why the daemon ends, and with which code.
     pub fn failed(&self, code: u8, reason: &str) {
-        self.say(code, reason);
+        self.report(code, reason);
     }
 
-    fn say(&self, code: u8, reason: &str) {
+    fn report(&self, code: u8, reason: &str) {
         let Some(mut line) = self.0.lock().take() else {
             return;
         };
         let said = [&[code], reason.as_bytes()].concat();
         if let Err(error) = line.write_all(&said) {
-            log::warn!("the process that started this daemon is gone: {error}");
+            log::warn!("the process that started this daemon has ended: {error}");
         }
     }
 }
 
-/// Forks. `inherited` are the descriptors that are the caller's; those that a log names by number stay open.
+/// Forks. The daemon closes the `inherited` descriptors, except those that a log uses by number.
 ///
 /// # Errors
-/// The process cannot fork or has other threads, which would be lost.
+/// The process cannot fork, or has other threads, which the child would not have.
 pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
     if thread_count() > 1 {
         return Err(io::Error::other(
-            "threads run already: a defect of this program",
+            "threads are already running: a bug in this program",
         ));
     }
     need_null_device()?;
@@ -129,7 +128,7 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
         .working_directory(directory.unwrap_or_else(|| PathBuf::from("/")))
         .umask(restrict_umask().bits())
         .stdout(Stdio::devnull())
-        // Until it serves: what is said meanwhile is for the caller.
+        // Until it serves: messages of the start go to the caller.
         .stderr(Stdio::keep());
     match daemonize.execute() {
         Outcome::Parent(forked) => {
@@ -138,7 +137,7 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
             let limit = limit.map_or(READY_TIMEOUT, |limit| Duration::from_secs(limit.get()));
             let ended = wait(ours, limit, config.server.error_log.as_deref());
             match (ended, forked) {
-                // What the daemon says counts: a caller that ignores SIGCHLD cannot wait for a process.
+                // The daemon's report counts: a caller that ignores SIGCHLD cannot wait for a process.
                 (Some(ended), _) => Ok(Side::Caller(ended)),
                 (None, Err(error)) => Err(io::Error::other(error.to_string())),
                 (None, Ok(_)) => Err(io::Error::other("the daemon did not begin")),
@@ -155,7 +154,7 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
                     1,
                     &format!("tollgate: cannot go to the background: {error}"),
                 );
-                return Ok(Side::Caller(Ended {
+                return Ok(Side::Caller(DaemonOutcome {
                     code: 1,
                     reason: String::new(),
                 }));
@@ -163,7 +162,7 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
             let kept = kept_descriptors(config);
             for fd in inherited {
                 if *fd != own && !kept.contains(fd) {
-                    // Closed already is closed.
+                    // It may be closed already.
                     let _ = nix::unistd::close(*fd);
                 }
             }
@@ -172,7 +171,7 @@ pub fn detach(config: &Config, inherited: &[RawFd]) -> io::Result<Side> {
     }
 }
 
-/// A daemon's standard streams are there, which a `chroot` without devices does not have.
+/// Checks that the device for a daemon's standard streams exists; a `chroot` may not have it.
 fn need_null_device() -> io::Result<()> {
     match std::fs::metadata(NULL_DEVICE) {
         Ok(found) if found.file_type().is_char_device() => Ok(()),
@@ -199,11 +198,11 @@ fn kept_descriptors(config: &Config) -> Vec<RawFd> {
     paths.into_iter().filter_map(number).collect()
 }
 
-/// How the daemon ended; none when it did not begin.
-fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Option<Ended> {
+/// The outcome of the daemon's start; none when it did not begin.
+fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Option<DaemonOutcome> {
     let deadline = Instant::now() + limit;
     let mut said = Vec::new();
-    let failed = |reason: String| Ended { code: 1, reason };
+    let failed = |reason: String| DaemonOutcome { code: 1, reason };
     let in_time = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -219,7 +218,7 @@ fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Optio
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
             Err(error) => {
-                let reason = format!("tollgate: cannot hear of the daemon: {error}");
+                let reason = format!("tollgate: cannot read from the daemon: {error}");
                 return Some(failed(reason));
             }
         }
@@ -229,7 +228,7 @@ fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Optio
     };
     let (id, rest) = said.split_first_chunk::<4>()?;
     Some(match rest.split_first() {
-        Some((code, reason)) => Ended {
+        Some((code, reason)) => DaemonOutcome {
             code: *code,
             reason: String::from_utf8_lossy(reason).into_owned(),
         },
@@ -245,12 +244,12 @@ fn wait(mut line: UnixStream, limit: Duration, error_log: Option<&str>) -> Optio
         None => {
             let id = i32::from_be_bytes(*id).max(0);
             if let Some(id) = Pid::from_raw(id) {
-                // Gone is as good.
+                // It may have ended already.
                 let _ = kill_process(id, Signal::KILL);
             }
             failed(format!(
                 "tollgate: the daemon did not serve within {limit:?}, and was ended; \
-                 daemon_ready_timeout_seconds gives it longer"
+                 raise daemon_ready_timeout_seconds to give it more time"
             ))
         }
     })
@@ -270,32 +269,32 @@ fn thread_count() -> usize {
 mod tests {
     use super::*;
 
-    fn hear(said: &[&[u8]], limit: Duration) -> Option<Ended> {
+    fn outcome_of(said: &[&[u8]], limit: Duration) -> Option<DaemonOutcome> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         for part in said {
             theirs.write_all(part).unwrap();
         }
-        // Open until the time is over where it is short.
+        // With a short limit, the connection stays open until it is over.
         let _theirs = (limit < Duration::from_secs(1)).then_some(theirs);
         wait(ours, limit, Some("/e.log"))
     }
 
     #[test]
-    fn the_caller_hears_how_it_ended() {
+    fn the_caller_learns_the_outcome_of_the_start() {
         let limit = Duration::from_secs(20);
         let id: &[u8] = &[0; 4];
-        let serves = hear(&[id, &[0]], limit).unwrap();
+        let serves = outcome_of(&[id, &[0]], limit).unwrap();
         assert_eq!((serves.code, serves.reason.as_str()), (0, ""));
-        let refused = hear(&[id, &[78], b"f.yaml:1: wrong"], limit).unwrap();
+        let refused = outcome_of(&[id, &[78], b"f.yaml:1: wrong"], limit).unwrap();
         assert_eq!(
             (refused.code, refused.reason.as_str()),
             (78, "f.yaml:1: wrong")
         );
-        let died = hear(&[id], limit).unwrap();
+        let died = outcome_of(&[id], limit).unwrap();
         assert_eq!(died.code, 1);
         assert!(died.reason.ends_with("see /e.log"), "{}", died.reason);
-        assert!(hear(&[], limit).is_none());
-        let hangs = hear(&[id], Duration::from_millis(20)).unwrap();
+        assert!(outcome_of(&[], limit).is_none());
+        let hangs = outcome_of(&[id], Duration::from_millis(20)).unwrap();
         assert_eq!(hangs.code, 1);
         assert!(
             hangs.reason.contains("did not serve within 20ms"),

@@ -1,4 +1,4 @@
-//! How many file descriptors the process may have, and how many its configuration promises.
+//! The limit on file descriptors of the process, and the number that its configuration may need.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// For what is not a connection of a client or of an upstream: logs, listeners, name servers, pipes of
+/// Descriptors beside the connections of clients and upstreams: logs, listeners, name servers, pipes of
 /// tunnels, the admin service.
 const BESIDES: u64 = 512;
 
-/// Raises the soft limit on open files to the hard one: the soft one is often 1,024, for the sake of programs
-/// that use select(2), and this is none. Warns when even the hard one is below what `config` promises.
+/// Raises the soft limit on open files to the hard one: the soft one is often 1,024, for programs
+/// that use select(2), which this one does not. Warns when the hard one is below what `config` may need.
 ///
-/// To be called before threads and daemons are made, which inherit it.
+/// To be called before threads and daemons start, which inherit it.
 pub fn raise_limit(config: &Config) {
     match raised() {
         Ok(None) => {}
@@ -26,7 +26,7 @@ pub fn raise_limit(config: &Config) {
     }
 }
 
-/// The limit from now on; none when there is none.
+/// The new limit; `None` means unlimited.
 fn raised() -> io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -58,12 +58,12 @@ fn shortage(limit: u64, config: &Config) -> Option<String> {
     };
     Some(format!(
         "this process may open {limit} files, and tollgate.limits.max_connections: {connections} may need \
-         {needed} (two for each connection, {idle} idle ones of upstreams, {BESIDES} besides): raise the hard \
+         {needed} (two for each connection, {idle} for idle upstream connections, {BESIDES} for everything else): raise the hard \
          limit with LimitNOFILE={needed} in the systemd unit, or `ulimit -Hn {needed}` as root{remedy}"
     ))
 }
 
-/// A client's connection and one for its upstream, those that are kept idle, and the rest.
+/// Two descriptors for each connection, the idle upstream connections, and the rest.
 fn needed(connections: u64, idle: u64) -> u64 {
     connections
         .saturating_mul(2)
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_limits_promise() {
+    fn descriptors_that_the_limits_need() {
         assert_eq!(needed(65_536, 2048), 133_632);
         assert_eq!(needed(u64::MAX, 1), u64::MAX);
     }

@@ -1,4 +1,4 @@
-//! Where a daemon's own messages go: its standard error is a file, which can be opened anew.
+//! The error log of a daemon: its standard error is a file, which can be reopened.
 
 use std::fs::File;
 use std::io;
@@ -8,17 +8,17 @@ use crate::telemetry::Destination;
 use crate::telemetry::log_file;
 use crate::text::system_message;
 
-/// What becomes the standard error of a daemon.
+/// The file for the standard error of a daemon.
 #[derive(Debug)]
 pub(super) struct ErrorLog {
-    /// None for nowhere.
+    /// None: messages are discarded.
     path: Option<PathBuf>,
-    /// Until it is standard error.
+    /// The open file, until it becomes standard error.
     file: Option<File>,
 }
 
 impl ErrorLog {
-    /// Opens the file, or nowhere when there is none: a daemon keeps no stream of its caller.
+    /// Opens the file, or the null device when none is configured: a daemon keeps no stream of its caller.
     pub(super) fn open(path: Option<&str>) -> io::Result<Self> {
         let path = path.filter(|path| matches!(Destination::parse(path), Destination::File(_)));
         let path = path.map(PathBuf::from);
@@ -27,12 +27,12 @@ impl ErrorLog {
         Ok(Self { path, file })
     }
 
-    /// Whether messages are lost.
+    /// Whether messages are discarded.
     pub(super) fn is_nowhere(&self) -> bool {
         self.path.is_none()
     }
 
-    /// From now on standard error is this file.
+    /// Makes this file the standard error.
     pub(super) fn install(&mut self) -> io::Result<()> {
         match self.file.take() {
             Some(file) => Ok(rustix::stdio::dup2_stderr(file)?),
@@ -40,9 +40,9 @@ impl ErrorLog {
         }
     }
 
-    /// Opens the file by its path again, after it was renamed. On failure the old one stays in use, and this
-    /// is to be called again; `said` is whether that was said already. Whether it succeeded.
-    pub(super) fn reopen(&self, said: bool) -> bool {
+    /// Reopens the file by its path, after it was renamed. Returns whether that succeeded. On failure the old file
+    /// stays in use, and the caller tries again; `logged` is whether an earlier failure was logged.
+    pub(super) fn reopen(&self, logged: bool) -> bool {
         let Some(path) = self
             .path
             .as_deref()
@@ -53,9 +53,9 @@ impl ErrorLog {
         let opened = log_file::open(path).and_then(|file| Ok(rustix::stdio::dup2_stderr(file)?));
         let is_done = opened.is_ok();
         match opened {
-            Ok(()) if said => log::warn!("error_log: reopened {}", path.display()),
+            Ok(()) if logged => log::warn!("error_log: reopened {}", path.display()),
             Ok(()) => {}
-            Err(_) if said => {}
+            Err(_) if logged => {}
             Err(error) => log::error!(
                 "error_log: cannot reopen {}, the old file stays in use until that works: {}",
                 path.display(),

@@ -1,10 +1,9 @@
-//! Handing the listening sockets to the next process, so that a new binary takes
-//! over without a connection refused.
+//! Hands the listening sockets to the next process, so that an upgrade refuses no
+//! connection.
 //!
-//! The new process waits at the upgrade socket; the old one, on SIGQUIT, connects
-//! to it and sends its sockets. It goes on accepting until the new one says that
-//! it serves, and goes on for good if that never comes: a new binary that fails
-//! costs nothing.
+//! The new process listens on the upgrade socket; the old one, on SIGQUIT, connects
+//! to it and sends its sockets. The old process continues to accept until the new one
+//! reports that it serves; if the new one fails, the old one continues to serve.
 //!
 //! ```text
 //! old                                        new
@@ -34,63 +33,64 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::identity::Identity;
 
-/// How long either side waits for the other to come.
+/// How long either process waits for the other one to connect.
 const RENDEZVOUS: Duration = Duration::from_secs(15);
 
 /// How long the old process waits for the new one to serve.
 const TAKEOVER: Duration = Duration::from_secs(60);
 
-/// Connections that may wait; one is expected.
+/// The listen backlog; one connection is expected.
 const BACKLOG: i32 = 16;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The kernel's bound on one message.
+/// The kernel's limit for one message.
 const MAX_SOCKETS: usize = 253;
 
-/// Far more than so many addresses take.
+/// The longest list of addresses, far more than [`MAX_SOCKETS`] need.
 const MAX_NAMES: usize = 64 * 1024;
 
-/// What the new process says when it serves.
+/// The byte that reports that the new process serves.
 const SERVING: u8 = b'S';
 
-/// The new process's end: the sockets, and the line to the old process.
+/// The sockets of the old process, and the connection to it.
 #[derive(Debug)]
-pub struct Inheritance {
+pub struct InheritedSockets {
     sockets: HashMap<String, OwnedFd>,
     line: UnixStream,
 }
 
-impl Inheritance {
-    /// Waits at `path` for the old process and takes its sockets. The old process may have the identity
-    /// that this one will take on.
+impl InheritedSockets {
+    /// Waits at `path` for the old process and receives its sockets. The old process may run as the user
+    /// to which this one will change.
     ///
     /// # Errors
-    /// The path cannot be listened on, no process comes in time, or the one that comes is
-    /// another user's or does not keep to the protocol.
+    /// The path cannot be listened on, no process connects in time, or the message is malformed.
     pub fn receive(path: &Path, identity: Option<&Identity>) -> io::Result<Self> {
         let listener = listen(path, identity)?;
         let inode = |path| fs::symlink_metadata(path).map(|found| found.ino());
-        let own = inode(path)?;
-        let met = Self::meet(&listener, identity);
-        // Nothing is left behind, also when no process came. Another new process may have replaced it.
-        if inode(path).is_ok_and(|there| there == own) {
+        let bound = inode(path)?;
+        let accepted = Self::accept(&listener, identity);
+        // The file is removed in any case, unless another new process has replaced it.
+        if inode(path).is_ok_and(|current| current == bound) {
             fs::remove_file(path)?;
         }
-        let line = met?;
+        let line = accepted?;
         line.set_nonblocking(false)?;
         line.set_read_timeout(Some(RENDEZVOUS))?;
         let sockets = receive_sockets(&line)?;
         Ok(Self { sockets, line })
     }
 
-    fn meet(listener: &UnixListener, identity: Option<&Identity>) -> io::Result<UnixStream> {
+    fn accept(listener: &UnixListener, identity: Option<&Identity>) -> io::Result<UnixStream> {
         let deadline = Instant::now() + RENDEZVOUS;
         listener.set_nonblocking(true)?;
         loop {
             match listener.accept() {
                 Ok((line, _)) if is_trusted(&line, identity)? => return Ok(line),
-                Ok(_) => log::warn!("upgrade socket: another user's process came; ignored"),
+                Ok(_) => log::warn!(
+                    "upgrade socket: ignored a connection from a process of another user"
+                ),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if Instant::now() >= deadline {
                         return Err(io::Error::new(
@@ -111,27 +111,27 @@ impl Inheritance {
         self.sockets.remove(address)
     }
 
-    /// Tells the old process that this one serves.
+    /// Reports to the old process that this one serves.
     ///
     /// # Errors
-    /// The old process is gone.
+    /// The old process has ended.
     pub fn serving(mut self) -> io::Result<()> {
         self.line.write_all(&[SERVING])
     }
 }
 
-/// The old process's part: sends `sockets`, waits until the new process serves.
+/// The part of the old process: sends `sockets`, and waits until the new process serves.
 /// Blocks.
 ///
 /// # Errors
-/// No new process came, or it did not get to serving. The sockets are still
-/// this process's.
+/// No new process listens, or it did not begin to serve. This process still has
+/// its sockets.
 pub fn give(path: &Path, sockets: &[(String, OwnedFd)]) -> io::Result<()> {
     let mut line = connect(path)?;
     if !is_trusted(&line, None)? {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "another user's process listens on the upgrade socket; start it as the user of this one",
+            "a process of another user listens on the upgrade socket; start it as the user of this process",
         ));
     }
     send_sockets(&line, sockets)?;
@@ -155,8 +155,7 @@ fn listen(path: &Path, identity: Option<&Identity>) -> io::Result<UnixListener> 
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         Ok(socket)
     };
-    // The socket's file is that user's, who has to connect to it; who listens is this process, which the
-    // other side checks.
+    // That user owns the file, and so can connect to it; the other process checks the user of this one.
     let socket = match identity {
         Some(identity) => identity.act(bind)?,
         None => bind(),
@@ -169,12 +168,12 @@ fn listen(path: &Path, identity: Option<&Identity>) -> io::Result<UnixListener> 
     Ok(OwnedFd::from(socket).into())
 }
 
-/// Removes the socket that an earlier process left, and nothing else.
+/// Removes the socket file of an earlier process; any other file is an error.
 fn remove_socket(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
-            "there is a file that is no socket",
+            "the file is not a socket",
         )),
         Ok(_) => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -190,7 +189,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
             Err(error) if Instant::now() >= deadline => {
                 return Err(io::Error::new(
                     error.kind(),
-                    format!("no process waits at {}: {error}", path.display()),
+                    format!("no process listens at {}: {error}", path.display()),
                 ));
             }
             Err(_) => std::thread::sleep(RETRY_PAUSE),
@@ -198,16 +197,16 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Root can be anyone; other users must be that of this process, or the one that it will be.
+/// Accepts root, the user of this process, and the user to which it will change.
 #[cfg(target_os = "linux")]
 fn is_trusted(line: &UnixStream, identity: Option<&Identity>) -> io::Result<bool> {
     let peer = sockopt::socket_peercred(line)?;
-    let is_own = peer.uid == rustix::process::geteuid();
+    let is_current = peer.uid == rustix::process::geteuid();
     let is_next = identity.is_some_and(|identity| identity.uid() == peer.uid.as_raw());
-    Ok(peer.uid.is_root() || is_own || is_next)
+    Ok(peer.uid.is_root() || is_current || is_next)
 }
 
-/// Elsewhere the mode of the socket's directory is the check.
+/// On other systems, the mode of the socket's directory protects it.
 #[cfg(not(target_os = "linux"))]
 fn is_trusted(_: &UnixStream, _: Option<&Identity>) -> io::Result<bool> {
     Ok(true)
@@ -255,7 +254,7 @@ fn receive_sockets(line: &UnixStream) -> io::Result<HashMap<String, OwnedFd>> {
     )?;
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
     if message.bytes != header.len() {
-        return Err(invalid("short hand-over"));
+        return Err(invalid("the hand-over message is too short"));
     }
     let fds: Vec<OwnedFd> = ancillary
         .drain()
@@ -267,7 +266,7 @@ fn receive_sockets(line: &UnixStream) -> io::Result<HashMap<String, OwnedFd>> {
         .collect();
     let len = u32::from_be_bytes(header) as usize;
     if len > MAX_NAMES {
-        return Err(invalid("hand-over with too long a list"));
+        return Err(invalid("the hand-over message has too many addresses"));
     }
     let mut names = vec![0; len];
     let mut line = line;
@@ -275,7 +274,9 @@ fn receive_sockets(line: &UnixStream) -> io::Result<HashMap<String, OwnedFd>> {
     let names = String::from_utf8(names).map_err(io::Error::other)?;
     let names: Vec<String> = names.lines().map(str::to_owned).collect();
     if names.len() != fds.len() {
-        return Err(invalid("hand-over with as many names as sockets is wanted"));
+        return Err(invalid(
+            "the hand-over message has a different number of sockets and addresses",
+        ));
     }
     Ok(names.into_iter().zip(fds).collect())
 }
@@ -300,7 +301,7 @@ mod tests {
         let names: Vec<_> = sockets.iter().map(|(name, _)| name.clone()).collect();
         std::thread::scope(|scope| {
             let old = scope.spawn(|| give(&path, &sockets));
-            let mut new = Inheritance::receive(&path, None).unwrap();
+            let mut new = InheritedSockets::receive(&path, None).unwrap();
             for name in &names {
                 let fd = new.take(name).unwrap();
                 let listener = TcpListener::from(fd);
@@ -325,7 +326,7 @@ mod tests {
         let sockets = vec![socket()];
         std::thread::scope(|scope| {
             let old = scope.spawn(|| give(&path, &sockets));
-            drop(Inheritance::receive(&path, None).unwrap());
+            drop(InheritedSockets::receive(&path, None).unwrap());
             let error = old.join().unwrap().unwrap_err();
             assert!(
                 error.to_string().contains("did not begin to serve"),
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_refused() {
+    fn malformed_messages_are_refused() {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         theirs.write_all(&u32::MAX.to_be_bytes()).unwrap();
         assert!(receive_sockets(&ours).is_err());

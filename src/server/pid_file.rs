@@ -1,7 +1,7 @@
-//! The PID file: says which process serves, and by its lock that this process runs.
+//! The PID file: names the process that serves; its lock shows that the process runs.
 //!
-//! The lock ends with the process, however it ends, so that a file without one is left over. Links are not
-//! followed, and what is removed at the end is the own file alone.
+//! The lock ends with the process, however it ends, so that a file without a lock is stale. Links are not
+//! followed, and only the file of this process is removed at its end.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
@@ -17,23 +17,23 @@ use tempfile::NamedTempFile;
 
 use crate::text::system_message;
 
-/// How often the file may change hands while it is opened.
+/// How often another process may replace the file while it is opened.
 const MAX_TRIES: usize = 100;
 
-/// How long the process that holds the file has to write its number.
+/// How often the number of the process that holds the file is read, until it is written.
 const MAX_READS: usize = 20;
 const READ_PAUSE: Duration = Duration::from_millis(20);
 
-/// Not for everyone, as all that the program makes.
+/// Not accessible to every user, as all files that the program makes.
 const MODE: u32 = 0o640;
 
-/// The file of this process.
+/// The PID file of this process.
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
-    /// Holds the lock.
+    /// The locked file.
     file: File,
-    /// The file under another name, until this process serves.
+    /// The file with a temporary name, until this process serves.
     staged: Mutex<Option<NamedTempFile>>,
 }
 
@@ -49,14 +49,14 @@ pub(super) enum PidFileError {
 }
 
 impl PidFile {
-    /// Takes the file for this process.
+    /// Creates or takes over the file for this process.
     ///
     /// # Errors
-    /// A process that runs has it, or it cannot be written.
+    /// A running process has it, or it cannot be written.
     pub(super) fn acquire(path: &Path) -> Result<Self, PidFileError> {
         let failed = |error: Errno| io_error(path, error.into());
         for _ in 0..MAX_TRIES {
-            // A FIFO must not hold up the process.
+            // A FIFO must not block the process.
             let flags = OFlags::RDWR
                 | OFlags::CREATE
                 | OFlags::NOFOLLOW
@@ -88,7 +88,7 @@ impl PidFile {
                 continue;
             }
             if let Err(error) = write(&file) {
-                // An empty one tells nothing, as on a full disk.
+                // An empty file, as on a full disk, is useless.
                 let _ = fs::remove_file(path);
                 return Err(io_error(path, error));
             }
@@ -100,11 +100,11 @@ impl PidFile {
         }
         Err(io_error(
             path,
-            io::Error::other("it does not stay in its place"),
+            io::Error::other("another process keeps replacing it"),
         ))
     }
 
-    /// Prepares the file beside that of the process that hands over. [`PidFile::publish`] replaces it.
+    /// Prepares a file beside that of the old process, which [`PidFile::publish`] replaces.
     ///
     /// # Errors
     /// It cannot be written.
@@ -130,7 +130,7 @@ impl PidFile {
         })
     }
 
-    /// Puts a prepared file in its place.
+    /// Renames a prepared file to its final name.
     ///
     /// # Errors
     /// It cannot be renamed.
@@ -144,7 +144,7 @@ impl PidFile {
         }
     }
 
-    /// Removes the file unless another process has it by now.
+    /// Removes the file, unless another process has replaced it.
     pub(super) fn remove(&self) {
         let removed = self.file.metadata().and_then(|own| {
             if is_at(&own, &self.path) {
@@ -164,7 +164,7 @@ impl PidFile {
 }
 
 impl Drop for PidFile {
-    /// A start that fails leaves nothing behind.
+    /// A failed start leaves no file.
     fn drop(&mut self) {
         self.remove();
     }

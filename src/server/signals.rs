@@ -1,6 +1,5 @@
-//! What signals ask for. Pingora's own handling would wait out its grace period
-//! even when nothing is left, knows no reload, and would stop serving although
-//! nobody took over.
+//! Signal handling. Pingora's own would always wait for its grace period,
+//! has no reload, and would stop serving even when no process took over.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,10 +20,10 @@ use crate::request::app::App;
 use crate::server::handover;
 use crate::text::count;
 
-/// What connections that are cut get to leave their record.
+/// The time in which aborted connections write their record.
 const RECORD_TIME: Duration = Duration::from_secs(1);
 
-/// How often an error log that could not be opened anew is tried again.
+/// The interval at which reopening an error log is tried again.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
 const HANDLED: [Number; 5] = [
@@ -35,7 +34,7 @@ const HANDLED: [Number; 5] = [
     Number::SIGUSR1,
 ];
 
-/// Holds signals back until there is somebody to handle them. The sockets accept
+/// Blocks signals until handlers are installed. The sockets accept
 /// connections long before: a signal in between must not kill the process.
 pub(super) fn block() -> io::Result<()> {
     Ok(HANDLED.into_iter().collect::<SigSet>().thread_block()?)
@@ -48,12 +47,12 @@ fn unblock() -> io::Result<()> {
 /// Listening sockets by their addresses.
 pub(super) type Sockets = Vec<(String, OwnedFd)>;
 
-/// Waits for signals and does what they ask for.
+/// Waits for signals and handles them.
 pub(super) struct Signals {
     pub(super) app: Arc<App>,
     pub(super) reload: Arc<Reload>,
     pub(super) upgrade_sock: PathBuf,
-    /// The listening sockets, to hand over; gone once nothing may be accepted.
+    /// The listening sockets, to hand over; `None` once no connection may be accepted.
     pub(super) sockets: Mutex<Option<Arc<Sockets>>>,
     pub(super) drain: Duration,
     /// The file of a daemon's messages.
@@ -69,7 +68,7 @@ struct Handlers {
 }
 
 impl Handlers {
-    /// All of them, SIGHUP apart.
+    /// Installs all handlers; that of SIGHUP is returned separately.
     fn install() -> io::Result<(Self, Signal)> {
         let hup = signal(SignalKind::hangup())?;
         let handlers = Self {
@@ -85,8 +84,7 @@ impl Handlers {
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
-    /// Always answers with a fast shutdown: what has to be waited for was waited
-    /// for here.
+    /// Always returns a fast shutdown, after the drain has ended here.
     async fn recv(&self) -> ShutdownSignal {
         match Handlers::install() {
             Ok((handlers, hup)) => self.handle(handlers, hup).await,
@@ -99,7 +97,7 @@ impl ShutdownSignalWatch for Signals {
 impl Signals {
     /// Returns when the process is to end.
     async fn handle(&self, mut on: Handlers, hup: Signal) {
-        // Beside the others: whoever wants the process to end must not wait for a long list.
+        // Concurrently: a stop must not wait until a long list is read.
         let reloads = self.reload_on(hup);
         tokio::pin!(reloads);
         let mut is_error_log_open = true;
@@ -109,7 +107,7 @@ impl Signals {
                     log::info!("SIGINT: stopping at once");
                     self.sockets.lock().take();
                     self.app.lifecycle.drain(false);
-                    return self.cut().await;
+                    return self.abort().await;
                 }
                 _ = on.term.recv() => {
                     log::info!("SIGTERM: draining for {:?} at most", self.drain);
@@ -118,7 +116,7 @@ impl Signals {
                 _ = on.quit.recv() => {
                     let handed_over = tokio::select! {
                         done = self.hand_over() => done,
-                        // Who stops us does not want us to wait for a successor.
+                        // A stop does not wait for a successor.
                         _ = on.interrupt.recv() => return self.drain(on, false).await,
                         _ = on.term.recv() => return self.drain(on, false).await,
                     };
@@ -127,7 +125,7 @@ impl Signals {
                     }
                 }
                 () = &mut reloads => {}
-                () = self.failure.happened() => return self.cut().await,
+                () = self.failure.happened() => return self.abort().await,
                 _ = on.usr1.recv() => {
                     log::info!("SIGUSR1: reopening the logs");
                     // First: the access log may go to standard error.
@@ -143,7 +141,7 @@ impl Signals {
         }
     }
 
-    /// Reloads with each signal; those that come meanwhile count as one. Does not return.
+    /// Reloads on each signal; signals during a reload count as one. Does not return.
     async fn reload_on(&self, mut hup: Signal) {
         loop {
             if hup.recv().await.is_none() {
@@ -154,10 +152,10 @@ impl Signals {
         }
     }
 
-    /// Ends what can be ended, and waits for the rest. A second signal cuts the
-    /// wait short.
+    /// Closes idle connections, and waits for the others. A second signal ends the
+    /// wait.
     async fn drain(&self, mut on: Handlers, succeeded: bool) {
-        // As long as one descriptor of it is open, a socket takes connections.
+        // A socket accepts connections while any descriptor of it is open.
         self.sockets.lock().take();
         let lifecycle = &self.app.lifecycle;
         lifecycle.drain(succeeded);
@@ -173,15 +171,15 @@ impl Signals {
             _ = on.interrupt.recv() => log::info!("SIGINT: stopping at once"),
             _ = on.term.recv() => log::info!("SIGTERM again: stopping at once"),
         }
-        self.cut().await;
+        self.abort().await;
     }
 
-    /// Ends everything, and gives it the time to leave its record.
-    async fn cut(&self) {
+    /// Aborts all connections, and waits for their records.
+    async fn abort(&self) {
         self.app.lifecycle.abort();
         if !self.app.lifecycle.drained(RECORD_TIME).await {
             let left = count(self.app.lifecycle.in_flight(), "connection");
-            log::warn!("{left} ended without a record");
+            log::warn!("{left} ended without a record in the access log");
         }
     }
 

@@ -24,7 +24,7 @@ fn texts() {
     ] {
         assert_eq!(decode(bytes.to_vec()).as_deref(), Ok(expected), "{bytes:?}");
     }
-    // What is rewritten keeps its line ends.
+    // Rewritten text keeps its line ends.
     assert_eq!(check(b"\xef\xbb\xbfa\r\nb"), Ok("a\r\nb"));
 }
 
@@ -93,7 +93,7 @@ fn numbers_with_what_they_count() {
 }
 
 #[test]
-fn what_a_word_processor_makes() {
+fn typographic_characters() {
     for c in [
         '\u{201c}', '\u{2019}', '\u{2013}', '\u{2026}', '\u{ab}', '\u{3001}',
     ] {
@@ -108,7 +108,7 @@ fn what_a_word_processor_makes() {
 }
 
 #[test]
-fn what_one_does_not_see() {
+fn invisible_characters() {
     for c in [
         '\u{a0}', '\u{3000}', '\u{200b}', '\u{200e}', '\u{feff}', '\u{2028}', '\u{85}',
     ] {
@@ -120,7 +120,7 @@ fn what_one_does_not_see() {
 }
 
 #[test]
-fn what_the_system_says() {
+fn system_messages() {
     let error = io::Error::from_raw_os_error(13);
     assert_eq!(system_message(&error), "permission denied");
     assert_eq!(system_message(&io::Error::other("Odd")), "Odd");
@@ -138,7 +138,7 @@ fn what_the_system_says() {
 
 proptest! {
     #[test]
-    fn what_is_read_is_what_was_written(text in "[^\\r\\x00\\u{feff}]{0,200}", mark: bool) {
+    fn written_text_is_read_back(text in "[^\\r\\x00\\u{feff}]{0,200}", mark: bool) {
         prop_assume!(other_unicode(text.as_bytes()).is_none());
         let mark: &[u8] = if mark { BYTE_ORDER_MARK } else { b"" };
         let bytes = [mark, text.replace('\n', "\r\n").as_bytes()].concat();

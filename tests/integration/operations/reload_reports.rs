@@ -161,9 +161,9 @@ fn the_command_says_why_nothing_can_be_asked() {
     let outcome = tollgate(["reload".as_ref(), "-c".as_ref(), file.as_os_str()]);
     assert_eq!(outcome.code(), Some(1), "{}", outcome.output());
     assert!(
-        outcome
-            .stderr
-            .contains("cannot be asked: connection refused; is it running with this file?"),
+        outcome.stderr.contains(
+            "cannot be reached: connection refused; check that the process runs with this file"
+        ),
         "{}",
         outcome.stderr
     );
