@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use super::super::auth::Auth;
 use super::super::reader::{Item, Section, nearest};
 use super::{Written, rule, verdict};
-use crate::access::policy::{
-    DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure,
-};
+use crate::access::policy::{DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure};
 use crate::http::role::Role;
 
 /// The tests with the places where they are written.
