@@ -1,15 +1,15 @@
-# Everything a person or a CI job runs. `make` alone lists it.
+# The commands for developers and CI. `make` without arguments lists them.
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 CARGO ?= cargo
-# Of run, build, install and dist.
+# The profile of run, build, install and dist.
 PROFILE ?= release
-# What `make run` serves.
+# The configuration of `make run`.
 CONF = conf/pingora.yaml
 
-# A toolchain that the set-up has just installed is not on the caller's path yet.
+# A newly installed toolchain is not on the caller's path yet.
 CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(CARGO_HOME)/bin:$(PATH)
 export CARGO PREFIX SYSCONFDIR DESTDIR PROFILE
@@ -40,9 +40,9 @@ test: ## run every test: unit, integration, documentation
 	@bash scripts/setup.sh --tests
 	$(CARGO) test --locked
 
-check: lint test doc deny ## what a change must pass: lint, test, doc, deny
+check: lint test doc deny ## run the checks for a change: lint, test, doc, deny
 
-lint: ## formatting, clippy, shellcheck where it is installed
+lint: ## check formatting, clippy, and shellcheck if installed
 	@bash scripts/setup.sh
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -52,33 +52,33 @@ lint: ## formatting, clippy, shellcheck where it is installed
 		echo 'shellcheck is not installed: shell files were NOT checked'; \
 	fi
 
-doc: ## rustdoc, warnings are errors
+doc: ## build the API documentation; warnings are errors
 	@bash scripts/setup.sh
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
 reference: ## write the tables of the documents that come from the sources
 	UPDATE_REFERENCE=1 $(CARGO) test --locked reference
 
-deny: ## licences, banned crates, sources and known advisories
+deny: ## check licences, banned crates, sources and advisories
 	@bash scripts/setup.sh
 	@bash scripts/deny.sh
 
-bench: ## measure Tollgate beside nginx, Squid and others; see bench/README.md
+bench: ## measure Tollgate and nginx, Squid and others; see bench/README.md
 	@bash scripts/setup.sh --bench
 	bash bench/run.sh
 
-bench-smoke: ## fail when a request takes more CPU than SMOKE_RATIO x a bare Pingora, under a minute
+bench-smoke: ## fail when a request takes more CPU than SMOKE_RATIO x a bare Pingora; takes under a minute
 	@bash scripts/setup.sh --smoke
 	bash bench/smoke.sh
 
-release-pgo: ## build the program, optimised by a training run; two builds
+release-pgo: ## build the program with profile-guided optimisation; two builds
 	@bash scripts/setup.sh --smoke --pgo
 	bash bench/pgo.sh
 
 install: ## install program, configuration, systemd unit: BINARY, PREFIX, DESTDIR
 	@BINARY='$(BINARY)' bash scripts/install.sh
 
-dist: ## make an archive of the program, linked statically, with all that installs it
+dist: ## make an archive of the statically linked program with its installer
 	@bash scripts/setup.sh
 	@bash scripts/dist.sh
 

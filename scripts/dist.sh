@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes dist/tollgate-VERSION-TARGET.tar.gz in cargo's target directory: the program, what
-# installs it, configurations, documents, checksums. Prints the path of the archive.
+# Makes dist/tollgate-VERSION-TARGET.tar.gz in cargo's target directory: the program, its
+# installer, configurations, documents, checksums. Prints the path of the archive.
 #
 #   PROFILE=release   the profile to build with
-#   TARGET=           the target to build for; this machine's unless given
-#   BINARY=           a program to pack; it is built unless given
-#   SOURCE_DATE_EPOCH the time of all files in the archive; that of the commit unless given
+#   TARGET=           the target to build for; by default this machine's
+#   BINARY=           a program to pack; by default it is built
+#   SOURCE_DATE_EPOCH the time of all files in the archive; by default that of the commit
 #
 # `scripts/dist.sh flags` prints the flags of rustc and makes nothing.
 #
@@ -31,7 +31,7 @@ if ! "$tar" --version 2>/dev/null | grep -q 'GNU tar'; then
     exit 1
 fi
 
-# Flags of rustc, as CARGO_ENCODED_RUSTFLAGS takes them: a path may hold spaces.
+# Flags of rustc, in the format of CARGO_ENCODED_RUSTFLAGS: a path may have spaces.
 flags() {
     local flags=()
     read -r -a flags <<<"${RUSTFLAGS:-}"
@@ -55,15 +55,15 @@ if [ "${1:-}" = flags ]; then
     exit
 fi
 
-# With --target, cargo does not hand the flags to build scripts and procedural macros, which
+# With --target, cargo does not pass the flags to build scripts and procedural macros, which
 # cannot be static.
 build() {
     CARGO_ENCODED_RUSTFLAGS=$(flags) \
         bash scripts/build.sh --profile "${PROFILE:-release}" --target "$target"
 }
 
-# The files that are packed: those of the repository, where there is one, so that what a
-# run or an editor has left in conf/ stays here.
+# The files to pack: those of the repository, if there is one, without files that a
+# run or an editor has left in conf/.
 files() {
     if git rev-parse --git-dir >/dev/null 2>&1; then
         git ls-files -- "$@"
@@ -96,5 +96,5 @@ mv "$work/sums" "$root/SHA256SUMS"
 gzip -9 -n "$work/archive.tar"
 mv "$work/archive.tar.gz" "$output/$name.tar.gz"
 (cd "$output" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
-say "the sum of the archive is in $name.tar.gz.sha256"
+say "the checksum of the archive is in $name.tar.gz.sha256"
 echo "$output/$name.tar.gz"

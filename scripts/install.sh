@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the program, its configuration and a systemd unit. Builds nothing: under sudo
-# there is another user's toolchain, or none. Makes no user and no password.
+# Installs the program, its configuration and a systemd unit. Builds nothing: root may have
+# another toolchain, or none. Creates no user and no password.
 #
-#   BINARY=PATH        what to install; by default what `make build` has built
+#   BINARY=PATH        the program to install; by default that of `make build`
 #   PREFIX=/usr/local  SYSCONFDIR=/etc  DESTDIR=
 #
-# `make install` runs it in a checkout; archives of `make dist` have it beside the binary.
+# `make install` runs it in a checkout; archives of `make dist` have it next to the binary.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +14,7 @@ root=$here
 binary=${BINARY:-$root/tollgate}
 if [ -z "${BINARY:-}" ] && [ -f "$root/scripts/target-dir.sh" ]; then
     profile=${PROFILE:-release}
-    # The directory of this profile alone has another name.
+    # Only this profile has a directory with another name.
     [ "$profile" != dev ] || profile=debug
     binary=$(bash "$root/scripts/target-dir.sh")/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}$profile/tollgate
 fi
@@ -29,7 +29,7 @@ if [ ! -f "$binary" ] || [ ! -x "$binary" ]; then
     {
         say "there is no program at $binary"
         say "build it first, as yourself and not as root: make build"
-        say "if it is elsewhere, name it: make install BINARY=PATH"
+        say "if it is elsewhere, set its path: make install BINARY=PATH"
     } >&2
     exit 1
 fi
@@ -39,7 +39,7 @@ install -m 755 "$binary" "${DESTDIR:-}$prefix/bin/tollgate"
 say "$binary to ${DESTDIR:-}$prefix/bin/tollgate"
 
 if [ -e "$configuration/pingora.yaml" ]; then
-    say "kept $configuration/pingora.yaml as it is"
+    say "kept $configuration/pingora.yaml unchanged"
 else
     # A daemon has no standard streams to log to.
     sed -e 's|^# error_log:|error_log:|' \

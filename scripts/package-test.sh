@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Tries what people install, from a target directory that is not target/:
+# Tests the packages, with a target directory other than target/:
 #
 #   - `make dist`, and the program of the archive in an otherwise empty root directory
 #   - install.sh of the archive
-#   - `make install` and `make run`, which find the program where cargo has put it
+#   - `make install` and `make run`, which find the program in cargo's target directory
 #
-# PACKAGE_PROFILE (dev) is what it is built with: release takes many minutes. Needs Linux
-# and root, for chroot. Serves on loopback, on ports that are free.
+# PACKAGE_PROFILE (dev) is the profile of the build: release takes many minutes. Needs Linux
+# and root, for chroot. Serves on loopback, on free ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -44,7 +44,7 @@ die() {
     exit 1
 }
 
-# wait_for WHAT COMMAND...: until it succeeds, for 20 seconds and as long as the child lives.
+# wait_for WHAT COMMAND...: waits until it succeeds, for 20 seconds or until the child ends.
 wait_for() {
     local what=$1 tries
     shift
@@ -56,7 +56,7 @@ wait_for() {
     die "$what: not within 20 seconds"
 }
 
-# stop: TERM to the child, which leads a process group of its own, and the status it ends with.
+# stop: sends TERM to the child, which leads its own process group, and returns its status.
 stop() {
     local status=0
     kill -TERM -- "-$child"
@@ -65,12 +65,12 @@ stop() {
     return "$status"
 }
 
-# free_port: one that the system finds free for python3 just now.
+# free_port: a port that is free now.
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# Elsewhere, and the same place at the next run where CI keeps it.
+# Another directory, and the same one at the next run, when CI keeps it.
 export CARGO_TARGET_DIR=${PACKAGE_TARGET_DIR:-$work/a target}
 archive=$(make -s dist)
 [[ $archive == "$CARGO_TARGET_DIR"/dist/tollgate-*.tar.gz ]] || die "the archive is $archive"
@@ -90,7 +90,7 @@ for file in tollgate install.sh LICENSE README.md CHANGELOG.md conf/production.y
 done
 ok "the archive has its files, with their sums"
 
-# A root directory with the program and what its configuration names, and nothing else.
+# A root directory with only the program and the files that its configuration names.
 root=$work/root
 proxy=$(free_port) admin=$(free_port)
 mkdir "$root"
@@ -103,7 +103,7 @@ tollgate:
   listeners: [{ address: "127.0.0.1:$proxy" }]
   admin: { address: "127.0.0.1:$admin" }
   auth: { htpasswd: users.htpasswd }
-  # This machine's own services, the admin address among them.
+  # The services of this machine, including the admin address.
   egress: { allow_networks: [127.0.0.1/32], connect_ports: any }
 YAML
 chroot "$root" /tollgate --version >"$work/version.log"
@@ -137,11 +137,11 @@ grep -q '^    access: /var/log/tollgate/access.log' "$work/archive-installed/etc
 if make -s install BINARY=/nonexistent DESTDIR="$work/none" >"$work/install.log" 2>&1; then
     die "make install without a program"
 fi
-grep -q 'make build' "$work/install.log" || die "make install does not say what to do"
+grep -q 'make build' "$work/install.log" || die "make install prints no remedy"
 ok "install.sh, make install"
 
-# The same build again, so that it takes no time: cargo puts it below the name of the
-# target when there is one.
+# The same build again, which takes no time: with a target, cargo uses a directory of that
+# name.
 CARGO_BUILD_TARGET=$(rustc -vV | awk '/^host:/ { print $2 }')
 CARGO_ENCODED_RUSTFLAGS=$(bash scripts/dist.sh flags)
 export CARGO_BUILD_TARGET CARGO_ENCODED_RUSTFLAGS

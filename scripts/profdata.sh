@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of an llvm-profdata that reads this rustc's profiles, or ends with 1.
-# rustup's is the one made for it; those of distributions read them from LLVM 19 on.
+# Prints the path of an llvm-profdata that reads this rustc's profiles, or exits with 1.
+# rustup's matches rustc; those of distributions work from LLVM 19 on.
 set -euo pipefail
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 

@@ -2,21 +2,21 @@
 # Installs missing dependencies of the build and, on request, of tests and benchmarks.
 #
 #   scripts/setup.sh            a Rust toolchain, cmake, a C compiler, make
-#   scripts/setup.sh --tests    and the servers and clients that tests run
+#   scripts/setup.sh --tests    and the servers and clients of the tests
 #   scripts/setup.sh --bench    and the proxies and load generators of `make bench`
-#   scripts/setup.sh --smoke    and those that `make bench-smoke` needs
+#   scripts/setup.sh --smoke    and those of `make bench-smoke`
 #   scripts/setup.sh --pgo      and llvm-profdata for `make release-pgo`
 #
-# Prints each command before it runs it, asks nothing, and does nothing when nothing is
-# missing. Ends with 1 when the build cannot work; a missing test tool is a warning.
+# Prints each command before it runs it, never prompts, and does nothing when nothing is
+# missing. Exits with 1 when a build dependency is missing; a missing test tool is a warning.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Where distributions keep nginx, which is not on every user's path.
+# The directories of nginx in distributions, which are not on every user's path.
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
-# The one list of dependencies. Package names joined by + are installed together;
+# The list of all dependencies. Package names joined by + are installed together;
 # - means that the system has the command already, or no package for it; a/b is one
-# command under two names.
+# command with two names.
 # group command    apt                  dnf                  apk                  brew
 TOOLS='
 build   cc         gcc+libc6-dev        gcc+glibc-devel      gcc+musl-dev         -
@@ -62,14 +62,14 @@ bench   squid      squid                squid                squid              
 bench   apache2/httpd apache2-bin       httpd                apache2+apache2-proxy  httpd
 bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 '
-# Packages that would start a server when they are installed, or at the next boot.
+# Packages that start a server when they are installed, or at the next boot.
 SERVERS='nginx haproxy squid tinyproxy httpd apache2'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1; }
 
-# Shows a command, then runs it with the terminal's input taken away.
+# Prints a command, then runs it without standard input.
 run() {
     say "$*"
     "$@" </dev/null
@@ -96,7 +96,7 @@ package_manager() {
     done
 }
 
-# missing GROUP COLUMN: one line a package for the commands that are not there.
+# missing GROUP COLUMN: one line for each package whose commands are missing.
 missing() {
     local group command apt dnf apk brew
     while read -r group command apt dnf apk brew; do
@@ -121,7 +121,7 @@ absent_commands() {
     done <<<"$TOOLS"
 }
 
-# Debian starts a server as soon as it is installed; a policy file forbids it.
+# Debian starts a server after its installation; a policy file prevents that.
 hold_services() {
     [ -e "$POLICY" ] && return
     as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$POLICY && chmod 755 $POLICY"
@@ -134,7 +134,7 @@ release_services() {
         as_root rm -f "$POLICY"
         trap - EXIT
     fi
-    # And not at the next boot either. Only what was installed just now.
+    # And at the next boot, only for packages that were installed now.
     for package in $SERVERS; do
         case " $* " in
             *" $package "*)
@@ -150,7 +150,7 @@ apt_updated=
 apt_install() {
     local status=0
     if [ -z "$apt_updated" ]; then
-        as_root apt-get -qq update || say "apt-get update failed; trying with the lists that are there"
+        as_root apt-get -qq update || say "apt-get update failed; trying with the existing package lists"
         apt_updated=yes
     fi
     hold_services
@@ -171,7 +171,7 @@ install() {
     esac
 }
 
-# provide GROUP: installs what it misses; true when every command is there after it.
+# provide GROUP: installs its missing packages; true when every command exists then.
 provide() {
     local group=$1 manager package packages=()
     [ -z "$(absent_commands "$group")" ] && return
@@ -181,11 +181,11 @@ provide() {
     done < <(missing "$group" "$manager" | sort -u)
     say "missing for $group: $(absent_commands "$group")"
     if [ -z "$manager" ]; then
-        say "no apt-get, dnf, apk or brew here to install it with"
+        say "this machine has no apt-get, dnf, apk or brew to install it"
     elif [ "$manager" != brew ] && [ "$(id -u)" -ne 0 ] && ! have sudo; then
-        say "installing needs root, and there is no sudo here"
+        say "the installation needs root, and this machine has no sudo"
     elif [ "${#packages[@]}" -gt 0 ] && ! install "$manager" "${packages[@]}"; then
-        # One unknown name must not keep the rest away.
+        # One unknown package must not prevent the others.
         for package in "${packages[@]}"; do
             install "$manager" "$package" || say "could not install $package"
         done
@@ -203,7 +203,7 @@ version_at_least() {
     }'
 }
 
-# rust_suffices: cargo is there, and rustc is not older than Cargo.toml wants.
+# rust_suffices: cargo exists, and rustc has the version that Cargo.toml requires.
 rust_suffices() {
     local wanted current
     have cargo || return
@@ -230,21 +230,21 @@ provide_rust() {
     rust_suffices
 }
 
-# The load generator that speaks to proxies; distributions do not carry it.
+# The load generator that supports proxies; distributions do not have it.
 provide_oha() {
     have oha && return
     say "missing for bench: oha; building it takes some minutes, once"
     run cargo install --locked oha >&2 && hash -r && have oha
 }
 
-# rustup has the one that fits; where there is none, or it cannot be had, the system's.
+# rustup has the matching one; without rustup, or when that fails, the system's.
 provide_profdata() {
     bash scripts/profdata.sh >/dev/null && return
     say "missing for pgo: llvm-profdata, 19 or later"
     if have rustup && run rustup component add llvm-tools >&2; then
         return
     fi
-    # Not everywhere does its name have the version.
+    # Some systems have the version in the name of the command.
     provide pgo || true
     bash scripts/profdata.sh >/dev/null
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints the directory that cargo builds into: CARGO_TARGET_DIR, CARGO_BUILD_TARGET_DIR,
+# Prints cargo's target directory: CARGO_TARGET_DIR, CARGO_BUILD_TARGET_DIR,
 # build.target-dir of a cargo configuration, or target/. Without cargo, which root may not
-# have, only the variables and target/ count.
+# have, only the variables and target/ are used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
