@@ -39,7 +39,7 @@ pub struct Auth {
     pub users: Arc<Htpasswd>,
     /// Where the users were read from; absolute.
     pub htpasswd: PathBuf,
-    /// How long verified credentials are believed without hashing again.
+    /// How long a successful verification is cached.
     pub cache_ttl: Duration,
     /// How many verified credentials are kept.
     pub cache_entries: usize,
