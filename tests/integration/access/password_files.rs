@@ -109,7 +109,7 @@ fn passwd_says_what_72_bytes_mean() {
     assert!(
         outcome
             .stderr
-            .contains("bcrypt, which looks at the first 72 bytes"),
+            .contains("bcrypt, which uses only the first 72 bytes"),
         "{}",
         outcome.stderr
     );
