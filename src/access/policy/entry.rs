@@ -54,7 +54,9 @@ pub enum EntryProblem {
     #[error("an address is not a domain; put it into a list of networks")]
     AddressAsDomain,
     /// A hosts-file line with an address that is not one of those that lists use.
-    #[error("lines in hosts format must begin with 0.0.0.0, 127.0.0.1, :: or ::1")]
+    #[error(
+        "not an address of hosts lists; lines in hosts format must begin with 0.0.0.0, 127.0.0.1, :: or ::1"
+    )]
     HostsAddress,
     /// `@@||example.org^`: an exception from the rest of an adblock list.
     #[error("exceptions are not read; remove the line and admit the domain by a rule of its own")]

@@ -37,7 +37,7 @@ pub enum PasswordHashError {
     #[error("an invisible character, U+{:04X}, in or beside the hash", u32::from(*.0))]
     Character(char),
     /// `{CRAM-MD5}...`, `{sha}...`
-    #[error("the scheme in braces before the hash is not supported")]
+    #[error("the scheme in braces before the hash is not supported, as {{SHA}} is")]
     Scheme,
     /// `*0`, `*1`: the failure markers of crypt(3).
     #[error("the failure marker of crypt(3), not a hash")]
