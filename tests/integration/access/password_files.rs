@@ -184,7 +184,7 @@ fn passwd_writes_in_place_where_no_file_can_be_made() {
     assert!(
         outcome
             .stderr
-            .contains("since its directory cannot be written"),
+            .contains("because its directory cannot be written"),
         "{}",
         outcome.stderr
     );
