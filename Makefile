@@ -17,7 +17,7 @@ export CARGO PREFIX SYSCONFDIR DESTDIR PROFILE
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test check lint doc reference deny bench bench-smoke release-pgo install dist \
+.PHONY: help setup run build test reference check lint doc deny bench bench-smoke release-pgo install dist \
 	package-test clean
 
 help: ## list the targets
@@ -56,7 +56,8 @@ doc: ## build the API documentation; warnings are errors
 	@bash scripts/setup.sh
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
-reference: ## write the tables of the documents that come from the sources
+reference: ## write the tables of docs and conf/tollgate.schema.json that come from the sources
+	@bash scripts/setup.sh --tests
 	UPDATE_REFERENCE=1 $(CARGO) test --locked reference
 
 deny: ## check licences, banned crates, sources and advisories

@@ -49,6 +49,9 @@ else
     say "conf/production.yaml, with logs in /var/log/tollgate, to $configuration/pingora.yaml"
 fi
 
+# For editors: the configuration names it.
+install -m 644 "$root/conf/tollgate.schema.json" "$configuration/tollgate.schema.json"
+
 sed -e "s|/usr/local/bin|$prefix/bin|g" -e "s|/etc/tollgate|$sysconfdir/tollgate|g" \
     "$root/conf/tollgate.service" >"$units/tollgate.service"
 chmod 644 "$units/tollgate.service"

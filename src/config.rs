@@ -19,6 +19,7 @@ mod files;
 mod gateway;
 mod host;
 pub mod identity;
+mod keys;
 mod kind;
 mod limits;
 mod listeners;
@@ -30,9 +31,12 @@ mod policy;
 mod ports;
 mod problem;
 mod reader;
+#[cfg(test)]
+mod reference;
 mod reload;
 mod rights;
 mod roots;
+mod sections;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -59,33 +63,22 @@ pub use self::problem::{ConfigError, Problem, Problems, Severity};
 pub use self::reload::{Reloaded, Reloader};
 pub use self::values::{Changes, Values};
 
+use self::egress::Egress;
 use self::files::Base;
+use self::keys::form::Settings as _;
 use self::kind::Kind;
+use self::limits::Log;
 use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
 use self::problem::Sink;
 use self::reader::Section;
+use self::sections::Sections;
 use crate::access::policy::Policy;
 use crate::config::identity::Identity;
 use crate::telemetry::{self, Destination};
 
 /// The most that a configuration file may have.
 const MAX_FILE: u64 = 1 << 20;
-
-/// The keys of `tollgate`.
-const KEYS: [&str; 11] = [
-    "listeners",
-    "admin",
-    "auth",
-    "gateway",
-    "egress",
-    "policy",
-    "policy_tests",
-    "dns",
-    "timeouts",
-    "limits",
-    "log",
-];
 
 /// Everything that can be configured, checked.
 #[derive(Debug)]
@@ -233,15 +226,13 @@ impl Config {
 
 /// Reports that there is no `tollgate`, in one line where its keys are at the top.
 fn report_missing(mut root: Section<'_>) {
-    if let Some((line, keys)) = root.misplaced(&KEYS) {
+    if let Some((line, keys)) = root.misplaced(Sections::NAMES) {
         let keys_shown = list(&keys);
         let message = format!("missing, and the file has its keys at the top: {keys_shown}");
         let advice =
             "write a line `tollgate:` above them, and two spaces before each line below it";
         root.report_on(line, "tollgate", message, advice);
-        for key in keys {
-            root.item(key);
-        }
+        root.declare(&keys, &[]);
     } else if !root.has_near("tollgate") {
         let advice = "write `tollgate:` with `listeners` and `auth` below it";
         root.report("tollgate", "missing", advice);
@@ -309,7 +300,11 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     let document = yaml::parse(&text, sink)?;
     let mut root = Section::root(&document, sink)?;
     let open = matches!(scope, Scope::Start | Scope::Check);
+    if !open {
+        sink.warn_of_reload_alone();
+    }
     let server = pingora::Server::read(&mut root, &base, open);
+    root.declare(&["tollgate"], &[]);
     let mut tollgate = match root.item("tollgate") {
         Some(item) => item.section(),
         None => {
@@ -318,7 +313,17 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         }
     };
 
-    let (listeners, admin, bound) = listeners::read(&mut tollgate, &base, open);
+    let sections = Sections::read(&mut tollgate);
+    let mut bound = Vec::new();
+    let listeners = listeners::read(
+        &tollgate,
+        sections.listeners.as_ref(),
+        &base,
+        open,
+        &mut bound,
+    );
+    let admin = sections.admin;
+    let admin = admin.and_then(|item| listeners::read_admin(&item, &mut bound));
     let exposed = match scope {
         Scope::Start | Scope::Check => is_exposed(&listeners),
         // Who could connect is not what is asked.
@@ -332,22 +337,22 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     };
     let mut own_listeners = own_listeners(&listeners, admin);
     own_listeners.extend_from_slice(listening);
-    let auth = auth::read(&mut tollgate, server.threads());
-    let gateway = Gateway::read(&mut tollgate, &listeners);
+    let auth = auth::Written::read(sections.auth);
+    let gateway = Gateway::read(sections.gateway, &listeners);
     let mut lists = Lists::new(sink, &base);
-    let guard = egress::read(&mut tollgate, &mut lists, own_listeners);
+    let guard = Egress::read(sections.egress, &mut lists, own_listeners);
     let groups = auth.groups(sink, &base);
     let mut written = policy::read(
-        &mut tollgate,
+        sections.policy,
         &mut lists,
         groups.as_ref(),
         auth.has_groups(),
     );
-    let policy_tests = policy::read_tests(&mut tollgate, &written);
-    let dns = Dns::read(&mut tollgate);
-    let timeouts = Timeouts::read(&mut tollgate);
-    let limits = Limits::read(&mut tollgate);
-    let (log, access) = limits::read_log(&mut tollgate, &base.directory);
+    let policy_tests = policy::read_tests(sections.policy_tests, &written);
+    let dns = Dns::read(sections.dns.section());
+    let timeouts = Timeouts::read(sections.timeouts.section());
+    let limits = Limits::read(sections.limits);
+    let (log, access) = Log::read(sections.log, &base.directory);
     tollgate.finish_with(|key| {
         pingora::is_key(key)
             .then(|| "write it at the top of the file, without spaces before it".to_owned())
@@ -390,16 +395,18 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     if matches!(scope, Scope::Check | Scope::Start) {
         ports::check_sources(&server.sources(), &document, sink);
     }
+    let threads = server.threads();
     let mut server = server.finish();
     root.finish_with(|key| {
-        KEYS.contains(&key)
+        Sections::NAMES
+            .contains(&key)
             .then(|| "write it below `tollgate:`, with two spaces before it".to_owned())
     });
     if open {
         roots::settle(&mut server.conf, path, sink);
     }
 
-    let auth = auth.open(sink, &base, exposed)?;
+    let auth = auth.open(threads, sink, &base, exposed)?;
     let policy = Policy::new(guard, written.rules()?);
     // Of a policy that is not whole they would only say so again.
     if sink.is_empty() && !matches!(scope, Scope::Explain) {

@@ -5,9 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::{self, Base};
+use super::keys::form::Absent::{Means, Required};
+use super::keys::form::{Form, Given, Raw, Within};
+use super::keys::keys;
+#[cfg(test)]
+use super::keys::shape::Shape;
 use super::kind::Kind;
 use super::problem::Sink;
-use super::reader::{Item, Section};
+use super::reader::{Item, Part};
 use super::units::{days, milliseconds, minutes};
 use super::yaml::Node;
 use crate::access::auth::{Credentials, Htpasswd, Secret, User};
@@ -49,45 +54,43 @@ pub struct Auth {
     pub hash_queue: usize,
 }
 
-/// The section as written: without the users, who are in a file of their own.
-pub(super) struct Written<'d> {
-    htpasswd: Option<Item<'d>>,
-    groups: Option<Item<'d>>,
-    realm: String,
-    cache_ttl: Duration,
-    cache_entries: usize,
-    hash_threads: usize,
-    hash_queue: usize,
-}
-
-/// Reads the keys of `auth`. `threads` is the default for the threads that hash.
-pub(super) fn read<'d>(tollgate: &mut Section<'d>, threads: usize) -> Written<'d> {
-    let mut auth = tollgate.section("auth");
-    let written = Written {
-        htpasswd: auth.item("htpasswd"),
-        groups: auth.item("groups"),
-        realm: auth
-            .item("realm")
-            .and_then(|item| realm(&item))
-            .unwrap_or_else(|| "tollgate".to_owned()),
-        cache_ttl: auth.duration("cache_ttl", minutes(5), milliseconds(1)..=days(1)),
-        cache_entries: auth.count("cache_entries", 65_536, 1..=10_000_000),
-        hash_threads: auth.count("hash_threads", threads, 1..=1024),
-        hash_queue: auth.count("hash_queue", 256, 1..=1_000_000),
-    };
-    auth.note_meaning("realm", &written.realm);
-    if written.htpasswd.is_none() {
-        auth.report(
-            "htpasswd",
-            "missing: every request is authenticated",
-            "make a file with `tollgate passwd FILE USER` and name it here",
-        );
+keys! {
+    /// The section without the users, who are in a file of their own.
+    pub(super) struct Written<'d> {
+        /// The [users](#text-files), one `name:hash` a line; bcrypt, argon2, SHA-256/512-crypt, apr1 and `{SHA}`. At
+        /// least one user.
+        htpasswd: Option<Item<'d>> = Required, Raw => Shape::path(), on reload;
+        /// The [groups](#text-files) that rules can name, one `group: user user` a line, as Apache's
+        /// `AuthGroupFile`. Up to 64 MiB.
+        groups: Option<Item<'d>> = Means("none: no groups"), Raw => Shape::path(), on reload;
+        /// The name of the protection space in the challenge.
+        realm: String = "tollgate".to_owned(), Realm;
+        /// How long a successful verification is cached. A reload clears the cache.
+        cache_ttl: Duration = minutes(5), Within(milliseconds(1)..=days(1));
+        /// Successful verifications in the cache.
+        cache_entries: usize = 65_536, Within(1..=10_000_000);
+        /// Passwords hashed at the same time. argon2id as written by `tollgate passwd` needs 19 MiB for each.
+        hash_threads: Option<usize> = Means("`threads`"), Given(Within(1..=1024));
+        /// Requests that may wait for a hash, half of them from one client address. More get a 503.
+        hash_queue: usize = 256, Within(1..=1_000_000);
     }
-    auth.finish();
-    written
 }
 
 impl<'d> Written<'d> {
+    pub(super) fn read(part: Part<'d>) -> Written<'d> {
+        let mut section = part.section();
+        let written = Written::take(&mut section);
+        if written.htpasswd.is_none() {
+            section.report(
+                "htpasswd",
+                "missing: every request is authenticated",
+                "make a file with `tollgate passwd FILE USER` and name it here",
+            );
+        }
+        section.finish();
+        written
+    }
+
     /// The keys that name files.
     pub(super) fn files(&self) -> impl Iterator<Item = &Item<'d>> {
         self.htpasswd.iter().chain(&self.groups)
@@ -135,8 +138,15 @@ impl<'d> Written<'d> {
         Groups::parse(&text).map_err(report).ok()
     }
 
-    /// Reads the users too. Slow when `exposed`: then the password of the quick start is tried.
-    pub(super) fn open(self, sink: &Sink, base: &Base, exposed: bool) -> Option<Auth> {
+    /// Reads the users too. `threads` is the default for the threads that hash. Slow when `exposed`: then the
+    /// password of the quick start is tried.
+    pub(super) fn open(
+        self,
+        threads: usize,
+        sink: &Sink,
+        base: &Base,
+        exposed: bool,
+    ) -> Option<Auth> {
         let item = self.htpasswd?;
         let htpasswd = item.file(&base.directory)?;
         let shown = base.show(&htpasswd);
@@ -150,13 +160,16 @@ impl<'d> Written<'d> {
                 "the demo user with its well-known password, on a listener that is not loopback";
             item.report(message, advice);
         }
+        let hash_threads = self.hash_threads.unwrap_or(threads);
+        sink.values
+            .note_meaning("tollgate.auth.hash_threads", &hash_threads.to_string());
         Some(Auth {
             realm: self.realm,
             users: Arc::new(users),
             htpasswd,
             cache_ttl: self.cache_ttl,
             cache_entries: self.cache_entries,
-            hash_threads: self.hash_threads,
+            hash_threads,
             hash_queue: self.hash_queue,
         })
     }
@@ -210,17 +223,32 @@ impl Auth {
     }
 }
 
-fn realm(item: &Item<'_>) -> Option<String> {
-    let text = item.text()?;
-    let printable = text
-        .bytes()
-        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-    if printable && text.len() <= MAX_REALM {
-        return Some(text.to_owned());
+/// The realm of a challenge.
+struct Realm;
+
+impl Form<String> for Realm {
+    fn read(&self, item: &Item<'_>) -> Option<String> {
+        let text = item.text()?;
+        let printable = text
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+        if printable && text.len() <= MAX_REALM {
+            return Some(text.to_owned());
+        }
+        let advice =
+            format!("write up to {MAX_REALM} printable ASCII characters without \" and \\");
+        item.report("not a realm", advice);
+        None
     }
-    let advice = format!("write up to {MAX_REALM} printable ASCII characters without \" and \\");
-    item.report("not a realm", advice);
-    None
+
+    fn show(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    #[cfg(test)]
+    fn shape(&self) -> Shape {
+        Shape::Text("printable ASCII without `\"` and `\\`", Some(MAX_REALM))
+    }
 }
 
 fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpasswd> {

@@ -3,36 +3,69 @@
 use std::net::SocketAddr;
 
 use super::host::{self, Mistake};
+use super::keys::form::Absent::Is;
+use super::keys::form::{Raw, RawList};
+use super::keys::keys;
+#[cfg(test)]
+use super::lists::DomainFile;
 use super::lists::Lists;
-use super::reader::{Item, Section};
+use super::reader::{Item, Part};
 use crate::access::policy::{DomainLists, EntryError, Guard, Networks, Ports};
 
-/// Reads the guard. `own_listeners` is where this program itself will listen.
-pub(super) fn read(
-    tollgate: &mut Section<'_>,
-    lists: &mut Lists<'_>,
-    own_listeners: Vec<SocketAddr>,
-) -> Guard {
-    let default = Guard::default();
-    let mut egress = tollgate.section("egress");
-    let guard = Guard {
-        connect_ports: read_ports(&mut egress, "connect_ports").unwrap_or(default.connect_ports),
-        http_ports: read_ports(&mut egress, "http_ports").unwrap_or(default.http_ports),
-        allow_networks: networks(&egress.list("allow_networks")).unwrap_or_default(),
-        deny_networks: networks(&egress.list("deny_networks")).unwrap_or_default(),
-        allow_domains: allow_domains(&mut egress, lists),
-        deny_domains: lists
-            .read(&egress.list("deny_domains"), true)
-            .unwrap_or_default(),
-        own_listeners,
-        own_addresses: default.own_addresses,
-    };
-    egress.finish();
-    guard
+keys! {
+    /// The guard.
+    pub(super) struct Egress<'d> {
+        /// Ports for CONNECT.
+        connect_ports: Option<Item<'d>> = Is("[443]"), Raw => Shape::ports();
+        /// Ports for `http://` requests.
+        http_ports: Option<Item<'d>> = Is("any"), Raw => Shape::ports();
+        /// Networks to admit although they are special-purpose (private, loopback, link-local, ...) or in
+        /// `deny_networks`; the longer prefix wins. Tollgate's own listeners stay denied unless their very address is
+        /// listed.
+        allow_networks: Option<Item<'d>> = Is("[]"), RawList => Shape::network().list(usize::MAX);
+        /// Networks to deny besides those that are special-purpose.
+        deny_networks: Option<Item<'d>> = Is("[]"), RawList => Shape::network().list(usize::MAX);
+        /// The only domains to admit; none admits every domain. Then a target that is an address has to be in
+        /// `allow_networks`.
+        allow_domains: Option<Item<'d>> = Is("[]"), RawList => Shape::domain(DomainFile::keys).list(usize::MAX);
+        /// Domains to deny, whatever `allow_domains` says.
+        deny_domains: Option<Item<'d>> = Is("[]"), RawList => Shape::domain(DomainFile::keys).list(usize::MAX);
+    }
 }
 
-fn read_ports(egress: &mut Section<'_>, key: &'static str) -> Option<Ports> {
-    egress.item(key).and_then(|item| ports(&item))
+impl Egress<'_> {
+    /// Reads the guard. `own_listeners` is where this program itself will listen.
+    pub(super) fn read(
+        part: Part<'_>,
+        lists: &mut Lists<'_>,
+        own_listeners: Vec<SocketAddr>,
+    ) -> Guard {
+        let default = Guard::default();
+        let mut section = part.section();
+        let egress = Egress::take(&mut section);
+        let port_set = |item: &Option<Item<'_>>| item.as_ref().and_then(ports);
+        let network_set = |item| networks(&items(item)).unwrap_or_default();
+        let guard = Guard {
+            connect_ports: port_set(&egress.connect_ports).unwrap_or(default.connect_ports),
+            http_ports: port_set(&egress.http_ports).unwrap_or(default.http_ports),
+            allow_networks: network_set(&egress.allow_networks),
+            deny_networks: network_set(&egress.deny_networks),
+            allow_domains: allow_domains(&items(&egress.allow_domains), lists),
+            deny_domains: lists
+                .read(&items(&egress.deny_domains), true)
+                .unwrap_or_default(),
+            own_listeners,
+            own_addresses: default.own_addresses,
+        };
+        section.finish();
+        guard
+    }
+}
+
+/// The items of a list; none when the key is missing.
+fn items<'d>(item: &Option<Item<'d>>) -> Vec<Item<'d>> {
+    let items = item.as_ref().and_then(Item::list);
+    items.unwrap_or_default()
 }
 
 /// A list of ports, or `any`.
@@ -57,9 +90,8 @@ pub(super) fn networks(items: &[Item<'_>]) -> Option<Networks> {
 }
 
 /// A list of domains to admit that comes out empty would admit every domain.
-fn allow_domains(egress: &mut Section<'_>, lists: &mut Lists<'_>) -> DomainLists {
-    let items = egress.list("allow_domains");
-    let domains = lists.read(&items, false);
+fn allow_domains(items: &[Item<'_>], lists: &mut Lists<'_>) -> DomainLists {
+    let domains = lists.read(items, false);
     if let Some(item) = items.first()
         && domains.as_ref().is_some_and(DomainLists::is_empty)
     {

@@ -4,128 +4,89 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::host::AddressUse;
+use super::keys::form::{ByHand, Form, Nested, Within};
+#[cfg(test)]
+use super::keys::shape::Shape;
+use super::keys::{keys, settings};
 use super::listeners::{Listener, collide, parse_address};
-use super::reader::Section;
+use super::reader::{Item, Part, Section};
 use super::units::{hours, milliseconds, minutes, seconds};
 
 /// resolv.conf(5) has three at most.
 const MAX_DNS_SERVERS: usize = 16;
 const MAX_UPSTREAMS: usize = 1024;
 
-/// The local pool behind requests in origin-form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gateway {
-    /// Each once; empty for the embedded origin.
-    pub upstreams: Vec<SocketAddr>,
-    /// How many requests an upstream gets at the same time; more wait.
-    pub max_connections_per_upstream: usize,
-    /// How long a request waits for an upstream to come free.
-    pub queue_timeout: Duration,
-    /// How upstreams that are down are found.
-    pub health_check: HealthCheck,
-}
-
-/// How upstreams that are down are found: by connecting to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// From one check to the next.
-    pub interval: Duration,
-    /// How long connecting may take.
-    pub timeout: Duration,
-}
-
-/// How names are resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dns {
-    /// Name servers; empty for those of the system.
-    pub servers: Vec<SocketAddr>,
-    /// The bound of one look-up, retries included.
-    pub timeout: Duration,
-    /// How many names are cached.
-    pub cache_entries: usize,
-}
-
-impl Default for Gateway {
-    /// The embedded origin.
-    fn default() -> Gateway {
-        Gateway {
-            upstreams: Vec::new(),
-            max_connections_per_upstream: 256,
-            queue_timeout: seconds(5),
-            health_check: HealthCheck {
-                interval: seconds(2),
-                timeout: seconds(1),
-            },
-        }
+settings! {
+    /// The local pool behind requests in origin-form.
+    pub struct Gateway {
+        /// The upstreams, each once; none for a small built-in page. Names are not looked up here.
+        upstreams: Vec<SocketAddr> = Vec::new(), ByHand => Shape::address().list(MAX_UPSTREAMS);
+        /// How upstreams that are down are found: by connecting to them. One that does not accept connections gets
+        /// no requests.
+        health_check: HealthCheck = HealthCheck::default(), Nested;
+        /// Requests that an upstream gets at the same time. Others wait and do not open connections.
+        max_connections_per_upstream: usize = 256, Within(1..=65_536);
+        /// How long a request waits for an upstream. Then 503.
+        queue_timeout: Duration = seconds(5), Within(milliseconds(1)..=minutes(10));
     }
 }
 
-impl Default for Dns {
-    fn default() -> Dns {
-        Dns {
-            servers: Vec::new(),
-            timeout: seconds(5),
-            cache_entries: 16_384,
-        }
+settings! {
+    /// How upstreams that are down are found: by connecting to them.
+    pub struct HealthCheck {
+        /// From one check to the next.
+        interval: Duration = seconds(2), Within(milliseconds(50)..=hours(1));
+        /// How long connecting may take.
+        timeout: Duration = seconds(1), Within(milliseconds(10)..=minutes(1));
+    }
+}
+
+settings! {
+    /// How names are resolved.
+    pub struct Dns {
+        /// Name servers, in the order in which they are asked; none for those of the system. The port is 53 unless
+        /// given.
+        servers: Vec<SocketAddr> = Vec::new(), NameServers;
+        /// The limit of one look-up, retries included.
+        timeout: Duration = seconds(5), Within(milliseconds(10)..=minutes(5));
+        /// Names in the cache.
+        cache_entries: usize = 16_384, Within(1..=10_000_000);
     }
 }
 
 impl Gateway {
-    pub(super) fn read(tollgate: &mut Section<'_>, listeners: &[Listener]) -> Gateway {
-        let default = Gateway::default();
-        let mut gateway = tollgate.section("gateway");
-        let upstreams = upstreams(&mut gateway, listeners);
-        let mut check = gateway.section("health_check");
-        let health_check = HealthCheck {
-            interval: check.duration(
-                "interval",
-                default.health_check.interval,
-                milliseconds(50)..=hours(1),
-            ),
-            timeout: check.duration(
-                "timeout",
-                default.health_check.timeout,
-                milliseconds(10)..=minutes(1),
-            ),
-        };
-        check.finish();
-        let read = Gateway {
+    pub(super) fn read(part: Part<'_>, listeners: &[Listener]) -> Gateway {
+        let mut section = part.section();
+        let upstreams = upstreams(&mut section, listeners);
+        let gateway = Gateway::take(&mut section);
+        section.finish();
+        Gateway {
             upstreams,
-            max_connections_per_upstream: gateway.count(
-                "max_connections_per_upstream",
-                default.max_connections_per_upstream,
-                1..=65_536,
-            ),
-            queue_timeout: gateway.duration(
-                "queue_timeout",
-                default.queue_timeout,
-                milliseconds(1)..=minutes(10),
-            ),
-            health_check,
-        };
-        gateway.finish();
-        read
+            ..gateway
+        }
     }
 }
 
-impl Dns {
-    pub(super) fn read(tollgate: &mut Section<'_>) -> Dns {
-        let default = Dns::default();
-        let mut dns = tollgate.section("dns");
-        let items = dns.list("servers");
+/// Addresses of name servers.
+struct NameServers;
+
+impl Form<Vec<SocketAddr>> for NameServers {
+    fn read(&self, item: &Item<'_>) -> Option<Vec<SocketAddr>> {
+        let items = item.list()?;
         if let Some(item) = items.get(MAX_DNS_SERVERS) {
             item.report("too many name servers", format!("keep {MAX_DNS_SERVERS}"));
         }
-        let read = Dns {
-            servers: items
-                .iter()
-                .filter_map(|item| parse_address(item, AddressUse::NameServer))
-                .collect(),
-            timeout: dns.duration("timeout", default.timeout, milliseconds(10)..=minutes(5)),
-            cache_entries: dns.count("cache_entries", default.cache_entries, 1..=10_000_000),
-        };
-        dns.finish();
-        read
+        let parse = |item| parse_address(item, AddressUse::NameServer);
+        Some(items.iter().filter_map(parse).collect())
+    }
+
+    fn show(&self, value: &Vec<SocketAddr>) -> String {
+        format!("{value:?}")
+    }
+
+    #[cfg(test)]
+    fn shape(&self) -> Shape {
+        Shape::name_server().list(MAX_DNS_SERVERS)
     }
 }
 

@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use super::files::Base;
 use super::host::{self, AddressUse};
+use super::keys::form::Absent::{Means, Required};
+use super::keys::form::{Flag, Raw};
+use super::keys::keys;
 use super::reader::{Item, Section};
 use super::tls;
 
@@ -52,15 +55,41 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// Reads `listeners` and `admin`, and says what is to be bound.
+keys! {
+    /// One listener.
+    pub(super) struct ListenerKeys<'d> {
+        /// Where clients connect. `"[::]:8888"` alone takes IPv6 and IPv4, `"0.0.0.0:8888"` IPv4. Both can have the
+        /// same port, with settings of their own and in either order; then `[::]` takes IPv6 alone. In all cases a
+        /// client of IPv4 has an IPv4 address, in rules, log and fields.
+        address: Option<Item<'d>> = Required, Raw => Shape::address();
+        /// Whether clients may speak HTTP/2: offered in the TLS handshake (ALPN), or from a client's first byte on
+        /// (prior knowledge), plain listeners included.
+        http2: bool = true, Flag;
+        /// What TLS is served with.
+        tls: Option<Item<'d>> = Means("none: a plain listener"), Raw => Shape::Map(tls::Keys::keys);
+        /// Whether every connection begins with a PROXY protocol header, v1 or v2. Only behind a load balancer that
+        /// always sends one: the client address in it is trusted.
+        proxy_protocol: bool = false, Flag;
+    }
+}
+
+keys! {
+    /// The admin service.
+    pub(super) struct AdminKeys<'d> {
+        /// Where it is served. Keep it on loopback.
+        address: Option<Item<'d>> = Required, Raw => Shape::address();
+    }
+}
+
+/// Reads `listeners`, and notes in `bound` what is to be bound.
 pub(super) fn read(
-    tollgate: &mut Section<'_>,
+    tollgate: &Section<'_>,
+    item: Option<&Item<'_>>,
     base: &Base,
     open: bool,
-) -> (Vec<Listener>, Option<SocketAddr>, Vec<Bound>) {
-    let mut bound = Vec::new();
-    let mut listeners = Vec::new();
-    let items = match tollgate.item("listeners") {
+    bound: &mut Vec<Bound>,
+) -> Vec<Listener> {
+    let items = match item {
         Some(item) if item.written().is_some_and(|text| !text.is_empty()) => {
             item.report("a single value, where a list is wanted", LISTENER);
             Vec::new()
@@ -77,6 +106,7 @@ pub(super) fn read(
             Vec::new()
         }
     };
+    let mut listeners = Vec::new();
     for item in &items {
         if item.written().is_some_and(|text| !text.is_empty()) {
             let advice = "write `address: ` before it, as in `- address: \"127.0.0.1:8888\"`";
@@ -84,47 +114,52 @@ pub(super) fn read(
             continue;
         }
         let mut section = item.section();
-        let address = address(&mut section, &mut bound);
-        let http2 = section.flag("http2", true);
-        let tls = section
-            .item("tls")
-            .map(|item| tls::read(&item, base, open, http2));
-        let proxy_protocol = section.flag("proxy_protocol", false);
+        let keys = ListenerKeys::take(&mut section);
+        let address = address(&section, keys.address.as_ref(), bound);
+        let http2 = keys.http2;
+        let tls = keys.tls.map(|item| tls::read(&item, base, open, http2));
         section.finish();
         if let Some(address) = address {
             listeners.push(Listener {
                 address,
                 tls: tls.flatten(),
-                proxy_protocol,
+                proxy_protocol: keys.proxy_protocol,
                 http2,
             });
         }
     }
+    listeners
+}
+
+/// Reads `admin`, and notes in `bound` what is to be bound.
+pub(super) fn read_admin(item: &Item<'_>, bound: &mut Vec<Bound>) -> Option<SocketAddr> {
     // `admin:` without anything below it is a problem: it says neither on nor off.
-    let admin = tollgate.item("admin").and_then(|item| {
-        let mut section = item.section();
-        let address = address(&mut section, &mut bound);
-        section.finish();
-        if open && address.is_some_and(|address| !is_loopback(address)) {
-            item.warn(
-                "the admin service has no authentication, and its address is not loopback",
-                "write 127.0.0.1 or [::1], or let a firewall admit those who may use it",
-            );
-        }
-        address
-    });
-    (listeners, admin, bound)
+    let mut section = item.section();
+    let keys = AdminKeys::take(&mut section);
+    let address = address(&section, keys.address.as_ref(), bound);
+    section.finish();
+    if address.is_some_and(|address| !is_loopback(address)) {
+        item.warn(
+            "the admin service has no authentication, and its address is not loopback",
+            "write 127.0.0.1 or [::1], or let a firewall admit those who may use it",
+        );
+    }
+    address
 }
 
 /// An address of this program that is bound already, with the path of its key.
 pub(super) type Bound = (SocketAddr, String);
 
-fn address(section: &mut Section<'_>, bound: &mut Vec<Bound>) -> Option<SocketAddr> {
-    let Some(item) = section.item("address") else {
+fn address(
+    section: &Section<'_>,
+    item: Option<&Item<'_>>,
+    bound: &mut Vec<Bound>,
+) -> Option<SocketAddr> {
+    let Some(item) = item else {
         section.report("address", "missing", "write one such as \"127.0.0.1:8888\"");
         return None;
     };
-    let address = parse_address(&item, AddressUse::Listener)?;
+    let address = parse_address(item, AddressUse::Listener)?;
     if let Some((there, other)) = bound.iter().find(|(other, _)| collide(*other, address)) {
         let (message, remedy) = collision(*there, address, other);
         item.report(message, remedy);

@@ -12,6 +12,9 @@ use blake3::Hash;
 use super::egress::{entry, report_entries};
 use super::files::{self, Base};
 use super::host;
+use super::keys::form::Absent::Required;
+use super::keys::form::{Flag, Raw};
+use super::keys::keys;
 use super::kind::Kind;
 use super::problem::Sink;
 use super::reader::Item;
@@ -27,6 +30,17 @@ const FEW_LEFT_OUT: usize = 10;
 const SHARE_LEFT_OUT: usize = 10;
 /// The most entries that a lenient list may leave out, however long it is.
 const MAX_LEFT_OUT: usize = 1000;
+
+keys! {
+    /// A list file, as an entry of a list of domains.
+    pub(super) struct DomainFile<'d> {
+        /// The list file, with or without an `@` before it.
+        list: Option<Item<'d>> = Required, Raw => Shape::path();
+        /// Whether lines that cannot be read are left out; only where a list denies. See
+        /// [lenient lists](policy.md#lenient-lists).
+        lenient: bool = false, Flag;
+    }
+}
 
 /// Reads lists of domains. Each list file is read once, however many lists name it.
 pub(super) struct Lists<'s> {
@@ -118,8 +132,7 @@ impl<'s> Lists<'s> {
     /// `{ list: FILE, lenient: true }`
     fn map(&mut self, item: &Item<'_>, denies: bool) -> Option<Arc<Domains>> {
         let mut section = item.section();
-        let list = section.item("list");
-        let lenient = section.flag("lenient", false);
+        let DomainFile { list, lenient } = DomainFile::take(&mut section);
         if list.is_none() {
             section.report("list", "missing", "name the list file: `list: denied.txt`");
         }

@@ -3,74 +3,26 @@
 //! The only file of the configuration that knows Pingora. Its own reader is not used on the text:
 //! it ignores unknown keys, stops at the first problem, and its errors carry the whole file.
 
+pub(super) mod keys;
+#[cfg(test)]
+mod shape;
+mod value;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use pingora_core::server::configuration::ServerConf;
 use serde_json::{Map, Value};
 
+use self::keys::KEYS;
 use super::files::Base;
 use super::listeners::Bound;
 use super::places::{Place, Purpose};
 use super::reader::{Item, Section};
-use super::tls;
 use crate::config::identity::{Identity, IdentityError};
-
-/// The version of the file format; Pingora's too.
-const VERSION: u64 = 1;
-
-/// Connections to upstreams that each thread keeps open for reuse. Pingora's 128 makes a busy
-/// proxy open new ones all the time.
-const KEEPALIVE_POOL_SIZE: usize = 1024;
-
-/// The keys for what Tollgate does by itself in place of Pingora, and what to do about each.
-const WITHOUT_EFFECT: [(&str, &str); 5] = [
-    (
-        "grace_period_seconds",
-        "remove it; tollgate.timeouts.drain bounds a shutdown",
-    ),
-    (
-        "graceful_shutdown_timeout_seconds",
-        "remove it; tollgate.timeouts.drain bounds a shutdown",
-    ),
-    (
-        "daemon_wait_for_ready",
-        "remove it; a start in the background always waits until the daemon serves",
-    ),
-    (
-        "daemon_notify_timeout_seconds",
-        "remove it; daemon_ready_timeout_seconds bounds a start in the background",
-    ),
-    (
-        "upgrade_sock_connect_accept_max_retries",
-        "remove it; each side of an upgrade waits 15 seconds for the other",
-    ),
-];
-
-const DAY_SECONDS: u64 = 86_400;
-
-/// Numbers that Pingora takes and then panics on, or does nothing with.
-const RANGES: [(&str, RangeInclusive<u64>); 15] = [
-    ("version", VERSION..=VERSION),
-    ("threads", 1..=1024),
-    ("listener_tasks_per_fd", 1..=64),
-    ("upstream_keepalive_pool_size", 1..=1_000_000),
-    ("max_retries", 1..=64),
-    ("grace_period_seconds", 0..=7 * DAY_SECONDS),
-    ("graceful_shutdown_timeout_seconds", 0..=DAY_SECONDS),
-    ("upstream_connect_offload_threadpools", 0..=256),
-    ("upstream_connect_offload_thread_per_pool", 0..=256),
-    ("downstream_tls_offload_threadpools", 0..=256),
-    ("downstream_tls_offload_thread_per_pool", 0..=256),
-    ("max_blocking_threads", 1..=65_536),
-    ("blocking_threads_ttl_seconds", 1..=DAY_SECONDS),
-    ("daemon_ready_timeout_seconds", 1..=DAY_SECONDS),
-    ("daemon_notify_timeout_seconds", 1..=DAY_SECONDS),
-];
 
 /// Pingora's part of the configuration while it is read.
 pub(super) struct Server<'d> {
@@ -90,21 +42,20 @@ impl<'d> Server<'d> {
     pub(super) fn read(root: &mut Section<'d>, base: &Base, open: bool) -> Self {
         let mut values = Map::new();
         let (mut paths, mut ca_file) = (Vec::new(), None);
-        for key in keys() {
-            let Some(item) = root.item(key.clone()) else {
+        let names: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+        root.declare(&names, &[]);
+        for key in KEYS {
+            let Some(item) = root.item(key.name) else {
                 continue;
             };
-            if open
-                && let Some((_, remedy)) =
-                    WITHOUT_EFFECT.iter().find(|(without, _)| *without == key)
-            {
-                item.warn("has no effect", *remedy);
+            if let Some(remedy) = key.without_effect {
+                item.warn("has no effect", remedy);
             }
-            if let Some(value) = read_key(&key, &item, base, open) {
-                values.insert(key.clone(), value);
-                match purpose(&key) {
+            if let Some(value) = value::read(key, &item, base, open) {
+                values.insert(key.name.to_owned(), value);
+                match purpose(key.name) {
                     Some(purpose) => paths.push((purpose, item)),
-                    None if key == "ca_file" => ca_file = Some(item),
+                    None if key.name == "ca_file" => ca_file = Some(item),
                     None => {}
                 }
             }
@@ -112,7 +63,10 @@ impl<'d> Server<'d> {
         if !root.has("version") {
             root.report("version", "missing", "write `version: 1`");
         }
-        let given = values.keys().cloned().collect();
+        let given: BTreeSet<String> = values.keys().cloned().collect();
+        for key in KEYS.iter().filter(|key| !given.contains(key.name)) {
+            values.extend(key.default().map(|value| (key.name.to_owned(), value)));
+        }
         // Every key was tried alone, and keys do not depend on each other.
         let conf = serde_json::from_value(Value::Object(values)).unwrap_or_default();
         let mut server = Server {
@@ -257,12 +211,6 @@ impl<'d> Server<'d> {
         if !given("threads") {
             self.conf.threads = thread::available_parallelism().map_or(1, usize::from);
         }
-        if !given("work_stealing") {
-            self.conf.work_stealing = false;
-        }
-        if !given("upstream_keepalive_pool_size") {
-            self.conf.upstream_keepalive_pool_size = KEEPALIVE_POOL_SIZE;
-        }
         if given("pid_file") && given("upgrade_sock") {
             return;
         }
@@ -301,17 +249,9 @@ fn purpose(key: &str) -> Option<Purpose> {
     })
 }
 
-/// The names of Pingora's keys, as this version of it has them.
-fn keys() -> Vec<String> {
-    match serde_json::to_value(ServerConf::default()) {
-        Ok(Value::Object(map)) => map.into_iter().map(|(key, _)| key).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Whether it is the name of one of Pingora's keys.
 pub(super) fn is_key(key: &str) -> bool {
-    keys().iter().any(|name| name == key)
+    KEYS.iter().any(|known| known.name == key)
 }
 
 /// Where pid file and upgrade socket are unless the file says otherwise. Not in `/tmp`, where any
@@ -333,109 +273,4 @@ pub(super) fn run_directory(
         None => user().filter(|path| path.is_absolute()),
     };
     found.unwrap_or_else(|| base.join("run"))
-}
-
-/// Reads one key; `None` when it was reported.
-fn read_key(key: &str, item: &Item<'_>, base: &Base, open: bool) -> Option<Value> {
-    let value = item.json()?;
-    let alone = Map::from_iter([(key.to_owned(), value.clone())]);
-    match serde_json::from_value::<ServerConf>(Value::Object(alone)) {
-        Ok(conf) => {
-            if let Err(error) = conf.validate() {
-                // These contexts are fixed texts that name the key and its bound.
-                let context = error
-                    .context
-                    .as_ref()
-                    .map_or("not accepted", |text| text.as_str());
-                item.report(context, "write another value");
-                return None;
-            }
-        }
-        Err(error) => {
-            let error = error.to_string();
-            let wanted = wanted(&error);
-            item.report(
-                format!("wrong type; {wanted} is wanted"),
-                "see docs/configuration.md",
-            );
-            return None;
-        }
-    }
-    check_range(key, &value, item)?;
-    match key {
-        "pid_file" | "upgrade_sock" | "error_log" | "working_directory" | "ca_file" => {
-            path_key(key, value, item, base, open)
-        }
-        "client_bind_to_ipv4" => addresses::<Ipv4Addr>(value, item, "IPv4"),
-        "client_bind_to_ipv6" => addresses::<Ipv6Addr>(value, item, "IPv6"),
-        _ => Some(value),
-    }
-}
-
-/// What serde expected, without the value that it quotes before.
-fn wanted(error: &str) -> &str {
-    let wanted = error
-        .rsplit_once("expected ")
-        .map_or("another", |(_, wanted)| wanted);
-    match wanted {
-        "usize" | "u64" => "a whole number",
-        "a nonzero u64" => "a whole number above 0",
-        "a boolean" => "true or false",
-        "a string" | "path string" => "text",
-        "a sequence" => "a list",
-        other => other,
-    }
-}
-
-fn check_range(key: &str, value: &Value, item: &Item<'_>) -> Option<()> {
-    let range = RANGES.iter().find(|(name, _)| *name == key);
-    if let (Some((_, range)), Some(number)) = (range, value.as_u64())
-        && !range.contains(&number)
-    {
-        let advice = if range.start() == range.end() {
-            format!("write {}", range.start())
-        } else {
-            format!("write one from {} to {}", range.start(), range.end())
-        };
-        item.report("out of range", advice);
-        return None;
-    }
-    Some(())
-}
-
-fn path_key(key: &str, value: Value, item: &Item<'_>, base: &Base, open: bool) -> Option<Value> {
-    // `null` for a path that may be missing.
-    if value.is_null() {
-        return Some(value);
-    }
-    let path = item.file(&base.directory)?;
-    if key == "ca_file" {
-        item.note_file(&base.directory);
-        if open {
-            tls::check_ca_file(item, base)?;
-        }
-    }
-    // The path came from a string, and so did the directory unless it is not UTF-8 itself.
-    match path.into_os_string().into_string() {
-        Ok(path) => Some(path.into()),
-        Err(_) => {
-            item.report("not UTF-8 with its directory", "move the file");
-            None
-        }
-    }
-}
-
-/// Pingora panics on an address that is none.
-fn addresses<A: std::str::FromStr>(value: Value, item: &Item<'_>, kind: &str) -> Option<Value> {
-    let mut good = true;
-    for item in item.list()? {
-        if item.scalar()?.parse::<A>().is_err() {
-            item.report(
-                format!("not an {kind} address"),
-                "write an address of this machine",
-            );
-            good = false;
-        }
-    }
-    good.then_some(value)
 }

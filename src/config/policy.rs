@@ -2,19 +2,35 @@
 
 use std::time::SystemTime;
 
+use self::problem::Context;
 use super::auth::Auth;
-use super::egress::report_with;
 use super::host;
+use super::keys::form::Absent::Is;
+use super::keys::form::{Raw, RawList};
+use super::keys::keys;
 use super::lists::Lists;
-use super::reader::{Item, Section, nearest};
-use crate::access::policy::{
-    Decision, Expression, Groups, Name, Policy, RuleError, RuleProblem, Rules,
-};
+use super::reader::{Item, Part};
+#[cfg(test)]
+use crate::access::policy::MAX_RULES;
+use crate::access::policy::{Expression, Groups, Name, Policy, Rules, Decision};
 
+mod problem;
 mod rule;
 mod test_cases;
 
+#[cfg(test)]
+pub(super) use self::test_cases::Keys as TestKeys;
 pub(super) use self::test_cases::read_tests;
+
+keys! {
+    /// The rules.
+    pub(super) struct Keys<'d> {
+        /// The decision when no rule matches.
+        default: Option<Item<'d>> = Is("admit"), Raw => Shape::words(&["admit", "deny"]);
+        /// The rules. The first that matches decides.
+        rules: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(rule::Keys::keys).list(MAX_RULES);
+    }
+}
 
 /// The section as read: the rules with what their problems are reported on.
 pub(super) struct Written<'d> {
@@ -27,24 +43,18 @@ pub(super) struct Written<'d> {
     names: Vec<Name>,
 }
 
-/// What problems of rules are explained with.
-struct Context<'c> {
-    /// `None` when the file cannot be used, so that nothing is said of what it would have.
-    groups: Option<&'c Groups>,
-    has_groups: bool,
-}
-
 /// Reads `policy`. `groups` is `None` when the group file cannot be used, and `has_groups` says whether one is
 /// named at all.
 pub(super) fn read<'d>(
-    tollgate: &mut Section<'d>,
+    part: Part<'d>,
     lists: &mut Lists<'_>,
     groups: Option<&Groups>,
     has_groups: bool,
 ) -> Written<'d> {
-    let mut section = tollgate.section("policy");
-    let default = section.item("default").map(|item| verdict(&item));
-    let items = section.list("rules");
+    let mut section = part.section();
+    let keys = Keys::take(&mut section);
+    let default = keys.default.map(|item| verdict(&item));
+    let items = keys.rules.and_then(|item| item.list()).unwrap_or_default();
     section.finish();
 
     let context = Context { groups, has_groups };
@@ -157,49 +167,6 @@ fn mistaken_user(name: &str, auth: &Auth) -> Option<host::Mistake> {
         return Some(("more than one user, or a sign that divides none", advice));
     }
     None
-}
-
-impl Context<'_> {
-    fn report(&self, rule: &Item<'_>, error: &RuleError, places: &[Item<'_>]) {
-        let mut section = rule.section();
-        match &error.problem {
-            RuleProblem::UnknownGroup { at } => {
-                let groups = section.list("groups");
-                let (Some(item), Some(known)) = (groups.get(*at), self.groups) else {
-                    return;
-                };
-                let near = item.text().and_then(|group| nearest(group, known.names()));
-                let remedy = match near {
-                    Some(near) => format!("did you mean {near:?}?"),
-                    None if self.has_groups => {
-                        "add the group to the file of auth.groups".to_owned()
-                    }
-                    None => "name a group file in auth.groups".to_owned(),
-                };
-                item.report("no such group", remedy);
-            }
-            RuleProblem::DuplicateName { first } => {
-                if let (Some(name), Some(first)) = (section.item("name"), places.get(*first)) {
-                    let message = format!("{} has the same name", first.path);
-                    name.report(message, "give each rule a name of its own");
-                }
-            }
-            problem => {
-                let key = match problem {
-                    RuleProblem::NoAuthority { key } => key.key(),
-                    RuleProblem::MethodOfOtherRole => "methods",
-                    _ => return report_with(rule, &problem.to_string(), "correct the rule"),
-                };
-                if let Some(item) = section.item(key) {
-                    report_with(
-                        &item,
-                        &problem.to_string(),
-                        "correct the matcher or the roles",
-                    );
-                }
-            }
-        }
-    }
 }
 
 /// `admit` or `deny`.

@@ -7,7 +7,7 @@
 //! path of a file that cannot be used: files that are mixed up may hold passwords and keys, and problems
 //! end in logs and terminals.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -199,6 +199,8 @@ pub(super) struct Sink {
     file: PathBuf,
     errors: RefCell<Problems>,
     warnings: RefCell<Problems>,
+    /// Whether values are warned of that no reload applies.
+    is_whole: Cell<bool>,
     /// What the keys say, for a later reload to compare.
     pub(super) values: Ledger,
 }
@@ -210,8 +212,19 @@ impl Sink {
             file: file.to_owned(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
+            is_whole: Cell::new(true),
             values: Ledger::default(),
         }
+    }
+
+    /// Limits the warnings about values to those that a reload applies.
+    pub(super) fn warn_of_reload_alone(&self) {
+        self.is_whole.set(false);
+    }
+
+    /// Whether a value is warned of.
+    pub(super) fn is_warned_of(&self, is_on_reload: bool) -> bool {
+        is_on_reload || self.is_whole.get()
     }
 
     /// Reports an error in the configuration file itself.

@@ -1,15 +1,10 @@
-//! Typed reading of the YAML tree: ask for keys by name, get checked values, and at the end hear of
-//! every key that nobody asked for.
+//! Reading of the YAML tree: a map is asked for the values of its keys, and reports the keys that no table has.
 //!
 //! A reader never fails: it reports to the [`Sink`] and returns the default, so that one reading
 //! finds every problem.
 
 mod core;
 mod item;
-
-use std::borrow::Cow;
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 pub(super) use self::item::Item;
 use super::problem::Sink;
@@ -18,16 +13,36 @@ use super::yaml::{Entry, Node, Value, join};
 /// More keys than these are not listed in a message.
 const MAX_LISTED: usize = 24;
 
-/// One map of the file and the keys that were asked for.
+/// One map of the file and the keys that it may have.
 #[must_use = "call finish, or unknown keys pass unseen"]
 pub(super) struct Section<'d> {
     sink: &'d Sink,
     path: String,
     line: Option<usize>,
     entries: &'d [Entry],
-    known: Vec<Cow<'static, str>>,
+    known: Vec<&'static str>,
+    /// The keys that a reload applies, where it does not apply all of them.
+    on_reload: &'static [&'static str],
+    /// Whether a reload applies every key.
+    is_on_reload: bool,
     /// Whether something else stands in its place, which was reported: then no key is missed.
     is_refused: bool,
+}
+
+/// A map of the file that may be missing or empty, where every key has its default.
+pub(super) struct Part<'d> {
+    item: Option<Item<'d>>,
+    empty: Section<'d>,
+}
+
+impl<'d> Part<'d> {
+    /// The map to read; another value in its place is reported.
+    pub(super) fn section(self) -> Section<'d> {
+        match self.item {
+            Some(item) if !item.node.is_null() => item.section(),
+            _ => self.empty,
+        }
+    }
 }
 
 impl<'d> Section<'d> {
@@ -37,19 +52,28 @@ impl<'d> Section<'d> {
             sink,
             path: String::new(),
             line: node.line,
+            is_on_reload: false,
             node,
         };
         let section = root.section();
         matches!(node.value, Value::Map(_)).then_some(section)
     }
 
-    fn empty(sink: &'d Sink, path: String, line: Option<usize>) -> Section<'d> {
+    /// Says which keys there are, and which of them a reload applies, before one is asked for.
+    pub(super) fn declare(&mut self, keys: &[&'static str], on_reload: &'static [&'static str]) {
+        self.known.extend_from_slice(keys);
+        self.on_reload = on_reload;
+    }
+
+    fn empty(sink: &'d Sink, line: Option<usize>) -> Section<'d> {
         Section {
             sink,
-            path,
+            path: String::new(),
             line,
             entries: &[],
             known: Vec::new(),
+            on_reload: &[],
+            is_on_reload: false,
             is_refused: false,
         }
     }
@@ -82,17 +106,18 @@ impl<'d> Section<'d> {
     }
 
     /// The value of a key, if the key is there.
-    pub(super) fn item(&mut self, key: impl Into<Cow<'static, str>>) -> Option<Item<'d>> {
-        let key = key.into();
+    pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'d>> {
         let entry = self.entries.iter().find(|entry| entry.key == key);
-        let path = self.path_of(&key);
-        self.known.push(key);
-        self.sink.values.note(&path, entry.map(|entry| &entry.node));
+        let path = self.path_of(key);
+        let is_on_reload = self.is_on_reload || self.on_reload.contains(&key);
+        let node = entry.map(|entry| &entry.node);
+        self.sink.values.note(&path, node, is_on_reload);
         let entry = entry?;
         Some(Item {
             sink: self.sink,
             path,
             line: entry.line,
+            is_on_reload,
             node: &entry.node,
         })
     }
@@ -103,90 +128,31 @@ impl<'d> Section<'d> {
     }
 
     /// A map that may be missing or empty, where every key has its default.
-    pub(super) fn section(&mut self, key: &'static str) -> Section<'d> {
-        match self.item(key) {
-            Some(item) if !item.node.is_null() => item.section(),
-            _ => Section::empty(self.sink, self.path_of(key), self.line),
-        }
+    pub(super) fn part(&mut self, key: &'static str) -> Part<'d> {
+        let item = self.item(key);
+        let empty = Section {
+            path: self.path_of(key),
+            is_on_reload: self.is_on_reload || self.on_reload.contains(&key),
+            ..Section::empty(self.sink, self.line)
+        };
+        Part { item, empty }
     }
 
-    /// A duration with its unit.
-    pub(super) fn duration(
-        &mut self,
-        key: &'static str,
-        default: Duration,
-        range: RangeInclusive<Duration>,
-    ) -> Duration {
-        let duration = self
-            .item(key)
-            .and_then(|item| item.duration(range))
-            .unwrap_or(default);
-        self.note_meaning(key, &format!("{duration:?}"));
-        duration
-    }
-
-    /// A size in bytes that may be missing.
-    pub(super) fn optional_size(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u64>,
-    ) -> Option<u64> {
-        let size = self.item(key).and_then(|item| item.size(range));
-        if let Some(size) = size {
-            self.note_meaning(key, &size.to_string());
-        }
-        size
-    }
-
-    /// A size in bytes.
-    pub(super) fn size(
-        &mut self,
-        key: &'static str,
-        default: usize,
-        range: RangeInclusive<u64>,
-    ) -> usize {
-        let size = self
-            .optional_size(key, range)
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(default);
-        self.note_meaning(key, &size.to_string());
-        size
-    }
-
-    /// A whole number.
-    pub(super) fn count(
-        &mut self,
-        key: &'static str,
-        default: usize,
-        range: RangeInclusive<usize>,
-    ) -> usize {
-        let count = self
-            .item(key)
-            .and_then(|item| item.count(range))
-            .unwrap_or(default);
-        self.note_meaning(key, &count.to_string());
-        count
-    }
-
-    /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        let flag = self
-            .item(key)
-            .and_then(|item| item.flag())
-            .unwrap_or(default);
-        self.note_meaning(key, &flag.to_string());
-        flag
-    }
-
-    /// The items of a list; none when the key is missing.
+    /// The value of a key that is a list; one that is left out is an empty list.
     ///
     /// A key without a value is a problem and not an empty list: for a list of what is allowed,
     /// empty means everything, which nobody should get from a line that was commented out.
-    pub(super) fn list(&mut self, key: &'static str) -> Vec<Item<'d>> {
+    pub(super) fn list_item(&mut self, key: &'static str) -> Option<Item<'d>> {
         let item = self.item(key);
         if item.is_none() {
             self.sink.values.note_empty_list(&self.path_of(key));
         }
+        item
+    }
+
+    /// The items of a list; none when the key is missing.
+    pub(super) fn list(&mut self, key: &'static str) -> Vec<Item<'d>> {
+        let item = self.list_item(key);
         item.and_then(|item| item.list()).unwrap_or_default()
     }
 
@@ -207,7 +173,7 @@ impl<'d> Section<'d> {
         keys.any(|entry| nearest(&entry.key, std::iter::once(key)).is_some())
     }
 
-    /// Reports every key that was not asked for, with the nearest one that was.
+    /// Reports every key that was not declared, with the nearest one that was.
     pub(super) fn finish(self) {
         self.finish_with(|_| None);
     }
@@ -216,10 +182,10 @@ impl<'d> Section<'d> {
     pub(super) fn finish_with(self, elsewhere: impl Fn(&str) -> Option<String>) {
         for entry in self.entries {
             let key = entry.key.as_str();
-            if self.known.iter().any(|known| known == key) {
+            if self.known.contains(&key) {
                 continue;
             }
-            let near = || nearest(key, self.known.iter().map(Cow::as_ref));
+            let near = || nearest(key, self.known.iter().copied());
             let remedy = match elsewhere(key) {
                 Some(place) => place,
                 None => match near() {

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use self::repository::own;
+pub(super) use self::repository::own;
 use super::*;
 use crate::access::policy::{ExplainedDecision, Moment, Policy, Scenario};
 
@@ -26,19 +26,19 @@ const ALICE: &str = "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";
 const DEMO: &str = "username:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n";
 
 /// A directory with a configuration in it.
-struct Setup {
+pub(super) struct Setup {
     directory: TempDir,
 }
 
 impl Setup {
-    fn new() -> Setup {
+    pub(super) fn new() -> Setup {
         let directory = tempfile::tempdir().unwrap();
         let setup = Setup { directory };
         setup.file("users", ALICE);
         setup
     }
 
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.directory.path().join(name);
         fs::write(&path, content).unwrap();
         // Else there are warnings of what every user can read.
@@ -49,7 +49,7 @@ impl Setup {
         self.directory.path().join("f.yaml")
     }
 
-    fn load(&self, yaml: &str) -> Result<Config, ConfigError> {
+    pub(super) fn load(&self, yaml: &str) -> Result<Config, ConfigError> {
         self.file("f.yaml", yaml);
         Config::load(&self.path())
     }

@@ -20,8 +20,25 @@ use self::client::ClientVerifier;
 use self::file::PemFile;
 pub(super) use self::roots::check_ca_file;
 use super::files::Base;
+use super::keys::form::Absent::{Means, Required};
+use super::keys::form::Raw;
+use super::keys::keys;
 use super::pem::Label;
-use super::reader::{Item, Section};
+use super::reader::Item;
+
+keys! {
+    /// What TLS is served with.
+    pub(super) struct Keys<'d> {
+        /// [PEM](#pem-files): the certificate, then those between it and the authority.
+        certificate: Option<Item<'d>> = Required, Raw => Shape::path();
+        /// [PEM](#pem-files): the key of the certificate, not encrypted: RSA of 2048 to 4096 bits, ECDSA on P-256 or
+        /// P-384, Ed25519. It should not be readable for every user. It may be in the file of `certificate`.
+        key: Option<Item<'d>> = Required, Raw => Shape::path();
+        /// [PEM](#pem-files): authorities, and clients' own certificates. The handshake needs a certificate that one
+        /// of the authorities has issued, or that is in the file itself; clients still need a password.
+        client_ca: Option<Item<'d>> = Means("none"), Raw => Shape::path();
+    }
+}
 
 /// What is in the files of one TLS listener.
 struct Files {
@@ -41,11 +58,22 @@ pub(super) fn read(
     open: bool,
     http2: bool,
 ) -> Option<Arc<ServerConfig>> {
-    let mut tls = item.section();
-    let certificate = required(&mut tls, "certificate");
-    let key = required(&mut tls, "key");
-    let client_ca = tls.item("client_ca");
-    tls.finish();
+    let mut section = item.section();
+    let Keys {
+        certificate,
+        key,
+        client_ca,
+    } = Keys::take(&mut section);
+    for (name, item) in [("certificate", &certificate), ("key", &key)] {
+        if item.is_none() {
+            section.report(
+                name,
+                "missing",
+                "name a PEM file, or remove `tls` for a plain listener",
+            );
+        }
+    }
+    section.finish();
     for item in [&certificate, &key, &client_ca].into_iter().flatten() {
         item.note_file(&base.directory);
     }
@@ -78,18 +106,6 @@ pub(super) fn read(
             None
         }
     }
-}
-
-fn required<'d>(tls: &mut Section<'d>, key: &'static str) -> Option<Item<'d>> {
-    let item = tls.item(key);
-    if item.is_none() {
-        tls.report(
-            key,
-            "missing",
-            "name a PEM file, or remove `tls` for a plain listener",
-        );
-    }
-    item
 }
 
 /// The certificate of a listener with its chain, and its key; `None` when something was reported.

@@ -13,15 +13,6 @@ use blake3::{Hash, Hasher};
 use super::files;
 use super::yaml::{Node, Value as Written};
 
-/// What a reload applies: a key is one of these, or below one. All other keys wait for a restart.
-const APPLIED_BY_RELOAD: [&str; 5] = [
-    "tollgate.auth.htpasswd",
-    "tollgate.auth.groups",
-    "tollgate.egress",
-    "tollgate.policy",
-    "tollgate.policy_tests",
-];
-
 /// The list whose entries are named one by one. Entries of others are named as the list.
 const LIST_BY_ENTRY: &str = "tollgate.listeners[";
 
@@ -41,6 +32,8 @@ struct Value {
     meant: Option<Hash>,
     /// What is in the file that the key names.
     content: Option<Content>,
+    /// Whether a reload applies the key; all others wait for a restart.
+    is_on_reload: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +67,7 @@ impl Values {
             let new = new.0.get(key).unwrap_or(&absent);
             let name = name_of(key).to_owned();
             if old.differs_from(new) {
-                if is_applied(key) {
+                if old.is_on_reload || new.is_on_reload {
                     applied.insert(name);
                 } else {
                     restart_needed.insert(name);
@@ -92,8 +85,8 @@ impl Values {
 
     /// Takes over what a reload has applied of `new`.
     pub fn apply(&mut self, new: &Values) {
-        self.0.retain(|key, _| !is_applied(key));
-        let applied = new.0.iter().filter(|(key, _)| is_applied(key));
+        self.0.retain(|_, value| !value.is_on_reload);
+        let applied = new.0.iter().filter(|(_, value)| value.is_on_reload);
         self.0
             .extend(applied.map(|(key, value)| (key.clone(), value.clone())));
     }
@@ -140,8 +133,9 @@ pub(super) struct Ledger(RefCell<Values>);
 impl Ledger {
     /// Notes that a key was asked for, and what the file has there.
     ///
-    /// A map is noted by the keys below it, and so is a list of maps.
-    pub(super) fn note(&self, key: &str, node: Option<&Node>) {
+    /// A map is noted by the keys below it, and so is a list of maps. `is_on_reload` says whether a reload
+    /// applies the key.
+    pub(super) fn note(&self, key: &str, node: Option<&Node>, is_on_reload: bool) {
         let leaf = node.filter(|node| !has_map(node));
         if node.is_some() && leaf.is_none() {
             return;
@@ -150,6 +144,7 @@ impl Ledger {
         self.update(key, |value| {
             value.written = hash;
             value.meant = hash;
+            value.is_on_reload = is_on_reload;
         });
     }
 
@@ -165,9 +160,11 @@ impl Ledger {
         self.update(key, |value| value.meant = Some(list_digest([])));
     }
 
-    /// Notes what is in the file that a key names. Several files of one key count together.
-    pub(super) fn note_content(&self, key: &str, content: Hash) {
+    /// Notes what is in the file that a key names. Several files of one key count together. An entry of
+    /// a list may be such a key, of which nothing else is noted.
+    pub(super) fn note_content(&self, key: &str, content: Hash, is_on_reload: bool) {
         self.update(key, |value| {
+            value.is_on_reload = is_on_reload;
             value.content = Some(Content::Digest(match value.content {
                 Some(Content::Digest(before)) => joined([before, content]),
                 Some(Content::Unknown) | None => content,
@@ -176,11 +173,11 @@ impl Ledger {
     }
 
     /// Reads the file that a key names, to note what is in it.
-    pub(super) fn note_file(&self, key: &str, path: &Path) {
+    pub(super) fn note_file(&self, key: &str, path: &Path, is_on_reload: bool) {
         // A pipe can be read only once, and that is for the reader of the key to do.
         let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
         match is_file.then(|| files::read(path, MAX_COMPARED_FILE)) {
-            Some(Ok(bytes)) => self.note_content(key, blake3::hash(&bytes)),
+            Some(Ok(bytes)) => self.note_content(key, blake3::hash(&bytes), is_on_reload),
             _ => self.update(key, |value| value.content = Some(Content::Unknown)),
         }
     }
@@ -239,51 +236,29 @@ fn name_of(key: &str) -> &str {
     end.and_then(|end| key.get(..start + end)).unwrap_or(key)
 }
 
-fn is_applied(key: &str) -> bool {
-    APPLIED_BY_RELOAD.iter().any(|applied| {
-        key.strip_prefix(applied)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_of_keys() {
-        for (key, name, applied) in [
-            ("threads", "threads", false),
+        for (key, name) in [
+            ("threads", "threads"),
             (
                 "tollgate.listeners[1].tls.key",
                 "tollgate.listeners[1].tls.key",
-                false,
             ),
-            (
-                "tollgate.listeners[0].x[3]",
-                "tollgate.listeners[0].x",
-                false,
-            ),
-            (
-                "tollgate.policy.rules[3].users[0]",
-                "tollgate.policy.rules",
-                true,
-            ),
-            (
-                "tollgate.policy_tests[0].user",
-                "tollgate.policy_tests",
-                true,
-            ),
-            ("tollgate.policy_other", "tollgate.policy_other", false),
+            ("tollgate.listeners[0].x[3]", "tollgate.listeners[0].x"),
+            ("tollgate.policy.rules[3].users[0]", "tollgate.policy.rules"),
+            ("tollgate.policy_tests[0].user", "tollgate.policy_tests"),
+            ("tollgate.policy_other", "tollgate.policy_other"),
             (
                 "tollgate.egress.deny_domains[2]",
                 "tollgate.egress.deny_domains",
-                true,
             ),
-            ("tollgate.auth.htpasswd", "tollgate.auth.htpasswd", true),
-            ("tollgate.auth.realm", "tollgate.auth.realm", false),
+            ("tollgate.auth.realm", "tollgate.auth.realm"),
         ] {
-            assert_eq!((name_of(key), is_applied(key)), (name, applied), "{key}");
+            assert_eq!(name_of(key), name, "{key}");
         }
     }
 
@@ -299,7 +274,7 @@ mod tests {
         };
         let read = |text: Option<&str>, meaning: &str| {
             let ledger = Ledger::default();
-            ledger.note("k", text.map(node).as_ref());
+            ledger.note("k", text.map(node).as_ref(), false);
             ledger.note_meaning("k", meaning);
             ledger.take()
         };
@@ -323,7 +298,7 @@ mod tests {
         let path = directory.path().join("f");
         let read = || {
             let ledger = Ledger::default();
-            ledger.note_file("k", &path);
+            ledger.note_file("k", &path, false);
             ledger.take()
         };
         std::fs::write(&path, "one").unwrap();
@@ -344,7 +319,8 @@ mod tests {
         let read = |drain: &str, users: &str| {
             let ledger = Ledger::default();
             ledger.note_meaning("tollgate.timeouts.drain", drain);
-            ledger.note_content("tollgate.auth.htpasswd", blake3::hash(users.as_bytes()));
+            let users = blake3::hash(users.as_bytes());
+            ledger.note_content("tollgate.auth.htpasswd", users, true);
             ledger.update("tollgate.timeouts.drain", |value| {
                 value.written = value.meant
             });

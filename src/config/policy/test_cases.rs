@@ -3,10 +3,37 @@
 use std::net::IpAddr;
 
 use super::super::auth::Auth;
-use super::super::reader::{Item, Section, nearest};
+use super::super::keys::form::Absent::{Is, Means, Required};
+use super::super::keys::form::Raw;
+use super::super::keys::keys;
+use super::super::reader::{Item, nearest};
 use super::{Written, rule, verdict};
 use crate::access::policy::{DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure};
 use crate::http::role::Role;
+
+keys! {
+    /// One test.
+    pub(in super::super) struct Keys<'d> {
+        /// The user of the request; need not be in the password file.
+        user: Option<Item<'d>> = Required, Raw => Shape::user();
+        /// The client's address.
+        client: Option<Item<'d>> = Is("127.0.0.1"), Raw => Shape::ip();
+        /// The method of the request.
+        method: Option<Item<'d>> = Means("CONNECT for `host:port`, else GET"), Raw => Shape::method();
+        /// When the request is made; needed where a rule has `time`.
+        time: Option<Item<'d>> = Means("none"), Raw => Shape::moment();
+        /// The addresses of the target's name; needed where a rule has `networks`.
+        resolve: Option<Item<'d>> = Means("none"), Raw => Shape::ip().some();
+        /// The decision that is expected.
+        expect: Option<Item<'d>> = Required, Raw => Shape::words(&["admit", "deny"]);
+        /// What is expected to decide: the name of a rule, `default`, or a part of the guard as in the log, with or
+        /// without what follows the colon.
+        rule: Option<Item<'d>> = Means("any"), Raw => Shape::text("a name");
+        /// `host:port` for a tunnel, a URL to forward, a path for the gateway. An `https://` URL is a request to
+        /// forward; browsers send `host:443`.
+        target: Option<Item<'d>> = Required, Raw => Shape::text("a target");
+    }
+}
 
 /// The tests with the places where they are written.
 pub(in super::super) struct Tests<'d> {
@@ -14,11 +41,8 @@ pub(in super::super) struct Tests<'d> {
 }
 
 /// Reads the tests of the rules.
-pub(in super::super) fn read_tests<'d>(
-    tollgate: &mut Section<'d>,
-    policy: &Written<'_>,
-) -> Tests<'d> {
-    let items = tollgate.list("policy_tests");
+pub(in super::super) fn read_tests<'d>(item: Option<Item<'d>>, policy: &Written<'_>) -> Tests<'d> {
+    let items = item.and_then(|item| item.list()).unwrap_or_default();
     let cases = items
         .into_iter()
         .filter_map(|item| read(&item, policy).map(|case| (item, case)));
@@ -95,46 +119,30 @@ fn remedy(failure: &TestFailure, scenario: &Scenario) -> String {
 
 fn read(item: &Item<'_>, policy: &Written<'_>) -> Option<TestCase> {
     let mut section = item.section();
+    let keys = Keys::take(&mut section);
     let mut whole = true;
-    for (key, remedy) in [
-        ("user", "write who asks"),
+    for (key, item, remedy) in [
+        ("user", &keys.user, "write who asks"),
         (
             "target",
+            &keys.target,
             "write one such as example.org:443, http://example.org/ or /path",
         ),
-        ("expect", "write admit or deny"),
+        ("expect", &keys.expect, "write admit or deny"),
     ] {
-        if !section.has(key) {
+        if item.is_none() {
             section.report(key, "missing", remedy);
             whole = false;
         }
     }
-    let mut part = |item: Option<&Item<'_>>, is_read: bool| whole &= item.is_none() || is_read;
-
-    let item = section.item("user");
-    let user = item.as_ref().and_then(rule::user);
-    part(item.as_ref(), user.is_some());
-    let item = section.item("client");
-    let client = item.as_ref().and_then(address);
-    part(item.as_ref(), client.is_some());
-    let item = section.item("method");
-    let method = item.as_ref().and_then(rule::method);
-    part(item.as_ref(), method.is_some());
-    let item = section.item("time");
-    let time = item.as_ref().and_then(rule::moment);
-    part(item.as_ref(), time.is_some());
-    let item = section.item("resolve");
-    let resolve = item.as_ref().and_then(addresses);
-    part(item.as_ref(), resolve.is_some());
-    let item = section.item("expect");
-    let expect = item.as_ref().and_then(verdict);
-    part(item.as_ref(), expect.is_some());
-    let item = section.item("rule");
-    let decides = item.as_ref().and_then(|item| rule_name(item, policy));
-    part(item.as_ref(), decides.is_some());
-    let target = section.item("target");
-    let text = target.as_ref().and_then(Item::text);
-    part(target.as_ref(), text.is_some());
+    let user = part(&keys.user, &mut whole, rule::user);
+    let client = part(&keys.client, &mut whole, address);
+    let method = part(&keys.method, &mut whole, rule::method);
+    let time = part(&keys.time, &mut whole, rule::moment);
+    let resolve = part(&keys.resolve, &mut whole, addresses);
+    let expect = part(&keys.expect, &mut whole, verdict);
+    let decides = part(&keys.rule, &mut whole, |item| rule_name(item, policy));
+    let text = part(&keys.target, &mut whole, |item| item.text());
     section.finish();
     if !whole {
         return None;
@@ -149,7 +157,8 @@ fn read(item: &Item<'_>, policy: &Written<'_>) -> Option<TestCase> {
     let mut scenario = match scenario {
         Ok(scenario) => scenario,
         Err(error) => {
-            target?.report(error.to_string(), Scenario::remedy(error));
+            keys.target?
+                .report(error.to_string(), Scenario::remedy(error));
             return None;
         }
     };
@@ -161,6 +170,18 @@ fn read(item: &Item<'_>, policy: &Written<'_>) -> Option<TestCase> {
         expect: expect.unwrap_or(Decision::Deny),
         rule: decides,
     })
+}
+
+/// The value of a key as `read` takes it. `whole` says whether all that is there could be read.
+fn part<'d, T>(
+    item: &Option<Item<'d>>,
+    whole: &mut bool,
+    read: impl FnOnce(&Item<'d>) -> Option<T>,
+) -> Option<T> {
+    let item = item.as_ref()?;
+    let value = read(item);
+    *whole &= value.is_some();
+    value
 }
 
 /// A test whose outcome goes by the time fails when it has none, so it does not matter which this is; but it

@@ -15,6 +15,8 @@ pub(in super::super) struct Item<'d> {
     pub(super) sink: &'d Sink,
     pub(in super::super) path: String,
     pub(in super::super) line: usize,
+    /// Whether a reload applies the value.
+    pub(super) is_on_reload: bool,
     pub(super) node: &'d Node,
 }
 
@@ -25,10 +27,12 @@ impl<'d> Item<'d> {
             .report(Some(self.line), &self.path, message, Some(remedy.into()));
     }
 
-    /// Warns of this value.
+    /// Warns of this value, unless it has no part in what the file is read for.
     pub(in super::super) fn warn(&self, message: impl Into<String>, remedy: impl Into<String>) {
-        self.sink
-            .warn(Some(self.line), &self.path, message, Some(remedy.into()));
+        if self.sink.is_warned_of(self.is_on_reload) {
+            let remedy = Some(remedy.into());
+            self.sink.warn(Some(self.line), &self.path, message, remedy);
+        }
     }
 
     /// Reports a problem of another file, which this value names.
@@ -91,13 +95,15 @@ impl<'d> Item<'d> {
 
     /// Notes what is in the file that the value names, for a reload to compare.
     pub(in super::super) fn note_content(&self, digest: blake3::Hash) {
-        self.sink.values.note_content(&self.path, digest);
+        let values = &self.sink.values;
+        values.note_content(&self.path, digest, self.is_on_reload);
     }
 
     /// As [`note_content`](Self::note_content), of a file that is small and not read here.
     pub(in super::super) fn note_file(&self, base: &Path) {
         if let Some(path) = self.node.text() {
-            self.sink.values.note_file(&self.path, &base.join(path));
+            let values = &self.sink.values;
+            values.note_file(&self.path, &base.join(path), self.is_on_reload);
         }
     }
 
@@ -105,19 +111,18 @@ impl<'d> Item<'d> {
     pub(in super::super) fn section(&self) -> Section<'d> {
         let Value::Map(entries) = &self.node.value else {
             self.report_type("a map of keys", "write `key: value` lines");
-            let section = Section::empty(self.sink, self.path.clone(), Some(self.line));
             return Section {
+                path: self.path.clone(),
+                is_on_reload: self.is_on_reload,
                 is_refused: !self.node.is_null(),
-                ..section
+                ..Section::empty(self.sink, Some(self.line))
             };
         };
         Section {
-            sink: self.sink,
             path: self.path.clone(),
-            line: Some(self.line),
             entries,
-            known: Vec::new(),
-            is_refused: false,
+            is_on_reload: self.is_on_reload,
+            ..Section::empty(self.sink, Some(self.line))
         }
     }
 
@@ -141,6 +146,7 @@ impl<'d> Item<'d> {
             sink: self.sink,
             path: format!("{}[{index}]", self.path),
             line: node.line,
+            is_on_reload: self.is_on_reload,
             node,
         };
         Some(nodes.iter().enumerate().map(item).collect())
@@ -234,7 +240,8 @@ impl<'d> Item<'d> {
         None
     }
 
-    pub(super) fn count(&self, range: RangeInclusive<usize>) -> Option<usize> {
+    /// The value as a whole number within `range`.
+    pub(in super::super) fn count(&self, range: RangeInclusive<usize>) -> Option<usize> {
         let advice = format!("write one from {} to {}", range.start(), range.end());
         match core::whole_number(self.scalar()?) {
             Some(number) => match usize::try_from(number) {
@@ -246,7 +253,8 @@ impl<'d> Item<'d> {
         None
     }
 
-    pub(super) fn flag(&self) -> Option<bool> {
+    /// The value as `true` or `false`.
+    pub(in super::super) fn flag(&self) -> Option<bool> {
         let flag = core::flag(self.scalar()?);
         if flag.is_none() {
             self.report("neither true nor false", "write true or false");

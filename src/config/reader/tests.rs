@@ -1,6 +1,8 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
+use crate::config::keys::form::{Bytes, BytesOrNone, Flag, Take, Within};
 use crate::config::yaml;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -11,6 +13,8 @@ fn problems(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
     if let Some(node) = yaml::parse(text, &sink)
         && let Some(mut root) = Section::root(&node, &sink)
     {
+        let keys = "d s c f l t m e k h o p w n a".split(' ');
+        root.declare(&keys.collect::<Vec<_>>(), &[]);
         read(&mut root);
         root.finish();
     }
@@ -29,25 +33,27 @@ fn good_values() {
     let text = "d: 30s\ns: 64KiB\nc: 7\nf: true\nl: [a, 'b']\nt: text\nm: {x: 1}\ne:\n";
     let none = problems(text, |root| {
         assert_eq!(
-            root.duration("d", SECOND, SECOND..=60 * SECOND),
+            Within(SECOND..=60 * SECOND).take(root, "d", SECOND),
             30 * SECOND
         );
-        assert_eq!(root.size("s", 1, 1..=1 << 20), 65_536);
-        assert_eq!(root.count("c", 1, 1..=9), 7);
-        assert!(root.flag("f", false));
+        assert_eq!(Bytes(1..=1 << 20).take(root, "s", 1), 65_536);
+        assert_eq!(Within(1..=9).take(root, "c", 1_usize), 7);
+        assert!(Flag.take(root, "f", false));
         let list = root.list("l");
         assert_eq!(list[1].text(), Some("b"));
         assert_eq!(list[1].path, "l[1]");
         let path = root.item("t").unwrap().file(Path::new("/base"));
         assert_eq!(path, Some("/base/text".into()));
-        let mut map = root.section("m");
-        assert_eq!(map.count("x", 9, 0..=1), 1);
+        let mut map = root.part("m").section();
+        map.declare(&["x"], &[]);
+        assert_eq!(Within(0..=1).take(&mut map, "x", 9_usize), 1);
         map.finish();
         // A section whose keys are all commented out has the defaults.
-        let mut empty = root.section("e");
-        assert_eq!(empty.count("x", 9, 0..=1), 9);
+        let mut empty = root.part("e").section();
+        assert_eq!(Within(0..=1).take(&mut empty, "x", 9_usize), 9);
         empty.finish();
-        assert_eq!(root.optional_size("missing", 0..=1), None);
+        let missing: Option<u64> = BytesOrNone(0..=1).take(root, "missing", None);
+        assert_eq!(missing, None);
         assert!(root.list("gone").is_empty());
     });
     assert_eq!(none, [""; 0]);
@@ -57,18 +63,22 @@ fn good_values() {
 fn bad_values_report_and_give_the_default() {
     let duration = |text: &str| {
         problems(text, |root| {
-            assert_eq!(root.duration("k", SECOND, SECOND..=60 * SECOND), SECOND);
+            assert_eq!(Within(SECOND..=60 * SECOND).take(root, "k", SECOND), SECOND);
         })
     };
     let size = |text: &str| {
         problems(text, |root| {
-            assert_eq!(root.size("k", 5, 1024..=1 << 20), 5)
+            assert_eq!(Bytes(1024..=1 << 20).take(root, "k", 5), 5)
         })
     };
-    let count = |text: &str| problems(text, |root| assert_eq!(root.count("k", 5, 1..=9), 5));
-    let flag = |text: &str| problems(text, |root| assert!(root.flag("k", true)));
+    let count = |text: &str| {
+        problems(text, |root| {
+            assert_eq!(Within(1..=9).take(root, "k", 5_usize), 5)
+        })
+    };
+    let flag = |text: &str| problems(text, |root| assert!(Flag.take(root, "k", true)));
     let list = |text: &str| problems(text, |root| assert!(root.list("k").is_empty()));
-    let section = |text: &str| problems(text, |root| root.section("k").finish());
+    let section = |text: &str| problems(text, |root| root.part("k").section().finish());
 
     let range = "write one from 1s to 1m, such as 1m";
     let sizes = "write one from 1KiB to 1MiB, in B, KiB, MiB, GiB or TiB";
@@ -111,10 +121,8 @@ fn bad_values_report_and_give_the_default() {
 fn unknown_keys_get_the_nearest_known_one() {
     let text = "m:\n  conect: 1\n  tunnel-idle: 1\n  Drain: 1\n  colour: 1\n  my secret: 1\n";
     let reported = problems(text, |root| {
-        let mut map = root.section("m");
-        for key in ["connect", "tunnel_idle", "drain"] {
-            map.item(key);
-        }
+        let mut map = root.part("m").section();
+        map.declare(&["connect", "tunnel_idle", "drain"], &[]);
         map.finish();
     });
     assert_eq!(
@@ -132,7 +140,7 @@ fn unknown_keys_get_the_nearest_known_one() {
 #[test]
 fn what_was_refused_is_reported_once() {
     let reported = problems("a: *b\n", |root| {
-        root.section("a").finish();
+        root.part("a").section().finish();
     });
     assert_eq!(reported.len(), 1, "{reported:?}");
 }
@@ -142,17 +150,17 @@ fn the_forms_of_the_core_schema() {
     let text =
         "n: Null\nh: 0x1F\no: 0o17\np: +5\nt: True\nf: FALSE\nw: |\n  a\n  b\ns: >-\n  30s\n";
     let none = problems(text, |root| {
-        assert_eq!(root.count("h", 1, 0..=99), 31);
-        assert_eq!(root.count("o", 1, 0..=99), 15);
-        assert_eq!(root.count("p", 1, 0..=99), 5);
-        assert!(root.flag("t", false));
-        assert!(!root.flag("f", true));
+        assert_eq!(Within(0..=99).take(root, "h", 1_usize), 31);
+        assert_eq!(Within(0..=99).take(root, "o", 1_usize), 15);
+        assert_eq!(Within(0..=99).take(root, "p", 1_usize), 5);
+        assert!(Flag.take(root, "t", false));
+        assert!(!Flag.take(root, "f", true));
         assert_eq!(root.item("w").unwrap().lines(), Some("a\nb"));
         assert_eq!(
-            root.duration("s", SECOND, SECOND..=60 * SECOND),
+            Within(SECOND..=60 * SECOND).take(root, "s", SECOND),
             30 * SECOND
         );
-        root.section("n").finish();
+        root.part("n").section().finish();
     });
     assert_eq!(none, [""; 0]);
 }

@@ -39,6 +39,33 @@ fn a_reload_reads_users_and_rules_again() {
     assert!(setup.load(&yaml).is_ok());
 }
 
+/// What a reload does not apply is for the start to warn of.
+#[test]
+fn a_reload_warns_of_what_it_applies() {
+    let setup = Setup::new();
+    let yaml = format!(
+        "grace_period_seconds: 1\n{}",
+        with(
+            "  admin: {address: '192.0.2.1:9188'}\n  \
+               policy: {rules: [{name: r, action: deny, users: [carol]}]}\n"
+        )
+    );
+    let config = setup.load(&yaml).unwrap();
+    let paths = |warnings: &crate::config::Problems| -> Vec<String> {
+        warnings
+            .iter()
+            .map(|warning| warning.path.clone())
+            .collect()
+    };
+    let rule = "tollgate.policy.rules[0].users[0]";
+    assert_eq!(
+        paths(&config.warnings),
+        ["grace_period_seconds", "tollgate.admin", rule]
+    );
+    let reloaded = config.reloader().reload().unwrap();
+    assert_eq!(paths(&reloaded.warnings), [rule]);
+}
+
 /// The file may name other listeners for the next start: those of now are still open,
 /// and so is the admin service.
 #[test]

@@ -1,11 +1,15 @@
 //! Pingora's keys.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use pingora_core::server::configuration::ServerConf;
+
 use super::{Setup, with};
+use crate::config::pingora::keys::KEYS;
 use crate::config::pingora::run_directory;
 
 #[test]
@@ -133,6 +137,15 @@ fn pingoras_keys() {
         Path::new(&config.server.upgrade_sock),
         run.join("upgrade.sock")
     );
+}
+
+/// A new version of Pingora may have more.
+#[test]
+fn the_table_has_every_key_of_pingora() {
+    let conf = serde_json::to_value(ServerConf::default()).unwrap();
+    let conf = conf.as_object().unwrap();
+    let names: BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(names, conf.keys().map(String::as_str).collect());
 }
 
 #[test]

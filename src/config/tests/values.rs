@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_yaml::Value;
 
 use super::Setup;
-use crate::config::Changes;
+use crate::config::keys::shape::{DefaultText, Key, Shape};
+use crate::config::units::{show_duration, show_size};
+use crate::config::{Changes, reference, yaml};
 
 const BASE: &str = "
 version: 1
@@ -193,12 +195,61 @@ fn each_key_is_named_when_it_changes() {
     }
 }
 
-/// A new key needs a row above.
+/// Another value for a key that is a number, a size, a duration or a flag.
+fn other_value(key: &Key) -> Option<String> {
+    let DefaultText::Value(default) = &key.default else {
+        return None;
+    };
+    let (least, most) = match &key.shape {
+        Shape::Flag => ("false".to_owned(), "true".to_owned()),
+        Shape::Number(range) => (range.start().to_string(), range.end().to_string()),
+        Shape::Size(range) => (show_size(*range.start()), show_size(*range.end())),
+        Shape::Duration(range) => (show_duration(*range.start()), show_duration(*range.end())),
+        _ => return None,
+    };
+    Some(if *default == least { most } else { least })
+}
+
+/// The keys of the tables that such a value is known for, in the maps that the base has.
+fn settings() -> Vec<(String, String, bool)> {
+    let tables = reference::tables().into_iter();
+    let in_base = |path: &str| !path.contains("[]") || path.starts_with("tollgate.listeners[]");
+    let keys = tables
+        .filter(|table| in_base(&table.path))
+        .flat_map(|table| {
+            let (path, on_reload) = (table.path, table.on_reload);
+            let keys = table.keys.into_iter();
+            keys.filter_map(move |key| {
+                let path = yaml::join(&path, key.name).replace("[]", "[0]");
+                Some((path, other_value(&key)?, on_reload || key.on_reload))
+            })
+        });
+    keys.collect()
+}
+
+#[test]
+fn each_setting_is_named_when_it_changes() {
+    let setup = setup();
+    let settings = settings();
+    for (path, value, on_reload) in &settings {
+        let changes = changes(&setup, path, value);
+        let (named, other) = match on_reload {
+            true => (changes.applied, changes.restart_needed),
+            false => (changes.restart_needed, changes.applied),
+        };
+        assert_eq!((named, other), (vec![path.clone()], vec![]), "{value}");
+    }
+    assert!(settings.len() > 25, "{settings:?}");
+}
+
+/// A new key that is no such setting needs a row above.
 #[test]
 fn the_table_has_every_key() {
     let values = setup().load(BASE).unwrap().values();
     let rows = RESTART.into_iter().chain(APPLIED).map(|(path, _)| path);
-    let rows: BTreeSet<String> = rows.map(|path| path.replace("[1]", "[0]")).collect();
+    let rows = rows.map(|path| path.replace("[1]", "[0]"));
+    let settings = settings().into_iter().map(|(path, _, _)| path);
+    let rows: BTreeSet<String> = rows.chain(settings).collect();
     let missing: Vec<&str> = values
         .keys()
         .filter(|key| !key.contains("[1]") && !EXCEPT.contains(key))
@@ -233,6 +284,13 @@ fn what_is_in_a_file_counts() {
         ["tollgate.listeners[0].tls.certificate"]
     );
     assert_eq!(changes.applied, ["tollgate.auth.htpasswd"]);
+    let listed = BASE.to_owned() + "  egress: { deny_domains: ['@list'] }\n";
+    setup.file("list", "a.example\n");
+    let running = setup.load(&listed).unwrap();
+    setup.file("list", "b.example\n");
+    let changes = said(&running);
+    assert_eq!(changes.applied, ["tollgate.egress.deny_domains"]);
+    assert!(changes.restart_needed.is_empty(), "{changes:?}");
     std::fs::remove_file(setup.directory.path().join("key.pem")).unwrap();
     assert_eq!(
         said(&running).not_compared,

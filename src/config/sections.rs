@@ -1,0 +1,47 @@
+//! The keys of `tollgate`: the sections of the file.
+
+use super::keys::form::Absent::{Defaults, Is, Means, Required};
+use super::keys::form::{Map, Raw, RawList};
+use super::keys::keys;
+use super::reader::{Item, Part, Section};
+#[cfg(test)]
+use super::{
+    auth, egress, gateway,
+    limits::{self, Limits, Timeouts},
+    listeners, policy,
+};
+
+keys! {
+    /// The sections below `tollgate`.
+    pub(super) struct Sections<'d> {
+        /// Where clients connect, at least one. Two listeners on one address are an error, also a wildcard address and
+        /// one that it covers, and the address of `admin`.
+        listeners: Option<Item<'d>> = Required, Raw => Shape::Map(listeners::ListenerKeys::keys).some();
+        /// A service with `/metrics` for Prometheus, `/stats` and `POST /reload`, without authentication.
+        admin: Option<Item<'d>> = Means("none: no such service"), Raw => Shape::Map(listeners::AdminKeys::keys);
+        /// How clients are authenticated.
+        auth: Part<'d> = Required, Map => Shape::Part(auth::Written::keys);
+        /// What is behind requests in origin-form.
+        gateway: Part<'d> = Defaults, Map => Shape::Part(gateway::Gateway::keys);
+        /// The guard: where requests and tunnels may go, for all users.
+        egress: Part<'d> = Defaults, Map => Shape::Part(egress::Egress::keys), on reload;
+        /// The rules: which user may do what.
+        policy: Part<'d> = Defaults, Map => Shape::Part(policy::Keys::keys), on reload;
+        /// Requests, and the decision expected for each.
+        policy_tests: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(policy::TestKeys::keys).list(usize::MAX), on reload;
+        /// How names are resolved.
+        dns: Part<'d> = Defaults, Map => Shape::Part(gateway::Dns::keys);
+        /// How long things may take.
+        timeouts: Part<'d> = Defaults, Map => Shape::Part(Timeouts::keys);
+        /// How large and how many things may be.
+        limits: Part<'d> = Defaults, Map => Shape::Part(Limits::keys);
+        /// The access log.
+        log: Part<'d> = Defaults, Map => Shape::Part(limits::Log::keys);
+    }
+}
+
+impl<'d> Sections<'d> {
+    pub(super) fn read(section: &mut Section<'d>) -> Sections<'d> {
+        Sections::take(section)
+    }
+}
