@@ -3,39 +3,12 @@
 mod layers;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use crate::support::command::{Outcome, tollgate};
+use crate::support::documents::{files, read, root, yaml_blocks};
 use crate::support::proxy::{Proxy, Setup, merge};
 use crate::support::request::{ALICE, sha_line};
 use crate::support::tls::Authority;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// Every file below `folder` with that extension.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder);
-        for entry in entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|have| have == extension) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
 
 #[test]
 fn files_stay_short() {
@@ -98,24 +71,6 @@ fn every_configuration_of_the_project_loads() {
     }
 }
 
-/// The YAML blocks of a document, with the words after `yaml` on the fence.
-fn yaml_blocks(text: &str) -> Vec<(String, String)> {
-    let mut blocks = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if let Some(words) = line.trim_start().strip_prefix("```yaml") {
-            let indent = line.len() - line.trim_start().len();
-            let block: Vec<_> = lines
-                .by_ref()
-                .take_while(|line| line.trim() != "```")
-                .map(|line| line.get(indent..).unwrap_or(""))
-                .collect();
-            blocks.push((words.trim().to_owned(), block.join("\n")));
-        }
-    }
-    blocks
-}
-
 #[test]
 fn every_yaml_block_of_the_documents_loads() {
     let mut documents = files(&root().join("docs"), "md");
@@ -160,58 +115,6 @@ fn words(text: &str) -> BTreeSet<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect()
-}
-
-/// The code of a file without its comments and without its tests.
-fn code(path: &Path) -> String {
-    let text = read(path);
-    let tested = text.split("#[cfg(test)]").next().unwrap_or("");
-    let lines = tested
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The keys that the sources of the configuration ask for by name.
-fn configuration_keys() -> BTreeSet<String> {
-    const CALLS: [&str; 6] = [
-        "read(",
-        ".section(",
-        ".item(",
-        ".duration(",
-        ".size(",
-        ".count(",
-    ];
-    let mut keys = BTreeSet::new();
-    for path in files(&root().join("src/config"), "rs") {
-        if path.ends_with("tests.rs") {
-            continue;
-        }
-        let code: String = code(&path).split_whitespace().collect();
-        for call in CALLS {
-            for (at, _) in code.match_indices(call) {
-                let argument = code[at + call.len()..].strip_prefix('"');
-                let key = argument.and_then(|rest| rest.split('"').next());
-                keys.extend(key.map(str::to_owned));
-            }
-        }
-    }
-    keys
-}
-
-#[test]
-fn production_configuration_and_reference_name_every_key() {
-    let keys = configuration_keys();
-    for known in ["tunnel_idle", "max_connections", "timeouts"] {
-        assert!(keys.contains(known), "the scan finds no {known}: {keys:?}");
-    }
-    let mut missing = Vec::new();
-    for place in ["conf/production.yaml", "docs/configuration.md"] {
-        let present = words(&read(&root().join(place)));
-        let absent = keys.iter().filter(|key| !present.contains(*key));
-        missing.extend(absent.map(|key| format!("{key} is not in {place}")));
-    }
-    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]

@@ -100,6 +100,7 @@ mod config {
     mod command_line;
     mod misplaced_files;
     mod pem_files;
+    mod schema;
     mod system_authorities;
     mod text_files;
     mod yaml;
