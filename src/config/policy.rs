@@ -12,7 +12,7 @@ use super::lists::Lists;
 use super::reader::{Item, Part};
 #[cfg(test)]
 use crate::access::policy::MAX_RULES;
-use crate::access::policy::{Expression, Groups, Name, Policy, Rules, Decision};
+use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rules};
 
 mod problem;
 mod rule;

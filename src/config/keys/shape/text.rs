@@ -4,7 +4,8 @@
 //! or a range of ports that runs backwards.
 
 use super::{Key, Shape};
-use crate::access::policy::{Refusal, Role};
+use crate::access::policy::Refusal;
+use crate::http::role::Role;
 
 impl Shape {
     pub(in crate::config) fn text(what: &'static str) -> Shape {

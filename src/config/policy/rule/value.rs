@@ -7,7 +7,8 @@ use http::StatusCode;
 use super::super::super::egress::report_with;
 use super::super::super::reader::{Item, nearest};
 use crate::access::auth::parse_name;
-use crate::access::policy::{Expression, ExpressionError, Name, NameError, Refusal, Role};
+use crate::access::policy::{Expression, ExpressionError, Name, NameError, Refusal};
+use crate::http::role::Role;
 
 pub(super) fn name(item: &Item<'_>) -> Option<Name> {
     let text = item.text()?;
