@@ -118,4 +118,5 @@ mod clients {
 
 mod document_links;
 mod guards;
+mod sources;
 mod support;

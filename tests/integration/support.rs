@@ -20,6 +20,7 @@ pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod request;
 pub(crate) mod site;
+pub(crate) mod sockets;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
@@ -33,16 +34,20 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 ///
 /// For state that nobody announces (a file that grows, a process that ends). What can be waited
 /// for on a socket is waited for there.
-pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, ready).unwrap_or_else(|| panic!("{what}: not within {DEADLINE:?}"))
+}
+
+/// Asks again until `ready` gives a value; `None` when it has given none for `longest`.
+///
+/// The only pause in the tests; `sources` checks that.
+pub(crate) fn within<T>(longest: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        if let Some(value) = ready() {
+        let value = ready();
+        if value.is_some() || start.elapsed() >= longest {
             return value;
         }
-        assert!(
-            start.elapsed() < DEADLINE,
-            "{what}: not within {DEADLINE:?}"
-        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }

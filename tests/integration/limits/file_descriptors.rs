@@ -1,7 +1,6 @@
 //! A process that has no descriptor left: clients are told when to come back, the operator once.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
@@ -78,6 +77,19 @@ fn requests_get_503_and_one_line_is_logged() {
         let open = proxy.admin("/stats").text();
         open.contains("\"open_connections\": 4").then_some(())
     });
+    // Accepted, and kept.
+    let mut admin = Wire::connect(proxy.admin_address()).unwrap();
+    let mut count_failed = || {
+        let metrics = admin.exchange(format!(
+            "GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n",
+            proxy.admin_address()
+        ));
+        let failed = "tollgate_connections_rejected_total{reason=\"accept_error\"} ";
+        let text = metrics.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(failed));
+        value.map_or(0, |value| value.parse::<u64>().unwrap())
+    };
+    assert_eq!(count_failed(), 0);
     leave(&proxy, 0);
     let websocket = format!(
         "GET ws HTTP/1.1\r\nHost: gate\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -121,8 +133,11 @@ fn requests_get_503_and_one_line_is_logged() {
     eventually("the line about accepting", || {
         (lines(&proxy, "cannot accept a connection") > 0).then_some(())
     });
-    // Time for some more tries, which are to leave no line: there is nothing to wait for.
-    std::thread::sleep(Duration::from_millis(500));
+    // Further tries leave no line.
+    let first = count_failed();
+    eventually("more tries to accept", || {
+        (count_failed() > first + 5).then_some(())
+    });
     assert_eq!(
         lines(&proxy, "cannot accept a connection"),
         1,

@@ -2,18 +2,30 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::time::Duration;
 
+use crate::support::eventually;
 use crate::support::message::Framing;
 use crate::support::nginx::Nginx;
 use crate::support::payload;
 use crate::support::proxy::Proxy;
 use crate::support::request::auth;
+use crate::support::sockets::unacknowledged;
 
 const GIGABYTE: u64 = 1_000_000_000;
 
 /// What the process may hold while it passes, in KiB.
 const MOST_RESIDENT: u64 = 100 * 1024;
+
+/// Waits until the origin has bytes that it cannot send, and none of them leaves.
+fn wait_held_up(nginx: &Nginx) {
+    let mut before = 0;
+    eventually("the origin to be held up", || {
+        let now = unacknowledged(nginx.address());
+        let held_up = now > 0 && now == before;
+        before = now;
+        held_up.then_some(())
+    });
+}
 
 #[test]
 fn gigabyte_through_the_gateway_is_identical_and_takes_no_memory() {
@@ -47,7 +59,7 @@ fn gigabyte_through_the_gateway_is_identical_and_takes_no_memory() {
             peak = peak.max(proxy.resident());
             if got < GIGABYTE / 50 {
                 // A reader that pauses lets the origin run ahead of it, if anything does.
-                std::thread::sleep(Duration::from_millis(300));
+                wait_held_up(&nginx);
                 peak = peak.max(proxy.resident());
             }
         }

@@ -2,7 +2,6 @@
 //! their time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::support::client::Wire;
@@ -20,12 +19,12 @@ const PACE: Duration = Duration::from_millis(600);
 
 const TIMEOUTS: &str = "timeouts: { response: 1s }";
 
-/// Answers each request with `parts`, each of them after a while.
+/// Answers each request with `parts`, each of them after a while, in which the proxy must leave the connection alone.
 fn slow(parts: &'static [&'static str]) -> Origin {
     Origin::raw(move |mut wire, _| {
         while wire.request()?.is_some() {
             for part in parts {
-                sleep(PACE);
+                wire.stays_quiet(PACE)?;
                 wire.send(part)?;
             }
         }
@@ -158,7 +157,7 @@ fn a_body_on_its_way_up_is_no_silence() {
     wire.send(request("POST", &origin, "Content-Length: 4\r\n", ""))
         .unwrap();
     for piece in ["b", "o", "d", "y"] {
-        sleep(PACE);
+        wire.stays_quiet(PACE).unwrap();
         wire.send(piece).unwrap();
     }
     assert_eq!(wire.response("POST").unwrap().text(), "body");
@@ -214,10 +213,10 @@ fn only_silence_since_the_upstream_was_asked_counts() {
             wire.send(ok("kept"))?;
             wire.request()?;
             // Closes the connection on the second request.
-            sleep(PACE);
+            wire.stays_quiet(PACE)?;
             return Ok(());
         }
-        sleep(PACE);
+        wire.stays_quiet(PACE)?;
         wire.send(ok("again"))
     });
     let mut wire = proxy.connect();
@@ -230,13 +229,13 @@ fn only_silence_since_the_upstream_was_asked_counts() {
 #[test]
 fn the_turn_of_another_try_is_waited_for() {
     let count = AtomicUsize::new(0);
-    let origin = Origin::raw(move |mut wire, _| {
+    let origin = Origin::raw(move |mut wire, seen| {
         if count.fetch_add(1, Ordering::SeqCst) == 0 {
             wire.request()?;
             wire.send(ok("kept"))?;
-            wire.request()?;
+            wire.request()?.into_iter().for_each(|it| seen.keep(it));
             // Closes the connection on the second request.
-            sleep(PACE);
+            wire.stays_quiet(PACE)?;
             return Ok(());
         }
         while wire.request()?.is_some() {
@@ -246,7 +245,7 @@ fn the_turn_of_another_try_is_waited_for() {
                 "nc",
                 "e",
             ] {
-                sleep(PACE);
+                wire.stays_quiet(PACE)?;
                 wire.send(part)?;
             }
         }
@@ -259,8 +258,8 @@ fn the_turn_of_another_try_is_waited_for() {
     let ask = fetch(&url(&origin));
     assert_eq!(first.exchange(&ask).text(), "kept");
     first.send(&ask).unwrap();
-    sleep(PACE / 3);
-    // Is in the queue when the first one fails, and so its turn is before the other try.
+    origin.request();
+    // Is in the queue when the first one fails, a `PACE` from now, and so its turn is before the other try.
     second.send(&ask).unwrap();
     assert_eq!(second.response("GET").unwrap().text(), "once");
     assert_eq!(first.response("GET").unwrap().text(), "once");
@@ -274,7 +273,11 @@ fn a_client_that_does_not_read_is_not_the_upstreams_silence() {
     let mut wire = Wire::connect_narrow(proxy.address).unwrap();
     wire.send(fetch(&url(&origin))).unwrap();
     wire.read_head().unwrap();
-    sleep(2 * PATIENCE);
+    // Meanwhile two other upstreams are given up, one after the other, for a silence as long as this reader's.
+    let silent = slow(&[]);
+    for _ in 0..2 {
+        assert_eq!(proxy.fetch(&url(&silent)).status(), 504);
+    }
     assert_eq!(wire.read_bytes(SIZE).unwrap().len(), SIZE);
 }
 

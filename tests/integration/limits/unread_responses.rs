@@ -119,7 +119,7 @@ fn unread_small_answers_end_the_connection() {
 /// A reader that is slow but reads is none that stalls: any byte begins the wait anew.
 #[test]
 fn slow_reader_of_small_answers_gets_all() {
-    const ANSWERS: usize = 600;
+    const ANSWERS: usize = 1500;
     let proxy = Proxy::start("timeouts: { send: 1s }");
     let origin = Origin::fixed(ok("b".repeat(6000)));
     let request = format!(
@@ -132,12 +132,31 @@ fn slow_reader_of_small_answers_gets_all() {
     let requests = request.repeat(ANSWERS);
     let sending =
         std::thread::spawn(move || std::io::Write::write_all(&mut writer, requests.as_bytes()));
-    let start = Instant::now();
-    for number in 0..ANSWERS {
+    let mut numbers = 0..ANSWERS;
+    let mut read_one = || {
+        let number = numbers.next()?;
         assert_eq!(wire.response("GET").unwrap().body.len(), 6000, "{number}");
-        // Time is what this is about: three seconds for all of it.
-        std::thread::sleep(Duration::from_millis(5));
+        Some(number)
+    };
+    // Time is what this is about: two clients that read nothing are given up meanwhile, one after the other.
+    for _ in 0..2 {
+        let mut stalled = Wire::connect_narrow(proxy.address).unwrap();
+        let mut writer = stalled.socket().try_clone().unwrap();
+        let requests = request.repeat(PILE / 6000);
+        let piling = std::thread::spawn(move || {
+            // Ends when the proxy has closed.
+            let _refused = std::io::Write::write_all(&mut writer, requests.as_bytes());
+        });
+        eventually("the one that stalls", || {
+            (count_open(&proxy) == 2).then_some(())
+        });
+        eventually("the one that stalls to be given up", || {
+            read_one().expect("answers are left");
+            (count_open(&proxy) == 1).then_some(())
+        });
+        stalled.rest();
+        piling.join().unwrap();
     }
-    assert!(start.elapsed() > Duration::from_secs(2));
+    while read_one().is_some() {}
     sending.join().unwrap().unwrap();
 }

@@ -94,6 +94,7 @@ fn admin_connections_have_a_bound_and_take_no_client_places() {
         .collect();
     let mut late = connect(&proxy);
     late.send(stats(&proxy)).unwrap();
+    // Nothing tells that it will not be served, so the time for it is short.
     late.set_deadline(std::time::Duration::from_millis(500));
     let answer = late.response("GET");
     assert!(answer.as_ref().is_err_and(is_timeout), "{answer:?}");

@@ -261,7 +261,6 @@ impl Load {
                 Ok(answer) => self.fail(answer.head.start),
                 Err(error) => self.fail(format!("new connection: {error}")),
             }
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -290,7 +289,6 @@ impl Load {
                         break;
                     }
                 }
-                std::thread::sleep(Duration::from_millis(1));
             }
         }
     }

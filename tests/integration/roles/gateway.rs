@@ -234,11 +234,7 @@ fn no_more_connections_than_the_bound_are_opened() {
 
 /// An upstream with three places, of which forty clients have asked something at once.
 fn of_forty_clients(threads: usize) -> Origin {
-    let origin = Origin::http(|request| {
-        // Long enough that all the clients are there at once.
-        std::thread::sleep(Duration::from_millis(20));
-        ok(request.head.target())
-    });
+    let (origin, release) = Origin::held();
     let more = "  max_connections_per_upstream: 3\n  health_check: { interval: 1h, timeout: 1s }";
     let proxy = Setup::new()
         .server(&format!("threads: {threads}"))
@@ -248,6 +244,13 @@ fn of_forty_clients(threads: usize) -> Origin {
     for round in 0..2 {
         for (number, wire) in clients.iter_mut().enumerate() {
             wire.send(get(&format!("/{round}/{number}"))).unwrap();
+        }
+        // All are there before the first is answered.
+        eventually("the others to queue", || {
+            (queue_depth(&proxy) == "37").then_some(())
+        });
+        for _ in &clients {
+            release.send(()).unwrap();
         }
         for (number, wire) in clients.iter_mut().enumerate() {
             let answer = wire.response("GET").unwrap();

@@ -71,6 +71,27 @@ impl Wire {
         self.socket.set_read_timeout(Some(deadline)).unwrap();
     }
 
+    /// Whether the peer sends a byte, or ends the stream, within `time`. What it sends stays unread.
+    pub(crate) fn hears_within(&self, time: Duration) -> io::Result<bool> {
+        if !self.buffer.is_empty() {
+            return Ok(true);
+        }
+        self.socket.set_read_timeout(Some(time))?;
+        let heard = self.socket.peek(&mut [0]);
+        self.socket.set_read_timeout(Some(DEADLINE))?;
+        // A reset is an end, too.
+        Ok(!heard.is_err_and(|error| is_timeout(&error)))
+    }
+
+    /// Lets `time` pass on a connection that has to bear the pause: it is an error when the peer sends
+    /// or ends something meanwhile.
+    pub(crate) fn stays_quiet(&self, time: Duration) -> io::Result<()> {
+        match self.hears_within(time)? {
+            false => Ok(()),
+            true => Err(broken(format!("no silence of {time:?}"))),
+        }
+    }
+
     /// The socket below, for options and for a second thread.
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket

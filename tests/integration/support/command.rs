@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::proxy::Setup;
+use super::within;
 
 /// The program: the one Cargo built, or the one `TOLLGATE_BIN` names.
 pub(crate) fn program() -> PathBuf {
@@ -48,21 +49,15 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Outcome {
     );
     // A program that does not read its input is no error.
     let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > Duration::from_secs(60) {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!(
-                "{command:?} does not end: {}{}",
-                stdout.text(),
-                stderr.text()
-            );
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    let ended = within(Duration::from_secs(60), || child.try_wait().unwrap());
+    let Some(status) = ended else {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        panic!(
+            "{command:?} does not end: {}{}",
+            stdout.text(),
+            stderr.text()
+        );
     };
     Outcome {
         status,

@@ -123,6 +123,15 @@ impl Origin {
         })
     }
 
+    /// Reads nothing, sends nothing and keeps its connections as long as it lives.
+    pub(crate) fn deaf() -> Self {
+        let kept = Mutex::new(Vec::new());
+        Self::raw(move |wire, _| {
+            kept.lock().unwrap().push(wire);
+            Ok(())
+        })
+    }
+
     /// Sends every byte back, and its end when the peer has ended.
     pub(crate) fn echo() -> Self {
         Self::raw(|wire, _| {

@@ -3,18 +3,18 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::client::Wire;
 use super::command::{Capture, program};
-use super::eventually;
 use super::message::Response;
 use super::port::Port;
 use super::request::{ALICE, BOB, COLON, UNICODE, connect, fetch, sha_line};
 use super::tls::{Authority, Identity};
+use super::{DEADLINE, eventually, within};
 
 /// Puts `from` over `onto`, map by map.
 pub(crate) fn merge(onto: &mut serde_yaml::Value, from: serde_yaml::Value) {
@@ -337,18 +337,11 @@ impl Proxy {
 
     /// Waits for a record that `wanted` accepts.
     pub(crate) fn record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let start = Instant::now();
-        loop {
-            let records = self.records();
-            if let Some(record) = records.iter().find(|record| wanted(record)) {
-                return record.clone();
-            }
-            assert!(
-                start.elapsed() < super::DEADLINE,
-                "no record of {what} in {records:#?}"
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let found = within(DEADLINE, || {
+            let mut records = self.records().into_iter();
+            records.find(|record| wanted(record))
+        });
+        found.unwrap_or_else(|| panic!("no record of {what} in {:#?}", self.records()))
     }
 
     /// Waits until there are that many records.
@@ -383,18 +376,8 @@ impl Proxy {
 
     /// Waits for the end of the process; the test fails when it takes longer.
     pub(crate) fn wait_exit(&mut self, longest: Duration) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            assert!(
-                start.elapsed() < longest,
-                "still running after {longest:?}: {}",
-                self.errors()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let ended = within(longest, || self.process.try_wait().unwrap());
+        ended.unwrap_or_else(|| panic!("still running after {longest:?}: {}", self.errors()))
     }
 
     /// Whether the process still runs.
