@@ -118,5 +118,6 @@ mod clients {
 
 mod document_links;
 mod guards;
+mod pingora;
 mod sources;
 mod support;
