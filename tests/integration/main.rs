@@ -92,6 +92,7 @@ mod operations {
     mod telemetry;
     mod threads;
     mod times;
+    mod work_stealing;
 }
 
 /// The command line, the YAML file and the files that it names: what is read, and how an error is reported.

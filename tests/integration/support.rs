@@ -22,6 +22,7 @@ pub(crate) mod request;
 pub(crate) mod site;
 pub(crate) mod sockets;
 pub(crate) mod tls;
+pub(crate) mod upgrade;
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
 //! Signals, drains, daemons and upgrades.
 
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::support::origin::Origin;
 use crate::support::payload;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{auth, connect, fetch};
+use crate::support::upgrade::{Load, Successor};
 
 /// Longer than any drain here, far shorter than Pingora's 300 seconds.
 const SOON: Duration = Duration::from_secs(8);
@@ -211,92 +212,14 @@ fn daemon_writes_its_pid_and_serves() {
     daemon.wait_end();
 }
 
-/// The next program of the same configuration.
-struct Successor(Child);
-
-impl Successor {
-    fn start(proxy: &Proxy) -> Self {
-        let child = Command::new(program())
-            .args(["-u", "-c"])
-            .arg(proxy.path("pingora.yaml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        let _already_gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-/// What clients saw who never stopped asking.
-#[derive(Default)]
-struct Load {
-    stop: AtomicBool,
-    served: AtomicUsize,
-    failed: std::sync::Mutex<Vec<String>>,
-}
-
-impl Load {
-    fn fail(&self, text: String) {
-        self.failed.lock().unwrap().push(text);
-    }
-
-    /// A new connection for each request: none may be refused, none may fail.
-    fn new_connections(&self, address: std::net::SocketAddr, request: &str) {
-        while !self.stop.load(Ordering::SeqCst) {
-            let served = Wire::connect(address).and_then(|mut wire| {
-                wire.send(request)?;
-                wire.response("GET")
-            });
-            match served {
-                Ok(answer) if answer.status() == 200 => {
-                    self.served.fetch_add(1, Ordering::SeqCst);
-                }
-                Ok(answer) => self.fail(answer.head.start),
-                Err(error) => self.fail(format!("new connection: {error}")),
-            }
-        }
-    }
-
-    /// One connection until it is told to close by an answer.
-    fn kept_connections(&self, address: std::net::SocketAddr, request: &str) {
-        while !self.stop.load(Ordering::SeqCst) {
-            let Ok(mut wire) = Wire::connect(address) else {
-                self.fail("kept connection: refused".to_owned());
-                continue;
-            };
-            for number in 0.. {
-                if self.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let answer = wire.send(request).and_then(|()| wire.response("GET"));
-                match answer {
-                    Ok(answer) if answer.status() == 200 => {
-                        self.served.fetch_add(1, Ordering::SeqCst);
-                        if answer.head.fields.lists("connection", "close") {
-                            break;
-                        }
-                    }
-                    Ok(answer) => self.fail(answer.head.start),
-                    Err(error) => {
-                        self.fail(format!("kept connection, request {number}: {error}"));
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn upgrade_under_load_fails_no_request() {
-    let mut proxy = Proxy::start("timeouts: { drain: 2s }");
+    assert_upgrade_fails_no_request(Setup::new());
+}
+
+/// Upgrades a proxy that clients never stop asking.
+pub(super) fn assert_upgrade_fails_no_request(setup: Setup) {
+    let mut proxy = setup.config("timeouts: { drain: 2s }").start();
     let origin = Origin::http(|_| ok("page"));
     let echo = Origin::echo();
     let mut tunnel = proxy.tunnel(echo.address);
@@ -339,10 +262,7 @@ fn upgrade_under_load_fails_no_request() {
         failed.len(),
         &failed[..failed.len().min(5)]
     );
-    assert!(
-        successor.0.try_wait().unwrap().is_none(),
-        "the successor runs"
-    );
+    assert!(successor.is_running(), "the successor runs");
     // It judges as the first one did (case 40).
     let mut wire = Wire::connect(address).unwrap();
     assert_eq!(wire.exchange(connect("10.0.0.1:443")).status(), 403);
