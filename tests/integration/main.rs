@@ -61,6 +61,7 @@ mod access {
     mod rule_matchers;
     mod rule_networks;
     mod users;
+    mod verified_credentials;
 }
 
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
