@@ -3,12 +3,15 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, ProtocolVersion, StreamOwned, SupportedProtocolVersion};
 use serde_json::Value;
+use tokio_rustls::TlsConnector;
 
 use crate::support::DEADLINE;
 use crate::support::client::Wire;
+use crate::support::http2::{Client, bare, read_all, request, run, within};
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::payload;
@@ -239,4 +242,46 @@ fn curl_shows_its_certificate_to_the_proxy() {
             }
         }
     }
+}
+
+/// An HTTP/2 connection to the TLS listener, when the handshake succeeds on this side.
+async fn http2(proxy: &Proxy, authority: &Authority, shown: Option<&Identity>) -> Option<Client> {
+    let connector = TlsConnector::from(authority.http2_client(shown));
+    let socket = tokio::net::TcpStream::connect(proxy.secure_address()).await;
+    let name = ServerName::try_from("proxy.test").unwrap();
+    let session = connector.connect(name, socket.unwrap()).await.ok()?;
+    assert_eq!(session.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (send, connection) = h2::client::handshake(session).await.ok()?;
+    Some(Client::over(send, connection))
+}
+
+#[test]
+fn http2_clients_need_a_certificate_of_the_right_authority_too() {
+    let (ours, clients) = (Authority::new(), Authority::new());
+    let proxy = Setup::new()
+        .mutual_tls(&ours.issue(&["proxy.test"]), &clients)
+        .start();
+    let (web, echo) = (Origin::ok("page"), Origin::echo());
+    let (right, wrong) = (
+        clients.issue(&["client.test"]),
+        ours.issue(&["client.test"]),
+    );
+    run(async {
+        for shown in [None, Some(&wrong)] {
+            // TLS 1.3 tells a client only after its handshake.
+            if let Some(client) = http2(&proxy, &ours, shown).await {
+                assert!(within(client.connection).await.unwrap().is_err());
+            }
+        }
+        let mut client = http2(&proxy, &ours, Some(&right)).await.unwrap();
+        let url = format!("http://{}/", web.address);
+        assert_eq!(client.ask(request("GET", &url)).await.text(), "page");
+        // A certificate is no user.
+        assert_eq!(client.ask(bare("GET", &url, &[])).await.status, 407);
+        let (mut send, mut receive) = client.tunnel(echo.address).await;
+        send.send_data("ping".into(), true).unwrap();
+        assert_eq!(read_all(&mut receive).await.unwrap(), b"ping");
+    });
+    let refused = "tollgate_connections_rejected_total{reason=\"handshake_failed\"}";
+    assert_eq!(proxy.metric(refused), 2);
 }

@@ -105,6 +105,13 @@ impl Authority {
         })
     }
 
+    /// A client of HTTP/2 that trusts this authority alone and shows what it is told.
+    pub(crate) fn http2_client(&self, shown: Option<&Identity>) -> Arc<ClientConfig> {
+        let mut config = (*self.client(rustls::ALL_VERSIONS, shown)).clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Arc::new(config)
+    }
+
     /// Speaks TLS over a connected socket, trusting this authority alone.
     pub(crate) fn wrap(&self, socket: TcpStream, name: &str) -> Wire {
         let stream = self.session(socket, name, rustls::ALL_VERSIONS, None);
