@@ -401,3 +401,37 @@ fn descriptor_of_the_caller_is_kept_where_a_log_names_it() {
         (text.lines().count() == 2).then_some(())
     });
 }
+
+/// The paths of the file stay relative to it, wherever the daemon is.
+#[test]
+fn daemon_works_in_its_directory() {
+    for configured in [None, Some("away")] {
+        let setup = with_error_log();
+        fs::create_dir(setup.path("away")).unwrap();
+        let expected = configured.map_or_else(|| "/".into(), |name| setup.path(name));
+        let setup = match configured {
+            Some(name) => setup.server(&format!("working_directory: {name}")),
+            None => setup,
+        };
+        let daemon = serve(&setup, &[]);
+        let cwd = fs::read_link(format!("/proc/{}/cwd", daemon.0.as_raw_pid())).unwrap();
+        assert_eq!(cwd, expected.canonicalize().unwrap());
+        assert_serves(&setup);
+        let log = fs::read_to_string(setup.path("error.log")).unwrap();
+        assert!(log.contains(&setup.address().to_string()), "{log}");
+        assert_eq!(fs::read_dir(setup.path("away")).unwrap().count(), 0);
+        daemon.signal(Signal::TERM);
+        daemon.wait_end();
+    }
+}
+
+#[test]
+fn daemon_can_be_asked_for_by_the_file() {
+    let setup = with_error_log().server("daemon: true");
+    let outcome = foreground(&setup, &[]);
+    assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
+    let daemon = Daemon::of(&setup.path("tollgate.pid"));
+    assert_serves(&setup);
+    daemon.signal(Signal::TERM);
+    daemon.wait_end();
+}
