@@ -67,6 +67,7 @@ mod access {
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
 /// no more.
 mod limits {
+    mod body_size;
     mod client_limits;
     mod file_descriptors;
     mod http2_limits;
