@@ -42,6 +42,7 @@ mod roles {
     mod origins;
     mod tunnel_relay;
     mod upgrades;
+    mod upstream_connections;
     mod upstream_health_log;
 }
 

@@ -1,13 +1,10 @@
 //! CONNECTs that open nothing: each with its status, its reason and no side effect.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-
-use socket2::{Domain, Socket, Type};
 
 use crate::support::dns::Dns;
 use crate::support::origin::Origin;
-use crate::support::port::Port;
+use crate::support::port::{FullQueue, Port};
 use crate::support::proxy::Proxy;
 use crate::support::request::{auth, connect, fetch};
 
@@ -137,16 +134,8 @@ fn unknown_name_is_502() {
 #[test]
 fn connect_time_out_is_504() {
     let proxy = Proxy::start("timeouts: { connect: 1s }");
-    // A listener whose queue is full answers nothing to a SYN.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
-    socket.listen(0).unwrap();
-    let listener = TcpListener::from(socket);
-    let address = listener.local_addr().unwrap();
-    let filler: Vec<_> = (0..4)
-        .map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(200)))
-        .collect();
+    let full = FullQueue::new();
+    let address = full.address;
     let start = Instant::now();
     assert_error(&address.to_string(), &proxy, 504, &["connection_timeout"]);
     assert!(
@@ -154,7 +143,6 @@ fn connect_time_out_is_504() {
         "{:?}",
         start.elapsed()
     );
-    drop(filler);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What was broken once, each with the way it broke.
+//! Upgrades of HTTP/1.1 to another protocol, where an origin is fast or declines.
 
 use crate::support::client::Wire;
 use crate::support::origin::Origin;

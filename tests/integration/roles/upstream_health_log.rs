@@ -3,7 +3,7 @@
 use crate::support::eventually;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
-use crate::support::port::Port;
+use crate::support::port::{FullQueue, Port};
 use crate::support::proxy::Setup;
 use crate::support::request::auth;
 
@@ -67,4 +67,22 @@ fn request_that_finds_no_upstream_has_their_troubles_in_its_record() {
     let expected = format!("{} is down: connection refused", nobody.address);
     assert_eq!(record["error_detail"], expected);
     assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
+}
+
+/// An upstream whose host answers nothing is down after `health_check.timeout`.
+#[test]
+fn upstream_that_answers_nothing_is_down_after_the_time_out() {
+    let full = FullQueue::new();
+    let proxy = Setup::new()
+        .config(&format!(
+            "gateway: {{ upstreams: [\"{}\"], health_check: {{ interval: 1h, timeout: 100ms }} }}",
+            full.address
+        ))
+        .start();
+    let down = format!("upstream {} is down: ", full.address);
+    eventually("the line of the upstream that is down", || {
+        proxy.errors().contains(&down).then_some(())
+    });
+    let answer = proxy.exchange(format!("GET / HTTP/1.1\r\nHost: gate\r\n{}\r\n", auth()));
+    assert_eq!(answer.status(), 502);
 }

@@ -1,6 +1,7 @@
 //! Ports for a program that must be told literal numbers.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -42,4 +43,27 @@ pub(crate) fn one_port_of<const N: usize>(hosts: [&str; N]) -> [TcpListener; N] 
         }
     }
     panic!("no port is free on all of {hosts:?}");
+}
+
+/// A listener whose queue is full: it answers nothing to a SYN.
+pub(crate) struct FullQueue {
+    _listener: Socket,
+    _filler: Vec<std::io::Result<TcpStream>>,
+    pub(crate) address: SocketAddr,
+}
+
+impl FullQueue {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let fill = |_| TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        Self {
+            _filler: (0..4).map(fill).collect(),
+            _listener: socket,
+            address,
+        }
+    }
 }
