@@ -29,7 +29,7 @@ const FIRST: u16 = 20_000;
 #[cfg(target_os = "linux")]
 #[test]
 fn each_kind_of_request_gets_503_until_there_are_ports_again() {
-    let test = "out_of_ports::each_kind_of_request_gets_503_until_there_are_ports_again";
+    let test = "limits::local_ports::each_kind_of_request_gets_503_until_there_are_ports_again";
     if std::env::var_os(INSIDE).is_some() {
         return exhaust();
     }

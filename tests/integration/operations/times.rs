@@ -170,7 +170,6 @@ fn proxy(upstream: &Origin, more: &str) -> Proxy {
 }
 
 #[test]
-#[ignore = "the request does not measure the look-up yet"]
 fn slow_resolver() {
     for role in [Role::Forward, Role::Connect, Role::WebSocket] {
         let asked = AtomicBool::new(false);
@@ -201,7 +200,6 @@ fn slow_resolver() {
 
 /// The head arrives byte by byte, with a pause behind its first one.
 #[test]
-#[ignore = "the request does not count from the first byte of the head yet"]
 fn slow_head() {
     for role in ALL {
         let origin = role.origin(|| {});
@@ -233,7 +231,6 @@ fn slow_head() {
 
 /// One request holds the only permit of the upstream or origin while the next one waits. A CONNECT needs none.
 #[test]
-#[ignore = "the request does not measure the wait for a permit yet"]
 fn full_queue() {
     for role in [Role::Forward, Role::Gateway, Role::WebSocket] {
         let (origin, release) = Origin::held();
