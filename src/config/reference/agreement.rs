@@ -9,9 +9,10 @@ use super::super::tests::Setup;
 use super::super::yaml::join;
 use super::{schema, tables};
 
-/// A configuration with one of each map.
+/// A whole configuration. Its `ca_file` spares each load the authorities of the system.
 const BASE: &str = "
 version: 1
+ca_file: cert.pem
 tollgate:
   listeners:
     - { address: '127.0.0.1:8888' }
@@ -42,7 +43,7 @@ null | ~ | true | True | 'true' | no | 0 | 1 | 7 | '7' | +7 | 0x7 | 0o7 | -1 | 1
 stdout | json | combined | xml | admit | deny | observe | log | linear | users | list.txt | cert.pem | key.pem | groups |
 new.file | gone/file | r | default | connect_ports | GET | get | alice | 5 o'clock | '08:00' | 24:00 | 25:00 | UTC |
 Europe/Berlin | 2027-01-01T00:00:00Z | '2027-01-01 00:00:00+01:00' | 'true' | '\"a\" == \"a\"' | 127.0.0.1 |
-'127.0.0.1:8889' | '[::1]:8890' | ::1 | '2001:db8::/32' | 10.0.0.0/8 | example.org | '@list.txt' | [] | [a] | [any] |
+'127.0.0.1:8889' | '[::1]:8890' | '::1' | '2001:db8::/32' | 10.0.0.0/8 | example.org | '@list.txt' | [] | [a] | [any] |
 [443] | ['443', 8000-8099, 1 - 2] | [10.0.0.0/8, '::1'] | [127.0.0.1] | ['::1'] | ['192.0.2.1:53'] | [mon, tue-fri] |
 [monday] | [tunnel, forward] | [tunel] | [PUT, POST] | [alice] | [team] | ['@list.txt', .example.org] |
 [{ list: list.txt, lenient: true }] | [{ list: list.txt }] | [{ lenient: false }] | [true] | [1] | {} | { list: list.txt } |
@@ -73,10 +74,10 @@ impl Check {
     }
 
     fn schema_takes(&self, yaml: &str) -> bool {
-        // What is no value of JSON is none of a configuration.
+        // A value that the other parser of YAML does not read is none for the schema to refuse.
         let value = serde_yaml::from_str::<Value>(yaml).ok();
         let value = value.and_then(|value| serde_json::to_value(value).ok());
-        value.is_some_and(|value| self.schema.is_valid(&value))
+        value.is_none_or(|value| self.schema.is_valid(&value))
     }
 }
 
