@@ -29,16 +29,12 @@ const FIRST: u16 = 20_000;
 #[cfg(target_os = "linux")]
 #[test]
 fn each_kind_of_request_gets_503_until_there_are_ports_again() {
-<<<<<<< ours
-    let test = "limits::local_ports::each_kind_of_request_gets_503_until_there_are_ports_again";
-=======
     // Its name without that of the crate.
     let path = concat!(
         module_path!(),
         "::each_kind_of_request_gets_503_until_there_are_ports_again"
     );
     let (_, test) = path.split_once("::").unwrap();
->>>>>>> theirs
     if std::env::var_os(INSIDE).is_some() {
         return exhaust();
     }
