@@ -98,7 +98,12 @@ impl AccessControl {
         let credentials = std::mem::take(credentials);
         let client = request.source.client.ip();
         let user = self
-            .authenticate(&access.authenticator, &credentials, client)
+            .authenticate(
+                &access.authenticator,
+                &credentials,
+                client,
+                request.completed,
+            )
             .await?;
         drop(credentials);
         let user = outcome.user.insert(user);
@@ -134,12 +139,13 @@ impl AccessControl {
         authenticator: &Arc<Authenticator>,
         credentials: &Credentials,
         client: IpAddr,
+        now: Instant,
     ) -> Result<User, RequestError> {
         let token = match credentials {
             Credentials::Missing => return Err(Kind::CredentialsMissing.into()),
             Credentials::ProxyAuthorization(value) => Token68::parse(value.expose())?,
         };
-        match authenticator.check(token, Instant::now())? {
+        match authenticator.check(token, now)? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;

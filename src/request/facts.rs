@@ -35,6 +35,8 @@ pub struct Request {
     pub time: SystemTime,
     /// When the first byte of the head was read.
     pub started: Instant,
+    /// When the head was complete, on the clock of `started`.
+    pub completed: Instant,
     /// The connection that it came on.
     pub source: Source,
     /// The role in which it is served; none for a head that could not be read.
@@ -87,6 +89,7 @@ impl Request {
             id,
             time: SystemTime::now(),
             started,
+            completed: Instant::now(),
             source,
             role: None,
             method: Method::GET,

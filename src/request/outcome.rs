@@ -117,8 +117,9 @@ impl Exchange {
         let Self {
             request, outcome, ..
         } = self;
+        let head_time = request.completed.saturating_duration_since(request.started);
         let mut record = Record::new(
-            request.time,
+            request.time.checked_sub(head_time).unwrap_or(request.time),
             request.id.as_str(),
             request.role,
             request.source.client,

@@ -120,8 +120,9 @@ impl Times {
         let first_byte = self.first_byte.unwrap_or(self.duration);
         assert!(sum <= first_byte + 0.001, "{self:?}");
         assert!(first_byte <= self.duration, "{self:?}");
+        // The record is made once the response was sent, which the client may have read by then.
         assert!(
-            self.duration <= longest.as_secs_f64(),
+            self.duration <= longest.as_secs_f64() + 0.1,
             "{self:?} in {longest:?}"
         );
     }
