@@ -71,7 +71,7 @@ impl Limit {
         Some(self.permit(shard))
     }
 
-    /// The next permit that comes free; none within `limit`. FIFO, except that up to [`shards::REACH`] waiters of
+    /// The next permit that comes free; none within `limit`. FIFO, except that up to `REACH` waiters of
     /// the freed permit's own thread may go first.
     pub async fn wait(&self, thread: u16, limit: Duration) -> Option<Permit> {
         let (give, given) = oneshot::channel();
