@@ -173,6 +173,7 @@ fn look_up(config: &Config, authority: &Authority) -> anyhow::Result<Vec<IpAddr>
         .enable_all()
         .build()?;
     let all = app::dialer(config);
-    let all = runtime.block_on(all.candidates(authority, &|_| Ok(DecidedBy::Default)))?;
+    let all =
+        runtime.block_on(all.candidates(authority, &|_| Ok(DecidedBy::Default), &mut None))?;
     Ok(all.candidates.iter().map(|address| address.ip()).collect())
 }

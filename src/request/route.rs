@@ -51,9 +51,9 @@ pub async fn route(
         };
     };
     let evaluate = |address| admitted.evaluate_address(address);
-    match app.dialer.candidates(authority, &evaluate).await {
+    let look_up = &mut exchange.outcome.times.resolve;
+    match app.dialer.candidates(authority, &evaluate, look_up).await {
         Ok(found) => {
-            exchange.outcome.times.resolve = found.look_up;
             let first = found.candidates.first();
             exchange
                 .outcome

@@ -63,7 +63,8 @@ impl Dialer {
     }
 
     /// The addresses of a target that `evaluate` admits, in the order in which to try them. It sees every
-    /// address; the denied ones are dropped.
+    /// address; the denied ones are dropped. Where a look-up is needed, `look_up` gets how long it took, whatever
+    /// its result.
     ///
     /// A name that is in the cache, and an IP literal, are answered without waiting
     /// and without allocating.
@@ -75,8 +76,8 @@ impl Dialer {
         &self,
         authority: &Authority,
         evaluate: &Evaluate<'_>,
+        look_up: &mut Option<Duration>,
     ) -> Result<Found, DialError> {
-        let mut look_up = None;
         let (candidates, decided_by) = match &authority.host {
             Host::Ip(address) => Candidates::of_literal(*address, authority.port, evaluate)?,
             Host::Name(name) => {
@@ -85,10 +86,10 @@ impl Dialer {
                     Some(answer) => answer,
                     None => {
                         let begun = now;
-                        let answer = self.resolver.resolve(name).await?;
+                        let answer = self.resolver.resolve(name).await;
                         now = Instant::now();
-                        look_up = Some(now - begun);
-                        answer
+                        *look_up = Some(now - begun);
+                        answer?
                     }
                 };
                 Candidates::of_answer(answer, authority.port, now, evaluate)?
@@ -97,7 +98,6 @@ impl Dialer {
         Ok(Found {
             candidates,
             decided_by,
-            look_up,
         })
     }
 

@@ -4,7 +4,6 @@
 use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -22,8 +21,6 @@ pub struct Found {
     pub candidates: Candidates,
     /// What admitted the first of them.
     pub decided_by: DecidedBy,
-    /// How long the look-up took, where one was needed.
-    pub look_up: Option<Duration>,
 }
 
 /// One bit for each address of an [`DnsAnswer`].

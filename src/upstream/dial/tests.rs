@@ -53,7 +53,8 @@ async fn candidates(
     admit: &Evaluate<'_>,
 ) -> Result<Candidates, DialError> {
     let authority = authority(name, 80);
-    let candidates = dialer.candidates(&authority, admit);
+    let mut look_up = None;
+    let candidates = dialer.candidates(&authority, admit, &mut look_up);
     tokio::time::timeout(DEADLINE, candidates)
         .await
         .expect("the look-up ends before the deadline of the test")

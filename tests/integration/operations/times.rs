@@ -199,6 +199,24 @@ fn slow_resolver() {
     }
 }
 
+/// A look-up that finds nothing takes its time as well.
+#[test]
+fn slow_resolver_without_an_answer() {
+    let dns = Dns::with(60, |_, _| {
+        pause();
+        None
+    });
+    let proxy = Setup::new().config(&dns.config()).start();
+    for role in [Role::Forward, Role::Connect] {
+        let request = role.request("http", &format!("{}.test:80", role as u8));
+        let (answer, record) = proxy.ask(&request);
+        assert_eq!(answer.status(), 502, "{record}");
+        let times = Times::of(&record);
+        assert!(is_slow(times.resolve), "{role:?}: {times:?}");
+        assert_eq!((times.queue, times.connect), (None, None), "{role:?}");
+    }
+}
+
 /// The head arrives byte by byte, with a pause behind its first one.
 #[test]
 fn slow_head() {

@@ -48,7 +48,10 @@ async fn black_hole(socket: TcpSocket) -> (TcpListener, Vec<TcpStream>) {
 async fn connect(dialer: &Dialer, name: &str, port: u16) -> Result<Dialed, DialError> {
     let authority = authority(name, port);
     timeout(DEADLINE, async {
-        let candidates = dialer.candidates(&authority, &admit_all).await?.candidates;
+        let candidates = dialer
+            .candidates(&authority, &admit_all, &mut None)
+            .await?
+            .candidates;
         dialer.connect(&candidates).await
     })
     .await
@@ -72,7 +75,10 @@ async fn the_next_address_is_tried_when_one_refuses_and_is_remembered() {
         assert!(dialed.stream.nodelay().unwrap());
 
         let authority = authority("www.example", address.port());
-        let found = dialer.candidates(&authority, &admit_all).await.unwrap();
+        let found = dialer
+            .candidates(&authority, &admit_all, &mut None)
+            .await
+            .unwrap();
         let candidates = found.candidates;
         assert_eq!(candidates.first(), address);
         let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();
@@ -201,7 +207,10 @@ async fn dns_rebinding_has_no_effect() {
 
     // Evaluated while the name is harmless, dialled later: the evaluated address
     // is dialled.
-    let found = dialer.candidates(&authority, &admit).await.unwrap();
+    let found = dialer
+        .candidates(&authority, &admit, &mut None)
+        .await
+        .unwrap();
     let candidates = found.candidates;
     assert_eq!(policy.evaluated(), [TWO]);
     rebound.store(true, Ordering::SeqCst);
@@ -211,7 +220,10 @@ async fn dns_rebinding_has_no_effect() {
     }
 
     // The next request evaluates the new address.
-    let error = dialer.candidates(&authority, &admit).await.unwrap_err();
+    let error = dialer
+        .candidates(&authority, &admit, &mut None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, DialError::Prohibited(_)));
     assert_eq!(policy.evaluated(), [ONE]);
     let none = timeout(Duration::ZERO, inside.accept()).await;
@@ -230,7 +242,10 @@ async fn only_admitted_addresses_of_a_mixed_answer_are_dialled() {
 
     // The denied address is the only one that would accept.
     drop(reserved);
-    let found = dialer.candidates(&authority, &admit).await.unwrap();
+    let found = dialer
+        .candidates(&authority, &admit, &mut None)
+        .await
+        .unwrap();
     let candidates = found.candidates;
     assert_eq!(
         policy.evaluated(),
@@ -247,7 +262,10 @@ async fn only_admitted_addresses_of_a_mixed_answer_are_dialled() {
     let dialed = connect(&dialer, "mixed.example", port).await.unwrap();
     assert_eq!(dialed.address, inside.local_addr().unwrap());
     policy.evaluated();
-    let found = dialer.candidates(&authority, &admit).await.unwrap();
+    let found = dialer
+        .candidates(&authority, &admit, &mut None)
+        .await
+        .unwrap();
     let candidates = found.candidates;
     assert_eq!(policy.evaluated().len(), 3, "evaluated for each request");
     let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();

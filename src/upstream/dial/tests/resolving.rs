@@ -329,7 +329,12 @@ async fn look_ups_under_way_are_bounded() {
         host: Host::Ip("192.0.2.1".parse().unwrap()),
         port: 80,
     };
-    assert!(dialer.candidates(&literal, &admit_all).await.is_ok());
+    assert!(
+        dialer
+            .candidates(&literal, &admit_all, &mut None)
+            .await
+            .is_ok()
+    );
 
     server.hold(false);
     for found in tasks.join_all().await {
@@ -381,10 +386,16 @@ async fn a_literal_is_evaluated_in_its_dialled_form() {
             assert_eq!(address, expected);
             Ok(DecidedBy::Default)
         };
-        let found = dialer.candidates(&authority, &admit).await.unwrap();
+        let found = dialer
+            .candidates(&authority, &admit, &mut None)
+            .await
+            .unwrap();
         assert_eq!(found.candidates.iter().collect::<Vec<_>>(), [expected]);
         let deny = |_| Err(denied());
-        let error = dialer.candidates(&authority, &deny).await.unwrap_err();
+        let error = dialer
+            .candidates(&authority, &deny, &mut None)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind().name(), "destination_ip_prohibited");
     }
     assert_eq!(server.questions(), []);
