@@ -482,3 +482,6 @@ impl ProxyHttp for Forward {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;
