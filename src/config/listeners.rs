@@ -141,7 +141,7 @@ pub(super) fn read_admin(item: &Item<'_>, bound: &mut Vec<Bound>) -> Option<Sock
     if address.is_some_and(|address| !is_loopback(address)) {
         item.warn(
             "the admin service has no authentication, and its address is not loopback",
-            "write 127.0.0.1 or [::1], or let a firewall admit those who may use it",
+            "write 127.0.0.1 or [::1], or restrict access with a firewall",
         );
     }
     address

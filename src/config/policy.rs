@@ -148,8 +148,8 @@ impl Written<'_> {
     }
 }
 
-/// What is wrong with the name of a user who does not exist, where it is plain to see that no user is meant by
-/// it: a rule that denies it would deny nobody.
+/// What is wrong with the name of a user that does not exist, where the name clearly means no user: a rule with
+/// it would match no request.
 fn mistaken_user(name: &str, auth: &Auth) -> Option<host::Mistake> {
     if host::is_variable(name) {
         return Some((host::VARIABLE, host::FILL_IN.to_owned()));

@@ -122,7 +122,7 @@ fn read(item: &Item<'_>, policy: &Written<'_>) -> Option<TestCase> {
     let keys = Keys::take(&mut section);
     let mut whole = true;
     for (key, item, remedy) in [
-        ("user", &keys.user, "write who asks"),
+        ("user", &keys.user, "write a user name"),
         (
             "target",
             &keys.target,

@@ -114,7 +114,7 @@ fn tests_that_cannot_be_read() {
 ";
     check_rules(
         lines,
-        "f.yaml:7: tollgate.policy_tests[0].user: missing; write who asks\n\
+        "f.yaml:7: tollgate.policy_tests[0].user: missing; write a user name\n\
          f.yaml:7: tollgate.policy_tests[0].target: missing; write one such as example.org:443, http://example.org/ or /path\n\
          f.yaml:7: tollgate.policy_tests[0].expect: missing; write admit or deny\n\
          f.yaml:8: tollgate.policy_tests[1].user: the user name has a colon; write the name as in the htpasswd file\n\

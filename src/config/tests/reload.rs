@@ -39,7 +39,7 @@ fn a_reload_reads_users_and_rules_again() {
     assert!(setup.load(&yaml).is_ok());
 }
 
-/// What a reload does not apply is for the start to warn of.
+/// A start warns of keys that a reload does not apply.
 #[test]
 fn a_reload_warns_of_what_it_applies() {
     let setup = Setup::new();
