@@ -46,15 +46,16 @@ lint: ## check formatting, clippy, and shellcheck if installed
 	@bash scripts/setup.sh
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-features --benches -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 		echo shellcheck $(SHELL_FILES); shellcheck -x $(SHELL_FILES); \
 	else \
 		echo 'shellcheck is not installed: shell files were NOT checked'; \
 	fi
 
-doc: ## build the API documentation; warnings are errors
+doc: ## build the documentation of the code, private items too; warnings are errors
 	@bash scripts/setup.sh
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
 reference: ## write the tables of docs and conf/tollgate.schema.json that come from the sources
 	@bash scripts/setup.sh --tests

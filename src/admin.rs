@@ -21,7 +21,7 @@ use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::server::ShutdownWatch;
 use serde_json::json;
 
-pub use self::client::{AskError, Changes, ReloadAnswer, reload};
+pub use self::client::{Changes, ReloadAnswer, reload};
 use crate::admin::reload::{Reload, ReloadError};
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 use crate::upstream::dial::EXHAUSTED_PAUSE;

@@ -12,7 +12,7 @@ mod response_watch;
 mod stream;
 mod transport;
 
-pub use lent::{ConnectionReturn, RequestStream};
+pub use lent::ConnectionReturn;
 pub use raw::{Loan, RawStream};
 pub use stream::ClientStream;
 pub use transport::Transport;

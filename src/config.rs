@@ -2,7 +2,7 @@
 //!
 //! Two levels: the file as written, which the private modules read, and [`Config`], whose values
 //! can be used without another check. Nothing is started or written here, a port
-//! is bound for a moment by a check alone, and no value of a file is ever repeated in a [`Problem`], paths
+//! is bound for a moment by a check alone, and no value of a file is ever repeated in a problem, paths
 //! and addresses apart.
 //!
 //! ```text
@@ -55,12 +55,12 @@ use pingora_core::server::configuration::ServerConf;
 use rustix::fs::OFlags;
 
 pub use self::auth::Auth;
-pub use self::gateway::{Dns, Gateway, HealthCheck};
+pub use self::gateway::{Dns, Gateway};
 pub use self::limits::{Limits, Timeouts};
 pub use self::listeners::{Listener, canonical};
 pub use self::ports::remedy as listen_remedy;
-pub use self::problem::{ConfigError, Problem, Problems, Severity};
-pub use self::reload::{Reloaded, Reloader};
+pub use self::problem::{ConfigError, Problems};
+pub use self::reload::Reloader;
 pub use self::values::{Changes, Values};
 
 use self::egress::Egress;
@@ -84,36 +84,36 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Config {
     /// The file that it was read from; absolute.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Pingora's part, with Tollgate's defaults and absolute paths.
-    pub server: ServerConf,
+    pub(crate) server: ServerConf,
     /// Where clients connect; at least one, and none in the way of another.
-    pub listeners: Vec<Listener>,
+    pub(crate) listeners: Vec<Listener>,
     /// Where metrics and statistics are served, if at all.
-    pub admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     /// Who may come in.
-    pub auth: Auth,
+    pub(crate) auth: Auth,
     /// What is behind requests in origin-form.
-    pub gateway: Gateway,
+    pub(crate) gateway: Gateway,
     /// Who may go where. Has the listeners and the admin service as own listeners; the machine's
     /// addresses are for the server to add. Its tests have passed.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// How many entries of lenient lists of domains are left out, as they could not be used.
-    pub left_out: usize,
+    pub(crate) left_out: usize,
     /// How names are resolved.
-    pub dns: Dns,
+    pub(crate) dns: Dns,
     /// How long things may take.
-    pub timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
     /// How large and how many things may be.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Where the access log goes and how it looks; a path in it is absolute.
-    pub log: telemetry::Settings,
+    pub(crate) log: telemetry::Settings,
     /// What is most likely not meant, although it can be used.
-    pub warnings: Problems,
+    pub(crate) warnings: Problems,
     /// The user that serves, when that is not the one that starts.
-    pub identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     /// Whether `pid_file` is given; else it is a default.
-    pub has_pid_file: bool,
+    pub(crate) has_pid_file: bool,
     /// What every key says, for a reload to compare.
     values: Values,
     /// The directory of the default paths, when one of them is in use.

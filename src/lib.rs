@@ -16,18 +16,38 @@
 //!
 //! Folders use those below them only; `docs/architecture.md` has the list, and a
 //! test holds it.
+//!
+//! A program that embeds Tollgate sees [`Config`] and [`run`]:
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! let config = tollgate::Config::load("conf/pingora.yaml".as_ref())?;
+//! tollgate::run(config, tollgate::StartMode::default())
+//! # }
+//! ```
 
-pub mod access;
-pub mod admin;
+mod access;
+mod admin;
 pub mod cli;
-pub mod client;
-pub mod config;
-pub mod downstream;
-pub mod explain;
-pub mod http;
-pub mod request;
-pub mod server;
-pub mod telemetry;
-pub mod text;
-pub mod tunnel;
-pub mod upstream;
+mod client;
+mod config;
+mod downstream;
+mod explain;
+mod http;
+mod request;
+mod server;
+mod telemetry;
+mod text;
+mod tunnel;
+mod upstream;
+
+pub use config::Config;
+pub use server::{StartMode, run};
+
+/// What `bench/micro` measures. Not for programs: it changes without notice.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::access::policy;
+    pub use crate::http::target;
+}

@@ -23,7 +23,7 @@ use pingora_core::services::Service;
 use pingora_core::services::background::GenBackgroundService;
 use tokio::sync::Notify;
 
-pub use self::daemon::{Caller, DaemonOutcome, Side, detach, inherited_descriptors};
+pub use self::daemon::{Caller, Side, detach, inherited_descriptors};
 use self::error_log::ErrorLog;
 use self::pid_file::{PidFile, PidFileError};
 use self::signals::Signals;
@@ -47,7 +47,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct StartMode {
     /// The caller of a daemon; none in the foreground.
-    pub caller: Option<Caller>,
+    pub(crate) caller: Option<Caller>,
     /// Whether it takes over the sockets of the running process.
     pub upgrade: bool,
 }

@@ -30,7 +30,7 @@ mod users;
 
 use crate::http::role::Role;
 use access_log::AccessLog;
-pub use access_log::{Destination, Format, FormatError};
+pub use access_log::{Destination, Format};
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
 use process::Process;

@@ -1,12 +1,12 @@
 //! What a list of a million domains costs: to load, to keep, to ask.
 //!
-//! `cargo bench --bench domains`. The memory is what the resident set grew by, printed first: it includes
+//! `cargo bench --features internals --bench domains`. The memory is what the resident set grew by, printed first: it includes
 //! all that the allocator keeps for the set, and is exact to a page.
 
 use std::{fs, hint::black_box, time::Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
-use tollgate::access::policy::{Domains, NameKey};
+use tollgate::internals::policy::{Domains, NameKey};
 
 const MILLION: usize = 1_000_000;
 /// A size at which neither table nor names fit into any cache.

@@ -1,7 +1,7 @@
 //! What a decision costs: 200 rules, each by users or groups and by domains, every fourth by networks, and one
 //! with a list of a million domains.
 //!
-//! `cargo bench --bench policy`. A decision is both phases: the request, and one address. Every decision is
+//! `cargo bench --features internals --bench policy`. A decision is both phases: the request, and one address. Every decision is
 //! about another name, so that nothing of the large list is in a cache because it was just asked for.
 
 use std::hint::black_box;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use criterion::{Criterion, Throughput};
-use tollgate::access::policy::{
+use tollgate::internals::policy::{
     Action, Decision, Destination, Domains, Groups, Guard, Matchers, Name, Networks, Policy,
     Request, Rule, Rules,
 };
-use tollgate::http::target::{Authority, Host};
+use tollgate::internals::target::{Authority, Host};
 
 const RULES: usize = 200;
 const LIST: usize = 1_000_000;

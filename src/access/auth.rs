@@ -20,9 +20,7 @@ pub mod passwd;
 
 pub use self::authenticator::{Attempt, Authenticator, Check};
 pub use self::cache::{CacheKey, EntropyError, VerifiedCache};
-pub use self::credentials::{
-    Credentials, CredentialsError, MAX_CREDENTIALS_LEN, MAX_USER_LEN, Secret, Token68, User,
-    UserError,
-};
-pub use self::hash::{PasswordHash, PasswordHashError};
-pub use self::htpasswd::{Htpasswd, LineError, LineProblem, NameError, parse_name};
+#[cfg(test)]
+pub use self::credentials::UserError;
+pub use self::credentials::{Credentials, CredentialsError, MAX_USER_LEN, Secret, Token68, User};
+pub use self::htpasswd::{Htpasswd, NameError, parse_name};

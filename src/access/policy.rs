@@ -47,22 +47,22 @@ mod test_case;
 mod tests;
 mod trace;
 
-pub use decision::{DecidedBy, Decision, Denied, DenyReason, Refusal};
+pub use decision::{DecidedBy, Decision, Denied, Refusal};
 pub use domains::{DomainMatch, Domains, NameKey};
 pub use entry::{EntryError, EntryProblem};
-pub use explain::{EvaluatedAddress, EvaluatedRule, ExplainedDecision, Explanation};
-pub use expression::{EvaluationError, Expression, ExpressionError, ExpressionProblem, Facts};
-pub use groups::{GroupError, GroupProblem, Groups};
+pub use explain::{ExplainedDecision, Explanation};
+pub use expression::{EvaluationError, Expression, ExpressionError, Facts};
+pub use groups::{GroupError, Groups};
 pub use guard::Guard;
 pub use lists::DomainLists;
 pub use networks::Networks;
 pub use ports::Ports;
-pub use reach::{DeadReason, DeadRule};
 pub use rule::{Action, Matcher, Matchers, Name, NameError, Roles, Rule};
-pub use rules::{MAX_RULES, RuleError, RuleProblem, Rules};
-pub use scenario::{Scenario, Way};
+#[cfg(test)]
+pub use rules::MAX_RULES;
+pub use rules::{RuleError, RuleProblem, Rules};
+pub use scenario::Scenario;
 pub use schedule::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
-pub use special::{Block, special_purpose};
 pub use test_case::{TestCase, TestFailure};
 
 use self::evaluate::{PortContext, RequestDecision};
@@ -152,7 +152,7 @@ impl Policy {
     /// A rule whose expression fails denies. Does not allocate when it admits, expressions aside.
     ///
     /// # Errors
-    /// [`Denied`], with [`DenyReason::HttpRequestDenied`] unless the target is an address.
+    /// [`Denied`], with `DenyReason::HttpRequestDenied` unless the target is an address.
     pub fn admit_request(self: &Arc<Self>, request: &Request<'_>) -> Result<Admission, Denied> {
         let decision = self.evaluate_request(request, &mut NoTrace)?;
         let context = PortContext::of(request);
@@ -183,7 +183,7 @@ impl Admission {
     /// (NAT64, 6to4, Teredo, ISATAP) is admitted when it and each address in it are admitted.
     ///
     /// # Errors
-    /// [`Denied`], always with [`DenyReason::DestinationIpProhibited`].
+    /// [`Denied`], always with `DenyReason::DestinationIpProhibited`.
     pub fn admit_address(&self, address: SocketAddr) -> Result<DecidedBy, Denied> {
         debug_assert_eq!(address.port(), self.context.port);
         self.policy

@@ -106,7 +106,8 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::client::{ConnectionReturn, RequestStream, Transport};
+    use crate::client::lent::RequestStream;
+    use crate::client::{ConnectionReturn, Transport};
     use crate::http::http1::Framing;
 
     const PATIENCE: Duration = Duration::from_secs(10);

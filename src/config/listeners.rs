@@ -237,7 +237,7 @@ pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         && (covers(ip_a, ip_b) || covers(ip_b, ip_a) || (ip_a == ip_b && scope(a) == scope(b)))
 }
 
-/// Whether a listener on `wide` takes the connections to `ip`. With 0.0.0.0 on the same port [::] leaves
+/// Whether a listener on `wide` takes the connections to `ip`. With 0.0.0.0 on the same port `[::]` leaves
 /// IPv4 to it.
 fn covers(wide: IpAddr, ip: IpAddr) -> bool {
     match wide {

@@ -31,6 +31,7 @@ macro_rules! kinds {
 
         impl Kind {
             /// Every kind, in the order of the documentation.
+            #[cfg(test)]
             pub const ALL: &'static [Kind] = &[$(Kind::$variant,)*];
 
             /// The stable name in the access log and the metrics.

@@ -65,11 +65,6 @@ impl Pseudonym {
         }
     }
 
-    /// The pseudonym itself.
-    pub fn as_str(&self) -> &str {
-        &self.name
-    }
-
     /// The `Via` member for a message that was received in this version.
     pub fn via(&self, version: http::Version) -> HeaderValue {
         match version {
@@ -125,7 +120,7 @@ mod tests {
     #[test]
     fn a_loop_is_our_own_pseudonym_as_received_by() {
         let own = Pseudonym::new(0x1f2e);
-        assert_eq!(own.as_str(), "tollgate-00001f2e");
+        assert_eq!(&*own.name, "tollgate-00001f2e");
         assert!(own.is_in(b"1.1 tollgate-00001f2e"));
         assert!(own.is_in(b"1.0 fred, 1.1\ttollgate-00001f2e (comment)"));
         assert!(!own.is_in(b"1.1 tollgate-00001f2f"));

@@ -26,7 +26,6 @@ mod request_line;
 mod scanner;
 
 pub use error::{FramingError, HeadError};
-pub use fields::Fields;
 pub use framing::{BodyScanner, Framing};
 pub use head::{Confidential, RequestHead};
 pub use refused::RefusedHead;

@@ -11,7 +11,7 @@ mod host;
 #[cfg(test)]
 mod tests;
 
-pub use authority::{Authority, HostField};
+pub use authority::Authority;
 pub use host::Host;
 
 /// A request-target in one of its four forms (RFC 9112 §3.2).

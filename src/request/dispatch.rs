@@ -24,7 +24,7 @@ use super::outcome::Exchange;
 use super::websocket;
 use crate::client::{ClientStream, ConnectionReturn, Transport};
 use crate::http::error::RequestError;
-use crate::http::http1::{RefusedHead, RequestHead, Version};
+use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
 use crate::http::role::Role;
 
 /// What serves requests: the two ways that a request can go.
@@ -149,6 +149,7 @@ impl<'a> Requests<'a> {
         record.user_agent = head.user_agent.as_deref();
         record.status = Some(reply.status().as_u16());
         record.bytes_to_client = reply.body_len();
+        record.malformation = HeadError::of(error).map(HeadError::reason);
         app.telemetry.record(&record);
         app.answer(stream, &reply, true).await;
     }

@@ -17,7 +17,6 @@ use self::declare::metrics;
 use self::series::{ByRole, Bytes, Losses, Reloads};
 use super::counters::{LabelledCounters, StatusCounters};
 use super::record::Record;
-use crate::http::http1::HeadError;
 
 /// Distinct values that a label found while running may have.
 const MAX_KINDS: usize = 64;
@@ -115,9 +114,7 @@ impl Metrics {
         for rule in record.observed {
             self.observed.inc(rule.as_str());
         }
-        if record.role.is_none()
-            && let Some(reason) = record.error_detail.and_then(HeadError::reason_in)
-        {
+        if let Some(reason) = record.malformation {
             self.heads_rejected.inc(reason);
         }
         self.count_error(record);

@@ -94,6 +94,7 @@ fn exercised() -> Arc<Telemetry> {
         telemetry.record(&Record {
             role,
             error_detail: Some("bare_lf: bare LF as a line end"),
+            malformation: Some("bare_lf"),
             ..Record::default()
         });
         telemetry.record(&Record {

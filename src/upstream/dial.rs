@@ -32,9 +32,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::answer::DnsAnswer;
 pub use self::candidates::{Candidates, Evaluate, Found};
-pub use self::error::{DialError, DnsFailure, EXHAUSTED_PAUSE, Unresolved, exhaustion};
+pub use self::error::{DialError, EXHAUSTED_PAUSE, exhaustion};
 pub use self::race::{Dialed, connect_any};
 pub use self::resolver::{DnsOptions, Resolver};
 use crate::http::target::{Authority, Host};

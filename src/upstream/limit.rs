@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use origins::OriginLimits;
-pub use queue::{Queue, Turn, WhenFull};
+pub use queue::{Turn, WhenFull};
 use shards::Shards;
 
 /// How many requests a server may have.

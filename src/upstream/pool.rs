@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use pingora::lb::LoadBalancer;
 use pingora::lb::selection::RoundRobin;
 
-pub use page::{Page, serve};
+pub use page::serve;
 
 use super::limit::{Capacity, Limit, Turn, WhenFull};
 use crate::config;
@@ -95,11 +95,6 @@ impl Pool {
     /// How many upstreams there are.
     pub fn len(&self) -> usize {
         self.upstreams.len()
-    }
-
-    /// Whether there is none; a pool that exists has one.
-    pub fn is_empty(&self) -> bool {
-        self.upstreams.is_empty()
     }
 
     /// The turn of a request of this thread at the next upstream that is up and not among `failed`: one that has

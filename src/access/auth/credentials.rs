@@ -67,9 +67,6 @@ pub enum CredentialsError {
     /// The field is missing or empty.
     #[error("no credentials")]
     Missing,
-    /// The field came more than once; it is not a list (RFC 9110 §11.7.2).
-    #[error("more than one credentials field")]
-    Repeated,
     /// The scheme is not Basic.
     #[error("not the Basic scheme")]
     UnsupportedScheme,
@@ -197,23 +194,6 @@ impl<'a> Token68<'a> {
             return Err(CredentialsError::TooLong);
         }
         Ok(Self(token))
-    }
-
-    /// Takes the token from the values of all `Proxy-Authorization` fields of
-    /// one request.
-    ///
-    /// # Errors
-    /// As [`Token68::parse`], and [`CredentialsError::Repeated`]: two
-    /// parsers could use different fields.
-    pub fn from_fields(
-        field_values: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<Self, CredentialsError> {
-        let mut values = field_values.into_iter();
-        let first = values.next().ok_or(CredentialsError::Missing)?;
-        if values.next().is_some() {
-            return Err(CredentialsError::Repeated);
-        }
-        Self::parse(first)
     }
 
     /// The bytes as sent. They reveal the password.

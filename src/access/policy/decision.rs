@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn names_are_reserved_and_stable() {
         let net = "10.0.0.0/8".parse().unwrap();
-        let block = super::super::special_purpose("127.0.0.1".parse().unwrap()).unwrap();
+        let block = super::super::special::special_purpose("127.0.0.1".parse().unwrap()).unwrap();
         let all = [
             (DecidedBy::Default, "default"),
             (DecidedBy::ConnectPorts, "connect_ports"),

@@ -74,8 +74,7 @@ mod scan;
 mod tests;
 mod value_type;
 
-pub use error::{EvaluationError, ExpressionError, ExpressionProblem, Position};
-pub use facts::Fact;
+pub use error::{EvaluationError, ExpressionError};
 pub use value_type::{Scalar, ValueType};
 
 /// The longest expression, in bytes.

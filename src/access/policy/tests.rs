@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use proptest::prelude::*;
 
+use super::special::special_purpose;
 use super::*;
 use crate::http::target::Host;
 

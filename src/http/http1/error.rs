@@ -1,5 +1,4 @@
-//! Why a request was refused: each malformation of a head or a body with its name
-//! and the kind of answer.
+//! Why a request was refused: each malformation of a head or a body with its name.
 
 use std::error::Error;
 use std::fmt;
@@ -10,21 +9,20 @@ use crate::http::target::TargetError;
 /// Declares an error by a table. A line reads
 ///
 /// ```text
-/// Variant => Kind, "name", "what is wrong";
+/// Variant => "name", "what is wrong";
 /// ```
 ///
-/// The kind says what the client is answered. The name is in the log and the
-/// metrics, and in `docs/observability.md` by `make reference`; it is not changed. The
-/// part `of` gives names to the variants of an error that another one holds.
+/// The name is in the log and the metrics, and in `docs/observability.md` by `make reference`;
+/// it is not changed. The part `of` gives names to the variants of an error that another one holds.
 macro_rules! reasons {
     (
         $(#[$doc:meta])*
         pub enum $error:ident {
-            $($(#[$about:meta])* $variant:ident => $kind:ident, $name:literal, $words:literal;)*
+            $($(#[$about:meta])* $variant:ident => $name:literal, $words:literal;)*
         }
         $(
             of $outer:ident($inner:ident), $outer_words:literal {
-                $($inner_variant:ident => $inner_kind:ident, $inner_name:literal;)*
+                $($inner_variant:ident => $inner_name:literal;)*
             }
         )?
     ) => {
@@ -37,18 +35,11 @@ macro_rules! reasons {
 
         impl $error {
             /// Every reason.
+            #[cfg(test)]
             pub const ALL: &'static [Self] = &[
                 $(Self::$variant,)*
                 $($(Self::$outer($inner::$inner_variant),)*)?
             ];
-
-            /// The kind of answer that the client gets.
-            pub const fn kind(&self) -> Kind {
-                match self {
-                    $(Self::$variant => Kind::$kind,)*
-                    $($(Self::$outer($inner::$inner_variant) => Kind::$inner_kind,)*)?
-                }
-            }
 
             /// The short stable name for log and metrics.
             pub const fn reason(&self) -> &'static str {
@@ -92,95 +83,95 @@ reasons! {
     /// request would begin is not known.
     pub enum HeadError {
         /// The first byte cannot begin a request, as in a TLS handshake.
-        NotHttp => BadRequest, "not_http", "the first byte cannot begin an HTTP request";
+        NotHttp => "not_http", "the first byte cannot begin an HTTP request";
         /// More empty lines before the request line than are skipped (RFC 9112 §2.2).
-        EmptyLines => BadRequest, "empty_lines", "too many empty lines before the request line";
+        EmptyLines => "empty_lines", "too many empty lines before the request line";
         /// A line that ends in LF without CR before it.
-        BareLf => BadRequest, "bare_lf", "bare LF as a line end";
+        BareLf => "bare_lf", "bare LF as a line end";
         /// A CR that no LF follows.
-        BareCr => BadRequest, "bare_cr", "bare CR";
+        BareCr => "bare_cr", "bare CR";
         /// Not exactly one head: it ends early, or something follows its empty line.
-        NotOneHead => BadRequest, "not_one_head", "not exactly one request head";
+        NotOneHead => "not_one_head", "not exactly one request head";
         /// Not three parts with single spaces between them (RFC 9112 §3).
-        RequestLine => BadRequest, "request_line", "malformed request line";
+        RequestLine => "request_line", "malformed request line";
         /// The method is empty or not a token.
-        Method => BadRequest, "method", "the method is not a token";
+        Method => "method", "the method is not a token";
         /// The method is longer than any that is known (RFC 9112 §3 asks for 501).
-        MethodTooLong => MethodUnknown, "method_too_long", "the method is too long";
+        MethodTooLong => "method_too_long", "the method is too long";
         /// A request line of HTTP/0.9, without a version.
-        MissingVersion => BadRequest, "missing_version", "no HTTP version in the request line";
+        MissingVersion => "missing_version", "no HTTP version in the request line";
         /// Something else where the version should be.
-        Version => BadRequest, "version", "malformed HTTP version";
+        Version => "version", "malformed HTTP version";
         /// A well-formed version other than 1.0 and 1.1.
-        UnsupportedVersion => VersionUnsupported, "unsupported_version", "unsupported HTTP version";
+        UnsupportedVersion => "unsupported_version", "unsupported HTTP version";
         /// The request-target is longer than the limit.
-        TargetTooLong => TargetTooLong, "target_too_long", "the request-target is too long";
+        TargetTooLong => "target_too_long", "the request-target is too long";
         /// A control or malformed UTF-8 in the request-target.
-        TargetByte => BadRequest, "target_byte", "forbidden byte in the request-target";
+        TargetByte => "target_byte", "forbidden byte in the request-target";
         /// The head is larger than the limit.
-        HeadTooLarge => HeadTooLarge, "head_too_large", "the request head is too large";
+        HeadTooLarge => "head_too_large", "the request head is too large";
         /// More field lines than the limit.
-        TooManyFields => HeadTooLarge, "too_many_fields", "too many field lines";
+        TooManyFields => "too_many_fields", "too many field lines";
         /// A field name that is empty or not a token, or no colon right after it.
-        FieldName => BadRequest, "field_name", "malformed field name";
+        FieldName => "field_name", "malformed field name";
         /// A field line that begins with whitespace (obs-fold, RFC 9112 §5.2).
-        FoldedField => BadRequest, "folded_field", "folded field line";
+        FoldedField => "folded_field", "folded field line";
         /// A control in a field value.
-        FieldValue => BadRequest, "field_value", "forbidden byte in a field value";
+        FieldValue => "field_value", "forbidden byte in a field value";
         /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
-        MissingHost => BadRequest, "missing_host", "no host field";
+        MissingHost => "missing_host", "no host field";
         /// `Host` more than once.
-        DuplicateHost => BadRequest, "duplicate_host", "more than one host field";
+        DuplicateHost => "duplicate_host", "more than one host field";
         /// HTTP/2 without `:authority`, and a `Host` that is not this server's own.
-        MissingAuthority => BadRequest, "missing_authority", "no :authority to say where the request is to go";
+        MissingAuthority => "missing_authority", "no :authority to say where the request is to go";
         /// A `Host` that differs from `:authority` (RFC 9113 §8.3.1).
-        ConflictingHost => BadRequest, "conflicting_host", "host and :authority differ";
+        ConflictingHost => "conflicting_host", "host and :authority differ";
         /// A `Host` that is not `host [":" port]`.
-        Host => BadRequest, "host", "malformed host field";
+        Host => "host", "malformed host field";
         /// A `Content-Length` that is not a plain decimal number below 2^63.
-        ContentLength => BadRequest, "content_length", "malformed content-length";
+        ContentLength => "content_length", "malformed content-length";
         /// Several `Content-Length` fields that are not the same.
-        ConflictingContentLength => BadRequest, "conflicting_content_length", "conflicting content-length fields";
+        ConflictingContentLength => "conflicting_content_length", "conflicting content-length fields";
         /// A `Transfer-Encoding` that is not exactly one `chunked`.
-        TransferEncoding => BadRequest, "transfer_encoding", "transfer-encoding other than chunked";
+        TransferEncoding => "transfer_encoding", "transfer-encoding other than chunked";
         /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 §6.1).
-        Http10TransferEncoding => BadRequest, "http10_transfer_encoding", "transfer-encoding in an http/1.0 request";
+        Http10TransferEncoding => "http10_transfer_encoding", "transfer-encoding in an http/1.0 request";
         /// `Transfer-Encoding` and `Content-Length` together (RFC 9112 §6.1).
-        AmbiguousFraming => BadRequest, "ambiguous_framing", "both transfer-encoding and content-length";
+        AmbiguousFraming => "ambiguous_framing", "both transfer-encoding and content-length";
         /// A `CONNECT` that announces content (RFC 9110 §9.3.6).
-        ConnectBody => BadRequest, "connect_body", "a connect request with content";
+        ConnectBody => "connect_body", "a connect request with content";
         /// A connection option that is not a token.
-        ConnectionOption => BadRequest, "connection_option", "malformed connection option";
+        ConnectionOption => "connection_option", "malformed connection option";
         /// A connection option that would remove a field others rely on.
-        ProtectedConnectionOption => BadRequest, "protected_connection_option", "connection option that names a protected field";
+        ProtectedConnectionOption => "protected_connection_option", "connection option that names a protected field";
         /// More connection options than any client needs.
-        TooManyConnectionOptions => BadRequest, "too_many_connection_options", "too many connection options";
+        TooManyConnectionOptions => "too_many_connection_options", "too many connection options";
         /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
-        Expectation => ExpectationFailed, "expectation", "expectation that cannot be met";
+        Expectation => "expectation", "expectation that cannot be met";
         /// More than one `Proxy-Authorization`.
-        DuplicateProxyAuthorization => BadRequest, "duplicate_proxy_authorization", "more than one proxy-authorization field";
+        DuplicateProxyAuthorization => "duplicate_proxy_authorization", "more than one proxy-authorization field";
     }
     of Target(TargetError), "invalid request-target" {
-        Empty => BadRequest, "target_empty";
-        Byte => BadRequest, "target_control_or_space";
-        Fragment => BadRequest, "target_fragment";
-        Form => BadRequest, "target_form";
-        ConnectForm => BadRequest, "target_connect_form";
-        AuthorityForm => BadRequest, "target_authority_form";
-        AsteriskForm => BadRequest, "target_asterisk_form";
-        Scheme => SchemeUnsupported, "target_scheme";
-        Userinfo => BadRequest, "target_userinfo";
-        Backslash => BadRequest, "target_backslash";
-        EmptyHost => BadRequest, "target_empty_host";
-        MissingPort => BadRequest, "target_missing_port";
-        Port => BadRequest, "target_port";
-        UnbracketedIpv6 => BadRequest, "target_unbracketed_ipv6";
-        Brackets => BadRequest, "target_brackets";
-        PercentInHost => BadRequest, "target_percent_in_host";
-        HostName => BadRequest, "target_host_name";
-        EmptyLabel => BadRequest, "target_empty_label";
-        HostLength => BadRequest, "target_host_length";
-        Ipv4Number => BadRequest, "target_ipv4_number";
+        Empty => "target_empty";
+        Byte => "target_control_or_space";
+        Fragment => "target_fragment";
+        Form => "target_form";
+        ConnectForm => "target_connect_form";
+        AuthorityForm => "target_authority_form";
+        AsteriskForm => "target_asterisk_form";
+        Scheme => "target_scheme";
+        Userinfo => "target_userinfo";
+        Backslash => "target_backslash";
+        EmptyHost => "target_empty_host";
+        MissingPort => "target_missing_port";
+        Port => "target_port";
+        UnbracketedIpv6 => "target_unbracketed_ipv6";
+        Brackets => "target_brackets";
+        PercentInHost => "target_percent_in_host";
+        HostName => "target_host_name";
+        EmptyLabel => "target_empty_label";
+        HostLength => "target_host_length";
+        Ipv4Number => "target_ipv4_number";
     }
 }
 
@@ -191,30 +182,41 @@ reasons! {
     pub enum FramingError {
         /// A chunk size without digits, or with something behind them that is
         /// neither an extension nor a line end.
-        ChunkSize => BadRequest, "chunk_size", "malformed chunk size";
+        ChunkSize => "chunk_size", "malformed chunk size";
         /// A chunk size of more than 16 digits or 2^63 bytes and more.
-        ChunkSizeOverflow => BadRequest, "chunk_size_overflow", "chunk size out of range";
+        ChunkSizeOverflow => "chunk_size_overflow", "chunk size out of range";
         /// A control in a chunk extension.
-        Extension => BadRequest, "chunk_extension", "forbidden byte in a chunk extension";
+        Extension => "chunk_extension", "forbidden byte in a chunk extension";
         /// Longer chunk extensions than any honest sender writes.
-        ExtensionTooLong => BadRequest, "chunk_extension_too_long", "chunk extensions are too long";
+        ExtensionTooLong => "chunk_extension_too_long", "chunk extensions are too long";
         /// A CR without LF behind it, or a LF without CR in front.
-        LineEnd => BadRequest, "chunk_line_end", "malformed line end in a chunked body";
+        LineEnd => "chunk_line_end", "malformed line end in a chunked body";
         /// Chunk data that no CRLF follows.
-        ChunkEnd => BadRequest, "chunk_end", "chunk data is longer than its size";
+        ChunkEnd => "chunk_end", "chunk data is longer than its size";
         /// A trailer line that is not a field line.
-        Trailer => BadRequest, "trailer", "malformed trailer field";
+        Trailer => "trailer", "malformed trailer field";
         /// A trailer section above 8 KiB.
-        TrailersTooLong => BadRequest, "trailers_too_long", "the trailer section is too long";
+        TrailersTooLong => "trailers_too_long", "the trailer section is too long";
     }
 }
 
 impl HeadError {
-    /// The name at the start of what the log has of a refused head.
-    pub fn reason_in(detail: &str) -> Option<&'static str> {
-        let (name, _) = detail.split_once(':')?;
-        let mut reasons = Self::ALL.iter().map(Self::reason);
-        reasons.find(|reason| *reason == name)
+    /// The kind of answer that the client gets.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::MethodTooLong => Kind::MethodUnknown,
+            Self::UnsupportedVersion => Kind::VersionUnsupported,
+            Self::TargetTooLong => Kind::TargetTooLong,
+            Self::HeadTooLarge | Self::TooManyFields => Kind::HeadTooLarge,
+            Self::Expectation => Kind::ExpectationFailed,
+            Self::Target(TargetError::Scheme) => Kind::SchemeUnsupported,
+            _ => Kind::BadRequest,
+        }
+    }
+
+    /// The malformation that an error is about, if it is about one.
+    pub fn of(error: &RequestError) -> Option<&Self> {
+        error.source()?.downcast_ref()
     }
 }
 

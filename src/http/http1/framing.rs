@@ -37,8 +37,6 @@ pub enum Framing {
 #[derive(Clone, Debug)]
 pub struct BodyScanner {
     state: State,
-    /// Data bytes so far, without the chunked coding.
-    data: u64,
     /// Extension bytes that the data does not justify so far.
     extension_excess: u64,
     /// Bytes of the trailer section so far.
@@ -87,7 +85,6 @@ impl BodyScanner {
         };
         Self {
             state,
-            data: 0,
             extension_excess: 0,
             trailers: 0,
         }
@@ -107,7 +104,6 @@ impl BodyScanner {
                     let take =
                         usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     *left -= take as u64;
-                    self.data = self.data.saturating_add(take as u64);
                     rest = rest.get(take..).unwrap_or_default();
                     match self.state {
                         State::Length(0) => self.state = State::Done,
@@ -144,11 +140,6 @@ impl BodyScanner {
             State::Length(left) | State::Data(left) => left,
             _ => 0,
         }
-    }
-
-    /// Bytes of content so far, without chunk sizes, extensions and trailers.
-    pub fn body_bytes(&self) -> u64 {
-        self.data
     }
 
     /// One byte of chunked coding that is not data.

@@ -96,6 +96,8 @@ record! {
     }
 
     counted {
+        /// The malformation of a head that was refused.
+        malformation: Option<&'static str>;
         /// The canonical authority that was asked for (`host:port`), counted as a site.
         site: Option<&'a str>;
         /// Whether the policy denied the request.

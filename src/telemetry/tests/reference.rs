@@ -60,7 +60,7 @@ fn the_names_of_malformed_requests_are_in_the_document() {
         .map(|error| row(error.reason(), error.kind(), error));
     let bodies = FramingError::ALL
         .iter()
-        .map(|error| row(error.reason(), error.kind(), error));
+        .map(|error| row(error.reason(), Kind::BadRequest, error));
     let head = ["name", "status", "what is wrong"];
     assert_part(DOCUMENT, "refused heads", &table(head, heads.collect()));
     assert_part(DOCUMENT, "refused bodies", &table(head, bodies.collect()));

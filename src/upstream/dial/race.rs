@@ -25,8 +25,6 @@ pub struct Dialed<S = TcpStream> {
     pub stream: S,
     /// The address that it is connected to.
     pub address: SocketAddr,
-    /// How many attempts were started, this one included.
-    pub attempts: u32,
 }
 
 /// Connects to whichever of `addresses` accepts first. They are tried in their
@@ -90,13 +88,11 @@ where
 {
     let mut waiting = addresses.into_iter().peekable();
     let mut running: Vec<Attempt<SocketAddr, F>> = Vec::new();
-    let mut attempts = 0;
     let mut error = DialError::NoAddress;
     let racing = async {
         loop {
             // One starts at each turn: at first, after a failure, after the delay.
             if let Some(address) = waiting.next() {
-                attempts += 1;
                 running.push((address, Box::pin(connect(address))));
             } else if running.is_empty() {
                 return Err(error);
@@ -104,7 +100,7 @@ where
             tokio::select! {
                 biased;
                 (address, outcome) = first_finished(&mut running) => match outcome {
-                    Ok(stream) => return Ok(Dialed { stream, address, attempts }),
+                    Ok(stream) => return Ok(Dialed { stream, address }),
                     Err(failed) => error = error.more_telling(failed),
                 },
                 () = sleep(ATTEMPT_DELAY), if waiting.peek().is_some() => {}
@@ -244,7 +240,6 @@ mod tests {
         for (number, (plan, expected, over, starts)) in cases.iter().enumerate() {
             let (outcome, elapsed, started) = run(plan).await;
             if let Ok(dialed) = &outcome {
-                assert_eq!(dialed.attempts as usize, started.len(), "case {number}");
                 assert_eq!(usize::from(dialed.address.port()), dialed.stream);
             }
             let outcome = outcome

@@ -13,7 +13,8 @@ use super::{files, read, root};
 /// The layers, top first. A folder uses those on lower lines.
 const LAYERS: &[&[&str]] = &[
     &["main"],
-    &["cli", "explain", "server"],
+    &["cli"],
+    &["explain", "server"],
     &["downstream"],
     &["admin"],
     &["request"],

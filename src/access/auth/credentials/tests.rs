@@ -129,27 +129,6 @@ fn refuses_with_the_reason() {
 }
 
 #[test]
-fn takes_exactly_one_field() {
-    let parse = |values: &[&'static [u8]]| {
-        Token68::from_fields(values.iter().copied()).map(Token68::expose)
-    };
-    assert_eq!(parse(&[]), Err(CredentialsError::Missing));
-    assert_eq!(parse(&[b"Basic YTpi"]), Ok(b"YTpi".as_slice()));
-    assert_eq!(
-        parse(&[b"Basic YTpi", b"Basic YTpi"]),
-        Err(CredentialsError::Repeated)
-    );
-    assert_eq!(
-        parse(&[b"", b"Basic YTpi"]),
-        Err(CredentialsError::Repeated)
-    );
-    assert_eq!(
-        parse(&[b"Negotiate x", b"Basic YTpi"]),
-        Err(CredentialsError::Repeated)
-    );
-}
-
-#[test]
 fn user_names() {
     let long = "u".repeat(MAX_USER_LEN + 1);
     let cases: &[(&str, Result<(), UserError>)] = &[

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::access::auth::{Credentials, Htpasswd, NameError, UserError};
+use crate::access::auth::UserError;
+use crate::access::auth::{Credentials, Htpasswd, NameError};
 
 const SHA1: &str = "{SHA}wFzIss1bpQ9O3Ln/OY0FHEL/qDo=";
 

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::facts::Fact;
 use super::*;
 
 mod bounds;

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::auth::{NameError, UserError};
+use crate::access::auth::NameError;
+use crate::access::auth::UserError;
 
 fn groups(text: &str) -> Groups {
     Groups::parse(text).unwrap()

@@ -1,5 +1,6 @@
 //! The evaluator agrees with a second one that is slow and obvious.
 
+use super::super::special::special_purpose;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;

@@ -1,5 +1,6 @@
 //! Rules that are said to never apply: each that should be found, none that does apply.
 
+use super::super::reach::DeadReason;
 use std::time::SystemTime;
 
 use super::rule_text::{policy, rule};

@@ -1,5 +1,6 @@
 //! The rules, and how they and the guard share the decision.
 
+use super::super::decision::DenyReason;
 use std::sync::Arc;
 
 use super::rule_text::{decide, policy, scenario};

@@ -1,5 +1,6 @@
 //! Rules and requests in one line each, for the tables of the tests.
 
+use super::super::decision::DenyReason;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 

@@ -70,7 +70,7 @@ async fn the_next_address_is_tried_when_one_refuses_and_is_remembered() {
         let dialed = connect(&dialer, "www.example", address.port())
             .await
             .unwrap();
-        assert_eq!((dialed.address, dialed.attempts), (address, 2));
+        assert_eq!(dialed.address, address);
         assert_eq!(dialed.stream.peer_addr().unwrap(), address);
         assert!(dialed.stream.nodelay().unwrap());
 
@@ -83,10 +83,6 @@ async fn the_next_address_is_tried_when_one_refuses_and_is_remembered() {
         assert_eq!(candidates.first(), address);
         let order: Vec<_> = candidates.iter().map(|it| it.ip().to_string()).collect();
         assert_eq!(order, [ONE, TWO], "every address once");
-        let dialed = connect(&dialer, "www.example", address.port())
-            .await
-            .unwrap();
-        assert_eq!(dialed.attempts, 1);
     }
 }
 
@@ -98,7 +94,7 @@ async fn both_families_are_tried_ipv6_first() {
     let dialed = connect(&dialer(&server), "www.example", address.port())
         .await
         .unwrap();
-    assert_eq!((dialed.address, dialed.attempts), (address, 2));
+    assert_eq!(dialed.address, address);
 
     let v6 = reserved.listen(8).unwrap();
     let dialed = connect(&dialer(&server), "www.example", address.port())
@@ -106,7 +102,6 @@ async fn both_families_are_tried_ipv6_first() {
         .unwrap();
     assert_eq!(dialed.address, v6.local_addr().unwrap());
     assert_eq!(dialed.address.ip(), Ipv6Addr::LOCALHOST);
-    assert_eq!(dialed.attempts, 1);
 }
 
 #[tokio::test]
@@ -120,7 +115,7 @@ async fn silence_costs_a_quarter_of_a_second() {
         .await
         .unwrap();
     let took = begin.elapsed();
-    assert_eq!((dialed.address, dialed.attempts), (address, 2));
+    assert_eq!(dialed.address, address);
     assert!(took >= Duration::from_millis(240), "{took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
 }

@@ -1,5 +1,6 @@
 //! Random texts, and random expressions against the crate's own interpreter.
 
+use super::super::error::ExpressionProblem;
 use std::collections::HashMap;
 
 use cel::{Context, Program, Value, objects::Key};

@@ -1,0 +1,233 @@
+//! The command line: its structs, and the texts of usage errors.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use structopt::StructOpt;
+use structopt::clap::{Error, ErrorKind};
+
+/// The first line of the help. The derive macro would use the comment of the
+/// subcommands otherwise.
+const ABOUT: &str = "Authenticated HTTP/HTTPS proxy: forward proxy, CONNECT tunnels and gateway \
+    on one port";
+
+/// The command line of `tollgate`.
+#[derive(Debug, StructOpt)]
+#[structopt(
+    name = "tollgate",
+    about = ABOUT,
+    after_help = "Signals: TERM drains and exits, INT exits at once, HUP reloads users and \
+        policy,\nUSR1 reopens the logs, QUIT hands over to a process started with -u."
+)]
+pub struct Cli {
+    /// Configuration file; needed to serve
+    #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+    pub conf: Option<PathBuf>,
+
+    /// Run in the background
+    #[structopt(short, long)]
+    pub daemon: bool,
+
+    /// Take over the listening sockets of the running process; send SIGQUIT to
+    /// that process
+    #[structopt(short, long)]
+    pub upgrade: bool,
+
+    /// Check the configuration and exit
+    #[structopt(short, long)]
+    pub test: bool,
+
+    /// A command other than serving
+    #[structopt(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands other than serving.
+#[derive(Debug, StructOpt)]
+#[structopt(about = ABOUT)]
+pub enum Command {
+    /// Check the configuration and every file that it names
+    Check {
+        /// Configuration file
+        #[structopt(
+            short,
+            long,
+            value_name = "FILE",
+            parse(from_os_str),
+            conflicts_with = "file"
+        )]
+        conf: Option<PathBuf>,
+        /// Configuration file, without -c
+        #[structopt(value_name = "FILE", parse(from_os_str))]
+        file: Option<PathBuf>,
+    },
+    /// Explain the decision of the policy about a request, for each way in which clients
+    /// send it; exits with 0 when the usual way is admitted, else with 1
+    Explain {
+        /// Configuration file
+        #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+        conf: PathBuf,
+        /// The user
+        #[structopt(long, value_name = "USER")]
+        user: String,
+        /// A URL, host:port for a tunnel only, or a path for the gateway
+        #[structopt(long, value_name = "TARGET")]
+        target: String,
+        /// The method of the forwarded request; CONNECT explains the tunnel only
+        #[structopt(long, value_name = "METHOD")]
+        method: Option<String>,
+        /// The client's address
+        #[structopt(long, value_name = "IP", default_value = "127.0.0.1")]
+        client: IpAddr,
+        /// The addresses of the target's name; by default they are looked up
+        #[structopt(long, value_name = "IP,...", use_delimiter = true)]
+        resolve: Vec<IpAddr>,
+        /// The time of the request, such as 2026-11-24T10:00:00Z; by default now
+        #[structopt(long, value_name = "TIME")]
+        time: Option<String>,
+        /// Print JSON
+        #[structopt(long)]
+        json: bool,
+    },
+    /// Reload users, groups and policy in the running process; exits with 0 when every
+    /// change is in effect, with 2 when changed keys need a restart, with 78 when the file
+    /// has errors and nothing was changed
+    Reload {
+        /// The configuration file of that process, with `tollgate.admin`
+        #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+        conf: PathBuf,
+    },
+    /// Set a user's password in an htpasswd file, as an argon2id hash; prompts for it,
+    /// or reads it from standard input. argon2id uses all of a password, bcrypt ($2y$)
+    /// the first 72 bytes only
+    Passwd {
+        /// The htpasswd file; created if it does not exist
+        #[structopt(value_name = "FILE", parse(from_os_str))]
+        file: PathBuf,
+        /// The user
+        #[structopt(value_name = "USER")]
+        user: String,
+    },
+}
+
+/// The names of the commands.
+const COMMANDS: [&str; 4] = ["check", "explain", "passwd", "reload"];
+
+/// The message for an invalid command line, with what to type in its last line.
+pub fn explain_usage(error: &Error) -> String {
+    let unknown = match error.kind {
+        ErrorKind::UnknownArgument => error.info.as_ref().and_then(|info| info.first()),
+        _ => None,
+    };
+    let Some(unknown) = unknown else {
+        return error.message.clone();
+    };
+    // The argument may be the password, so it is not shown.
+    if error.message.contains("tollgate passwd") {
+        return "tollgate passwd: more arguments than FILE and USER; `passwd` prompts for the password, or reads it from standard input"
+            .to_owned();
+    }
+    let remedy = if unknown.starts_with('-') {
+        "`tollgate --help` has the options".to_owned()
+    } else if is_configuration(unknown) {
+        format!("a configuration file is named with -c, as in `tollgate -c {unknown}`")
+    } else {
+        match nearest_command(unknown) {
+            Some(command) => format!("did you mean `tollgate {command}`?"),
+            None => format!(
+                "the commands are {}; without one, `tollgate -c FILE` serves",
+                COMMANDS.join(", ")
+            ),
+        }
+    };
+    format!("tollgate: {unknown:?} is not understood; {remedy}")
+}
+
+/// Whether an argument is a configuration file: by its extension, or because the file exists.
+fn is_configuration(argument: &str) -> bool {
+    let path = Path::new(argument);
+    let has_ending = path
+        .extension()
+        .is_some_and(|ending| matches!(ending.to_str(), Some("yaml" | "yml" | "json" | "conf")));
+    has_ending || path.is_file()
+}
+
+fn nearest_command(word: &str) -> Option<&'static str> {
+    let distance = |command: &str| strsim::osa_distance(&word.to_lowercase(), command);
+    let near = COMMANDS
+        .into_iter()
+        .min_by_key(|command| distance(command))?;
+    (distance(near) <= 2).then_some(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, structopt::clap::Error> {
+        Cli::from_iter_safe(std::iter::once("tollgate").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn serving() {
+        let cli = parse("-c a.yaml -d -u").unwrap();
+        assert_eq!(cli.conf, Some("a.yaml".into()));
+        assert!(cli.daemon && cli.upgrade && !cli.test);
+        assert!(parse("-c").is_err());
+        assert!(parse("-x").is_err());
+    }
+
+    #[test]
+    fn subcommands_have_their_own_options() {
+        let cli = parse("check -c a.yaml").unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Check { conf: Some(conf), file: None }) if conf.as_os_str() == "a.yaml")
+        );
+        let cli = parse("check a.yaml").unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Check { conf: None, file: Some(file) }) if file.as_os_str() == "a.yaml")
+        );
+        assert!(parse("check -c a.yaml b.yaml").is_err());
+        let cli = parse("passwd users alice").unwrap();
+        assert!(matches!(cli.command, Some(Command::Passwd { user, .. }) if user == "alice"));
+        let explain = "explain -c a.yaml --user u --target a.org:443 --resolve 10.0.0.1,::1 --json";
+        let command = parse(explain).unwrap().command;
+        assert!(
+            matches!(command, Some(Command::Explain { resolve, json: true, .. }) if resolve.len() == 2)
+        );
+        assert!(parse("explain -c a.yaml --user u").is_err());
+        assert!(parse(&explain.replace("::1", "x")).is_err());
+        assert!(parse("passwd users").is_err());
+        assert!(parse("frobnicate").is_err());
+    }
+
+    #[test]
+    fn usage_errors_have_a_remedy() {
+        for (line, expected) in [
+            (
+                "conf/tollgate.yaml",
+                "tollgate: \"conf/tollgate.yaml\" is not understood; a configuration file is named with -c, \
+                 as in `tollgate -c conf/tollgate.yaml`",
+            ),
+            (
+                "chek -c a.yaml",
+                "tollgate: \"chek\" is not understood; did you mean `tollgate check`?",
+            ),
+            (
+                "run",
+                "tollgate: \"run\" is not understood; the commands are check, explain, passwd, reload; without one, \
+                 `tollgate -c FILE` serves",
+            ),
+            (
+                "--check",
+                "tollgate: \"--check\" is not understood; `tollgate --help` has the options",
+            ),
+        ] {
+            assert_eq!(explain_usage(&parse(line).unwrap_err()), expected);
+        }
+        let secret = explain_usage(&parse("passwd users alice hunter2").unwrap_err());
+        assert!(!secret.contains("hunter2"), "{secret}");
+        let missing = explain_usage(&parse("explain -c a.yaml --user u").unwrap_err());
+        assert!(missing.contains("--target <TARGET>"), "{missing}");
+    }
+}

@@ -1,0 +1,285 @@
+//! The commands of the program, and the exit code of each outcome.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use structopt::StructOpt;
+use structopt::clap::ErrorKind;
+
+use super::arguments::{Cli, Command, explain_usage};
+use crate::access::auth::passwd;
+use crate::access::policy::ExplainedDecision;
+use crate::admin::{self, Changes, ReloadAnswer};
+use crate::config::Config;
+use crate::explain::{self, Query};
+use crate::server::{self, Side, StartMode};
+use crate::text::{count, without_numbers};
+use crate::upstream::dial;
+
+/// Exit codes of sysexits.h.
+const EX_USAGE: u8 = 64;
+const EX_CONFIG: u8 = 78;
+/// The exit code of a reload after which some changed keys need a restart.
+const EX_PARTIAL: u8 = 2;
+
+/// The log filter unless RUST_LOG is set. Pingora logs each client that disconnects as an
+/// error; the access log has these. It also logs an idle connection that another thread
+/// took, which is harmless. Tollgate logs the state of upstreams itself, since the lines of
+/// Pingora's load balancer are meant for programmers.
+const LOG_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=off,\
+    pingora_load_balancing=error,hickory_proto=error,rustls=error,pingora_core::protocols=off,\
+    pingora_core::connectors=off";
+
+/// Parses the command line and runs its command; without one, serves until a signal ends the process.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
+    let cli = match Cli::from_args_safe() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
+        // `tollgate -c FILE check` is equivalent.
+        Some(Command::Check { conf, file }) => match conf.or(file).or(cli.conf) {
+            Some(conf) => check(&conf),
+            None => fail(
+                EX_USAGE,
+                &"tollgate: no configuration; name one, as in `tollgate check -c conf/pingora.yaml`",
+            ),
+        },
+        Some(Command::Reload { conf }) => reload(&conf),
+        Some(Command::Passwd { file, user }) => set_password(&file, &user),
+        Some(Command::Explain {
+            conf,
+            user,
+            target,
+            method,
+            client,
+            resolve,
+            time,
+            json,
+        }) => {
+            let query = Query {
+                user: &user,
+                client,
+                method: method.as_deref(),
+                target: &target,
+                resolve: &resolve,
+                time: time.as_deref(),
+            };
+            explain(&conf, &query, json)
+        }
+        None => match cli.conf {
+            Some(conf) if cli.test => check(&conf),
+            Some(conf) => serve(&conf, cli.daemon, cli.upgrade),
+            None => fail(
+                EX_USAGE,
+                &"tollgate: no configuration; name one, as in \
+                `tollgate -c conf/pingora.yaml`, or see `tollgate --help`",
+            ),
+        },
+    }
+}
+
+fn serve(conf: &Path, daemon: bool, upgrade: bool) -> ExitCode {
+    let inherited = server::inherited_descriptors();
+    let config = match Config::load(conf) {
+        Ok(config) => config,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
+    config.warnings.log();
+    let mut start = StartMode {
+        caller: None,
+        upgrade,
+    };
+    if daemon || config.server.daemon {
+        match server::detach(&config, &inherited) {
+            Ok(Side::Daemon(caller)) => start.caller = Some(caller),
+            Ok(Side::Caller(ended)) if ended.reason.is_empty() => {
+                return ExitCode::from(ended.code);
+            }
+            Ok(Side::Caller(ended)) => return fail(ended.code, &ended.reason),
+            Err(error) => {
+                return fail(
+                    1,
+                    &format_args!("tollgate: cannot go to the background: {error}"),
+                );
+            }
+        }
+    }
+    let caller = start.caller.clone();
+    match server::run(config, start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let reason = without_numbers(&format!("tollgate: {error:#}"));
+            match caller {
+                // The caller prints the reason.
+                Some(caller) => {
+                    caller.failed(1, &reason);
+                    ExitCode::FAILURE
+                }
+                None => fail(1, &reason),
+            }
+        }
+    }
+}
+
+fn check(conf: &Path) -> ExitCode {
+    match Config::check(conf) {
+        Ok(config) => {
+            let warnings = &config.warnings;
+            if !warnings.is_empty() {
+                eprintln!("{warnings}");
+            }
+            let conf_shown = conf.display();
+            match warnings.len() + warn_of_name_servers(conf, &config) {
+                0 => eprintln!("{conf_shown}: OK"),
+                more => eprintln!("{conf_shown}: OK, {}", count(more, "warning")),
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(EX_CONFIG, &error),
+    }
+}
+
+/// Probes the name servers of the configuration, not those of the system. A failure is only
+/// a warning: the server may be up when the program starts.
+fn warn_of_name_servers(conf: &Path, config: &Config) -> usize {
+    let conf = conf.display();
+    let servers = &config.dns.servers;
+    let found = dial::unanswering(servers).unwrap_or_default();
+    for (number, trouble) in &found {
+        let address = servers.get(*number).map(ToString::to_string);
+        eprintln!(
+            "{conf}: warning: tollgate.dns.servers[{number}]: the name server {} {trouble}; \
+             correct the address, start the server, or let this host reach it over UDP and TCP",
+            address.unwrap_or_default(),
+        );
+    }
+    found.len()
+}
+
+fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
+    let config = match Config::load_to_explain(conf) {
+        Ok(config) => config,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
+    let answer = match explain::explain(&config, query) {
+        Ok(answer) => answer,
+        Err(error) => return fail(EX_USAGE, &format_args!("tollgate: {error:#}")),
+    };
+    for note in &answer.notes {
+        eprintln!("note: {note}");
+    }
+    let mut out = std::io::stdout().lock();
+    let written = if json {
+        serde_json::to_writer(&mut out, &answer)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out))
+    } else {
+        writeln!(out, "{answer}")
+    };
+    match written {
+        Ok(()) if answer.decision() == ExplainedDecision::Admit => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => fail(1, &format_args!("tollgate: cannot write: {error}")),
+    }
+}
+
+fn reload(conf: &Path) -> ExitCode {
+    let config = match Config::load_to_explain(conf) {
+        Ok(config) => config,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
+    let Some(address) = config.admin else {
+        let message = format_args!(
+            "{}: tollgate.admin: missing, and a reload is requested there; add it, or run \
+             `kill -HUP \"$(cat {})\"` and see the log",
+            conf.display(),
+            config.server.pid_file
+        );
+        return fail(EX_CONFIG, &message);
+    };
+    match admin::reload(address) {
+        Ok(ReloadAnswer::Complete(changes)) => {
+            tell(&changes);
+            ExitCode::SUCCESS
+        }
+        Ok(ReloadAnswer::Partial(changes)) => {
+            tell(&changes);
+            ExitCode::from(EX_PARTIAL)
+        }
+        Ok(ReloadAnswer::Refused(problems, unlisted)) => {
+            let more = match unlisted {
+                0 => String::new(),
+                more => format!("\nand {more} more"),
+            };
+            let problems = problems.join("\n");
+            fail(
+                EX_CONFIG,
+                &format_args!("{problems}{more}\ntollgate: nothing was changed"),
+            )
+        }
+        Err(error) => fail(
+            1,
+            &format_args!("tollgate: {error}; check that the process runs with this file"),
+        ),
+    }
+}
+
+fn tell(changes: &Changes) {
+    let (users, rules) = (count(changes.users, "user"), count(changes.rules, "rule"));
+    eprintln!("reloaded: {users}, {rules}");
+    for (what, keys) in [
+        ("in effect now", &changes.applied),
+        (
+            "not in effect until a restart or an upgrade (-u)",
+            &changes.restart_needed,
+        ),
+        (
+            "not compared, since the process cannot read the files",
+            &changes.not_compared,
+        ),
+    ] {
+        if !keys.is_empty() {
+            eprintln!("{what}: {}", keys.join(", "));
+        }
+    }
+}
+
+fn set_password(file: &Path, user: &str) -> ExitCode {
+    let outcome =
+        passwd::read_password().and_then(|password| passwd::set_password(file, user, &password));
+    match outcome {
+        Ok(done) => {
+            let what = match done.change {
+                passwd::PasswordChange::Created => "created with",
+                passwd::PasswordChange::Added => "added",
+                passwd::PasswordChange::Replaced => "new password for",
+            };
+            eprintln!("{}: {what} user {user}", file.display());
+            for note in done.notes() {
+                eprintln!("note: {note}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(
+            1,
+            &format_args!("tollgate: {:#}", anyhow::Error::new(error)),
+        ),
+    }
+}
+
+fn usage(error: &structopt::clap::Error) -> ExitCode {
+    match error.kind {
+        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
+        _ => fail(EX_USAGE, &explain_usage(error)),
+    }
+}
+
+fn fail(code: u8, message: &dyn Display) -> ExitCode {
+    // Not `eprintln!`, which panics when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{message}");
+    ExitCode::from(code)
+}
