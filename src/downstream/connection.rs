@@ -20,7 +20,7 @@ use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{HeadError, HeadScanner, RefusedHead, RequestHead, Scanned};
 use crate::request::app::App;
 use crate::request::dispatch::Requests;
-use crate::request::facts::Source;
+use crate::request::facts::{Arrival, Source};
 use crate::request::lifecycle::Subscription;
 
 /// Serves requests until the connection ends.
@@ -35,7 +35,7 @@ pub(super) async fn serve(
     let mut requests = Requests::new(&acceptor.ways, source);
     loop {
         let read = waiting.read_head(app, &mut stream).await;
-        let (head, started) = match read.and_then(|read| parse(app, read)) {
+        let (head, arrival) = match read.and_then(|read| parse(app, read)) {
             Ok(parsed) => parsed,
             Err(NoHead::Gone) => return,
             Err(NoHead::Refused(error, head)) => {
@@ -49,7 +49,7 @@ pub(super) async fn serve(
             }
         };
         waiting.is_first = false;
-        stream = match requests.serve(stream, head, started).await {
+        stream = match requests.serve(stream, head, arrival).await {
             Some(stream) => stream,
             None => return,
         };
@@ -165,18 +165,17 @@ impl From<Kind> for NoHead {
 struct ReadHead {
     bytes: BytesMut,
     scanned: Scanned,
-    /// When its first byte was read; of one that came with the request before, when that was over.
-    started: Instant,
+    arrival: Arrival,
 }
 
-fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, std::time::Instant), NoHead> {
+fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, Arrival), NoHead> {
     let ReadHead {
         mut bytes,
         scanned,
-        started,
+        arrival,
     } = read;
     match RequestHead::of(&mut bytes, scanned, &app.head_limits) {
-        Ok(head) => Ok((head, started.into_std())),
+        Ok(head) => Ok((head, arrival)),
         Err(error) => Err(NoHead::Refused(error.into(), bytes)),
     }
 }
@@ -217,24 +216,26 @@ impl Waiting {
             app.timeouts.keep_alive
         };
         let mut scanner = HeadScanner::default();
-        let mut started = Instant::now();
-        let mut deadline = started + idle_limit;
-        let mut begun = false;
+        let mut deadline = Instant::now() + idle_limit;
+        let mut arrival: Option<Arrival> = None;
         loop {
             if self.is_first && self.http2 && stream.inbox().starts_with(PREFACE_LINE) {
                 return Err(NoHead::Http2);
             }
-            if !begun && !stream.inbox().is_empty() {
-                begun = true;
-                started = Instant::now();
-                deadline = started + app.timeouts.request_head;
-            }
-            if let Some(scanned) = scanner.scan(stream.inbox(), &app.head_limits)? {
-                return Ok(ReadHead {
-                    bytes: stream.take(scanned.len),
-                    scanned,
-                    started,
+            if !stream.inbox().is_empty() {
+                let now = std::time::Instant::now();
+                let arrival = arrival.get_or_insert_with(|| {
+                    deadline = Instant::from_std(now) + app.timeouts.request_head;
+                    Arrival::at(now)
                 });
+                arrival.completed = now;
+                if let Some(scanned) = scanner.scan(stream.inbox(), &app.head_limits)? {
+                    return Ok(ReadHead {
+                        bytes: stream.take(scanned.len),
+                        scanned,
+                        arrival: *arrival,
+                    });
+                }
             }
             if stream.ended() {
                 // One that speaks something else has said all that it will, and may read on.
@@ -243,6 +244,7 @@ impl Waiting {
                 }
                 return Err(NoHead::Gone);
             }
+            let begun = arrival.is_some();
             match self.wait(app, stream, deadline, begun).await {
                 Wake::Filled(Ok(_)) => {}
                 Wake::Filled(Err(_)) | Wake::Draining => return Err(NoHead::Gone),

@@ -21,7 +21,7 @@ use crate::client::{ClientStream, Loan, RawStream, Transport};
 use crate::http::http1::{RefusedHead, RequestHead, Version};
 use crate::request::app::App;
 use crate::request::dispatch::Requests;
-use crate::request::facts::Source;
+use crate::request::facts::{Arrival, Source};
 
 /// What a client may send of a body before it was passed on. A connection takes as much
 /// of all its streams: with less, a few tunnels whose other ends do not read would keep
@@ -278,7 +278,7 @@ async fn serve_stream(
 ) {
     let app = &acceptor.app;
     // `h2` gives a request once its head is complete.
-    let started = std::time::Instant::now();
+    let arrival = Arrival::now();
     let (parts, receive) = request.into_parts();
     let has_body = !receive.is_end_stream();
     let head =
@@ -302,7 +302,7 @@ async fn serve_stream(
         Ok(mut head) => {
             head.version = Version::Http2;
             // There is no other request for it to go on with.
-            let _over: Option<Box<ClientStream>> = requests.serve(stream, head, started).await;
+            let _over: Option<Box<ClientStream>> = requests.serve(stream, head, arrival).await;
         }
         Err(error) => {
             let head = refused.unwrap_or_default();

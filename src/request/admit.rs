@@ -102,7 +102,7 @@ impl AccessControl {
                 &access.authenticator,
                 &credentials,
                 client,
-                request.completed,
+                request.arrival.completed,
             )
             .await?;
         drop(credentials);

@@ -6,7 +6,6 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::Method;
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
@@ -17,7 +16,7 @@ use pingora_proxy::HttpProxy;
 use super::app::App;
 use super::connect::ConnectService;
 use super::credentials::Credentials;
-use super::facts::{Request, Source};
+use super::facts::{Arrival, Request, Source};
 use super::forward::{Forward, Forwarded};
 use super::lifecycle::Subscription;
 use super::outcome::Exchange;
@@ -70,15 +69,15 @@ impl<'a> Requests<'a> {
         self.source
     }
 
-    /// Serves one request, whose first byte was read at `started`. Gives the connection back when it can go on.
+    /// Serves one request. Gives the connection back when it can go on.
     pub async fn serve(
         &mut self,
         stream: Box<ClientStream>,
         head: RequestHead,
-        started: Instant,
+        arrival: Arrival,
     ) -> Option<Box<ClientStream>> {
         let keep_alive = head.keep_alive;
-        match self.begin(stream, head, started) {
+        match self.begin(stream, head, arrival) {
             Begun::Tunnel(tunnel) => tunnel.await,
             Begun::Proxy(proxy) => {
                 let app = &self.ways.app;
@@ -93,7 +92,7 @@ impl<'a> Requests<'a> {
         &mut self,
         stream: Box<ClientStream>,
         mut head: RequestHead,
-        started: Instant,
+        arrival: Arrival,
     ) -> Begun<'a> {
         let Ways {
             app,
@@ -101,7 +100,7 @@ impl<'a> Requests<'a> {
             proxy,
             draining,
         } = self.ways;
-        let mut request = Request::new(app.ids.next(), self.source, &head, started);
+        let mut request = Request::new(app.ids.next(), self.source, &head, arrival);
         request.is_loop = head.has_via && app.pseudonym.is_in_fields(head.fields());
         // For good: the handshake of such a scheme takes several requests.
         self.has_dedicated_upstream |= head.authenticates_connection;
@@ -157,7 +156,7 @@ impl<'a> Requests<'a> {
     /// A request of which nothing is known.
     fn unread(&self) -> Exchange {
         let id = self.ways.app.ids.next();
-        let request = Request::unread(id, self.source, Instant::now());
+        let request = Request::unread(id, self.source, Arrival::now());
         Exchange::new(request, Credentials::Missing)
     }
 

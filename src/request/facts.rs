@@ -26,6 +26,30 @@ pub struct Source {
     pub thread: u16,
 }
 
+/// When a head arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// When its first byte was read; of one that came with the request before, when that was over.
+    pub started: Instant,
+    /// When its last byte was read.
+    pub completed: Instant,
+}
+
+impl Arrival {
+    /// That of a head that was read as a whole, just now.
+    pub fn now() -> Self {
+        Self::at(Instant::now())
+    }
+
+    /// That of a head that was read as a whole.
+    pub fn at(read: Instant) -> Self {
+        Self {
+            started: read,
+            completed: read,
+        }
+    }
+}
+
 /// The facts of one request.
 #[derive(Debug)]
 pub struct Request {
@@ -33,10 +57,8 @@ pub struct Request {
     pub id: RequestId,
     /// When the head was complete.
     pub time: SystemTime,
-    /// When the first byte of the head was read.
-    pub started: Instant,
-    /// When the head was complete, on the clock of `started`.
-    pub completed: Instant,
+    /// When its head arrived.
+    pub arrival: Arrival,
     /// The connection that it came on.
     pub source: Source,
     /// The role in which it is served; none for a head that could not be read.
@@ -60,8 +82,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request that `head` asks for, whose first byte was read at `started`.
-    pub fn new(id: RequestId, source: Source, head: &RequestHead, started: Instant) -> Self {
+    /// The request that `head` asks for.
+    pub fn new(id: RequestId, source: Source, head: &RequestHead, arrival: Arrival) -> Self {
         let connection_scheme = if source.tls {
             Scheme::Https
         } else {
@@ -79,17 +101,16 @@ impl Request {
             authority: head.target.authority().cloned(),
             framing: head.framing,
             expect_continue: head.expect_continue,
-            ..Self::unread(id, source, started)
+            ..Self::unread(id, source, arrival)
         }
     }
 
     /// A request whose head could not be read.
-    pub fn unread(id: RequestId, source: Source, started: Instant) -> Self {
+    pub fn unread(id: RequestId, source: Source, arrival: Arrival) -> Self {
         Self {
             id,
             time: SystemTime::now(),
-            started,
-            completed: Instant::now(),
+            arrival,
             source,
             role: None,
             method: Method::GET,

@@ -291,7 +291,7 @@ impl ProxyHttp for Forward {
             request, outcome, ..
         } = &mut forwarded.exchange;
         if outcome.times.first_byte.is_none() {
-            outcome.times.first_byte = Some(request.started.elapsed());
+            outcome.times.first_byte = Some(request.arrival.started.elapsed());
             // From now on there is no other try, and so no other address.
             forwarded.admitted = None;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::admit::Admitted;
 use super::credentials::Credentials;
-use super::facts::Request;
+use super::facts::{Arrival, Request};
 use crate::access::auth::User;
 use crate::access::policy::{DecidedBy, Denied, Name};
 use crate::http::error::{Kind, RequestError};
@@ -117,7 +117,8 @@ impl Exchange {
         let Self {
             request, outcome, ..
         } = self;
-        let head_time = request.completed.saturating_duration_since(request.started);
+        let Arrival { started, completed } = request.arrival;
+        let head_time = completed.saturating_duration_since(started);
         let mut record = Record::new(
             request.time.checked_sub(head_time).unwrap_or(request.time),
             request.id.as_str(),
@@ -126,7 +127,7 @@ impl Exchange {
         );
         record.user = outcome.user.as_ref().map(User::as_str);
         record.version = request.version.as_str();
-        record.duration = request.started.elapsed();
+        record.duration = started.elapsed();
         record.upstream = outcome.upstream;
         record.resolve = outcome.times.resolve;
         record.queue = outcome.times.queue;

@@ -101,7 +101,7 @@ async fn handshake(
     }
     let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, upstream)).await;
     let answer = answer.unwrap_or_else(|_| Err(Kind::ResponseTimeout.into()))?;
-    exchange.outcome.times.first_byte = Some(exchange.request.started.elapsed());
+    exchange.outcome.times.first_byte = Some(exchange.request.arrival.started.elapsed());
     Ok((opened, answer))
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::access::policy::{DecidedBy, Decision, Groups, Guard, Name, Rules};
 use crate::http::http1::{HeadLimits, RequestHead};
-use crate::request::facts::{Request, Source};
+use crate::request::facts::{Arrival, Request, Source};
 use crate::request::request_id::RequestId;
 
 /// SHA-1 of "new": cheap, so that the reloads are what takes the time.
@@ -57,7 +57,7 @@ fn exchange(credentials: &str) -> Exchange {
         tls: false,
         thread: 0,
     };
-    let request = Request::new(RequestId::new(1), source, &head, Instant::now());
+    let request = Request::new(RequestId::new(1), source, &head, Arrival::now());
     Exchange::new(request, Credentials::from(head.credentials.take()))
 }
 

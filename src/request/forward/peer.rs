@@ -146,7 +146,7 @@ impl Connect for Race {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::facts::Source;
+    use crate::request::facts::{Arrival, Source};
     use crate::request::request_id::RequestId;
     use crate::upstream::limit::{Capacity, Limit};
 
@@ -166,7 +166,7 @@ mod tests {
                 tls: false,
                 thread: 0,
             };
-            let mut request = Request::unread(RequestId::new(1), source, std::time::Instant::now());
+            let mut request = Request::unread(RequestId::new(1), source, Arrival::now());
             request.has_dedicated_upstream = is_dedicated;
             group(role, &request, &permits[shard])
         };

@@ -1,12 +1,10 @@
 //! What Pingora's hooks refuse by themselves.
 
-use std::time::Instant;
-
 use super::*;
 use crate::client::ConnectionReturn;
 use crate::config::Config;
 use crate::request::credentials::Credentials;
-use crate::request::facts::Source;
+use crate::request::facts::{Arrival, Source};
 use crate::request::request_id::RequestId;
 
 fn forward() -> Forward {
@@ -41,7 +39,7 @@ async fn a_request_that_was_not_admitted_gets_no_peer() {
         tls: false,
         thread: 0,
     };
-    let mut request = Request::unread(RequestId::new(1), source, Instant::now());
+    let mut request = Request::unread(RequestId::new(1), source, Arrival::now());
     request.role = Some(Role::Gateway);
     for mut context in [context(request), Context::default()] {
         let peer = forward.upstream_peer(&mut session, &mut context).await;
