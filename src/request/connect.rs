@@ -12,11 +12,9 @@ use pingora_core::services::Service;
 
 use super::app::App;
 use super::outcome::Exchange;
-use super::reply::Reply;
-use super::tunnel::{self, Opened, Tunnels};
+use super::tunnel::{self, Opened, TunnelRequest, Tunnels};
 use crate::client::ClientStream;
 use crate::http::http1::RequestHead;
-use crate::telemetry::Record;
 
 /// No field at all: a client ignores those that frame content in a 2xx to CONNECT, and clients exist that do not.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -43,52 +41,43 @@ impl ConnectService {
         &self.tunnels
     }
 
-    /// Serves one CONNECT to its end. Gives the connection back when it can go on,
-    /// which is after a 407 alone.
-    pub async fn serve(
+    /// Serves one CONNECT to its end. Gives the connection back when it can go on.
+    pub fn serve<'a>(
+        &'a self,
+        client: Box<ClientStream>,
+        head: &RequestHead,
+        exchange: Exchange,
+    ) -> impl Future<Output = Option<Box<ClientStream>>> + Send + use<'a> {
+        self.run(client, Box::new(TunnelRequest::new(exchange, head)))
+    }
+
+    async fn run(
         &self,
         mut client: Box<ClientStream>,
-        head: RequestHead,
-        mut exchange: Box<Exchange>,
+        mut request: Box<TunnelRequest>,
     ) -> Option<Box<ClientStream>> {
         let app = &self.app;
-        let error = match tunnel::open(app, &mut exchange, &mut client).await {
+        match tunnel::open(app, &mut request.exchange, &mut client).await {
             Ok(opened) => {
-                self.relay(client, opened, &head, &exchange).await;
-                return None;
+                self.relay(client, opened, &request).await;
+                None
             }
-            Err(error) => error,
-        };
-        let reply = app.refuse(&mut exchange, &error, head.field("accept"));
-        let target = exchange.request.canonical_target("");
-        let mut record = record(&exchange, &target, &head, reply.status().as_u16());
-        record.bytes_to_client = reply.body_len();
-        app.telemetry.record(&record);
-        let close = must_close(&client, &reply, &head);
-        // Boxed: what refuses is not to make every tunnel larger.
-        Box::pin(app.answer(client, &reply, close)).await
+            // Boxed: what refuses is not to make every tunnel larger.
+            Err(error) => Box::pin(request.refuse(app, client, error)).await,
+        }
     }
 
     /// Answers 200 and relays until the tunnel ends.
-    async fn relay(
-        &self,
-        client: Box<ClientStream>,
-        opened: Opened,
-        head: &RequestHead,
-        exchange: &Exchange,
-    ) {
+    async fn relay(&self, client: Box<ClientStream>, opened: Opened, request: &TunnelRequest) {
         let app = &self.app;
-        let target = exchange.request.canonical_target("");
         // Its record is a temporary: a variable would be part of each open tunnel.
         let counted = app
             .telemetry
-            .tunnel_opened(&record(exchange, &target, head, 200));
-        let open = self
-            .tunnels
-            .enter(exchange, &target, Some(counted), opened.permit);
+            .tunnel_opened(&request.record(Some(StatusCode::OK)));
+        let open = self.tunnels.enter(request, Some(counted), opened.permit);
         let relayed = tunnel::relay(app, &open, client, opened.stream, ESTABLISHED);
         let (ended, traffic) = relayed.await;
-        let mut record = record(exchange, &target, head, 200);
+        let mut record = request.record(Some(StatusCode::OK));
         record.bytes_from_client = traffic.bytes_from_client;
         record.bytes_from_upstream = traffic.bytes_from_upstream;
         record.end_reason = Some(ended.name());
@@ -121,45 +110,17 @@ impl Service for ConnectService {
     }
 }
 
-/// Whether a refusal of a request that would have left HTTP ends the connection.
-///
-/// Bytes behind such a request are the other protocol's, sent too early. To read them as requests would let a
-/// client smuggle some in.
-pub fn must_close(client: &ClientStream, reply: &Reply, head: &RequestHead) -> bool {
-    reply.status() != StatusCode::PROXY_AUTHENTICATION_REQUIRED
-        || !client.inbox().is_empty()
-        || !head.keep_alive
-}
-
-fn record<'a>(
-    exchange: &'a Exchange,
-    target: &'a str,
-    head: &'a RequestHead,
-    status: u16,
-) -> Record<'a> {
-    let mut record = exchange.record();
-    record.method = b"CONNECT";
-    record.target = target.as_bytes();
-    record.site = Some(target);
-    record.status = Some(status);
-    record.user_agent = head.field("user-agent");
-    record.referer = head.field("referer");
-    record
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn size<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+    fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_open_tunnel_is_small() {
-        let size = size(|service: &ConnectService, client, head, exchange| {
-            service.serve(client, head, exchange)
-        });
-        assert!(size <= 1856, "{size} bytes for each tunnel");
+        let size = size(|service: &ConnectService, client, request| service.run(client, request));
+        assert!(size <= 1536, "{size} bytes for each tunnel");
     }
 }

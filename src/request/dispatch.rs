@@ -109,13 +109,11 @@ impl<'a> Requests<'a> {
         let credentials = Credentials::from(head.credentials.take());
         let exchange = Exchange::new(request, credentials);
         if head.method == Method::CONNECT {
-            let exchange = Box::new(exchange);
-            return Begun::Tunnel(Box::pin(connect.serve(stream, head, exchange)));
+            return Begun::Tunnel(Box::pin(connect.serve(stream, &head, exchange)));
         }
         let is_local = exchange.request.role == Some(Role::Gateway) && app.pool.is_none();
         if head.is_websocket_handshake && !is_local {
-            let exchange = Box::new(exchange);
-            let served = websocket::serve(app, connect, stream, head, exchange);
+            let served = websocket::serve(app, connect, stream, &head, exchange);
             return Begun::Tunnel(Box::pin(served));
         }
         let forwarded = Box::new(Forwarded::new(exchange, Arc::clone(&self.connection)));

@@ -3,12 +3,14 @@
 //! CONNECT and WebSocket call [`open`], in HTTP/1 and HTTP/2 alike, and have words of their own for what it
 //! returns.
 
+mod asked;
 mod table;
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Instant;
 
+pub use self::asked::TunnelRequest;
 pub use self::table::{OpenTunnel, Tunnels};
 use super::app::App;
 use super::facts::Request;

@@ -3,7 +3,6 @@
 mod message;
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
@@ -11,88 +10,72 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::message::{Answer, MAX_HEAD};
 use super::app::App;
-use super::connect::{self, ConnectService};
+use super::connect::ConnectService;
 use super::outcome::Exchange;
-use super::tunnel::{self, Opened};
+use super::tunnel::{self, Opened, TunnelRequest};
 use crate::client::ClientStream;
 use crate::http::error::{Kind, RequestError};
 use crate::http::http1::{BodyScanner, RequestHead};
 use crate::http::response::MAX_INTERIM;
 use crate::http::role::Role;
-use crate::telemetry::GATEWAY_SITE;
-use crate::tunnel::{Ended, Traffic};
 use crate::upstream::stream::UpstreamStream;
 
 /// Serves one handshake, and the tunnel that it opens, to the end. Gives the connection back when the request
 /// was refused and the connection can go on.
-pub async fn serve(
-    app: &Arc<App>,
+pub fn serve<'a>(
+    app: &'a App,
+    service: &'a ConnectService,
+    client: Box<ClientStream>,
+    head: &RequestHead,
+    exchange: Exchange,
+) -> impl Future<Output = Option<Box<ClientStream>>> + Send + use<'a> {
+    let request = Box::new(TunnelRequest::new(exchange, head));
+    run(app, service, client, request, message::request(head))
+}
+
+async fn run(
+    app: &App,
     service: &ConnectService,
     mut client: Box<ClientStream>,
-    head: RequestHead,
-    mut exchange: Box<Exchange>,
+    mut request: Box<TunnelRequest>,
+    message: Vec<u8>,
 ) -> Option<Box<ClientStream>> {
-    let head = &head;
-    let (opened, answer) = match handshake(app, head, &mut exchange, &mut client).await {
+    let answered = handshake(app, &mut request.exchange, &mut client, message).await;
+    let (opened, answer) = match answered {
         Ok(answered) => answered,
-        Err(error) => return refuse(app, client, head, exchange, error).await,
+        Err(error) => return request.refuse(app, client, error).await,
     };
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        relay(app, service, client, opened, &answer, head, &exchange).await;
+        relay(app, service, client, opened, answer, &request).await;
         return None;
     }
     let outcome = pass_on(app, &mut client, opened.stream, &answer).await;
     if !outcome.complete {
-        exchange.outcome.error = Some(Kind::ConnectionTerminated);
+        request.exchange.outcome.error = Some(Kind::ConnectionTerminated);
     }
-    let traffic = Traffic {
-        bytes_from_client: 0,
-        bytes_from_upstream: outcome.bytes,
-    };
-    record(app, head, &exchange, Some(answer.status), traffic, None);
+    let mut record = request.record(Some(answer.status));
+    record.bytes_to_client = outcome.bytes;
+    record.bytes_from_upstream = outcome.bytes;
+    app.telemetry.record(&record);
     if outcome.complete {
         client.linger_briefly().await;
     }
     None
 }
 
-/// Answers a request that was not sent upstream, or got no response from there.
-async fn refuse(
-    app: &App,
-    client: Box<ClientStream>,
-    head: &RequestHead,
-    mut exchange: Box<Exchange>,
-    error: RequestError,
-) -> Option<Box<ClientStream>> {
-    if error.kind() == Kind::ClientGone {
-        exchange.outcome.fail(&error);
-        record(app, head, &exchange, None, Traffic::default(), None);
-        return None;
-    }
-    let reply = app.refuse(&mut exchange, &error, head.field("accept"));
-    let traffic = Traffic {
-        bytes_from_client: 0,
-        bytes_from_upstream: reply.body_len(),
-    };
-    record(app, head, &exchange, Some(reply.status()), traffic, None);
-    let close = connect::must_close(&client, &reply, head);
-    app.answer(client, &reply, close).await
-}
-
-/// Opens the tunnel, sends the request through it and reads the head of the response.
+/// Opens the tunnel, sends `message` through it and reads the head of the response.
 async fn handshake(
     app: &App,
-    head: &RequestHead,
     exchange: &mut Exchange,
     client: &mut ClientStream,
+    message: Vec<u8>,
 ) -> Result<(Opened, Answer), RequestError> {
     let mut opened = tunnel::open(app, exchange, client).await?;
     let upstream = &mut opened.stream;
-    let request = message::request(head);
     let terminated =
         |error: io::Error| RequestError::new(Kind::ConnectionTerminated).because(error);
     let sending = async {
-        upstream.write_all(&request).await?;
+        upstream.write_all(&message).await?;
         upstream.flush().await
     };
     match tokio::time::timeout(app.timeouts.send, sending).await {
@@ -111,28 +94,22 @@ async fn relay(
     service: &ConnectService,
     client: Box<ClientStream>,
     opened: Opened,
-    answer: &Answer,
-    head: &RequestHead,
-    exchange: &Exchange,
+    answer: Answer,
+    request: &TunnelRequest,
 ) {
     // At an origin it is a tunnel now, and those are not limited; an upstream serves it as a request.
-    let permit = opened
-        .permit
-        .filter(|_| exchange.request.role == Some(Role::Gateway));
-    let target = String::from_utf8_lossy(head.request_target());
-    let target = exchange.request.canonical_target(&target);
-    let open = service.tunnels().enter(exchange, &target, None, permit);
-    let greeting = [answer.head.as_slice(), &answer.behind].concat();
-    let (ended, mut traffic) = tunnel::relay(app, &open, client, opened.stream, greeting).await;
-    traffic.bytes_from_upstream += answer.behind.len() as u64;
-    record(
-        app,
-        head,
-        exchange,
-        Some(answer.status),
-        traffic,
-        Some(ended),
-    );
+    let is_gateway = request.exchange.request.role == Some(Role::Gateway);
+    let permit = opened.permit.filter(|_| is_gateway);
+    let open = service.tunnels().enter(request, None, permit);
+    let early = answer.behind.len() as u64;
+    let greeting = [answer.head, answer.behind.into()].concat();
+    let (ended, traffic) = tunnel::relay(app, &open, client, opened.stream, greeting).await;
+    let mut record = request.record(Some(answer.status));
+    record.bytes_from_client = traffic.bytes_from_client;
+    record.bytes_from_upstream = traffic.bytes_from_upstream + early;
+    record.bytes_to_client = record.bytes_from_upstream;
+    record.end_reason = Some(ended.name());
+    app.telemetry.record(&record);
 }
 
 async fn read_answer(app: &App, upstream: &mut UpstreamStream) -> Result<Answer, RequestError> {
@@ -222,29 +199,4 @@ async fn pass_on(
             Ok(Err(_)) | Err(_) => return outcome,
         }
     }
-}
-
-fn record(
-    app: &App,
-    head: &RequestHead,
-    exchange: &Exchange,
-    status: Option<StatusCode>,
-    traffic: Traffic,
-    ended: Option<Ended>,
-) {
-    let path = String::from_utf8_lossy(head.request_target());
-    let target = exchange.request.canonical_target(&path);
-    let site = exchange.request.authority.as_ref().map(ToString::to_string);
-    let mut record = exchange.record();
-    record.method = head.method.as_str().as_bytes();
-    record.target = target.as_bytes();
-    record.site = Some(site.as_deref().unwrap_or(GATEWAY_SITE));
-    record.status = status.map(|status| status.as_u16());
-    record.bytes_from_client = traffic.bytes_from_client;
-    record.bytes_to_client = traffic.bytes_from_upstream;
-    record.bytes_from_upstream = traffic.bytes_from_upstream;
-    record.end_reason = ended.map(Ended::name);
-    record.user_agent = head.field("user-agent");
-    record.referer = head.field("referer");
-    app.telemetry.record(&record);
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
+use super::TunnelRequest;
 use crate::access::auth::User;
-use crate::request::outcome::Exchange;
 use crate::request::request_id::RequestId;
 use crate::telemetry;
 use crate::tunnel::{Meter, Traffic};
@@ -48,18 +48,17 @@ pub struct OpenTunnel<'a> {
 }
 
 impl Tunnels {
-    /// Enters the tunnel that `exchange` opened to `target`. It keeps `permit` until it ends.
+    /// Enters the tunnel that `request` opened. It keeps `permit` until it ends.
     pub fn enter(
         &self,
-        exchange: &Exchange,
-        target: &str,
+        request: &TunnelRequest,
         counted: Option<telemetry::OpenTunnel>,
         permit: Option<Permit>,
     ) -> OpenTunnel<'_> {
         let tunnel = Arc::new(Tunnel {
-            id: exchange.request.id,
-            user: exchange.outcome.user.clone(),
-            target: target.into(),
+            id: request.exchange.request.id,
+            user: request.exchange.outcome.user.clone(),
+            target: request.target().into(),
             since: Instant::now(),
             bytes_from_client: AtomicU64::new(0),
             bytes_from_upstream: AtomicU64::new(0),

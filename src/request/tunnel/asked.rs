@@ -1,0 +1,90 @@
+//! A request that asks for a tunnel.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use crate::client::ClientStream;
+use crate::http::error::{Kind, RequestError};
+use crate::http::http1::RequestHead;
+use crate::request::app::App;
+use crate::request::outcome::Exchange;
+use crate::telemetry::{GATEWAY_SITE, Record};
+
+/// A request for a tunnel, with what its record and a refusal take from its head. The head itself goes: a tunnel may
+/// be open for days.
+#[derive(Debug)]
+pub struct TunnelRequest {
+    /// Its facts, and what becomes of it.
+    pub exchange: Exchange,
+    site: Cow<'static, str>,
+    /// None: the site.
+    target: Option<Box<str>>,
+    user_agent: Option<Box<[u8]>>,
+    referer: Option<Box<[u8]>>,
+    accept: Option<Box<[u8]>>,
+    keep_alive: bool,
+}
+
+impl TunnelRequest {
+    /// The request of `exchange`, which has this head.
+    pub fn new(exchange: Exchange, head: &RequestHead) -> Self {
+        let request = &exchange.request;
+        let authority = request.authority.as_ref().map(ToString::to_string);
+        let site = authority.map_or(Cow::Borrowed(GATEWAY_SITE), Cow::Owned);
+        let path = String::from_utf8_lossy(head.request_target());
+        let target = request.canonical_target(&path);
+        let target = (target != site).then(|| target.into());
+        let field = |name| head.field(name).map(Box::from);
+        Self {
+            site,
+            target,
+            user_agent: field("user-agent"),
+            referer: field("referer"),
+            accept: field("accept"),
+            keep_alive: head.keep_alive,
+            exchange,
+        }
+    }
+
+    /// The target in its canonical form.
+    pub fn target(&self) -> &str {
+        self.target.as_deref().unwrap_or(&self.site)
+    }
+
+    /// The record, without what was relayed.
+    pub fn record(&self, status: Option<StatusCode>) -> Record<'_> {
+        let mut record = self.exchange.record();
+        record.method = self.exchange.request.method.as_str().as_bytes();
+        record.target = self.target().as_bytes();
+        record.site = Some(&self.site);
+        record.status = status.map(|status| status.as_u16());
+        record.user_agent = self.user_agent.as_deref();
+        record.referer = self.referer.as_deref();
+        record
+    }
+
+    /// Refuses the request, and records that. Gives the connection back when it can go on, which is after a 407
+    /// alone: bytes behind the head are the other protocol's, sent too early, and to read them as requests would let
+    /// a client smuggle some in.
+    pub async fn refuse(
+        mut self: Box<Self>,
+        app: &App,
+        client: Box<ClientStream>,
+        error: RequestError,
+    ) -> Option<Box<ClientStream>> {
+        if error.kind() == Kind::ClientGone {
+            self.exchange.outcome.fail(&error);
+            app.telemetry.record(&self.record(None));
+            return None;
+        }
+        let reply = app.refuse(&mut self.exchange, &error, self.accept.as_deref());
+        let mut record = self.record(Some(reply.status()));
+        record.bytes_to_client = reply.body_len();
+        app.telemetry.record(&record);
+        let close = reply.status() != StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            || !client.inbox().is_empty()
+            || !self.keep_alive;
+        app.answer(client, &reply, close).await
+    }
+}
