@@ -13,6 +13,6 @@ mod stream;
 mod transport;
 
 pub use lent::ConnectionReturn;
-pub use raw::{Loan, RawStream};
+pub use raw::{RawReturn, RawStream};
 pub use stream::ClientStream;
 pub use transport::Transport;

@@ -66,11 +66,11 @@ pub use self::values::{Changes, Values};
 use self::egress::Egress;
 use self::files::Base;
 use self::keys::form::Settings as _;
-use self::kind::Kind;
+use self::kind::TextKind;
 use self::limits::Log;
 use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
-use self::problem::Sink;
+use self::problem::Diagnostics;
 use self::reader::Section;
 use self::sections::Sections;
 use crate::access::policy::Policy;
@@ -145,9 +145,9 @@ impl Config {
     /// # Errors
     /// Every problem of all the files together.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let sink = Sink::new(path);
-        let config = read(path, &sink, Scope::Start);
-        sink.finish(config)
+        let diagnostics = Diagnostics::new(path);
+        let config = read(path, &diagnostics, Scope::Start);
+        diagnostics.finish(config)
     }
 
     /// As [`Config::load`], and tries to bind the ports too. Nothing is made or changed.
@@ -155,9 +155,9 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], and every address that cannot be listened on.
     pub fn check(path: &Path) -> Result<Config, ConfigError> {
-        let sink = Sink::new(path);
-        let config = read(path, &sink, Scope::Check);
-        sink.finish(config)
+        let diagnostics = Diagnostics::new(path);
+        let config = read(path, &diagnostics, Scope::Check);
+        diagnostics.finish(config)
     }
 
     /// Reads the configuration to ask its policy. Its tests are not run, so that why one of them fails can
@@ -166,9 +166,9 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], for what is looked at.
     pub fn load_to_explain(path: &Path) -> Result<Config, ConfigError> {
-        let sink = Sink::new(path);
-        let config = read(path, &sink, Scope::Explain);
-        sink.finish(config)
+        let diagnostics = Diagnostics::new(path);
+        let config = read(path, &diagnostics, Scope::Explain);
+        diagnostics.finish(config)
     }
 
     /// How many threads serve clients and share nothing; 1 where threads share their work.
@@ -272,14 +272,14 @@ fn is_exposed(listeners: &[Listener]) -> bool {
     listeners.iter().any(|listener| !listener.is_loopback())
 }
 
-/// Reads a configuration; reports to `sink`, and returns one only when it is whole.
-fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
+/// Reads a configuration; reports to `diagnostics`, and returns one only when it is whole.
+fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Config> {
     let advice = "name a configuration file, as in `tollgate -c conf/pingora.yaml`";
     let text = match files::read_text(path, MAX_FILE) {
         Ok(text) => text,
         Err(error) => {
             let remedy = error.remedy(path, advice);
-            sink.report(error.line(), "", error.to_string(), remedy);
+            diagnostics.report(error.line(), "", error.to_string(), remedy);
             return None;
         }
     };
@@ -287,21 +287,21 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         Ok(base) => base,
         Err(error) => {
             let message = format!("the working directory cannot be read: {error}");
-            sink.report(None, "", message, advice.to_owned());
+            diagnostics.report(None, "", message, advice.to_owned());
             return None;
         }
     };
-    if let Some((kind, line)) = Kind::of(&text).filter(|(kind, _)| !kind.may_be_yaml()) {
-        let wanted = Kind::Configuration;
+    if let Some((kind, line)) = TextKind::of(&text).filter(|(kind, _)| !kind.may_be_yaml()) {
+        let wanted = TextKind::Configuration;
         let message = format!("{kind}, where {wanted} belongs");
-        sink.report(Some(line), "", message, advice.to_owned());
+        diagnostics.report(Some(line), "", message, advice.to_owned());
         return None;
     }
-    let document = yaml::parse(&text, sink)?;
-    let mut root = Section::root(&document, sink)?;
+    let document = yaml::parse(&text, diagnostics)?;
+    let mut root = Section::root(&document, diagnostics)?;
     let open = matches!(scope, Scope::Start | Scope::Check);
     if !open {
-        sink.warn_of_reload_alone();
+        diagnostics.warn_of_reload_alone();
     }
     let server = pingora::Server::read(&mut root, &base, open);
     root.declare(&["tollgate"], &[]);
@@ -337,11 +337,11 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
     };
     let mut own_listeners = own_listeners(&listeners, admin);
     own_listeners.extend_from_slice(listening);
-    let auth = auth::Written::read(sections.auth);
+    let auth = auth::AuthSection::read(sections.auth);
     let gateway = Gateway::read(sections.gateway, &listeners);
-    let mut lists = Lists::new(sink, &base);
+    let mut lists = Lists::new(diagnostics, &base);
     let guard = Egress::read(sections.egress, &mut lists, own_listeners);
-    let groups = auth.groups(sink, &base);
+    let groups = auth.groups(diagnostics, &base);
     let mut written = policy::read(
         sections.policy,
         &mut lists,
@@ -379,7 +379,7 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         }));
         inputs.extend(lists.paths().map(|path| Input { path, item: None }));
         let places = Places {
-            sink,
+            diagnostics,
             base: &base,
             places,
             inputs,
@@ -389,11 +389,11 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         places.check();
     }
     if matches!(scope, Scope::Check) {
-        ports::check(&bound, server.pid_file(), &document, sink);
+        ports::check(&bound, server.pid_file(), &document, diagnostics);
     }
     // Nothing binds these before there is a request.
     if matches!(scope, Scope::Check | Scope::Start) {
-        ports::check_sources(&server.sources(), &document, sink);
+        ports::check_sources(&server.sources(), &document, diagnostics);
     }
     let threads = server.threads();
     let mut server = server.finish();
@@ -403,16 +403,16 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
             .then(|| "write it below `tollgate:`, with two spaces before it".to_owned())
     });
     if open {
-        roots::settle(&mut server.conf, path, sink);
+        roots::settle(&mut server.conf, path, diagnostics);
     }
 
-    let auth = auth.open(threads, sink, &base, exposed)?;
+    let auth = auth.open(threads, diagnostics, &base, exposed)?;
     let policy = Policy::new(guard, written.rules()?);
     // Of a policy that is not whole they would only say so again.
-    if sink.is_empty() && !matches!(scope, Scope::Explain) {
+    if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {
         if let Some(groups) = &groups {
-            auth.report_joined(groups, &document, sink);
-            auth.warn_of_strangers(groups, &document, sink);
+            auth.report_joined(groups, &document, diagnostics);
+            auth.warn_of_strangers(groups, &document, diagnostics);
         }
         written.warn(&policy, &auth, SystemTime::now());
         policy_tests.run(&policy, &auth);
@@ -430,10 +430,10 @@ fn read(path: &Path, sink: &Sink, scope: Scope<'_>) -> Option<Config> {
         timeouts,
         limits,
         log,
-        warnings: sink.warnings(),
+        warnings: diagnostics.warnings(),
         identity: server.identity,
         has_pid_file: server.has_pid_file,
-        values: sink.values.take(),
+        values: diagnostics.values.take(),
         run_directory: server.run_directory,
     })
 }

@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::prepare::{Unprepared, prepare};
 use self::protocol::{Door, Protocol};
 use self::socket::accept;
-pub use self::socket::{Listener, Purpose};
+pub use self::socket::{Listener, ListenerKind};
 pub use self::threads::ThreadOptions;
 use self::threads::Threads;
 use self::unprepared::Stage;
@@ -134,8 +134,8 @@ impl Acceptor {
         let socket = AsyncFd::with_interest(listener.socket, Interest::READABLE)?;
         let purpose = listener.purpose;
         let places = match purpose {
-            Purpose::Proxy { .. } => &self.places,
-            Purpose::Admin(_) => &self.admin_places,
+            ListenerKind::Proxy { .. } => &self.places,
+            ListenerKind::Admin(_) => &self.admin_places,
         };
         let mut draining = self.app.lifecycle.watch();
         loop {
@@ -177,7 +177,7 @@ impl Acceptor {
         self: &Arc<Self>,
         socket: &std::net::TcpListener,
         places: &Arc<Semaphore>,
-        purpose: &Purpose,
+        purpose: &ListenerKind,
     ) {
         for _ in 0..MAX_LATE_CONNECTIONS {
             let Ok(place) = Arc::clone(places).try_acquire_owned() else {
@@ -197,7 +197,7 @@ impl Acceptor {
         stream: std::net::TcpStream,
         peer: SocketAddr,
         place: OwnedSemaphorePermit,
-        purpose: Purpose,
+        purpose: ListenerKind,
     ) {
         // Counted before the accept loop goes on, so that draining waits for it.
         let busy = self.app.lifecycle.begin_work();
@@ -216,12 +216,12 @@ impl Acceptor {
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        purpose: Purpose,
+        purpose: ListenerKind,
         thread: u16,
     ) {
         match purpose {
             // Nothing comes before HTTP, so nothing has to be waited for.
-            Purpose::Proxy {
+            ListenerKind::Proxy {
                 tls: None,
                 proxy_protocol: false,
                 http2,
@@ -230,7 +230,7 @@ impl Acceptor {
                 let transport = Transport::Plain(stream);
                 self.serve_http(transport, peer, http2, thread).await;
             }
-            Purpose::Proxy {
+            ListenerKind::Proxy {
                 tls,
                 proxy_protocol,
                 http2,
@@ -270,7 +270,7 @@ impl Acceptor {
                     }
                 }
             }
-            Purpose::Admin(admin) => {
+            ListenerKind::Admin(admin) => {
                 let draining = self.app.lifecycle.watch();
                 let served = Box::pin(admin.serve(PingoraStream::from(stream), draining));
                 if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)

@@ -6,4 +6,5 @@ pub mod fields;
 pub mod http1;
 pub mod response;
 pub mod role;
+pub mod secret;
 pub mod target;

@@ -31,7 +31,7 @@ use crate::admin::Admin;
 use crate::admin::reload::Reload;
 use crate::config::identity::Identity;
 use crate::config::{Config, listen_remedy};
-use crate::downstream::{Acceptor, Listener, Purpose, ThreadOptions};
+use crate::downstream::{Acceptor, Listener, ListenerKind, ThreadOptions};
 use crate::request::app::App;
 use crate::request::connect::ConnectService;
 use crate::request::dispatch::Ways;
@@ -250,11 +250,11 @@ fn open_listeners(
     let proxies = config
         .listeners
         .iter()
-        .map(|listener| (listener.address, Purpose::proxy(listener)));
+        .map(|listener| (listener.address, ListenerKind::proxy(listener)));
     let admins = config
         .admin
         .iter()
-        .map(|address| (*address, Purpose::Admin(Arc::clone(admin))));
+        .map(|address| (*address, ListenerKind::Admin(Arc::clone(admin))));
     let upgrade = inherited.is_some();
     let mut opened = Vec::new();
     for (configured, purpose) in proxies.chain(admins) {

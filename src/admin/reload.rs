@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config::{Changes, Config, ConfigError, Reloader, Values};
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 use crate::request::app::App;
 use crate::telemetry::ReloadOutcome;
 use crate::text::count;
@@ -147,7 +147,7 @@ fn replace(
 
 fn is_out_of_descriptors() -> bool {
     let opened = File::open("/");
-    opened.is_err_and(|error| dial::exhaustion(&error) == Some(Kind::OutOfSockets))
+    opened.is_err_and(|error| dial::exhaustion(&error) == Some(ErrorKind::OutOfSockets))
 }
 
 /// Names of keys for a line of the log.

@@ -7,7 +7,7 @@
 //!
 //! - [`to_http1`] makes that head, and refuses what HTTP/1.1 would read in another way.
 //! - [`Http2Stream`] is the stream as a reader and writer of HTTP/1.1 bytes.
-//! - [`Own`] tells requests for this server from requests to forward, which in HTTP/1.1
+//! - [`LocalEndpoint`] tells requests for this server from requests to forward, which in HTTP/1.1
 //!   the form of the target does.
 //!
 //! Frames, flow control and header compression are the `h2` crate's.
@@ -16,5 +16,5 @@ mod request;
 mod response;
 mod stream;
 
-pub use request::{Own, to_http1};
+pub use request::{LocalEndpoint, to_http1};
 pub use stream::Http2Stream;

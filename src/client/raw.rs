@@ -16,19 +16,19 @@ use super::stream::ClientStream;
 pub struct RawStream {
     /// Present until drop.
     stream: Option<Box<ClientStream>>,
-    loan: Arc<Loan>,
+    raw_return: Arc<RawReturn>,
 }
 
 /// What is known of a connection while it is a [`RawStream`], and where it comes back
 /// when that is dropped.
 #[derive(Debug, Default)]
-pub struct Loan {
+pub struct RawReturn {
     home: Mutex<Option<Box<ClientStream>>>,
     written: AtomicU64,
     stalled: AtomicBool,
 }
 
-impl Loan {
+impl RawReturn {
     /// Whether the wire did not take what was written last.
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
@@ -46,13 +46,13 @@ impl Loan {
 }
 
 impl RawStream {
-    pub(super) fn new(stream: Box<ClientStream>) -> (Self, Arc<Loan>) {
-        let loan = Arc::new(Loan::default());
+    pub(super) fn new(stream: Box<ClientStream>) -> (Self, Arc<RawReturn>) {
+        let raw_return = Arc::new(RawReturn::default());
         let raw = Self {
             stream: Some(stream),
-            loan: Arc::clone(&loan),
+            raw_return: Arc::clone(&raw_return),
         };
-        (raw, loan)
+        (raw, raw_return)
     }
 
     fn stream(&mut self) -> io::Result<&mut ClientStream> {
@@ -63,17 +63,21 @@ impl RawStream {
 
     /// Notes what the wire takes: so many bytes, or nothing for now.
     fn note(&self, write: &Poll<io::Result<usize>>) {
-        let loan = &self.loan;
-        loan.stalled.store(write.is_pending(), Ordering::Relaxed);
+        let raw_return = &self.raw_return;
+        raw_return
+            .stalled
+            .store(write.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(written)) = write {
-            loan.written.fetch_add(*written as u64, Ordering::Relaxed);
+            raw_return
+                .written
+                .fetch_add(*written as u64, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for RawStream {
     fn drop(&mut self) {
-        *self.loan.home.lock() = self.stream.take();
+        *self.raw_return.home.lock() = self.stream.take();
     }
 }
 
@@ -118,7 +122,7 @@ impl AsyncWrite for RawStream {
         let this = self.get_mut();
         let flushed = Pin::new(this.stream()?.transport_mut()).poll_flush(cx);
         // TLS takes more than the wire does.
-        this.loan
+        this.raw_return
             .stalled
             .store(flushed.is_pending(), Ordering::Relaxed);
         flushed

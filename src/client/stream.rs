@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::clock::Clock;
-use super::raw::{Loan, RawStream};
+use super::raw::{RawReturn, RawStream};
 use super::transport::Transport;
 use crate::http::http1::{BodyScanner, Framing, FramingError};
 
@@ -98,8 +98,8 @@ impl ClientStream {
     }
 
     /// Gives up HTTP/1 for another protocol on the same bytes. What is left of the
-    /// connection behind that is in the [`Loan`].
-    pub fn into_raw(self: Box<Self>) -> (RawStream, Arc<Loan>) {
+    /// connection behind that is in the [`RawReturn`].
+    pub fn into_raw(self: Box<Self>) -> (RawStream, Arc<RawReturn>) {
         RawStream::new(self)
     }
 

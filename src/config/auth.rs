@@ -10,13 +10,14 @@ use super::keys::form::{Form, Given, Raw, Within};
 use super::keys::keys;
 #[cfg(test)]
 use super::keys::shape::Shape;
-use super::kind::Kind;
-use super::problem::Sink;
+use super::kind::TextKind;
+use super::problem::Diagnostics;
 use super::reader::{Item, Part};
 use super::units::{days, milliseconds, minutes};
 use super::yaml::Node;
-use crate::access::auth::{Credentials, Htpasswd, Secret, User};
+use crate::access::auth::{Credentials, Htpasswd, User};
 use crate::access::policy::{GroupError, Groups};
+use crate::http::secret::Password;
 use crate::text::count;
 
 /// Some ten million users.
@@ -56,7 +57,7 @@ pub struct Auth {
 
 keys! {
     /// The section without the users, who are in a file of their own.
-    pub(super) struct Written<'d> {
+    pub(super) struct AuthSection<'d> {
         /// The [users](#text-files), one `name:hash` a line; bcrypt, argon2, SHA-256/512-crypt, apr1 and `{SHA}`. At
         /// least one user.
         htpasswd: Option<Item<'d>> = Required, Raw => Shape::path(), on reload;
@@ -76,10 +77,10 @@ keys! {
     }
 }
 
-impl<'d> Written<'d> {
-    pub(super) fn read(part: Part<'d>) -> Written<'d> {
+impl<'d> AuthSection<'d> {
+    pub(super) fn read(part: Part<'d>) -> AuthSection<'d> {
         let mut section = part.section();
-        let written = Written::take(&mut section);
+        let written = AuthSection::take(&mut section);
         if written.htpasswd.is_none() {
             section.report(
                 "htpasswd",
@@ -102,7 +103,7 @@ impl<'d> Written<'d> {
     }
 
     /// Reads the groups: none when no file is named, nothing when one cannot be used.
-    pub(super) fn groups(&self, sink: &Sink, base: &Base) -> Option<Groups> {
+    pub(super) fn groups(&self, diagnostics: &Diagnostics, base: &Base) -> Option<Groups> {
         let Some(item) = &self.groups else {
             return Some(Groups::default());
         };
@@ -127,12 +128,12 @@ impl<'d> Written<'d> {
             return None;
         }
         let report = |errors: Vec<GroupError>| {
-            if files::report_kind(item, &shown, &text, Kind::Htgroup) {
+            if files::report_kind(item, &shown, &text, TextKind::Htgroup) {
                 return;
             }
             for error in errors {
                 let message = error.problem.to_string();
-                sink.report_in(&shown, Some(error.line), "", message, None);
+                diagnostics.report_in(&shown, Some(error.line), "", message, None);
             }
         };
         Groups::parse(&text).map_err(report).ok()
@@ -143,14 +144,14 @@ impl<'d> Written<'d> {
     pub(super) fn open(
         self,
         threads: usize,
-        sink: &Sink,
+        diagnostics: &Diagnostics,
         base: &Base,
         exposed: bool,
     ) -> Option<Auth> {
         let item = self.htpasswd?;
         let htpasswd = item.file(&base.directory)?;
         let shown = base.show(&htpasswd);
-        let users = users(&item, &htpasswd, &shown, sink)?;
+        let users = users(&item, &htpasswd, &shown, diagnostics)?;
         if exposed && is_demo(&users) {
             let advice = format!(
                 "change it with `tollgate passwd {} {DEMO_USER}`, or listen on 127.0.0.1",
@@ -161,7 +162,8 @@ impl<'d> Written<'d> {
             item.report(message, advice);
         }
         let hash_threads = self.hash_threads.unwrap_or(threads);
-        sink.values
+        diagnostics
+            .values
             .note_meaning("tollgate.auth.hash_threads", &hash_threads.to_string());
         Some(Auth {
             realm: self.realm,
@@ -191,7 +193,12 @@ impl Auth {
 
     /// Reports users of groups that are several users, with a sign between that divides nothing: under a rule
     /// that denies the group, none of them would be denied. A name with a sign that needs quotes was meant.
-    pub(super) fn report_joined(&self, groups: &Groups, document: &Node, sink: &Sink) {
+    pub(super) fn report_joined(
+        &self,
+        groups: &Groups,
+        document: &Node,
+        diagnostics: &Diagnostics,
+    ) {
         let joined = |name: &str| Some((name.to_owned(), self.divider(name)?));
         let mut found: Vec<_> = groups.members().filter_map(joined).collect();
         found.sort_unstable();
@@ -202,13 +209,18 @@ impl Auth {
             let message =
                 format!("{name:?} in a group is no user, but each name beside {sign:?} is one");
             let remedy = "separate users by spaces only: `group: user user`".to_owned();
-            sink.report(document.line_of(GROUPS_KEY), GROUPS_KEY, message, remedy);
+            diagnostics.report(document.line_of(GROUPS_KEY), GROUPS_KEY, message, remedy);
         }
     }
 
     /// Warns of users in groups who are not in the password file: they may have been removed, which must keep
     /// nothing from being loaded, or a name is not what it seems.
-    pub(super) fn warn_of_strangers(&self, groups: &Groups, document: &Node, sink: &Sink) {
+    pub(super) fn warn_of_strangers(
+        &self,
+        groups: &Groups,
+        document: &Node,
+        diagnostics: &Diagnostics,
+    ) {
         let is_stranger = |user: &&str| !self.users.contains(user);
         let strangers: Vec<&str> = groups.members().filter(is_stranger).collect();
         if let Some(first) = strangers.iter().min() {
@@ -218,7 +230,7 @@ impl Auth {
                 self.htpasswd.display()
             );
             let remedy = "correct the name, add the user, or remove the member".to_owned();
-            sink.warn(document.line_of(GROUPS_KEY), GROUPS_KEY, message, remedy);
+            diagnostics.warn(document.line_of(GROUPS_KEY), GROUPS_KEY, message, remedy);
         }
     }
 }
@@ -251,7 +263,12 @@ impl Form<String> for Realm {
     }
 }
 
-fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpasswd> {
+fn users(
+    item: &Item<'_>,
+    path: &Path,
+    shown: &Path,
+    diagnostics: &Diagnostics,
+) -> Option<Htpasswd> {
     let file = files::speak(shown);
     let text = match files::read_text(path, MAX_HTPASSWD) {
         Ok(text) => text,
@@ -282,15 +299,15 @@ fn users(item: &Item<'_>, path: &Path, shown: &Path, sink: &Sink) -> Option<Htpa
             if !is_demo && files::is_world_readable(path) {
                 let message = "every user of this machine can read this password file";
                 let remedy = format!("run `chmod o-r {file}`");
-                sink.warn_in(shown, None, "", message, remedy);
+                diagnostics.warn_in(shown, None, "", message, remedy);
             }
             Some(users)
         }
-        Err(_) if files::report_kind(item, shown, &text, Kind::Htpasswd) => None,
+        Err(_) if files::report_kind(item, shown, &text, TextKind::Htpasswd) => None,
         Err(errors) => {
             for error in errors {
                 let remedy = error.problem.remedy(&file);
-                sink.report_in(
+                diagnostics.report_in(
                     shown,
                     Some(error.line),
                     "",
@@ -310,7 +327,7 @@ fn is_demo(users: &Htpasswd) -> bool {
         && User::parse(DEMO_USER).is_ok_and(|user| {
             users.verify(&Credentials {
                 user,
-                password: Secret::new(DEMO_PASSWORD),
+                password: Password::new(DEMO_PASSWORD),
             })
         })
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
-use super::kind::Kind;
+use super::kind::TextKind;
 use super::reader::Item;
 use super::units::show_size;
 use crate::text::{self, TextError};
@@ -223,8 +223,8 @@ pub(super) fn report(item: &Item<'_>, shown: &Path, error: &FileError, missing: 
 
 /// Reports that a file which `item` names is of another kind than `wanted`, where that is plain to see. Whether
 /// it is: then what is wrong with its lines is beside the point.
-pub(super) fn report_kind(item: &Item<'_>, shown: &Path, text: &str, wanted: Kind) -> bool {
-    let found = Kind::of(text).filter(|(kind, _)| *kind != wanted);
+pub(super) fn report_kind(item: &Item<'_>, shown: &Path, text: &str, wanted: TextKind) -> bool {
+    let found = TextKind::of(text).filter(|(kind, _)| *kind != wanted);
     if let Some((kind, line)) = found {
         let message = format!("{kind}, where {wanted} belongs");
         item.report_at(shown, line, message, kind.remedy(wanted));

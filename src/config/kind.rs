@@ -10,7 +10,7 @@ const MAX_LINES: usize = 50;
 
 /// The kinds of text file that stand beside each other in a directory of configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TextKind {
     /// Certificates or keys.
     Pem,
     /// A page of an error, most often.
@@ -28,16 +28,16 @@ pub(super) enum Kind {
     Domains,
 }
 
-impl Kind {
+impl TextKind {
     /// The kind of a text, and the line that shows it first, counted from 1.
-    pub(super) fn of(text: &str) -> Option<(Kind, usize)> {
+    pub(super) fn of(text: &str) -> Option<(TextKind, usize)> {
         let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#');
         let all = || text.lines().take(MAX_LINES).map(str::trim_end);
         let lines = || all().filter(is_said);
         let begin = 1 + all().position(|line| is_said(&line)).unwrap_or_default();
         let first = lines().next()?.trim_start();
         if let Some(at) = all().position(|line| line.starts_with("-----BEGIN ")) {
-            return Some((Kind::Pem, at + 1));
+            return Some((TextKind::Pem, at + 1));
         }
         let is_json = first.starts_with('{')
             || first.strip_prefix('[').is_some_and(|rest| {
@@ -47,19 +47,19 @@ impl Kind {
         let is_tag = |c: char| c.is_ascii_alphabetic() || matches!(c, '!' | '?');
         let inner = first.strip_prefix('<').unwrap_or_default();
         let kind = if inner.starts_with(is_tag) {
-            Kind::Markup
+            TextKind::Markup
         } else if is_json && text.trim_end().ends_with(['}', ']']) {
-            Kind::Json
+            TextKind::Json
         } else if lines().any(|line| line == "tollgate:") {
-            Kind::Configuration
+            TextKind::Configuration
         } else if lines().all(is_user) {
-            Kind::Htpasswd
+            TextKind::Htpasswd
         } else if lines().all(is_account) {
-            Kind::Accounts
+            TextKind::Accounts
         } else if lines().all(is_group) && lines().any(|line| line.split(' ').nth(2).is_some()) {
-            Kind::Htgroup
+            TextKind::Htgroup
         } else if lines().all(is_domain) {
-            Kind::Domains
+            TextKind::Domains
         } else {
             return None;
         };
@@ -68,34 +68,39 @@ impl Kind {
 
     /// Whether such a text may be YAML as well.
     pub(super) fn may_be_yaml(self) -> bool {
-        matches!(self, Kind::Json | Kind::Configuration | Kind::Htgroup)
+        matches!(
+            self,
+            TextKind::Json | TextKind::Configuration | TextKind::Htgroup
+        )
     }
 
     /// What to do with such a file that stands where `wanted` belongs.
-    pub(super) fn remedy(self, wanted: Kind) -> String {
+    pub(super) fn remedy(self, wanted: TextKind) -> String {
         let here = format!("name {wanted} here");
         match self {
-            Kind::Htpasswd => format!("{here}, and this file as `htpasswd` under `auth`"),
-            Kind::Htgroup => format!("{here}, and this file as `groups` under `auth`"),
-            Kind::Domains => format!("{here}, and this file as \"@FILE\" in a list of domains"),
-            Kind::Pem => format!("{here}; certificates and keys belong under `tls` of a listener"),
-            Kind::Markup => format!("{here}; where it was downloaded, download it again"),
-            Kind::Json | Kind::Configuration | Kind::Accounts => here,
+            TextKind::Htpasswd => format!("{here}, and this file as `htpasswd` under `auth`"),
+            TextKind::Htgroup => format!("{here}, and this file as `groups` under `auth`"),
+            TextKind::Domains => format!("{here}, and this file as \"@FILE\" in a list of domains"),
+            TextKind::Pem => {
+                format!("{here}; certificates and keys belong under `tls` of a listener")
+            }
+            TextKind::Markup => format!("{here}; where it was downloaded, download it again"),
+            TextKind::Json | TextKind::Configuration | TextKind::Accounts => here,
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for TextKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Pem => "a PEM file",
-            Kind::Markup => "a file of HTML or XML",
-            Kind::Json => "a file of JSON",
-            Kind::Configuration => "a configuration of Tollgate",
-            Kind::Htpasswd => "a file of users (htpasswd)",
-            Kind::Htgroup => "a file of groups (htgroup)",
-            Kind::Accounts => "a file of the accounts of a system, such as /etc/passwd",
-            Kind::Domains => "a list of domains",
+            TextKind::Pem => "a PEM file",
+            TextKind::Markup => "a file of HTML or XML",
+            TextKind::Json => "a file of JSON",
+            TextKind::Configuration => "a configuration of Tollgate",
+            TextKind::Htpasswd => "a file of users (htpasswd)",
+            TextKind::Htgroup => "a file of groups (htgroup)",
+            TextKind::Accounts => "a file of the accounts of a system, such as /etc/passwd",
+            TextKind::Domains => "a list of domains",
         })
     }
 }

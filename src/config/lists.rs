@@ -15,8 +15,8 @@ use super::host;
 use super::keys::form::Absent::Required;
 use super::keys::form::{Flag, Raw};
 use super::keys::keys;
-use super::kind::Kind;
-use super::problem::Sink;
+use super::kind::TextKind;
+use super::problem::Diagnostics;
 use super::reader::Item;
 use crate::access::policy::{DomainLists, Domains, EntryError, EntryProblem};
 use crate::text::count;
@@ -44,7 +44,7 @@ keys! {
 
 /// Reads lists of domains. Each list file is read once, however many lists name it.
 pub(super) struct Lists<'s> {
-    sink: &'s Sink,
+    diagnostics: &'s Diagnostics,
     base: &'s Base,
     files: HashMap<PathBuf, ListFile>,
     left_out: usize,
@@ -61,9 +61,9 @@ struct ListFile {
 }
 
 impl<'s> Lists<'s> {
-    pub(super) fn new(sink: &'s Sink, base: &'s Base) -> Lists<'s> {
+    pub(super) fn new(diagnostics: &'s Diagnostics, base: &'s Base) -> Lists<'s> {
         Lists {
-            sink,
+            diagnostics,
             base,
             files: HashMap::new(),
             left_out: 0,
@@ -177,7 +177,7 @@ impl<'s> Lists<'s> {
             let errors = domains.extend_list(&text).err().unwrap_or_default();
             let is_markup = |error: &EntryError| error.problem == EntryProblem::Markup;
             let is_told = errors.first().is_none_or(is_markup);
-            if !is_told && files::report_kind(item, &shown, &text, Kind::Domains) {
+            if !is_told && files::report_kind(item, &shown, &text, TextKind::Domains) {
                 return None;
             }
             let file = ListFile {
@@ -224,7 +224,7 @@ impl<'s> Lists<'s> {
             if !file.is_warned_about {
                 file.is_warned_about = true;
                 self.left_out += bad;
-                file.warn(&shown, self.sink);
+                file.warn(&shown, self.diagnostics);
             }
             return Some(Arc::clone(&file.domains));
         }
@@ -232,7 +232,7 @@ impl<'s> Lists<'s> {
             file.is_reported = true;
             for error in &file.errors {
                 let message = error.problem.to_string();
-                self.sink
+                self.diagnostics
                     .report_in(&shown, Some(error.number), "", message, None);
             }
         }
@@ -261,14 +261,14 @@ impl ListFile {
         self.errors.first().map_or(1, |error| error.number)
     }
 
-    fn warn(&self, shown: &Path, sink: &Sink) {
+    fn warn(&self, shown: &Path, diagnostics: &Diagnostics) {
         if let Some(first) = self.errors.first() {
             let left_out = count(self.bad(), "entry");
             let message = format!(
                 "{left_out} of this lenient list left out, this first: {}",
                 first.problem
             );
-            sink.warn_in(shown, Some(first.number), "", message, None);
+            diagnostics.warn_in(shown, Some(first.number), "", message, None);
         }
     }
 }

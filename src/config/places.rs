@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::files::Base;
-use super::problem::Sink;
+use super::problem::Diagnostics;
 use super::reader::Item;
 use super::rights::{self, Denied, Need, quote};
 use crate::config::identity::Identity;
-use crate::telemetry::log_file::{self, Kind};
+use crate::telemetry::log_file::{self, LogFileKind};
 use crate::text::system_message;
 
 /// What a Unix socket's path may have at most, the NUL behind it not counted (unix(7)).
@@ -49,7 +49,7 @@ pub(super) struct Input<'d> {
 
 /// Everything that is to be tried.
 pub(super) struct Places<'d, 's> {
-    pub(super) sink: &'s Sink,
+    pub(super) diagnostics: &'s Diagnostics,
     pub(super) base: &'s Base,
     pub(super) places: Vec<Place<'d>>,
     pub(super) inputs: Vec<Input<'d>>,
@@ -119,7 +119,9 @@ impl Places<'_, '_> {
                     system_message(&error)
                 );
                 let advice = "it needs CAP_SETUID and CAP_SETGID; or start it as that user";
-                return self.sink.report(None, "user", message, advice.to_owned());
+                return self
+                    .diagnostics
+                    .report(None, "user", message, advice.to_owned());
             }
         };
         for (place, trouble) in self.places.iter().zip(places) {
@@ -162,7 +164,7 @@ impl Places<'_, '_> {
                     "not set, and the default {}: {message}",
                     place.path.display()
                 );
-                self.sink.report(None, key, message, remedy);
+                self.diagnostics.report(None, key, message, remedy);
             }
         }
     }
@@ -174,7 +176,8 @@ impl Places<'_, '_> {
             Some(item) => item.report(message, remedy),
             None => {
                 let shown = self.base.show(&input.path);
-                self.sink.report_in(&shown, None, "", message, remedy);
+                self.diagnostics
+                    .report_in(&shown, None, "", message, remedy);
             }
         }
     }
@@ -217,26 +220,26 @@ impl Places<'_, '_> {
         let path = place.path.as_path();
         match fs::metadata(path) {
             Ok(metadata) => {
-                match Kind::of(&metadata) {
-                    Kind::Directory => {
+                match LogFileKind::of(&metadata) {
+                    LogFileKind::Directory => {
                         let advice = "add the name of a file in it, such as access.log";
                         return Err(Trouble::text("is a directory", advice));
                     }
-                    Kind::Unusable(text) => return Err(Trouble::text(text, "name a file")),
-                    Kind::Fifo
+                    LogFileKind::Unusable(text) => return Err(Trouble::text(text, "name a file")),
+                    LogFileKind::Fifo
                         if place.purpose == Purpose::ErrorLog && !log_file::is_descriptor(path) =>
                     {
                         let advice = "name a file, and let the reader follow it";
                         let message = "is a FIFO, which holds up the process when it is not read";
                         return Err(Trouble::text(message, advice));
                     }
-                    Kind::Fifo | Kind::Device | Kind::File => {}
+                    LogFileKind::Fifo | LogFileKind::Device | LogFileKind::File => {}
                 }
                 // A descriptor of this process is not the one of the process that will serve.
                 if !log_file::is_descriptor(path) {
                     write(path)?;
                 }
-                if Kind::of(&metadata) == Kind::File && log_file::is_renewed(path) {
+                if LogFileKind::of(&metadata) == LogFileKind::File && log_file::is_renewed(path) {
                     return self.probe_rotation(path);
                 }
                 Ok(())
@@ -269,7 +272,7 @@ impl Places<'_, '_> {
                     denied.error
                 );
                 let remedy = "have logrotate `create` it".to_owned();
-                self.sink.warn(None, "", message, remedy);
+                self.diagnostics.warn(None, "", message, remedy);
                 Ok(())
             }
             done => done,
@@ -300,7 +303,7 @@ impl Places<'_, '_> {
                         "error_log and log.access write to the same file {}",
                         path.display()
                     );
-                    self.sink
+                    self.diagnostics
                         .warn(None, "", message, "give each its own".to_owned());
                 } else if let Some(item) = place.item.as_ref().or(other.item.as_ref()) {
                     item.report("the file of another key too", "give each its own");
@@ -425,7 +428,8 @@ fn write(path: &Path) -> Result<(), Denied> {
         .append(true)
         .custom_flags(flags)
         .open(path);
-    let is_fifo = || fs::metadata(path).is_ok_and(|found| Kind::of(&found) == Kind::Fifo);
+    let is_fifo =
+        || fs::metadata(path).is_ok_and(|found| LogFileKind::of(&found) == LogFileKind::Fifo);
     match opened {
         // It needs no reader: it is opened for both ways.
         Err(error)

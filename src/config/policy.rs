@@ -33,7 +33,7 @@ keys! {
 }
 
 /// The section as read: the rules with what their problems are reported on.
-pub(super) struct Written<'d> {
+pub(super) struct PolicySection<'d> {
     rules: Option<Rules>,
     /// The places of the rules that could be read.
     places: Vec<Item<'d>>,
@@ -50,7 +50,7 @@ pub(super) fn read<'d>(
     lists: &mut Lists<'_>,
     groups: Option<&Groups>,
     has_groups: bool,
-) -> Written<'d> {
+) -> PolicySection<'d> {
     let mut section = part.section();
     let keys = Keys::take(&mut section);
     let default = keys.default.map(|item| verdict(&item));
@@ -59,7 +59,7 @@ pub(super) fn read<'d>(
 
     let context = Context { groups, has_groups };
     let mut whole = groups.is_some() && default != Some(None);
-    let mut written = Written {
+    let mut written = PolicySection {
         rules: None,
         places: Vec::new(),
         users: Vec::new(),
@@ -92,7 +92,7 @@ pub(super) fn read<'d>(
     written
 }
 
-impl Written<'_> {
+impl PolicySection<'_> {
     /// The rules, if all is well.
     pub(super) fn rules(&mut self) -> Option<Rules> {
         self.rules.take()

@@ -9,27 +9,27 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::listeners::{Bound, bound_addresses, collide};
-use super::problem::Sink;
+use super::problem::Diagnostics;
 use super::yaml::Node;
 use crate::text::system_message;
 
 /// Reports every address that cannot be listened on. An address on which the process of `pid_file` listens
 /// is one that an upgrade, or the start after its end, will have.
-pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, sink: &Sink) {
+pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, diagnostics: &Diagnostics) {
     for (address, path) in bound {
         let Err((address, error)) = try_all(*address, bound) else {
             continue;
         };
         if error.kind() == io::ErrorKind::AddrInUse {
             match Holder::of(address, pid_file) {
-                Holder::Own => continue,
+                Holder::LocalEndpoint => continue,
                 Holder::OwnElsewhere(pid) => {
                     let message = format!(
                         "process {pid}, the one of pid_file, listens on this port of another address that is in \
                          the way"
                     );
                     let remedy = "restart it: an upgrade with -u cannot take that over".to_owned();
-                    sink.warn(document.line_of(path), path, message, remedy);
+                    diagnostics.warn(document.line_of(path), path, message, remedy);
                     continue;
                 }
                 Holder::Unknown(pid) => {
@@ -37,14 +37,14 @@ pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, sink: &Si
                         "{address} is in use, and this user cannot see whether by process {pid}, the one of pid_file"
                     );
                     let remedy = "run the check as root or as the user of that process".to_owned();
-                    sink.warn(document.line_of(path), path, message, remedy);
+                    diagnostics.warn(document.line_of(path), path, message, remedy);
                     continue;
                 }
                 Holder::Other => {}
             }
         }
         let remedy = remedy(address, &error);
-        sink.report(
+        diagnostics.report(
             document.line_of(path),
             path,
             format!("cannot listen on {address}: {}", system_message(&error)),
@@ -54,11 +54,11 @@ pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, sink: &Si
 }
 
 /// Reports every source address of connections to upstreams that this machine does not have.
-pub(super) fn check_sources(sources: &[Bound], document: &Node, sink: &Sink) {
+pub(super) fn check_sources(sources: &[Bound], document: &Node, diagnostics: &Diagnostics) {
     for (address, path) in sources {
         if let Err(error) = bind(*address) {
             let message = format!("cannot connect from here: {}", system_message(&error));
-            sink.report(
+            diagnostics.report(
                 document.line_of(path),
                 path,
                 message,
@@ -117,7 +117,7 @@ fn bind(address: SocketAddr) -> io::Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 enum Holder {
     /// The process of the PID file.
-    Own,
+    LocalEndpoint,
     /// The same, on another address that is in the way.
     OwnElsewhere(u32),
     /// The process of the PID file may be it.
@@ -140,7 +140,7 @@ impl Holder {
             .map(|(address, _)| address)
             .collect();
         if own.iter().any(|have| have.ip() == address.ip()) {
-            Self::Own
+            Self::LocalEndpoint
         } else if own.iter().any(|have| collide(*have, address)) {
             Self::OwnElsewhere(pid)
         } else {
@@ -247,7 +247,7 @@ mod tests {
             let _absent = std::fs::remove_file(&pid_file);
             assert_eq!(Holder::of(address, &pid_file), Holder::Other);
             std::fs::write(&pid_file, format!("{}\n", std::process::id())).unwrap();
-            assert_eq!(Holder::of(address, &pid_file), Holder::Own);
+            assert_eq!(Holder::of(address, &pid_file), Holder::LocalEndpoint);
             let wide = SocketAddr::new("::".parse().unwrap(), address.port());
             let elsewhere = Holder::OwnElsewhere(std::process::id());
             assert_eq!(Holder::of(wide, &pid_file), elsewhere);

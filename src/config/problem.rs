@@ -195,7 +195,7 @@ impl std::error::Error for ConfigError {}
 ///
 /// Readers report and go on with a default, so that one run shows every mistake.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(super) struct Diagnostics {
     file: PathBuf,
     errors: RefCell<Problems>,
     warnings: RefCell<Problems>,
@@ -205,10 +205,10 @@ pub(super) struct Sink {
     pub(super) values: Ledger,
 }
 
-impl Sink {
+impl Diagnostics {
     /// Starts with no problem; `file` is what problems without a file of their own name.
-    pub(super) fn new(file: &Path) -> Sink {
-        Sink {
+    pub(super) fn new(file: &Path) -> Diagnostics {
+        Diagnostics {
             file: file.to_owned(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
@@ -323,17 +323,17 @@ mod tests {
 
     #[test]
     fn shows_place_key_message_and_remedy() {
-        let sink = Sink::new(Path::new("conf/pingora.yaml"));
-        sink.report(None, "", "the file is empty", None);
-        sink.report(
+        let diagnostics = Diagnostics::new(Path::new("conf/pingora.yaml"));
+        diagnostics.report(None, "", "the file is empty", None);
+        diagnostics.report(
             Some(12),
             "tollgate.timeouts.conect",
             "unknown key",
             "did you mean \"connect\"?".to_owned(),
         );
         let other = Path::new("users");
-        sink.report_in(other, Some(3), "", "not a user", None);
-        let error = sink.finish(Some(())).unwrap_err();
+        diagnostics.report_in(other, Some(3), "", "not a user", None);
+        let error = diagnostics.finish(Some(())).unwrap_err();
         assert_eq!(
             error.to_string(),
             "conf/pingora.yaml:12: tollgate.timeouts.conect: unknown key; did you mean \"connect\"?\n\
@@ -346,35 +346,35 @@ mod tests {
     #[test]
     fn warnings_are_no_errors_and_come_after_them() {
         let file = Path::new("f");
-        let sink = Sink::new(file);
-        sink.warn(Some(9), "b", "has no effect", "remove it".to_owned());
-        sink.warn(Some(3), "a", "is odd", None);
-        sink.warn_in(Path::new("users"), None, "", "is open", None);
-        assert!(sink.is_empty());
+        let diagnostics = Diagnostics::new(file);
+        diagnostics.warn(Some(9), "b", "has no effect", "remove it".to_owned());
+        diagnostics.warn(Some(3), "a", "is odd", None);
+        diagnostics.warn_in(Path::new("users"), None, "", "is open", None);
+        assert!(diagnostics.is_empty());
         let lines = "f:3: warning: a: is odd\nf:9: warning: b: has no effect; remove it\n\
                      users: warning: is open";
-        assert_eq!(sink.warnings().to_string(), lines);
+        assert_eq!(diagnostics.warnings().to_string(), lines);
         assert_eq!(
-            InLog(&sink.warnings().kept[0]).to_string(),
+            InLog(&diagnostics.warnings().kept[0]).to_string(),
             "f:3: a: is odd"
         );
-        sink.report(Some(12), "c", "wrong", None);
-        let error = sink.finish(Some(())).unwrap_err();
+        diagnostics.report(Some(12), "c", "wrong", None);
+        let error = diagnostics.finish(Some(())).unwrap_err();
         assert_eq!(error.to_string(), format!("f:12: c: wrong\n{lines}"));
         assert_eq!((error.problems().len(), error.warnings().len()), (1, 3));
 
-        let sink = Sink::new(file);
-        sink.warn(None, "", "is odd", None);
-        assert_eq!(sink.finish(Some(1)), Ok(1));
+        let diagnostics = Diagnostics::new(file);
+        diagnostics.warn(None, "", "is odd", None);
+        assert_eq!(diagnostics.finish(Some(1)), Ok(1));
     }
 
     #[test]
     fn counts_what_it_does_not_keep() {
-        let sink = Sink::new(Path::new("f"));
+        let diagnostics = Diagnostics::new(Path::new("f"));
         for line in 0..MAX_PROBLEMS + 7 {
-            sink.report(Some(line), "", "wrong", None);
+            diagnostics.report(Some(line), "", "wrong", None);
         }
-        let error = sink.finish(Some(())).unwrap_err();
+        let error = diagnostics.finish(Some(())).unwrap_err();
         assert_eq!(
             (error.problems().len(), error.unlisted()),
             (MAX_PROBLEMS, 7)
@@ -384,9 +384,11 @@ mod tests {
 
     #[test]
     fn no_problem_is_no_error() {
-        assert_eq!(Sink::new(Path::new("f")).finish(Some(1)), Ok(1));
+        assert_eq!(Diagnostics::new(Path::new("f")).finish(Some(1)), Ok(1));
         // Whatever fails without a word must not pass for a configuration.
-        let error = Sink::new(Path::new("f")).finish::<()>(None).unwrap_err();
+        let error = Diagnostics::new(Path::new("f"))
+            .finish::<()>(None)
+            .unwrap_err();
         assert_eq!(error.to_string(), "f: cannot be used");
     }
 }

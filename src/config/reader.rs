@@ -1,13 +1,13 @@
 //! Reading of the YAML tree: a map is asked for the values of its keys, and reports the keys that no table has.
 //!
-//! A reader never fails: it reports to the [`Sink`] and returns the default, so that one reading
+//! A reader never fails: it reports to the [`Diagnostics`] and returns the default, so that one reading
 //! finds every problem.
 
 mod core;
 mod item;
 
 pub(super) use self::item::Item;
-use super::problem::Sink;
+use super::problem::Diagnostics;
 use super::yaml::{Entry, Node, Value, join};
 
 /// More keys than these are not listed in a message.
@@ -16,7 +16,7 @@ const MAX_LISTED: usize = 24;
 /// One map of the file and the keys that it may have.
 #[must_use = "call finish, or unknown keys pass unseen"]
 pub(super) struct Section<'d> {
-    sink: &'d Sink,
+    diagnostics: &'d Diagnostics,
     path: String,
     line: Option<usize>,
     entries: &'d [Entry],
@@ -47,9 +47,9 @@ impl<'d> Part<'d> {
 
 impl<'d> Section<'d> {
     /// The whole document; `None` when it is no map, which is reported.
-    pub(super) fn root(node: &'d Node, sink: &'d Sink) -> Option<Section<'d>> {
+    pub(super) fn root(node: &'d Node, diagnostics: &'d Diagnostics) -> Option<Section<'d>> {
         let root = Item {
-            sink,
+            diagnostics,
             path: String::new(),
             line: node.line,
             is_on_reload: false,
@@ -65,9 +65,9 @@ impl<'d> Section<'d> {
         self.on_reload = on_reload;
     }
 
-    fn empty(sink: &'d Sink, line: Option<usize>) -> Section<'d> {
+    fn empty(diagnostics: &'d Diagnostics, line: Option<usize>) -> Section<'d> {
         Section {
-            sink,
+            diagnostics,
             path: String::new(),
             line,
             entries: &[],
@@ -89,14 +89,14 @@ impl<'d> Section<'d> {
         }
         let entry = self.entries.iter().find(|entry| entry.key == key);
         let line = entry.map(|entry| entry.line).or(self.line);
-        self.sink
+        self.diagnostics
             .report(line, &self.path_of(key), message, remedy.to_owned());
     }
 
     /// Reports a problem with a key on a line that is not its own.
     pub(super) fn report_on(&self, line: usize, key: &str, message: String, remedy: &str) {
         let remedy = Some(remedy.to_owned());
-        self.sink
+        self.diagnostics
             .report(Some(line), &self.path_of(key), message, remedy);
     }
 
@@ -111,10 +111,10 @@ impl<'d> Section<'d> {
         let path = self.path_of(key);
         let is_on_reload = self.is_on_reload || self.on_reload.contains(&key);
         let node = entry.map(|entry| &entry.node);
-        self.sink.values.note(&path, node, is_on_reload);
+        self.diagnostics.values.note(&path, node, is_on_reload);
         let entry = entry?;
         Some(Item {
-            sink: self.sink,
+            diagnostics: self.diagnostics,
             path,
             line: entry.line,
             is_on_reload,
@@ -124,7 +124,9 @@ impl<'d> Section<'d> {
 
     /// Notes what the value of a key means, given or not, so that two ways to say it are no change.
     pub(super) fn note_meaning(&self, key: &str, meaning: &str) {
-        self.sink.values.note_meaning(&self.path_of(key), meaning);
+        self.diagnostics
+            .values
+            .note_meaning(&self.path_of(key), meaning);
     }
 
     /// A map that may be missing or empty, where every key has its default.
@@ -133,7 +135,7 @@ impl<'d> Section<'d> {
         let empty = Section {
             path: self.path_of(key),
             is_on_reload: self.is_on_reload || self.on_reload.contains(&key),
-            ..Section::empty(self.sink, self.line)
+            ..Section::empty(self.diagnostics, self.line)
         };
         Part { item, empty }
     }
@@ -145,7 +147,7 @@ impl<'d> Section<'d> {
     pub(super) fn list_item(&mut self, key: &'static str) -> Option<Item<'d>> {
         let item = self.item(key);
         if item.is_none() {
-            self.sink.values.note_empty_list(&self.path_of(key));
+            self.diagnostics.values.note_empty_list(&self.path_of(key));
         }
         item
     }
@@ -197,7 +199,7 @@ impl<'d> Section<'d> {
                 },
             };
             let path = self.path_of(key);
-            self.sink
+            self.diagnostics
                 .report(Some(entry.line), &path, "unknown key", remedy);
         }
     }

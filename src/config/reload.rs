@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::problem::Sink;
+use super::problem::Diagnostics;
 use super::values::Values;
 use super::{Config, ConfigError, Problems, Scope, own_listeners, read};
 use crate::access::auth::Htpasswd;
@@ -65,18 +65,18 @@ impl Reloader {
     /// # Errors
     /// Every problem. Then the process keeps what it has.
     pub fn reload(&self) -> Result<Reloaded, ConfigError> {
-        let sink = Sink::new(&self.file);
+        let diagnostics = Diagnostics::new(&self.file);
         let scope = Scope::Reload {
             exposed: self.exposed,
             listening: &self.listening,
         };
-        let reloaded = read(&self.file, &sink, scope).map(|config| Reloaded {
+        let reloaded = read(&self.file, &diagnostics, scope).map(|config| Reloaded {
             users: config.auth.users,
             policy: config.policy,
             warnings: config.warnings,
             left_out: config.left_out,
             values: config.values,
         });
-        sink.finish(reloaded)
+        diagnostics.finish(reloaded)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 
-use super::problem::Sink;
+use super::problem::Diagnostics;
 
 /// A file that is everywhere but in an empty root directory, and holds no certificate.
 const EMPTY: &str = "/dev/null";
@@ -16,7 +16,7 @@ const EMPTY: &str = "/dev/null";
 /// Without authorities every tunnel works, and no `https` origin of a forwarded request can be
 /// verified; so that is a warning, and Pingora is given a file without certificates. In a directory
 /// without [`EMPTY`] it is `configuration` itself, which is one.
-pub(super) fn settle(server: &mut ServerConf, configuration: &Path, sink: &Sink) {
+pub(super) fn settle(server: &mut ServerConf, configuration: &Path, diagnostics: &Diagnostics) {
     if server.ca_file.is_some() {
         return;
     }
@@ -41,5 +41,5 @@ pub(super) fn settle(server: &mut ServerConf, configuration: &Path, sink: &Sink)
     );
     let remedy = "install the package ca-certificates, correct SSL_CERT_FILE and SSL_CERT_DIR in the environment, \
                   or set ca_file";
-    sink.warn(None, "ca_file", message, remedy.to_owned());
+    diagnostics.warn(None, "ca_file", message, remedy.to_owned());
 }

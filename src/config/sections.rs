@@ -20,7 +20,7 @@ keys! {
         /// A service with `/metrics` for Prometheus, `/stats` and `POST /reload`, without authentication.
         admin: Option<Item<'d>> = Means("none: no such service"), Raw => Shape::Map(listeners::AdminKeys::keys);
         /// How clients are authenticated.
-        auth: Part<'d> = Required, Map => Shape::Part(auth::Written::keys);
+        auth: Part<'d> = Required, Map => Shape::Part(auth::AuthSection::keys);
         /// What is behind requests in origin-form.
         gateway: Part<'d> = Defaults, Map => Shape::Part(gateway::Gateway::keys);
         /// The guard: where requests and tunnels may go, for all users.

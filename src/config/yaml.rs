@@ -14,7 +14,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use self::alias::Anchors;
 use self::source::Source;
-use super::problem::Sink;
+use super::problem::Diagnostics;
 
 /// Deeper nesting than any key has.
 const MAX_DEPTH: usize = 16;
@@ -106,22 +106,22 @@ impl Node {
 
 /// Reads the one document of a file.
 ///
-/// Reports to `sink` and returns `None` where there is nothing to go on with. Duplicate keys and tags of other
+/// Reports to `diagnostics` and returns `None` where there is nothing to go on with. Duplicate keys and tags of other
 /// programs are reported and the rest is still read.
-pub(super) fn parse(text: &str, sink: &Sink) -> Option<Node> {
+pub(super) fn parse(text: &str, diagnostics: &Diagnostics) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // The parser takes a NUL for the end, which would cut the rest of the file off in silence.
     if let Some(at) = text.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
         let line = line_of(text, at);
-        sink.report(Some(line), "", "a control character", remedy("remove it"));
+        diagnostics.report(Some(line), "", "a control character", remedy("remove it"));
         return None;
     }
-    let mut tree = Tree::new(text, sink);
+    let mut tree = Tree::new(text, diagnostics);
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => tree.take(event, span)?,
             Err(error) => {
-                syntax::report(text, &error, sink);
+                syntax::report(text, &error, diagnostics);
                 return None;
             }
         }
@@ -130,7 +130,7 @@ pub(super) fn parse(text: &str, sink: &Sink) -> Option<Node> {
         Some(root) if !root.is_null() => Some(root),
         _ => {
             let advice = "write a configuration; conf/pingora.yaml is a short one";
-            sink.report(
+            diagnostics.report(
                 None,
                 "",
                 "the file has no configuration in it",
@@ -184,10 +184,10 @@ struct Open {
     path: String,
     /// 0 for none.
     anchor: usize,
-    kind: Kind,
+    kind: OpenKind,
 }
 
-enum Kind {
+enum OpenKind {
     List(Vec<Node>),
     Map {
         entries: Vec<Entry>,
@@ -197,7 +197,7 @@ enum Kind {
 }
 
 struct Tree<'s> {
-    sink: &'s Sink,
+    diagnostics: &'s Diagnostics,
     /// Those of the text.
     lines: Vec<&'s str>,
     anchors: Anchors,
@@ -207,9 +207,9 @@ struct Tree<'s> {
 }
 
 impl<'s> Tree<'s> {
-    fn new(text: &'s str, sink: &'s Sink) -> Tree<'s> {
+    fn new(text: &'s str, diagnostics: &'s Diagnostics) -> Tree<'s> {
         Tree {
-            sink,
+            diagnostics,
             lines: text.lines().collect(),
             anchors: Anchors::default(),
             open: Vec::new(),
@@ -239,12 +239,12 @@ impl<'s> Tree<'s> {
             }
             Event::SequenceStart(anchor, tag) => {
                 self.check_tag(line, tag.as_deref(), "seq");
-                self.open(line, anchor, Kind::List(Vec::new()))
+                self.open(line, anchor, OpenKind::List(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_tag(line, tag.as_deref(), "map");
                 let entries = Vec::new();
-                self.open(line, anchor, Kind::Map { entries, key: None })
+                self.open(line, anchor, OpenKind::Map { entries, key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
         }
@@ -319,7 +319,7 @@ impl<'s> Tree<'s> {
         self.add(node)
     }
 
-    fn open(&mut self, line: usize, anchor: usize, kind: Kind) -> Option<()> {
+    fn open(&mut self, line: usize, anchor: usize, kind: OpenKind) -> Option<()> {
         if self.open.len() >= MAX_DEPTH {
             return self.stop(line, "nested too deeply", "check the indentation");
         }
@@ -344,8 +344,8 @@ impl<'s> Tree<'s> {
             kind,
         } = self.open.pop()?;
         let value = match kind {
-            Kind::List(items) => Value::List(items),
-            Kind::Map { entries, .. } => Value::Map(self.merge(entries, &path)),
+            OpenKind::List(items) => Value::List(items),
+            OpenKind::Map { entries, .. } => Value::Map(self.merge(entries, &path)),
         };
         self.finish(Node { line, value }, anchor)
     }
@@ -364,7 +364,7 @@ impl<'s> Tree<'s> {
             let Value::Map(others) = map.value else {
                 let path = join(path, "<<");
                 let advice = remedy("write `<<: *name`, where `&name` stands at a map");
-                self.sink.report(
+                self.diagnostics.report(
                     Some(line),
                     &path,
                     "not a map, which alone can be merged",
@@ -388,8 +388,8 @@ impl<'s> Tree<'s> {
             return Some(());
         };
         match kind {
-            Kind::List(items) => items.push(node),
-            Kind::Map { entries, key } => match key.take() {
+            OpenKind::List(items) => items.push(node),
+            OpenKind::Map { entries, key } => match key.take() {
                 None if entries.len() >= MAX_KEYS => {
                     return self.stop(node.line, "too many keys", "remove those that are not read");
                 }
@@ -403,8 +403,12 @@ impl<'s> Tree<'s> {
                     if let Some(first) = entries.iter().find(|entry| entry.key == key) {
                         let path = join(path, &key);
                         let message = format!("given twice, first on line {}", first.line);
-                        self.sink
-                            .report(Some(line), &path, message, remedy("keep one of the two"));
+                        self.diagnostics.report(
+                            Some(line),
+                            &path,
+                            message,
+                            remedy("keep one of the two"),
+                        );
                     } else {
                         entries.push(Entry { key, line, node });
                     }
@@ -417,7 +421,7 @@ impl<'s> Tree<'s> {
     fn awaits_key(&self) -> bool {
         self.open
             .last()
-            .is_some_and(|open| matches!(open.kind, Kind::Map { key: None, .. }))
+            .is_some_and(|open| matches!(open.kind, OpenKind::Map { key: None, .. }))
     }
 
     /// The path of the node that comes next.
@@ -425,8 +429,8 @@ impl<'s> Tree<'s> {
         match self.open.last() {
             None => String::new(),
             Some(Open { path, kind, .. }) => match kind {
-                Kind::List(items) => format!("{path}[{}]", items.len()),
-                Kind::Map { key, .. } => match key {
+                OpenKind::List(items) => format!("{path}[{}]", items.len()),
+                OpenKind::Map { key, .. } => match key {
                     Some((key, _)) => join(path, key),
                     None => path.clone(),
                 },
@@ -435,7 +439,7 @@ impl<'s> Tree<'s> {
     }
 
     fn report(&self, line: usize, message: &str, advice: &str) {
-        self.sink
+        self.diagnostics
             .report(Some(line), &self.path(), message, remedy(advice));
     }
 

@@ -16,7 +16,7 @@ use super::Acceptor;
 use super::http2;
 use super::protocol::{Door, Protocol};
 use crate::client::ClientStream;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{HeadError, HeadScanner, RefusedHead, RequestHead, Scanned};
 use crate::request::app::App;
 use crate::request::dispatch::Requests;
@@ -31,24 +31,24 @@ pub(super) async fn serve(
     http2: bool,
 ) {
     let app = &acceptor.app;
-    let mut waiting = Waiting::new(app, http2);
+    let mut idle = IdleConnection::new(app, http2);
     let mut requests = Requests::new(&acceptor.ways, source);
     loop {
-        let read = waiting.read_head(app, &mut stream).await;
+        let read = idle.read_head(app, &mut stream).await;
         let (head, arrival) = match read.and_then(|read| parse(app, read)) {
             Ok(parsed) => parsed,
-            Err(NoHead::Gone) => return,
-            Err(NoHead::Refused(error, head)) => {
-                let is_first = waiting.is_first;
+            Err(HeadOutcome::Gone) => return,
+            Err(HeadOutcome::Refused(error, head)) => {
+                let is_first = idle.is_first;
                 Box::pin(refuse(acceptor, requests, stream, error, &head, is_first)).await;
                 return;
             }
-            Err(NoHead::Http2) => {
+            Err(HeadOutcome::Http2) => {
                 Box::pin(http2::serve(acceptor, stream, requests.source())).await;
                 return;
             }
         };
-        waiting.is_first = false;
+        idle.is_first = false;
         stream = match requests.serve(stream, head, arrival).await {
             Some(stream) => stream,
             None => return,
@@ -66,11 +66,11 @@ pub(super) async fn refuse_at(
 ) {
     let app = &acceptor.app;
     let requests = Requests::new(&acceptor.ways, source);
-    let mut waiting = Waiting::new(app, false);
-    let head = match waiting.read_head(app, &mut stream).await {
+    let mut idle = IdleConnection::new(app, false);
+    let head = match idle.read_head(app, &mut stream).await {
         Ok(read) => read.bytes,
-        Err(NoHead::Gone | NoHead::Http2) => return,
-        Err(NoHead::Refused(_, _)) => stream.take(stream.inbox().len()),
+        Err(HeadOutcome::Gone | HeadOutcome::Http2) => return,
+        Err(HeadOutcome::Refused(_, _)) => stream.take(stream.inbox().len()),
     };
     let protocol = Protocol::guess_at(door, &head);
     Box::pin(refuse_protocol(
@@ -132,7 +132,7 @@ async fn refuse_protocol(
     }
 }
 
-/// See [`Waiting::grace`].
+/// See [`IdleConnection::grace`].
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What a connection that is HTTP/2 from its first byte begins with (RFC 9113 §3.4),
@@ -140,7 +140,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(2);
 const PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// Why there is no request to serve.
-enum NoHead {
+enum HeadOutcome {
     /// The client left, or nobody has to be told.
     Gone,
     /// The client is told why. With the head where it was whole.
@@ -149,14 +149,14 @@ enum NoHead {
     Http2,
 }
 
-impl From<HeadError> for NoHead {
+impl From<HeadError> for HeadOutcome {
     fn from(error: HeadError) -> Self {
         Self::Refused(error.into(), BytesMut::new())
     }
 }
 
-impl From<Kind> for NoHead {
-    fn from(kind: Kind) -> Self {
+impl From<ErrorKind> for HeadOutcome {
+    fn from(kind: ErrorKind) -> Self {
         Self::Refused(kind.into(), BytesMut::new())
     }
 }
@@ -168,7 +168,7 @@ struct ReadHead {
     arrival: Arrival,
 }
 
-fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, Arrival), NoHead> {
+fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, Arrival), HeadOutcome> {
     let ReadHead {
         mut bytes,
         scanned,
@@ -176,14 +176,14 @@ fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, Arrival), NoHead> {
     } = read;
     match RequestHead::of(&mut bytes, scanned, &app.head_limits) {
         Ok(head) => Ok((head, arrival)),
-        Err(error) => Err(NoHead::Refused(error.into(), bytes)),
+        Err(error) => Err(HeadOutcome::Refused(error.into(), bytes)),
     }
 }
 
 /// What a connection waits with between requests, besides its own clock. Made once: to
 /// set up a place among those who wait for the end of the process for each request
 /// would cost more than reading it.
-struct Waiting {
+struct IdleConnection {
     draining: Subscription,
     /// Whether a connection may begin with HTTP/2.
     http2: bool,
@@ -192,7 +192,7 @@ struct Waiting {
     is_first: bool,
 }
 
-impl Waiting {
+impl IdleConnection {
     fn new(app: &App, http2: bool) -> Self {
         Self {
             draining: Subscription::new(app.lifecycle.drain_begun()),
@@ -209,7 +209,7 @@ impl Waiting {
         &mut self,
         app: &App,
         stream: &mut ClientStream,
-    ) -> Result<ReadHead, NoHead> {
+    ) -> Result<ReadHead, HeadOutcome> {
         let idle_limit = if self.is_first {
             app.timeouts.request_head
         } else {
@@ -220,7 +220,7 @@ impl Waiting {
         let mut arrival: Option<Arrival> = None;
         loop {
             if self.is_first && self.http2 && stream.inbox().starts_with(PREFACE_LINE) {
-                return Err(NoHead::Http2);
+                return Err(HeadOutcome::Http2);
             }
             if !stream.inbox().is_empty() {
                 let now = std::time::Instant::now();
@@ -240,16 +240,16 @@ impl Waiting {
             if stream.ended() {
                 // One that speaks something else has said all that it will, and may read on.
                 if self.is_first && Protocol::guess(stream.inbox()).is_some() {
-                    return Err(Kind::BadRequest.into());
+                    return Err(ErrorKind::BadRequest.into());
                 }
-                return Err(NoHead::Gone);
+                return Err(HeadOutcome::Gone);
             }
             let begun = arrival.is_some();
             match self.wait(app, stream, deadline, begun).await {
-                Wake::Filled(Ok(_)) => {}
-                Wake::Filled(Err(_)) | Wake::Draining => return Err(NoHead::Gone),
-                Wake::Late if begun => return Err(Kind::HeadTimeout.into()),
-                Wake::Late => return Err(NoHead::Gone),
+                Event::Filled(Ok(_)) => {}
+                Event::Filled(Err(_)) | Event::Draining => return Err(HeadOutcome::Gone),
+                Event::Late if begun => return Err(ErrorKind::HeadTimeout.into()),
+                Event::Late => return Err(HeadOutcome::Gone),
             }
         }
     }
@@ -260,10 +260,10 @@ impl Waiting {
         stream: &mut ClientStream,
         mut deadline: Instant,
         begun: bool,
-    ) -> Wake {
+    ) -> Event {
         poll_fn(|cx| {
             if let Poll::Ready(filled) = stream.poll_fill(cx) {
-                return Poll::Ready(Wake::Filled(filled));
+                return Poll::Ready(Event::Filled(filled));
             }
             // A request that has begun is served; an idle connection is not kept.
             self.draining.register(cx);
@@ -271,12 +271,12 @@ impl Waiting {
                 let now = Instant::now();
                 let given_up_at = *self.given_up_at.get_or_insert(now + self.grace(app));
                 if now >= given_up_at {
-                    return Poll::Ready(Wake::Draining);
+                    return Poll::Ready(Event::Draining);
                 }
                 deadline = deadline.min(given_up_at);
             }
             stream.release_buffers();
-            stream.poll_deadline(cx, deadline).map(|()| Wake::Late)
+            stream.poll_deadline(cx, deadline).map(|()| Event::Late)
         })
         .await
     }
@@ -293,7 +293,7 @@ impl Waiting {
     }
 }
 
-enum Wake {
+enum Event {
     Filled(io::Result<usize>),
     Draining,
     Late,

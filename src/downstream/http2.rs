@@ -16,8 +16,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Acceptor;
-use crate::client::http2::{Http2Stream, Own, to_http1};
-use crate::client::{ClientStream, Loan, RawStream, Transport};
+use crate::client::http2::{Http2Stream, LocalEndpoint, to_http1};
+use crate::client::{ClientStream, RawReturn, RawStream, Transport};
 use crate::http::http1::{RefusedHead, RequestHead, Version};
 use crate::request::app::App;
 use crate::request::dispatch::Requests;
@@ -38,7 +38,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, source: Source) {
     let app = &acceptor.app;
     let own = own(stream.transport());
-    let (stream, loan) = stream.into_raw();
+    let (stream, raw_return) = stream.into_raw();
     let limit = app.timeouts.request_head;
     let failed = match timeout(limit, builder(acceptor).handshake(stream)).await {
         Ok(Ok(connection)) => {
@@ -49,7 +49,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
                 open: Arc::new(Open::default()),
                 own_place: Arc::new(Semaphore::new(1)),
             };
-            let until = match streams.run(connection, &loan).await {
+            let until = match streams.run(connection, &raw_return).await {
                 Ok(until) => until,
                 Err(error) => {
                     log::debug!("connection from {}: {error}", source.client);
@@ -59,7 +59,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
                     None
                 }
             };
-            part(app, &loan, until.unwrap_or_else(Instant::now)).await;
+            close_gracefully(app, &raw_return, until.unwrap_or_else(Instant::now)).await;
             return;
         }
         // A browser opens connections that it may need, and leaves them.
@@ -79,8 +79,8 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
 
 /// Closes a connection so that the client gets the ends of its answers: closed with
 /// bytes unread, such as updates of windows, it would be reset.
-async fn part(app: &App, loan: &Loan, until: Instant) {
-    let Some(stream) = loan.reclaim() else {
+async fn close_gracefully(app: &App, raw_return: &RawReturn, until: Instant) {
+    let Some(stream) = raw_return.reclaim() else {
         return;
     };
     tokio::select! {
@@ -90,14 +90,14 @@ async fn part(app: &App, loan: &Loan, until: Instant) {
     }
 }
 
-fn own(transport: &Transport) -> Own {
+fn own(transport: &Transport) -> LocalEndpoint {
     match transport {
-        Transport::Plain(stream) => Own::new(false, None, stream.local_addr().ok()),
+        Transport::Plain(stream) => LocalEndpoint::new(false, None, stream.local_addr().ok()),
         Transport::Tls(stream) => {
             let (stream, tls) = stream.get_ref();
-            Own::new(true, tls.server_name(), stream.local_addr().ok())
+            LocalEndpoint::new(true, tls.server_name(), stream.local_addr().ok())
         }
-        Transport::Http2(_) => Own::new(false, None, None),
+        Transport::Http2(_) => LocalEndpoint::new(false, None, None),
     }
 }
 
@@ -152,7 +152,7 @@ impl Drop for OpenStream {
 struct Streams {
     acceptor: Arc<Acceptor>,
     source: Source,
-    own: Arc<Own>,
+    own: Arc<LocalEndpoint>,
     open: Arc<Open>,
     /// The place that the connection itself has taken, for one stream at a time: where
     /// there are no more, HTTP/2 goes on like HTTP/1.
@@ -165,7 +165,7 @@ impl Streams {
     async fn run(
         &self,
         mut connection: Connection<RawStream, Bytes>,
-        loan: &Loan,
+        raw_return: &RawReturn,
     ) -> Result<Option<Instant>, h2::Error> {
         let app = &self.acceptor.app;
         let mut draining = app.lifecycle.watch();
@@ -197,7 +197,7 @@ impl Streams {
                 () = &mut cut => return Ok(None),
                 _ = draining.wait_for(|draining| *draining), if !ending => {
                     ending = true;
-                    answer_covers_all = is_idle && !is_sending(&connection, loan);
+                    answer_covers_all = is_idle && !is_sending(&connection, raw_return);
                     connection.graceful_shutdown();
                     idle.as_mut().reset(Instant::now() + GOODBYE);
                 }
@@ -214,8 +214,8 @@ impl Streams {
                 () = self.open.ended.notified() => {}
                 () = &mut idle, if is_idle => {
                     // The ends of answers are still on their way to a slow client.
-                    let sends = is_sending(&connection, loan);
-                    let written = Some(loan.written());
+                    let sends = is_sending(&connection, raw_return);
+                    let written = Some(raw_return.written());
                     if sends && put_off_at != written {
                         put_off_at = written;
                         idle.as_mut().reset(Instant::now() + app.timeouts.send);
@@ -265,14 +265,14 @@ impl Streams {
 }
 
 /// Whether answers that are over for their streams are not yet on the wire.
-fn is_sending(connection: &Connection<RawStream, Bytes>, loan: &Loan) -> bool {
-    connection.has_streams() || loan.is_stalled()
+fn is_sending(connection: &Connection<RawStream, Bytes>, raw_return: &RawReturn) -> bool {
+    connection.has_streams() || raw_return.is_stalled()
 }
 
 async fn serve_stream(
     acceptor: &Acceptor,
     source: Source,
-    own: &Own,
+    own: &LocalEndpoint,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {

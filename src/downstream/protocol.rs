@@ -3,7 +3,7 @@
 //! Asked only once a connection has failed, so it costs a request nothing. It decides nothing but what the
 //! log and the client are told.
 
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 
 /// What is looked at, in bytes.
 const WINDOW: usize = 512;
@@ -258,16 +258,16 @@ impl Protocol {
     }
 
     /// What a connection that begins so is refused as.
-    pub(super) fn kind(self, door: Door) -> Kind {
+    pub(super) fn kind(self, door: Door) -> ErrorKind {
         match self {
-            Self::Socks4 | Self::Socks5 => Kind::Socks,
-            Self::Ssh => Kind::Ssh,
-            _ if door == Door::ProxyHeader => Kind::ProxyHeaderMissing,
-            Self::ProxyHeader => Kind::ProxyHeaderUnexpected,
-            Self::Http | Self::Http2 if door == Door::Tls => Kind::PlainAtTlsPort,
-            Self::Tls => Kind::TlsAtPlainPort,
-            Self::Http2 => Kind::Http2Off,
-            _ => Kind::OtherProtocol,
+            Self::Socks4 | Self::Socks5 => ErrorKind::Socks,
+            Self::Ssh => ErrorKind::Ssh,
+            _ if door == Door::ProxyHeader => ErrorKind::ProxyHeaderMissing,
+            Self::ProxyHeader => ErrorKind::ProxyHeaderUnexpected,
+            Self::Http | Self::Http2 if door == Door::Tls => ErrorKind::PlainAtTlsPort,
+            Self::Tls => ErrorKind::TlsAtPlainPort,
+            Self::Http2 => ErrorKind::Http2Off,
+            _ => ErrorKind::OtherProtocol,
         }
     }
 
@@ -301,22 +301,24 @@ impl Protocol {
     /// A line for the log: what came, what was expected, and what to change.
     pub(super) fn line(self, door: Door) -> String {
         let remedy = match self.kind(door) {
-            Kind::OtherProtocol if self == Self::OtherTls => {
+            ErrorKind::OtherProtocol if self == Self::OtherTls => {
                 "have the client begin with a handshake of TLS 1.2 or 1.3"
             }
-            Kind::TlsAtPlainPort => {
+            ErrorKind::TlsAtPlainPort => {
                 "write http:// for the proxy in the client, or give the listener `tls`"
             }
-            Kind::PlainAtTlsPort => {
+            ErrorKind::PlainAtTlsPort => {
                 "write https:// for the proxy in the client, or remove `tls` from the listener"
             }
-            Kind::Socks => "set it as the HTTP proxy in the client, not as a SOCKS proxy",
-            Kind::Ssh => "have ssh connect through the proxy with CONNECT (ProxyCommand)",
-            Kind::Http2Off => "set http2: true on the listener, or have the client use HTTP/1.1",
-            Kind::ProxyHeaderUnexpected => {
+            ErrorKind::Socks => "set it as the HTTP proxy in the client, not as a SOCKS proxy",
+            ErrorKind::Ssh => "have ssh connect through the proxy with CONNECT (ProxyCommand)",
+            ErrorKind::Http2Off => {
+                "set http2: true on the listener, or have the client use HTTP/1.1"
+            }
+            ErrorKind::ProxyHeaderUnexpected => {
                 "set proxy_protocol: true on the listener, or switch the header off in the load balancer"
             }
-            Kind::ProxyHeaderMissing => {
+            ErrorKind::ProxyHeaderMissing => {
                 "have the load balancer send the header, or remove proxy_protocol from the listener"
             }
             _ => "this client has the wrong port",

@@ -20,12 +20,12 @@ const BACKLOG: i32 = 65_535;
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: std::net::TcpListener,
-    pub(super) purpose: Purpose,
+    pub(super) purpose: ListenerKind,
 }
 
 /// What the connections of a listener get.
 #[derive(Clone)]
-pub enum Purpose {
+pub enum ListenerKind {
     /// The proxy itself.
     Proxy {
         /// TLS, where the listener has it.
@@ -39,7 +39,7 @@ pub enum Purpose {
     Admin(Arc<Admin>),
 }
 
-impl fmt::Debug for Purpose {
+impl fmt::Debug for ListenerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Proxy {
@@ -57,7 +57,7 @@ impl fmt::Debug for Purpose {
     }
 }
 
-impl Purpose {
+impl ListenerKind {
     /// The purpose of a listener of the configuration.
     pub fn proxy(listener: &config::Listener) -> Self {
         Self::Proxy {
@@ -73,7 +73,7 @@ impl Listener {
     ///
     /// # Errors
     /// The socket cannot be made non-blocking.
-    pub fn inherited(socket: OwnedFd, purpose: Purpose) -> io::Result<Self> {
+    pub fn inherited(socket: OwnedFd, purpose: ListenerKind) -> io::Result<Self> {
         let socket = Socket::from(socket);
         prepare_listening(&socket)?;
         let socket = socket.into();
@@ -84,7 +84,7 @@ impl Listener {
     ///
     /// # Errors
     /// The system's, as when the address is taken.
-    pub fn bind(address: SocketAddr, purpose: Purpose) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, purpose: ListenerKind) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -160,8 +160,8 @@ mod tests {
 
     use super::*;
 
-    fn purpose() -> Purpose {
-        Purpose::Proxy {
+    fn purpose() -> ListenerKind {
+        ListenerKind::Proxy {
             tls: None,
             proxy_protocol: false,
             http2: false,

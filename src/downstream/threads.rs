@@ -46,7 +46,7 @@ struct Thread {
 
 /// A connection's place on a thread, until dropped.
 #[derive(Debug)]
-pub(super) struct Seat(Option<Arc<Thread>>);
+pub(super) struct Assignment(Option<Arc<Thread>>);
 
 impl Threads {
     /// Starts all but the thread that this is called on, which is the first. Where that
@@ -71,7 +71,7 @@ impl Threads {
     }
 
     /// A seat on the thread with the fewest connections.
-    pub(super) fn choose(&self) -> Seat {
+    pub(super) fn choose(&self) -> Assignment {
         let fewest = self
             .0
             .iter()
@@ -79,7 +79,7 @@ impl Threads {
         if let Some(thread) = fewest {
             thread.connections.fetch_add(1, Ordering::Relaxed);
         }
-        Seat(fewest.cloned())
+        Assignment(fewest.cloned())
     }
 }
 
@@ -115,7 +115,7 @@ impl Thread {
     }
 }
 
-impl Seat {
+impl Assignment {
     /// The number of the thread; 0 where threads share their work.
     pub(super) fn thread(&self) -> u16 {
         self.0.as_ref().map_or(0, |thread| thread.number)
@@ -148,7 +148,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Assignment {
     fn drop(&mut self) {
         if let Some(thread) = &self.0 {
             thread.connections.fetch_sub(1, Ordering::Relaxed);
@@ -182,7 +182,7 @@ mod tests {
     async fn seats_are_spread_evenly_over_threads_that_do_not_share() {
         let threads = three();
         let spread = || {
-            let seats: Vec<Seat> = (0..300).map(|_| threads.choose()).collect();
+            let seats: Vec<Assignment> = (0..300).map(|_| threads.choose()).collect();
             let mut spread = [0; 3];
             for seat in &seats {
                 spread[usize::from(seat.thread())] += 1;
@@ -218,7 +218,7 @@ mod tests {
                 besides.await.unwrap();
                 let beside = pingora_runtime::current_handle().id() == Handle::current().id();
                 tell.send((number, thread::current().id(), beside)).unwrap();
-                drop::<Seat>(seat);
+                drop::<Assignment>(seat);
             };
             seat.spawn(stream, served).unwrap();
         }

@@ -27,37 +27,37 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident => $name:literal, $error:literal, $status:ident, $side:ident, $text:literal;)*) => {
         /// Why a request did not get what it asked for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Kind { $($(#[$doc])* $variant,)* }
+        pub enum ErrorKind { $($(#[$doc])* $variant,)* }
 
-        impl Kind {
+        impl ErrorKind {
             /// Every kind, in the order of the documentation.
             #[cfg(test)]
-            pub const ALL: &'static [Kind] = &[$(Kind::$variant,)*];
+            pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$variant,)*];
 
             /// The stable name in the access log and the metrics.
             pub const fn name(self) -> &'static str {
-                match self { $(Kind::$variant => $name,)* }
+                match self { $(ErrorKind::$variant => $name,)* }
             }
 
             /// The error type that `Proxy-Status` carries (RFC 9209 §2.3).
             pub const fn proxy_status(self) -> &'static str {
-                match self { $(Kind::$variant => $error,)* }
+                match self { $(ErrorKind::$variant => $error,)* }
             }
 
             /// The status code that the client gets.
             pub const fn status(self) -> StatusCode {
-                match self { $(Kind::$variant => StatusCode::$status,)* }
+                match self { $(ErrorKind::$variant => StatusCode::$status,)* }
             }
 
             /// Whose fault it is.
             pub const fn side(self) -> Side {
-                match self { $(Kind::$variant => Side::$side,)* }
+                match self { $(ErrorKind::$variant => Side::$side,)* }
             }
 
             /// One fixed sentence for the person who reads the answer. It names
             /// the remedy and never a user, an address or a policy entry.
             pub const fn text(self) -> &'static str {
-                match self { $(Kind::$variant => $text,)* }
+                match self { $(ErrorKind::$variant => $text,)* }
             }
         }
     };
@@ -214,7 +214,7 @@ kinds! {
 /// the metrics see, and the cause that only the log sees.
 #[derive(Debug)]
 pub struct RequestError {
-    kind: Kind,
+    kind: ErrorKind,
     status: Option<StatusCode>,
     message: Option<Arc<str>>,
     word: Option<Cow<'static, str>>,
@@ -224,7 +224,7 @@ pub struct RequestError {
 
 impl RequestError {
     /// An error without a further cause.
-    pub fn new(kind: Kind) -> Self {
+    pub fn new(kind: ErrorKind) -> Self {
         Self {
             kind,
             status: None,
@@ -283,7 +283,7 @@ impl RequestError {
     }
 
     /// What went wrong.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
@@ -329,8 +329,8 @@ impl RequestError {
     }
 }
 
-impl From<Kind> for RequestError {
-    fn from(kind: Kind) -> Self {
+impl From<ErrorKind> for RequestError {
+    fn from(kind: ErrorKind) -> Self {
         Self::new(kind)
     }
 }
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn names_are_distinct_and_proxy_status_is_registered() {
         let mut seen = HashSet::new();
-        for kind in Kind::ALL {
+        for kind in ErrorKind::ALL {
             assert!(seen.insert(kind.name()), "{} is used twice", kind.name());
             assert!(
                 REGISTERED.contains(&kind.proxy_status()),
@@ -395,7 +395,7 @@ mod tests {
     fn every_kind_is_documented() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
         let document = std::fs::read_to_string(path).unwrap();
-        for kind in Kind::ALL {
+        for kind in ErrorKind::ALL {
             let row = format!(
                 "| `{}` | {} | `{}` |",
                 kind.name(),
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn status_class_agrees_with_the_side() {
-        for kind in Kind::ALL {
+        for kind in ErrorKind::ALL {
             let client_error = kind.status().is_client_error();
             match kind.side() {
                 Side::Downstream => assert!(
@@ -423,14 +423,14 @@ mod tests {
     #[test]
     fn chain_shows_every_cause_and_display_only_the_kind() {
         let error =
-            RequestError::new(Kind::DnsError).because(std::io::Error::other("server said no"));
+            RequestError::new(ErrorKind::DnsError).because(std::io::Error::other("server said no"));
         assert_eq!(error.to_string(), "dns_error");
         assert_eq!(error.chain(), "dns_error: server said no");
     }
 
     #[test]
     fn a_word_is_in_the_sentence_for_the_client() {
-        let error = RequestError::new(Kind::TlsCertificate).told("expired");
+        let error = RequestError::new(ErrorKind::TlsCertificate).told("expired");
         assert_eq!(error.word(), Some("expired"));
         let expected = "The certificate of the target could not be verified: expired.";
         assert_eq!(error.text(), expected);
@@ -438,13 +438,13 @@ mod tests {
 
     #[test]
     fn an_operator_can_say_it_otherwise() {
-        let error = RequestError::new(Kind::Denied);
+        let error = RequestError::new(ErrorKind::Denied);
         assert_eq!(
             (error.status().as_u16(), error.text()),
-            (403, Kind::Denied.text())
+            (403, ErrorKind::Denied.text())
         );
         let error = error.answered_with(StatusCode::NOT_FOUND, Some("ask it".into()));
         assert_eq!((error.status().as_u16(), error.text()), (404, "ask it"));
-        assert_eq!(error.kind(), Kind::Denied);
+        assert_eq!(error.kind(), ErrorKind::Denied);
     }
 }

@@ -27,7 +27,7 @@ mod scanner;
 
 pub use error::{FramingError, HeadError};
 pub use framing::{BodyScanner, Framing};
-pub use head::{Confidential, RequestHead};
+pub use head::RequestHead;
 pub use refused::RefusedHead;
 pub use request_line::Version;
 pub use scanner::{HeadLimits, HeadScanner, Scanned};

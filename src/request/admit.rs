@@ -21,7 +21,7 @@ use crate::access::auth::{
 };
 use crate::access::policy::{Admission, DecidedBy, Denied, Name, Policy};
 use crate::config::Config;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 
 /// The users, the credentials that were verified lately, and the policy.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl AccessControl {
             Err(denied) => return Err(outcome.deny(denied)),
         };
         if request.is_loop {
-            return Err(Kind::Loop.into());
+            return Err(ErrorKind::Loop.into());
         }
         let admitted = Admitted(admission);
         if request.authority.is_none() {
@@ -142,14 +142,14 @@ impl AccessControl {
         now: Instant,
     ) -> Result<User, RequestError> {
         let token = match credentials {
-            Credentials::Missing => return Err(Kind::CredentialsMissing.into()),
+            Credentials::Missing => return Err(ErrorKind::CredentialsMissing.into()),
             Credentials::ProxyAuthorization(value) => Token68::parse(value.expose())?,
         };
         match authenticator.check(token, now)? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;
-                verified.ok_or_else(|| Kind::CredentialsWrong.into())
+                verified.ok_or_else(|| ErrorKind::CredentialsWrong.into())
             }
         }
     }
@@ -186,8 +186,8 @@ pub fn on_this_machine(policy: &Policy) -> Policy {
 impl From<CredentialsError> for RequestError {
     fn from(error: CredentialsError) -> Self {
         let kind = match error {
-            CredentialsError::Missing => Kind::CredentialsMissing,
-            _ => Kind::CredentialsMalformed,
+            CredentialsError::Missing => ErrorKind::CredentialsMissing,
+            _ => ErrorKind::CredentialsMalformed,
         };
         Self::new(kind).because(error)
     }

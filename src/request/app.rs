@@ -14,7 +14,7 @@ use super::reply::Reply;
 use super::request_id::RequestIds;
 use crate::client::ClientStream;
 use crate::config::{Config, Limits, Timeouts};
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{self, Pseudonym};
 use crate::http::http1::HeadLimits;
 use crate::telemetry::Telemetry;
@@ -131,12 +131,12 @@ impl App {
     /// Has a line in the log now and then while this host is out of something that its operator can raise.
     fn tell_of_exhaustion(&self, error: &RequestError) {
         let (throttle, remedy) = match error.kind() {
-            Kind::OutOfSockets => (
+            ErrorKind::OutOfSockets => (
                 &self.out_of_sockets,
                 "raise the limit on open files (LimitNOFILE= in the systemd unit, ulimit -Hn), or lower \
                  tollgate.limits.max_connections",
             ),
-            Kind::OutOfPorts => (
+            ErrorKind::OutOfPorts => (
                 &self.out_of_ports,
                 "widen net.ipv4.ip_local_port_range, or lower tollgate.limits.connections_per_origin",
             ),

@@ -1,6 +1,6 @@
 //! What a client proves its identity with.
 
-use crate::http::http1::Confidential;
+use crate::http::secret::Secret;
 
 /// Credentials as they came, unverified.
 #[derive(Debug, Default)]
@@ -9,11 +9,11 @@ pub enum Credentials {
     #[default]
     Missing,
     /// The value of `Proxy-Authorization` (RFC 9110 §11.7.2).
-    ProxyAuthorization(Confidential),
+    ProxyAuthorization(Secret<Box<[u8]>>),
 }
 
-impl From<Option<Confidential>> for Credentials {
-    fn from(field: Option<Confidential>) -> Self {
+impl From<Option<Secret<Box<[u8]>>>> for Credentials {
+    fn from(field: Option<Secret<Box<[u8]>>>) -> Self {
         field.map_or(Self::Missing, Self::ProxyAuthorization)
     }
 }

@@ -8,7 +8,7 @@ use http::Method;
 
 use super::request_id::RequestId;
 use crate::access::policy::{self, Destination};
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{Framing, RequestHead, Version};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme, Target};
@@ -134,7 +134,7 @@ impl Request {
     /// # Errors
     /// It has no role: a defect, since a head that could not be read is refused before.
     pub fn for_policy<'a>(&'a self, user: &'a str) -> Result<policy::Request<'a>, RequestError> {
-        let role = self.role.ok_or(Kind::Internal)?;
+        let role = self.role.ok_or(ErrorKind::Internal)?;
         Ok(policy::Request {
             destination: Destination::new(role, self.authority.as_ref()),
             method: self.method.as_str(),

@@ -36,7 +36,7 @@ use super::facts::Request;
 use super::outcome::Exchange;
 use super::reply::Reply;
 use super::route::{Route, reserve, route};
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields};
 use crate::http::role::Role;
@@ -64,20 +64,24 @@ impl Forward {
         forwarded.admitted = Some(self.app.access.admit(exchange).await?);
         match (self.app.limits.request_body, exchange.request.framing) {
             (Some(limit), Framing::Length(length)) if length > limit => {
-                Err(Kind::BodyTooLarge.into())
+                Err(ErrorKind::BodyTooLarge.into())
             }
             _ => Ok(()),
         }
     }
 
     /// Answers in place of an upstream: where the client asks this proxy, and with the embedded page.
-    fn local_reply(&self, session: &Session, request: &Request) -> Result<Option<Reply>, Kind> {
+    fn local_reply(
+        &self,
+        session: &Session,
+        request: &Request,
+    ) -> Result<Option<Reply>, ErrorKind> {
         let head = session.req_header();
         // RFC 9110 §7.6.2: at zero this proxy is the recipient.
         if forwards_left(head) == Some(0) {
             return match head.method {
                 Method::OPTIONS => Ok(Some(Reply::new(StatusCode::OK, "text/plain", Bytes::new()))),
-                _ => Err(Kind::MethodUnknown),
+                _ => Err(ErrorKind::MethodUnknown),
             };
         }
         if request.role != Some(Role::Gateway) || self.app.pool.is_some() {
@@ -273,7 +277,7 @@ impl ProxyHttp for Forward {
     ) -> Result<()> {
         match self.app.limits.request_body {
             Some(limit) if session.body_bytes_read() as u64 > limit => {
-                Err(failure::into_pingora(Kind::BodyTooLarge.into()))
+                Err(failure::into_pingora(ErrorKind::BodyTooLarge.into()))
             }
             _ => Ok(()),
         }
@@ -372,7 +376,7 @@ impl ProxyHttp for Forward {
         reused: bool,
     ) -> Box<Error> {
         let unanswered = session.response_written().is_none();
-        let error = failure::judge_retry(session, error, reused && unanswered);
+        let error = failure::evaluate_retry(session, error, reused && unanswered);
         if error.retry()
             && let Ok(forwarded) = ctx.forwarded()
         {
@@ -398,9 +402,9 @@ impl ProxyHttp for Forward {
         };
         let is_aborted = forwarded.connection.is_aborted();
         let failure = if is_aborted {
-            Kind::Draining.into()
+            ErrorKind::Draining.into()
         } else if forwarded.connection.response.timed_out() {
-            RequestError::new(Kind::ResponseTimeout).because("the upstream is silent")
+            RequestError::new(ErrorKind::ResponseTimeout).because("the upstream is silent")
         } else {
             failure::classify(error)
         };
@@ -411,12 +415,12 @@ impl ProxyHttp for Forward {
         if let Some(status) = status.filter(|status| is_final(*status)) {
             // Half a response cannot be taken back: closing tells that it is incomplete. A complete 4xx/5xx
             // response is not a failure, even if the client stopped sending the request body.
-            if !(status.as_u16() >= 400 && failure.kind() == Kind::BodyTimeout) {
+            if !(status.as_u16() >= 400 && failure.kind() == ErrorKind::BodyTimeout) {
                 outcome.fail(&failure);
             }
             return reply;
         }
-        if is_aborted || failure.kind() == Kind::ClientGone {
+        if is_aborted || failure.kind() == ErrorKind::ClientGone {
             outcome.fail(&failure);
             return reply;
         }

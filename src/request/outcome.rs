@@ -8,7 +8,7 @@ use super::credentials::Credentials;
 use super::facts::{Arrival, Request};
 use crate::access::auth::User;
 use crate::access::policy::{DecidedBy, Denied, Name};
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Record;
 
 /// One request on its way: its facts, and what has become of it so far.
@@ -38,7 +38,7 @@ pub struct Outcome {
     /// The address that was dialled.
     pub upstream: Option<SocketAddr>,
     /// How it failed.
-    pub error: Option<Kind>,
+    pub error: Option<ErrorKind>,
     /// Why, for the log.
     pub error_detail: Option<Box<str>>,
 }
@@ -133,11 +133,14 @@ impl Exchange {
         record.queue = outcome.times.queue;
         record.connect = outcome.times.connect;
         record.first_byte = outcome.times.first_byte;
-        record.error = outcome.error.map(Kind::name);
+        record.error = outcome.error.map(ErrorKind::name);
         record.error_detail = outcome.error_detail.as_deref();
         record.decided_by = outcome.decided_by.as_ref();
         record.observed = &outcome.observed;
-        record.denied = matches!(outcome.error, Some(Kind::Denied | Kind::AddressDenied));
+        record.denied = matches!(
+            outcome.error,
+            Some(ErrorKind::Denied | ErrorKind::AddressDenied)
+        );
         record
     }
 }

@@ -12,7 +12,7 @@ use pingora::http::ResponseHeader;
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::request::request_id::RequestId;
 
 /// An answer, ready to be written.
@@ -76,7 +76,7 @@ impl Reply {
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             reply.fields.push(("Proxy-Authenticate", challenge.clone()));
         }
-        if kind == Kind::MethodNotAllowed {
+        if kind == ErrorKind::MethodNotAllowed {
             // What the embedded origin knows: nothing else refuses a method.
             reply.push("Allow", "GET, HEAD");
         }
@@ -170,20 +170,20 @@ mod tests {
 
     #[test]
     fn a_407_challenges_and_others_do_not() {
-        let text = reply(Kind::CredentialsMissing.into(), false);
+        let text = reply(ErrorKind::CredentialsMissing.into(), false);
         assert!(
             text.starts_with("HTTP/1.1 407 Proxy Authentication Required\r\n"),
             "{text}"
         );
         assert!(text.contains("Proxy-Authenticate: Basic realm=\"r\", charset=\"UTF-8\"\r\n"));
         assert!(text.contains("Proxy-Status: tollgate; error=http_request_denied\r\n"));
-        assert!(!reply(Kind::Denied.into(), false).contains("Proxy-Authenticate"));
+        assert!(!reply(ErrorKind::Denied.into(), false).contains("Proxy-Authenticate"));
     }
 
     #[test]
     fn the_length_is_that_of_the_body() {
         for json in [false, true] {
-            for kind in Kind::ALL {
+            for kind in ErrorKind::ALL {
                 let text = reply((*kind).into(), json);
                 let (head, body) = text.split_once("\r\n\r\n").unwrap();
                 assert!(
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn json_parses_and_names_the_kind() {
-        for kind in Kind::ALL {
+        for kind in ErrorKind::ALL {
             let text = reply((*kind).into(), true);
             let (_, body) = text.split_once("\r\n\r\n").unwrap();
             let json: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     fn an_operator_s_words_are_escaped() {
         let error = || {
             let message = Some("ask \"it\" \\ <it@example.org>".into());
-            RequestError::new(Kind::Denied).answered_with(StatusCode::NOT_FOUND, message)
+            RequestError::new(ErrorKind::Denied).answered_with(StatusCode::NOT_FOUND, message)
         };
         let text = reply(error(), true);
         assert!(text.starts_with("HTTP/1.1 404 Not Found\r\n"), "{text}");
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_cause_stays_here() {
-        let error = RequestError::new(Kind::DnsError)
+        let error = RequestError::new(ErrorKind::DnsError)
             .because(std::io::Error::other("10.1.2.3 said secret"))
             .retry_after(Duration::from_millis(200));
         let text = reply(error, false);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::admit::Admitted;
 use super::app::App;
 use super::outcome::{Exchange, Times};
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::upstream::dial::{Candidates, DialError};
 use crate::upstream::limit::{Permit, Turn};
@@ -47,7 +47,9 @@ pub async fn route(
     let Some(authority) = &exchange.request.authority else {
         return match app.pool {
             Some(_) => Ok(Route::Pool),
-            None => Err(RequestError::new(Kind::Internal).because("the gateway has no upstreams")),
+            None => {
+                Err(RequestError::new(ErrorKind::Internal).because("the gateway has no upstreams"))
+            }
         };
     };
     let evaluate = |address| admitted.evaluate_address(address);
@@ -90,7 +92,7 @@ pub async fn reserve(
         Route::Pool => app
             .pool
             .as_ref()
-            .ok_or(Kind::Internal)?
+            .ok_or(ErrorKind::Internal)?
             .turn(failed, thread)?,
     };
     let queue = match turn {
@@ -101,7 +103,7 @@ pub async fn reserve(
     let permit = tokio::select! {
         biased;
         permit = queue.wait() => permit,
-        () = client_gone => Err(Kind::ClientGone.into()),
+        () = client_gone => Err(ErrorKind::ClientGone.into()),
     };
     Times::add(&mut exchange.outcome.times.queue, begun);
     permit.map(Reserved::from)

@@ -17,7 +17,7 @@ use super::facts::Request;
 use super::outcome::{Exchange, Times};
 use super::route::{Route, reserve, route};
 use crate::client::ClientStream;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::http::target::Scheme;
 use crate::tunnel::{self, Ended, Traffic};
@@ -46,7 +46,7 @@ pub async fn open(
     let admitted = app.access.admit(exchange).await?;
     let route = route(app, exchange, &admitted).await?;
     if app.lifecycle.is_draining() {
-        return Err(Kind::Draining.into());
+        return Err(ErrorKind::Draining.into());
     }
     let mut failed = Vec::new();
     loop {
@@ -75,7 +75,10 @@ fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &Request
         Route::Pool => app.pool.as_ref().map_or(0, |pool| pool.len()),
         Route::Direct(_) => 1,
     };
-    let is_exhausted = matches!(error.kind(), Kind::OutOfSockets | Kind::OutOfPorts);
+    let is_exhausted = matches!(
+        error.kind(),
+        ErrorKind::OutOfSockets | ErrorKind::OutOfPorts
+    );
     !is_exhausted && failed.len() < upstreams
 }
 

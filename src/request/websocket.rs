@@ -8,13 +8,13 @@ use bytes::{Buf, BytesMut};
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::message::{Answer, MAX_HEAD};
+use self::message::{MAX_HEAD, UpstreamResponse};
 use super::app::App;
 use super::connect::ConnectService;
 use super::outcome::Exchange;
 use super::tunnel::{self, Opened, TunnelRequest};
 use crate::client::ClientStream;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{BodyScanner, RequestHead};
 use crate::http::response::MAX_INTERIM;
 use crate::http::role::Role;
@@ -51,7 +51,7 @@ async fn run(
     }
     let outcome = pass_on(app, &mut client, opened.stream, &answer).await;
     if !outcome.complete {
-        request.exchange.outcome.error = Some(Kind::ConnectionTerminated);
+        request.exchange.outcome.error = Some(ErrorKind::ConnectionTerminated);
     }
     let mut record = request.record(Some(answer.status));
     record.bytes_to_client = outcome.bytes;
@@ -69,21 +69,21 @@ async fn handshake(
     exchange: &mut Exchange,
     client: &mut ClientStream,
     message: Vec<u8>,
-) -> Result<(Opened, Answer), RequestError> {
+) -> Result<(Opened, UpstreamResponse), RequestError> {
     let mut opened = tunnel::open(app, exchange, client).await?;
     let upstream = &mut opened.stream;
     let terminated =
-        |error: io::Error| RequestError::new(Kind::ConnectionTerminated).because(error);
+        |error: io::Error| RequestError::new(ErrorKind::ConnectionTerminated).because(error);
     let sending = async {
         upstream.write_all(&message).await?;
         upstream.flush().await
     };
     match tokio::time::timeout(app.timeouts.send, sending).await {
         Ok(sent) => sent.map_err(terminated)?,
-        Err(_) => return Err(Kind::WriteTimeout.into()),
+        Err(_) => return Err(ErrorKind::WriteTimeout.into()),
     }
     let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, upstream)).await;
-    let answer = answer.unwrap_or_else(|_| Err(Kind::ResponseTimeout.into()))?;
+    let answer = answer.unwrap_or_else(|_| Err(ErrorKind::ResponseTimeout.into()))?;
     exchange.outcome.times.first_byte = Some(exchange.request.arrival.started.elapsed());
     Ok((opened, answer))
 }
@@ -94,7 +94,7 @@ async fn relay(
     service: &ConnectService,
     client: Box<ClientStream>,
     opened: Opened,
-    answer: Answer,
+    answer: UpstreamResponse,
     request: &TunnelRequest,
 ) {
     // At an origin it is a tunnel now, and those are not limited; an upstream serves it as a request.
@@ -112,7 +112,10 @@ async fn relay(
     app.telemetry.record(&record);
 }
 
-async fn read_answer(app: &App, upstream: &mut UpstreamStream) -> Result<Answer, RequestError> {
+async fn read_answer(
+    app: &App,
+    upstream: &mut UpstreamStream,
+) -> Result<UpstreamResponse, RequestError> {
     let mut bytes = BytesMut::new();
     let mut interim = 0;
     loop {
@@ -121,24 +124,23 @@ async fn read_answer(app: &App, upstream: &mut UpstreamStream) -> Result<Answer,
                 interim += 1;
                 bytes = answer.behind;
                 if interim > MAX_INTERIM {
-                    return Err(
-                        RequestError::new(Kind::ProtocolError).because("too many interim answers")
-                    );
+                    return Err(RequestError::new(ErrorKind::ProtocolError)
+                        .because("too many interim answers"));
                 }
             }
             Some(answer) => return Ok(answer),
             None if bytes.len() > MAX_HEAD => {
-                let long = RequestError::new(Kind::ProtocolError);
+                let long = RequestError::new(ErrorKind::ProtocolError);
                 return Err(long.because("the head of the answer is too long"));
             }
             None => match upstream.read_buf(&mut bytes).await {
                 Ok(0) => {
-                    let ended = RequestError::new(Kind::ConnectionTerminated);
+                    let ended = RequestError::new(ErrorKind::ConnectionTerminated);
                     return Err(ended.because("the upstream closed the connection"));
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    return Err(RequestError::new(Kind::ConnectionTerminated).because(error));
+                    return Err(RequestError::new(ErrorKind::ConnectionTerminated).because(error));
                 }
             },
         }
@@ -156,7 +158,7 @@ async fn pass_on(
     app: &App,
     client: &mut ClientStream,
     mut upstream: UpstreamStream,
-    answer: &Answer,
+    answer: &UpstreamResponse,
 ) -> Declined {
     let mut outcome = Declined {
         bytes: 0,

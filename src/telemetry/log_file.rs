@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 
 /// What a path that a log is to be written to leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum LogFileKind {
     /// A file: can be renamed and opened anew.
     File,
     /// A named pipe.
@@ -22,7 +22,7 @@ pub enum Kind {
     Unusable(&'static str),
 }
 
-impl Kind {
+impl LogFileKind {
     /// The kind of what was found at a path.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
@@ -63,19 +63,21 @@ pub fn open(path: &Path) -> io::Result<File> {
     let file = match options(false).create(true).mode(0o640).open(path) {
         // A FIFO that nothing reads.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-            match Kind::of(&path.metadata()?) {
-                Kind::Fifo => return options(true).open(path),
-                Kind::Unusable(text) => return Err(io::Error::other(text)),
-                Kind::File | Kind::Device | Kind::Directory => return Err(error),
+            match LogFileKind::of(&path.metadata()?) {
+                LogFileKind::Fifo => return options(true).open(path),
+                LogFileKind::Unusable(text) => return Err(io::Error::other(text)),
+                LogFileKind::File | LogFileKind::Device | LogFileKind::Directory => {
+                    return Err(error);
+                }
             }
         }
         opened => opened?,
     };
-    match Kind::of(&file.metadata()?) {
-        Kind::File | Kind::Device => Ok(file),
-        Kind::Fifo => options(true).open(path),
-        Kind::Directory => Err(io::ErrorKind::IsADirectory.into()),
-        Kind::Unusable(text) => Err(io::Error::other(text)),
+    match LogFileKind::of(&file.metadata()?) {
+        LogFileKind::File | LogFileKind::Device => Ok(file),
+        LogFileKind::Fifo => options(true).open(path),
+        LogFileKind::Directory => Err(io::ErrorKind::IsADirectory.into()),
+        LogFileKind::Unusable(text) => Err(io::Error::other(text)),
     }
 }
 

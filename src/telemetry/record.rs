@@ -13,11 +13,11 @@ use std::time::SystemTime;
 pub use fields::Record;
 pub(crate) use fields::max;
 
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 use crate::http::role::Role;
 
 /// The error of a request without credentials.
-const CHALLENGE: &str = Kind::CredentialsMissing.name();
+const CHALLENGE: &str = ErrorKind::CredentialsMissing.name();
 
 /// The site of a request to the local pool, which is none that a client can name: those
 /// have a port.

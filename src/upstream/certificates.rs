@@ -105,7 +105,7 @@ impl Certificates {
     ///
     /// # Errors
     /// Why it is not accepted.
-    pub fn judge(
+    pub fn evaluate(
         &self,
         digest: &[u8],
         name: &ServerName<'_>,
@@ -215,13 +215,13 @@ mod tests {
         params.self_signed(&KeyPair::generate().unwrap()).unwrap()
     }
 
-    fn judged(certificate: &rcgen::Certificate, name: &str) -> Result<(), Flaw> {
+    fn evaluated(certificate: &rcgen::Certificate, name: &str) -> Result<(), Flaw> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, certificate.pem()).unwrap();
         let certificates = Certificates::read(file.path()).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let digest = Sha256::digest(certificate.der());
-        certificates.judge(&digest, &name, SystemTime::now())
+        certificates.evaluate(&digest, &name, SystemTime::now())
     }
 
     #[test]
@@ -235,21 +235,21 @@ mod tests {
             "127.0.0.1",
             "::1",
         ] {
-            assert_eq!(judged(&one, good), Ok(()), "{good}");
+            assert_eq!(evaluated(&one, good), Ok(()), "{good}");
         }
         for other in ["other.test", "wild.test", "a.b.wild.test", "127.0.0.2"] {
             let expected = Err(Flaw::OtherNames {
                 names: "origin.test, *.wild.test, 127.0.0.1, ::1".to_owned(),
                 wanted: other.to_owned(),
             });
-            assert_eq!(judged(&one, other), expected, "{other}");
+            assert_eq!(evaluated(&one, other), expected, "{other}");
         }
         let named = |params: &mut CertificateParams| {
             params
                 .distinguished_name
                 .push(DnType::CommonName, "origin.test");
         };
-        let no_names = judged(&made(named, &[]), "origin.test").unwrap_err();
+        let no_names = evaluated(&made(named, &[]), "origin.test").unwrap_err();
         assert_eq!(no_names.word(), "wrong name");
         assert!(
             no_names.to_string().contains("\"origin.test\""),
@@ -261,18 +261,18 @@ mod tests {
             rcgen::date_time_ymd(2090, 1, 2),
         );
         let expired = made(|params| params.not_after = past, names);
-        let expired = judged(&expired, "origin.test").unwrap_err();
+        let expired = evaluated(&expired, "origin.test").unwrap_err();
         assert_eq!(
             expired.to_string(),
             "the certificate expired on 2020-01-02 00:00:00 UTC"
         );
         let early = made(|params| params.not_before = future, names);
-        let early = judged(&early, "origin.test").unwrap_err();
+        let early = evaluated(&early, "origin.test").unwrap_err();
         assert_eq!(early.word(), "not yet valid");
         let for_clients = |params: &mut CertificateParams| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         };
-        let flaw = judged(&made(for_clients, names), "origin.test");
+        let flaw = evaluated(&made(for_clients, names), "origin.test");
         assert_eq!(flaw, Err(Flaw::OtherPurpose));
     }
 
@@ -289,13 +289,16 @@ mod tests {
         assert!(certificates.are_for(&name));
         let now = SystemTime::now();
         for digest in [&Sha256::digest(other.der())[..], &[], &[0; 32]] {
-            assert_eq!(certificates.judge(digest, &name, now), Err(Flaw::Unknown));
+            assert_eq!(
+                certificates.evaluate(digest, &name, now),
+                Err(Flaw::Unknown)
+            );
         }
         let digest = Sha256::digest(one.der());
-        assert_eq!(certificates.judge(&digest, &name, now), Ok(()));
+        assert_eq!(certificates.evaluate(&digest, &name, now), Ok(()));
         let later = now + Duration::from_secs(5_000 * 365 * 86_400);
         assert!(matches!(
-            certificates.judge(&digest, &name, later),
+            certificates.evaluate(&digest, &name, later),
             Err(Flaw::Expired(_))
         ));
     }

@@ -8,13 +8,13 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::upstream::certificates::Flaw;
 
 /// A failed handshake.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failed {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ErrorKind,
     /// For the client.
     pub(crate) word: Cow<'static, str>,
     /// For the log.
@@ -24,7 +24,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn new(kind: Kind, word: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+    fn new(kind: ErrorKind, word: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self {
             kind,
             word: word.into(),
@@ -34,7 +34,7 @@ impl Failed {
     }
 
     fn certificate(word: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(Kind::TlsCertificate, word, detail)
+        Self::new(ErrorKind::TlsCertificate, word, detail)
     }
 
     fn flaw(flaw: &Flaw) -> Self {
@@ -42,7 +42,7 @@ impl Failed {
     }
 
     fn protocol(word: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self::new(Kind::TlsProtocol, word, detail)
+        Self::new(ErrorKind::TlsProtocol, word, detail)
     }
 
     /// Reads what Pingora says of a handshake.

@@ -17,7 +17,7 @@ pub use page::serve;
 
 use super::limit::{Capacity, Limit, Turn, WhenFull};
 use crate::config;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Telemetry;
 
 /// The local upstreams.
@@ -81,7 +81,7 @@ impl Pool {
             next: AtomicUsize::new(0),
             when_full: WhenFull {
                 wait: gateway.queue_timeout,
-                error: Kind::QueueTimeout,
+                error: ErrorKind::QueueTimeout,
                 counted_in: Some(Arc::clone(telemetry)),
             },
         }))
@@ -101,7 +101,7 @@ impl Pool {
     /// a free permit, else the next one of all.
     ///
     /// # Errors
-    /// [`Kind::UpstreamsDown`] when there is no such upstream.
+    /// [`ErrorKind::UpstreamsDown`] when there is no such upstream.
     pub fn turn(&self, failed: &[SocketAddr], thread: u16) -> Result<Turn, RequestError> {
         let mut first = None;
         let next = self.next.fetch_add(1, Ordering::Relaxed);
@@ -130,7 +130,7 @@ impl Pool {
             }
         };
         let troubles: Vec<_> = self.upstreams.iter().take(8).map(trouble).collect();
-        RequestError::new(Kind::UpstreamsDown).because(troubles.join(", "))
+        RequestError::new(ErrorKind::UpstreamsDown).because(troubles.join(", "))
     }
 
     /// Every upstream once, from number `next` on.
@@ -205,7 +205,7 @@ mod tests {
         assert_ne!(first.address, second.address);
 
         let error = permit(&pool, &[]).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::QueueTimeout);
+        assert_eq!(error.kind(), ErrorKind::QueueTimeout);
         assert!(error.retry_delay().is_some());
 
         let freed = first.address;

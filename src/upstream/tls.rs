@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use super::certificates::{Certificates, Flaw};
 use super::handshake::Failed;
 use super::stream::UpstreamStream;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::Host;
 
 /// Makes TLS connections to servers, with their certificates verified.
@@ -79,7 +79,7 @@ impl OriginTls {
         match timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => Ok(UpstreamStream::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(Failed::of_io(&error).into()),
-            Err(_elapsed) => Err(RequestError::new(Kind::ConnectTimeout)
+            Err(_elapsed) => Err(RequestError::new(ErrorKind::ConnectTimeout)
                 .because("not connected within timeouts.connect and timeouts.tls_handshake")),
         }
     }
@@ -94,14 +94,14 @@ impl std::fmt::Debug for OriginTls {
 /// The name for which the certificate of a server has to be.
 ///
 /// # Errors
-/// [`Kind::TlsCertificate`] for a name that no certificate can have.
+/// [`ErrorKind::TlsCertificate`] for a name that no certificate can have.
 pub fn server_name(host: &Host) -> Result<ServerName<'static>, RequestError> {
     let name = match host {
         Host::Name(name) => name.to_string(),
         Host::Ip(address) => address.to_string(),
     };
     ServerName::try_from(name).map_err(|_invalid| {
-        RequestError::new(Kind::TlsCertificate)
+        RequestError::new(ErrorKind::TlsCertificate)
             .because("no certificate can be for a name like this")
             .told("wrong name")
     })
@@ -135,7 +135,8 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), Flaw> {
         let time = UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        self.certificates.judge(&Sha256::digest(shown), name, time)
+        self.certificates
+            .evaluate(&Sha256::digest(shown), name, time)
     }
 }
 

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::http::secret::Password;
+
 /// The longest `user:password`, decoded, in bytes.
 ///
 /// Longer than passwords of people and of token services, and short
@@ -46,17 +48,13 @@ pub enum UserError {
     TooLong,
 }
 
-/// A password. Wiped from memory when dropped and never printed: not by
-/// `Debug`, and there is no `Display`.
-pub struct Secret(Zeroizing<Vec<u8>>);
-
 /// A user name and a password, not verified yet.
 #[derive(Debug)]
 pub struct Credentials {
     /// The user name.
     pub user: User,
     /// The password.
-    pub password: Secret,
+    pub password: Password,
 }
 
 /// Why a `Proxy-Authorization` field has no usable credentials.
@@ -135,25 +133,6 @@ impl Borrow<str> for User {
     }
 }
 
-impl Secret {
-    /// Takes ownership of a password; the caller should keep no copy.
-    pub fn new(password: impl Into<Vec<u8>>) -> Self {
-        Self(Zeroizing::new(password.into()))
-    }
-
-    /// The password itself, only for hashing it or checking its form.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the length, which would help to guess it.
-        f.write_str("Secret(..)")
-    }
-}
-
 impl Credentials {
     /// Reads one `Proxy-Authorization` field value.
     ///
@@ -229,7 +208,7 @@ impl<'a> Token68<'a> {
         let (user, password) = text.split_once(':').ok_or(CredentialsError::NoColon)?;
         Ok(Credentials {
             user: User::parse(user)?,
-            password: Secret::new(password),
+            password: Password::new(password),
         })
     }
 }

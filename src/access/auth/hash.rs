@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 
 use self::apr1::Apr1;
 pub use self::error::PasswordHashError;
-use super::credentials::Secret;
+use crate::http::secret::Password;
 
 // The limits keep one verification within some five seconds of one core for the
 // longest password, even when a line of the file has extreme parameters. All
@@ -71,7 +71,7 @@ impl PasswordHash {
     ///
     /// # Errors
     /// When the system gives no random bytes or not enough memory.
-    pub fn argon2id(password: &Secret) -> Result<String, argon2::password_hash::Error> {
+    pub fn argon2id(password: &Password) -> Result<String, argon2::password_hash::Error> {
         let (memory_kib, passes, lanes) = NEW_HASH;
         let params = Params::new(memory_kib, passes, lanes, None)?;
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

@@ -21,9 +21,10 @@ use zeroize::Zeroizing;
 
 pub use self::error::PasswdError;
 use self::error::io_error;
-use super::credentials::{MAX_CREDENTIALS_LEN, Secret, User};
+use super::credentials::{MAX_CREDENTIALS_LEN, User};
 use super::hash::PasswordHash;
 use super::htpasswd::{HtpasswdLine, parse_name};
+use crate::http::secret::Password;
 use crate::text;
 
 /// How often to start again when other processes keep replacing the file.
@@ -133,7 +134,7 @@ impl fmt::Display for InPlace {
 pub fn set_password(
     path: &Path,
     user: &str,
-    password: &Secret,
+    password: &Password,
 ) -> Result<PasswdReport, PasswdError> {
     if path.as_os_str().is_empty() {
         return Err(PasswdError::NoFile);
@@ -157,7 +158,7 @@ pub fn set_password(
 /// # Errors
 /// [`PasswdError::PasswordMismatch`], [`PasswdError::Read`], or
 /// [`PasswdError::PasswordEmpty`] and [`PasswdError::PasswordTooLong`].
-pub fn read_password() -> Result<Secret, PasswdError> {
+pub fn read_password() -> Result<Password, PasswdError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         ask_twice(|prompt| rpassword::prompt_password(prompt))
@@ -166,12 +167,12 @@ pub fn read_password() -> Result<Secret, PasswdError> {
     }
 }
 
-fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<Secret, PasswdError> {
-    let first = Secret::new(ask("New password: ").map_err(PasswdError::Read)?);
+fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<Password, PasswdError> {
+    let first = Password::new(ask("New password: ").map_err(PasswdError::Read)?);
     if first.expose().is_empty() {
         return Err(PasswdError::PasswordEmpty);
     }
-    let second = Secret::new(ask("Repeat new password: ").map_err(PasswdError::Read)?);
+    let second = Password::new(ask("Repeat new password: ").map_err(PasswdError::Read)?);
     if bool::from(first.expose().ct_eq(second.expose())) {
         Ok(first)
     } else {
@@ -180,7 +181,7 @@ fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<Secret, 
 }
 
 /// One line, without its end (LF or CRLF); the end may be missing.
-fn read_line(input: impl BufRead) -> Result<Secret, PasswdError> {
+fn read_line(input: impl BufRead) -> Result<Password, PasswdError> {
     let limit = MAX_CREDENTIALS_LEN + 2;
     let mut line = Zeroizing::new(Vec::with_capacity(limit));
     input
@@ -198,11 +199,11 @@ fn read_line(input: impl BufRead) -> Result<Secret, PasswdError> {
     if password.len() > MAX_CREDENTIALS_LEN {
         return Err(PasswdError::PasswordTooLong);
     }
-    Ok(Secret::new(password))
+    Ok(Password::new(password))
 }
 
 /// Rejects a password that no request can send.
-fn check_password(user: &User, password: &Secret) -> Result<(), PasswdError> {
+fn check_password(user: &User, password: &Password) -> Result<(), PasswdError> {
     let password = password.expose();
     if password.is_empty() {
         return Err(PasswdError::PasswordEmpty);

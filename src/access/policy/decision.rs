@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use http::StatusCode;
 use ipnet::IpNet;
 
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 
 use super::{EvaluationError, Name, special::Block};
 
@@ -178,8 +178,8 @@ impl Denied {
 impl From<Denied> for RequestError {
     fn from(denied: Denied) -> RequestError {
         let kind = match denied.reason {
-            DenyReason::DestinationIpProhibited => Kind::AddressDenied,
-            DenyReason::HttpRequestDenied => Kind::Denied,
+            DenyReason::DestinationIpProhibited => ErrorKind::AddressDenied,
+            DenyReason::HttpRequestDenied => ErrorKind::Denied,
         };
         let Refusal { status, message } = denied.refusal.clone();
         RequestError::new(kind)

@@ -16,7 +16,7 @@ mod tests;
 
 /// The end of a connection that is Tollgate's, by the names that a client can use for it.
 #[derive(Debug)]
-pub struct Own {
+pub struct LocalEndpoint {
     scheme: Scheme,
     /// The name in the client's TLS handshake.
     server_name: Option<Host>,
@@ -24,7 +24,7 @@ pub struct Own {
     address: Option<SocketAddr>,
 }
 
-impl Own {
+impl LocalEndpoint {
     /// Of a connection to `address`; with TLS if `tls`, to the name that the client gave
     /// in the handshake.
     pub fn new(tls: bool, server_name: Option<&str>, address: Option<SocketAddr>) -> Self {
@@ -65,7 +65,11 @@ impl Own {
 /// # Errors
 /// A request that would mean something else as HTTP/1.1: its path does not begin as one,
 /// or `Host` names another server than `:authority`.
-pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, HeadError> {
+pub fn to_http1(
+    request: &Parts,
+    has_body: bool,
+    own: &LocalEndpoint,
+) -> Result<BytesMut, HeadError> {
     let mut head = BytesMut::with_capacity(512);
     let mut put = |parts: &[&[u8]]| {
         for part in parts {
@@ -78,8 +82,8 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
     // without TLS what the client meant for TLS.
     let scheme = request.uri.scheme_str();
     let scheme = scheme.unwrap_or_else(|| own.scheme.as_str());
-    let is_own = !connect && is_own(scheme, authority, own);
-    if request.uri.authority().is_none() && !is_own {
+    let is_local = !connect && is_local(scheme, authority, own);
+    if request.uri.authority().is_none() && !is_local {
         return Err(HeadError::MissingAuthority);
     }
     put(&[request.method.as_str().as_bytes(), b" "]);
@@ -88,11 +92,11 @@ pub fn to_http1(request: &Parts, has_body: bool, own: &Own) -> Result<BytesMut, 
     } else {
         let path = path(&request.uri, &request.method)?;
         // The reader of targets refuses any other scheme.
-        if !is_own {
+        if !is_local {
             put(&[scheme.as_bytes(), b"://", authority]);
         }
         // The last proxy makes `*` of an empty path (RFC 9112 §3.2.4).
-        if is_own || path != b"*" {
+        if is_local || path != b"*" {
             put(&[path]);
         }
     }
@@ -164,7 +168,7 @@ fn path<'a>(uri: &'a Uri, method: &Method) -> Result<&'a [u8], HeadError> {
     }
 }
 
-fn is_own(scheme: &str, authority: &[u8], own: &Own) -> bool {
+fn is_local(scheme: &str, authority: &[u8], own: &LocalEndpoint) -> bool {
     let Some(scheme) = Scheme::parse(scheme.as_bytes()) else {
         return false;
     };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::der::{self, element};
 use super::{BYTE_ORDER_MARK, DASHES, PemError, PemProblem, contains, is_base64};
-use crate::config::kind::Kind;
+use crate::config::kind::TextKind;
 use crate::text::{self, TextProblem};
 
 /// Base64 of `-----BEGIN`.
@@ -29,7 +29,7 @@ fn identify_text(bytes: &[u8]) -> (Cow<'static, str>, String) {
     let advice = "give a file with lines such as `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`";
     match text::check(bytes) {
         Ok(text) => {
-            if let Some((kind, _)) = Kind::of(text) {
+            if let Some((kind, _)) = TextKind::of(text) {
                 return (
                     format!("is {kind}, where PEM is wanted").into(),
                     advice.to_owned(),

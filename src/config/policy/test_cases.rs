@@ -7,7 +7,7 @@ use super::super::keys::form::Absent::{Is, Means, Required};
 use super::super::keys::form::Raw;
 use super::super::keys::keys;
 use super::super::reader::{Item, nearest};
-use super::{Written, rule, verdict};
+use super::{PolicySection, rule, verdict};
 use crate::access::policy::{DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure};
 use crate::http::role::Role;
 
@@ -41,7 +41,10 @@ pub(in super::super) struct Tests<'d> {
 }
 
 /// Reads the tests of the rules.
-pub(in super::super) fn read_tests<'d>(item: Option<Item<'d>>, policy: &Written<'_>) -> Tests<'d> {
+pub(in super::super) fn read_tests<'d>(
+    item: Option<Item<'d>>,
+    policy: &PolicySection<'_>,
+) -> Tests<'d> {
     let items = item.and_then(|item| item.list()).unwrap_or_default();
     let cases = items
         .into_iter()
@@ -117,7 +120,7 @@ fn remedy(failure: &TestFailure, scenario: &Scenario) -> String {
     }
 }
 
-fn read(item: &Item<'_>, policy: &Written<'_>) -> Option<TestCase> {
+fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
     let mut section = item.section();
     let keys = Keys::take(&mut section);
     let mut whole = true;
@@ -215,7 +218,7 @@ fn addresses(item: &Item<'_>) -> Option<Vec<IpAddr>> {
 }
 
 /// The name of a rule, or of a part of the guard with or without what follows the colon.
-fn rule_name(item: &Item<'_>, policy: &Written<'_>) -> Option<Box<str>> {
+fn rule_name(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<Box<str>> {
     let text = item.text()?;
     let label = text.split(':').next().unwrap_or(text);
     let own = policy.names.iter().any(|name| name.as_str() == text);

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::problem::Sink;
+use super::super::problem::Diagnostics;
 use super::super::units::{UnitError, parse_duration, parse_size, show_duration, show_size};
 use super::super::yaml::{Node, Value};
 use super::{Section, core};
@@ -12,7 +12,7 @@ use super::{Section, core};
 /// One value of the file with its place.
 #[derive(Clone)]
 pub(in super::super) struct Item<'d> {
-    pub(super) sink: &'d Sink,
+    pub(super) diagnostics: &'d Diagnostics,
     pub(in super::super) path: String,
     pub(in super::super) line: usize,
     /// Whether a reload applies the value.
@@ -23,15 +23,16 @@ pub(in super::super) struct Item<'d> {
 impl<'d> Item<'d> {
     /// Reports a problem with this value.
     pub(in super::super) fn report(&self, message: impl Into<String>, remedy: impl Into<String>) {
-        self.sink
+        self.diagnostics
             .report(Some(self.line), &self.path, message, Some(remedy.into()));
     }
 
     /// Warns of this value, unless it has no part in what the file is read for.
     pub(in super::super) fn warn(&self, message: impl Into<String>, remedy: impl Into<String>) {
-        if self.sink.is_warned_of(self.is_on_reload) {
+        if self.diagnostics.is_warned_of(self.is_on_reload) {
             let remedy = Some(remedy.into());
-            self.sink.warn(Some(self.line), &self.path, message, remedy);
+            self.diagnostics
+                .warn(Some(self.line), &self.path, message, remedy);
         }
     }
 
@@ -43,7 +44,7 @@ impl<'d> Item<'d> {
         message: impl Into<String>,
         remedy: impl Into<Option<String>>,
     ) {
-        self.sink.report_in(file, line, "", message, remedy);
+        self.diagnostics.report_in(file, line, "", message, remedy);
     }
 
     /// Reports a problem on a line of another file, which this value names.
@@ -55,7 +56,7 @@ impl<'d> Item<'d> {
         remedy: impl Into<String>,
     ) {
         let remedy = Some(remedy.into());
-        self.sink
+        self.diagnostics
             .report_in(file, Some(line), &self.path, message, remedy);
     }
 
@@ -68,7 +69,7 @@ impl<'d> Item<'d> {
         remedy: impl Into<String>,
     ) {
         let remedy = Some(remedy.into());
-        self.sink
+        self.diagnostics
             .warn_in(file, Some(line), &self.path, message, remedy);
     }
 
@@ -95,14 +96,14 @@ impl<'d> Item<'d> {
 
     /// Notes what is in the file that the value names, for a reload to compare.
     pub(in super::super) fn note_content(&self, digest: blake3::Hash) {
-        let values = &self.sink.values;
+        let values = &self.diagnostics.values;
         values.note_content(&self.path, digest, self.is_on_reload);
     }
 
     /// As [`note_content`](Self::note_content), of a file that is small and not read here.
     pub(in super::super) fn note_file(&self, base: &Path) {
         if let Some(path) = self.node.text() {
-            let values = &self.sink.values;
+            let values = &self.diagnostics.values;
             values.note_file(&self.path, &base.join(path), self.is_on_reload);
         }
     }
@@ -115,14 +116,14 @@ impl<'d> Item<'d> {
                 path: self.path.clone(),
                 is_on_reload: self.is_on_reload,
                 is_refused: !self.node.is_null(),
-                ..Section::empty(self.sink, Some(self.line))
+                ..Section::empty(self.diagnostics, Some(self.line))
             };
         };
         Section {
             path: self.path.clone(),
             entries,
             is_on_reload: self.is_on_reload,
-            ..Section::empty(self.sink, Some(self.line))
+            ..Section::empty(self.diagnostics, Some(self.line))
         }
     }
 
@@ -143,7 +144,7 @@ impl<'d> Item<'d> {
             return None;
         };
         let item = |(index, node): (usize, &'d Node)| Item {
-            sink: self.sink,
+            diagnostics: self.diagnostics,
             path: format!("{}[{index}]", self.path),
             line: node.line,
             is_on_reload: self.is_on_reload,

@@ -9,16 +9,16 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Reads `text` and returns what was reported, without the name of the file.
 fn problems(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
-    let sink = Sink::new(Path::new("f"));
-    if let Some(node) = yaml::parse(text, &sink)
-        && let Some(mut root) = Section::root(&node, &sink)
+    let diagnostics = Diagnostics::new(Path::new("f"));
+    if let Some(node) = yaml::parse(text, &diagnostics)
+        && let Some(mut root) = Section::root(&node, &diagnostics)
     {
         let keys = "d s c f l t m e k h o p w n a".split(' ');
         root.declare(&keys.collect::<Vec<_>>(), &[]);
         read(&mut root);
         root.finish();
     }
-    let problems = sink
+    let problems = diagnostics
         .finish(Some(()))
         .err()
         .map(|error| error.problems().to_vec());
@@ -167,14 +167,14 @@ fn the_forms_of_the_core_schema() {
 
 #[test]
 fn keys_that_belong_elsewhere() {
-    let sink = Sink::new(Path::new("f"));
-    let node = yaml::parse("\nauth: 1\nlog: 2\n", &sink).unwrap();
-    let root = Section::root(&node, &sink).unwrap();
+    let diagnostics = Diagnostics::new(Path::new("f"));
+    let node = yaml::parse("\nauth: 1\nlog: 2\n", &diagnostics).unwrap();
+    let root = Section::root(&node, &diagnostics).unwrap();
     let found = root.misplaced(&["listeners", "log", "auth"]);
     assert_eq!(found, Some((2, vec!["log", "auth"])));
     assert_eq!(root.misplaced(&["dns"]), None);
     root.finish_with(|key| (key == "auth").then(|| "elsewhere".to_owned()));
-    let error = sink.finish(Some(())).unwrap_err().to_string();
+    let error = diagnostics.finish(Some(())).unwrap_err().to_string();
     assert_eq!(
         error,
         "f:2: auth: unknown key; elsewhere\nf:3: log: unknown key; known here: "

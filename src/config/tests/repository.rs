@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ALICE, Setup, decision, identity, with};
 use crate::config::identity::Identity;
-use crate::config::problem::Sink;
+use crate::config::problem::Diagnostics;
 use crate::config::sections::Sections;
 use crate::config::{Config, reference, yaml};
 
@@ -58,8 +58,8 @@ fn the_examples_load_and_test_themselves() {
 
 /// The paths of all keys of a YAML text, without indexes.
 fn keys_of(text: &str) -> BTreeSet<String> {
-    let sink = Sink::new(Path::new("f"));
-    let node = yaml::parse(text, &sink).unwrap();
+    let diagnostics = Diagnostics::new(Path::new("f"));
+    let node = yaml::parse(text, &diagnostics).unwrap();
     let mut keys = BTreeSet::new();
     collect(&node, "", &mut keys);
     keys

@@ -2,11 +2,11 @@
 
 use saphyr_parser::ScanError;
 
-use super::super::problem::Sink;
+use super::super::problem::Diagnostics;
 
 /// Reports what the parser stumbled over. The text of its errors is fixed, but for one character in
 /// one of them.
-pub(super) fn report(text: &str, error: &ScanError, sink: &Sink) {
+pub(super) fn report(text: &str, error: &ScanError, diagnostics: &Diagnostics) {
     let line = error.marker().line();
     // A tab in front of a line is found by the parser where the line before began, or as something else.
     let tab = (1..)
@@ -18,7 +18,7 @@ pub(super) fn report(text: &str, error: &ScanError, sink: &Sink) {
         });
     if let Some((line, _)) = tab {
         let message = "not YAML: a tab in the indentation";
-        sink.report(
+        diagnostics.report(
             Some(line),
             "",
             message,
@@ -28,7 +28,7 @@ pub(super) fn report(text: &str, error: &ScanError, sink: &Sink) {
     }
     let written = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let (message, remedy) = explain(error.info(), written);
-    sink.report(
+    diagnostics.report(
         Some(line),
         "",
         format!("not YAML: {message}"),

@@ -5,9 +5,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn read(text: &str) -> (Option<Node>, String) {
-    let sink = Sink::new(Path::new("f"));
-    let node = parse(text, &sink);
-    let problems = sink.finish(Some(())).err().map(|error| error.to_string());
+    let diagnostics = Diagnostics::new(Path::new("f"));
+    let node = parse(text, &diagnostics);
+    let problems = diagnostics
+        .finish(Some(()))
+        .err()
+        .map(|error| error.to_string());
     (node, problems.unwrap_or_default())
 }
 

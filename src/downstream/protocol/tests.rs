@@ -129,7 +129,7 @@ fn text_at_a_door_of_no_text_is_http_only_where_it_looks_like_it() {
         assert_eq!(guess, Protocol::Text, "{text:?}");
     }
     let old = Protocol::guess_at(Door::Tls, b"\x80\x2e\x01\x03\x01");
-    assert_eq!(old.kind(Door::Tls), Kind::OtherProtocol);
+    assert_eq!(old.kind(Door::Tls), ErrorKind::OtherProtocol);
     assert_eq!(
         old.line(Door::Tls),
         "SSL 2, or TLS without a handshake, where the listener expects TLS; \
@@ -149,15 +149,15 @@ fn git_shows_a_line_whose_length_is_right() {
 #[test]
 fn each_case_has_a_kind_and_a_line_that_says_what_to_do() {
     let tls = Protocol::Tls;
-    assert_eq!(tls.kind(Door::Plain), Kind::TlsAtPlainPort);
-    assert_eq!(tls.kind(Door::ProxyHeader), Kind::ProxyHeaderMissing);
-    assert_eq!(Protocol::Http.kind(Door::Tls), Kind::PlainAtTlsPort);
+    assert_eq!(tls.kind(Door::Plain), ErrorKind::TlsAtPlainPort);
+    assert_eq!(tls.kind(Door::ProxyHeader), ErrorKind::ProxyHeaderMissing);
+    assert_eq!(Protocol::Http.kind(Door::Tls), ErrorKind::PlainAtTlsPort);
     assert_eq!(
         Protocol::Http.kind(Door::ProxyHeader),
-        Kind::ProxyHeaderMissing
+        ErrorKind::ProxyHeaderMissing
     );
-    assert_eq!(Protocol::Http2.kind(Door::Plain), Kind::Http2Off);
-    assert_eq!(Protocol::Socks5.kind(Door::Tls), Kind::Socks);
+    assert_eq!(Protocol::Http2.kind(Door::Plain), ErrorKind::Http2Off);
+    assert_eq!(Protocol::Socks5.kind(Door::Tls), ErrorKind::Socks);
     assert_eq!(
         tls.line(Door::Plain),
         "a TLS handshake, where the listener expects plain HTTP; \

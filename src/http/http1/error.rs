@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::TargetError;
 
 /// Declares an error by a table. A line reads
@@ -202,15 +202,15 @@ reasons! {
 
 impl HeadError {
     /// The kind of answer that the client gets.
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::MethodTooLong => Kind::MethodUnknown,
-            Self::UnsupportedVersion => Kind::VersionUnsupported,
-            Self::TargetTooLong => Kind::TargetTooLong,
-            Self::HeadTooLarge | Self::TooManyFields => Kind::HeadTooLarge,
-            Self::Expectation => Kind::ExpectationFailed,
-            Self::Target(TargetError::Scheme) => Kind::SchemeUnsupported,
-            _ => Kind::BadRequest,
+            Self::MethodTooLong => ErrorKind::MethodUnknown,
+            Self::UnsupportedVersion => ErrorKind::VersionUnsupported,
+            Self::TargetTooLong => ErrorKind::TargetTooLong,
+            Self::HeadTooLarge | Self::TooManyFields => ErrorKind::HeadTooLarge,
+            Self::Expectation => ErrorKind::ExpectationFailed,
+            Self::Target(TargetError::Scheme) => ErrorKind::SchemeUnsupported,
+            _ => ErrorKind::BadRequest,
         }
     }
 

@@ -15,6 +15,7 @@ use super::fields::{self, FieldKind, FieldStorage, Fields, MessageFields};
 use super::request_line::RequestLine;
 use super::scanner::{self, MAX_FIELDS, PlacedLine, Scanned};
 use super::{Framing, HeadError, HeadLimits, Version};
+use crate::http::secret::Secret;
 use crate::http::target::Target;
 
 #[cfg(test)]
@@ -59,23 +60,7 @@ pub struct RequestHead {
     pub wire_head: BytesMut,
     /// The value of `Proxy-Authorization`. Its line is not in the wire head, so that nothing
     /// can log it or send it on.
-    pub credentials: Option<Confidential>,
-}
-
-/// A value that `Debug` does not show.
-pub struct Confidential(Box<[u8]>);
-
-impl Confidential {
-    /// The value itself.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Confidential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Confidential(..)")
-    }
+    pub credentials: Option<Secret<Box<[u8]>>>,
 }
 
 impl RequestHead {
@@ -164,7 +149,7 @@ impl RequestHead {
             credentials: fields
                 .credentials
                 .as_ref()
-                .map(|line| Confidential(line.value.into())),
+                .map(|line| Secret::hide(line.value.into())),
             wire_head: BytesMut::new(),
             method,
             target,

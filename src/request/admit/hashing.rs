@@ -15,13 +15,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, TryAcquireError, watch};
 
 use crate::access::auth::{Attempt, Authenticator, CacheKey, User};
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 
 /// When a client that was turned away may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What became of a verification; none while it runs.
-type Verdict = Option<Option<User>>;
+type Verification = Option<Option<User>>;
 
 /// The bounded place where passwords are verified.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct UnderWay(Mutex<Attempts>);
 
 #[derive(Debug, Default)]
 struct Attempts {
-    verdicts: HashMap<CacheKey, watch::Receiver<Verdict>>,
+    verdicts: HashMap<CacheKey, watch::Receiver<Verification>>,
     /// How many of them each client began.
     by_client: HashMap<IpAddr, usize>,
 }
@@ -58,30 +58,30 @@ impl Hashing {
     /// Verifies the credentials of `attempt`: the user, or none.
     ///
     /// # Errors
-    /// [`Kind::AuthenticationOverloaded`] when the queue is full.
+    /// [`ErrorKind::AuthenticationOverloaded`] when the queue is full.
     pub(super) async fn verify(
         &self,
         authenticator: &Arc<Authenticator>,
         attempt: Attempt,
         client: IpAddr,
     ) -> Result<Option<User>, RequestError> {
-        let mut verdict = self.join(authenticator, attempt, client)?;
+        let mut verdict = self.share_or_start(authenticator, attempt, client)?;
         match verdict.wait_for(Option::is_some).await {
             Ok(verdict) => Ok(verdict.clone().flatten()),
             // The task ended without a verdict.
-            Err(_) => Err(Kind::Internal.into()),
+            Err(_) => Err(ErrorKind::Internal.into()),
         }
     }
 
     /// Joins the verification of these credentials that is under way, or begins one.
-    fn join(
+    fn share_or_start(
         &self,
         authenticator: &Arc<Authenticator>,
         attempt: Attempt,
         client: IpAddr,
-    ) -> Result<watch::Receiver<Verdict>, RequestError> {
+    ) -> Result<watch::Receiver<Verification>, RequestError> {
         let overloaded =
-            || RequestError::new(Kind::AuthenticationOverloaded).retry_after(RETRY_AFTER);
+            || RequestError::new(ErrorKind::AuthenticationOverloaded).retry_after(RETRY_AFTER);
         let mut under_way = self.under_way.0.lock();
         let Attempts {
             verdicts,

@@ -62,7 +62,7 @@ fn exchange(credentials: &str) -> Exchange {
 }
 
 /// The kind of the refusal, or who admitted.
-async fn ask(gate: &AccessControl, credentials: &str) -> Result<String, Kind> {
+async fn ask(gate: &AccessControl, credentials: &str) -> Result<String, ErrorKind> {
     match gate.admit(&mut exchange(credentials)).await {
         Ok(admitted) => Ok(admitted.0.decided_by().to_string()),
         Err(error) => Err(error.kind()),
@@ -73,10 +73,10 @@ async fn ask(gate: &AccessControl, credentials: &str) -> Result<String, Kind> {
 async fn new_users_and_rules_count_at_once() {
     let gate = gatekeeper(&["ann", "bob"], &only("ann"));
     assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
-    assert_eq!(ask(&gate, BOB).await, Err(Kind::Denied));
+    assert_eq!(ask(&gate, BOB).await, Err(ErrorKind::Denied));
     gate.replace(users(&["bob"]), &only("bob")).unwrap();
     // Verified a moment ago, and gone.
-    assert_eq!(ask(&gate, ANN).await, Err(Kind::CredentialsWrong));
+    assert_eq!(ask(&gate, ANN).await, Err(ErrorKind::CredentialsWrong));
     assert_eq!(ask(&gate, BOB).await, Ok("bob".to_owned()));
 }
 
@@ -85,7 +85,7 @@ async fn who_denied_is_noted() {
     let gate = gatekeeper(&["bob"], &only("ann"));
     let mut exchange = exchange(BOB);
     let denied = gate.admit(&mut exchange).await;
-    assert_eq!(denied.unwrap_err().kind(), Kind::Denied);
+    assert_eq!(denied.unwrap_err().kind(), ErrorKind::Denied);
     let outcome = exchange.outcome;
     assert_eq!(outcome.decided_by, Some(DecidedBy::Default));
     assert_eq!(outcome.user.unwrap().as_str(), "bob");
@@ -106,7 +106,7 @@ async fn a_thousand_reloads_show_no_mixture() {
                 for (credentials, user) in [(ANN, "ann"), (BOB, "bob")] {
                     match ask(&gate, credentials).await {
                         Ok(by) => assert_eq!(by, user),
-                        Err(kind) => assert_eq!(kind, Kind::CredentialsWrong, "{user}"),
+                        Err(kind) => assert_eq!(kind, ErrorKind::CredentialsWrong, "{user}"),
                     }
                     asked += 1;
                 }

@@ -6,7 +6,7 @@ use std::io;
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
-use crate::http::error::{Kind, RequestError, Side};
+use crate::http::error::{ErrorKind, RequestError, Side};
 use crate::upstream::dial;
 use crate::upstream::handshake::{Failed, words};
 
@@ -24,12 +24,12 @@ pub(super) fn into_pingora(error: RequestError) -> BError {
 
 /// A request that reached `upstream_peer` without an admission: a defect, and never sent on.
 pub(super) fn not_admitted() -> BError {
-    into_pingora(RequestError::new(Kind::Internal).because("the request was not admitted"))
+    into_pingora(RequestError::new(ErrorKind::Internal).because("the request was not admitted"))
 }
 
 /// An answer of the upstream that is not passed on, and why.
 pub(super) fn invalid_answer(why: impl Into<Box<dyn StdError + Send + Sync>>) -> BError {
-    into_pingora(RequestError::new(Kind::ProtocolError).because(why))
+    into_pingora(RequestError::new(ErrorKind::ProtocolError).because(why))
 }
 
 /// What an error of Pingora means.
@@ -77,7 +77,7 @@ fn handshake(error: &Error) -> Option<Failed> {
 }
 
 /// Which resource of this host an error says is used up, if it says so.
-pub(super) fn exhaustion(error: &Error) -> Option<Kind> {
+pub(super) fn exhaustion(error: &Error) -> Option<ErrorKind> {
     let cause = innermost(error)?.cause.as_deref()?;
     // What connect(2) said is below a layer that is Pingora's own.
     let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(cause);
@@ -131,7 +131,7 @@ fn in_words(error: &Error) -> String {
     text
 }
 
-fn kind(error: &Error, source: &ErrorSource) -> Kind {
+fn kind(error: &Error, source: &ErrorSource) -> ErrorKind {
     use ErrorType::{
         ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed,
         HandshakeError, InternalError, InvalidCert, ReadError, ReadTimedout, TLSHandshakeFailure,
@@ -139,36 +139,36 @@ fn kind(error: &Error, source: &ErrorSource) -> Kind {
     };
     if *source == ErrorSource::Downstream {
         return match error.etype() {
-            ReadTimedout => Kind::BodyTimeout,
-            ReadError if is_framing(error) => Kind::BadRequest,
-            ReadError | WriteError | WriteTimedout | ConnectionClosed => Kind::ClientGone,
-            _ => Kind::BadRequest,
+            ReadTimedout => ErrorKind::BodyTimeout,
+            ReadError if is_framing(error) => ErrorKind::BadRequest,
+            ReadError | WriteError | WriteTimedout | ConnectionClosed => ErrorKind::ClientGone,
+            _ => ErrorKind::BadRequest,
         };
     }
     if *source == ErrorSource::Internal {
-        return Kind::Internal;
+        return ErrorKind::Internal;
     }
     if *source == ErrorSource::Unset {
         // What comes from the upstream is marked; writing to the client may not be.
         return match error.etype() {
             ReadError | ReadTimedout | WriteError | WriteTimedout | ConnectionClosed => {
-                Kind::ClientGone
+                ErrorKind::ClientGone
             }
-            _ => Kind::Internal,
+            _ => ErrorKind::Internal,
         };
     }
     match error.etype() {
-        ConnectTimedout | TLSHandshakeTimedout => Kind::ConnectTimeout,
-        ConnectRefused => Kind::ConnectionRefused,
-        ConnectNoRoute => Kind::Unroutable,
-        ConnectError => Kind::Unreachable,
-        InternalError => Kind::Internal,
-        InvalidCert => Kind::TlsCertificate,
-        TLSHandshakeFailure | TLSWantX509Lookup | HandshakeError => Kind::TlsProtocol,
-        ReadTimedout => Kind::ResponseTimeout,
-        WriteTimedout => Kind::WriteTimeout,
-        ReadError | WriteError | ConnectionClosed => Kind::ConnectionTerminated,
-        _ => Kind::ProtocolError,
+        ConnectTimedout | TLSHandshakeTimedout => ErrorKind::ConnectTimeout,
+        ConnectRefused => ErrorKind::ConnectionRefused,
+        ConnectNoRoute => ErrorKind::Unroutable,
+        ConnectError => ErrorKind::Unreachable,
+        InternalError => ErrorKind::Internal,
+        InvalidCert => ErrorKind::TlsCertificate,
+        TLSHandshakeFailure | TLSWantX509Lookup | HandshakeError => ErrorKind::TlsProtocol,
+        ReadTimedout => ErrorKind::ResponseTimeout,
+        WriteTimedout => ErrorKind::WriteTimeout,
+        ReadError | WriteError | ConnectionClosed => ErrorKind::ConnectionTerminated,
+        _ => ErrorKind::ProtocolError,
     }
 }
 
@@ -184,14 +184,14 @@ fn is_framing(error: &Error) -> bool {
 /// Whether the request may be sent again: nothing of an answer was seen, the
 /// method allows it (RFC 9110 §9.2.2), the body is still here, and the connection
 /// was a pooled one that the upstream may have closed meanwhile.
-pub(super) fn judge_retry(
+pub(super) fn evaluate_retry(
     session: &Session,
     mut error: Box<Error>,
     reused_and_unanswered: bool,
 ) -> Box<Error> {
-    let is_own =
+    let is_local =
         |cause: &(dyn std::error::Error + Send + Sync + 'static)| cause.is::<RequestError>();
-    if error.cause.as_deref().is_some_and(is_own) {
+    if error.cause.as_deref().is_some_and(is_local) {
         // Ours says so itself.
         return error;
     }

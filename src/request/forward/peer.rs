@@ -12,7 +12,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use super::context::Forwarded;
 use super::failure;
 use super::verification::Verification;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::Framing;
 use crate::http::target::Scheme;
 use crate::request::app::App;
@@ -38,9 +38,9 @@ pub(super) fn at(
 ) -> Result<Box<HttpPeer>, RequestError> {
     // When the process stops, one request that is aborted makes room for the next.
     if forwarded.connection.is_aborted() {
-        return Err(Kind::Draining.into());
+        return Err(ErrorKind::Draining.into());
     }
-    let permit = reserved.permit.ok_or(Kind::Internal)?;
+    let permit = reserved.permit.ok_or(ErrorKind::Internal)?;
     let request = &forwarded.exchange.request;
     let peer = match &forwarded.route {
         Some(Route::Pool) => of_pool(app, request, &permit),
@@ -48,7 +48,7 @@ pub(super) fn at(
             let verification = &mut forwarded.verification;
             of_target(app, request, candidates, &permit, verification)?
         }
-        None => return Err(Kind::Internal.into()),
+        None => return Err(ErrorKind::Internal.into()),
     };
     forwarded.permit = Some(permit);
     Ok(peer)
@@ -69,7 +69,7 @@ fn of_target(
     permit: &Permit,
     verification: &mut Option<Verification>,
 ) -> Result<Box<HttpPeer>, RequestError> {
-    let authority = request.authority.as_ref().ok_or(Kind::Internal)?;
+    let authority = request.authority.as_ref().ok_or(ErrorKind::Internal)?;
     let is_https = request.scheme == Scheme::Https;
     // Never empty with TLS: Pingora takes an empty name for "do not verify".
     let mut name = String::new();

@@ -44,6 +44,6 @@ async fn a_request_that_was_not_admitted_gets_no_peer() {
     for mut context in [context(request), Context::default()] {
         let peer = forward.upstream_peer(&mut session, &mut context).await;
         let error = failure::classify(&peer.unwrap_err());
-        assert_eq!(error.kind(), Kind::Internal);
+        assert_eq!(error.kind(), ErrorKind::Internal);
     }
 }

@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 
 use super::context::Forwarded;
 use super::failure;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::request::app::App;
 use crate::upstream::certificates::Flaw;
 
@@ -61,12 +61,12 @@ pub(super) fn evaluate(
     let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
     let shown = shown.map_or(&[][..], |digest| &digest.cert_digest);
     let verdict = match ServerName::try_from(peer.sni()) {
-        Ok(name) => app.certificates.judge(shown, &name, SystemTime::now()),
+        Ok(name) => app.certificates.evaluate(shown, &name, SystemTime::now()),
         Err(_) => Err(Flaw::Unknown),
     };
     verdict.map_err(|flaw| {
         let again = flaw == Flaw::Unknown && other_way(forwarded);
-        let failed = RequestError::new(Kind::TlsCertificate).told(flaw.word());
+        let failed = RequestError::new(ErrorKind::TlsCertificate).told(flaw.word());
         let mut error = failure::into_pingora(failed.because(flaw));
         error.set_retry(again);
         error

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 
 use crate::client::ClientStream;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::RequestHead;
 use crate::request::app::App;
 use crate::request::outcome::Exchange;
@@ -73,7 +73,7 @@ impl TunnelRequest {
         client: Box<ClientStream>,
         error: RequestError,
     ) -> Option<Box<ClientStream>> {
-        if error.kind() == Kind::ClientGone {
+        if error.kind() == ErrorKind::ClientGone {
             self.exchange.outcome.fail(&error);
             app.telemetry.record(&self.record(None));
             return None;

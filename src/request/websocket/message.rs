@@ -4,7 +4,7 @@
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::HopField;
 use crate::http::http1::RequestHead;
 use crate::http::response::{BodyEnd, ResponseFields};
@@ -44,7 +44,7 @@ pub(super) fn request(head: &RequestHead) -> Vec<u8> {
 
 /// The head of an answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct UpstreamResponse {
     pub(super) status: StatusCode,
     /// As the client gets it.
     pub(super) head: Vec<u8>,
@@ -54,7 +54,7 @@ pub(super) struct Answer {
     pub(super) behind: BytesMut,
 }
 
-impl Answer {
+impl UpstreamResponse {
     /// Whether another answer follows.
     pub(super) fn is_interim(&self) -> bool {
         self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
@@ -65,16 +65,19 @@ impl Answer {
 /// not complete.
 ///
 /// # Errors
-/// [`Kind::ProtocolError`]: not a head, or one with ambiguous framing.
-pub(super) fn parse(bytes: &mut BytesMut, app: &App) -> Result<Option<Answer>, RequestError> {
+/// [`ErrorKind::ProtocolError`]: not a head, or one with ambiguous framing.
+pub(super) fn parse(
+    bytes: &mut BytesMut,
+    app: &App,
+) -> Result<Option<UpstreamResponse>, RequestError> {
     let mut storage = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut storage);
     let len = match response.parse(bytes) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(RequestError::new(Kind::ProtocolError).because(error)),
+        Err(error) => return Err(RequestError::new(ErrorKind::ProtocolError).because(error)),
     };
-    let invalid = |why: &'static str| RequestError::new(Kind::ProtocolError).because(why);
+    let invalid = |why: &'static str| RequestError::new(ErrorKind::ProtocolError).because(why);
     let status = response.code.unwrap_or_default();
     let status = StatusCode::from_u16(status)
         .map_err(|_invalid| invalid("the answer has no valid status code"))?;
@@ -89,7 +92,7 @@ pub(super) fn parse(bytes: &mut BytesMut, app: &App) -> Result<Option<Answer>, R
     }
     let fields = ResponseFields::read(status, &headers);
     let end = BodyEnd::of(&Method::GET, status, &fields.framing)
-        .map_err(|error| RequestError::new(Kind::ProtocolError).because(error))?;
+        .map_err(|error| RequestError::new(ErrorKind::ProtocolError).because(error))?;
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if upgraded && !headers.contains_key(http::header::UPGRADE) {
         return Err(invalid("the 101 names no protocol"));
@@ -110,7 +113,7 @@ pub(super) fn parse(bytes: &mut BytesMut, app: &App) -> Result<Option<Answer>, R
     line(&mut head, b"Connection", option);
     head.extend_from_slice(b"\r\n");
     bytes.advance(len);
-    Ok(Some(Answer {
+    Ok(Some(UpstreamResponse {
         status,
         head,
         end,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use super::*;
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 use crate::http::http1::{FramingError, HeadError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::process::Process;
@@ -44,7 +44,7 @@ fn the_statistics_are_in_the_document() {
 #[test]
 fn the_names_of_malformed_requests_are_in_the_document() {
     // What is wrong, without the name before it; of a target, what its parser says.
-    fn row(name: &str, kind: Kind, error: &dyn Error) -> [String; 3] {
+    fn row(name: &str, kind: ErrorKind, error: &dyn Error) -> [String; 3] {
         let whole = error.source().map_or_else(
             || error.to_string().replacen(&format!("{name}: "), "", 1),
             ToString::to_string,
@@ -60,7 +60,7 @@ fn the_names_of_malformed_requests_are_in_the_document() {
         .map(|error| row(error.reason(), error.kind(), error));
     let bodies = FramingError::ALL
         .iter()
-        .map(|error| row(error.reason(), Kind::BadRequest, error));
+        .map(|error| row(error.reason(), ErrorKind::BadRequest, error));
     let head = ["name", "status", "what is wrong"];
     assert_part(DOCUMENT, "refused heads", &table(head, heads.collect()));
     assert_part(DOCUMENT, "refused bodies", &table(head, bodies.collect()));

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::access::policy::Denied;
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 
 /// The `Retry-After` of a request that failed because this host has no sockets left.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
@@ -54,18 +54,18 @@ pub enum DialError {
 
 impl DialError {
     /// What this means for the request.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Dns(unresolved) => unresolved.failure.kind(),
-            Self::NoAddress => Kind::NameNotFound,
-            Self::TooManyLookups => Kind::DnsOverloaded,
-            Self::Prohibited(_) => Kind::AddressDenied,
-            Self::Refused => Kind::ConnectionRefused,
-            Self::Terminated => Kind::ConnectionTerminated,
-            Self::Unreachable(_) => Kind::Unroutable,
-            Self::Timeout => Kind::ConnectTimeout,
-            Self::Exhausted(error) => exhaustion(error).unwrap_or(Kind::OutOfSockets),
-            Self::Io(_) => Kind::Unreachable,
+            Self::NoAddress => ErrorKind::NameNotFound,
+            Self::TooManyLookups => ErrorKind::DnsOverloaded,
+            Self::Prohibited(_) => ErrorKind::AddressDenied,
+            Self::Refused => ErrorKind::ConnectionRefused,
+            Self::Terminated => ErrorKind::ConnectionTerminated,
+            Self::Unreachable(_) => ErrorKind::Unroutable,
+            Self::Timeout => ErrorKind::ConnectTimeout,
+            Self::Exhausted(error) => exhaustion(error).unwrap_or(ErrorKind::OutOfSockets),
+            Self::Io(_) => ErrorKind::Unreachable,
         }
     }
 
@@ -126,7 +126,9 @@ impl From<DialError> for RequestError {
                 let kind = error.kind();
                 let failed = Self::new(kind).because(error);
                 match kind {
-                    Kind::OutOfSockets | Kind::OutOfPorts => failed.retry_after(EXHAUSTED_PAUSE),
+                    ErrorKind::OutOfSockets | ErrorKind::OutOfPorts => {
+                        failed.retry_after(EXHAUSTED_PAUSE)
+                    }
                     _ => failed,
                 }
             }
@@ -135,11 +137,11 @@ impl From<DialError> for RequestError {
 }
 
 /// The resource of this host that is used up according to an error, if any.
-pub fn exhaustion(error: &io::Error) -> Option<Kind> {
+pub fn exhaustion(error: &io::Error) -> Option<ErrorKind> {
     match Errno::from_io_error(error)? {
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(Kind::OutOfSockets),
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(ErrorKind::OutOfSockets),
         // From connect(2), and from bind(2) of a source address.
-        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Some(Kind::OutOfPorts),
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Some(ErrorKind::OutOfPorts),
         _ => None,
     }
 }
@@ -214,13 +216,13 @@ impl From<DnsFailure> for Unresolved {
 
 impl DnsFailure {
     /// What this means for the request.
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> ErrorKind {
         match self {
-            Self::Exhausted => Kind::OutOfSockets,
-            Self::OutOfPorts => Kind::OutOfPorts,
-            Self::NotFound | Self::NoAddress => Kind::NameNotFound,
-            Self::Timeout => Kind::DnsTimeout,
-            Self::ServerFailure | Self::ServerRefused | Self::Transport => Kind::DnsError,
+            Self::Exhausted => ErrorKind::OutOfSockets,
+            Self::OutOfPorts => ErrorKind::OutOfPorts,
+            Self::NotFound | Self::NoAddress => ErrorKind::NameNotFound,
+            Self::Timeout => ErrorKind::DnsTimeout,
+            Self::ServerFailure | Self::ServerRefused | Self::Transport => ErrorKind::DnsError,
         }
     }
 

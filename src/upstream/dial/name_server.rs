@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::exhaustion;
 use super::question::{Question, Response};
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 
 /// The time from the first packet of a question to its retransmission; each further
 /// interval is twice as long. At most a fifth of the time for the whole question.
@@ -316,7 +316,7 @@ fn classify(error: &io::Error) -> QueryFailure {
         // udp(7): all ephemeral ports are in use.
         Some(Errno::AGAIN) => QueryFailure::OutOfPorts,
         _ => match exhaustion(error) {
-            Some(Kind::OutOfPorts) => QueryFailure::OutOfPorts,
+            Some(ErrorKind::OutOfPorts) => QueryFailure::OutOfPorts,
             Some(_) => QueryFailure::Exhausted,
             None => QueryFailure::Unreachable,
         },

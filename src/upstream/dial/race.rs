@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::error::{DialError, exhaustion, is_out_of_udp};
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 
 /// How long an attempt may go on alone before the next one starts (the
 /// "Connection Attempt Delay", RFC 8305 §5).
@@ -43,7 +43,7 @@ pub async fn connect_any(
 
 async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
     let sorted = |error| {
-        let sourceless = exhaustion(&error) == Some(Kind::OutOfPorts) && !has_source(address);
+        let sourceless = exhaustion(&error) == Some(ErrorKind::OutOfPorts) && !has_source(address);
         DialError::from_connect(error, sourceless)
     };
     let stream = TcpStream::connect(address).await.map_err(sorted)?;

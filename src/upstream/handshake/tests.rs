@@ -20,7 +20,7 @@ fn other(error: Webpki) -> Error {
 }
 
 /// The kind, the word and the detail, from the text that Pingora makes of an error.
-fn read(error: &dyn std::fmt::Display) -> (Kind, String, String) {
+fn read(error: &dyn std::fmt::Display) -> (ErrorKind, String, String) {
     let context = format!(
         "TLS connect() failed:  TLSHandshakeFailure context: tls connect error cause: {error}, SNI: a.test"
     );
@@ -132,7 +132,7 @@ fn certificates() {
         let (kind, read_word, detail) = read(&error);
         assert_eq!(
             (kind, read_word.as_str()),
-            (Kind::TlsCertificate, word),
+            (ErrorKind::TlsCertificate, word),
             "{error}"
         );
         assert!(detail.contains(part), "{error}: {detail}");
@@ -195,7 +195,7 @@ fn other_failures() {
         let (kind, read_word, detail) = read(&error);
         assert_eq!(
             (kind, read_word.as_str()),
-            (Kind::TlsProtocol, word),
+            (ErrorKind::TlsProtocol, word),
             "{error}"
         );
         assert!(detail.contains(part), "{error}: {detail}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Capacity, Limit, Turn, WhenFull};
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 
 /// Locks that requests to different origins do not share.
 pub(super) const MAPS: usize = 16;
@@ -41,7 +41,7 @@ impl OriginLimits {
     pub fn new(capacity: Capacity, wait: Duration) -> Self {
         let when_full = WhenFull {
             wait,
-            error: Kind::OriginBusy,
+            error: ErrorKind::OriginBusy,
             counted_in: None,
         };
         let map = || {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Limit, Permit};
-use crate::http::error::{Kind, RequestError};
+use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Telemetry;
 
 /// Whether a request has its permit at once.
@@ -22,7 +22,7 @@ pub struct WhenFull {
     /// How long they wait for a permit.
     pub wait: Duration,
     /// The error of those that get none in that time.
-    pub error: Kind,
+    pub error: ErrorKind,
     /// Where those that wait are counted, if they are.
     pub counted_in: Option<Arc<Telemetry>>,
 }

@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use crate::http::error::Kind;
+use crate::http::error::ErrorKind;
 
 const INDEX: &str = "<!DOCTYPE html>\n\
     <html lang=\"en\">\n\
@@ -28,10 +28,10 @@ pub struct Page {
 /// Answers a request for `path`, given without its query.
 ///
 /// # Errors
-/// [`Kind::MethodNotAllowed`] for anything but GET and HEAD.
-pub fn serve(method: &Method, path: &str) -> Result<Page, Kind> {
+/// [`ErrorKind::MethodNotAllowed`] for anything but GET and HEAD.
+pub fn serve(method: &Method, path: &str) -> Result<Page, ErrorKind> {
     if method != Method::GET && method != Method::HEAD {
-        return Err(Kind::MethodNotAllowed);
+        return Err(ErrorKind::MethodNotAllowed);
     }
     Ok(match path {
         "/" | "/index.html" => Page {
@@ -59,6 +59,6 @@ mod tests {
             serve(&Method::GET, "/x").unwrap().status,
             StatusCode::NOT_FOUND
         );
-        assert_eq!(serve(&Method::POST, "/"), Err(Kind::MethodNotAllowed));
+        assert_eq!(serve(&Method::POST, "/"), Err(ErrorKind::MethodNotAllowed));
     }
 }

@@ -147,14 +147,14 @@ fn bcrypt_prefixes_are_one_function() {
 
 #[test]
 fn a_new_hash_verifies_and_has_the_recommended_cost() {
-    let text = PasswordHash::argon2id(&Secret::new(PLAIN)).unwrap();
+    let text = PasswordHash::argon2id(&Password::new(PLAIN)).unwrap();
     assert!(
         text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
         "{text}"
     );
     assert!(hash(&text).verify(PLAIN.as_bytes()));
     assert!(!hash(&text).verify(UTF8.as_bytes()));
-    let other = PasswordHash::argon2id(&Secret::new(PLAIN)).unwrap();
+    let other = PasswordHash::argon2id(&Password::new(PLAIN)).unwrap();
     assert_ne!(text, other, "no salt");
 }
 

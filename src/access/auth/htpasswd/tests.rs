@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::hash::tests::verifications;
 use super::*;
-use crate::access::auth::Secret;
+use crate::http::secret::Password;
 
 /// By `htpasswd -b` with -m, -B -C 5, -s, -2 and -5; every password is `correct:horse`.
 const FILE: &str = "\
@@ -20,7 +20,7 @@ const SHA1: &str = "{SHA}wFzIss1bpQ9O3Ln/OY0FHEL/qDo=";
 fn credentials(user: &str, password: &str) -> Credentials {
     Credentials {
         user: User::parse(user).unwrap(),
-        password: Secret::new(password),
+        password: Password::new(password),
     }
 }
 

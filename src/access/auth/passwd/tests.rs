@@ -33,7 +33,7 @@ impl Case {
     }
 
     fn set(&self, user: &str, password: &str) -> Result<PasswordChange, PasswdError> {
-        let done = set_password(&self.file(), user, &Secret::new(password))?;
+        let done = set_password(&self.file(), user, &Password::new(password))?;
         assert_eq!(done.in_place, None);
         Ok(done.change)
     }
@@ -45,7 +45,7 @@ impl Case {
     fn verifies(&self, user: &str, password: &str) -> bool {
         Htpasswd::parse(&self.text()).unwrap().verify(&Credentials {
             user: User::parse(user).unwrap(),
-            password: Secret::new(password),
+            password: Password::new(password),
         })
     }
 
@@ -191,14 +191,14 @@ fn follows_a_link() {
     let elsewhere = tempfile::tempdir().unwrap();
     let link = elsewhere.path().join("link");
     symlink(case.file(), &link).unwrap();
-    let outcome = set_password(&link, "ann", &Secret::new("secret")).unwrap();
+    let outcome = set_password(&link, "ann", &Password::new("secret")).unwrap();
     assert_eq!(outcome.change, PasswordChange::Added);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(case.verifies("ann", "secret"));
 
     let dangling = elsewhere.path().join("dangling");
     symlink(elsewhere.path().join("nothing"), &dangling).unwrap();
-    let error = set_password(&dangling, "ann", &Secret::new("secret")).unwrap_err();
+    let error = set_password(&dangling, "ann", &Password::new("secret")).unwrap_err();
     assert!(matches!(error, PasswdError::DanglingLink(_)), "{error}");
 }
 
@@ -207,7 +207,7 @@ fn every_name_of_a_file_has_the_new_text() {
     let case = Case::with(format!("bob:{SHA1}\n"));
     let other = case.directory.path().join("other");
     fs::hard_link(case.file(), &other).unwrap();
-    let done = set_password(&case.file(), "ann", &Secret::new("secret")).unwrap();
+    let done = set_password(&case.file(), "ann", &Password::new("secret")).unwrap();
     assert_eq!(done.in_place, Some(InPlace::Linked));
     assert_eq!(fs::read_to_string(other).unwrap(), case.text());
     assert!(case.verifies("ann", "secret"));
@@ -252,7 +252,7 @@ fn refuses_and_leaves_the_file() {
         refused("ann", "x\u{7}"),
         PasswdError::PasswordControlCharacter
     ));
-    let error = set_password(&case.file(), "ann", &Secret::new(*b"\xff")).unwrap_err();
+    let error = set_password(&case.file(), "ann", &Password::new(*b"\xff")).unwrap_err();
     assert!(matches!(error, PasswdError::PasswordNotUtf8));
     assert_eq!(case.text(), before);
     assert_eq!(case.files(), 1);
@@ -299,15 +299,15 @@ fn refuses_files_that_it_cannot_edit() {
         case.set("ann", "secret"),
         Err(PasswdError::NotAFile(_))
     ));
-    let device = set_password(Path::new("/dev/null"), "ann", &Secret::new("secret"));
+    let device = set_password(Path::new("/dev/null"), "ann", &Password::new("secret"));
     assert!(matches!(device, Err(PasswdError::NotAFile(_))));
 
-    let nothing = set_password(Path::new(""), "ann", &Secret::new("secret"));
+    let nothing = set_password(Path::new(""), "ann", &Password::new("secret"));
     assert!(matches!(nothing, Err(PasswdError::NoFile)));
 
     let case = Case::new();
     let nowhere = case.directory.path().join("no/such/directory/file");
-    let error = set_password(&nowhere, "ann", &Secret::new("secret")).unwrap_err();
+    let error = set_password(&nowhere, "ann", &Password::new("secret")).unwrap_err();
     assert!(matches!(error, PasswdError::Io { .. }), "{error}");
     assert!(error.to_string().contains("no/such/directory"), "{error}");
 }
@@ -315,7 +315,7 @@ fn refuses_files_that_it_cannot_edit() {
 #[test]
 fn notes_about_72_bytes() {
     let notes = |case: &Case, password: &str| {
-        let done = set_password(&case.file(), "ann", &Secret::new(password)).unwrap();
+        let done = set_password(&case.file(), "ann", &Password::new(password)).unwrap();
         done.notes().collect::<Vec<_>>().join("\n")
     };
     let case = Case::with("ann:$2y$05$x\n");
@@ -417,12 +417,12 @@ fn prompts_twice_on_a_terminal() {
 #[test]
 fn no_error_shows_the_password_or_a_hash() {
     let case = Case::with("ann:canary-hash\nann:canary-hash\n");
-    let secret = Secret::new("canary-7f3a");
+    let secret = Password::new("canary-7f3a");
     let errors = [
         set_password(&case.file(), "ann", &secret).unwrap_err(),
         set_password(Path::new("/dev/null"), "ann", &secret).unwrap_err(),
-        set_password(&case.file(), "ann", &Secret::new("canary\u{7}")).unwrap_err(),
-        set_password(&case.file(), "ann", &Secret::new("canary".repeat(1000))).unwrap_err(),
+        set_password(&case.file(), "ann", &Password::new("canary\u{7}")).unwrap_err(),
+        set_password(&case.file(), "ann", &Password::new("canary".repeat(1000))).unwrap_err(),
         read_line("canary".repeat(1000).as_bytes()).unwrap_err(),
         ask_twice({
             let mut answers = ["canary-1", "canary-2"].into_iter();

@@ -11,9 +11,9 @@ const LIMITS: HeadLimits = HeadLimits {
     max_fields: 128,
 };
 
-fn own() -> Own {
+fn own() -> LocalEndpoint {
     let address = "127.0.0.1:8443".parse().unwrap();
-    Own::new(true, Some("Gate.Example"), Some(address))
+    LocalEndpoint::new(true, Some("Gate.Example"), Some(address))
 }
 
 fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
@@ -88,11 +88,11 @@ fn what_names_us_is_for_us_and_the_rest_is_forwarded() {
         line("CONNECT", "gate.example:443"),
         "CONNECT gate.example:443 HTTP/1.1"
     );
-    let plain = Own::new(false, None, Some("192.0.2.1:80".parse().unwrap()));
+    let plain = LocalEndpoint::new(false, None, Some("192.0.2.1:80".parse().unwrap()));
     let head = to_http1(&parts("GET", "http://192.0.2.1/x", &[]), false, &plain).unwrap();
     assert!(head.starts_with(b"GET /x HTTP/1.1\r\n"));
     // Where we are is not known: everything is to be forwarded.
-    let nowhere = Own::new(false, None, None);
+    let nowhere = LocalEndpoint::new(false, None, None);
     let head = to_http1(&parts("GET", "http://192.0.2.1/x", &[]), false, &nowhere).unwrap();
     assert!(head.starts_with(b"GET http://192.0.2.1/x HTTP/1.1\r\n"));
 }

@@ -73,5 +73,5 @@ fn what_the_log_has_begins_with_the_name() {
         error.detail().unwrap(),
         "target_userinfo: invalid request-target: user information in the authority"
     );
-    assert_eq!(HeadError::of(&Kind::BadRequest.into()), None);
+    assert_eq!(HeadError::of(&ErrorKind::BadRequest.into()), None);
 }
