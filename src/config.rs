@@ -106,7 +106,7 @@ pub struct Config {
     pub(crate) timeouts: Timeouts,
     /// How large and how many things may be.
     pub(crate) limits: Limits,
-    /// Where the access log goes and how it looks; a path in it is absolute.
+    /// Destination and format of the access log; a path in it is absolute.
     pub(crate) log: telemetry::Settings,
     /// What is most likely not meant, although it can be used.
     pub(crate) warnings: Problems,

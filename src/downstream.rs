@@ -3,7 +3,7 @@
 //!
 //! Tollgate accepts by itself instead of through Pingora's listeners, and hands
 //! Pingora one checked request at a time: bounds on a head, a deadline for all of
-//! it, strict framing and tunnels are to be had in no other way.
+//! it, strict framing and tunnels exist in no other way.
 
 mod connection;
 mod http2;
@@ -46,15 +46,15 @@ use crate::text::system_message;
 use crate::tunnel::Socket as _;
 use crate::upstream::dial::exhaustion;
 
-/// Connections of the admin service. They are not clients', and must be there to
-/// look at a proxy that has as many of those as it may have.
+/// Connections of the admin service. They do not count as connections of clients, so that an operator can
+/// look at a proxy that is at its limit.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
 
 /// How long one of them may be open, whatever it does.
 const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(600);
 
-/// What is still taken from the queue when the process drains: as much as the
-/// queue holds by default, so that new arrivals cannot keep it going.
+/// How many connections are still accepted when the process drains: as many as the
+/// queue holds by default, so that new arrivals cannot delay its end.
 const MAX_LATE_CONNECTIONS: usize = 4096;
 
 /// How long accepting rests when the process has no descriptor left.
@@ -146,7 +146,7 @@ impl Acceptor {
             };
             let (stream, peer) = match accepted {
                 Ok(connection) => connection,
-                // The client was faster than we were.
+                // The client closed it before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     self.tell_of_exhaustion(&error);
@@ -159,7 +159,7 @@ impl Acceptor {
                 // What was accepted is served when it can be, also when draining has begun.
                 biased;
                 place = Arc::clone(places).acquire_owned() => place.map_err(io::Error::other)?,
-                // Dropped: it would have been served by nobody.
+                // Dropped: this process serves no further connection.
                 _ = draining.wait_for(|draining| *draining) => break,
             };
             self.spawn(stream, peer, place, purpose.clone());
@@ -170,8 +170,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Whoever is in the queue has a connection already as far as the client knows;
-    /// closing the socket would reset it. The runtime's own accept may say "not yet"
+    /// For its client, a connection in the queue is open; closing the socket would reset it. The runtime's own accept may say "not yet"
     /// with the queue full, so the socket is asked itself.
     fn accept_late(
         self: &Arc<Self>,

@@ -1,5 +1,4 @@
-//! A deadline that moves with every request and costs a timer only when it is
-//! nearer than the one that is set.
+//! A deadline that moves with every request. The timer is set anew only for an earlier deadline.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     timer: Option<Pin<Box<Sleep>>>,
-    /// Whom the timer wakes, as it is set.
+    /// The task that the timer wakes.
     wakes: Option<Waker>,
 }
 
@@ -27,7 +26,7 @@ impl Clock {
             timer.as_mut().reset(deadline);
             self.wakes = None;
         }
-        // A timer that has not rung and wakes whom it should has nothing to be asked.
+        // The timer has not fired and wakes the right task: there is nothing to do.
         if !timer.is_elapsed()
             && let Some(waker) = &self.wakes
             && waker.will_wake(cx.waker())

@@ -30,7 +30,7 @@ const READ_CHUNK: usize = 8 * 1024;
 /// Room behind what was read, for the fields that are added to a head.
 const HEAD_ROOM: usize = 160;
 
-/// How long, and for how many bytes, a connection is read on that we close.
+/// How long, and for how many bytes, a connection that this side closes is still read.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
@@ -63,9 +63,9 @@ struct Stall {
 }
 
 impl ClientStream {
-    /// Takes over an accepted connection. `client` is who the policy and the log
-    /// take the client to be: the peer, or whom a PROXY header names. A client that
-    /// takes nothing for `send_timeout` is given up.
+    /// Takes over an accepted connection. `client` is the address for policy and log: that of
+    /// the peer, or the one in a PROXY header. A client that reads nothing for `send_timeout`
+    /// loses its connection.
     pub fn new(transport: Transport, client: SocketAddr, send_timeout: Duration) -> Self {
         Self {
             transport,
@@ -143,8 +143,7 @@ impl ClientStream {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// Ready at `deadline`. For whoever waits for something on behalf of the connection,
-    /// one at a time: its task is woken.
+    /// Ready at `deadline`. The connection has one timer: it wakes the task that polled it last.
     pub fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         self.clock.poll(cx, deadline)
     }

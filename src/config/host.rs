@@ -1,4 +1,4 @@
-//! What people write where an address, a domain or a network is wanted, and what to write instead. Pure.
+//! What people write where an address, a domain or a network is expected, and what to write instead. Pure.
 //!
 //! No text comes back in a message: a value in the wrong place may be a password.
 
@@ -61,7 +61,7 @@ pub(super) fn address(text: &str, for_use: AddressUse) -> Mistake {
         return url_for_address(scheme, rest, for_use);
     }
     if text.starts_with('/') || text.starts_with("unix:") {
-        return ("a path, where an address is wanted", example.to_owned());
+        return ("a path, where an address is expected", example.to_owned());
     }
     if let Some((host, port)) = text.split_once('@')
         && host.parse::<IpAddr>().is_ok()
@@ -128,7 +128,10 @@ pub(super) fn address(text: &str, for_use: AddressUse) -> Mistake {
         }
         (false, _) if matches!(host, "*" | "any" | "[*]") => {
             let advice = "write 0.0.0.0 for every IPv4 address, or [::] for IPv6 as well";
-            ("a wildcard, where an address is wanted", advice.to_owned())
+            (
+                "a wildcard, where an address is expected",
+                advice.to_owned(),
+            )
         }
         (false, _) if is_dotted(host) => ("not an IPv4 address", DOTTED.to_owned()),
         (false, true) => name(host, for_use, true),
@@ -157,11 +160,11 @@ fn name(host: &str, for_use: AddressUse, has_port: bool) -> Mistake {
     } else {
         format!("{advice}, and a port behind a colon")
     };
-    ("a name, where an address is wanted", advice)
+    ("a name, where an address is expected", advice)
 }
 
 fn url_for_address(scheme: &str, rest: &str, for_use: AddressUse) -> Mistake {
-    const MESSAGE: &str = "a URL, where an address is wanted";
+    const MESSAGE: &str = "a URL, where an address is expected";
     let example = for_use.example();
     if for_use == AddressUse::NameServer && !matches!(scheme, "udp" | "dns") {
         let advice = format!("name servers are asked by UDP and TCP alone; {example}");
@@ -231,25 +234,28 @@ pub(super) fn domain(text: &str) -> Option<Mistake> {
         if has_port(authority) {
             advice.push_str(", and the port");
         }
-        return Some(("a URL, where a domain is wanted", advice));
+        return Some(("a URL, where a domain is expected", advice));
     }
     if text.starts_with("||") || text.starts_with("@@") {
         let advice = "write .example.org, or put it into a list file and name that as \"@file\"";
         return Some((
-            "a rule of an ad blocker, where a domain is wanted",
+            "a rule of an ad blocker, where a domain is expected",
             advice.to_owned(),
         ));
     }
     if is_expression(text) {
         let advice = "write example.org for one domain, or .example.org for it and all below it";
         return Some((
-            "a regular expression, where a domain is wanted",
+            "a regular expression, where a domain is expected",
             advice.to_owned(),
         ));
     }
     if text.contains('@') {
         let advice = "leave out everything up to `@`".to_owned();
-        return Some(("a user or a mail address, where a domain is wanted", advice));
+        return Some((
+            "a user or a mail address, where a domain is expected",
+            advice,
+        ));
     }
     if text.contains('/') {
         let advice = "leave out everything from `/` on".to_owned();
@@ -275,7 +281,7 @@ pub(super) fn network(text: &str) -> Option<Mistake> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let leave_out = leave_out(scheme, rest.contains(['/', '?', '#']));
         return Some((
-            "a URL, where a network is wanted",
+            "a URL, where a network is expected",
             format!("{leave_out}; {EXAMPLE}"),
         ));
     }
@@ -321,12 +327,15 @@ pub(super) fn network(text: &str) -> Option<Mistake> {
         first.trim().parse::<IpAddr>().is_ok() && is_dotted_or_ip(last.trim())
     }) {
         return Some((
-            "a range of addresses, where a network is wanted",
+            "a range of addresses, where a network is expected",
             EXAMPLE.to_owned(),
         ));
     }
     if text.contains('*') {
-        return Some(("a wildcard, where a network is wanted", EXAMPLE.to_owned()));
+        return Some((
+            "a wildcard, where a network is expected",
+            EXAMPLE.to_owned(),
+        ));
     }
     let host = match text.split_once(':') {
         Some((host, _)) if has_port(text) => host,
@@ -334,7 +343,7 @@ pub(super) fn network(text: &str) -> Option<Mistake> {
     };
     if is_name(host) && host.bytes().any(|byte| byte.is_ascii_alphabetic()) {
         let advice = "write its IP address here, or the name into a list of domains".to_owned();
-        return Some(("a name, where a network is wanted", advice));
+        return Some(("a name, where a network is expected", advice));
     }
     None
 }

@@ -91,7 +91,7 @@ pub(super) fn read(
 ) -> Vec<Listener> {
     let items = match item {
         Some(item) if item.written().is_some_and(|text| !text.is_empty()) => {
-            item.report("a single value, where a list is wanted", LISTENER);
+            item.report("a single value, where a list is expected", LISTENER);
             Vec::new()
         }
         Some(item) => {
@@ -110,7 +110,7 @@ pub(super) fn read(
     for item in &items {
         if item.written().is_some_and(|text| !text.is_empty()) {
             let advice = "write `address: ` before it, as in `- address: \"127.0.0.1:8888\"`";
-            item.report("a single value, where a map of keys is wanted", advice);
+            item.report("a single value, where a map of keys is expected", advice);
             continue;
         }
         let mut section = item.section();

@@ -143,7 +143,7 @@ impl<'d> Section<'d> {
     /// The value of a key that is a list; one that is left out is an empty list.
     ///
     /// A key without a value is a problem and not an empty list: for a list of what is allowed,
-    /// empty means everything, which nobody should get from a line that was commented out.
+    /// empty means everything, which a line that was commented out must not do.
     pub(super) fn list_item(&mut self, key: &'static str) -> Option<Item<'d>> {
         let item = self.item(key);
         if item.is_none() {

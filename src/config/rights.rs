@@ -98,7 +98,7 @@ impl Denied {
     /// What is wrong, and the line that mends it for `subject`. `own` is what the key names: the message
     /// says of which path it speaks when that is another one.
     ///
-    /// To be called with the rights of whoever started the process, which may see more.
+    /// To be called with the rights of the user that started the process, which may be wider.
     pub(super) fn explain(&self, own: &Path, subject: &Identity) -> (String, String) {
         let mut message = String::new();
         if self.path != own {

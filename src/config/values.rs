@@ -174,7 +174,7 @@ impl Ledger {
 
     /// Reads the file that a key names, to note what is in it.
     pub(super) fn note_file(&self, key: &str, path: &Path, is_on_reload: bool) {
-        // A pipe can be read only once, and that is for the reader of the key to do.
+        // A pipe can be read only once, and the reader of the key does that.
         let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
         match is_file.then(|| files::read(path, MAX_COMPARED_FILE)) {
             Some(Ok(bytes)) => self.note_content(key, blake3::hash(&bytes), is_on_reload),
@@ -288,7 +288,7 @@ mod tests {
             !changed(&given, &same) && !changed(&given, &left_out) && !changed(&left_out, &same)
         );
         assert!(changed(&given, &read(Some("31s"), "31s")));
-        // A default that depends on another key is not a key that somebody changed.
+        // A default that depends on another key is not a key that the operator changed.
         assert!(!changed(&left_out, &read(None, "31s")));
     }
 

@@ -136,12 +136,12 @@ async fn refuse_protocol(
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What a connection that is HTTP/2 from its first byte begins with (RFC 9113 §3.4),
-/// and no request can: the rest of it is for its reader to check.
+/// and no request can. The HTTP/2 decoder checks the rest of the preface.
 const PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// Why there is no request to serve.
 enum HeadOutcome {
-    /// The client left, or nobody has to be told.
+    /// The client closed the connection, or was idle for too long. It gets no answer.
     Gone,
     /// The client is told why. With the head where it was whole.
     Refused(RequestError, BytesMut),
@@ -180,9 +180,8 @@ fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, Arrival), HeadOutcom
     }
 }
 
-/// What a connection waits with between requests, besides its own clock. Made once: to
-/// set up a place among those who wait for the end of the process for each request
-/// would cost more than reading it.
+/// What a connection has while it waits for a request, besides its clock. Made once: to
+/// subscribe to the end of the process for each request would cost more than reading it.
 struct IdleConnection {
     draining: Subscription,
     /// Whether a connection may begin with HTTP/2.
@@ -238,7 +237,7 @@ impl IdleConnection {
                 }
             }
             if stream.ended() {
-                // One that speaks something else has said all that it will, and may read on.
+                // A client of another protocol may have sent all that it sends, and read on.
                 if self.is_first && Protocol::guess(stream.inbox()).is_some() {
                     return Err(ErrorKind::BadRequest.into());
                 }
@@ -281,9 +280,9 @@ impl IdleConnection {
         .await
     }
 
-    /// How long a draining process waits for a request that may be on its way: on a
-    /// new connection certainly, and on any when another process takes over, since
-    /// then nobody is to notice.
+    /// How long a draining process waits for a request that may be on its way: always on a
+    /// new connection, and on any connection when another process takes over, so that the
+    /// hand-over loses no request.
     fn grace(&self, app: &App) -> Duration {
         if self.is_first || app.lifecycle.has_successor() {
             DRAIN_GRACE

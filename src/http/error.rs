@@ -202,7 +202,7 @@ kinds! {
     /// The process is about to stop.
     Draining => "draining", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "This proxy is shutting down; try again.";
-    /// The client went away; nobody reads the answer.
+    /// The client closed its connection; there is no reader of the answer.
     ClientGone => "client_gone", "http_request_error", BAD_REQUEST, Downstream,
         "The connection was closed before the exchange was complete.";
     /// A defect of Tollgate.

@@ -102,7 +102,7 @@ impl<'a> Requests<'a> {
         } = self.ways;
         let mut request = Request::new(app.ids.next(), self.source, &head, arrival);
         request.is_loop = head.has_via && app.pseudonym.is_in_fields(head.fields());
-        // For good: the handshake of such a scheme takes several requests.
+        // For the rest of the connection: the handshake of such a scheme takes several requests.
         self.has_dedicated_upstream |= head.authenticates_connection;
         request.has_dedicated_upstream = self.has_dedicated_upstream;
         add_forwarding_fields(app, &mut head, &request, &mut self.forwarded_fields);
@@ -158,7 +158,7 @@ impl<'a> Requests<'a> {
         Exchange::new(request, Credentials::Missing)
     }
 
-    /// Answers a client that does not speak HTTP in words of its own, and closes.
+    /// Sends `answer`, in the protocol of a client that does not speak HTTP, and closes.
     pub async fn refuse_without_http(
         &mut self,
         mut stream: Box<ClientStream>,

@@ -27,7 +27,7 @@ const MAX_KEY: usize = 300;
 
 /// Counts keys and knows the most frequent.
 pub(crate) struct Top {
-    // Keyed, so that nobody can choose names that share a shard or a cell.
+    // Keyed, so that no client can choose names that share a shard or a cell.
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
 }

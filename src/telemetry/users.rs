@@ -93,7 +93,7 @@ impl Users {
         self.add(user)
     }
 
-    /// Nobody is ever taken out, so those beyond the bound are found, too.
+    /// No user is ever removed, so the users beyond the limit are counted together.
     fn find<'a>(&'a self, map: &'a Map, user: &str) -> Option<&'a Arc<Usage>> {
         map.get(user)
             .or_else(|| (map.len() >= self.max).then(|| self.other()))
@@ -115,7 +115,7 @@ impl Users {
             .get_or_init(|| Arc::new(self.families.usage(OTHER)))
     }
 
-    /// All users, and the sum of those who were beyond the bound.
+    /// All users, and the sum of the users beyond the limit.
     pub(crate) fn report(&self) -> (BTreeMap<String, UsageReport>, Option<UsageReport>) {
         let users = self
             .map

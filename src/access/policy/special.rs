@@ -11,7 +11,7 @@
 //! Two blocks of the registry are not in the tables, because the IPv4 address inside decides: IPv4-mapped
 //! addresses (`::ffff:0:0/96`), which are IPv4 to the system, and the well-known prefix of NAT64
 //! (`64:ff9b::/96`), by which an IPv6-only network reaches all of IPv4. 6to4 and Teredo are denied whole:
-//! both are retired, and both carry an address that somebody else chose.
+//! both are retired, and both carry an address that another party chose.
 
 use std::{
     fmt,

@@ -23,25 +23,29 @@ fn addresses() {
         ("8888", "a port without an address", for_port),
         (
             "*:8888",
-            "a wildcard, where an address is wanted",
+            "a wildcard, where an address is expected",
             "write 0.0.0.0 for every IPv4 address, or [::] for IPv6 as well",
         ),
         (
             "localhost:80",
-            "a name, where an address is wanted",
+            "a name, where an address is expected",
             "write 127.0.0.1 or [::1] for localhost",
         ),
         (
             "localhost",
-            "a name, where an address is wanted",
+            "a name, where an address is expected",
             "write 127.0.0.1 or [::1] for localhost, and a port behind a colon",
         ),
         (
             "proxy.example.org:80",
-            "a name, where an address is wanted",
+            "a name, where an address is expected",
             own,
         ),
-        ("fe80::1%eth0:80", "a name, where an address is wanted", own),
+        (
+            "fe80::1%eth0:80",
+            "a name, where an address is expected",
+            own,
+        ),
         (
             "127.0.0.1@5353",
             "a port behind `@`",
@@ -49,12 +53,12 @@ fn addresses() {
         ),
         (
             "http://127.0.0.1:80",
-            "a URL, where an address is wanted",
+            "a URL, where an address is expected",
             "leave out `http://`",
         ),
         (
             "https://127.0.0.1:80/",
-            "a URL, where an address is wanted",
+            "a URL, where an address is expected",
             "leave out `https://` and everything from the next `/` on",
         ),
         (
@@ -64,12 +68,12 @@ fn addresses() {
         ),
         (
             "/run/proxy.sock",
-            "a path, where an address is wanted",
+            "a path, where an address is expected",
             listener,
         ),
         (
             "unix:/run/x",
-            "a path, where an address is wanted",
+            "a path, where an address is expected",
             listener,
         ),
         (
@@ -181,7 +185,7 @@ fn domains() {
         "re:ads",
         "regex:ads",
     ] {
-        let expected = "a regular expression, where a domain is wanted";
+        let expected = "a regular expression, where a domain is expected";
         assert_eq!(domain(text).unwrap().0, expected, "{text}");
     }
     // These have messages of their own.
@@ -203,7 +207,7 @@ fn domains() {
 #[test]
 fn networks() {
     for (text, expected) in [
-        ("http://10.0.0.0/8", "a URL, where a network is wanted"),
+        ("http://10.0.0.0/8", "a URL, where a network is expected"),
         ("10.0.0.1:80", "an address with a port"),
         ("[::1]:80", "an address with a port"),
         ("[::1]", "an address in brackets"),
@@ -212,12 +216,12 @@ fn networks() {
         ("::1/129", "the length of the prefix is out of range"),
         (
             "10.0.0.0-10.0.0.9",
-            "a range of addresses, where a network is wanted",
+            "a range of addresses, where a network is expected",
         ),
-        ("10.*", "a wildcard, where a network is wanted"),
+        ("10.*", "a wildcard, where a network is expected"),
         ("any", "not a network"),
-        ("localhost", "a name, where a network is wanted"),
-        ("example.org:443", "a name, where a network is wanted"),
+        ("localhost", "a name, where a network is expected"),
+        ("example.org:443", "a name, where a network is expected"),
         (
             "10.0.0.0/8, 10.1.0.0/16",
             "more than one network, or a space in one",

@@ -2,8 +2,7 @@
 
 /// One element of DER: its tag, its content, and the bytes after it.
 ///
-/// Lengths are read as BER has them, but for the indefinite one: what is in a certificate is for its own
-/// reader to check.
+/// Accepts every definite length of BER: the parser of certificates checks the rest.
 pub(in crate::config) fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, length], rest) = der.split_first_chunk()?;
     let (length, rest) = match length {

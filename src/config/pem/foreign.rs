@@ -31,7 +31,7 @@ fn identify_text(bytes: &[u8]) -> (Cow<'static, str>, String) {
         Ok(text) => {
             if let Some((kind, _)) = TextKind::of(text) {
                 return (
-                    format!("is {kind}, where PEM is wanted").into(),
+                    format!("is {kind}, where PEM is expected").into(),
                     advice.to_owned(),
                 );
             }
@@ -58,7 +58,7 @@ fn identify_format(bytes: &[u8], file: &str) -> Option<(&'static str, String)> {
             "convert it with `keytool -importkeystore -srckeystore {file} -destkeystore NEW.p12 \
              -deststoretype PKCS12`, then with `openssl pkcs12 -in NEW.p12 -nodes -out NEWFILE`"
         );
-        return Some(("is a Java key store, where PEM is wanted", advice));
+        return Some(("is a Java key store, where PEM is expected", advice));
     }
     if bytes.first() == Some(&der::SEQUENCE) {
         return Some(identify_der(bytes, file));
@@ -66,12 +66,12 @@ fn identify_format(bytes: &[u8], file: &str) -> Option<(&'static str, String)> {
     for (start, what) in [
         (
             &b"PuTTY-User-Key-File-"[..],
-            "is a key of PuTTY, where PEM is wanted",
+            "is a key of PuTTY, where PEM is expected",
         ),
-        (b"ssh-", "is a public key of SSH, where PEM is wanted"),
+        (b"ssh-", "is a public key of SSH, where PEM is expected"),
         (
             b"ecdsa-sha2-",
-            "is a public key of SSH, where PEM is wanted",
+            "is a public key of SSH, where PEM is expected",
         ),
     ] {
         if trimmed.starts_with(start) {
@@ -112,20 +112,20 @@ fn identify_der(bytes: &[u8], file: &str) -> (&'static str, String) {
             "convert it with `openssl pkcs12 -in {file} -nodes -out NEWFILE` (with `-legacy` for a file \
              of old programs), and name NEWFILE as `certificate` and as `key`"
         );
-        return ("is PKCS #12 (.p12, .pfx), where PEM is wanted", advice);
+        return ("is PKCS #12 (.p12, .pfx), where PEM is expected", advice);
     }
     // OBJECT IDENTIFIER signedData.
     if start.starts_with(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02") {
         let advice = format!(
             "convert it with `openssl pkcs7 -inform DER -in {file} -print_certs -out NEWFILE`"
         );
-        return ("is PKCS #7 (.p7b), where PEM is wanted", advice);
+        return ("is PKCS #7 (.p7b), where PEM is expected", advice);
     }
     // A key begins with the number of its version, a certificate with another sequence.
     if start.first() == Some(&der::INTEGER) {
         let advice = format!("convert it with `openssl pkey -inform DER -in {file} -out NEWFILE`");
-        return ("is a key in DER, where PEM is wanted", advice);
+        return ("is a key in DER, where PEM is expected", advice);
     }
     let advice = format!("convert it with `openssl x509 -inform DER -in {file} -out NEWFILE`");
-    ("is DER, where PEM is wanted", advice)
+    ("is DER, where PEM is expected", advice)
 }

@@ -184,22 +184,22 @@ fn other_formats_are_named() {
         ),
         (
             b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(),
-            "is a Java key store, where PEM is wanted",
+            "is a Java key store, where PEM is expected",
         ),
         (
             sequence(b"\x02\x01\x03\x30\0"),
-            "is PKCS #12 (.p12, .pfx), where PEM is wanted",
+            "is PKCS #12 (.p12, .pfx), where PEM is expected",
         ),
         (
             b"\x30\x80\x02\x01\x03\x30\x80".to_vec(),
-            "is PKCS #12 (.p12, .pfx), where PEM is wanted",
+            "is PKCS #12 (.p12, .pfx), where PEM is expected",
         ),
-        (sequence(signed), "is PKCS #7 (.p7b), where PEM is wanted"),
+        (sequence(signed), "is PKCS #7 (.p7b), where PEM is expected"),
         (
             sequence(b"\x02\x01\x00\x30\0"),
-            "is a key in DER, where PEM is wanted",
+            "is a key in DER, where PEM is expected",
         ),
-        (sequence(b"\x30\0\x30\0"), "is DER, where PEM is wanted"),
+        (sequence(b"\x30\0\x30\0"), "is DER, where PEM is expected"),
         (
             b"MIIBAAAA\nAAAA\n".to_vec(),
             "is base64 without its BEGIN and END lines",
@@ -210,7 +210,7 @@ fn other_formats_are_named() {
         ),
         (
             b"alice:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n".to_vec(),
-            "is a file of users (htpasswd), where PEM is wanted",
+            "is a file of users (htpasswd), where PEM is expected",
         ),
         (
             b"\x1f\x8b\x08\0\0\0\xff\xff".to_vec(),
@@ -218,11 +218,11 @@ fn other_formats_are_named() {
         ),
         (
             b"ssh-ed25519 AAAA x".to_vec(),
-            "is a public key of SSH, where PEM is wanted",
+            "is a public key of SSH, where PEM is expected",
         ),
         (
             b"PuTTY-User-Key-File-2: ssh-rsa".to_vec(),
-            "is a key of PuTTY, where PEM is wanted",
+            "is a key of PuTTY, where PEM is expected",
         ),
     ] {
         assert_eq!(identify(&bytes, "FILE").0, expected, "{bytes:?}");

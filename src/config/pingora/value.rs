@@ -31,7 +31,7 @@ pub(super) fn read(key: &ServerKey, item: &Item<'_>, base: &Base, open: bool) ->
             let error = error.to_string();
             let wanted = wanted(&error);
             item.report(
-                format!("wrong type; {wanted} is wanted"),
+                format!("wrong type; {wanted} is expected"),
                 "see docs/configuration.md",
             );
             return None;

@@ -55,8 +55,8 @@ pub(in super::super) fn read_tests<'d>(
 }
 
 impl Tests<'_> {
-    /// Runs the tests and reports those that fail. Warns of users that are not there: what such a test
-    /// says is true of nobody.
+    /// Runs the tests and reports those that fail. Warns of a test whose user does not exist: it tests
+    /// nothing.
     pub(in super::super) fn run(&self, policy: &Policy, auth: &Auth) {
         for (item, case) in &self.cases {
             if !auth.users.contains(&case.scenario.user) {

@@ -269,7 +269,7 @@ impl<'d> Item<'d> {
             Value::Refused => None,
             Value::Map(_) => {
                 self.report(
-                    "a map, where a value is wanted",
+                    "a map, where a value is expected",
                     "write one behind the colon",
                 );
                 None
@@ -292,9 +292,9 @@ impl<'d> Item<'d> {
         let found = match &self.node.value {
             Value::Refused => return,
             _ if self.node.is_null() => "has no value".to_owned(),
-            Value::Scalar { .. } => format!("a single value, where {wanted} is wanted"),
-            Value::List(_) => format!("a list, where {wanted} is wanted"),
-            Value::Map(_) => format!("a map, where {wanted} is wanted"),
+            Value::Scalar { .. } => format!("a single value, where {wanted} is expected"),
+            Value::List(_) => format!("a list, where {wanted} is expected"),
+            Value::Map(_) => format!("a map, where {wanted} is expected"),
         };
         self.report(found, advice);
     }

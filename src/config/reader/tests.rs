@@ -89,8 +89,8 @@ fn bad_values_report_and_give_the_default() {
         (duration("k: 30"), "1: k: a duration needs a unit; add one of ms, s, m, h, d, as in 30s".into()),
         (duration("k: soon"), format!("1: k: not a duration; {range}")),
         (duration("k:"), "1: k: has no value; write one behind the colon".into()),
-        (duration("\nk: [1s]"), "2: k: a list, where a value is wanted; write one behind the colon".into()),
-        (duration("k: {a: 1}"), "1: k: a map, where a value is wanted; write one behind the colon".into()),
+        (duration("\nk: [1s]"), "2: k: a list, where a value is expected; write one behind the colon".into()),
+        (duration("k: {a: 1}"), "1: k: a map, where a value is expected; write one behind the colon".into()),
         (size("k: 1023"), format!("1: k: out of range; {sizes}")),
         (size("k: 64K"), format!("1: k: not a size; {sizes}")),
         (size("k: -1"), format!("1: k: not a size; {sizes}")),
@@ -106,11 +106,11 @@ fn bad_values_report_and_give_the_default() {
         (count("k: two"), "1: k: not a whole number; write one from 1 to 9".into()),
         (duration("k: \"1s\\0\""), "1: k: has a control character; remove it".into()),
         (flag("k: yes"), "1: k: neither true nor false; write true or false".into()),
-        (list("k: a"), "1: k: a single value, where a list is wanted; write [one, two], or [] for an empty one".into()),
+        (list("k: a"), "1: k: a single value, where a list is expected; write [one, two], or [] for an empty one".into()),
         (list("k:"), "1: k: has no value; write [one, two], or [] for an empty one".into()),
-        (section("k: 1"), "1: k: a single value, where a map of keys is wanted; write `key: value` lines".into()),
-        (section("k:\n - a"), "1: k: a list, where a map of keys is wanted; write `key: value` lines".into()),
-        (problems("- a", |_| ()), "1: a list, where a map of keys is wanted; write `key: value` lines".into()),
+        (section("k: 1"), "1: k: a single value, where a map of keys is expected; write `key: value` lines".into()),
+        (section("k:\n - a"), "1: k: a list, where a map of keys is expected; write `key: value` lines".into()),
+        (problems("- a", |_| ()), "1: a list, where a map of keys is expected; write `key: value` lines".into()),
     ];
     for (reported, expected) in cases {
         assert_eq!(reported.join("\n"), *expected);

@@ -158,7 +158,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:10: tollgate.policy.rules[2].status: not a status code that a rule can answer with; write 403, 404, 429, 451 or 503\n\
          f.yaml:10: tollgate.policy.rules[2].message: is empty; write a value or remove the key\n\
          f.yaml:11: tollgate.policy.rules[3].users: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
-         f.yaml:11: tollgate.policy.rules[3].groups: a single value, where a list is wanted; write [one, two], or [] for an empty one\n\
+         f.yaml:11: tollgate.policy.rules[3].groups: a single value, where a list is expected; write [one, two], or [] for an empty one\n\
          f.yaml:11: tollgate.policy.rules[3].methods[0]: methods are compared as they are sent, in capitals; write one such as GET\n\
          f.yaml:11: tollgate.policy.rules[3].methods[1]: not a method; write one such as GET\n\
          f.yaml:11: tollgate.policy.rules[3].domains: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
@@ -173,7 +173,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:12: tollgate.policy.rules[4].domains[2]: gone does not exist; name a list file, relative to this file: @allowed.txt\n\
          f.yaml:12: tollgate.policy.rules[4].networks[0]: has bits behind the prefix; write 10.0.0.0/8 for the network or a single address\n\
          f.yaml:12: tollgate.policy.rules[4].ports[0]: not a port; write 443, 8000-8099 or any\n\
-         f.yaml:12: tollgate.policy.rules[4].client_networks[0]: a name, where a network is wanted; write its IP address here, or the name into a list of domains\n\
+         f.yaml:12: tollgate.policy.rules[4].client_networks[0]: a name, where a network is expected; write its IP address here, or the name into a list of domains\n\
          f.yaml:13: tollgate.policy.rules[5].time.days[0]: not a day; write mon, tue, wed, thu, fri, sat, sun, or a range such as mon-fri\n\
          f.yaml:13: tollgate.policy.rules[5].time.from: not a time of day; write it as \"08:00\", from \"00:00\" to \"24:00\"\n\
          f.yaml:13: tollgate.policy.rules[5].time.until: not a time of day; write it as \"08:00\", from \"00:00\" to \"24:00\"\n\
@@ -182,7 +182,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:14: tollgate.policy.rules[6].time: has no condition; set days, from, until, not_before or not_after\n\
          f.yaml:15: tollgate.policy.rules[7].time.zone: not a time zone; write one such as Europe/Berlin, or UTC\n\
          f.yaml:16: tollgate.policy.rules[8].when: column 1: unknown name requst; write request\n\
-         f.yaml:17: tollgate.policy.rules[9]: a single value, where a map of keys is wanted; write `key: value` lines",
+         f.yaml:17: tollgate.policy.rules[9]: a single value, where a map of keys is expected; write `key: value` lines",
     );
 }
 

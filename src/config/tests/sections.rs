@@ -20,11 +20,11 @@ fn listeners_and_admin() {
         ),
         (
             "127.0.0.1:8888",
-            "f.yaml:4: tollgate.listeners: a single value, where a list is wanted; write a list with `- address: \"127.0.0.1:8888\"`",
+            "f.yaml:4: tollgate.listeners: a single value, where a list is expected; write a list with `- address: \"127.0.0.1:8888\"`",
         ),
         (
             "[127.0.0.1:8888]",
-            "f.yaml:4: tollgate.listeners[0]: a single value, where a map of keys is wanted; write `address: ` before it, as in `- address: \"127.0.0.1:8888\"`",
+            "f.yaml:4: tollgate.listeners[0]: a single value, where a map of keys is expected; write `address: ` before it, as in `- address: \"127.0.0.1:8888\"`",
         ),
         (
             "[{address: 127.0.0.1:65536}]",

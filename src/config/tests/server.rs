@@ -19,7 +19,7 @@ fn pingoras_keys() {
     for (lines, expected) in [
         (
             "threads: two\n",
-            "f.yaml:1: threads: wrong type; a whole number is wanted; see docs/configuration.md",
+            "f.yaml:1: threads: wrong type; a whole number is expected; see docs/configuration.md",
         ),
         (
             "threads: 0\n",
@@ -27,19 +27,19 @@ fn pingoras_keys() {
         ),
         (
             "threads: -1\n",
-            "f.yaml:1: threads: wrong type; a whole number is wanted; see docs/configuration.md",
+            "f.yaml:1: threads: wrong type; a whole number is expected; see docs/configuration.md",
         ),
         (
             "threads:\n",
-            "f.yaml:1: threads: wrong type; a whole number is wanted; see docs/configuration.md",
+            "f.yaml:1: threads: wrong type; a whole number is expected; see docs/configuration.md",
         ),
         (
             "daemon: yes\n",
-            "f.yaml:1: daemon: wrong type; true or false is wanted; see docs/configuration.md",
+            "f.yaml:1: daemon: wrong type; true or false is expected; see docs/configuration.md",
         ),
         (
             "pid_file: [a]\n",
-            "f.yaml:1: pid_file: wrong type; text is wanted; see docs/configuration.md",
+            "f.yaml:1: pid_file: wrong type; text is expected; see docs/configuration.md",
         ),
         (
             "upgrade_sock: gone/x\n",
@@ -84,7 +84,7 @@ fn pingoras_keys() {
         ),
         (
             "ca_file: users\n",
-            "f.yaml:1: ca_file: users is a file of users (htpasswd), where PEM is wanted; give a file with lines such as `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`",
+            "f.yaml:1: ca_file: users is a file of users (htpasswd), where PEM is expected; give a file with lines such as `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`",
         ),
         (
             "user: \"a\\0\"\n",

@@ -62,11 +62,11 @@ fn tls_listeners() {
         ),
         (
             "certificate: cert.pem, key: cert.pem",
-            format!("cert.pem:1: KEY: a certificate, where a private key is wanted; {new_file}"),
+            format!("cert.pem:1: KEY: a certificate, where a private key is expected; {new_file}"),
         ),
         (
             "certificate: key.pem, key: key.pem",
-            "key.pem:1: CERTIFICATE: a private key, where a certificate is wanted; name the file of the certificate \
+            "key.pem:1: CERTIFICATE: a private key, where a certificate is expected; name the file of the certificate \
              (BEGIN CERTIFICATE)"
                 .to_owned(),
         ),
@@ -105,7 +105,7 @@ fn tls_listeners() {
         ),
         (
             "certificate: cert.pem, key: key.pem, client_ca: key.pem",
-            "key.pem:1: CLIENT_CA: a private key, where a certificate is wanted; name the file of the certificate \
+            "key.pem:1: CLIENT_CA: a private key, where a certificate is expected; name the file of the certificate \
              (BEGIN CERTIFICATE)"
                 .to_owned(),
         ),

@@ -29,7 +29,7 @@ pub(super) enum Curve {
 
 /// The keys that the crypto provider signs with.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
-/// Those whose signatures it verifies.
+/// The keys whose signatures it verifies.
 const RSA_BITS_VERIFIED: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 impl Algorithm {
@@ -116,7 +116,7 @@ impl Algorithm {
             Algorithm::Rsa(bits) if !RSA_BITS.contains(&bits) => Some(
                 format!("an RSA key of {bits} bits, where 2048 to 4096 are served with").into(),
             ),
-            Algorithm::RsaPss => Some("an RSA-PSS key, where a plain RSA key is wanted".into()),
+            Algorithm::RsaPss => Some("an RSA-PSS key, where a plain RSA key is expected".into()),
             _ => self.unknown_to_provider(),
         }
     }
@@ -138,7 +138,7 @@ impl Algorithm {
                 Some(format!("a key on {name}, where P-256 and P-384 are supported").into())
             }
             Algorithm::EcUnnamed => {
-                Some("an EC key with the numbers of its curve, where its name is wanted".into())
+                Some("an EC key with the numbers of its curve, where its name is expected".into())
             }
             Algorithm::Other(name) => {
                 Some(format!("a key of {name}, where RSA, ECDSA and Ed25519 are supported").into())

@@ -56,7 +56,7 @@ impl Certificate {
             && !file.has(Label::Certificate)
         {
             let advice = "name the file of the certificate (BEGIN CERTIFICATE)";
-            let message = "a private key, where a certificate is wanted";
+            let message = "a private key, where a certificate is expected";
             file.report_at(block.line, message, advice);
             return None;
         }
@@ -224,7 +224,7 @@ pub(super) fn check_leaf(file: &PemFile<'_, '_>, leaf: &Certificate) -> bool {
         && facts.version < 3
     {
         let message = format!(
-            "the certificate is X.509 version {}, where version 3 is wanted",
+            "the certificate is X.509 version {}, where version 3 is expected",
             facts.version
         );
         let advice = if facts.is_self_issued() {

@@ -126,7 +126,7 @@ impl<'i, 'd> PemFile<'i, 'd> {
                 format!("remove them with `openssl x509 -in {file} -out NEWFILE`"),
             ),
             Label::CertificateRequest => (
-                format!("{noun}, where a certificate is wanted"),
+                format!("{noun}, where a certificate is expected"),
                 format!(
                     "send it to an authority, or sign it yourself with \
                      `openssl req -x509 -in {file} -key KEYFILE -days 365 -out NEWFILE`"
@@ -138,7 +138,7 @@ impl<'i, 'd> PemFile<'i, 'd> {
                     .to_owned(),
             ),
             Label::Pkcs7 => (
-                format!("{noun}, where PEM certificates are wanted"),
+                format!("{noun}, where PEM certificates are expected"),
                 format!("convert them with `openssl pkcs7 -in {file} -print_certs -out NEWFILE`"),
             ),
             Label::PublicKey => (
@@ -150,7 +150,7 @@ impl<'i, 'd> PemFile<'i, 'd> {
                 "remove the block".to_owned(),
             ),
             label if label.is_private_key() => (
-                format!("{noun}, where only certificates are wanted"),
+                format!("{noun}, where only certificates are expected"),
                 "move it to a file of its own and name that file as `key`, or remove it".to_owned(),
             ),
             Label::Certificate => (

@@ -54,7 +54,7 @@ pub(super) fn private_key(
             "write its name with `openssl ec -in {file_name} -param_enc named_curve -out NEWFILE`, \
              and make a certificate for it anew"
         );
-        let message = "an EC key with the numbers of its curve, where its name is wanted";
+        let message = "an EC key with the numbers of its curve, where its name is expected";
         file.report_at(block.line, message, advice);
         return None;
     }
@@ -105,7 +105,7 @@ fn report_none(file: &PemFile<'_, '_>) {
         ),
         _ => "name the file of the private key (BEGIN PRIVATE KEY)".to_owned(),
     };
-    let message = format!("{}, where a private key is wanted", block.label.noun());
+    let message = format!("{}, where a private key is expected", block.label.noun());
     file.report_at(block.line, message, advice);
 }
 

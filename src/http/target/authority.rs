@@ -113,7 +113,7 @@ fn split_port(raw: &[u8]) -> Result<(&[u8], Option<&[u8]>), TargetError> {
     }
 }
 
-/// Digits only. Zero-padding is refused: nobody writes it, and to some parsers it means octal.
+/// Digits only. Zero-padding is refused: clients do not write it, and some parsers read it as octal.
 fn parse_port(digits: &[u8]) -> Result<u16, TargetError> {
     let plain = matches!(digits, [b'1'..=b'9', rest @ ..] if rest.len() < 5);
     if !plain || !digits.iter().all(u8::is_ascii_digit) {

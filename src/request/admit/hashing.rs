@@ -1,8 +1,8 @@
 //! Password hashing off the threads that serve connections.
 //!
 //! A hash is made to take tens of milliseconds. So many run at once and so many
-//! wait as the configuration says, and no more: over that, the request is told to
-//! come back. Requests with the same credentials wait for one hash together, so
+//! wait as the configuration says, and no more: a request over that limit gets 503 with
+//! `Retry-After`. Requests with the same credentials wait for one hash together, so
 //! that a client that opens a thousand connections at once costs one.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::http::error::{ErrorKind, RequestError};
 /// When a client that was turned away may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What became of a verification; none while it runs.
+/// The result of a verification; none while it runs.
 type Verification = Option<Option<User>>;
 
 /// The bounded place where passwords are verified.
@@ -28,8 +28,8 @@ type Verification = Option<Option<User>>;
 pub(super) struct Hashing {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
-    /// What one client may have under way: half, so that one that guesses passwords
-    /// does not keep all others waiting.
+    /// How many one client may have at once: half of all, so that a client that guesses
+    /// passwords does not block the others.
     max_by_client: usize,
     under_way: Arc<UnderWay>,
 }
@@ -108,7 +108,7 @@ impl Hashing {
         *by_client.entry(client).or_default() += 1;
         drop(under_way);
 
-        // A task of its own: whoever began it may go away while others wait.
+        // A task of its own: the request that began it may be aborted while others wait.
         let running = Arc::clone(&self.running);
         let authenticator = Arc::clone(authenticator);
         let done = Done {
@@ -130,7 +130,7 @@ impl Hashing {
                     None
                 }
             };
-            // First out of the map, so that whoever comes now asks the cache.
+            // First out of the map, so that later requests ask the cache.
             drop(done);
             sender.send_replace(Some(user));
         });

@@ -47,7 +47,7 @@ async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
         DialError::from_connect(error, sourceless)
     };
     let stream = TcpStream::connect(address).await.map_err(sorted)?;
-    // A port of our own ephemeral range that nobody listens on can be connected to
+    // A port of our own ephemeral range without a listener can be connected to
     // itself (simultaneous open): an echo where there is no server.
     if stream.local_addr().map_err(sorted)? == address {
         return Err(DialError::Refused);
@@ -196,7 +196,7 @@ mod tests {
         )]
         let cases: &[(&[Does], Result<usize, &str>, u128, &[u128])] = &[
             (&[Accept(10)], Ok(0), 10, &[0]),
-            // The first is fast enough: nobody else is bothered.
+            // The first is fast enough: no other address is tried.
             (&[Accept(249), Accept(1)], Ok(0), 249, &[0]),
             // A failure starts the next one at once.
             (&[Refuse(10), Accept(5)], Ok(1), 15, &[0, 10]),

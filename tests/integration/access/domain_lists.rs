@@ -13,17 +13,17 @@ fn lists_say_what_a_line_looks_like() {
         (
             "^ads\\.example$",
             "a regular expression, which is not read; write example.org",
-            "a regular expression, where a domain is wanted",
+            "a regular expression, where a domain is expected",
         ),
         (
             "/ads[0-9]+/",
             "a regular expression",
-            "a regular expression, where a domain is wanted",
+            "a regular expression, where a domain is expected",
         ),
         (
             "https://example.org/",
             "leave out the scheme",
-            "a URL, where a domain is wanted",
+            "a URL, where a domain is expected",
         ),
         (
             "example.org:443",

@@ -240,7 +240,7 @@ fn keys_that_cannot_be_used_are_named_with_a_remedy() {
         ("two.pem", vec!["second private key", "line 1"]),
         (
             "cert.pem",
-            vec!["a certificate, where a private key is wanted"],
+            vec!["a certificate, where a private key is expected"],
         ),
         ("empty.pem", vec!["is empty"]),
         ("rubbish.pem", vec!["not a PEM file"]),
@@ -346,7 +346,7 @@ fn certificates_that_cannot_be_used_are_named_with_a_remedy() {
         ("quoted.pem", vec!["-----"]),
         (
             "key.pem",
-            vec!["a private key, where a certificate is wanted"],
+            vec!["a private key, where a certificate is expected"],
         ),
         ("absent.pem", vec!["absent.pem"]),
     ] {

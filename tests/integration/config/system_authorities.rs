@@ -15,7 +15,7 @@ use crate::support::tls::Authority;
 const ODD: [(&str, &str); 3] = [
     ("SSL_CERT_FILE", "/nonexistent/file.pem"),
     ("SSL_CERT_DIR", "/nonexistent"),
-    // A directory where a file is wanted.
+    // A directory where a file is expected.
     ("SSL_CERT_FILE", "/"),
 ];
 

@@ -96,7 +96,7 @@ pub(crate) fn read(wire: &mut Wire) -> io::Result<Frame> {
     Ok(frame)
 }
 
-/// Reads up to the first frame that is wanted.
+/// Reads up to the first frame that is expected.
 pub(crate) fn read_until(wire: &mut Wire, wanted: impl Fn(&Frame) -> bool) -> Frame {
     loop {
         let frame = read(wire).unwrap();
