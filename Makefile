@@ -17,7 +17,7 @@ export CARGO PREFIX SYSCONFDIR DESTDIR PROFILE
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test reference check lint doc deny bench bench-smoke release-pgo install dist \
+.PHONY: help setup run build test handover-test reference check lint doc deny bench bench-smoke release-pgo install dist \
 	package-test clean
 
 help: ## list the targets
@@ -39,6 +39,10 @@ build: ## build the program
 test: ## run every test: unit, integration, documentation
 	@bash scripts/setup.sh --tests
 	$(CARGO) test --locked
+
+handover-test: ## hand the sockets to and from the program of another git REVISION, under load
+	@bash scripts/setup.sh
+	@bash scripts/handover-test.sh '$(REVISION)'
 
 check: lint test doc deny ## run the checks for a change: lint, test, doc, deny
 

@@ -17,6 +17,12 @@ pub(crate) fn program() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_tollgate").into(), PathBuf::from)
 }
 
+/// The program that takes over the sockets: the one that `TOLLGATE_SUCCESSOR_BIN` names, as `make handover-test`
+/// does, or the same.
+pub(crate) fn successor() -> PathBuf {
+    std::env::var_os("TOLLGATE_SUCCESSOR_BIN").map_or_else(program, PathBuf::from)
+}
+
 /// What a command that ends by itself has left.
 pub(crate) struct Outcome {
     pub(crate) status: ExitStatus,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::client::Wire;
-use super::command::program;
+use super::command::successor;
 use super::proxy::Proxy;
 
 /// The next program of the same configuration.
@@ -14,7 +14,7 @@ pub(crate) struct Successor(Child);
 
 impl Successor {
     pub(crate) fn start(proxy: &Proxy) -> Self {
-        let child = Command::new(program())
+        let child = Command::new(successor())
             .args(["-u", "-c"])
             .arg(proxy.path("pingora.yaml"))
             .stdin(Stdio::null())
