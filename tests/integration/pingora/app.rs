@@ -14,7 +14,7 @@ use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora_core::protocols::{Digest, SocketDigest};
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
@@ -174,14 +174,15 @@ impl ProxyHttp for App {
         &self,
         _: &mut Session,
         reused: bool,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         socket: RawFd,
         digest: Option<&Digest>,
         (): &mut (),
     ) -> Result<()> {
         let socket = SocketDigest::from_raw_fd(socket);
         let dialled = socket.peer_addr().and_then(|address| address.as_inet());
-        let dialled = *dialled.unwrap();
+        // A stream without a descriptor has no address that can be asked.
+        let dialled = *dialled.or(peer.address().as_inet()).unwrap();
         if let Some(tls) = digest.and_then(|digest| digest.ssl_digest.as_ref()) {
             assert!(!tls.cert_digest.is_empty());
         }

@@ -1,15 +1,20 @@
 //! Connections to upstreams: how they are made, kept and found again.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::connectors::l4::Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{GET, Harness, Options, Own};
@@ -40,6 +45,74 @@ fn ask(harness: &Harness) -> (bool, SocketAddr) {
     // The connection is in the pool when Pingora is done.
     client.is_reusable();
     harness.connected()
+}
+
+/// TCP that Pingora takes for something else.
+#[derive(Debug)]
+struct Virtual(TcpStream);
+
+impl VirtualSocket for Virtual {
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsyncRead for Virtual {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Virtual {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+    }
+}
+
+/// Connects to an address, by a stream without a descriptor.
+#[derive(Debug)]
+struct VirtualDial(SocketAddr);
+
+#[async_trait]
+impl Connect for VirtualDial {
+    async fn connect(&self, _: &PingoraAddr) -> Result<Stream> {
+        let socket = Virtual(TcpStream::connect(self.0).await.unwrap());
+        Ok(Stream::from(VirtualSocketStream::new(Box::new(socket))))
+    }
+}
+
+/// `request::forward::peer` leaves TLS to Pingora: a stream of our own would be used for one request.
+#[test]
+fn connection_without_a_descriptor_is_not_used_again() {
+    let origin = Origin::ok("in");
+    let address = origin.address;
+    let harness = Harness::with(Options::default(), move |_| {
+        let mut peer = peer(address);
+        peer.options.custom_l4 = Some(Arc::new(VirtualDial(address)));
+        Ok(peer)
+    });
+    for _ in 0..3 {
+        let mut client = harness.serve(GET);
+        assert_eq!(client.wire.response("GET").unwrap().status(), 200);
+        client.is_reusable();
+    }
+    assert_eq!(origin.connections(), 3);
 }
 
 /// `request::forward::peer` keeps apart what may not share connections: roles, threads, clients with NTLM.
