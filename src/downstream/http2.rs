@@ -1,7 +1,7 @@
 //! One HTTP/2 connection (RFC 9113): its streams, each a request of its own.
 
 use std::mem;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use http::header::{ACCEPT, REFERER, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Acceptor;
 use crate::client::http2::{Http2Stream, LocalEndpoint, to_http1};
@@ -169,65 +169,30 @@ impl Streams {
     ) -> Result<Option<Instant>, h2::Error> {
         let app = &self.acceptor.app;
         let mut draining = app.lifecycle.watch();
-        let mut cut = pin!(app.lifecycle.aborted());
-        // Counts while there is no stream.
-        let mut idle = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
-        let mut is_idle = true;
-        let mut reading_until = None;
-        // Once the client was told of the end. With nothing on its way then, its answer
-        // says that it has read everything (RFC 9113 §6.8).
-        let mut ending = false;
-        let mut answer_covers_all = false;
-        // How far the wire had come when the end was put off.
-        let mut put_off_at = None;
+        let mut aborted = pin!(app.lifecycle.aborted());
+        let timer = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
+        let mut ending = Ending::new(app, timer);
         loop {
-            let was_idle = mem::replace(&mut is_idle, self.open.count.load(Ordering::Acquire) == 0);
-            if is_idle && !was_idle {
-                let now = Instant::now();
-                reading_until = Some(now + app.timeouts.send);
-                let limit = if ending {
-                    GOODBYE
-                } else {
-                    app.timeouts.keep_alive
-                };
-                idle.as_mut().reset(now + limit);
-            }
+            ending.note_streams(self.open.count.load(Ordering::Acquire));
             tokio::select! {
                 biased;
-                () = &mut cut => return Ok(None),
-                _ = draining.wait_for(|draining| *draining), if !ending => {
-                    ending = true;
-                    answer_covers_all = is_idle && !is_sending(&connection, raw_return);
-                    connection.graceful_shutdown();
-                    idle.as_mut().reset(Instant::now() + GOODBYE);
+                () = &mut aborted => return Ok(None),
+                _ = draining.wait_for(|draining| *draining), if !ending.is_begun => {
+                    ending.begin(&mut connection, raw_return);
                 }
                 stream = connection.accept() => match stream {
                     Some(stream) => {
                         let (request, respond) = stream?;
                         self.open(request, respond);
-                        is_idle = false;
-                        answer_covers_all = false;
+                        ending.note_request();
                     }
-                    None if answer_covers_all => return Ok(None),
-                    None => return Ok(reading_until),
+                    None => return Ok(ending.reading_until()),
                 },
                 () = self.open.ended.notified() => {}
-                () = &mut idle, if is_idle => {
-                    // The ends of answers are still on their way to a slow client.
-                    let sends = is_sending(&connection, raw_return);
-                    let written = Some(raw_return.written());
-                    if sends && put_off_at != written {
-                        put_off_at = written;
-                        idle.as_mut().reset(Instant::now() + app.timeouts.send);
-                        continue;
+                () = ending.timer.as_mut(), if ending.is_idle => {
+                    if ending.timer_fired(&mut connection, raw_return) {
+                        return Ok(ending.reading_until);
                     }
-                    if ending {
-                        return Ok(reading_until);
-                    }
-                    ending = true;
-                    answer_covers_all = !sends;
-                    connection.graceful_shutdown();
-                    idle.as_mut().reset(Instant::now() + GOODBYE);
                 }
             }
         }
@@ -261,6 +226,89 @@ impl Streams {
         let own = Arc::clone(&self.own_place).try_acquire_owned();
         own.or_else(|_| Arc::clone(&self.acceptor.places).try_acquire_owned())
             .ok()
+    }
+}
+
+/// How far a connection is on the way to its end.
+struct Ending<'a> {
+    app: &'a App,
+    /// Runs while there is no stream.
+    timer: Pin<&'a mut Sleep>,
+    is_idle: bool,
+    reading_until: Option<Instant>,
+    /// Whether the client was told (GOAWAY).
+    is_begun: bool,
+    /// Whether nothing was on its way then: the client's answer says that it has read everything (RFC 9113 §6.8).
+    answer_covers_all: bool,
+    /// How far the wire had come when the end was put off.
+    put_off_at: Option<u64>,
+}
+
+impl<'a> Ending<'a> {
+    /// A new connection, with the time for its first request on `timer`.
+    fn new(app: &'a App, timer: Pin<&'a mut Sleep>) -> Self {
+        Self {
+            app,
+            timer,
+            is_idle: true,
+            reading_until: None,
+            is_begun: false,
+            answer_covers_all: false,
+            put_off_at: None,
+        }
+    }
+
+    fn set_timer(&mut self, from_now: Duration) {
+        self.timer.as_mut().reset(Instant::now() + from_now);
+    }
+
+    /// Starts the timer when there is no stream any more.
+    fn note_streams(&mut self, open: usize) {
+        let was_idle = mem::replace(&mut self.is_idle, open == 0);
+        if self.is_idle && !was_idle {
+            self.reading_until = Some(Instant::now() + self.app.timeouts.send);
+            self.set_timer(match self.is_begun {
+                true => GOODBYE,
+                false => self.app.timeouts.keep_alive,
+            });
+        }
+    }
+
+    fn note_request(&mut self) {
+        self.is_idle = false;
+        self.answer_covers_all = false;
+    }
+
+    /// Tells the client that the connection ends.
+    fn begin(&mut self, connection: &mut Connection<RawStream, Bytes>, raw_return: &RawReturn) {
+        self.is_begun = true;
+        self.answer_covers_all = self.is_idle && !is_sending(connection, raw_return);
+        connection.graceful_shutdown();
+        self.set_timer(GOODBYE);
+    }
+
+    /// Begins the end, puts it off while ends of answers are on their way to a slow client, or says that it is over.
+    fn timer_fired(
+        &mut self,
+        connection: &mut Connection<RawStream, Bytes>,
+        raw_return: &RawReturn,
+    ) -> bool {
+        let written = Some(raw_return.written());
+        if is_sending(connection, raw_return) && self.put_off_at != written {
+            self.put_off_at = written;
+            self.set_timer(self.app.timeouts.send);
+            return false;
+        }
+        if !self.is_begun {
+            self.begin(connection, raw_return);
+            return false;
+        }
+        true
+    }
+
+    /// Until when a client that has closed the connection may still be reading.
+    fn reading_until(&self) -> Option<Instant> {
+        self.reading_until.filter(|_| !self.answer_covers_all)
     }
 }
 

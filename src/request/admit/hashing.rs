@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, TryAcquireError, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::access::auth::{Attempt, Authenticator, CacheKey, User};
 use crate::http::error::{ErrorKind, RequestError};
@@ -39,7 +39,7 @@ struct UnderWay(Mutex<Attempts>);
 
 #[derive(Debug, Default)]
 struct Attempts {
-    verdicts: HashMap<CacheKey, watch::Receiver<Verification>>,
+    verifications: HashMap<CacheKey, watch::Receiver<Verification>>,
     /// How many of them each client began.
     by_client: HashMap<IpAddr, usize>,
 }
@@ -65,15 +65,15 @@ impl Hashing {
         attempt: Attempt,
         client: IpAddr,
     ) -> Result<Option<User>, RequestError> {
-        let mut verdict = self.share_or_start(authenticator, attempt, client)?;
-        match verdict.wait_for(Option::is_some).await {
-            Ok(verdict) => Ok(verdict.clone().flatten()),
-            // The task ended without a verdict.
+        let mut verification = self.share_or_start(authenticator, attempt, client)?;
+        match verification.wait_for(Option::is_some).await {
+            Ok(verification) => Ok(verification.clone().flatten()),
+            // The task ended without a result.
             Err(_) => Err(ErrorKind::Internal.into()),
         }
     }
 
-    /// Joins the verification of these credentials that is under way, or begins one.
+    /// Shares the verification of these credentials that is under way, or starts one.
     fn share_or_start(
         &self,
         authenticator: &Arc<Authenticator>,
@@ -83,59 +83,54 @@ impl Hashing {
         let overloaded =
             || RequestError::new(ErrorKind::AuthenticationOverloaded).retry_after(RETRY_AFTER);
         let mut under_way = self.under_way.0.lock();
-        let Attempts {
-            verdicts,
-            by_client,
-        } = &mut *under_way;
-        let place = match verdicts.entry(attempt.key()) {
-            Entry::Occupied(running) => return Ok(running.get().clone()),
-            Entry::Vacant(place) => place,
-        };
-        if by_client
-            .get(&client)
-            .is_some_and(|begun| *begun >= self.max_by_client)
-        {
+        if let Some(running) = under_way.verifications.get(&attempt.key()) {
+            return Ok(running.clone());
+        }
+        let begun = under_way.by_client.get(&client).copied().unwrap_or(0);
+        if begun >= self.max_by_client {
             return Err(overloaded());
         }
-        let admission = match Arc::clone(&self.admitted).try_acquire_owned() {
-            Ok(admission) => admission,
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                return Err(overloaded());
-            }
-        };
+        let admission = Arc::clone(&self.admitted).try_acquire_owned();
+        let admission = admission.map_err(|_full| overloaded())?;
         let (sender, receiver) = watch::channel(None);
-        place.insert(receiver.clone());
-        *by_client.entry(client).or_default() += 1;
+        under_way
+            .verifications
+            .insert(attempt.key(), receiver.clone());
+        under_way.by_client.insert(client, begun + 1);
         drop(under_way);
-
-        // A task of its own: the request that began it may be aborted while others wait.
-        let running = Arc::clone(&self.running);
-        let authenticator = Arc::clone(authenticator);
         let done = Done {
             under_way: Arc::clone(&self.under_way),
             key: attempt.key(),
             client,
         };
+        let hash = hash(
+            Arc::clone(&self.running),
+            Arc::clone(authenticator),
+            attempt,
+        );
+        // A task of its own: the request that began it may be aborted while others wait.
         tokio::spawn(async move {
-            let _admission = admission;
-            let Ok(_turn) = running.acquire().await else {
-                return;
-            };
-            let hashed =
-                tokio::task::spawn_blocking(move || authenticator.verify(attempt, Instant::now()));
-            let user = match hashed.await {
-                Ok(user) => user,
-                Err(error) => {
-                    log::error!("password verification failed: {error}");
-                    None
-                }
-            };
+            let verified = hash.await;
             // First out of the map, so that later requests ask the cache.
-            drop(done);
-            sender.send_replace(Some(user));
+            drop((done, admission));
+            sender.send_replace(verified);
         });
         Ok(receiver)
     }
+}
+
+/// Verifies when it is the turn of `attempt`.
+async fn hash(
+    running: Arc<Semaphore>,
+    authenticator: Arc<Authenticator>,
+    attempt: Attempt,
+) -> Verification {
+    let _turn = running.acquire().await.ok()?;
+    let hashed = tokio::task::spawn_blocking(move || authenticator.verify(attempt, Instant::now()));
+    Some(hashed.await.unwrap_or_else(|error| {
+        log::error!("password verification failed: {error}");
+        None
+    }))
 }
 
 /// Takes a verification out of the map, however it ended.
@@ -148,7 +143,7 @@ struct Done {
 impl Drop for Done {
     fn drop(&mut self) {
         let mut under_way = self.under_way.0.lock();
-        under_way.verdicts.remove(&self.key);
+        under_way.verifications.remove(&self.key);
         if let Entry::Occupied(mut begun) = under_way.by_client.entry(self.client) {
             *begun.get_mut() -= 1;
             if *begun.get() == 0 {
