@@ -46,7 +46,7 @@ mod yaml;
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -179,6 +179,18 @@ impl Config {
         } else {
             self.server.threads
         }
+    }
+
+    /// The source addresses of connections to servers.
+    #[must_use]
+    pub fn sources(&self) -> Vec<IpAddr> {
+        let lists = [
+            &self.server.client_bind_to_ipv4,
+            &self.server.client_bind_to_ipv6,
+        ];
+        // Each is an address: that was checked.
+        let texts = lists.into_iter().flatten();
+        texts.filter_map(|text| text.parse().ok()).collect()
     }
 
     /// Whether anyone but programs on this machine can connect.

@@ -20,7 +20,7 @@ use crate::http::http1::HeadLimits;
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
 use crate::upstream::certificates::Certificates;
-use crate::upstream::dial::{Dialer, DnsOptions};
+use crate::upstream::dial::{Dialer, DnsOptions, Sources};
 use crate::upstream::limit::{Capacity, OriginLimits};
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::OriginTls;
@@ -91,7 +91,13 @@ impl App {
                 },
                 config.timeouts.connect,
             ),
-            pool: Pool::new(&config.gateway, threads, &config.timeouts, &telemetry)?,
+            pool: Pool::new(
+                &config.gateway,
+                threads,
+                &config.timeouts,
+                Sources::new(&config.sources()),
+                &telemetry,
+            )?,
             telemetry,
             lifecycle: Lifecycle::new(),
             pseudonym: Pseudonym::new(u32::from_ne_bytes([a, b, c, d])),
@@ -175,5 +181,6 @@ pub fn dialer(config: &Config) -> Dialer {
         cache_entries: config.dns.cache_entries,
         ..DnsOptions::default()
     };
-    Dialer::new(options, config.timeouts.connect)
+    let sources = Sources::new(&config.sources());
+    Dialer::new(options, sources, config.timeouts.connect)
 }

@@ -21,7 +21,6 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::http::target::Scheme;
 use crate::tunnel::{self, Ended, Traffic};
-use crate::upstream::dial::connect_any;
 use crate::upstream::limit::Permit;
 use crate::upstream::stream::UpstreamStream;
 
@@ -91,7 +90,7 @@ async fn dial(
 ) -> Result<(UpstreamStream, SocketAddr), RequestError> {
     let dialed = match route {
         Route::Direct(candidates) => app.dialer.connect(candidates).await?,
-        Route::Pool => connect_any([reserved], app.timeouts.connect).await?,
+        Route::Pool => app.dialer.connect_to(reserved).await?,
     };
     let is_https = request.role == Some(Role::Forward) && request.scheme == Scheme::Https;
     let stream = match &request.authority {

@@ -5,7 +5,7 @@
 //! [`Candidates`], and a [`Candidates`] holds only addresses that the policy admitted. There is no second
 //! look-up between the evaluation and the connection, so a name that changes its answer (DNS rebinding) gains
 //! nothing. The upstreams of the pool are addresses of the configuration, which no client names and no policy
-//! evaluates: [`connect_any`] is for them and for health checks.
+//! evaluates: [`Dialer::connect_to`] is for them, and [`connect_any`] for health checks.
 //!
 //! ```text
 //! Authority -> Resolver (cache, hosts file, name servers) -> DnsAnswer
@@ -22,6 +22,7 @@ mod name_servers;
 mod question;
 mod race;
 mod resolver;
+mod sources;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -36,21 +37,24 @@ pub use self::candidates::{Candidates, Evaluate, Found};
 pub use self::error::{DialError, EXHAUSTED_PAUSE, exhaustion};
 pub use self::race::{Dialed, connect_any};
 pub use self::resolver::{DnsOptions, Resolver};
+pub use self::sources::Sources;
 use crate::http::target::{Authority, Host};
 
 /// Dials targets. One for the whole process; share it in an `Arc`.
 #[derive(Debug)]
 pub struct Dialer {
     resolver: Resolver,
+    sources: Sources,
     connect_timeout: Duration,
 }
 
 impl Dialer {
-    /// Prepares a dialer. Starts and opens nothing, see [`Resolver::new`].
+    /// Prepares a dialer that connects from `sources`. Starts and opens nothing, see [`Resolver::new`].
     /// `connect_timeout` bounds all attempts of one [`connect`](Self::connect) together.
-    pub fn new(dns: DnsOptions, connect_timeout: Duration) -> Self {
+    pub fn new(dns: DnsOptions, sources: Sources, connect_timeout: Duration) -> Self {
         Self {
             resolver: Resolver::new(dns),
+            sources,
             connect_timeout,
         }
     }
@@ -105,9 +109,17 @@ impl Dialer {
     /// # Errors
     /// See [`connect_any`].
     pub async fn connect(&self, candidates: &Candidates) -> Result<Dialed, DialError> {
-        let dialed = connect_any(candidates.iter(), self.connect_timeout).await?;
+        let dialed = connect_any(candidates.iter(), &self.sources, self.connect_timeout).await?;
         candidates.remember(dialed.address);
         Ok(dialed)
+    }
+
+    /// Connects to an upstream of the configuration.
+    ///
+    /// # Errors
+    /// See [`connect_any`].
+    pub async fn connect_to(&self, upstream: SocketAddr) -> Result<Dialed, DialError> {
+        connect_any([upstream], &self.sources, self.connect_timeout).await
     }
 }
 

@@ -15,6 +15,7 @@ use pingora::lb::selection::RoundRobin;
 
 pub use page::serve;
 
+use super::dial::Sources;
 use super::limit::{Capacity, Limit, Turn, WhenFull};
 use crate::config;
 use crate::http::error::{ErrorKind, RequestError};
@@ -52,6 +53,7 @@ impl Pool {
         gateway: &config::Gateway,
         threads: usize,
         timeouts: &config::Timeouts,
+        sources: Sources,
         telemetry: &Arc<Telemetry>,
     ) -> std::io::Result<Option<Self>> {
         if gateway.upstreams.is_empty() {
@@ -71,6 +73,7 @@ impl Pool {
         let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
         balancer.set_health_check(Box::new(health::Check::new(
             Arc::clone(&upstreams),
+            sources,
             gateway.health_check.timeout,
         )));
         balancer.health_check_frequency = Some(gateway.health_check.interval);
@@ -171,7 +174,8 @@ mod tests {
 
     fn pool_of(gateway: &config::Gateway) -> Option<Pool> {
         let telemetry = Arc::new(Telemetry::new(&Default::default()).unwrap());
-        Pool::new(gateway, 1, &config::Timeouts::default(), &telemetry).unwrap()
+        let timeouts = config::Timeouts::default();
+        Pool::new(gateway, 1, &timeouts, Sources::default(), &telemetry).unwrap()
     }
 
     async fn permit(pool: &Pool, failed: &[SocketAddr]) -> Result<Permit, RequestError> {
@@ -217,7 +221,11 @@ mod tests {
     #[tokio::test]
     async fn an_upstream_that_is_down_is_passed_over_until_it_is_up() {
         let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
-        let check = health::Check::new(Arc::clone(&pool.upstreams), Duration::from_secs(1));
+        let check = health::Check::new(
+            Arc::clone(&pool.upstreams),
+            Sources::default(),
+            Duration::from_secs(1),
+        );
         let first = Backend::new("127.0.0.1:81").unwrap();
         check.health_status_change(&first, false).await;
         for _ in 0..4 {

@@ -105,9 +105,9 @@ server_keys! {
     /// Whether threads share their work, as is Pingora's default. Otherwise a connection stays on one thread, that with
     /// the fewest; [tuning](operations.md#threads) says what that gives and costs.
     work_stealing: bool = Is("false");
-    /// IPv4 source addresses of connections to upstreams.
+    /// IPv4 source addresses of connections to upstreams and origins, in turns.
     client_bind_to_ipv4: Vec<String> = Is("[]");
-    /// IPv6 source addresses of connections to upstreams.
+    /// IPv6 source addresses of connections to upstreams and origins, in turns.
     client_bind_to_ipv6: Vec<String> = Is("[]");
     /// Threads for calls that block, of each runtime.
     max_blocking_threads: Option<usize> = Means("512"), within 1..=65_536;
@@ -117,10 +117,6 @@ server_keys! {
     upstream_connect_offload_threadpools: Option<usize> = Means("none"), within 0..=256;
     /// Threads of each such pool.
     upstream_connect_offload_thread_per_pool: Option<usize> = Means("none"), within 0..=256;
-    /// Pools of threads for TLS handshakes with clients; together with the next key.
-    downstream_tls_offload_threadpools: Option<usize> = Means("none"), within 0..=256;
-    /// Threads of each such pool.
-    downstream_tls_offload_thread_per_pool: Option<usize> = Means("none"), within 0..=256;
     /// Whether TLS keys of connections to upstreams are written to the file that `SSLKEYLOGFILE` in the environment
     /// names. A reader of the file can decrypt the connections.
     upstream_debug_ssl_keylog: bool = Is("false");
@@ -136,6 +132,12 @@ server_keys! {
     runtime_metrics_poll_time_histogram_resolution_micros: Option<u64> = Means("that of Tokio");
     /// The number of its buckets.
     runtime_metrics_poll_time_histogram_buckets: Option<usize> = Means("that of Tokio");
+    /// Without effect: TLS handshakes with clients run on the threads that serve.
+    downstream_tls_offload_threadpools: Option<usize> = Means("none"), within 0..=256,
+        without effect: "remove it; TLS handshakes with clients run on the threads that serve";
+    /// Without effect, as the key before.
+    downstream_tls_offload_thread_per_pool: Option<usize> = Means("none"), within 0..=256,
+        without effect: "remove it; TLS handshakes with clients run on the threads that serve";
     /// Without effect: `timeouts.drain` bounds a shutdown.
     grace_period_seconds: Option<u64> = Means("none"), within 0..=7 * DAY_SECONDS,
         without effect: "remove it; tollgate.timeouts.drain bounds a shutdown";

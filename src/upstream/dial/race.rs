@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::error::{DialError, exhaustion, is_out_of_udp};
+use super::sources::Sources;
 use crate::http::error::ErrorKind;
 
 /// How long an attempt may go on alone before the next one starts (the
@@ -36,17 +37,18 @@ pub struct Dialed<S = TcpStream> {
 /// attempt failed, the error that tells most; [`DialError::NoAddress`] for none.
 pub async fn connect_any(
     addresses: impl IntoIterator<Item = SocketAddr>,
+    sources: &Sources,
     limit: Duration,
 ) -> Result<Dialed, DialError> {
-    race(addresses, limit, connect_one).await
+    race(addresses, limit, |address| connect_one(address, sources)).await
 }
 
-async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
+async fn connect_one(address: SocketAddr, sources: &Sources) -> Result<TcpStream, DialError> {
     let sorted = |error| {
         let sourceless = exhaustion(&error) == Some(ErrorKind::OutOfPorts) && !has_source(address);
         DialError::from_connect(error, sourceless)
     };
-    let stream = TcpStream::connect(address).await.map_err(sorted)?;
+    let stream = sources.connect(address).await.map_err(sorted)?;
     // A port of our own ephemeral range without a listener can be connected to
     // itself (simultaneous open): an echo where there is no server.
     if stream.local_addr().map_err(sorted)? == address {

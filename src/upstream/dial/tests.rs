@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::name_server::{NameServer, Say};
-use super::{Candidates, DialError, Dialer, DnsOptions, Evaluate};
+use super::{Candidates, DialError, Dialer, DnsOptions, Evaluate, Sources};
 use crate::access::policy::{DecidedBy, Denied};
 use crate::http::target::{Authority, Host};
 
@@ -28,7 +28,7 @@ fn options(server: &NameServer) -> DnsOptions {
 }
 
 fn dialer(server: &NameServer) -> Dialer {
-    Dialer::new(options(server), Duration::from_secs(10))
+    Dialer::new(options(server), Sources::default(), Duration::from_secs(10))
 }
 
 fn authority(name: &str, port: u16) -> Authority {

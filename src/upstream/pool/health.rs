@@ -13,18 +13,23 @@ use pingora_core::{Error as PingoraError, ErrorType};
 
 use super::Upstream;
 use crate::http::error::RequestError;
-use crate::upstream::dial::{DialError, connect_any};
+use crate::upstream::dial::{DialError, Sources, connect_any};
 
 /// Connects, and notes what it finds. A host that has no socket to connect with does not mislead it: an upstream
 /// is then taken to be what it was.
 pub(super) struct Check {
     upstreams: Arc<[Upstream]>,
+    sources: Sources,
     timeout: Duration,
 }
 
 impl Check {
-    pub(super) fn new(upstreams: Arc<[Upstream]>, timeout: Duration) -> Self {
-        Self { upstreams, timeout }
+    pub(super) fn new(upstreams: Arc<[Upstream]>, sources: Sources, timeout: Duration) -> Self {
+        Self {
+            upstreams,
+            sources,
+            timeout,
+        }
     }
 
     fn upstream(&self, backend: &Backend) -> Option<(SocketAddr, &Upstream)> {
@@ -41,7 +46,7 @@ impl HealthCheck for Check {
         let Some((address, upstream)) = self.upstream(backend) else {
             return PingoraError::e_explain(ErrorType::InternalError, "not an upstream");
         };
-        match connect_any([address], self.timeout).await {
+        match connect_any([address], &self.sources, self.timeout).await {
             Ok(_) => Ok(()),
             Err(DialError::Exhausted(_)) if upstream.is_up.load(Ordering::Relaxed) => Ok(()),
             Err(error) => {

@@ -8,6 +8,9 @@ use crate::support::origin::Origin;
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, fetch, request_of};
 
+/// A request inside of a tunnel.
+const GET: &str = "GET / HTTP/1.1\r\nHost: in\r\n\r\n";
+
 /// Closes each connection that gets a second request, without an answer.
 fn forgetful() -> Origin {
     Origin::raw(|mut wire, seen| {
@@ -48,8 +51,9 @@ fn mirror(address: &str) -> Origin {
     })
 }
 
+/// In every role, and in turns.
 #[test]
-fn requests_to_the_pool_come_from_the_source_address() {
+fn connections_come_from_the_source_addresses() {
     for (listen, key, source) in [
         ("127.0.0.1:0", "client_bind_to_ipv4", "127.0.0.2"),
         ("[::1]:0", "client_bind_to_ipv6", "::1"),
@@ -63,7 +67,17 @@ fn requests_to_the_pool_come_from_the_source_address() {
             ))
             .start();
         assert_eq!(proxy.exchange(request_of(ALICE, "GET", "/")).text(), source);
+        assert_eq!(proxy.fetch(&url(&origin)).text(), source);
+        let mut tunnel = proxy.tunnel(origin.address);
+        assert_eq!(tunnel.exchange(GET).text(), source);
     }
+    let (origin, other) = (mirror("127.0.0.1:0"), mirror("127.0.0.1:0"));
+    let proxy = Setup::new()
+        .server("client_bind_to_ipv4: [\"127.0.0.2\", \"127.0.0.3\"]")
+        .start();
+    let [mut first, mut second] = [&origin, &other].map(|origin| proxy.tunnel(origin.address));
+    let seen = [&mut first, &mut second].map(|it| it.exchange(GET).text());
+    assert_eq!(seen, ["127.0.0.2", "127.0.0.3"]);
 }
 
 #[test]

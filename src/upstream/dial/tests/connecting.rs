@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::upstream::dial::{Dialed, connect_any};
+use crate::upstream::dial::{Dialed, Sources, connect_any};
 
 const ONE: &str = "127.0.0.1";
 const TWO: &str = "127.0.0.2";
@@ -132,7 +132,7 @@ async fn all_attempts_together_are_bounded() {
     let _holes = (black_hole(reserved).await, black_hole(one).await);
 
     let limit = Duration::from_millis(700);
-    let dialer = Dialer::new(options(&server), limit);
+    let dialer = Dialer::new(options(&server), Sources::default(), limit);
     let begin = Instant::now();
     let error = connect(&dialer, "www.example", port).await.unwrap_err();
     let took = begin.elapsed();
@@ -149,9 +149,13 @@ async fn all_refused_is_refused() {
         reserved.local_addr().unwrap(),
     ];
     drop((listener, reserved));
-    let error = connect_any(addresses, DEADLINE).await.unwrap_err();
+    let error = connect_any(addresses, &Sources::default(), DEADLINE)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind().name(), "connection_refused");
-    let error = connect_any([], DEADLINE).await.unwrap_err();
+    let error = connect_any([], &Sources::default(), DEADLINE)
+        .await
+        .unwrap_err();
     assert!(matches!(error, DialError::NoAddress));
 }
 

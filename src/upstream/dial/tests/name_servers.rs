@@ -26,7 +26,7 @@ fn dialer_at(servers: Vec<SocketAddr>) -> Dialer {
         hosts_file: "/nonexistent/hosts".into(),
         ..DnsOptions::default()
     };
-    Dialer::new(options, Duration::from_secs(10))
+    Dialer::new(options, Sources::default(), Duration::from_secs(10))
 }
 
 /// An address where nothing listens.
@@ -159,7 +159,7 @@ async fn the_error_has_the_failure_of_each_server() {
             hosts_file: "/nonexistent/hosts".into(),
             ..DnsOptions::default()
         };
-        Dialer::new(options, DEADLINE)
+        Dialer::new(options, Sources::default(), DEADLINE)
     };
 
     let begin = Instant::now();

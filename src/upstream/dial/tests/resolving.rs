@@ -22,7 +22,11 @@ async fn later(duration: Duration) {
 
 #[test]
 fn making_a_dialer_needs_no_runtime() {
-    let dialer = Dialer::new(DnsOptions::default(), Duration::from_secs(1));
+    let dialer = Dialer::new(
+        DnsOptions::default(),
+        Sources::default(),
+        Duration::from_secs(1),
+    );
     assert!(format!("{dialer:?}").contains("Resolver"));
 }
 
@@ -44,7 +48,11 @@ fn the_resolver_survives_the_end_of_a_runtime() {
             let _ = stopped.await;
         });
     });
-    let dialer = Dialer::new(server.recv_timeout(DEADLINE).unwrap(), DEADLINE);
+    let dialer = Dialer::new(
+        server.recv_timeout(DEADLINE).unwrap(),
+        Sources::default(),
+        DEADLINE,
+    );
     for name in ["one.example", "two.example", "three.example"] {
         let found = runtime().block_on(resolved(&dialer, name));
         assert_eq!(found, Ok(vec!["192.0.2.1".to_owned()]), "{name}");
@@ -94,7 +102,7 @@ async fn a_silent_name_server_costs_no_more_than_the_time_out() {
         timeout: Duration::from_millis(400),
         ..options(&server)
     };
-    let dialer = Dialer::new(options, DEADLINE);
+    let dialer = Dialer::new(options, Sources::default(), DEADLINE);
     let begin = Instant::now();
     assert_eq!(resolved(&dialer, "www.example").await, Err("dns_timeout"));
     let took = begin.elapsed();
@@ -127,7 +135,7 @@ async fn a_chain_of_slow_aliases_costs_no_more_than_the_time_out() {
         timeout: Duration::from_secs(1),
         ..options(&server)
     };
-    let dialer = Dialer::new(options, DEADLINE);
+    let dialer = Dialer::new(options, Sources::default(), DEADLINE);
     // Without a bound of the whole it would find the addresses after two seconds.
     assert_eq!(resolved(&dialer, "www.example").await, Err("dns_timeout"));
 }
@@ -198,7 +206,7 @@ async fn some_names_never_reach_the_name_server() {
         hosts_file: hosts.path().into(),
         ..options(&server)
     };
-    let dialer = Dialer::new(options, DEADLINE);
+    let dialer = Dialer::new(options, Sources::default(), DEADLINE);
     let loopback = Ok(vec!["::1".to_owned(), "127.0.0.1".to_owned()]);
     // RFC 6761 §6.3, whatever the hosts file says.
     assert_eq!(resolved(&dialer, "localhost").await, loopback);
@@ -259,7 +267,7 @@ async fn requests_for_one_name_share_one_look_up() {
             max_lookups: 1,
             ..options(&server)
         };
-        let dialer = Arc::new(Dialer::new(options, DEADLINE));
+        let dialer = Arc::new(Dialer::new(options, Sources::default(), DEADLINE));
         server.hold(true);
         let mut tasks = JoinSet::new();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -311,7 +319,7 @@ async fn look_ups_under_way_are_bounded() {
         max_lookups: 2,
         ..options(&server)
     };
-    let dialer = Arc::new(Dialer::new(options, DEADLINE));
+    let dialer = Arc::new(Dialer::new(options, Sources::default(), DEADLINE));
     resolved(&dialer, "known.example").await.unwrap();
     server.hold(true);
     let mut tasks = JoinSet::new();
@@ -351,7 +359,7 @@ async fn the_cache_is_bounded() {
         cache_entries: 16,
         ..options(&server)
     };
-    let dialer = Dialer::new(options, DEADLINE);
+    let dialer = Dialer::new(options, Sources::default(), DEADLINE);
     for number in 0..200 {
         resolved(&dialer, &format!("{number}.example"))
             .await
