@@ -7,6 +7,7 @@ use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, fetch, request_of};
+use crate::support::tls::Authority;
 
 /// A request inside of a tunnel.
 const GET: &str = "GET / HTTP/1.1\r\nHost: in\r\n\r\n";
@@ -121,6 +122,32 @@ fn origin_that_does_not_finish_its_handshake_is_504() {
     let waited = start.elapsed();
     let span = Duration::from_millis(900)..Duration::from_secs(6);
     assert!(span.contains(&waited), "{waited:?}");
+}
+
+/// Only where both the key and the variable ask for it.
+#[test]
+fn tls_keys_go_to_the_file_that_is_asked_for() {
+    for (wanted, expected) in [(true, true), (false, false)] {
+        let authority = Authority::new();
+        let origin = Origin::https(authority.issue(&["127.0.0.1"]).server(), |_| ok("in"));
+        let setup = Setup::new().file("ca.pem", authority.pem());
+        let server = format!(
+            "ca_file: {}\nupstream_debug_ssl_keylog: {wanted}",
+            setup.path("ca.pem").display()
+        );
+        let proxy = setup
+            .server(&server)
+            .environment("SSLKEYLOGFILE", "keys.log")
+            .start();
+        let answer = proxy.fetch(&format!("https://{}/", origin.address));
+        assert_eq!(answer.text(), "in");
+        let keys = std::fs::read_to_string(proxy.path("keys.log")).unwrap_or_default();
+        assert_eq!(
+            keys.contains("TRAFFIC_SECRET"),
+            expected,
+            "{wanted}: {keys}"
+        );
+    }
 }
 
 #[test]

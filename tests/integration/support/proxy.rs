@@ -37,6 +37,7 @@ pub(crate) struct Setup {
     secure: Option<Port>,
     has_admin: bool,
     config: serde_yaml::Value,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -71,6 +72,7 @@ tollgate:
             secure: None,
             has_admin: true,
             config: serde_yaml::from_str(&config).unwrap(),
+            environment: Vec::new(),
         };
         let users: String = [ALICE, BOB, COLON, UNICODE].map(sha_line).concat();
         setup.file("users.htpasswd", users)
@@ -190,12 +192,20 @@ tollgate:
         path
     }
 
+    /// A variable of the environment that names a file of the directory.
+    pub(crate) fn environment(mut self, variable: &'static str, file: &str) -> Self {
+        let path = self.path(file);
+        self.environment.push((variable, path));
+        self
+    }
+
     /// Starts the program and waits until it accepts.
     pub(crate) fn start(self) -> Proxy {
         let config = self.write();
         let mut process = Command::new(program())
             .arg("-c")
             .arg(&config)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
