@@ -10,7 +10,7 @@ use super::{
 };
 use crate::access::policy::EntryError;
 
-/// The characters of the parser's message that an error quotes.
+/// The characters that an error quotes: of a name, a text or the parser's message.
 const MAX_QUOTE: usize = 120;
 
 /// An expression that cannot be used.
@@ -109,7 +109,7 @@ pub enum ExpressionProblem {
     #[error("{0}")]
     Unsupported(&'static str),
     /// A name that is not defined.
-    #[error("unknown name {name}{}", Write(.near))]
+    #[error("unknown name {}{}", Quoted(.name, MAX_QUOTE), Write(.near))]
     UnknownName {
         /// The name.
         name: Box<str>,
@@ -125,7 +125,7 @@ pub enum ExpressionProblem {
         fields: &'static str,
     },
     /// A field that `request`, `user` or `client` does not have.
-    #[error("{name} has no field {field}; write {fields}")]
+    #[error("{name} has no field {}; write {fields}", Quoted(.field, MAX_QUOTE))]
     UnknownField {
         /// The name before the dot.
         name: &'static str,
@@ -135,7 +135,7 @@ pub enum ExpressionProblem {
         fields: &'static str,
     },
     /// A field of a value.
-    #[error("{value_type} has no field {field}{}", Write(.near))]
+    #[error("{value_type} has no field {}{}", Quoted(.field, MAX_QUOTE), Write(.near))]
     NoFields {
         /// The type before the dot.
         value_type: ValueType,
@@ -145,7 +145,7 @@ pub enum ExpressionProblem {
         near: Option<&'static str>,
     },
     /// A function that does not exist.
-    #[error("unknown function {name}{}", Write(.near))]
+    #[error("unknown function {}{}", Quoted(.name, MAX_QUOTE), Write(.near))]
     UnknownFunction {
         /// Its name.
         name: Box<str>,
@@ -249,7 +249,7 @@ pub enum ExpressionProblem {
     #[error("not a duration; write duration(\"1h30m\"), with h, m, s, ms, us or ns")]
     Duration,
     /// A time zone that does not exist.
-    #[error("unknown time zone {name:?}; write {near}")]
+    #[error("unknown time zone {}; write {near}", Literal(.name))]
     Zone {
         /// What was written.
         name: Box<str>,
@@ -263,7 +263,7 @@ pub enum ExpressionProblem {
     #[error("this always fails: {0}")]
     AlwaysFails(#[source] EvaluationError),
     /// A comparison that is never true.
-    #[error("{} is never {text:?}: {why}", .fact.name())]
+    #[error("{} is never {}: {}", .fact.name(), Literal(.text), Quoted(.why, MAX_QUOTE))]
     Never {
         /// The fact that is compared.
         fact: Fact,
@@ -372,6 +372,17 @@ pub(super) fn syntax(errors: &ParseErrors) -> ExpressionError {
     ExpressionError {
         at,
         problem: ExpressionProblem::Syntax(Quoted(words, MAX_QUOTE).to_string().into()),
+    }
+}
+
+/// A text in quotes, as it is written in an expression: its start.
+struct Literal<'a>(&'a str);
+
+impl fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.char_indices().nth(MAX_QUOTE);
+        let start = end.and_then(|(end, _)| self.0.get(..end));
+        write!(f, "{:?}", start.unwrap_or(self.0))
     }
 }
 

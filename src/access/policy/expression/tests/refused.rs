@@ -174,3 +174,23 @@ fn grammar_and_names() {
         assert_eq!(refused(text), message, "{text}");
     }
 }
+
+/// A message is for one line of a terminal, whatever stands in the expression.
+#[test]
+fn long_names_are_cut() {
+    let long = "x".repeat(4000);
+    for text in [
+        long.clone(),
+        format!("request.{long} == 1"),
+        format!("request.host.{long}"),
+        format!("{long}(1)"),
+        format!("request.host.{long}()"),
+        format!("time.getHours('{long}') == 1"),
+        format!("request.role == '{long}'"),
+        format!("request.host == '{}'", long.to_uppercase()),
+        format!("client.ip == '{long}'"),
+    ] {
+        let message = refused(&text);
+        assert!(message.len() < 600, "{message}");
+    }
+}
