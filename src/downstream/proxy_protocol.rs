@@ -36,13 +36,10 @@ pub(super) async fn read_header(stream: &mut TcpStream) -> Result<Option<SocketA
         if taken == 0 && !may_begin(&header) {
             return Err(HeaderError::Missing);
         }
-        match parse(&header)? {
+        match examine(&header)? {
             Some(parsed) => {
                 consume(stream, parsed.len.saturating_sub(taken)).await?;
                 return Ok(parsed.source.map(config::canonical));
-            }
-            None if header.len() > MAX_HEADER => {
-                return Err(invalid("its PROXY protocol header is too long").into());
             }
             None => consume(stream, seen).await?,
         }
@@ -80,6 +77,19 @@ fn may_begin(bytes: &[u8]) -> bool {
 struct Parsed {
     len: usize,
     source: Option<SocketAddr>,
+}
+
+/// The header at the start of a connection; `None` when more is needed. The outcome does not depend on how
+/// the bytes arrive.
+///
+/// # Errors
+/// The header is not well-formed, or is longer than [`MAX_HEADER`].
+fn examine(bytes: &[u8]) -> io::Result<Option<Parsed>> {
+    let parsed = parse(bytes)?;
+    if parsed.as_ref().map_or(bytes.len(), |parsed| parsed.len) > MAX_HEADER {
+        return Err(invalid("its PROXY protocol header is too long"));
+    }
+    Ok(parsed)
 }
 
 /// `None` when more is needed.
@@ -194,6 +204,25 @@ mod tests {
             for cut in 1..header.len() {
                 assert_eq!(parse(&header[..cut]).unwrap(), None, "cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn a_long_header_is_refused_however_it_arrives() {
+        let header = |len: usize| {
+            let mut header = v2_header("192.0.2.7:1");
+            let rest = u16::try_from(len - 16).unwrap();
+            header[14..16].copy_from_slice(&rest.to_be_bytes());
+            header.resize(len, 0);
+            header
+        };
+        let longest = header(MAX_HEADER);
+        assert_eq!(examine(&longest).unwrap().unwrap().len, MAX_HEADER);
+        assert_eq!(examine(&longest[..MAX_HEADER - 1]).unwrap(), None);
+        let longer = header(MAX_HEADER + 1);
+        for cut in [MAX_HEADER, MAX_HEADER + 1] {
+            let outcome = examine(&longer[..cut]);
+            assert_eq!(outcome.is_err(), cut > MAX_HEADER, "cut at {cut}");
         }
     }
 
