@@ -16,6 +16,8 @@
 mod auth;
 mod egress;
 mod files;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 mod gateway;
 mod host;
 pub mod identity;
@@ -284,13 +286,15 @@ fn is_exposed(listeners: &[Listener]) -> bool {
     listeners.iter().any(|listener| !listener.is_loopback())
 }
 
+/// What to do when the file is not a configuration.
+const FILE_ADVICE: &str = "name a configuration file, as in `tollgate -c conf/pingora.yaml`";
+
 /// Reads a configuration; reports to `diagnostics`, and returns one only when it is whole.
 fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Config> {
-    let advice = "name a configuration file, as in `tollgate -c conf/pingora.yaml`";
     let text = match files::read_text(path, MAX_FILE) {
         Ok(text) => text,
         Err(error) => {
-            let remedy = error.remedy(path, advice);
+            let remedy = error.remedy(path, FILE_ADVICE);
             diagnostics.report(error.line(), "", error.to_string(), remedy);
             return None;
         }
@@ -299,23 +303,34 @@ fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Conf
         Ok(base) => base,
         Err(error) => {
             let message = format!("the working directory cannot be read: {error}");
-            diagnostics.report(None, "", message, advice.to_owned());
+            diagnostics.report(None, "", message, FILE_ADVICE.to_owned());
             return None;
         }
     };
-    if let Some((kind, line)) = TextKind::of(&text).filter(|(kind, _)| !kind.may_be_yaml()) {
+    interpret(path, &text, &base, diagnostics, scope)
+}
+
+/// Reads the text of the configuration `path`, whose directory is `base`.
+fn interpret(
+    path: &Path,
+    text: &str,
+    base: &Base,
+    diagnostics: &Diagnostics,
+    scope: Scope<'_>,
+) -> Option<Config> {
+    if let Some((kind, line)) = TextKind::of(text).filter(|(kind, _)| !kind.may_be_yaml()) {
         let wanted = TextKind::Configuration;
         let message = format!("{kind}, where {wanted} belongs");
-        diagnostics.report(Some(line), "", message, advice.to_owned());
+        diagnostics.report(Some(line), "", message, FILE_ADVICE.to_owned());
         return None;
     }
-    let document = yaml::parse(&text, diagnostics)?;
+    let document = yaml::parse(text, diagnostics)?;
     let mut root = Section::root(&document, diagnostics)?;
     let open = matches!(scope, Scope::Start | Scope::Check);
     if !open {
         diagnostics.warn_of_reload_alone();
     }
-    let server = pingora::Server::read(&mut root, &base, open);
+    let server = pingora::Server::read(&mut root, base, open);
     root.declare(&["tollgate"], &[]);
     let mut tollgate = match root.item("tollgate") {
         Some(item) => item.section(),
@@ -330,7 +345,7 @@ fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Conf
     let listeners = listeners::read(
         &tollgate,
         sections.listeners.as_ref(),
-        &base,
+        base,
         open,
         &mut bound,
     );
@@ -351,9 +366,9 @@ fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Conf
     own_listeners.extend_from_slice(listening);
     let auth = auth::AuthSection::read(sections.auth);
     let gateway = Gateway::read(sections.gateway, &listeners);
-    let mut lists = Lists::new(diagnostics, &base);
+    let mut lists = Lists::new(diagnostics, base);
     let guard = Egress::read(sections.egress, &mut lists, own_listeners);
-    let groups = auth.groups(diagnostics, &base);
+    let groups = auth.groups(diagnostics, base);
     let mut written = policy::read(
         sections.policy,
         &mut lists,
@@ -392,7 +407,7 @@ fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Conf
         inputs.extend(lists.paths().map(|path| Input { path, item: None }));
         let places = Places {
             diagnostics,
-            base: &base,
+            base,
             places,
             inputs,
             run_directory: server.run_directory(),
@@ -418,7 +433,7 @@ fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Conf
         roots::settle(&mut server.conf, path, diagnostics);
     }
 
-    let auth = auth.open(threads, diagnostics, &base, exposed)?;
+    let auth = auth.open(threads, diagnostics, base, exposed)?;
     let policy = Policy::new(guard, written.rules()?);
     // Of a policy that is not whole they would only say so again.
     if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {

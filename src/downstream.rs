@@ -31,6 +31,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::prepare::{Unprepared, prepare};
 use self::protocol::{Door, Protocol};
+#[cfg(any(test, feature = "internals"))]
+pub use self::proxy_protocol::fuzz;
 use self::socket::accept;
 pub use self::socket::{Listener, ListenerKind};
 pub use self::threads::ThreadOptions;

@@ -34,6 +34,9 @@ mod config;
 mod downstream;
 mod explain;
 mod http;
+#[cfg(any(test, feature = "internals"))]
+#[doc(hidden)]
+pub mod internals;
 mod request;
 mod server;
 mod telemetry;
@@ -43,11 +46,3 @@ mod upstream;
 
 pub use config::Config;
 pub use server::{StartMode, run};
-
-/// What `bench/micro` measures. Not for programs: it changes without notice.
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod internals {
-    pub use crate::access::policy;
-    pub use crate::http::target;
-}

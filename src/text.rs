@@ -9,6 +9,9 @@ use std::io;
 use memchr::memmem;
 use memchr::{memchr, memchr_iter};
 
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
+
 /// The byte order mark of UTF-8, which editors on Windows write at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The bytes of a file that are examined for an encoding with NUL bytes.

@@ -14,6 +14,8 @@
 mod authenticator;
 mod cache;
 mod credentials;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 mod hash;
 mod htpasswd;
 pub mod passwd;

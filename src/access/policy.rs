@@ -65,6 +65,9 @@ pub use scenario::Scenario;
 pub use schedule::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
 pub use test_case::{TestCase, TestFailure};
 
+#[cfg(any(test, feature = "internals"))]
+pub use self::{domains::fuzz::lists, groups::fuzz::htgroup};
+
 use self::evaluate::{PortContext, RequestDecision};
 use self::trace::NoTrace;
 

@@ -17,10 +17,10 @@ use self::source::Source;
 use super::problem::Diagnostics;
 
 /// Deeper nesting than any key has.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 /// More keys than any map has; what is compared with each other stays few.
-const MAX_KEYS: usize = 256;
+pub(super) const MAX_KEYS: usize = 256;
 
 /// A key that an error may show: a misplaced password is most likely not of this form.
 const MAX_SHOWN_KEY: usize = 64;

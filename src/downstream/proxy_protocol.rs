@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 
 use crate::config;
 
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
+
 /// The longest header that is read: version 2 with all its extensions could be
 /// 64 KiB, none that is sent comes near this.
 const MAX_HEADER: usize = 4096;

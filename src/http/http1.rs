@@ -20,6 +20,8 @@
 mod error;
 mod fields;
 mod framing;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 mod head;
 mod refused;
 mod request_line;

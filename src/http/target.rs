@@ -7,6 +7,8 @@
 use std::fmt;
 
 mod authority;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 mod host;
 #[cfg(test)]
 mod tests;

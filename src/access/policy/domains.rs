@@ -4,6 +4,8 @@
 //! that is looked up in many sets is hashed once ([`NameKey`]).
 
 mod cover;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 mod key;
 mod list;
 mod names;

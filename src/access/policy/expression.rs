@@ -66,6 +66,8 @@ mod check;
 mod error;
 mod evaluate;
 mod facts;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 mod literals;
 mod loops;
 mod operands;

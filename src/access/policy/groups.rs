@@ -3,6 +3,8 @@
 //! Parses text; the caller reads the file.
 
 mod error;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 
 use std::collections::HashMap;
 

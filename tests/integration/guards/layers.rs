@@ -12,6 +12,7 @@ use super::{files, read, root};
 
 /// The layers, top first. A folder uses those on lower lines.
 const LAYERS: &[&[&str]] = &[
+    &["internals"],
     &["main"],
     &["cli"],
     &["explain", "server"],

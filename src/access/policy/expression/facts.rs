@@ -199,8 +199,6 @@ pub(super) struct FactValues<'a> {
     /// Made on first use: it allocates, and `&&` may never need it.
     groups: OnceLock<CelList<'a>>,
     constants: Constants<'a>,
-    #[cfg(test)]
-    pub(super) lookups: std::sync::atomic::AtomicU64,
 }
 
 impl<'a> FactValues<'a> {
@@ -249,8 +247,6 @@ impl<'a> FactValues<'a> {
             group_names: facts.groups,
             groups: OnceLock::new(),
             constants: Constants(constants),
-            #[cfg(test)]
-            lookups: Default::default(),
         })
     }
 
@@ -269,9 +265,6 @@ impl<'a> FactValues<'a> {
 
 impl VariableResolver for FactValues<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
-        #[cfg(test)]
-        self.lookups
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Some(CowVal::Borrowed(match variable {
             "request.role" => &self.role,
             "request.method" => &self.method,

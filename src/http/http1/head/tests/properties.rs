@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::http1::fuzz::check_accepted;
 
 /// Heads that are nearly right: parts that matter, put together at random.
 fn near_heads() -> impl Strategy<Value = Vec<u8>> {
@@ -66,100 +67,6 @@ fn near_heads() -> impl Strategy<Value = Vec<u8>> {
         }
         head
     })
-}
-
-/// Everything that must hold of a head that was let through.
-fn check_accepted(original: &[u8], parsed: &RequestHead) {
-    let wire_head = &parsed.wire_head;
-    let shown = format!(
-        "{} -> {}",
-        original.escape_ascii(),
-        wire_head.escape_ascii()
-    );
-
-    // The same parser that Pingora uses reads the same request.
-    let mut storage = [httparse::EMPTY_HEADER; 256];
-    let mut request = httparse::Request::new(&mut storage);
-    let status = request.parse(wire_head).unwrap();
-    assert_eq!(
-        status,
-        httparse::Status::Complete(wire_head.len()),
-        "{shown}"
-    );
-    assert_eq!(request.method, Some(parsed.method.as_str()), "{shown}");
-    let minor = u8::from(parsed.version == Version::Http11);
-    assert_eq!(request.version, Some(minor), "{shown}");
-    let target = request.path.unwrap();
-    assert_eq!(target.as_bytes(), parsed.request_target(), "{shown}");
-    let fields: Vec<_> = request
-        .headers
-        .iter()
-        .map(|header| (header.name.as_bytes(), header.value))
-        .collect();
-    assert_eq!(parsed.fields().collect::<Vec<_>>(), fields, "{shown}");
-    let is_credentials =
-        |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"proxy-authorization");
-    assert!(!fields.iter().any(is_credentials), "{shown}");
-
-    // There is no LF but in CRLF, and no CR either.
-    let crlf = wire_head.windows(2).filter(|pair| pair == b"\r\n").count();
-    let count = |wanted| wire_head.iter().filter(|&&byte| byte == wanted).count();
-    assert_eq!((count(b'\r'), count(b'\n')), (crlf, crlf), "{shown}");
-
-    if parsed.method == Method::CONNECT {
-        // Nobody parses it again, so nothing else had to change.
-        if parsed.credentials.is_none() {
-            assert!(original.ends_with(wire_head), "{shown}");
-        }
-        assert!(matches!(parsed.target, Target::Authority(_)), "{shown}");
-        return;
-    }
-    // What Pingora does next: a URI from the target, and its rules for Host.
-    http::uri::PathAndQuery::try_from(target).expect(&shown);
-    let count = |name: &str| {
-        let same = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
-        fields.iter().filter(|(found, _)| same(found)).count()
-    };
-    assert!(count("host") <= 1, "{shown}");
-    assert!(
-        count("content-length") + count("transfer-encoding") <= 1,
-        "{shown}"
-    );
-    assert_eq!(count("proxy-connection"), 0, "{shown}");
-    match &parsed.target {
-        Target::Absolute {
-            scheme, authority, ..
-        } => {
-            let host = authority.host_field(*scheme).to_string();
-            assert_eq!(parsed.field("host"), Some(host.as_bytes()), "{shown}");
-            assert!(target.starts_with('/') || target == "*", "{shown}");
-        }
-        Target::Authority(_) => panic!("{shown}"),
-        Target::Origin => assert!(target.starts_with('/'), "{shown}"),
-        Target::Asterisk => assert_eq!(target, "*", "{shown}"),
-    }
-
-    // Reading it again changes nothing.
-    let again = parse(wire_head).expect(&shown);
-    assert_eq!(again.wire_head, wire_head, "{shown}");
-    assert_eq!(again.method, parsed.method, "{shown}");
-    assert_eq!(again.version, parsed.version, "{shown}");
-    assert_eq!(again.framing, parsed.framing, "{shown}");
-    assert_eq!(again.keep_alive, parsed.keep_alive, "{shown}");
-    assert_eq!(again.expect_continue, parsed.expect_continue, "{shown}");
-    assert_eq!(
-        again.is_websocket_handshake, parsed.is_websocket_handshake,
-        "{shown}"
-    );
-    assert!(
-        count("upgrade") == 0 || parsed.is_websocket_handshake,
-        "{shown}"
-    );
-    match &parsed.target {
-        Target::Absolute { .. } if target == "*" => assert_eq!(again.target, Target::Asterisk),
-        Target::Absolute { .. } => assert_eq!(again.target, Target::Origin),
-        same => assert_eq!(again.target, *same),
-    }
 }
 
 proptest! {

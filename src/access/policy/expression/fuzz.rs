@@ -1,0 +1,91 @@
+//! Invariants of expressions, for the fuzz target and property tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use cel::{common::value::CowVal, context::VariableResolver};
+
+use super::{EvaluationError, Expression, Facts, MAX_COST, evaluate, facts::FactValues};
+use crate::text::fuzz::shape;
+
+/// Reads `data` as an expression, and evaluates it for a fixed request.
+///
+/// An error prints as one short line, at a place in the text. An expression that is accepted is one of bounded
+/// cost, and [`check_cost`] holds of it.
+///
+/// # Panics
+/// An invariant does not hold.
+pub fn expression(data: &[u8]) -> String {
+    let text = String::from_utf8_lossy(data);
+    let expression = match Expression::parse(&text) {
+        Ok(expression) => expression,
+        Err(error) => {
+            let printed = error.to_string();
+            let is_line = printed.len() < 600 && !printed.contains(char::is_control);
+            assert!(is_line, "{printed:?}: {text:?}");
+            if let Some(at) = error.at {
+                let line = text.split('\n').nth(at.line.wrapping_sub(1));
+                let columns = line.map(|line| 1 + line.chars().count());
+                let exists = columns.is_some_and(|columns| (1..=columns).contains(&at.column));
+                assert!(exists, "{printed}: {text:?}");
+            }
+            return shape(&error.problem);
+        }
+    };
+    assert_eq!(expression.as_str(), text);
+    assert!(expression.cost() <= MAX_COST, "{text:?}");
+    let facts = Facts {
+        role: "tunnel",
+        method: "CONNECT",
+        host: "build-7.example.org",
+        port: 8443,
+        user: "alice",
+        groups: &["ci", "team-a"],
+        client: [10, 1, 2, 3].into(),
+        // A Tuesday, half past ten.
+        time: UNIX_EPOCH + Duration::from_millis(1_795_516_205_250),
+    };
+    let answer = check_cost(&expression, &facts);
+    let cost = expression.cost().checked_ilog2().unwrap_or_default();
+    format!("{} {}", shape(&answer), cost / 2)
+}
+
+/// Evaluates an expression, and checks that the evaluation costs no more than it was said to, and fails only
+/// where CEL fails.
+///
+/// # Panics
+/// It costs more, or fails by an error of the checker.
+pub(super) fn check_cost(
+    expression: &Expression,
+    facts: &Facts<'_>,
+) -> Result<bool, EvaluationError> {
+    let answer = expression.matches(facts);
+    assert_ne!(answer, Err(EvaluationError::Unexpected), "{expression}");
+    let checked = &expression.checked;
+    if let Ok(values) = FactValues::new(facts, &checked.constants, checked.used) {
+        let counting = Counting {
+            values,
+            lookups: AtomicU64::new(0),
+        };
+        let _ = evaluate::evaluate(&checked.expr, &counting);
+        let lookups = counting.lookups.into_inner();
+        assert!(
+            lookups <= expression.cost(),
+            "{lookups} steps: {expression}"
+        );
+    }
+    answer
+}
+
+/// Facts, with the number of times that one was asked for.
+struct Counting<'a> {
+    values: FactValues<'a>,
+    lookups: AtomicU64,
+}
+
+impl VariableResolver for Counting<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        self.values.resolve(variable)
+    }
+}
