@@ -230,7 +230,7 @@ impl BodyEnd {
     ///
     /// # Errors
     /// [`AmbiguousFraming`]: `Content-Length` beside `Transfer-Encoding`, a coding other than one `chunked`, or
-    /// lines of `Content-Length` that are not all the same digits.
+    /// lines of `Content-Length` that are not all the same digits of a number below 2^63.
     pub fn of(
         method: &Method,
         status: StatusCode,
@@ -249,7 +249,9 @@ impl BodyEnd {
         match (fields.coding, fields.length) {
             (TransferCoding::Absent, ContentLength::Absent) => Ok(Self::Close),
             (TransferCoding::Chunked, ContentLength::Absent) => Ok(Self::Chunked),
-            (TransferCoding::Absent, ContentLength::Plain { length, .. }) => {
+            (TransferCoding::Absent, ContentLength::Plain { length, .. })
+                if i64::try_from(length).is_ok() =>
+            {
                 Ok(Self::Length(length))
             }
             _ => Err(AmbiguousFraming),

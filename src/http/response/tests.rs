@@ -178,6 +178,18 @@ fn where_a_body_ends() {
         (Method::CONNECT, 407, &[length("2")], Ok(BodyEnd::Length(2))),
         (Method::GET, 200, &[length("+5")], Err(AmbiguousFraming)),
         (Method::GET, 200, &[length("")], Err(AmbiguousFraming)),
+        (
+            Method::GET,
+            200,
+            &[length("9223372036854775807")],
+            Ok(BodyEnd::Length(i64::MAX as u64)),
+        ),
+        (
+            Method::GET,
+            200,
+            &[length("9223372036854775808")],
+            Err(AmbiguousFraming),
+        ),
         (Method::GET, 200, &[length("5, 5")], Err(AmbiguousFraming)),
         (
             Method::GET,
@@ -268,7 +280,8 @@ fn model_end(method: &str, code: u16, lines: Lines<'_>) -> Result<BodyEnd, Ambig
         (None, []) => Ok(BodyEnd::Close),
         (Some(true), []) => Ok(BodyEnd::Chunked),
         (None, [one]) if is_digits(one) => {
-            one.parse().map(BodyEnd::Length).or(Err(AmbiguousFraming))
+            let length = one.parse::<i64>().map(i64::cast_unsigned);
+            length.map(BodyEnd::Length).or(Err(AmbiguousFraming))
         }
         _ => Err(AmbiguousFraming),
     }
