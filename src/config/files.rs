@@ -22,6 +22,9 @@ use crate::text::{self, TextError};
 /// `-c <(program)`.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// No system has a longer path: PATH_MAX of Linux.
+pub(super) const MAX_PATH: usize = 4096;
+
 /// What paths in a configuration file are relative to.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
@@ -237,7 +240,9 @@ pub(super) fn report_kind(item: &Item<'_>, shown: &Path, text: &str, wanted: Tex
 pub(super) fn speak(path: &Path) -> Cow<'_, str> {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@%,=~".contains(c);
-    if text.chars().all(is_plain) {
+    if text.len() > MAX_PATH {
+        Cow::Borrowed("FILE")
+    } else if text.chars().all(is_plain) {
         text
     } else if text.chars().all(|c| is_plain(c) || c == ' ') {
         Cow::Owned(format!("'{text}'"))
@@ -433,6 +438,7 @@ mod tests {
             ("/srv/my proxy/b\u{fc}cher", "'/srv/my proxy/b\u{fc}cher'"),
             ("alice:$2y$05$abc", "FILE"),
             ("/etc/alice:secret", "FILE"),
+            (&"/x".repeat(MAX_PATH / 2 + 1), "FILE"),
         ] {
             assert_eq!(speak(Path::new(path)), expected);
         }
