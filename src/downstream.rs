@@ -31,13 +31,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::prepare::{Unprepared, prepare};
 use self::protocol::{Door, Protocol};
-#[cfg(any(test, feature = "internals"))]
-pub use self::proxy_protocol::fuzz;
 use self::socket::accept;
 pub use self::socket::{Listener, ListenerKind};
 pub use self::threads::ThreadOptions;
 use self::threads::Threads;
 use self::unprepared::Stage;
+#[cfg(any(test, feature = "internals"))]
+pub use self::{protocol::fuzz::first_bytes, proxy_protocol::fuzz::proxy_header};
 use crate::client::{ClientStream, Transport};
 use crate::config;
 use crate::request::app::App;

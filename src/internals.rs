@@ -23,9 +23,10 @@ pub mod targets {
     pub use crate::access::auth::fuzz::{credentials, htpasswd};
     pub use crate::access::policy::expression::fuzz::expression;
     pub use crate::access::policy::{htgroup, lists};
-    pub use crate::config::fuzz::{configuration, yaml};
-    pub use crate::downstream::fuzz::proxy_header;
+    pub use crate::config::fuzz::{configuration, pem, yaml};
+    pub use crate::downstream::{first_bytes, proxy_header};
     pub use crate::http::http1::fuzz::{chunked_body, head};
+    pub use crate::http::response::fuzz::response;
     pub use crate::http::target::fuzz::authority;
 }
 
@@ -51,10 +52,13 @@ pub const TARGETS: &[Target] = table![
     chunked_body,
     authority,
     credentials,
+    response,
+    first_bytes,
     proxy_header,
     htpasswd,
     htgroup,
     lists,
+    pem,
     yaml,
     configuration,
     expression,

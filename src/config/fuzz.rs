@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use super::files::Base;
+use super::files::{Base, MAX_PATH};
+pub use super::pem::fuzz::pem;
 use super::yaml::{self, MAX_DEPTH, MAX_KEYS, Node, Value};
 use super::{Config, ConfigError, Diagnostics, Scope, interpret};
 use crate::access::policy::{Destination, Request};
@@ -13,6 +14,9 @@ use crate::text::fuzz::decode;
 
 /// The configuration that `data` stands for. The files of this directory can be named in it.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/fuzz.yaml");
+
+/// A message may name a file twice, for what is wrong and for the command that repairs it.
+const MAX_MESSAGE: usize = 2 * MAX_PATH + 2048;
 
 /// The most that aliases may copy, and a word for what each node costs.
 const MAX_COPIED: usize = 2 << 20;
@@ -176,7 +180,7 @@ fn check_problems(text: &str, error: &ConfigError) -> String {
         }
         let printed = problem.to_string();
         assert!(!printed.contains(char::is_control), "{printed:?}: {text:?}");
-        assert!(printed.len() < 4096, "{printed:?}");
+        assert!(printed.len() < MAX_MESSAGE, "{printed:?}");
     }
     let first = error.problems().first();
     let message = first.map(|problem| problem.message.as_str());

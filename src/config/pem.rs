@@ -6,6 +6,8 @@
 
 pub(super) mod der;
 mod foreign;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 

@@ -5,6 +5,9 @@
 
 use crate::http::error::ErrorKind;
 
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
+
 /// What is looked at, in bytes.
 const WINDOW: usize = 512;
 

@@ -11,6 +11,8 @@ use thiserror::Error;
 use super::fields::{HopField, is_ignored_option};
 use super::http1::{Framing, trim_ows};
 
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 
