@@ -9,16 +9,23 @@ PROFILE ?= release
 # The configuration of `make run`.
 CONF = conf/pingora.yaml
 
+# How long `make fuzz` takes, after the build.
+FUZZ_SECONDS ?= 60
+# Those of tests/fuzz/main.rs.
+FUZZ_TARGET ?=
+FUZZ_SEED ?=
+FUZZ_INPUT ?=
+
 # A newly installed toolchain is not on the caller's path yet.
 CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(CARGO_HOME)/bin:$(PATH)
-export CARGO PREFIX SYSCONFDIR DESTDIR PROFILE
+export CARGO PREFIX SYSCONFDIR DESTDIR PROFILE FUZZ_SECONDS FUZZ_TARGET FUZZ_SEED FUZZ_INPUT
 
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test handover-test reference check lint doc deny bench bench-smoke release-pgo install dist \
-	package-test clean
+.PHONY: help setup run build test fuzz handover-test reference check lint doc deny bench bench-smoke release-pgo \
+	install dist package-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,13 +51,17 @@ handover-test: ## hand the sockets to and from the program of another git REVISI
 	@bash scripts/setup.sh
 	@bash scripts/handover-test.sh '$(REVISION)'
 
+fuzz: ## fuzz every parser for FUZZ_SECONDS, by default 60; FUZZ_TARGET, FUZZ_SEED, FUZZ_INPUT: see fuzz/README.md
+	@bash scripts/setup.sh
+	$(CARGO) test --locked --features internals --test fuzz
+
 check: lint test doc deny ## run the checks for a change: lint, test, doc, deny
 
 lint: ## check formatting, clippy, and shellcheck if installed
 	@bash scripts/setup.sh
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-features --benches -- -D warnings
+	$(CARGO) clippy --locked --all-features --benches --test fuzz -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 		echo shellcheck $(SHELL_FILES); shellcheck -x $(SHELL_FILES); \
 	else \
