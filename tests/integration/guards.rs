@@ -1,5 +1,6 @@
 //! Guards: what the sources, the configurations and the documents promise about each other.
 
+mod fuzz;
 mod layers;
 
 use std::collections::BTreeSet;
