@@ -5,7 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cel::{common::value::CowVal, context::VariableResolver};
 
-use super::{EvaluationError, Expression, Facts, MAX_COST, evaluate, facts::FactValues};
+use super::{
+    EvaluationError, Expression, Facts, MAX_COST, MAX_GROUPS, evaluate, facts::FactValues,
+};
 use crate::text::fuzz::shape;
 
 /// Reads `data` as an expression, and evaluates it for a fixed request.
@@ -46,6 +48,9 @@ pub fn expression(data: &[u8]) -> String {
         time: UNIX_EPOCH + Duration::from_millis(1_795_516_205_250),
     };
     let answer = check_cost(&expression, &facts);
+    // The cost counts with as many groups as a user can have.
+    let groups = &["team-b"; MAX_GROUPS];
+    let _ = check_cost(&expression, &Facts { groups, ..facts });
     let cost = expression.cost().checked_ilog2().unwrap_or_default();
     format!("{} {}", shape(&answer), cost / 2)
 }
