@@ -162,7 +162,8 @@ fn as_ipv4(network: IpNet) -> IpNet {
     mapped.unwrap_or(network)
 }
 
-/// The standard library parses the address, because it accepts one spelling only: no `010.0.0.1`, no zones.
+/// The standard library parses the address, because it accepts one spelling only: no `010.0.0.1`, no zones. Nor
+/// has the length of the prefix a second one: `/010` is 10 to some readers, and 8 to others.
 fn parse_network(text: &str) -> Result<IpNet, EntryProblem> {
     let (ip, len) = match text.split_once('/') {
         Some((ip, len)) => (ip, Some(len)),
@@ -173,6 +174,7 @@ fn parse_network(text: &str) -> Result<IpNet, EntryProblem> {
         None => IpNet::from(ip),
         Some(len) => Some(len)
             .filter(|len| len.bytes().all(|b| b.is_ascii_digit()))
+            .filter(|len| *len == "0" || !len.starts_with('0'))
             .and_then(|len| IpNet::new(ip, len.parse().ok()?).ok())
             .ok_or(EntryProblem::Network)?,
     };
@@ -233,6 +235,8 @@ mod tests {
             "10.0.0.0/33",
             "10.0.0.0/",
             "10.0.0.0/+8",
+            "10.0.0.0/08",
+            "::/00",
             "010.0.0.1",
             "10.0.0",
             "[::1]",
