@@ -33,7 +33,7 @@ const WIDE: HeadLimits = HeadLimits {
 /// Reads `data` as the start of a connection.
 ///
 /// A head ends at the same place and has the same error however it is cut, what the scanner found stands for
-/// reading it again, and [`check_accepted`] holds of every head that is accepted.
+/// reading it again, and an accepted head has one meaning: to this parser, to that of Pingora and to an origin.
 ///
 /// # Panics
 /// An invariant does not hold.

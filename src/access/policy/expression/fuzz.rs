@@ -12,8 +12,8 @@ use crate::text::fuzz::shape;
 
 /// Reads `data` as an expression, and evaluates it for a fixed request.
 ///
-/// An error prints as one short line, at a place in the text. An expression that is accepted is one of bounded
-/// cost, and [`check_cost`] holds of it.
+/// An error prints as one short line, at a place in the text. An evaluation takes no more steps
+/// than the expression was said to, and fails only where CEL fails.
 ///
 /// # Panics
 /// An invariant does not hold.
