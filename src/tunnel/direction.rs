@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Socket;
-use super::buffer::Buffer;
+use super::buffer::{BUFFER_SIZE, Buffer};
 use super::pace::{LIMITS, Limits, Pace};
 #[cfg(test)]
 use super::pipe::tests::shown;
@@ -107,20 +107,22 @@ impl Direction {
         self.moved
     }
 
-    /// Moves the available bytes, and the end of the source. Ready when the end is
-    /// passed on, or when an end fails: then [`pass_on_rest`](Self::pass_on_rest)
-    /// moves the rest.
+    /// Moves the available bytes, and the end of the source. Reads at most `room` bytes:
+    /// the caller polls again for more. With a `room` of 0 it reads none and is not woken for
+    /// any, but delivers the held bytes. Ready when the end is passed on, or when an end
+    /// fails: then [`pass_on_rest`](Self::pass_on_rest) moves the rest.
     pub(super) fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut R,
         sink: &mut W,
+        room: u64,
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Socket + Unpin,
         W: AsyncWrite + Socket + Unpin,
     {
-        ready!(self.poll_carry(cx, source, sink))?;
+        ready!(self.poll_carry(cx, source, sink, room))?;
         if self.phase == Phase::Ending {
             ready!(Pin::new(sink).poll_shutdown(cx)).map_err(writing)?;
             self.phase = Phase::Done;
@@ -131,14 +133,14 @@ impl Direction {
     /// For a source that was reset: passes on the bytes that it sent before, for
     /// at most [`LAST_BYTES`], but no end of stream. A failed write clears the
     /// error of the socket, which then reads as if it had ended; that is not
-    /// an end of stream.
+    /// an end of stream. No meter slows these bytes: the kernel has them already.
     pub(super) async fn pass_on_rest<R, W>(&mut self, source: &mut R, sink: &mut W)
     where
         R: AsyncRead + Socket + Unpin,
         W: AsyncWrite + Socket + Unpin,
     {
         let rest = async {
-            let carried = poll_fn(|cx| self.poll_carry(cx, source, sink)).await;
+            let carried = poll_fn(|cx| self.poll_carry(cx, source, sink, u64::MAX)).await;
             if matches!(carried, Err(Broken::Writing))
                 || poll_fn(|cx| self.poll_flush(cx, sink)).await.is_err()
             {
@@ -159,18 +161,21 @@ impl Direction {
         cx: &mut Context<'_>,
         source: &mut R,
         sink: &mut W,
+        room: u64,
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Socket + Unpin,
         W: AsyncWrite + Socket + Unpin,
     {
-        let enough = self.carried + MAX_BYTES;
+        let full = self.carried.saturating_add(room);
+        let enough = full.min(self.carried + MAX_BYTES);
         for _ in 0..MAX_ROUNDS {
             if self.is_empty() {
                 if self.phase != Phase::Carrying {
                     return Poll::Ready(Ok(()));
                 }
-                match self.poll_take(cx, source, sink) {
+                let room = full.saturating_sub(self.carried);
+                match self.poll_take(cx, source, sink, room) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Reading)),
                     Poll::Pending => {
@@ -196,22 +201,27 @@ impl Direction {
         self.buffer.is_empty() && self.pipe.is_none()
     }
 
-    /// Reads available bytes of the source.
+    /// Reads available bytes of the source, at most `room`.
     fn poll_take<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut R,
         sink: &W,
+        room: u64,
     ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Socket + Unpin,
         W: Socket,
     {
+        let most = usize::try_from(room).unwrap_or(usize::MAX);
+        if most == 0 {
+            return self.poll_end(cx, source);
+        }
         if self.pace.is_bulk() {
             if let (Some(socket), Some(_)) = (source.plain_tcp(), sink.plain_tcp()) {
                 // The buffer of earlier copies: an idle direction must not keep it.
                 self.buffer.release();
-                let taken = self.poll_take_by_pipe(cx, socket);
+                let taken = self.poll_take_by_pipe(cx, socket, most);
                 #[cfg(test)]
                 source.splice_read(shown(&taken));
                 match ready!(taken)? {
@@ -224,20 +234,38 @@ impl Direction {
                 self.pace.give_up();
             }
         }
-        self.poll_fill(cx, source)
+        self.poll_fill(cx, source, most)
+    }
+
+    /// Reads the end of a source that has no byte before it. A source that is not a bare
+    /// socket would have to be read for that: its end waits until bytes may be read.
+    fn poll_end<R>(&mut self, cx: &mut Context<'_>, source: &mut R) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Socket + Unpin,
+    {
+        // An idle direction must not keep the buffer of earlier copies.
+        self.buffer.release();
+        let Some(socket) = source.plain_tcp() else {
+            return Poll::Pending;
+        };
+        match ready!(socket.poll_peek(cx, &mut ReadBuf::new(&mut [0])))? {
+            0 => self.poll_fill(cx, source, BUFFER_SIZE),
+            _ => Poll::Pending,
+        }
     }
 
     fn poll_take_by_pipe(
         &mut self,
         cx: &mut Context<'_>,
         socket: &TcpStream,
+        most: usize,
     ) -> Poll<io::Result<Moved>> {
         ready!(socket.poll_read_ready(cx))?;
         let Some(mut pipe) = self.splicing.pipes.lend() else {
             self.pace.postpone();
             return Poll::Ready(Ok(Moved::None));
         };
-        let moved = pipe.fill(socket);
+        let moved = pipe.fill(socket, most);
         if !pipe.is_empty() {
             self.pipe = Some(pipe);
             self.filled = Some(Instant::now());
@@ -329,11 +357,18 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_fill<R>(&mut self, cx: &mut Context<'_>, source: &mut R) -> Poll<io::Result<()>>
+    fn poll_fill<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut R,
+        most: usize,
+    ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
     {
-        let mut space = ReadBuf::new(self.buffer.space());
+        let space = self.buffer.space();
+        let (space, _) = space.split_at_mut(most.min(space.len()));
+        let mut space = ReadBuf::new(space);
         let result = Pin::new(source).poll_read(cx, &mut space);
         let len = space.filled().len();
         self.buffer.fill(len);

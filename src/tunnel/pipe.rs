@@ -199,17 +199,17 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Moves bytes of `socket` into an empty pipe, so that only the socket can
-    /// end the call, never the pipe.
+    /// Moves at most `most` bytes of `socket` into an empty pipe, so that only the
+    /// socket can end the call, never the pipe.
     ///
     /// # Errors
     /// The socket's.
-    pub(super) fn fill(&mut self, socket: &TcpStream) -> io::Result<Moved> {
+    pub(super) fn fill(&mut self, socket: &TcpStream, most: usize) -> io::Result<Moved> {
         debug_assert!(self.is_empty(), "a full pipe would look like no bytes");
         let Some(ends) = &self.ends else {
             return Ok(Moved::Unsupported);
         };
-        let result = system::splice(socket, &ends.writer, ends.size);
+        let result = system::splice(socket, &ends.writer, most.min(ends.size));
         let moved = self.pool.classify(result)?;
         if let Moved::Some(len) = moved {
             self.held = len;

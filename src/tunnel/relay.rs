@@ -185,10 +185,10 @@ where
         self.client_first = !self.client_first;
         for from_client in [self.client_first, !self.client_first] {
             let (result, source, sink) = if from_client {
-                let result = self.to_upstream.poll(cx, client, upstream);
+                let result = self.to_upstream.poll(cx, client, upstream, u64::MAX);
                 (result, Ended::ClientReset, Ended::UpstreamReset)
             } else {
-                let result = self.to_client.poll(cx, upstream, client);
+                let result = self.to_client.poll(cx, upstream, client, u64::MAX);
                 (result, Ended::UpstreamReset, Ended::ClientReset)
             };
             // At once: the other direction, polled now, would take the rest of

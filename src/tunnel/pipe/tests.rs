@@ -67,10 +67,13 @@ async fn bytes_pass_and_the_pipe_is_used_again() {
     let (source, mut sender) = pair();
     let (sink, mut receiver) = pair();
     let mut pipe = pool.lend().unwrap();
-    assert!(matches!(pipe.fill(&source), Ok(Moved::None)), "nothing yet");
+    assert!(
+        matches!(pipe.fill(&source, PIPE_SIZE), Ok(Moved::None)),
+        "nothing yet"
+    );
     sender.write_all(b"some bytes").unwrap();
     source.readable().await.unwrap();
-    assert_eq!(len(pipe.fill(&source)), 10);
+    assert_eq!(len(pipe.fill(&source, PIPE_SIZE)), 10);
     assert!(!pipe.is_empty());
     assert_eq!(len(pipe.drain(&sink)), 10);
     assert!(pipe.is_empty());
@@ -91,7 +94,7 @@ async fn a_pipe_with_bytes_in_it_is_closed() {
     let mut pipe = pool.lend().unwrap();
     sender.write_all(b"secret").unwrap();
     source.readable().await.unwrap();
-    assert_eq!(len(pipe.fill(&source)), 6);
+    assert_eq!(len(pipe.fill(&source, PIPE_SIZE)), 6);
     drop(pipe);
     assert_eq!((pool.lent(), kept(pool)), (0, (0, 0)));
 }
@@ -127,21 +130,27 @@ async fn the_first_refusal_is_permanent_and_a_later_one_is_for_one_socket() {
 
     let pool: &Pool = Box::leak(Box::new(broken_pool()));
     let mut pipe = pool.lend().unwrap();
-    assert!(matches!(pipe.fill(&source), Ok(Moved::Unsupported)));
+    assert!(matches!(
+        pipe.fill(&source, PIPE_SIZE),
+        Ok(Moved::Unsupported)
+    ));
     assert!(pipe.is_empty());
     drop(pipe);
     assert!(pool.lend().is_none());
 
     let pool = self::pool(MAX_TOTAL);
     let mut pipe = pool.lend().unwrap();
-    assert_eq!(len(pipe.fill(&source)), 5);
+    assert_eq!(len(pipe.fill(&source, PIPE_SIZE)), 5);
     assert_eq!(len(pipe.drain(&sink)), 5);
     break_next(pool);
     sender.write_all(b"bytes").unwrap();
     source.readable().await.unwrap();
     let mut broken = pool.lend().unwrap();
-    assert!(matches!(broken.fill(&source), Ok(Moved::Unsupported)));
-    assert_eq!(len(pipe.fill(&source)), 5);
+    assert!(matches!(
+        broken.fill(&source, PIPE_SIZE),
+        Ok(Moved::Unsupported)
+    ));
+    assert_eq!(len(pipe.fill(&source, PIPE_SIZE)), 5);
     assert!(pool.lend().is_some());
 }
 
@@ -157,7 +166,7 @@ async fn a_connection_error_does_not_disable_splicing() {
     }
     (&sender).write_all(b"x").unwrap();
     source.readable().await.unwrap();
-    assert_eq!(len(pipe.fill(&source)), 1);
+    assert_eq!(len(pipe.fill(&source, PIPE_SIZE)), 1);
     drop(receiver);
     sink.ready(tokio::io::Interest::ERROR).await.unwrap();
     assert_eq!(
@@ -168,7 +177,7 @@ async fn a_connection_error_does_not_disable_splicing() {
     drop(sender);
     source.ready(tokio::io::Interest::ERROR).await.unwrap();
     assert_eq!(
-        pipe.fill(&source).unwrap_err().kind(),
+        pipe.fill(&source, PIPE_SIZE).unwrap_err().kind(),
         io::ErrorKind::ConnectionReset
     );
     assert!(pool.lend().is_some());
@@ -181,7 +190,7 @@ async fn bytes_that_a_socket_does_not_take_are_read_back() {
     let mut pipe = pool.lend().unwrap();
     sender.write_all(b"some bytes").unwrap();
     source.readable().await.unwrap();
-    assert_eq!(len(pipe.fill(&source)), 10);
+    assert_eq!(len(pipe.fill(&source, PIPE_SIZE)), 10);
     let mut space = [0; 6];
     assert_eq!(pipe.read(&mut space).unwrap(), 6);
     assert_eq!(&space, b"some b");
