@@ -6,6 +6,7 @@
 //! passed on as a reset, within a second.
 
 use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub enum Ended {
     UpstreamReset,
     /// The process stopped, and `timeouts.drain` was over.
     Drained,
+    /// The meter stopped it, for the reason that it named.
+    Stopped(&'static str),
 }
 
 impl Ended {
@@ -42,6 +45,7 @@ impl Ended {
             Self::ClientReset => "client_reset",
             Self::UpstreamReset => "upstream_reset",
             Self::Drained => "drained",
+            Self::Stopped(reason) => reason,
         }
     }
 }
@@ -55,17 +59,44 @@ pub struct Traffic {
     pub bytes_from_upstream: u64,
 }
 
-/// Receives the traffic of an open tunnel.
+/// Receives the traffic of an open tunnel, slows it down, and stops it. The relay only obeys.
 pub trait Meter {
     /// Called from time to time with the traffic since the last call. Only the
     /// result of [`relay`] has the rest at the end.
-    fn moved(&self, traffic: Traffic);
+    ///
+    /// `Continue` has the pause after which the relay reads on. The pause applies to both
+    /// directions: a report is about both, and one timer serves both. TCP slows the senders.
+    /// In the pause the relay delivers the bytes that it holds, and reports them; the answer
+    /// may make the pause longer, never shorter. A pause is not idle time, and is at most a
+    /// minute long. Timers are late by a millisecond or more: a meter that holds a rate
+    /// measures the time itself.
+    ///
+    /// `Break` has the name of the reason: the tunnel ends at once as
+    /// [`Ended::Stopped`], and both sides are reset.
+    ///
+    /// A pause delays neither a reset nor the end of the process. It delays the end of
+    /// a stream behind bytes that were not read. The end of a stream inside TLS or HTTP/2 looks
+    /// like such bytes.
+    fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str, Duration>;
+
+    /// The most bytes that each direction reads before the next call of [`moved`](Self::moved).
+    /// The relay asks each time the tunnel is woken.
+    ///
+    /// Without a limit a direction may read about two megabytes before the meter gets the report,
+    /// since large calls of splice(2) cost less. A meter that holds a rate returns what may pass
+    /// in a small part of a second, so that each pause is short.
+    fn report_after(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// A meter is called after so many bytes, or after fewer when its last call is
 /// [`METER_PERIOD`] ago.
 const METER_BYTES: u64 = 256 * 1024;
 const METER_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest pause, so that a faulty meter does not hold a tunnel for ever.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// Relays between `client` and `upstream` until both directions have ended, one of
 /// them fails, no byte moves for `idle_timeout`, or `cancelled` is ready. `early` are
@@ -136,7 +167,7 @@ where
             Ended::UpstreamReset => {
                 Box::pin(relay.to_client.pass_on_rest(upstream, client)).await;
             }
-            Ended::Idle | Ended::Drained => {}
+            Ended::Idle | Ended::Drained | Ended::Stopped(_) => {}
         }
         (ended, relay.traffic())
     }
@@ -167,8 +198,10 @@ where
         if let Poll::Ready(ended) = self.poll_directions(cx) {
             return Poll::Ready(ended);
         }
-        if self.traffic() != before {
-            self.note_activity();
+        if self.traffic() != before
+            && let ControlFlow::Break(reason) = self.note_activity()
+        {
+            return Poll::Ready(Ended::Stopped(reason));
         }
         if Pin::new(&mut self.cancelled).poll(cx).is_ready() {
             return Poll::Ready(Ended::Drained);
@@ -178,6 +211,7 @@ where
 
     /// Moves bytes in both directions. Ready when both have ended or one has failed.
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let [client_room, upstream_room] = self.room();
         let Ends {
             client, upstream, ..
         } = &mut self.ends;
@@ -185,10 +219,10 @@ where
         self.client_first = !self.client_first;
         for from_client in [self.client_first, !self.client_first] {
             let (result, source, sink) = if from_client {
-                let result = self.to_upstream.poll(cx, client, upstream, u64::MAX);
+                let result = self.to_upstream.poll(cx, client, upstream, client_room);
                 (result, Ended::ClientReset, Ended::UpstreamReset)
             } else {
-                let result = self.to_client.poll(cx, upstream, client, u64::MAX);
+                let result = self.to_client.poll(cx, upstream, client, upstream_room);
                 (result, Ended::UpstreamReset, Ended::ClientReset)
             };
             // At once: the other direction, polled now, would take the rest of
@@ -205,19 +239,36 @@ where
         Poll::Pending
     }
 
-    /// Restarts the idle time-out and reports to the meter.
-    fn note_activity(&mut self) {
+    /// How many bytes of the client and of the upstream may be read.
+    fn room(&self) -> [u64; 2] {
+        if self.idle.is_paused() {
+            return [0; 2];
+        }
+        let most = self.meter.report_after();
+        let fresh = self.reports.fresh(self.traffic());
+        // At least one: a meter that reduces its number must get the report that is due.
+        [fresh.bytes_from_client, fresh.bytes_from_upstream]
+            .map(|fresh| most.saturating_sub(fresh).max(1))
+    }
+
+    /// Restarts the idle time-out, reports to the meter and does what it says.
+    fn note_activity(&mut self) -> ControlFlow<&'static str> {
         if let Some(now) = self.to_upstream.moved().max(self.to_client.moved()) {
             self.idle.touch(now);
             let total = self.traffic();
-            self.reports.update(now, total, self.meter);
+            let pause = self.reports.update(now, total, self.meter)?;
+            if !pause.is_zero() {
+                self.idle.pause(now + pause.min(MAX_PAUSE));
+            }
         }
+        ControlFlow::Continue(())
     }
 
     /// Ready when the idle time-out is over, or when a stream that is not being read was reset.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let client_unread = !self.to_upstream.is_reading();
-        let upstream_unread = !self.to_client.is_reading();
+        let was_paused = self.idle.is_paused();
+        let client_unread = was_paused || !self.to_upstream.is_reading();
+        let upstream_unread = was_paused || !self.to_client.is_reading();
         while self
             .idle
             .poll(cx, client_unread || upstream_unread)
@@ -232,6 +283,9 @@ where
             if self.idle.is_over() {
                 return Poll::Ready(Ended::Idle);
             }
+        }
+        if was_paused && !self.idle.is_paused() {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -259,18 +313,31 @@ impl Reports {
         }
     }
 
-    fn update(&mut self, now: Instant, total: Traffic, meter: &impl Meter) {
-        let fresh = Traffic {
+    /// What of `total` was not reported.
+    fn fresh(&self, total: Traffic) -> Traffic {
+        Traffic {
             bytes_from_client: total.bytes_from_client - self.reported.bytes_from_client,
             bytes_from_upstream: total.bytes_from_upstream - self.reported.bytes_from_upstream,
-        };
-        if fresh.bytes_from_client + fresh.bytes_from_upstream >= METER_BYTES
+        }
+    }
+
+    /// Reports when it is time to. The answer of the meter.
+    fn update(
+        &mut self,
+        now: Instant,
+        total: Traffic,
+        meter: &impl Meter,
+    ) -> ControlFlow<&'static str, Duration> {
+        let fresh = self.fresh(total);
+        if fresh.bytes_from_client + fresh.bytes_from_upstream
+            >= METER_BYTES.min(meter.report_after())
             || now.duration_since(self.at) >= METER_PERIOD
         {
-            meter.moved(fresh);
             self.at = now;
             self.reported = total;
+            return meter.moved(fresh);
         }
+        ControlFlow::Continue(Duration::ZERO)
     }
 }
 

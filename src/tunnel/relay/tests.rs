@@ -4,6 +4,7 @@ mod bytes;
 mod closing;
 mod fairness;
 mod idle;
+mod meter;
 mod reset;
 mod splicing;
 mod support;

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::support::{
-    Mode, NEVER, Tunnel, in_every_mode, outcome, payload, splicing, stuff, within,
+    Mode, NEVER, Recorder, Tunnel, in_every_mode, outcome, pair, payload, splicing, stuff, within,
 };
 use crate::tunnel::buffer::BUFFER_SIZE;
 use crate::tunnel::buffer::tests::held;
@@ -76,27 +76,27 @@ impl AsyncWrite for Chopped {
 /// What one side does: its parts with pauses between them, how it reads, and
 /// whether its last part waits for the end of the other side.
 #[derive(Clone, Debug)]
-struct Script {
+pub(super) struct Script {
     parts: Vec<(usize, u64)>,
     chunk: usize,
     pause: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
+pub(super) enum Last {
     Neither,
     Client,
     Upstream,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Streams {
+pub(super) enum Streams {
     Plain,
     Buffered,
     Chopped(usize),
 }
 
-fn script() -> impl Strategy<Value = Script> {
+pub(super) fn script() -> impl Strategy<Value = Script> {
     let size = prop_oneof![0..4_usize, 1..5_000_usize, 1..400_000_usize];
     let pause = prop_oneof![3 => Just(0_u64), 1 => 1..4_u64];
     let parts = prop::collection::vec((size, pause.clone()), 0..5);
@@ -107,7 +107,7 @@ fn script() -> impl Strategy<Value = Script> {
     })
 }
 
-fn streams() -> impl Strategy<Value = Streams> {
+pub(super) fn streams() -> impl Strategy<Value = Streams> {
     prop_oneof![
         Just(Streams::Plain),
         Just(Streams::Buffered),
@@ -172,27 +172,29 @@ async fn receive(
     got
 }
 
-async fn play(
+pub(super) async fn play(
     mode: Mode,
     early: usize,
     client: Script,
     upstream: Script,
     last: Last,
     streams: Streams,
+    meter: Recorder,
 ) {
     let splicing = splicing(mode);
+    let pairs = [pair(), pair()];
     let total = |script: &Script| script.parts.iter().map(|(len, _)| len).sum::<usize>();
     let from_client = payload(1, early + total(&client));
     let from_upstream = payload(2, total(&upstream));
     let (early, behind) = from_client.split_at(early);
+    let early = early.to_vec();
+    let early_len = early.len() as u64;
     let tunnel = match streams {
-        Streams::Plain => Tunnel::open_with(splicing, early.to_vec(), NEVER, |stream| stream),
-        Streams::Buffered => Tunnel::open_with(splicing, early.to_vec(), NEVER, BufWriter::new),
+        Streams::Plain => Tunnel::between(pairs, splicing, early, NEVER, |stream| stream, meter),
+        Streams::Buffered => Tunnel::between(pairs, splicing, early, NEVER, BufWriter::new, meter),
         Streams::Chopped(limit) => {
-            Tunnel::open_with(splicing, early.to_vec(), NEVER, move |stream| Chopped {
-                stream,
-                limit,
-            })
+            let chop = move |stream| Chopped { stream, limit };
+            Tunnel::between(pairs, splicing, early, NEVER, chop, meter)
         }
     };
     let (client_reads, client_writes) = tokio::io::split(tunnel.client);
@@ -229,7 +231,7 @@ async fn play(
         // that asks why is copied.
         (Mode::Splice, Streams::Plain) => {
             let carried = traffic.bytes_from_client + traffic.bytes_from_upstream;
-            let most = carried - early.len() as u64;
+            let most = carried - early_len;
             assert!(spliced <= most, "{spliced} of {most}");
             assert!(spliced > 0 || most < 1_000_000, "{spliced} of {most}");
         }
@@ -267,7 +269,7 @@ proptest! {
             .enable_all()
             .build()
             .unwrap()
-            .block_on(play(mode, early, client, upstream, last, streams));
+            .block_on(play(mode, early, client, upstream, last, streams, Recorder::default()));
         prop_assert_eq!(held(), 0);
     }
 }

@@ -1,15 +1,17 @@
-//! Time: the idle time-out, its timer, and the meter. The clock is paused and
+//! Time: the idle time-out, its timer, the meter, and its pauses. The clock is paused and
 //! moves on when nothing else can.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, sleep, timeout as time_out};
 
-use super::support::{Memory, NEVER, Recorder};
-use crate::tunnel::{Ended, Traffic, relay};
+use super::support::{Answer, Memory, NEVER, Recorder};
+use crate::tunnel::relay::{MAX_PAUSE, METER_BYTES};
+use crate::tunnel::{Ended, Meter, Traffic, relay};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -198,4 +200,115 @@ async fn the_meter_is_called_each_second_and_after_bulk() {
     assert_eq!(ended, Ended::Complete);
     assert_eq!(traffic, told(300_013, 12));
     assert_eq!(meter.reports(), [told(10, 5), told(300_000, 7)]);
+}
+
+const BULK: usize = METER_BYTES as usize;
+
+#[tokio::test(start_paused = true)]
+async fn the_time_out_counts_from_the_end_of_a_pause_which_is_limited() {
+    for (asked, expected) in [
+        (Duration::from_secs(30), Duration::from_secs(30)),
+        (3 * MAX_PAUSE / 4, 3 * MAX_PAUSE / 4),
+        (Duration::from_nanos(1), Duration::ZERO),
+        (Duration::MAX, MAX_PAUSE),
+    ] {
+        let (near_client, mut client) = Memory::new(BULK);
+        let (near_upstream, _upstream) = Memory::new(BULK);
+        let meter = Recorder::new(u64::MAX, move |_| Answer::Continue(asked));
+        client.write_all(&[7; BULK]).await.unwrap();
+        let start = Instant::now();
+        let timeout = Duration::from_secs(5);
+        let never = pending::<()>();
+        let relay = relay(near_client, near_upstream, b"", timeout, &meter, never);
+        let (ended, _) = time_out(NEVER, relay).await.unwrap();
+        assert_eq!(ended, Ended::Idle, "{asked:?}");
+        let elapsed = start.elapsed();
+        assert!(elapsed >= expected + timeout, "{asked:?}: {elapsed:?}");
+        assert!(
+            elapsed <= expected + timeout + 2 * TICK,
+            "{asked:?}: {elapsed:?}"
+        );
+        assert_eq!(meter.reports().len(), 1, "{asked:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_rarely_wakes_a_tunnel() {
+    let (near_client, mut client) = Memory::new(2 * BULK);
+    let (near_upstream, mut upstream) = Memory::new(2 * BULK);
+    client.write_all(&[7; 2 * BULK]).await.unwrap();
+    upstream.write_all(&[7; 2 * BULK]).await.unwrap();
+    let meter = Recorder::new(1000, |_| Answer::Continue(Duration::MAX));
+    let stop = pin!(sleep(MAX_PAUSE - Duration::from_secs(1)));
+    let mut relay = pin!(relay(
+        near_client,
+        near_upstream,
+        b"",
+        TIMEOUT,
+        &meter,
+        stop
+    ));
+    let mut polls = 0;
+    let (ended, traffic) = poll_fn(|cx| {
+        polls += 1;
+        relay.as_mut().poll(cx)
+    })
+    .await;
+    assert_eq!(ended, Ended::Drained);
+    assert_eq!(
+        (traffic.bytes_from_client, traffic.bytes_from_upstream),
+        (1000, 1000)
+    );
+    // The reset check alone wakes it.
+    assert!(polls <= 60 * 4, "{polls} polls");
+}
+
+/// A meter of which other tunnels take the bytes away, too.
+struct Shrinking {
+    report_after: AtomicU64,
+    reported: AtomicU64,
+}
+
+impl Meter for Shrinking {
+    fn moved(&self, traffic: Traffic) -> Answer {
+        self.reported
+            .fetch_add(traffic.bytes_from_client, Ordering::Relaxed);
+        Answer::Continue(Duration::ZERO)
+    }
+
+    fn report_after(&self) -> u64 {
+        self.report_after.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_meter_that_reduces_its_number_does_not_hang_the_tunnel() {
+    for report_after in [0, 1, 100] {
+        let (near_client, mut client) = Memory::new(BULK);
+        let (near_upstream, mut upstream) = Memory::new(BULK);
+        let meter = Shrinking {
+            report_after: AtomicU64::new(1000),
+            reported: AtomicU64::new(0),
+        };
+        let peers = async {
+            let mut got = [0; 900];
+            client.write_all(&got).await.unwrap();
+            upstream.read_exact(&mut got).await.unwrap();
+            assert_eq!(meter.reported.load(Ordering::Relaxed), 0);
+            meter.report_after.store(report_after, Ordering::Relaxed);
+            client.write_all(&got).await.unwrap();
+            upstream.read_exact(&mut got).await.unwrap();
+            client.shutdown().await.unwrap();
+            upstream.shutdown().await.unwrap();
+        };
+        let never = pending::<()>();
+        let relay = relay(near_client, near_upstream, b"", TIMEOUT, &meter, never);
+        let both = async { tokio::join!(relay, peers) };
+        let ((ended, traffic), ()) = time_out(NEVER, both).await.unwrap();
+        assert_eq!(ended, Ended::Complete, "{report_after}");
+        assert_eq!(traffic.bytes_from_client, 1800);
+        // The result alone has the rest.
+        let reported = meter.reported.load(Ordering::Relaxed);
+        assert!(reported + report_after.max(1) > 1800, "{reported}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
@@ -142,19 +143,47 @@ pub(super) async fn rest_of(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, 
     (got, end.map(drop))
 }
 
-/// Records the calls of a meter.
-#[derive(Debug, Default)]
-pub(super) struct Recorder(Mutex<Vec<Traffic>>);
+/// What a meter answers.
+pub(super) type Answer = ControlFlow<&'static str, Duration>;
+
+/// Records the calls of a meter, and answers them.
+pub(super) struct Recorder {
+    reports: Mutex<Vec<Traffic>>,
+    report_after: u64,
+    answer: Box<dyn Fn(Traffic) -> Answer + Send + Sync>,
+}
 
 impl Recorder {
+    pub(super) fn new(
+        report_after: u64,
+        answer: impl Fn(Traffic) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            reports: Mutex::default(),
+            report_after,
+            answer: Box::new(answer),
+        }
+    }
+
     pub(super) fn reports(&self) -> Vec<Traffic> {
-        self.0.lock().unwrap().clone()
+        self.reports.lock().unwrap().clone()
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new(u64::MAX, |_| Answer::Continue(Duration::ZERO))
     }
 }
 
 impl Meter for Recorder {
-    fn moved(&self, traffic: Traffic) {
-        self.0.lock().unwrap().push(traffic);
+    fn moved(&self, traffic: Traffic) -> Answer {
+        self.reports.lock().unwrap().push(traffic);
+        (self.answer)(traffic)
+    }
+
+    fn report_after(&self) -> u64 {
+        self.report_after
     }
 }
 
@@ -356,13 +385,27 @@ impl Tunnel {
     where
         S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
     {
-        let (client, near_client) = pair();
-        let (upstream, near_upstream) = pair();
+        let meter = Recorder::default();
+        Self::between([pair(), pair()], splicing, early, idle_timeout, wrap, meter)
+    }
+
+    /// Between two pairs, the client's and the upstream's.
+    pub(super) fn between<S>(
+        pairs: [(TcpStream, TcpStream); 2],
+        splicing: &'static Splicing,
+        early: Vec<u8>,
+        idle_timeout: Duration,
+        wrap: impl Fn(TcpStream) -> S,
+        meter: Recorder,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
+    {
+        let [(client, near_client), (upstream, near_upstream)] = pairs;
         let (near_client, at_client) = Watched::new(wrap(near_client));
         let (near_upstream, at_upstream) = Watched::new(wrap(near_upstream));
         let (cancel, cancelled) = oneshot::channel();
         let relay = tokio::spawn(async move {
-            let meter = Recorder::default();
             let cancelled = pin!(async move {
                 if cancelled.await.is_err() {
                     std::future::pending::<()>().await;
