@@ -3,6 +3,7 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -230,6 +231,36 @@ async fn the_time_out_counts_from_the_end_of_a_pause_which_is_limited() {
         );
         assert_eq!(meter.reports().len(), 1, "{asked:?}");
     }
+}
+
+/// The bytes that the relay holds are delivered and reported in the pause.
+#[tokio::test(start_paused = true)]
+async fn activity_in_a_pause_does_not_shorten_it() {
+    let (near_client, mut client) = Memory::new(1024);
+    let (near_upstream, mut upstream) = Memory::new(1024);
+    let pauses = Mutex::new(vec![TIMEOUT / 2]);
+    let meter = Recorder::new(1000, move |_| {
+        Answer::Continue(pauses.lock().unwrap().pop().unwrap_or_default())
+    });
+    let start = Instant::now();
+    let peers = async {
+        client.write_all(b"x").await.unwrap();
+        sleep(TIMEOUT / 4).await;
+        let mut got = [0; 3000];
+        upstream.read_exact(&mut got).await.unwrap();
+        assert_near(start.elapsed(), TIMEOUT / 4);
+        upstream.read_exact(&mut got[..1]).await.unwrap();
+        assert_near(start.elapsed(), TIMEOUT / 2);
+        client.shutdown().await.unwrap();
+        upstream.shutdown().await.unwrap();
+    };
+    let never = pending::<()>();
+    let early = [7; 3000];
+    let relay = relay(near_client, near_upstream, early, TIMEOUT, &meter, never);
+    let both = async { tokio::join!(relay, peers) };
+    let ((ended, _), ()) = time_out(NEVER, both).await.unwrap();
+    assert_eq!(ended, Ended::Complete);
+    assert!(meter.reports().len() > 1);
 }
 
 #[tokio::test(start_paused = true)]

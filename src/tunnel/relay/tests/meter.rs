@@ -198,7 +198,7 @@ async fn a_meter_stops_a_tunnel(mode: Mode) {
             _ => GO_ON,
         }
     });
-    let bulk = payload(2, 40_000_000);
+    let bulk = vec![7; 1_000_000];
     let (mut reads, mut writes) = tunnel.upstream.split();
     let sending = async { while tunnel.client.write_all(&bulk).await.is_ok() {} };
     let receiving = async {
@@ -263,6 +263,15 @@ async fn a_pause_is_not_idle_and_loses_nothing(mode: Mode) {
     let (got, end) = rest_of(&mut tunnel.client).await;
     end.unwrap();
     assert!(got == bulk[..1000]);
+}
+
+/// Each is over before the timer is set.
+async fn short_pauses_are_short(mode: Mode) {
+    let pairs = [sent(&[7; 500_000], true), sent(&[], true)];
+    let pause = Answer::Continue(Duration::from_nanos(1));
+    let tunnel = between(pairs, mode, 5_000, NEVER, move |_| pause);
+    // A hundred: the reset check after each would take half a minute.
+    assert_eq!(outcome(tunnel.relay).await.0, Ended::Complete);
 }
 
 /// A tunnel that begins a long pause when the client has sent its first bytes.
@@ -391,6 +400,7 @@ in_every_mode! {
     a_stop_resets_both_sides,
     a_quota_is_exact,
     a_pause_is_not_idle_and_loses_nothing,
+    short_pauses_are_short,
     a_pause_does_not_delay_a_reset,
     a_pause_does_not_delay_the_order_to_stop,
     a_pause_does_not_delay_an_end_without_bytes_before_it,
