@@ -128,14 +128,18 @@ impl Times {
     }
 }
 
+/// What tells a phase with the pause from one without. Less than the pause: the program may read a byte late, and
+/// the clocks of two processors may differ.
+const SLOW: f64 = 0.6;
+
 /// Whether a phase was the slow one.
 fn is_slow(seconds: Option<f64>) -> bool {
-    seconds.is_some_and(|seconds| seconds >= PAUSE.as_secs_f64())
+    seconds.is_some_and(|seconds| seconds >= SLOW)
 }
 
 /// Whether a phase took place and was not the slow one.
 fn is_quick(seconds: Option<f64>) -> bool {
-    seconds.is_some_and(|seconds| seconds < PAUSE.as_secs_f64())
+    seconds.is_some_and(|seconds| seconds < SLOW)
 }
 
 /// The record of a request on a connection of its own that ends with its answer. `send` writes the request.
@@ -187,7 +191,7 @@ fn slow_resolver() {
         let first = times(&proxy, role, |wire| wire.send(&request).unwrap());
         assert!(is_slow(first.resolve), "{role:?}: {first:?}");
         assert!(is_quick(first.connect), "{role:?}: {first:?}");
-        assert!(first.duration >= PAUSE.as_secs_f64(), "{role:?}: {first:?}");
+        assert!(is_slow(Some(first.duration)), "{role:?}: {first:?}");
         assert_eq!(first.queue, None, "{role:?}");
         if role != Role::Connect {
             assert!(is_slow(first.first_byte), "{role:?}: {first:?}");
