@@ -66,8 +66,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 pub struct Acceptor {
     app: Arc<App>,
     ways: Ways,
-    places: Arc<Semaphore>,
-    admin_places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    admin_permits: Arc<Semaphore>,
     threads: Threads,
     connections: AtomicU64,
     /// For lines about connections that ended before a request, by what they say.
@@ -98,7 +98,7 @@ impl fmt::Display for Listening {
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor")
-            .field("places", &self.places.available_permits())
+            .field("permits", &self.permits.available_permits())
             .finish_non_exhaustive()
     }
 }
@@ -107,12 +107,12 @@ impl Acceptor {
     /// Serves requests by `ways`. Starts the threads; to be called on the first of them.
     pub fn new(ways: Ways, threads: ThreadOptions) -> Self {
         let app = Arc::clone(&ways.app);
-        let places = Arc::new(Semaphore::new(app.limits.max_connections));
+        let permits = Arc::new(Semaphore::new(app.limits.max_connections));
         Self {
             app,
             ways,
-            places,
-            admin_places: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
+            permits,
+            admin_permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             threads: Threads::start(threads),
             connections: AtomicU64::new(0),
             rejected: Throttles::default(),
@@ -134,10 +134,10 @@ impl Acceptor {
             reason = "its successor is unsafe, for types whose descriptor changes; std's does not"
         )]
         let socket = AsyncFd::with_interest(listener.socket, Interest::READABLE)?;
-        let purpose = listener.purpose;
-        let places = match purpose {
-            ListenerKind::Proxy { .. } => &self.places,
-            ListenerKind::Admin(_) => &self.admin_places,
+        let kind = listener.kind;
+        let permits = match kind {
+            ListenerKind::Proxy { .. } => &self.permits,
+            ListenerKind::Admin(_) => &self.admin_permits,
         };
         let mut draining = self.app.lifecycle.watch();
         loop {
@@ -157,17 +157,17 @@ impl Acceptor {
                     continue;
                 }
             };
-            let place = tokio::select! {
+            let permit = tokio::select! {
                 // What was accepted is served when it can be, also when draining has begun.
                 biased;
-                place = Arc::clone(places).acquire_owned() => place.map_err(io::Error::other)?,
+                permit = Arc::clone(permits).acquire_owned() => permit.map_err(io::Error::other)?,
                 // Dropped: this process serves no further connection.
                 _ = draining.wait_for(|draining| *draining) => break,
             };
-            self.spawn(stream, peer, place, purpose.clone());
+            self.spawn(stream, peer, permit, kind.clone());
         }
         if !self.app.lifecycle.has_successor() {
-            self.accept_late(socket.get_ref(), places, &purpose);
+            self.accept_late(socket.get_ref(), permits, &kind);
         }
         Ok(())
     }
@@ -177,11 +177,11 @@ impl Acceptor {
     fn accept_late(
         self: &Arc<Self>,
         socket: &std::net::TcpListener,
-        places: &Arc<Semaphore>,
-        purpose: &ListenerKind,
+        permits: &Arc<Semaphore>,
+        kind: &ListenerKind,
     ) {
         for _ in 0..MAX_LATE_CONNECTIONS {
-            let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
                 break;
             };
             let (stream, peer) = match accept(socket) {
@@ -189,7 +189,7 @@ impl Acceptor {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(_) => break,
             };
-            self.spawn(stream, peer, place, purpose.clone());
+            self.spawn(stream, peer, permit, kind.clone());
         }
     }
 
@@ -197,16 +197,18 @@ impl Acceptor {
         self: &Arc<Self>,
         stream: std::net::TcpStream,
         peer: SocketAddr,
-        place: OwnedSemaphorePermit,
-        purpose: ListenerKind,
+        permit: OwnedSemaphorePermit,
+        kind: ListenerKind,
     ) {
         // Counted before the accept loop goes on, so that draining waits for it.
-        let busy = self.app.lifecycle.begin_work();
+        let in_flight = self.app.lifecycle.begin_work();
         let acceptor = Arc::clone(self);
-        let seat = self.threads.choose();
-        let spawned = seat.spawn(stream, move |stream, seat| async move {
-            acceptor.serve(stream, peer, purpose, seat.thread()).await;
-            drop((seat, place, busy));
+        let assignment = self.threads.choose();
+        let spawned = assignment.spawn(stream, move |stream, assignment| async move {
+            acceptor
+                .serve(stream, peer, kind, assignment.thread())
+                .await;
+            drop((assignment, permit, in_flight));
         });
         if let Err(error) = spawned {
             self.reject(peer, None, "accept_error", &system_message(&error));
@@ -217,10 +219,10 @@ impl Acceptor {
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        purpose: ListenerKind,
+        kind: ListenerKind,
         thread: u16,
     ) {
-        match purpose {
+        match kind {
             // Nothing comes before HTTP, so nothing has to be waited for.
             ListenerKind::Proxy {
                 tls: None,

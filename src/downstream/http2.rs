@@ -47,7 +47,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
                 source,
                 own: Arc::new(own),
                 open: Arc::new(Open::default()),
-                own_place: Arc::new(Semaphore::new(1)),
+                own_permit: Arc::new(Semaphore::new(1)),
             };
             let until = match streams.run(connection, &raw_return).await {
                 Ok(until) => until,
@@ -154,9 +154,9 @@ struct Streams {
     source: Source,
     own: Arc<LocalEndpoint>,
     open: Arc<Open>,
-    /// The place that the connection itself has taken, for one stream at a time: where
-    /// there are no more, HTTP/2 goes on like HTTP/1.
-    own_place: Arc<Semaphore>,
+    /// The permit of the connection itself, for one stream at a time: where
+    /// no other is free, HTTP/2 goes on like HTTP/1.
+    own_permit: Arc<Semaphore>,
 }
 
 impl Streams {
@@ -198,33 +198,33 @@ impl Streams {
         }
     }
 
-    /// Serves a stream on a task of its own. It takes a place like a connection, and when
+    /// Serves a stream on a task of its own. It takes a permit like a connection, and when
     /// there is none the client may try again elsewhere or later (RFC 9113 §8.7).
     fn open(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        let Some(place) = self.place() else {
+        let Some(permit) = self.permit() else {
             self.acceptor.app.telemetry.connection_rejected("stream");
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         };
         let open = OpenStream::new(&self.open);
         // Counted at once, so that draining waits for it.
-        let busy = self.acceptor.app.lifecycle.begin_work();
+        let in_flight = self.acceptor.app.lifecycle.begin_work();
         let (acceptor, source) = (Arc::clone(&self.acceptor), self.source);
         let own = Arc::clone(&self.own);
         tokio::spawn(async move {
             serve_stream(&acceptor, source, &own, request, respond).await;
-            drop((place, open, busy));
+            drop((permit, open, in_flight));
         });
     }
 
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
+    fn permit(&self) -> Option<OwnedSemaphorePermit> {
         // One that the client has reset is not open for `h2` any more, but may be here.
         let most = 2 * self.acceptor.app.limits.streams_per_connection;
         if self.open.count.load(Ordering::Relaxed) >= most {
             return None;
         }
-        let own = Arc::clone(&self.own_place).try_acquire_owned();
-        own.or_else(|_| Arc::clone(&self.acceptor.places).try_acquire_owned())
+        let own = Arc::clone(&self.own_permit).try_acquire_owned();
+        own.or_else(|_| Arc::clone(&self.acceptor.permits).try_acquire_owned())
             .ok()
     }
 }

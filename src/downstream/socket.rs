@@ -20,7 +20,7 @@ const BACKLOG: i32 = 65_535;
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: std::net::TcpListener,
-    pub(super) purpose: ListenerKind,
+    pub(super) kind: ListenerKind,
 }
 
 /// What the connections of a listener get.
@@ -58,7 +58,7 @@ impl fmt::Debug for ListenerKind {
 }
 
 impl ListenerKind {
-    /// The purpose of a listener of the configuration.
+    /// The kind of a listener of the configuration.
     pub fn proxy(listener: &config::Listener) -> Self {
         Self::Proxy {
             tls: listener.tls.clone().map(TlsAcceptor::from),
@@ -73,18 +73,18 @@ impl Listener {
     ///
     /// # Errors
     /// The socket cannot be made non-blocking.
-    pub fn inherited(socket: OwnedFd, purpose: ListenerKind) -> io::Result<Self> {
+    pub fn inherited(socket: OwnedFd, kind: ListenerKind) -> io::Result<Self> {
         let socket = Socket::from(socket);
         prepare_listening(&socket)?;
         let socket = socket.into();
-        Ok(Self { socket, purpose })
+        Ok(Self { socket, kind })
     }
 
     /// Listens on `address`.
     ///
     /// # Errors
     /// The system's, as when the address is taken.
-    pub fn bind(address: SocketAddr, purpose: ListenerKind) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, kind: ListenerKind) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -100,7 +100,7 @@ impl Listener {
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = socket.into();
-        Ok(Self { socket, purpose })
+        Ok(Self { socket, kind })
     }
 
     /// The same listener for another task that accepts.
@@ -110,7 +110,7 @@ impl Listener {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             socket: self.socket.try_clone()?,
-            purpose: self.purpose.clone(),
+            kind: self.kind.clone(),
         })
     }
 
@@ -125,7 +125,7 @@ impl Listener {
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} on ", self.purpose)?;
+        write!(f, "{:?} on ", self.kind)?;
         match self.socket.local_addr() {
             Ok(address) => address.fmt(f),
             Err(error) => error.fmt(f),
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn purpose() -> ListenerKind {
+    fn kind() -> ListenerKind {
         ListenerKind::Proxy {
             tls: None,
             proxy_protocol: false,
@@ -170,10 +170,10 @@ mod tests {
 
     #[tokio::test]
     async fn connections_do_not_wait_for_more_to_send() {
-        let bound = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), purpose()).unwrap();
+        let bound = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), kind()).unwrap();
         // As from a process that did not set it.
         let foreign = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let inherited = Listener::inherited(foreign.into(), purpose()).unwrap();
+        let inherited = Listener::inherited(foreign.into(), kind()).unwrap();
         for listener in [bound, inherited] {
             let address = listener.socket.local_addr().unwrap();
             let client = TcpStream::connect(address).await.unwrap();

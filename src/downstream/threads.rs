@@ -44,7 +44,7 @@ struct Thread {
     _running: Option<oneshot::Sender<()>>,
 }
 
-/// A connection's place on a thread, until dropped.
+/// A connection assigned to a thread, until dropped.
 #[derive(Debug)]
 pub(super) struct Assignment(Option<Arc<Thread>>);
 
@@ -70,7 +70,7 @@ impl Threads {
         Self(threads)
     }
 
-    /// A seat on the thread with the fewest connections.
+    /// An assignment to the thread with the fewest connections.
     pub(super) fn choose(&self) -> Assignment {
         let fewest = self
             .0
@@ -121,7 +121,7 @@ impl Assignment {
         self.0.as_ref().map_or(0, |thread| thread.number)
     }
 
-    /// Has `serve` run where the seat is. It is given the seat, to be kept for that time:
+    /// Runs `serve` on the assigned thread. `serve` keeps the assignment as long as it runs:
     /// kept beside it here, the whole future would be in its task twice.
     ///
     /// # Errors
@@ -182,10 +182,10 @@ mod tests {
     async fn seats_are_spread_evenly_over_threads_that_do_not_share() {
         let threads = three();
         let spread = || {
-            let seats: Vec<Assignment> = (0..300).map(|_| threads.choose()).collect();
+            let assignments: Vec<Assignment> = (0..300).map(|_| threads.choose()).collect();
             let mut spread = [0; 3];
-            for seat in &seats {
-                spread[usize::from(seat.thread())] += 1;
+            for assignment in &assignments {
+                spread[usize::from(assignment.thread())] += 1;
             }
             spread
         };
@@ -208,9 +208,9 @@ mod tests {
             clients.push(StdStream::connect(address).unwrap());
             let (stream, _) = listener.accept().unwrap();
             stream.set_nonblocking(true).unwrap();
-            let (seat, tell) = (threads.choose(), tell.clone());
-            let number = seat.thread();
-            let served = move |mut stream: TcpStream, seat| async move {
+            let (assignment, tell) = (threads.choose(), tell.clone());
+            let number = assignment.thread();
+            let served = move |mut stream: TcpStream, assignment| async move {
                 // Most have to wait for it, and to be woken there.
                 stream.read_u8().await.unwrap();
                 // What Pingora runs besides stays as well.
@@ -218,9 +218,9 @@ mod tests {
                 besides.await.unwrap();
                 let beside = pingora_runtime::current_handle().id() == Handle::current().id();
                 tell.send((number, thread::current().id(), beside)).unwrap();
-                drop::<Assignment>(seat);
+                drop::<Assignment>(assignment);
             };
-            seat.spawn(stream, served).unwrap();
+            assignment.spawn(stream, served).unwrap();
         }
         for client in &mut clients {
             client.write_all(b"x").unwrap();
