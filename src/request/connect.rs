@@ -57,7 +57,8 @@ impl ConnectService {
         mut request: Box<TunnelRequest>,
     ) -> Option<Box<ClientStream>> {
         let app = &self.app;
-        match tunnel::open(app, &mut request.exchange, &mut client).await {
+        let opening = tunnel::open(app, &mut request.exchange, &mut client);
+        match tunnel::unless_aborted(app, opening).await {
             Ok(opened) => {
                 self.relay(client, opened, &request).await;
                 None

@@ -68,6 +68,25 @@ pub async fn open(
     }
 }
 
+/// Awaits what precedes a tunnel, or the abort of the process.
+///
+/// # Errors
+/// That of `opening`, or [`ErrorKind::Draining`].
+pub fn unless_aborted<T>(
+    app: &App,
+    opening: impl Future<Output = Result<T, RequestError>>,
+) -> impl Future<Output = Result<T, RequestError>> {
+    // Boxed: what precedes a tunnel takes more room than the tunnel.
+    let mut opening = Box::pin(opening);
+    async move {
+        tokio::select! {
+            biased;
+            opened = &mut opening => opened,
+            () = app.lifecycle.aborted() => Err(ErrorKind::Draining.into()),
+        }
+    }
+}
+
 /// Whether another upstream of the pool may accept. Without a socket of this host, none does.
 fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &RequestError) -> bool {
     let upstreams = match route {

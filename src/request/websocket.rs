@@ -40,8 +40,8 @@ async fn run(
     mut request: Box<TunnelRequest>,
     message: Vec<u8>,
 ) -> Option<Box<ClientStream>> {
-    let answered = handshake(app, &mut request.exchange, &mut client, message).await;
-    let (opened, answer) = match answered {
+    let handshake = handshake(app, &mut request.exchange, &mut client, message);
+    let (opened, answer) = match tunnel::unless_aborted(app, handshake).await {
         Ok(answered) => answered,
         Err(error) => return request.refuse(app, client, error).await,
     };

@@ -73,7 +73,8 @@ impl TunnelRequest {
         client: Box<ClientStream>,
         error: RequestError,
     ) -> Option<Box<ClientStream>> {
-        if error.kind() == ErrorKind::ClientGone {
+        // When the process ends there is no time to answer.
+        if error.kind() == ErrorKind::ClientGone || app.lifecycle.is_aborted() {
             self.exchange.outcome.fail(&error);
             app.telemetry.record(&self.record(None));
             return None;

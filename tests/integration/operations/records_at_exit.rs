@@ -1,16 +1,16 @@
 //! What is left in the log of a process that was told to end while work went on.
 
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::client::Wire;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
-use crate::support::request::{auth, fetch};
-use crate::support::{allow_many_connections, eventually};
+use crate::support::request::{auth, connect, fetch};
+use crate::support::{DEADLINE, allow_many_connections, eventually};
 
 /// Far shorter than the drain of those tests in which it must be cut short.
 const SOON: Duration = Duration::from_secs(8);
@@ -146,7 +146,7 @@ fn wait_refusing(proxy: &Proxy) {
 }
 
 #[test]
-fn drain_that_is_cut_leaves_every_record() {
+fn drain_that_is_cut_short_leaves_every_record() {
     let mut proxy = Proxy::start("timeouts: { drain: 1s }");
     let work = Work::begin(&proxy);
     proxy.signal(Signal::TERM);
@@ -182,6 +182,51 @@ fn second_signal_leaves_every_record() {
         work.assert_ended();
         assert_records(&proxy);
     }
+}
+
+/// So is a tunnel that is not open yet: one waits for a name, one for the 101.
+#[test]
+fn opening_tunnels_leave_their_records() {
+    let name_server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    name_server.set_read_timeout(Some(DEADLINE)).unwrap();
+    let silent = origin_saying("");
+    let mut proxy = Proxy::start(&format!(
+        "dns: {{ servers: [\"{}\"], timeout: 30s }}\ntimeouts: {{ drain: 60s }}",
+        name_server.local_addr().unwrap()
+    ));
+    let (mut connecting, mut upgrading) = (proxy.connect(), proxy.connect());
+    connecting.send(connect("slow.test:443")).unwrap();
+    name_server.recv(&mut [0; 512]).unwrap();
+    let authority = silent.address;
+    upgrading
+        .send(format!(
+            "GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n{}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            auth()
+        ))
+        .unwrap();
+    silent.wait_connections(1);
+    proxy.signal(Signal::INT);
+    assert!(proxy.wait_exit(SOON).success());
+    assert_eq!((connecting.rest(), upgrading.rest()), (vec![], vec![]));
+    let mut records = proxy.records();
+    records.sort_by_key(|record| record["target"].to_string());
+    let seen = records
+        .iter()
+        .map(|it| [&it["target"], &it["error"], &it["status"], &it["user"]]);
+    let none = Value::Null;
+    let url = json!(format!("http://{authority}/"));
+    assert_eq!(
+        seen.collect::<Vec<_>>(),
+        [
+            [&url, &json!("draining"), &none, &json!("alice")],
+            [
+                &json!("slow.test:443"),
+                &json!("draining"),
+                &none,
+                &json!("alice")
+            ],
+        ]
+    );
 }
 
 /// A request that waits for its turn at a local upstream is work, too.
@@ -224,10 +269,10 @@ fn queued_request_leaves_its_record() {
     assert_eq!(targets, ["/first", "/queued"]);
 }
 
-/// The same for those that wait outside of Pingora since it has so many: in a drain that is cut,
+/// The same for many: in a drain that is cut short,
 /// each has its record, and none is sent.
 #[test]
-fn a_crowd_that_waits_leaves_its_records() {
+fn many_queued_requests_leave_their_records() {
     const WAITING: usize = 530;
     allow_many_connections();
     let held = origin_saying("");
