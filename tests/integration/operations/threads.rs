@@ -1,15 +1,17 @@
 //! Threads that do not share their work, which is the default.
 
 use std::collections::HashSet;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::DEADLINE;
 use crate::support::client::Wire;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::proxy::Setup;
-use crate::support::request::fetch;
+use crate::support::request::{credentials, fetch};
+use crate::support::{DEADLINE, eventually};
 
 #[test]
 fn threads_that_share_nothing_serve_everything() {
@@ -45,4 +47,52 @@ fn threads_that_share_nothing_serve_everything() {
     assert_eq!(ids.len(), 120);
     proxy.signal(Signal::TERM);
     assert!(proxy.wait_exit(DEADLINE).success());
+}
+
+/// Takes a second or so to verify anything against.
+const SLOW_HASH: &str = "$argon2id$v=19$m=65536,t=16,p=1$hM1fxCUyV6MA+9CHSnPRyg$UgpqhQ91hJJj2hahuM7r8P9R3CtaoNrezlU3q7gyMWY";
+
+/// They hash passwords, and end a second after the last one, not after the ten that are the default.
+#[test]
+fn threads_for_calls_that_block_are_limited_and_end() {
+    const HASHES: usize = 3;
+    for (limit, most) in [("", HASHES), ("max_blocking_threads: 1\n", 1)] {
+        let proxy = Setup::new()
+            .file("users.htpasswd", format!("slow:{SLOW_HASH}\n"))
+            .server(&format!(
+                "threads: 1\n{limit}blocking_threads_ttl_seconds: 1"
+            ))
+            .config(&format!("auth: {{ hash_threads: {HASHES} }}"))
+            .start();
+        // As Tokio names them.
+        let threads = || {
+            let names = proxy.threads();
+            names
+                .iter()
+                .filter(|name| *name == "tokio-rt-worker")
+                .count()
+        };
+        let (answered, answers) = channel();
+        for number in 0..HASHES {
+            let (mut wire, answered) = (proxy.connect(), answered.clone());
+            let credentials = credentials(("slow", &format!("wrong-{number}")));
+            std::thread::spawn(move || {
+                let ask = format!("GET / HTTP/1.1\r\nHost: gate\r\n{credentials}\r\n");
+                answered.send(wire.exchange(ask).status()).unwrap();
+            });
+        }
+        drop(answered);
+        let mut peak = 0;
+        let mut statuses = Vec::new();
+        eventually("every answer", || {
+            peak = peak.max(threads());
+            statuses.extend(answers.try_iter());
+            (statuses.len() == HASHES).then_some(())
+        });
+        assert_eq!((statuses, peak), (vec![407; HASHES], most));
+        let begun = Instant::now();
+        eventually("the threads to end", || (threads() == 0).then_some(()));
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
 }

@@ -169,3 +169,23 @@ fn single_label_names_are_asked_of_the_name_servers_as_they_are() {
     assert_eq!(answer.text(), "in");
     assert_eq!(dns.asked(), 1);
 }
+
+#[test]
+fn so_many_names_are_kept_as_the_cache_has_entries() {
+    const NAMES: usize = 8;
+    for (entries, is_enough) in [(1000, true), (1, false)] {
+        let dns = Dns::with(60, |_, _| Some(vec![[127, 0, 0, 1].into()]));
+        let proxy = Setup::new()
+            .config(&dns.config())
+            .config(&format!("dns: {{ cache_entries: {entries} }}"))
+            .start();
+        let origin = Origin::ok("in");
+        for _ in 0..2 {
+            for number in 0..NAMES {
+                let url = format!("http://name-{number}.test:{}/", origin.port());
+                assert_eq!(proxy.fetch(&url).text(), "in");
+            }
+        }
+        assert_eq!(dns.asked() == NAMES, is_enough, "{} look-ups", dns.asked());
+    }
+}
