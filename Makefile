@@ -28,7 +28,7 @@ SHELL_FILES := .ci/run $(wildcard scripts/*.sh bench/*.sh)
 	install dist package-test clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install missing dependencies of the build and the tests
 	@bash scripts/setup.sh --tests
@@ -47,11 +47,11 @@ test: ## run every test: unit, integration, documentation
 	@bash scripts/setup.sh --tests
 	$(CARGO) test --locked
 
-handover-test: ## hand the sockets to and from the program of another git REVISION, under load
+handover-test: ## hand sockets to and from the program of another git REVISION, under load
 	@bash scripts/setup.sh
 	@bash scripts/handover-test.sh '$(REVISION)'
 
-fuzz: ## fuzz every parser for FUZZ_SECONDS, by default 60; FUZZ_TARGET, FUZZ_SEED, FUZZ_INPUT: see fuzz/README.md
+fuzz: ## fuzz every parser for FUZZ_SECONDS, by default 60; see fuzz/README.md
 	@bash scripts/setup.sh
 	$(CARGO) test --locked --features internals --test fuzz
 
