@@ -8,8 +8,6 @@
 mod campaign;
 mod dictionary;
 mod mutator;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +38,28 @@ pub struct Target {
     pub run: fn(&[u8]) -> String,
 }
 
+/// The list of the targets, for another macro.
+macro_rules! each_target {
+    ($with:ident) => {
+        $with! {
+            head,
+            chunked_body,
+            authority,
+            credentials,
+            response,
+            first_bytes,
+            proxy_header,
+            htpasswd,
+            htgroup,
+            lists,
+            pem,
+            yaml,
+            configuration,
+            expression,
+        }
+    };
+}
+
 macro_rules! table {
     ($($name:ident),* $(,)?) => {
         &[$(Target { name: stringify!($name), run: targets::$name }),*]
@@ -47,22 +67,7 @@ macro_rules! table {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = table![
-    head,
-    chunked_body,
-    authority,
-    credentials,
-    response,
-    first_bytes,
-    proxy_header,
-    htpasswd,
-    htgroup,
-    lists,
-    pem,
-    yaml,
-    configuration,
-    expression,
-];
+pub const TARGETS: &[Target] = each_target!(table);
 
 impl Target {
     /// The target of this name.
@@ -100,3 +105,6 @@ impl Target {
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ struct Walk<'t> {
 impl Walk<'_> {
     fn node(&mut self, node: &Node, depth: usize) {
         let text = self.text;
-        // A scalar stands in the deepest map.
+        // A scalar in the deepest map is one level deeper.
         assert!(depth <= MAX_DEPTH + 1, "{text:?}");
         assert!(
             (1..=self.lines).contains(&node.line),

@@ -24,7 +24,7 @@ settings! {
         /// How upstreams that are down are found: by connecting to them. One that does not accept connections gets
         /// no requests.
         health_check: HealthCheck = HealthCheck::default(), Nested;
-        /// Requests that an upstream gets at the same time. A request over the limit waits and opens no connection.
+        /// The limit of concurrent requests to one upstream. A request over the limit waits and opens no connection.
         max_connections_per_upstream: usize = 256, Within(1..=65_536);
         /// How long a request waits for an upstream. Then 503.
         queue_timeout: Duration = seconds(5), Within(milliseconds(1)..=minutes(10));

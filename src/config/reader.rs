@@ -1,6 +1,6 @@
 //! Reading of the YAML tree: a map is asked for the values of its keys, and reports the keys that no table has.
 //!
-//! A reader never fails: it reports to the [`Diagnostics`] and returns the default, so that one reading
+//! A reader never fails. It reports each problem to the [`Diagnostics`] and returns the default, so that one pass
 //! finds every problem.
 
 mod core;

@@ -34,8 +34,8 @@ keys! {
         /// [PEM](#pem-files): the key of the certificate, not encrypted: RSA of 2048 to 4096 bits, ECDSA on P-256 or
         /// P-384, Ed25519. It should not be readable for every user. It may be in the file of `certificate`.
         key: Option<Item<'d>> = Required, Raw => Shape::path();
-        /// [PEM](#pem-files): certificates of authorities or of clients. The client must show a certificate that the
-        /// file contains or that one of its authorities issued. It still needs a password.
+        /// [PEM](#pem-files): certificates of authorities or of clients. A client must show a certificate that is in
+        /// the file, or that an authority in the file issued. The client still needs a password.
         client_ca: Option<Item<'d>> = Means("none"), Raw => Shape::path();
     }
 }

@@ -36,17 +36,7 @@ pub fn expression(data: &[u8]) -> String {
     };
     assert_eq!(expression.as_str(), text);
     assert!(expression.cost() <= MAX_COST, "{text:?}");
-    let facts = Facts {
-        role: "tunnel",
-        method: "CONNECT",
-        host: "build-7.example.org",
-        port: 8443,
-        user: "alice",
-        groups: &["ci", "team-a"],
-        client: [10, 1, 2, 3].into(),
-        // A Tuesday, half past ten.
-        time: UNIX_EPOCH + Duration::from_millis(1_795_516_205_250),
-    };
+    let facts = facts();
     let answer = check_cost(&expression, &facts);
     // The cost counts with as many groups as a user can have.
     let groups = &["team-b"; MAX_GROUPS];
@@ -82,7 +72,21 @@ pub(super) fn check_cost(
     answer
 }
 
-/// Facts, with the number of times that one was asked for.
+/// The facts of a tunnel at 2026-11-24T10:30:05.250Z, a Tuesday; half past eleven in Berlin.
+pub(super) fn facts() -> Facts<'static> {
+    Facts {
+        role: "tunnel",
+        method: "CONNECT",
+        host: "build-7.example.org",
+        port: 8443,
+        user: "alice",
+        groups: &["ci", "team-a"],
+        client: [10, 1, 2, 3].into(),
+        time: UNIX_EPOCH + Duration::from_millis(1_795_516_205_250),
+    }
+}
+
+/// Facts that count their look-ups.
 struct Counting<'a> {
     values: FactValues<'a>,
     lookups: AtomicU64,

@@ -1,30 +1,13 @@
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::facts::Fact;
+use super::fuzz::facts;
 use super::*;
 
 mod bounds;
 mod generated;
 mod refused;
 mod values;
-
-/// 2026-11-24T10:30:05.250Z, a Tuesday; half past eleven in Berlin.
-fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(1_795_516_205_250)
-}
-
-fn facts() -> Facts<'static> {
-    Facts {
-        role: "tunnel",
-        method: "CONNECT",
-        host: "build-7.example.org",
-        port: 8443,
-        user: "alice",
-        groups: &["ci", "team-a"],
-        client: "10.1.2.3".parse().unwrap(),
-        time: now(),
-    }
-}
 
 fn matches(text: &str, facts: &Facts<'_>) -> Result<bool, EvaluationError> {
     let expression = Expression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -175,7 +175,7 @@ fn grammar_and_names() {
     }
 }
 
-/// A message is for one line of a terminal, whatever stands in the expression.
+/// A message fits into one line of a terminal, whatever the expression contains.
 #[test]
 fn long_names_are_cut() {
     let long = "x".repeat(4000);
