@@ -55,17 +55,22 @@ const SLOW_HASH: &str = "$argon2id$v=19$m=65536,t=16,p=1$hM1fxCUyV6MA+9CHSnPRyg$
 /// They hash passwords, and end a second after the last one, not after the ten that are the default.
 #[test]
 fn threads_for_calls_that_block_are_limited_and_end() {
-    const HASHES: usize = 3;
-    for (limit, most) in [("", HASHES), ("max_blocking_threads: 1\n", 1)] {
+    const HASHES: usize = 4;
+    // The limit is that of each thread.
+    for (threads, limit, most) in [
+        (1, "", HASHES),
+        (1, "max_blocking_threads: 1\n", 1),
+        (2, "max_blocking_threads: 1\n", 2),
+    ] {
         let proxy = Setup::new()
             .file("users.htpasswd", format!("slow:{SLOW_HASH}\n"))
             .server(&format!(
-                "threads: 1\n{limit}blocking_threads_ttl_seconds: 1"
+                "threads: {threads}\n{limit}blocking_threads_ttl_seconds: 1"
             ))
             .config(&format!("auth: {{ hash_threads: {HASHES} }}"))
             .start();
         // As Tokio names them.
-        let threads = || {
+        let blocking = || {
             let names = proxy.threads();
             names
                 .iter()
@@ -85,13 +90,13 @@ fn threads_for_calls_that_block_are_limited_and_end() {
         let mut peak = 0;
         let mut statuses = Vec::new();
         eventually("every answer", || {
-            peak = peak.max(threads());
+            peak = peak.max(blocking());
             statuses.extend(answers.try_iter());
             (statuses.len() == HASHES).then_some(())
         });
         assert_eq!((statuses, peak), (vec![407; HASHES], most));
         let begun = Instant::now();
-        eventually("the threads to end", || (threads() == 0).then_some(()));
+        eventually("the threads to end", || (blocking() == 0).then_some(()));
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(8), "{took:?}");
     }

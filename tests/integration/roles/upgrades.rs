@@ -111,3 +111,16 @@ fn only_a_websocket_handshake_passes_upgrade_on() {
         assert_eq!(upgrade.all("upgrade"), expected, "{method} {fields}");
     }
 }
+
+/// A refusal of the proxy's own is no content of an upstream.
+#[test]
+fn refused_handshake_has_nothing_from_upstream_in_its_record() {
+    let proxy = Proxy::plain();
+    let (answer, record) = proxy.ask(format!(
+        "GET http://10.0.0.1/ HTTP/1.1\r\nHost: 10.0.0.1\r\n{}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        auth()
+    ));
+    assert_eq!(answer.status(), 403, "{record}");
+    assert_eq!(record["bytes_to_client"], answer.body.len());
+    assert_eq!(record["bytes_from_upstream"], 0);
+}
