@@ -120,7 +120,7 @@ fn unread_small_answers_end_the_connection() {
 #[test]
 fn slow_reader_of_small_answers_gets_all() {
     const ANSWERS: usize = 1500;
-    let proxy = Proxy::start("timeouts: { send: 1s }");
+    let proxy = Proxy::start("timeouts: { send: 2s }");
     let origin = Origin::fixed(ok("b".repeat(6000)));
     let request = format!(
         "GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{1}\r\n",
@@ -148,6 +148,7 @@ fn slow_reader_of_small_answers_gets_all() {
             let _refused = std::io::Write::write_all(&mut writer, requests.as_bytes());
         });
         eventually("the one that stalls", || {
+            read_one().expect("answers are left");
             (count_open(&proxy) == 2).then_some(())
         });
         eventually("the one that stalls to be given up", || {
