@@ -10,9 +10,7 @@ mod lent;
 mod raw;
 mod response_watch;
 mod stream;
-mod transport;
 
 pub use lent::ConnectionReturn;
 pub use raw::{RawReturn, RawStream};
-pub use stream::ClientStream;
-pub use transport::Transport;
+pub use stream::{ClientStream, Connection, Transport};

@@ -38,7 +38,7 @@ use self::threads::Threads;
 use self::unprepared::Stage;
 #[cfg(any(test, feature = "internals"))]
 pub use self::{protocol::fuzz::first_bytes, proxy_protocol::fuzz::proxy_header};
-use crate::client::{ClientStream, Transport};
+use crate::client::{ClientStream, Connection, Transport};
 use crate::config;
 use crate::request::app::App;
 use crate::request::dispatch::Ways;
@@ -230,8 +230,8 @@ impl Acceptor {
                 http2,
             } => {
                 let _open = self.app.telemetry.connection_opened();
-                let transport = Transport::Plain(stream);
-                self.serve_http(transport, peer, http2, thread).await;
+                let connection = Connection::Plain(stream);
+                self.serve_http(connection, peer, http2, thread).await;
             }
             ListenerKind::Proxy {
                 tls,
@@ -249,17 +249,18 @@ impl Acceptor {
                 // Boxed, since a handshake takes more room than a connection that waits.
                 let prepared = Box::pin(prepare(stream, peer, tls, proxy_protocol));
                 match tokio::time::timeout(limit, prepared).await {
-                    Ok(Ok((transport, client))) => {
-                        self.serve_http(transport, client, http2, thread).await;
+                    Ok(Ok((connection, client))) => {
+                        self.serve_http(connection, client, http2, thread).await;
                     }
                     Ok(Err(Unprepared::WrongProtocol {
                         stream,
                         client,
                         door,
                     })) => {
-                        let transport = Transport::Plain(stream);
-                        let source = self.source(&transport, client, thread);
+                        let connection = Connection::Plain(stream);
+                        let source = self.source(&connection, client, thread);
                         let limit = self.app.timeouts.send;
+                        let transport = Transport::Left(connection);
                         let stream = Box::new(ClientStream::new(transport, client, limit));
                         Box::pin(connection::refuse_at(self, stream, source, door)).await;
                     }
@@ -342,26 +343,30 @@ impl Acceptor {
         }
     }
 
-    fn source(&self, transport: &Transport, client: SocketAddr, thread: u16) -> Source {
+    fn source(&self, connection: &Connection, client: SocketAddr, thread: u16) -> Source {
         Source {
             client,
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
-            tls: transport.is_tls(),
+            tls: matches!(connection, Connection::Tls(_)),
             thread,
         }
     }
 
     async fn serve_http(
         self: &Arc<Self>,
-        transport: Transport,
+        connection: Connection,
         client: SocketAddr,
         http2: bool,
         thread: u16,
     ) {
-        let source = self.source(&transport, client, thread);
-        let chosen = transport.has_agreed_on_http2();
+        let source = self.source(&connection, client, thread);
+        let has_agreed_on_http2 = matches!(
+            &connection,
+            Connection::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2")
+        );
+        let transport = Transport::Left(connection);
         let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));
-        if chosen {
+        if has_agreed_on_http2 {
             Box::pin(http2::serve(self, stream, source)).await;
         } else {
             connection::serve(self, stream, source, http2).await;

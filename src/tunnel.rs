@@ -8,6 +8,7 @@ mod idle;
 mod pace;
 mod pipe;
 mod relay;
+mod stream;
 
 use std::task::Context;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 pub use relay::{Ended, Meter, Traffic, relay};
+pub use stream::MaybeTls;
 
 /// A stream that can be reset, and that detects a reset by its peer.
 pub trait Socket {

@@ -5,5 +5,4 @@ pub mod dial;
 pub(crate) mod handshake;
 pub mod limit;
 pub mod pool;
-pub mod stream;
 pub mod tls;

@@ -166,8 +166,6 @@ impl Shutdown for RequestStream {
 
 impl UniqueID for RequestStream {
     fn id(&self) -> UniqueIDType {
-        self.stream
-            .as_deref()
-            .map_or(0, |stream| stream.transport().id())
+        self.stream.as_deref().map_or(0, ClientStream::id)
     }
 }

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,12 +13,16 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::clock::Clock;
+use super::http2::Http2Stream;
 use super::raw::{RawReturn, RawStream};
-use super::transport::Transport;
 use crate::http::http1::{BodyScanner, Framing, FramingError};
+use crate::tunnel::{MaybeTls, Socket};
 
 /// Writes up to this size are held back until a flush, so that a response head
 /// and a small body leave in one segment and one system call.
@@ -33,6 +38,12 @@ const HEAD_ROOM: usize = 160;
 /// How long, and for how many bytes, a connection that this side closes is still read.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// An accepted connection. Its TLS is terminated here.
+pub type Connection = MaybeTls<TlsStream<TcpStream>>;
+
+/// What carries a client's requests: a connection, or one stream of HTTP/2 with one request and its answer.
+pub type Transport = Either<Connection, Box<Http2Stream>>;
 
 /// A client's connection and the bytes on their way through it.
 #[derive(Debug)]
@@ -91,6 +102,19 @@ impl ClientStream {
     /// The transport, to look at.
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// Whether it is a stream of HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.transport, Either::Right(_))
+    }
+
+    /// What tells it from the others that are open, in logs.
+    pub(super) fn id(&self) -> i32 {
+        match &self.transport {
+            Either::Left(connection) => connection.tcp().map_or(0, AsRawFd::as_raw_fd),
+            Either::Right(stream) => i32::try_from(stream.id()).unwrap_or_default(),
+        }
     }
 
     pub(super) fn transport_mut(&mut self) -> &mut Transport {
@@ -197,7 +221,8 @@ impl ClientStream {
         {
             return;
         }
-        if !self.transport.is_reset_by_close() {
+        // Closing it with bytes unread takes nothing from the client.
+        if self.is_http2() {
             return;
         }
         let mut read = 0;

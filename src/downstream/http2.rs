@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Builder, Connection, SendResponse};
+use h2::server::{self, Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use http::header::{ACCEPT, REFERER, USER_AGENT};
 use http::request::Parts;
@@ -17,11 +17,12 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Acceptor;
 use crate::client::http2::{Http2Stream, LocalEndpoint, to_http1};
-use crate::client::{ClientStream, RawReturn, RawStream, Transport};
+use crate::client::{ClientStream, Connection, RawReturn, RawStream, Transport};
 use crate::http::http1::{RefusedHead, RequestHead, Version};
 use crate::request::app::App;
 use crate::request::dispatch::Requests;
 use crate::request::facts::{Arrival, Source};
+use crate::tunnel::Socket;
 
 /// What a client may send of a body before it was passed on. A connection takes as much
 /// of all its streams: with less, a few tunnels whose other ends do not read would keep
@@ -91,13 +92,12 @@ async fn close_gracefully(app: &App, raw_return: &RawReturn, until: Instant) {
 }
 
 fn own(transport: &Transport) -> LocalEndpoint {
+    let address = transport.tcp().and_then(|tcp| tcp.local_addr().ok());
     match transport {
-        Transport::Plain(stream) => LocalEndpoint::new(false, None, stream.local_addr().ok()),
-        Transport::Tls(stream) => {
-            let (stream, tls) = stream.get_ref();
-            LocalEndpoint::new(true, tls.server_name(), stream.local_addr().ok())
+        Transport::Left(Connection::Tls(stream)) => {
+            LocalEndpoint::new(true, stream.get_ref().1.server_name(), address)
         }
-        Transport::Http2(_) => LocalEndpoint::new(false, None, None),
+        _ => LocalEndpoint::new(false, None, address),
     }
 }
 
@@ -164,7 +164,7 @@ impl Streams {
     /// the ends of answers; none when it has had them all.
     async fn run(
         &self,
-        mut connection: Connection<RawStream, Bytes>,
+        mut connection: server::Connection<RawStream, Bytes>,
         raw_return: &RawReturn,
     ) -> Result<Option<Instant>, h2::Error> {
         let app = &self.acceptor.app;
@@ -280,7 +280,11 @@ impl<'a> Ending<'a> {
     }
 
     /// Tells the client that the connection ends.
-    fn begin(&mut self, connection: &mut Connection<RawStream, Bytes>, raw_return: &RawReturn) {
+    fn begin(
+        &mut self,
+        connection: &mut server::Connection<RawStream, Bytes>,
+        raw_return: &RawReturn,
+    ) {
         self.is_begun = true;
         self.answer_covers_all = self.is_idle && !is_sending(connection, raw_return);
         connection.graceful_shutdown();
@@ -290,7 +294,7 @@ impl<'a> Ending<'a> {
     /// Begins the end, puts it off while ends of answers are on their way to a slow client, or says that it is over.
     fn timer_fired(
         &mut self,
-        connection: &mut Connection<RawStream, Bytes>,
+        connection: &mut server::Connection<RawStream, Bytes>,
         raw_return: &RawReturn,
     ) -> bool {
         let written = Some(raw_return.written());
@@ -313,7 +317,7 @@ impl<'a> Ending<'a> {
 }
 
 /// Whether answers that are over for their streams are not yet on the wire.
-fn is_sending(connection: &Connection<RawStream, Bytes>, raw_return: &RawReturn) -> bool {
+fn is_sending(connection: &server::Connection<RawStream, Bytes>, raw_return: &RawReturn) -> bool {
     connection.has_streams() || raw_return.is_stalled()
 }
 
@@ -343,7 +347,7 @@ async fn serve_stream(
     }
     let stream = Http2Stream::new(&parts, receive, respond);
     drop(parts);
-    let stream = Transport::Http2(Box::new(stream));
+    let stream = Transport::Right(Box::new(stream));
     let stream = Box::new(ClientStream::new(stream, source.client, app.timeouts.send));
     let mut requests = Requests::new(&acceptor.ways, source);
     match head {

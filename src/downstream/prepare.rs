@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use super::protocol::Door;
 use super::proxy_protocol::{self, HeaderError};
 use super::unprepared::Stage;
-use crate::client::Transport;
+use crate::client::Connection;
 
 /// Why a connection did not get to HTTP.
 pub(super) enum Unprepared {
@@ -38,7 +38,7 @@ pub(super) async fn prepare(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     proxy_protocol: bool,
-) -> Result<(Transport, SocketAddr), Unprepared> {
+) -> Result<(Connection, SocketAddr), Unprepared> {
     let client = if proxy_protocol {
         match proxy_protocol::read_header(&mut stream).await {
             Ok(client) => client.unwrap_or(peer),
@@ -59,7 +59,7 @@ pub(super) async fn prepare(
     } else {
         peer
     };
-    let transport = match tls {
+    let connection = match tls {
         Some(acceptor) => {
             let otherwise = begins_otherwise(&stream).await;
             if otherwise.map_err(Unprepared::of_tls)? {
@@ -70,11 +70,11 @@ pub(super) async fn prepare(
                 });
             }
             let accepted = acceptor.accept(stream).await;
-            Transport::Tls(Box::new(accepted.map_err(Unprepared::of_tls)?))
+            Connection::Tls(Box::new(accepted.map_err(Unprepared::of_tls)?))
         }
-        None => Transport::Plain(stream),
+        None => Connection::Plain(stream),
     };
-    Ok((transport, client))
+    Ok((connection, client))
 }
 
 /// Whether the first byte is none that a TLS handshake begins with. One look at the socket, which the

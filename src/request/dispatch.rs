@@ -21,7 +21,7 @@ use super::forward::{Forward, Forwarded};
 use super::lifecycle::Subscription;
 use super::outcome::Exchange;
 use super::websocket;
-use crate::client::{ClientStream, ConnectionReturn, Transport};
+use crate::client::{ClientStream, ConnectionReturn};
 use crate::http::error::RequestError;
 use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
 use crate::http::role::Role;
@@ -138,9 +138,10 @@ impl<'a> Requests<'a> {
         let mut record = exchange.record();
         record.method = &head.method;
         record.target = &head.target;
-        record.version = match stream.transport() {
-            Transport::Http2(_) => Version::Http2.as_str(),
-            _ => &head.version,
+        record.version = if stream.is_http2() {
+            Version::Http2.as_str()
+        } else {
+            &head.version
         };
         record.referer = head.referer.as_deref();
         record.user_agent = head.user_agent.as_deref();

@@ -22,7 +22,7 @@ use crate::http::role::Role;
 use crate::http::target::Scheme;
 use crate::tunnel::{self, Ended, Traffic};
 use crate::upstream::limit::Permit;
-use crate::upstream::stream::UpstreamStream;
+use crate::upstream::tls::UpstreamStream;
 
 /// The upstream's end of a tunnel.
 #[derive(Debug)]

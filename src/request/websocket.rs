@@ -18,7 +18,7 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{BodyScanner, RequestHead};
 use crate::http::response::MAX_INTERIM;
 use crate::http::role::Role;
-use crate::upstream::stream::UpstreamStream;
+use crate::upstream::tls::UpstreamStream;
 
 /// Serves one handshake, and the tunnel that it opens, to the end. Gives the connection back when the request
 /// was refused and the connection can go on.

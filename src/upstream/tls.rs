@@ -19,12 +19,16 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::certificates::{Certificates, Flaw};
 use super::handshake::Failed;
-use super::stream::UpstreamStream;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::Host;
+use crate::tunnel::MaybeTls;
+
+/// A connection to a server, as a tunnel takes it. With TLS, the certificate of the server is verified.
+pub type UpstreamStream = MaybeTls<TlsStream<TcpStream>>;
 
 /// Makes TLS connections to servers, with their certificates verified.
 pub struct OriginTls {
@@ -77,7 +81,7 @@ impl OriginTls {
     ) -> Result<UpstreamStream, RequestError> {
         let handshake = self.connector.connect(server_name(host)?, stream);
         match timeout(self.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(UpstreamStream::Tls(Box::new(stream))),
+            Ok(Ok(stream)) => Ok(MaybeTls::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(Failed::of_io(&error).into()),
             Err(_elapsed) => Err(RequestError::new(ErrorKind::ConnectTimeout)
                 .because("not connected within timeouts.connect and timeouts.tls_handshake")),

@@ -1,4 +1,4 @@
-//! A connection to a server, as a tunnel takes it: TCP, or TLS over it.
+//! What the ends of a tunnel are made of: TCP, with TLS over it or not.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,25 +6,26 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{client, server};
+use tokio_util::either::Either;
 
-use crate::tunnel::Socket;
+use super::Socket;
 
-/// A connection to a server.
+/// A TCP connection, as it is or with the TLS of one of its ends.
 #[derive(Debug)]
-pub enum UpstreamStream {
+pub enum MaybeTls<T> {
     /// TCP as it is.
     Plain(TcpStream),
-    /// TLS, with the certificate of the server verified.
-    Tls(Box<TlsStream<TcpStream>>),
+    /// TLS over it.
+    Tls(Box<T>),
 }
 
-impl Socket for UpstreamStream {
+impl<T: Socket> Socket for MaybeTls<T> {
     fn tcp(&self) -> Option<&TcpStream> {
-        Some(match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        })
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(stream) => stream.tcp(),
+        }
     }
 
     fn plain_tcp(&self) -> Option<&TcpStream> {
@@ -35,7 +36,49 @@ impl Socket for UpstreamStream {
     }
 }
 
-impl AsyncRead for UpstreamStream {
+impl Socket for client::TlsStream<TcpStream> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
+}
+
+impl Socket for server::TlsStream<TcpStream> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
+}
+
+impl<L: Socket, R: Socket> Socket for Either<L, Box<R>> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Left(stream) => stream.tcp(),
+            Self::Right(stream) => stream.tcp(),
+        }
+    }
+
+    fn plain_tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Left(stream) => stream.plain_tcp(),
+            Self::Right(stream) => stream.plain_tcp(),
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Left(stream) => stream.reset(),
+            Self::Right(stream) => stream.reset(),
+        }
+    }
+
+    fn is_reset(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Left(stream) => stream.is_reset(cx),
+            Self::Right(stream) => stream.is_reset(cx),
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for MaybeTls<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -43,7 +86,7 @@ impl AsyncRead for UpstreamStream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            // A server that closes without close_notify has ended its side. What it sent is complete by the
+            // A peer that closes without close_notify has ended its side. What it sent is complete by the
             // framing of the protocol inside, or not.
             Self::Tls(stream) => match Pin::new(stream).poll_read(cx, buf) {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -55,7 +98,7 @@ impl AsyncRead for UpstreamStream {
     }
 }
 
-impl AsyncWrite for UpstreamStream {
+impl<T: AsyncWrite + Unpin> AsyncWrite for MaybeTls<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
