@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::http::error::{ErrorKind, RequestError};
+
 /// The certificates that `ca_file` names.
 #[derive(Clone, Debug, Default)]
 pub struct Certificates(Arc<[Certificate]>);
@@ -82,6 +84,14 @@ impl Flaw {
             Self::OtherNames { .. } | Self::NoNames { .. } => "wrong name",
             Self::OtherPurpose => "wrong purpose",
         }
+    }
+}
+
+impl From<Flaw> for RequestError {
+    fn from(flaw: Flaw) -> Self {
+        Self::new(ErrorKind::TlsCertificate)
+            .told(flaw.word())
+            .because(flaw)
     }
 }
 

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::certificates::{Certificates, Flaw};
-use super::handshake::Failed;
+use super::handshake;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::Host;
 use crate::tunnel::MaybeTls;
@@ -82,7 +82,7 @@ impl OriginTls {
         let handshake = self.connector.connect(server_name(host)?, stream);
         match timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => Ok(MaybeTls::Tls(Box::new(stream))),
-            Ok(Err(error)) => Err(Failed::of_io(&error).into()),
+            Ok(Err(error)) => Err(handshake::of_io(&error)),
             Err(_elapsed) => Err(RequestError::new(ErrorKind::ConnectTimeout)
                 .because("not connected within timeouts.connect and timeouts.tls_handshake")),
         }
@@ -167,7 +167,7 @@ impl ServerCertVerifier for Verifier {
             .verify_server_cert(shown, intermediates, name, ocsp, now)
             .or_else(|error| {
                 // An authority's own certificate verifies as no chain, whatever is trusted.
-                if !Failed::of_rustls(&error.to_string()).is_authority {
+                if !handshake::is_authority(&handshake::of_rustls(&error.to_string())) {
                     return Err(error);
                 }
                 self.verify_named(shown, name, now).map_err(refused)?;

@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 
 use crate::http::error::{ErrorKind, RequestError, Side};
 use crate::upstream::dial;
-use crate::upstream::handshake::{Failed, words};
+use crate::upstream::handshake::{self, words};
 
 /// Carries our error through Pingora as the cause of one of its own.
 pub(super) fn into_pingora(error: RequestError) -> BError {
@@ -46,9 +46,9 @@ pub(super) fn classify(error: &Error) -> RequestError {
         }
     }
     if *error.esource() == ErrorSource::Upstream
-        && let Some(failed) = handshake(layer)
+        && let Some(failed) = of_handshake(layer)
     {
-        return failed.into();
+        return failed;
     }
     if let Some(kind) = exhaustion(error) {
         return RequestError::new(kind)
@@ -61,19 +61,19 @@ pub(super) fn classify(error: &Error) -> RequestError {
 /// Whether the handshake failed because the origin shows the certificate of an authority as its own.
 pub(super) fn is_authority(error: &Error) -> bool {
     innermost(error)
-        .and_then(handshake)
-        .is_some_and(|failed| failed.is_authority)
+        .and_then(of_handshake)
+        .is_some_and(|failed| handshake::is_authority(&failed))
 }
 
 /// The failed handshake behind an error, or the alert that ended the connection later.
-fn handshake(error: &Error) -> Option<Failed> {
+fn of_handshake(error: &Error) -> Option<RequestError> {
     if *error.etype() == ErrorType::TLSHandshakeFailure {
         let context = error.context.as_ref().map(|context| context.as_str());
-        return Some(Failed::of_pingora(context.unwrap_or_default()));
+        return Some(handshake::of_pingora(context.unwrap_or_default()));
     }
     let cause = error.cause.as_deref()?.downcast_ref::<io::Error>()?;
     let of_tls = cause.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(Failed::of_rustls(&of_tls.to_string()))
+    Some(handshake::of_rustls(&of_tls.to_string()))
 }
 
 /// Which resource of this host an error says is used up, if it says so.

@@ -12,7 +12,6 @@ use rustls::pki_types::ServerName;
 
 use super::context::Forwarded;
 use super::failure;
-use crate::http::error::{ErrorKind, RequestError};
 use crate::request::app::App;
 use crate::upstream::certificates::Flaw;
 
@@ -66,8 +65,7 @@ pub(super) fn evaluate(
     };
     verdict.map_err(|flaw| {
         let again = flaw == Flaw::Unknown && other_way(forwarded);
-        let failed = RequestError::new(ErrorKind::TlsCertificate).told(flaw.word());
-        let mut error = failure::into_pingora(failed.because(flaw));
+        let mut error = failure::into_pingora(flaw.into());
         error.set_retry(again);
         error
     })
