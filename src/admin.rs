@@ -27,7 +27,6 @@ use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 use crate::upstream::dial::EXHAUSTED_PAUSE;
 
 /// Serves `/metrics`, `/stats` and `/reload`.
-#[derive(Debug)]
 pub struct Admin {
     telemetry: Arc<Telemetry>,
     reload: Arc<Reload>,

@@ -15,7 +15,6 @@ use crate::text::count;
 use crate::upstream::dial;
 
 /// Reloads, one at a time.
-#[derive(Debug)]
 pub struct Reload {
     app: Arc<App>,
     reloader: Reloader,

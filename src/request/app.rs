@@ -26,7 +26,6 @@ use crate::upstream::pool::Pool;
 use crate::upstream::tls::OriginTls;
 
 /// The parts that all connections share.
-#[derive(Debug)]
 pub struct App {
     /// Users and policy.
     pub access: AccessControl,

@@ -21,7 +21,7 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Serves CONNECT, and owns the open tunnels of the process. The relay of each runs on the thread of its
 /// connection.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConnectService {
     app: Arc<App>,
     tunnels: Arc<Tunnels>,

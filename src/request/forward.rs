@@ -47,7 +47,6 @@ use crate::telemetry::GATEWAY_SITE;
 const MAX_DRAINED_BODY: u64 = 64 * 1024;
 
 /// Forward proxy and gateway as Pingora's application.
-#[derive(Debug)]
 pub struct Forward {
     app: Arc<App>,
 }

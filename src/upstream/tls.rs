@@ -89,12 +89,6 @@ impl OriginTls {
     }
 }
 
-impl std::fmt::Debug for OriginTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OriginTls").finish_non_exhaustive()
-    }
-}
-
 /// The name for which the certificate of a server has to be.
 ///
 /// # Errors
