@@ -8,12 +8,11 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
@@ -119,16 +118,15 @@ impl Certificates {
         &self,
         digest: &[u8],
         name: &ServerName<'_>,
-        time: SystemTime,
+        now: UnixTime,
     ) -> Result<(), Flaw> {
         let shown = self.0.iter().find(|it| it.digest == digest);
         let shown = shown.ok_or(Flaw::Unknown)?;
-        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        if time > shown.not_after {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if now > shown.not_after {
             return Err(Flaw::Expired(shown.not_after));
         }
-        if time < shown.not_before {
+        if now < shown.not_before {
             return Err(Flaw::NotYetValid(shown.not_before));
         }
         if !shown.is_for_servers {
@@ -231,7 +229,7 @@ mod tests {
         let certificates = Certificates::read(file.path()).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let digest = Sha256::digest(certificate.der());
-        certificates.evaluate(&digest, &name, SystemTime::now())
+        certificates.evaluate(&digest, &name, UnixTime::now())
     }
 
     #[test]
@@ -297,7 +295,7 @@ mod tests {
         let certificates = Certificates::read(file.path()).unwrap();
         let name = ServerName::try_from("origin.test").unwrap();
         assert!(certificates.are_for(&name));
-        let now = SystemTime::now();
+        let now = UnixTime::now();
         for digest in [&Sha256::digest(other.der())[..], &[], &[0; 32]] {
             assert_eq!(
                 certificates.evaluate(digest, &name, now),
@@ -306,7 +304,8 @@ mod tests {
         }
         let digest = Sha256::digest(one.der());
         assert_eq!(certificates.evaluate(&digest, &name, now), Ok(()));
-        let later = now + Duration::from_secs(5_000 * 365 * 86_400);
+        let later = Duration::from_secs(now.as_secs() + 5_000 * 365 * 86_400);
+        let later = UnixTime::since_unix_epoch(later);
         assert!(matches!(
             certificates.evaluate(&digest, &name, later),
             Err(Flaw::Expired(_))

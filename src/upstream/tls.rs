@@ -3,13 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use pingora_core::tls::{load_ca_file_into_store, load_platform_certs_incl_env_into_store};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
@@ -54,9 +54,14 @@ impl OriginTls {
                 .context("cannot read the certificate authorities of this system")?,
         }
         let provider = Arc::new(ring::default_provider());
+        // Without authorities no chain verifies; rustls takes that for a mistake.
+        let chain = (!roots.is_empty()).then(|| {
+            WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build()
+        });
         let verifier = Verifier {
-            chain: chain_verifier(roots, &provider)?,
+            chain: chain.transpose()?,
             certificates: certificates.clone(),
+            algorithms: provider.signature_verification_algorithms,
         };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])?
@@ -105,37 +110,12 @@ pub fn server_name(host: &Host) -> Result<ServerName<'static>, RequestError> {
     })
 }
 
-fn chain_verifier(
-    roots: RootCertStore,
-    provider: &Arc<CryptoProvider>,
-) -> anyhow::Result<Option<Arc<WebPkiServerVerifier>>> {
-    // Without authorities no chain verifies; rustls takes that for a mistake.
-    if roots.is_empty() {
-        return Ok(None);
-    }
-    let builder =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    Ok(Some(builder.build()?))
-}
-
 /// Verifies a certificate as a chain that ends at an authority, or as the very one that `ca_file` names.
 #[derive(Debug)]
 struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
     certificates: Certificates,
-}
-
-impl Verifier {
-    fn verify_named(
-        &self,
-        shown: &CertificateDer<'_>,
-        name: &ServerName<'_>,
-        now: UnixTime,
-    ) -> Result<(), Flaw> {
-        let time = UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        self.certificates
-            .evaluate(&Sha256::digest(shown), name, time)
-    }
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -148,8 +128,12 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let refused = |flaw| Error::from(CertificateError::Other(OtherError(Arc::new(flaw))));
+        let as_named = || {
+            let digest = Sha256::digest(shown);
+            self.certificates.evaluate(&digest, name, now)
+        };
         if self.certificates.are_for(name) {
-            match self.verify_named(shown, name, now) {
+            match as_named() {
                 Ok(()) => return Ok(ServerCertVerified::assertion()),
                 Err(Flaw::Unknown) => {}
                 Err(flaw) => return Err(refused(flaw)),
@@ -164,7 +148,7 @@ impl ServerCertVerifier for Verifier {
                 if !handshake::is_authority(&handshake::of_rustls(&error.to_string())) {
                     return Err(error);
                 }
-                self.verify_named(shown, name, now).map_err(refused)?;
+                as_named().map_err(refused)?;
                 Ok(ServerCertVerified::assertion())
             })
     }
@@ -175,8 +159,7 @@ impl ServerCertVerifier for Verifier {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, shown, signed, &algorithms)
+        rustls::crypto::verify_tls12_signature(message, shown, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -185,13 +168,10 @@ impl ServerCertVerifier for Verifier {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, shown, signed, &algorithms)
+        rustls::crypto::verify_tls13_signature(message, shown, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

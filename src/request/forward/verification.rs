@@ -3,12 +3,10 @@
 //!
 //! **Invariant:** nothing of a request is sent before one of the two has succeeded.
 
-use std::time::SystemTime;
-
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, Result};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 
 use super::context::Forwarded;
 use super::failure;
@@ -60,7 +58,7 @@ pub(super) fn evaluate(
     let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
     let shown = shown.map_or(&[][..], |digest| &digest.cert_digest);
     let verdict = match ServerName::try_from(peer.sni()) {
-        Ok(name) => app.certificates.evaluate(shown, &name, SystemTime::now()),
+        Ok(name) => app.certificates.evaluate(shown, &name, UnixTime::now()),
         Err(_) => Err(Flaw::Unknown),
     };
     verdict.map_err(|flaw| {
