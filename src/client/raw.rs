@@ -46,7 +46,9 @@ impl RawReturn {
 }
 
 impl RawStream {
-    pub(super) fn new(stream: Box<ClientStream>) -> (Self, Arc<RawReturn>) {
+    /// Gives up HTTP/1 for another protocol on the same bytes. What is left of the
+    /// connection behind that is in the [`RawReturn`].
+    pub fn new(stream: Box<ClientStream>) -> (Self, Arc<RawReturn>) {
         let raw_return = Arc::new(RawReturn::default());
         let raw = Self {
             stream: Some(stream),

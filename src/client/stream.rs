@@ -7,7 +7,6 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ use tokio_util::either::Either;
 
 use super::clock::Clock;
 use super::http2::Http2Stream;
-use super::raw::{RawReturn, RawStream};
 use crate::http::http1::{BodyScanner, Framing, FramingError};
 use crate::tunnel::{MaybeTls, Socket};
 
@@ -56,7 +54,6 @@ pub struct ClientStream {
     outbox: Vec<u8>,
     ended: bool,
     body: BodyScanner,
-    framing_error: Option<FramingError>,
     /// Bytes that the wire has taken.
     written: u64,
     /// How far the answer was when its writer last came to wait with bytes held back.
@@ -85,7 +82,6 @@ impl ClientStream {
             outbox: Vec::new(),
             ended: false,
             body: BodyScanner::new(Framing::None),
-            framing_error: None,
             written: 0,
             held_at: 0,
             stall: None,
@@ -121,12 +117,6 @@ impl ClientStream {
         &mut self.transport
     }
 
-    /// Gives up HTTP/1 for another protocol on the same bytes. What is left of the
-    /// connection behind that is in the [`RawReturn`].
-    pub fn into_raw(self: Box<Self>) -> (RawStream, Arc<RawReturn>) {
-        RawStream::new(self)
-    }
-
     /// Bytes that are here already.
     pub fn inbox(&self) -> &[u8] {
         &self.inbox
@@ -148,7 +138,7 @@ impl ClientStream {
 
     /// Whether the last body was taken from the wire to its end.
     pub fn body_is_done(&self) -> bool {
-        self.framing_error.is_none() && self.body.is_done()
+        self.body.is_done()
     }
 
     /// Reads what the wire has into the inbox; 0 when the client has ended its side.
@@ -215,24 +205,16 @@ impl ClientStream {
         }
     }
 
-    async fn linger(mut self) {
-        if poll_fn(|cx| self.poll_drain(cx)).await.is_err()
-            || self.transport.shutdown().await.is_err()
-        {
-            return;
-        }
-        // Closing it with bytes unread takes nothing from the client.
-        if self.is_http2() {
-            return;
-        }
+    async fn linger(mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_drain(cx)).await?;
+        self.transport.shutdown().await?;
         let mut read = 0;
-        while !self.ended && read < LINGER_BYTES {
+        // A stream of HTTP/2 that is closed with bytes unread takes nothing from the client.
+        while !self.is_http2() && !self.ended && read < LINGER_BYTES {
             self.inbox.clear();
-            match poll_fn(|cx| self.poll_fill(cx)).await {
-                Ok(len) => read += len,
-                Err(_) => return,
-            }
+            read += poll_fn(|cx| self.poll_fill(cx)).await?;
         }
+        Ok(())
     }
 
     /// Gives up HTTP: the transport, and what the client has sent behind the head.
@@ -241,22 +223,14 @@ impl ClientStream {
     }
 
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut written = 0;
-        let result = loop {
-            let rest = self.outbox.get(written..).unwrap_or_default();
-            if rest.is_empty() {
-                break Poll::Ready(Ok(()));
+        while !self.outbox.is_empty() {
+            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.outbox))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            match Pin::new(&mut self.transport).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => written += n,
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        self.outbox.drain(..written);
-        self.written += written as u64;
-        ready!(result)?;
+            self.outbox.drain(..written);
+            self.written += written as u64;
+        }
         Pin::new(&mut self.transport).poll_flush(cx)
     }
 
@@ -317,14 +291,14 @@ impl ClientStream {
                 self.ended = true;
                 return Poll::Ready(Ok(()));
             }
-            let own = scan(&mut self.body, &mut self.framing_error, fresh)?;
+            let own = self.body.scan(fresh).map_err(invalid)?;
             self.inbox
                 .extend_from_slice(fresh.get(own..).unwrap_or_default());
             buf.set_filled(before + own);
         } else {
             let here = self.inbox.len().min(buf.remaining());
             let chunk = self.inbox.get(..here).unwrap_or_default();
-            let own = scan(&mut self.body, &mut self.framing_error, chunk)?;
+            let own = self.body.scan(chunk).map_err(invalid)?;
             buf.put_slice(chunk.get(..own).unwrap_or_default());
             self.inbox.advance(own);
         }
@@ -389,13 +363,6 @@ impl ClientStream {
     }
 }
 
-fn scan(
-    body: &mut BodyScanner,
-    first_error: &mut Option<FramingError>,
-    bytes: &[u8],
-) -> io::Result<usize> {
-    body.scan(bytes).map_err(|error| {
-        *first_error = Some(error.clone());
-        io::Error::new(io::ErrorKind::InvalidData, error)
-    })
+fn invalid(error: FramingError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -39,7 +39,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, source: Source) {
     let app = &acceptor.app;
     let own = own(stream.transport());
-    let (stream, raw_return) = stream.into_raw();
+    let (stream, raw_return) = RawStream::new(stream);
     let limit = app.timeouts.request_head;
     let failed = match timeout(limit, builder(acceptor).handshake(stream)).await {
         Ok(Ok(connection)) => {
