@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use crate::http::fields::HopField;
-use crate::http::http1::BodyScanner;
+use crate::http::http1::{BodyScanner, Framing};
 use crate::http::response::{BodyEnd, FramingFields};
 
 #[cfg(test)]
@@ -47,7 +47,6 @@ enum State {
     Framed(BodyScanner),
     /// Up to the end of the stream.
     Rest,
-    Done,
 }
 
 impl ResponseReader {
@@ -62,7 +61,7 @@ impl ResponseReader {
 
     /// Whether the response is complete.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(&self.state, State::Framed(body) if body.is_done())
     }
 
     /// Whether the end of the stream is the end of the response.
@@ -72,7 +71,7 @@ impl ResponseReader {
 
     /// The stream has ended.
     pub(super) fn end(&mut self) {
-        self.state = State::Done;
+        self.state = State::Framed(BodyScanner::new(Framing::None));
     }
 
     /// The part at the start of `bytes`, and how many bytes of it are read. The caller
@@ -84,6 +83,7 @@ impl ResponseReader {
         match &mut self.state {
             State::Head => self.read_head(bytes),
             State::Rest => Ok((0, Part::Data(bytes.len()))),
+            State::Framed(body) if body.is_done() => Err(invalid("bytes behind an answer")),
             State::Framed(body) => {
                 let data = usize::try_from(body.data_ahead()).unwrap_or(usize::MAX);
                 if data > 0 {
@@ -97,12 +97,8 @@ impl ResponseReader {
                         break;
                     }
                 }
-                if body.is_done() {
-                    self.state = State::Done;
-                }
                 Ok((read, Part::Nothing))
             }
-            State::Done => Err(invalid("bytes behind an answer")),
         }
     }
 
@@ -113,9 +109,6 @@ impl ResponseReader {
     pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let State::Framed(body) = &mut self.state {
             body.scan(bytes).map_err(invalid)?;
-            if body.is_done() {
-                self.state = State::Done;
-            }
         }
         Ok(())
     }
@@ -123,25 +116,17 @@ impl ResponseReader {
     fn read_head(&mut self, bytes: &[u8]) -> io::Result<(usize, Part)> {
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
-        // The empty line may begin in the bytes of the last call.
-        let from = before.saturating_sub(3);
-        let fresh = self.head.get(from..).unwrap_or_default();
-        let Some(end) = memchr::memmem::find(fresh, b"\r\n\r\n") else {
-            return match self.head.len() {
-                0..=MAX_HEAD => Ok((bytes.len(), Part::Nothing)),
-                _ => Err(invalid("the head of an answer is too long")),
-            };
-        };
-        let len = from + end + 4;
-        self.head.truncate(len);
         let head = std::mem::take(&mut self.head);
-        Ok((len - before, self.parse_head(&head)?))
-    }
-
-    fn parse_head(&mut self, head: &[u8]) -> io::Result<Part> {
         let mut storage = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut storage);
-        parsed.parse(head).map_err(invalid)?;
+        let httparse::Status::Complete(len) = parsed.parse(&head).map_err(invalid)? else {
+            if head.len() > MAX_HEAD {
+                return Err(invalid("the head of an answer is too long"));
+            }
+            self.head = head;
+            return Ok((bytes.len(), Part::Nothing));
+        };
+        let read = len - before;
         let status = parsed.code.unwrap_or_default();
         let status = StatusCode::from_u16(status).map_err(invalid)?;
         let mut response = Response::new(());
@@ -162,15 +147,12 @@ impl ResponseReader {
             return Err(invalid("HTTP/2 has no 101"));
         }
         if status.is_informational() {
-            return Ok(Part::Interim(response));
+            return Ok((read, Part::Interim(response)));
         }
         let end = BodyEnd::of(&self.method, status, &framing).map_err(invalid)?;
-        self.state = match end.framing().map(BodyScanner::new) {
-            None => State::Rest,
-            Some(body) if body.is_done() => State::Done,
-            Some(body) => State::Framed(body),
-        };
-        Ok(Part::Head(response, self.is_done()))
+        let body = end.framing().map(BodyScanner::new);
+        self.state = body.map_or(State::Rest, State::Framed);
+        Ok((read, Part::Head(response, self.is_done())))
     }
 }
 

@@ -1,11 +1,11 @@
 //! One stream as a reader and writer of HTTP/1.1 bytes.
 
-use std::fmt;
-use std::io::{self, Write};
+use std::fmt::{self, Write};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Method;
@@ -176,10 +176,9 @@ impl Http2Stream {
 
 /// `data` as one chunk (RFC 9112 §7.1).
 fn chunk(data: &[u8]) -> Bytes {
-    let mut chunk = BytesMut::with_capacity(data.len() + 20).writer();
+    let mut chunk = BytesMut::with_capacity(data.len() + 20);
     // Writing into a BytesMut grows it and cannot fail.
     let _ = write!(chunk, "{:x}\r\n", data.len());
-    let mut chunk = chunk.into_inner();
     chunk.extend_from_slice(data);
     chunk.extend_from_slice(b"\r\n");
     chunk.freeze()
