@@ -39,22 +39,19 @@ struct Map {
 impl OriginLimits {
     /// Every origin has the same limit; a request over it waits for `wait`.
     pub fn new(capacity: Capacity, wait: Duration) -> Self {
-        let when_full = WhenFull {
-            wait,
-            error: ErrorKind::OriginBusy,
-            counted_in: None,
-        };
-        let map = || {
-            Mutex::new(Map {
-                origins: HashMap::new(),
-                sweep_at: SWEEP_AT,
-            })
+        let map = |_| Map {
+            origins: HashMap::new(),
+            sweep_at: SWEEP_AT,
         };
         Self {
             capacity,
             hasher: RandomState::new(),
-            maps: std::array::from_fn(|_| map()),
-            when_full,
+            maps: std::array::from_fn(map).map(Mutex::new),
+            when_full: WhenFull {
+                wait,
+                error: ErrorKind::OriginBusy,
+                counted_in: None,
+            },
         }
     }
 

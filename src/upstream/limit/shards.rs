@@ -1,5 +1,6 @@
 //! Which shard a permit comes from, and which waiter gets the next one.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -107,18 +108,11 @@ impl Shards {
         if mine.idle() > 0 {
             return Some(own);
         }
-        let (others, richest) = (0..).zip(&self.shards).fold(
-            (None, 0),
-            |(best, most): (Option<(u16, &Shard)>, u32), (number, shard)| {
-                let better = shard.free > 0
-                    && number != own
-                    && best.is_none_or(|(_, best)| {
-                        (shard.idle(), shard.free) > (best.idle(), best.free)
-                    });
-                let best = if better { Some((number, shard)) } else { best };
-                (best, most.max(shard.connections))
-            },
-        );
+        let richest = self.shards.iter().map(|shard| shard.connections).max()?;
+        let others = (0..)
+            .zip(&self.shards)
+            .filter(|(number, shard)| *number != own && shard.free > 0)
+            .min_by_key(|(_, shard)| Reverse((shard.idle(), shard.free)));
         let idle = others.filter(|(_, shard)| shard.idle() > 0);
         match (mine.free > 0, idle) {
             (true, None) => Some(own),
