@@ -71,11 +71,11 @@ impl Pool {
             trouble: Mutex::default(),
         };
         let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
-        balancer.set_health_check(Box::new(health::Check::new(
-            Arc::clone(&upstreams),
+        balancer.set_health_check(Box::new(health::Check {
+            upstreams: Arc::clone(&upstreams),
             sources,
-            gateway.health_check.timeout,
-        )));
+            timeout: gateway.health_check.timeout,
+        }));
         balancer.health_check_frequency = Some(gateway.health_check.interval);
         balancer.parallel_health_check = true;
         Ok(Some(Self {
@@ -108,7 +108,9 @@ impl Pool {
     pub fn turn(&self, failed: &[SocketAddr], thread: u16) -> Result<Turn, RequestError> {
         let mut first = None;
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        for upstream in self.from(next) {
+        let count = self.upstreams.len();
+        let start = next.checked_rem(count).unwrap_or(0);
+        for upstream in self.upstreams.iter().cycle().skip(start).take(count) {
             let usable = upstream.is_up.load(Ordering::Relaxed);
             if !usable || failed.contains(&upstream.limit.address()) {
                 continue;
@@ -134,13 +136,6 @@ impl Pool {
         };
         let troubles: Vec<_> = self.upstreams.iter().take(8).map(trouble).collect();
         RequestError::new(ErrorKind::UpstreamsDown).because(troubles.join(", "))
-    }
-
-    /// Every upstream once, from number `next` on.
-    fn from(&self, next: usize) -> impl Iterator<Item = &Upstream> {
-        let start = next.checked_rem(self.upstreams.len()).unwrap_or(0);
-        let (after, before) = (self.upstreams.get(start..), self.upstreams.get(..start));
-        after.into_iter().chain(before).flatten()
     }
 }
 
@@ -213,11 +208,11 @@ mod tests {
     #[tokio::test]
     async fn an_upstream_that_is_down_is_passed_over_until_it_is_up() {
         let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
-        let check = health::Check::new(
-            Arc::clone(&pool.upstreams),
-            Sources::default(),
-            Duration::from_secs(1),
-        );
+        let check = health::Check {
+            upstreams: Arc::clone(&pool.upstreams),
+            sources: Sources::default(),
+            timeout: Duration::from_secs(1),
+        };
         let first = Backend::new("127.0.0.1:81").unwrap();
         check.health_status_change(&first, false).await;
         for _ in 0..4 {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::lb::Backend;
 use pingora::lb::health_check::HealthCheck;
-use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::{Error as PingoraError, ErrorType};
 
 use super::Upstream;
@@ -18,22 +17,14 @@ use crate::upstream::dial::{DialError, Sources, connect_any};
 /// Connects, and notes what it finds. A host that has no socket to connect with does not mislead it: an upstream
 /// is then taken to be what it was.
 pub(super) struct Check {
-    upstreams: Arc<[Upstream]>,
-    sources: Sources,
-    timeout: Duration,
+    pub(super) upstreams: Arc<[Upstream]>,
+    pub(super) sources: Sources,
+    pub(super) timeout: Duration,
 }
 
 impl Check {
-    pub(super) fn new(upstreams: Arc<[Upstream]>, sources: Sources, timeout: Duration) -> Self {
-        Self {
-            upstreams,
-            sources,
-            timeout,
-        }
-    }
-
     fn upstream(&self, backend: &Backend) -> Option<(SocketAddr, &Upstream)> {
-        let address = inet(&backend.addr)?;
+        let address = *backend.addr.as_inet()?;
         let mut upstreams = self.upstreams.iter();
         let found = upstreams.find(|upstream| upstream.limit.address() == address);
         Some((address, found?))
@@ -63,10 +54,8 @@ impl HealthCheck for Check {
         };
         upstream.is_up.store(healthy, Ordering::Relaxed);
         let is_up = |it: &&Upstream| it.is_up.load(Ordering::Relaxed);
-        let (up, all) = (
-            self.upstreams.iter().filter(is_up).count(),
-            self.upstreams.len(),
-        );
+        let up = self.upstreams.iter().filter(is_up).count();
+        let all = self.upstreams.len();
         if healthy {
             log::info!("upstream {address} is up; {up} of {all} are");
         } else {
@@ -78,8 +67,4 @@ impl HealthCheck for Check {
     fn health_threshold(&self, _: bool) -> usize {
         1
     }
-}
-
-fn inet(address: &PingoraAddr) -> Option<SocketAddr> {
-    address.as_inet().copied()
 }
