@@ -230,7 +230,7 @@ impl Acceptor {
                 http2,
             } => {
                 let _open = self.app.telemetry.connection_opened();
-                let connection = Connection::Plain(stream);
+                let connection = Connection::Left(stream);
                 self.serve_http(connection, peer, http2, thread).await;
             }
             ListenerKind::Proxy {
@@ -257,7 +257,7 @@ impl Acceptor {
                         client,
                         door,
                     })) => {
-                        let connection = Connection::Plain(stream);
+                        let connection = Connection::Left(stream);
                         let source = self.source(&connection, client, thread);
                         let limit = self.app.timeouts.send;
                         let transport = Transport::Left(connection);
@@ -347,7 +347,7 @@ impl Acceptor {
         Source {
             client,
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
-            tls: matches!(connection, Connection::Tls(_)),
+            tls: matches!(connection, Connection::Right(_)),
             thread,
         }
     }
@@ -362,7 +362,7 @@ impl Acceptor {
         let source = self.source(&connection, client, thread);
         let has_agreed_on_http2 = matches!(
             &connection,
-            Connection::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2")
+            Connection::Right(tls) if tls.0.get_ref().1.alpn_protocol() == Some(b"h2")
         );
         let transport = Transport::Left(connection);
         let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));

@@ -20,7 +20,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 pub use relay::{Ended, Meter, Traffic, relay};
-pub use stream::MaybeTls;
+pub use stream::{MaybeTls, Tls};
 
 /// A stream that can be reset, and that detects a reset by its peer.
 pub trait Socket {

@@ -127,8 +127,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let _client = TcpStream::connect(address).await.unwrap();
         let (socket, client) = listener.accept().await.unwrap();
-        let stream =
-            ClientStream::new(Transport::Left(Connection::Plain(socket)), client, PATIENCE);
+        let stream = ClientStream::new(Transport::Left(Connection::Left(socket)), client, PATIENCE);
         let home = Arc::new(ConnectionReturn::default());
         let mut lent = home.lend(Box::new(stream), Framing::None);
         assert_eq!(watch(&mut lent).await, None);

@@ -94,8 +94,8 @@ async fn close_gracefully(app: &App, raw_return: &RawReturn, until: Instant) {
 fn own(transport: &Transport) -> LocalEndpoint {
     let address = transport.tcp().and_then(|tcp| tcp.local_addr().ok());
     match transport {
-        Transport::Left(Connection::Tls(stream)) => {
-            LocalEndpoint::new(true, stream.get_ref().1.server_name(), address)
+        Transport::Left(Connection::Right(tls)) => {
+            LocalEndpoint::new(true, tls.0.get_ref().1.server_name(), address)
         }
         _ => LocalEndpoint::new(false, None, address),
     }

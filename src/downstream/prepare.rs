@@ -10,6 +10,7 @@ use super::protocol::Door;
 use super::proxy_protocol::{self, HeaderError};
 use super::unprepared::Stage;
 use crate::client::Connection;
+use crate::tunnel::Tls;
 
 /// Why a connection did not get to HTTP.
 pub(super) enum Unprepared {
@@ -70,9 +71,9 @@ pub(super) async fn prepare(
                 });
             }
             let accepted = acceptor.accept(stream).await;
-            Connection::Tls(Box::new(accepted.map_err(Unprepared::of_tls)?))
+            Connection::Right(Box::new(Tls(accepted.map_err(Unprepared::of_tls)?)))
         }
-        None => Connection::Plain(stream),
+        None => Connection::Left(stream),
     };
     Ok((connection, client))
 }

@@ -117,7 +117,7 @@ async fn dial(
         Some(authority) if is_https => {
             Box::pin(app.origin_tls.connect(dialed.stream, &authority.host)).await?
         }
-        _ => UpstreamStream::Plain(dialed.stream),
+        _ => UpstreamStream::Left(dialed.stream),
     };
     Ok((stream, dialed.address))
 }

@@ -25,7 +25,7 @@ use super::certificates::{Certificates, Flaw};
 use super::handshake;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::Host;
-use crate::tunnel::MaybeTls;
+use crate::tunnel::{MaybeTls, Tls};
 
 /// A connection to a server, as a tunnel takes it. With TLS, the certificate of the server is verified.
 pub type UpstreamStream = MaybeTls<TlsStream<TcpStream>>;
@@ -86,7 +86,7 @@ impl OriginTls {
     ) -> Result<UpstreamStream, RequestError> {
         let handshake = self.connector.connect(server_name(host)?, stream);
         match timeout(self.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(MaybeTls::Tls(Box::new(stream))),
+            Ok(Ok(stream)) => Ok(MaybeTls::Right(Box::new(Tls(stream)))),
             Ok(Err(error)) => Err(handshake::of_io(&error)),
             Err(_elapsed) => Err(RequestError::new(ErrorKind::ConnectTimeout)
                 .because("not connected within timeouts.connect and timeouts.tls_handshake")),

@@ -9,7 +9,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::support::{NEVER, Recorder, outcome, pair, payload, reset, rest_of, within};
-use crate::tunnel::{Ended, relay};
+use crate::tunnel::{Ended, Socket, relay};
+
+impl Socket for server::TlsStream<TcpStream> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
+}
 
 async fn tls_pair() -> (server::TlsStream<TcpStream>, client::TlsStream<TcpStream>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
