@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::response_watch::{ResponseWatch, Silence};
 use super::stream::ClientStream;
-use crate::http::http1::Framing;
+use crate::http::http1::{BodyScanner, Framing};
 
 /// Where a lent connection comes back, and what is known of it meanwhile. One for each connection.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl ConnectionReturn {
         mut stream: Box<ClientStream>,
         framing: Framing,
     ) -> RequestStream {
-        stream.expect_body(framing);
+        stream.body = BodyScanner::new(framing);
         self.is_kept.store(false, Ordering::Relaxed);
         self.response.reset();
         RequestStream {
@@ -82,14 +82,14 @@ pub struct RequestStream {
 }
 
 impl RequestStream {
-    fn stream(&mut self) -> io::Result<&mut ClientStream> {
+    fn parts(&mut self) -> io::Result<(&mut ClientStream, &ResponseWatch, &mut Option<Silence>)> {
         if self.home.is_aborted() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         // Present until drop.
-        self.stream
-            .as_deref_mut()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+        let stream = self.stream.as_deref_mut();
+        let stream = stream.ok_or(io::ErrorKind::NotConnected)?;
+        Ok((stream, &self.home.response, &mut self.silence))
     }
 }
 
@@ -111,22 +111,13 @@ impl AsyncRead for RequestStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let stream = this.stream()?;
+        let (stream, response, silence) = self.get_mut().parts()?;
         let read = stream.poll_read_body(cx, buf);
         if read.is_ready() {
             return read;
         }
         stream.release(cx);
-        let Self {
-            stream: Some(stream),
-            home,
-            silence,
-        } = this
-        else {
-            return Poll::Pending;
-        };
-        ready!(home.response.poll_silence(silence, stream, cx));
+        ready!(response.poll_silence(silence, stream, cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -137,13 +128,13 @@ impl AsyncWrite for RequestStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.get_mut().stream()?;
+        let (stream, ..) = self.get_mut().parts()?;
         let written = stream.poll_write_buffered(cx, data);
         stream.guard(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut().stream()?;
+        let (stream, ..) = self.get_mut().parts()?;
         let flushed = stream.poll_drain(cx);
         stream.guard(cx, flushed)
     }

@@ -16,14 +16,14 @@ use super::stream::ClientStream;
 pub struct RawStream {
     /// Present until drop.
     stream: Option<Box<ClientStream>>,
-    raw_return: Arc<RawReturn>,
+    home: Arc<RawReturn>,
 }
 
 /// What is known of a connection while it is a [`RawStream`], and where it comes back
 /// when that is dropped.
 #[derive(Debug, Default)]
 pub struct RawReturn {
-    home: Mutex<Option<Box<ClientStream>>>,
+    stream: Mutex<Option<Box<ClientStream>>>,
     written: AtomicU64,
     stalled: AtomicBool,
 }
@@ -41,7 +41,7 @@ impl RawReturn {
 
     /// The connection, once nothing speaks the other protocol on it any more.
     pub fn reclaim(&self) -> Option<Box<ClientStream>> {
-        self.home.lock().take()
+        self.stream.lock().take()
     }
 }
 
@@ -49,12 +49,12 @@ impl RawStream {
     /// Gives up HTTP/1 for another protocol on the same bytes. What is left of the
     /// connection behind that is in the [`RawReturn`].
     pub fn new(stream: Box<ClientStream>) -> (Self, Arc<RawReturn>) {
-        let raw_return = Arc::new(RawReturn::default());
+        let home = Arc::new(RawReturn::default());
         let raw = Self {
             stream: Some(stream),
-            raw_return: Arc::clone(&raw_return),
+            home: Arc::clone(&home),
         };
-        (raw, raw_return)
+        (raw, home)
     }
 
     fn stream(&mut self) -> io::Result<&mut ClientStream> {
@@ -65,12 +65,11 @@ impl RawStream {
 
     /// Notes what the wire takes: so many bytes, or nothing for now.
     fn note(&self, write: &Poll<io::Result<usize>>) {
-        let raw_return = &self.raw_return;
-        raw_return
+        self.home
             .stalled
             .store(write.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(written)) = write {
-            raw_return
+            self.home
                 .written
                 .fetch_add(*written as u64, Ordering::Relaxed);
         }
@@ -79,7 +78,7 @@ impl RawStream {
 
 impl Drop for RawStream {
     fn drop(&mut self) {
-        *self.raw_return.home.lock() = self.stream.take();
+        *self.home.stream.lock() = self.stream.take();
     }
 }
 
@@ -100,7 +99,7 @@ impl AsyncWrite for RawStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(this.stream()?.transport_mut()).poll_write(cx, buf);
+        let written = Pin::new(&mut this.stream()?.transport).poll_write(cx, buf);
         this.note(&written);
         written
     }
@@ -111,7 +110,7 @@ impl AsyncWrite for RawStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(this.stream()?.transport_mut()).poll_write_vectored(cx, bufs);
+        let written = Pin::new(&mut this.stream()?.transport).poll_write_vectored(cx, bufs);
         this.note(&written);
         written
     }
@@ -122,15 +121,15 @@ impl AsyncWrite for RawStream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(this.stream()?.transport_mut()).poll_flush(cx);
+        let flushed = Pin::new(&mut this.stream()?.transport).poll_flush(cx);
         // TLS takes more than the wire does.
-        this.raw_return
+        this.home
             .stalled
             .store(flushed.is_pending(), Ordering::Relaxed);
         flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().stream()?.transport_mut()).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().stream()?.transport).poll_shutdown(cx)
     }
 }

@@ -46,14 +46,15 @@ pub type Transport = Either<Connection, Box<Http2Stream>>;
 /// A client's connection and the bytes on their way through it.
 #[derive(Debug)]
 pub struct ClientStream {
-    transport: Transport,
+    pub(super) transport: Transport,
     client: SocketAddr,
     /// Read from the wire, not yet handed on.
     inbox: BytesMut,
     /// Handed over for writing, not yet on the wire.
     outbox: Vec<u8>,
     ended: bool,
-    body: BodyScanner,
+    /// Follows the body of the last request.
+    pub(super) body: BodyScanner,
     /// Bytes that the wire has taken.
     written: u64,
     /// How far the answer was when its writer last came to wait with bytes held back.
@@ -113,10 +114,6 @@ impl ClientStream {
         }
     }
 
-    pub(super) fn transport_mut(&mut self) -> &mut Transport {
-        &mut self.transport
-    }
-
     /// Bytes that are here already.
     pub fn inbox(&self) -> &[u8] {
         &self.inbox
@@ -160,11 +157,6 @@ impl ClientStream {
     /// Ready at `deadline`. The connection has one timer: it wakes the task that polled it last.
     pub fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         self.clock.poll(cx, deadline)
-    }
-
-    /// The next bytes are a body framed as `framing` says.
-    pub(super) fn expect_body(&mut self, framing: Framing) {
-        self.body = BodyScanner::new(framing);
     }
 
     /// Gives idle memory back while the connection waits for its next request.

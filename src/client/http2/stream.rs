@@ -1,6 +1,6 @@
 //! One stream as a reader and writer of HTTP/1.1 bytes.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,8 +27,8 @@ const MAX_UNASKED: usize = 4 * 1024;
 
 /// A stream in the place of a connection. What is read are the bytes of the request
 /// behind its head; what is written is one answer.
+#[derive(Debug)]
 pub struct Http2Stream {
-    id: u32,
     receive: RecvStream,
     body: Body,
     /// Taken from the peer, not yet read.
@@ -69,7 +69,6 @@ impl Http2Stream {
             Body::Chunked
         };
         Self {
-            id: receive.stream_id().as_u32(),
             receive,
             body,
             unread: Bytes::new(),
@@ -82,7 +81,7 @@ impl Http2Stream {
 
     /// The number of the stream on its connection.
     pub fn id(&self) -> u32 {
-        self.id
+        self.receive.stream_id().as_u32()
     }
 
     /// Ready when the peer has reset the stream or is gone.
@@ -274,14 +273,5 @@ impl Drop for Http2Stream {
         if !self.answer.is_done() {
             self.send_reset(Reason::INTERNAL_ERROR);
         }
-    }
-}
-
-impl fmt::Debug for Http2Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http2Stream")
-            .field("id", &self.id)
-            .field("body", &self.body)
-            .finish_non_exhaustive()
     }
 }
