@@ -6,6 +6,7 @@
 //! Pure, once the file is read.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,35 +40,23 @@ struct Certificate {
 /// Why a certificate is not accepted. Displays as a clause about it, for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// It is not in `ca_file`.
     #[error(
         "the certificate is an authority's own (CA:TRUE), as `openssl req -x509` makes them, \
          and it is not in ca_file: add it there, or give the server one that an authority signed"
     )]
     Unknown,
-    /// Its time is over.
     #[error("the certificate expired on {}", date(*.0))]
     Expired(i64),
-    /// Its time has not come.
     #[error("the certificate is not valid before {}", date(*.0))]
     NotYetValid(i64),
-    /// It is for other names.
     #[error("the certificate is for {names}, and not for {wanted}")]
-    OtherNames {
-        /// The names in it.
-        names: String,
-        /// The one that was asked for.
-        wanted: String,
-    },
+    OtherNames { names: String, wanted: String },
     /// It is for no name. The common name counts for nothing (RFC 9110 §4.3.4).
     #[error(
         "the certificate has no subjectAltName, only the common name {common_name:?}: \
          make it again with `-addext subjectAltName=DNS:NAME` or `IP:ADDRESS`"
     )]
-    NoNames {
-        /// The common name of its subject.
-        common_name: String,
-    },
+    NoNames { common_name: String },
     /// It says what it is for, and servers are not among it.
     #[error("the certificate is not for servers (extendedKeyUsage)")]
     OtherPurpose,
@@ -135,19 +124,13 @@ impl Certificates {
         if shown.is_for(name) {
             return Ok(());
         }
-        Err(match (&shown.common_name, shown.names.as_slice()) {
-            (Some(common_name), []) => Flaw::NoNames {
-                common_name: common_name.clone(),
-            },
-            (_, names) => Flaw::OtherNames {
-                names: if names.is_empty() {
-                    "no name".to_owned()
-                } else {
-                    names.join(", ")
-                },
-                wanted: name.to_str().into_owned(),
-            },
-        })
+        let names = match (shown.names.as_slice(), shown.common_name.clone()) {
+            ([], Some(common_name)) => return Err(Flaw::NoNames { common_name }),
+            ([], None) => "no name".to_owned(),
+            (names, _) => names.join(", "),
+        };
+        let wanted = name.to_str().into_owned();
+        Err(Flaw::OtherNames { names, wanted })
     }
 }
 
@@ -160,9 +143,13 @@ impl Certificate {
         let usage = parsed.extended_key_usage().ok().flatten();
         let alternatives = parsed.subject_alternative_name().ok().flatten();
         let names = alternatives.iter().flat_map(|it| &it.value.general_names);
-        let is_authority = constraints.is_some_and(|it| it.value.ca);
         let common_name = parsed.subject().iter_common_name().next();
-        let certificate = Self {
+        let is_authority = constraints.is_some_and(|it| it.value.ca);
+        // One that signed itself and is no authority verifies as a chain.
+        if !is_authority && parsed.subject().as_raw() == parsed.issuer().as_raw() {
+            return None;
+        }
+        Some(Self {
             digest: Sha256::digest(&der).into(),
             names: names.filter_map(show).collect(),
             common_name: common_name.and_then(|it| Some(it.as_str().ok()?.to_owned())),
@@ -170,11 +157,7 @@ impl Certificate {
             not_after: parsed.validity().not_after.timestamp(),
             is_for_servers: usage.is_none_or(|it| it.value.server_auth || it.value.any),
             der: der.clone(),
-        };
-        // One that signed itself and is no authority verifies as a chain.
-        let verifies_as_chain =
-            !is_authority && parsed.subject().as_raw() == parsed.issuer().as_raw();
-        (!verifies_as_chain).then_some(certificate)
+        })
     }
 
     fn is_for(&self, name: &ServerName<'_>) -> bool {
@@ -187,12 +170,11 @@ impl Certificate {
 fn show(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match **bytes {
-            [a, b, c, d] => Some(std::net::Ipv4Addr::from([a, b, c, d]).to_string()),
-            ref bytes => {
-                Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string())
-            }
-        },
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let address = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            Some(address.ok()?.to_string())
+        }
         _ => None,
     }
 }
