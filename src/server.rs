@@ -148,7 +148,7 @@ pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
     if let Some(pool) = &app.pool {
         server.add_service(GenBackgroundService::new(
             "upstream health".to_owned(),
-            pool.balancer(),
+            Arc::clone(&pool.balancer),
         ));
     }
     let signals = Signals {

@@ -21,16 +21,15 @@ use crate::config;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Telemetry;
 
-/// The local upstreams.
 pub struct Pool {
-    balancer: Arc<LoadBalancer<RoundRobin>>,
+    /// To run its health checks.
+    pub balancer: Arc<LoadBalancer<RoundRobin>>,
     upstreams: Arc<[Upstream]>,
     /// Where the next turn begins.
     next: AtomicUsize,
     when_full: WhenFull,
 }
 
-/// One local upstream.
 struct Upstream {
     limit: Limit,
     /// What the last health check said. Kept here because to ask the balancer for a
@@ -90,12 +89,6 @@ impl Pool {
         }))
     }
 
-    /// The load balancer, to run its health checks.
-    pub fn balancer(&self) -> Arc<LoadBalancer<RoundRobin>> {
-        Arc::clone(&self.balancer)
-    }
-
-    /// How many upstreams there are.
     pub fn len(&self) -> usize {
         self.upstreams.len()
     }

@@ -36,13 +36,11 @@ pub struct Queue {
 }
 
 impl Limit {
-    /// The turn of a request of this thread.
     pub fn turn(&self, thread: u16, when_full: &WhenFull) -> Turn {
         self.try_take(thread)
             .map_or_else(|| Turn::Queued(self.queue(thread, when_full)), Turn::Ready)
     }
 
-    /// The queue for a request of this thread.
     pub(in crate::upstream) fn queue(&self, thread: u16, when_full: &WhenFull) -> Queue {
         Queue {
             limit: self.clone(),
@@ -58,13 +56,9 @@ impl Queue {
     /// # Errors
     /// That of [`WhenFull::error`] when none came free in time.
     pub async fn wait(self) -> Result<Permit, RequestError> {
-        let WhenFull {
-            wait,
-            error,
-            counted_in,
-        } = self.when_full;
-        let _queued = counted_in.as_ref().map(Telemetry::gateway_queued);
-        let permit = self.limit.wait(self.thread, wait).await;
-        permit.ok_or_else(|| RequestError::new(error).retry_after(wait))
+        let full = &self.when_full;
+        let _queued = full.counted_in.as_ref().map(Telemetry::gateway_queued);
+        let permit = self.limit.wait(self.thread, full.wait).await;
+        permit.ok_or_else(|| RequestError::new(full.error).retry_after(full.wait))
     }
 }
