@@ -52,7 +52,6 @@ impl ConnectionReturn {
         self.is_aborted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`abort`](Self::abort) was called.
     pub fn is_aborted(&self) -> bool {
         self.is_aborted.load(Ordering::Relaxed)
     }

@@ -26,7 +26,6 @@ pub struct ResponseWatch {
     timed_out: AtomicBool,
 }
 
-/// A silence of the upstream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
     /// When it will be too long.
@@ -49,7 +48,6 @@ impl ResponseWatch {
         self.on_upstream_activity();
     }
 
-    /// Notes that the upstream has sent something.
     pub fn on_upstream_activity(&self) {
         self.is_active.store(true, Ordering::Relaxed);
     }
@@ -59,7 +57,6 @@ impl ResponseWatch {
         self.timeout.store(0, Ordering::Relaxed);
     }
 
-    /// Whether the upstream was silent for too long.
     pub fn timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed)
     }

@@ -91,17 +91,14 @@ impl ClientStream {
         }
     }
 
-    /// The client's address.
     pub fn client(&self) -> SocketAddr {
         self.client
     }
 
-    /// The transport, to look at.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// Whether it is a stream of HTTP/2.
     pub fn is_http2(&self) -> bool {
         matches!(self.transport, Either::Right(_))
     }

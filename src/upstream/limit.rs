@@ -44,7 +44,6 @@ pub struct Limit {
 /// The right to have one request at a server, until dropped.
 #[derive(Debug)]
 pub struct Permit {
-    /// Where to connect.
     pub address: SocketAddr,
     /// The shard whose connections it may use.
     pub shard: u16,
@@ -52,7 +51,6 @@ pub struct Permit {
 }
 
 impl Limit {
-    /// The limit of the server at `address`.
     pub fn new(address: SocketAddr, capacity: Capacity) -> Self {
         Self {
             address,
@@ -60,7 +58,6 @@ impl Limit {
         }
     }
 
-    /// Where the server is.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

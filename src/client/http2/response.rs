@@ -32,7 +32,6 @@ pub(super) enum Part {
     Nothing,
 }
 
-/// Reads one response.
 #[derive(Debug)]
 pub(super) struct ResponseReader {
     state: State,
@@ -59,7 +58,6 @@ impl ResponseReader {
         }
     }
 
-    /// Whether the response is complete.
     pub(super) fn is_done(&self) -> bool {
         matches!(&self.state, State::Framed(body) if body.is_done())
     }

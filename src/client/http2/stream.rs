@@ -57,7 +57,6 @@ enum Body {
 }
 
 impl Http2Stream {
-    /// The stream of a request with this head.
     pub fn new(request: &Parts, receive: RecvStream, respond: SendResponse<Bytes>) -> Self {
         let body = if request.method == Method::CONNECT {
             Body::Tunnel
@@ -79,7 +78,6 @@ impl Http2Stream {
         }
     }
 
-    /// The number of the stream on its connection.
     pub fn id(&self) -> u32 {
         self.receive.stream_id().as_u32()
     }

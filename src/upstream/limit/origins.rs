@@ -55,7 +55,6 @@ impl OriginLimits {
         }
     }
 
-    /// The turn of a request of this thread at the origin at `address`.
     pub fn turn(&self, address: SocketAddr, thread: u16) -> Turn {
         self.of(address).turn(thread, &self.when_full)
     }

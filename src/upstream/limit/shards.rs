@@ -85,7 +85,6 @@ impl Shards {
         Some(number)
     }
 
-    /// The shard that `thread` uses.
     fn shard_of(&self, thread: u16) -> u16 {
         let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
         thread.checked_rem(count).unwrap_or(0)
@@ -183,7 +182,6 @@ impl Shards {
         self.shards.iter().any(|shard| shard.connections > 0)
     }
 
-    /// Whether there is more than one shard.
     pub(super) fn are_several(&self) -> bool {
         self.shards.len() > 1
     }

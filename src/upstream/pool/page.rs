@@ -17,11 +17,8 @@ const INDEX: &str = "<!DOCTYPE html>\n\
 /// What the embedded origin answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The status code.
     pub status: StatusCode,
-    /// The media type of `body`.
     pub content_type: &'static str,
-    /// The body.
     pub body: &'static str,
 }
 
