@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -59,16 +59,10 @@ pub struct ClientStream {
     written: u64,
     /// How far the answer was when its writer last came to wait with bytes held back.
     held_at: u64,
-    stall: Option<Stall>,
+    /// Ends a write of which the wire takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
     send_timeout: Duration,
     clock: Clock,
-}
-
-/// A write that the wire does not take.
-#[derive(Debug)]
-struct Stall {
-    written: u64,
-    timer: Pin<Box<Sleep>>,
 }
 
 impl ClientStream {
@@ -219,6 +213,7 @@ impl ClientStream {
             }
             self.outbox.drain(..written);
             self.written += written as u64;
+            self.stall = None;
         }
         Pin::new(&mut self.transport).poll_flush(cx)
     }
@@ -251,15 +246,9 @@ impl ClientStream {
             self.stall = None;
             return write;
         }
-        let (written, limit) = (self.written, self.send_timeout);
-        let stall = match &mut self.stall {
-            Some(stall) if stall.written == written => stall,
-            other => other.insert(Stall {
-                written,
-                timer: Box::pin(sleep(limit)),
-            }),
-        };
-        ready!(stall.timer.as_mut().poll(cx));
+        let limit = self.send_timeout;
+        let timer = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -317,9 +306,7 @@ impl ClientStream {
         if self.inbox.is_empty() {
             return Pin::new(&mut self.transport).poll_read(cx, buf);
         }
-        let len = self.inbox.len().min(buf.remaining());
-        buf.put_slice(self.inbox.get(..len).unwrap_or_default());
-        self.inbox.advance(len);
+        buf.put((&mut self.inbox).take(buf.remaining()));
         Poll::Ready(Ok(()))
     }
 
@@ -342,6 +329,7 @@ impl ClientStream {
             let written = ready!(Pin::new(&mut self.transport).poll_write_vectored(cx, &slices))?;
             self.outbox.drain(..written.min(held));
             self.written += written as u64;
+            self.stall = None;
             if written > held {
                 return Poll::Ready(Ok(written - held));
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Method;
@@ -208,9 +208,7 @@ impl AsyncRead for Http2Stream {
                 Body::Plain | Body::Chunked | Body::Tunnel => ready!(this.poll_receive(cx))?,
             }
         }
-        let len = this.unread.len().min(buf.remaining());
-        buf.put_slice(this.unread.get(..len).unwrap_or_default());
-        this.unread.advance(len);
+        buf.put((&mut this.unread).take(buf.remaining()));
         Poll::Ready(Ok(()))
     }
 }
