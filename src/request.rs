@@ -3,7 +3,6 @@
 pub mod admit;
 pub mod app;
 pub mod connect;
-pub mod credentials;
 pub mod dispatch;
 pub mod facts;
 pub mod forward;

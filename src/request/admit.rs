@@ -9,12 +9,11 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use self::hashing::Hashing;
-use super::credentials::Credentials;
 use super::outcome::Exchange;
 use crate::access::auth::{
     Authenticator, Check, CredentialsError, EntropyError, Htpasswd, Token68, User, VerifiedCache,
@@ -90,22 +89,10 @@ impl AccessControl {
     /// the policy denies (403, or the status of its rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = self.access.load_full();
+        let user = self.authenticate(&access.authenticator, exchange).await?;
         let Exchange {
-            request,
-            credentials,
-            outcome,
+            request, outcome, ..
         } = exchange;
-        let credentials = std::mem::take(credentials);
-        let client = request.source.client.ip();
-        let user = self
-            .authenticate(
-                &access.authenticator,
-                &credentials,
-                client,
-                request.arrival.completed,
-            )
-            .await?;
-        drop(credentials);
         let user = outcome.user.insert(user);
         let asked = request.for_policy(user.as_str())?;
         let admission = match access.policy.admit_request(&asked) {
@@ -137,17 +124,16 @@ impl AccessControl {
     async fn authenticate(
         &self,
         authenticator: &Arc<Authenticator>,
-        credentials: &Credentials,
-        client: IpAddr,
-        now: Instant,
+        exchange: &mut Exchange,
     ) -> Result<User, RequestError> {
-        let token = match credentials {
-            Credentials::Missing => return Err(ErrorKind::CredentialsMissing.into()),
-            Credentials::ProxyAuthorization(value) => Token68::parse(value.expose())?,
-        };
-        match authenticator.check(token, now)? {
+        let credentials = exchange.credentials.take();
+        let credentials = credentials.ok_or(ErrorKind::CredentialsMissing)?;
+        let token = Token68::parse(credentials.expose())?;
+        let request = &exchange.request;
+        match authenticator.check(token, request.arrival.completed)? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
+                let client = request.source.client.ip();
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;
                 verified.ok_or_else(|| ErrorKind::CredentialsWrong.into())
             }

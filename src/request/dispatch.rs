@@ -15,7 +15,6 @@ use pingora_proxy::HttpProxy;
 
 use super::app::App;
 use super::connect::ConnectService;
-use super::credentials::Credentials;
 use super::facts::{Arrival, Request, Source};
 use super::forward::{Forward, Forwarded};
 use super::lifecycle::Subscription;
@@ -106,8 +105,7 @@ impl<'a> Requests<'a> {
         self.has_dedicated_upstream |= head.authenticates_connection;
         request.has_dedicated_upstream = self.has_dedicated_upstream;
         add_forwarding_fields(app, &mut head, &request, &mut self.forwarded_fields);
-        let credentials = Credentials::from(head.credentials.take());
-        let exchange = Exchange::new(request, credentials);
+        let exchange = Exchange::new(request, head.credentials.take());
         if head.method == Method::CONNECT {
             return Begun::Tunnel(Box::pin(connect.serve(stream, &head, exchange)));
         }
@@ -156,7 +154,7 @@ impl<'a> Requests<'a> {
     fn unread(&self) -> Exchange {
         let id = self.ways.app.ids.next();
         let request = Request::unread(id, self.source, Arrival::now());
-        Exchange::new(request, Credentials::Missing)
+        Exchange::new(request, None)
     }
 
     /// Sends `answer`, in the protocol of a client that does not speak HTTP, and closes.

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::admit::Admitted;
-use super::credentials::Credentials;
 use super::facts::{Arrival, Request};
 use crate::access::auth::User;
 use crate::access::policy::{DecidedBy, Denied, Name};
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::secret::Secret;
 use crate::telemetry::Record;
 
 /// One request on its way: its facts, and what has become of it so far.
@@ -16,8 +16,8 @@ use crate::telemetry::Record;
 pub struct Exchange {
     /// The facts.
     pub request: Request,
-    /// What the client proves its identity with, until that is verified.
-    pub credentials: Credentials,
+    /// The value of `Proxy-Authorization` (RFC 9110 §11.7.2), until it is verified.
+    pub credentials: Option<Secret<Box<[u8]>>>,
     /// What has become of it.
     pub outcome: Outcome,
 }
@@ -104,7 +104,7 @@ impl Outcome {
 
 impl Exchange {
     /// A request of which nothing but its facts is known.
-    pub fn new(request: Request, credentials: Credentials) -> Self {
+    pub fn new(request: Request, credentials: Option<Secret<Box<[u8]>>>) -> Self {
         Self {
             request,
             credentials,

@@ -3,7 +3,6 @@
 use super::*;
 use crate::client::ConnectionReturn;
 use crate::config::Config;
-use crate::request::credentials::Credentials;
 use crate::request::facts::{Arrival, Source};
 use crate::request::request_id::RequestId;
 
@@ -20,7 +19,7 @@ fn forward() -> Forward {
 }
 
 fn context(request: Request) -> Context {
-    let exchange = Exchange::new(request, Credentials::Missing);
+    let exchange = Exchange::new(request, None);
     Context(Some(Box::new(Forwarded::new(
         exchange,
         Arc::new(ConnectionReturn::default()),
