@@ -65,9 +65,6 @@ impl App {
     /// # Errors
     /// A part cannot be made, with the reason.
     pub fn new(config: &Config) -> anyhow::Result<Arc<Self>> {
-        let mut seed = [0; 12];
-        getrandom::fill(&mut seed)?;
-        let [a, b, c, d, start @ ..] = seed;
         let threads = config.threads_apart();
         let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
         let telemetry = Arc::new(Telemetry::new(&config.log)?);
@@ -98,9 +95,9 @@ impl App {
                 &telemetry,
             )?,
             telemetry,
-            lifecycle: Lifecycle::new(),
-            pseudonym: Pseudonym::new(u32::from_ne_bytes([a, b, c, d])),
-            ids: RequestIds::starting_at(u64::from_ne_bytes(start)),
+            lifecycle: Lifecycle::default(),
+            pseudonym: Pseudonym::new(getrandom::u32()?),
+            ids: RequestIds::starting_at(getrandom::u64()?),
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
             head_limits: HeadLimits {

@@ -1,6 +1,5 @@
 //! Whether the process runs, drains or stops, and how many connections are left.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
@@ -9,29 +8,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Shared by everything that must end in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lifecycle {
     draining: watch::Sender<bool>,
     abort: watch::Sender<bool>,
     /// The same, to be asked for each request.
     is_aborted: AtomicBool,
     succeeded: AtomicBool,
-    /// What draining waits for.
-    in_flight: watch::Sender<usize>,
+    /// Has a receiver for each piece of work that draining waits for.
+    in_flight: watch::Sender<()>,
 }
 
 impl Lifecycle {
-    /// A process that runs.
-    pub fn new() -> Self {
-        Self {
-            draining: watch::Sender::new(false),
-            abort: watch::Sender::new(false),
-            is_aborted: AtomicBool::new(false),
-            succeeded: AtomicBool::new(false),
-            in_flight: watch::Sender::new(0),
-        }
-    }
-
     /// From now on nothing new begins. `succeeded`: another process takes what
     /// still comes in.
     pub fn drain(&self, succeeded: bool) {
@@ -76,43 +64,25 @@ impl Lifecycle {
     }
 
     /// Marks work that draining waits for, until dropped.
-    pub fn begin_work(&self) -> InFlight {
-        self.in_flight.send_modify(|count| *count += 1);
-        InFlight(self.in_flight.clone())
+    pub fn begin_work(&self) -> watch::Receiver<()> {
+        self.in_flight.subscribe()
     }
 
     /// How much work is in flight.
     pub fn in_flight(&self) -> usize {
-        *self.in_flight.borrow()
+        self.in_flight.receiver_count()
     }
 
     /// Waits until all work is done, for `limit` at most. Whether it was in time.
     pub async fn drained(&self, limit: Duration) -> bool {
-        let mut in_flight = self.in_flight.subscribe();
-        let drained = in_flight.wait_for(|count| *count == 0);
+        let drained = self.in_flight.closed();
         tokio::time::timeout(limit, drained).await.is_ok()
-    }
-}
-
-impl Default for Lifecycle {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
 async fn until_true(mut flag: watch::Receiver<bool>) {
     // The sender lives as long as the process.
     let _ = flag.wait_for(|flag| *flag).await;
-}
-
-/// Work that draining waits for.
-#[derive(Debug)]
-pub struct InFlight(watch::Sender<usize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
 }
 
 /// Wakes one task when an event of the process happens; whether it has is asked of the [`Lifecycle`].
@@ -143,21 +113,13 @@ impl Subscription {
     }
 }
 
-impl fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("is_registered", &self.is_registered)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn drained_when_the_last_work_is_dropped() {
-        let lifecycle = Lifecycle::new();
+        let lifecycle = Lifecycle::default();
         let (first, second) = (lifecycle.begin_work(), lifecycle.begin_work());
         lifecycle.drain(false);
         assert!(lifecycle.is_draining());
