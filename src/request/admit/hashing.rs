@@ -27,15 +27,13 @@ type Verification = Option<Option<User>>;
 #[derive(Debug)]
 pub(super) struct Hashing {
     running: Arc<Semaphore>,
-    admitted: Arc<Semaphore>,
+    /// How many may run or wait.
+    max: usize,
     /// How many one client may have at once: half of all, so that a client that guesses
     /// passwords does not block the others.
     max_by_client: usize,
-    under_way: Arc<UnderWay>,
+    under_way: Arc<Mutex<Attempts>>,
 }
-
-#[derive(Debug, Default)]
-struct UnderWay(Mutex<Attempts>);
 
 #[derive(Debug, Default)]
 struct Attempts {
@@ -49,7 +47,7 @@ impl Hashing {
     pub(super) fn new(threads: usize, queue: usize) -> Self {
         Self {
             running: Arc::new(Semaphore::new(threads)),
-            admitted: Arc::new(Semaphore::new(threads + queue)),
+            max: threads + queue,
             max_by_client: (threads + queue).div_ceil(2),
             under_way: Arc::default(),
         }
@@ -80,18 +78,15 @@ impl Hashing {
         attempt: Attempt,
         client: IpAddr,
     ) -> Result<watch::Receiver<Verification>, RequestError> {
-        let overloaded =
-            || RequestError::new(ErrorKind::AuthenticationOverloaded).retry_after(RETRY_AFTER);
-        let mut under_way = self.under_way.0.lock();
+        let mut under_way = self.under_way.lock();
         if let Some(running) = under_way.verifications.get(&attempt.key()) {
             return Ok(running.clone());
         }
         let begun = under_way.by_client.get(&client).copied().unwrap_or(0);
-        if begun >= self.max_by_client {
-            return Err(overloaded());
+        if begun >= self.max_by_client || under_way.verifications.len() >= self.max {
+            let overloaded = RequestError::new(ErrorKind::AuthenticationOverloaded);
+            return Err(overloaded.retry_after(RETRY_AFTER));
         }
-        let admission = Arc::clone(&self.admitted).try_acquire_owned();
-        let admission = admission.map_err(|_full| overloaded())?;
         let (sender, receiver) = watch::channel(None);
         under_way
             .verifications
@@ -112,7 +107,7 @@ impl Hashing {
         tokio::spawn(async move {
             let verified = hash.await;
             // First out of the map, so that later requests ask the cache.
-            drop((done, admission));
+            drop(done);
             sender.send_replace(verified);
         });
         Ok(receiver)
@@ -135,14 +130,14 @@ async fn hash(
 
 /// Takes a verification out of the map, however it ended.
 struct Done {
-    under_way: Arc<UnderWay>,
+    under_way: Arc<Mutex<Attempts>>,
     key: CacheKey,
     client: IpAddr,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
-        let mut under_way = self.under_way.0.lock();
+        let mut under_way = self.under_way.lock();
         under_way.verifications.remove(&self.key);
         if let Entry::Occupied(mut begun) = under_way.by_client.entry(self.client) {
             *begun.get_mut() -= 1;
