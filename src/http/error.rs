@@ -210,6 +210,13 @@ kinds! {
         "This proxy failed; its log says why.";
 }
 
+impl ErrorKind {
+    /// An error of this kind, with its cause for the log.
+    pub fn because(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> RequestError {
+        RequestError::new(self).because(source)
+    }
+}
+
 /// A request that did not get what it asked for: the kind that the client and
 /// the metrics see, and the cause that only the log sees.
 #[derive(Debug)]

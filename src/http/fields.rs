@@ -10,6 +10,13 @@ use http::header::HeaderValue;
 pub use accept::accepts_json;
 pub use hop::{HopField, is_ignored_option, is_refused_option};
 
+/// Writes a field line with its line end.
+pub fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
 /// Whether it is a field in which a proxy in front of a server tells who the client is
 /// or what the client asked for. A local upstream gets such fields from Tollgate alone,
 /// never from a client.

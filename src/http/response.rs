@@ -20,6 +20,11 @@ mod tests;
 /// upstream could send them for ever.
 pub const MAX_INTERIM: usize = 16;
 
+/// Whether a status ends the answer in HTTP: an interim one does not, a 101 does.
+pub fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// What a proxy has to know of the fields of a response, read in one walk.
 #[derive(Debug, Default)]
 pub struct ResponseFields {

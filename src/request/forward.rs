@@ -30,7 +30,9 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use self::context::{Context, Forwarded};
-use self::session::{DRAIN_TIMEOUT, accept, client_gone, forwards_left, is_final, stop_waiting};
+use self::session::{
+    DRAIN_TIMEOUT, accept, client_gone, final_status, forwards_left, stop_waiting,
+};
 use super::app::App;
 use super::facts::Request;
 use super::outcome::Exchange;
@@ -403,15 +405,14 @@ impl ProxyHttp for Forward {
         let failure = if is_aborted {
             ErrorKind::Draining.into()
         } else if forwarded.connection.response.timed_out() {
-            RequestError::new(ErrorKind::ResponseTimeout).because("the upstream is silent")
+            ErrorKind::ResponseTimeout.because("the upstream is silent")
         } else {
             failure::classify(error)
         };
         // The permit of the upstream is free, whether the client reads on or not.
         forwarded.permit = None;
         let outcome = &mut forwarded.exchange.outcome;
-        let status = session.response_written().map(|head| head.status);
-        if let Some(status) = status.filter(|status| is_final(*status)) {
+        if let Some(status) = final_status(session) {
             // Half a response cannot be taken back: closing tells that it is incomplete. A complete 4xx/5xx
             // response is not a failure, even if the client stopped sending the request body.
             if !(status.as_u16() >= 400 && failure.kind() == ErrorKind::BodyTimeout) {
@@ -458,10 +459,7 @@ impl ProxyHttp for Forward {
             record.user_agent = field(USER_AGENT);
         }
         record.site = Some(site.as_deref().unwrap_or(GATEWAY_SITE));
-        let status = session.response_written().map(|head| head.status);
-        record.status = status
-            .filter(|status| is_final(*status))
-            .map(|status| status.as_u16());
+        record.status = final_status(session).map(|status| status.as_u16());
         record.bytes_from_client = session.body_bytes_read() as u64;
         record.bytes_to_client = session.body_bytes_sent() as u64;
         record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;

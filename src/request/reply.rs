@@ -13,6 +13,7 @@ use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::fields::push_line;
 use crate::request::request_id::RequestId;
 
 /// An answer, ready to be written.
@@ -131,18 +132,13 @@ impl Reply {
         bytes.extend_from_slice(
             format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).as_bytes(),
         );
-        let mut field = |name: &str, value: &[u8]| {
-            bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(b": ");
-            bytes.extend_from_slice(value);
-            bytes.extend_from_slice(b"\r\n");
-        };
         for (name, value) in &self.fields {
-            field(name, value.as_bytes());
+            push_line(&mut bytes, name.as_bytes(), value.as_bytes());
         }
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-        field("Date", date.as_bytes());
-        field("Connection", if close { b"close" } else { b"keep-alive" });
+        push_line(&mut bytes, b"Date", date.as_bytes());
+        let connection: &[u8] = if close { b"close" } else { b"keep-alive" };
+        push_line(&mut bytes, b"Connection", connection);
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(&self.body);
         bytes

@@ -47,9 +47,7 @@ pub async fn route(
     let Some(authority) = &exchange.request.authority else {
         return match app.pool {
             Some(_) => Ok(Route::Pool),
-            None => {
-                Err(RequestError::new(ErrorKind::Internal).because("the gateway has no upstreams"))
-            }
+            None => Err(ErrorKind::Internal.because("the gateway has no upstreams")),
         };
     };
     let evaluate = |address| admitted.evaluate_address(address);

@@ -24,12 +24,12 @@ pub(super) fn into_pingora(error: RequestError) -> BError {
 
 /// A request that reached `upstream_peer` without an admission: a defect, and never sent on.
 pub(super) fn not_admitted() -> BError {
-    into_pingora(RequestError::new(ErrorKind::Internal).because("the request was not admitted"))
+    into_pingora(ErrorKind::Internal.because("the request was not admitted"))
 }
 
 /// An answer of the upstream that is not passed on, and why.
 pub(super) fn invalid_answer(why: impl Into<Box<dyn StdError + Send + Sync>>) -> BError {
-    into_pingora(RequestError::new(ErrorKind::ProtocolError).because(why))
+    into_pingora(ErrorKind::ProtocolError.because(why))
 }
 
 /// What an error of Pingora means.
@@ -51,11 +51,11 @@ pub(super) fn classify(error: &Error) -> RequestError {
         return failed;
     }
     if let Some(kind) = exhaustion(error) {
-        return RequestError::new(kind)
+        return kind
             .because(in_words(layer))
             .retry_after(dial::EXHAUSTED_PAUSE);
     }
-    RequestError::new(kind(layer, error.esource())).because(in_words(layer))
+    kind(layer, error.esource()).because(in_words(layer))
 }
 
 /// Whether the handshake failed because the origin shows the certificate of an authority as its own.

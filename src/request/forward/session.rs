@@ -7,6 +7,8 @@ use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
+use crate::http::response::is_final;
+
 /// How long the body of a request that was refused may still take.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -25,9 +27,10 @@ pub(super) fn accept(session: &Session) -> Option<&[u8]> {
     Some(value.as_bytes())
 }
 
-/// Whether a status ends the answer in HTTP: an interim one does not, a 101 does.
-pub(super) fn is_final(status: StatusCode) -> bool {
-    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+/// The status of the answer, once the client gets it.
+pub(super) fn final_status(session: &Session) -> Option<StatusCode> {
+    let status = session.response_written()?.status;
+    is_final(status).then_some(status)
 }
 
 /// A client that is told no may stop sending its body. Once the answer is whole the
