@@ -11,10 +11,8 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 
 use super::app::App;
-use super::outcome::Exchange;
 use super::tunnel::{self, Opened, TunnelRequest, Tunnels};
 use crate::client::ClientStream;
-use crate::http::http1::RequestHead;
 
 /// No field at all: a client ignores those that frame content in a 2xx to CONNECT, and clients exist that do not.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -23,8 +21,9 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 /// connection.
 #[derive(Clone)]
 pub struct ConnectService {
-    app: Arc<App>,
-    tunnels: Arc<Tunnels>,
+    pub(super) app: Arc<App>,
+    /// The open tunnels, those of WebSockets too.
+    pub(super) tunnels: Arc<Tunnels>,
 }
 
 impl ConnectService {
@@ -36,22 +35,8 @@ impl ConnectService {
         }
     }
 
-    /// The open tunnels, those of other protocols too.
-    pub fn tunnels(&self) -> &Tunnels {
-        &self.tunnels
-    }
-
     /// Serves one CONNECT to its end. Gives the connection back when it can go on.
-    pub fn serve<'a>(
-        &'a self,
-        client: Box<ClientStream>,
-        head: &RequestHead,
-        exchange: Exchange,
-    ) -> impl Future<Output = Option<Box<ClientStream>>> + Send + use<'a> {
-        self.run(client, Box::new(TunnelRequest::new(exchange, head)))
-    }
-
-    async fn run(
+    pub async fn serve(
         &self,
         mut client: Box<ClientStream>,
         mut request: Box<TunnelRequest>,
@@ -121,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_open_tunnel_is_small() {
-        let size = size(|service: &ConnectService, client, request| service.run(client, request));
+        let size = size(|service: &ConnectService, client, request| service.serve(client, request));
         assert!(size <= 1536, "{size} bytes for each tunnel");
     }
 }

@@ -19,7 +19,8 @@ use super::facts::{Arrival, Request, Source};
 use super::forward::{Forward, Forwarded};
 use super::lifecycle::Subscription;
 use super::outcome::Exchange;
-use super::websocket;
+use super::tunnel::TunnelRequest;
+use super::websocket::{self, message};
 use crate::client::{ClientStream, ConnectionReturn};
 use crate::http::error::RequestError;
 use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
@@ -106,13 +107,16 @@ impl<'a> Requests<'a> {
         request.has_dedicated_upstream = self.has_dedicated_upstream;
         add_forwarding_fields(app, &mut head, &request, &mut self.forwarded_fields);
         let exchange = Exchange::new(request, head.credentials.take());
-        if head.method == Method::CONNECT {
-            return Begun::Tunnel(Box::pin(connect.serve(stream, &head, exchange)));
-        }
         let is_local = exchange.request.role == Some(Role::Gateway) && app.pool.is_none();
-        if head.is_websocket_handshake && !is_local {
-            let served = websocket::serve(app, connect, stream, &head, exchange);
-            return Begun::Tunnel(Box::pin(served));
+        let is_connect = head.method == Method::CONNECT;
+        if is_connect || (head.is_websocket_handshake && !is_local) {
+            let request = Box::new(TunnelRequest::new(exchange, &head));
+            return Begun::Tunnel(if is_connect {
+                Box::pin(connect.serve(stream, request))
+            } else {
+                let message = message::request(&head);
+                Box::pin(websocket::serve(connect, stream, request, message))
+            });
         }
         let forwarded = Box::new(Forwarded::new(exchange, Arc::clone(&self.connection)));
         let stream = self.connection.lend(stream, head.framing);

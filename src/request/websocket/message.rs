@@ -5,7 +5,7 @@ use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::fields::HopField;
+use crate::http::fields::{HopField, push_line};
 use crate::http::http1::RequestHead;
 use crate::http::response::{BodyEnd, ResponseFields};
 use crate::request::app::App;
@@ -16,7 +16,7 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 128;
 
 /// The head that is sent upstream: the wire head without hop-by-hop fields.
-pub(super) fn request(head: &RequestHead) -> Vec<u8> {
+pub fn request(head: &RequestHead) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.wire_head.len() + 64);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
@@ -33,11 +33,11 @@ pub(super) fn request(head: &RequestHead) -> Vec<u8> {
         let nominated = !is(b"upgrade") && options.iter().any(|option| is(option));
         let is_hop_by_hop = HopField::parse(name).is_some_and(HopField::is_removed_from_request);
         if !is_hop_by_hop && !nominated {
-            line(&mut out, name, value);
+            push_line(&mut out, name, value);
         }
     }
-    line(&mut out, b"Connection", b"Upgrade");
-    line(&mut out, b"Upgrade", b"websocket");
+    push_line(&mut out, b"Connection", b"Upgrade");
+    push_line(&mut out, b"Upgrade", b"websocket");
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -54,13 +54,6 @@ pub(super) struct UpstreamResponse {
     pub(super) behind: BytesMut,
 }
 
-impl UpstreamResponse {
-    /// Whether another answer follows.
-    pub(super) fn is_interim(&self) -> bool {
-        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
-    }
-}
-
 /// Reads the head at the start of `bytes`, which it takes, or nothing while it is
 /// not complete.
 ///
@@ -75,9 +68,9 @@ pub(super) fn parse(
     let len = match response.parse(bytes) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(RequestError::new(ErrorKind::ProtocolError).because(error)),
+        Err(error) => return Err(ErrorKind::ProtocolError.because(error)),
     };
-    let invalid = |why: &'static str| RequestError::new(ErrorKind::ProtocolError).because(why);
+    let invalid = |why: &'static str| ErrorKind::ProtocolError.because(why);
     let status = response.code.unwrap_or_default();
     let status = StatusCode::from_u16(status)
         .map_err(|_invalid| invalid("the answer has no valid status code"))?;
@@ -92,7 +85,7 @@ pub(super) fn parse(
     }
     let fields = ResponseFields::read(status, &headers);
     let end = BodyEnd::of(&Method::GET, status, &fields.framing)
-        .map_err(|error| RequestError::new(ErrorKind::ProtocolError).because(error))?;
+        .map_err(|error| ErrorKind::ProtocolError.because(error))?;
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if upgraded && !headers.contains_key(http::header::UPGRADE) {
         return Err(invalid("the 101 names no protocol"));
@@ -105,12 +98,12 @@ pub(super) fn parse(
     let reason = status.canonical_reason().unwrap_or_default();
     head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
     for (name, value) in &headers {
-        line(&mut head, name.as_str().as_bytes(), value.as_bytes());
+        push_line(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
     let via = app.pseudonym.via(Version::HTTP_11);
-    line(&mut head, b"Via", via.as_bytes());
+    push_line(&mut head, b"Via", via.as_bytes());
     let option: &[u8] = if upgraded { b"Upgrade" } else { b"close" };
-    line(&mut head, b"Connection", option);
+    push_line(&mut head, b"Connection", option);
     head.extend_from_slice(b"\r\n");
     bytes.advance(len);
     Ok(Some(UpstreamResponse {
@@ -119,11 +112,4 @@ pub(super) fn parse(
         end,
         behind: bytes.split(),
     }))
-}
-
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
