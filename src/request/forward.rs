@@ -183,9 +183,9 @@ impl ProxyHttp for Forward {
             }
         };
         let client_gone = client_gone(session, exchange.request.has_body());
-        let reserved = reserve(&self.app, exchange, on_route, failed, client_gone).await;
-        reserved
-            .and_then(|reserved| peer::at(&self.app, forwarded, reserved))
+        let permit = reserve(&self.app, exchange, on_route, failed, client_gone).await;
+        permit
+            .and_then(|permit| peer::at(&self.app, forwarded, permit))
             .map_err(failure::into_pingora)
     }
 

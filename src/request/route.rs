@@ -24,16 +24,6 @@ pub enum Route {
     Pool,
 }
 
-/// What was reserved for one request at a server.
-#[derive(Debug)]
-pub struct Reserved {
-    /// The server.
-    pub address: SocketAddr,
-    /// The right to have one request there, until dropped. A tunnel of CONNECT has none: it is not limited by
-    /// its target.
-    pub permit: Option<Permit>,
-}
-
 /// Chooses the route of an admitted request: for a target, its name is resolved and each address evaluated.
 /// Notes in the exchange what admits the first address.
 ///
@@ -69,6 +59,9 @@ pub async fn route(
 /// the first address of its target. Waits while that server has as many requests as it may have, unless
 /// `client_gone` is ready meanwhile.
 ///
+/// The permit is the right to have one request there, until dropped. A tunnel of CONNECT has none: it is not
+/// limited by its target.
+///
 /// # Errors
 /// No upstream is up, no permit came free in time, or the client is gone.
 pub async fn reserve(
@@ -77,14 +70,11 @@ pub async fn reserve(
     route: &Route,
     failed: &[SocketAddr],
     client_gone: impl Future<Output = ()>,
-) -> Result<Reserved, RequestError> {
+) -> Result<Option<Permit>, RequestError> {
     let thread = exchange.request.source.thread;
     let turn = match route {
         Route::Direct(candidates) if exchange.request.role == Some(Role::Tunnel) => {
-            return Ok(Reserved {
-                address: candidates.first(),
-                permit: None,
-            });
+            return Ok(None);
         }
         Route::Direct(candidates) => app.origins.turn(candidates.first(), thread),
         Route::Pool => app
@@ -94,7 +84,7 @@ pub async fn reserve(
             .turn(failed, thread)?,
     };
     let queue = match turn {
-        Turn::Ready(permit) => return Ok(permit.into()),
+        Turn::Ready(permit) => return Ok(Some(permit)),
         Turn::Queued(queue) => queue,
     };
     let begun = Instant::now();
@@ -104,14 +94,5 @@ pub async fn reserve(
         () = client_gone => Err(ErrorKind::ClientGone.into()),
     };
     Times::add(&mut exchange.outcome.times.queue, begun);
-    permit.map(Reserved::from)
-}
-
-impl From<Permit> for Reserved {
-    fn from(permit: Permit) -> Self {
-        Self {
-            address: permit.address,
-            permit: Some(permit),
-        }
-    }
+    permit.map(Some)
 }

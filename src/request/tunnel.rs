@@ -49,17 +49,16 @@ pub async fn open(
     }
     let mut failed = Vec::new();
     loop {
-        let reserved = reserve(app, exchange, &route, &failed, client.broken()).await?;
+        let permit = reserve(app, exchange, &route, &failed, client.broken()).await?;
         let begun = Instant::now();
-        match dial(app, &exchange.request, &route, reserved.address).await {
+        match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok((stream, address)) => {
                 Times::add(&mut exchange.outcome.times.connect, begun);
                 exchange.outcome.connected(address, Some(&admitted));
-                let permit = reserved.permit;
                 return Ok(Opened { stream, permit });
             }
             Err(error) => {
-                failed.push(reserved.address);
+                failed.extend(permit.map(|permit| permit.address));
                 if !may_try_next(app, &route, &failed, &error) {
                     return Err(error);
                 }
@@ -89,15 +88,14 @@ pub fn unless_aborted<T>(
 
 /// Whether another upstream of the pool may accept. Without a socket of this host, none does.
 fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &RequestError) -> bool {
-    let upstreams = match route {
-        Route::Pool => app.pool.as_ref().map_or(0, |pool| pool.len()),
-        Route::Direct(_) => 1,
+    let (Route::Pool, Some(pool)) = (route, &app.pool) else {
+        return false;
     };
     let is_exhausted = matches!(
         error.kind(),
         ErrorKind::OutOfSockets | ErrorKind::OutOfPorts
     );
-    !is_exhausted && failed.len() < upstreams
+    !is_exhausted && failed.len() < pool.len()
 }
 
 /// Connects, with TLS to an https origin.
@@ -105,11 +103,14 @@ async fn dial(
     app: &App,
     request: &Request,
     route: &Route,
-    reserved: SocketAddr,
+    permit: Option<&Permit>,
 ) -> Result<(UpstreamStream, SocketAddr), RequestError> {
     let dialed = match route {
         Route::Direct(candidates) => app.dialer.connect(candidates).await?,
-        Route::Pool => app.dialer.connect_to(reserved).await?,
+        Route::Pool => {
+            let upstream = permit.ok_or(ErrorKind::Internal)?.address;
+            app.dialer.connect_to(upstream).await?
+        }
     };
     let is_https = request.role == Some(Role::Forward) && request.scheme == Scheme::Https;
     let stream = match &request.authority {

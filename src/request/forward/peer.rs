@@ -17,7 +17,7 @@ use crate::http::http1::Framing;
 use crate::http::target::Scheme;
 use crate::request::app::App;
 use crate::request::facts::Request;
-use crate::request::route::{Reserved, Route};
+use crate::request::route::Route;
 use crate::upstream::dial::Candidates;
 use crate::upstream::limit::Permit;
 use crate::upstream::tls::server_name;
@@ -30,43 +30,46 @@ const FORWARD_GROUP: u64 = 2;
 /// Marks a client's own group: the number of a connection may be 0.
 const DEDICATED_GROUP: u64 = 4;
 
-/// The peer at which a permit was reserved.
+/// The peer at which `permit` was reserved.
 pub(super) fn at(
     app: &Arc<App>,
     forwarded: &mut Forwarded,
-    reserved: Reserved,
+    permit: Option<Permit>,
 ) -> Result<Box<HttpPeer>, RequestError> {
     // When the process stops, one request that is aborted makes room for the next.
     if forwarded.connection.is_aborted() {
         return Err(ErrorKind::Draining.into());
     }
-    let permit = reserved.permit.ok_or(ErrorKind::Internal)?;
+    let permit = permit.ok_or(ErrorKind::Internal)?;
     let request = &forwarded.exchange.request;
-    let peer = match &forwarded.route {
-        Some(Route::Pool) => of_pool(app, request, &permit),
+    let timeouts = &app.timeouts;
+    let (mut peer, role_group) = match &forwarded.route {
+        Some(Route::Pool) => {
+            let mut peer = Box::new(HttpPeer::new(permit.address, false, String::new()));
+            peer.options.connection_timeout = Some(timeouts.connect);
+            (peer, GATEWAY_GROUP)
+        }
         Some(Route::Direct(candidates)) => {
             let verification = &mut forwarded.verification;
-            of_target(app, request, candidates, &permit, verification)?
+            let peer = of_target(app, request, candidates, verification)?;
+            (peer, FORWARD_GROUP)
         }
         None => return Err(ErrorKind::Internal.into()),
     };
+    peer.group_key = group(role_group, request, &permit);
+    // The dial has a bound of its own; this one covers the TLS handshake, too.
+    peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls_handshake);
+    peer.options.read_timeout = (!is_watched(request)).then_some(timeouts.response);
+    peer.options.write_timeout = Some(timeouts.send);
+    peer.options.idle_timeout = Some(timeouts.upstream_keep_alive);
     forwarded.permit = Some(permit);
     Ok(peer)
-}
-
-fn of_pool(app: &App, request: &Request, permit: &Permit) -> Box<HttpPeer> {
-    let mut peer = Box::new(HttpPeer::new(permit.address, false, String::new()));
-    peer.group_key = group(GATEWAY_GROUP, request, permit);
-    peer.options.connection_timeout = Some(app.timeouts.connect);
-    set_timeouts(&mut peer, app, request);
-    peer
 }
 
 fn of_target(
     app: &Arc<App>,
     request: &Request,
     candidates: &Candidates,
-    permit: &Permit,
     verification: &mut Option<Verification>,
 ) -> Result<Box<HttpPeer>, RequestError> {
     let authority = request.authority.as_ref().ok_or(ErrorKind::Internal)?;
@@ -82,14 +85,12 @@ fn of_target(
     // is pooled under the wrong one and thrown away on the next use, when Pingora
     // compares the peer's address; the winner goes first from then on.
     let mut peer = Box::new(HttpPeer::new(candidates.first(), is_https, name));
-    peer.group_key = group(FORWARD_GROUP, request, permit);
     // One that `ca_file` names is evaluated once it is connected, before anything is sent.
     peer.options.verify_cert = *verification != Some(Verification::Named);
     peer.options.custom_l4 = Some(Arc::new(Race {
         app: Arc::clone(app),
         candidates: candidates.clone(),
     }));
-    set_timeouts(&mut peer, app, request);
     Ok(peer)
 }
 
@@ -109,15 +110,6 @@ fn group(role: u64, request: &Request, permit: &Permit) -> u64 {
 /// way Pingora may wait for the upstream and not look at the client.
 pub(super) fn is_watched(request: &Request) -> bool {
     request.framing == Framing::None
-}
-
-fn set_timeouts(peer: &mut HttpPeer, app: &App, request: &Request) {
-    let timeouts = &app.timeouts;
-    // The dial has a bound of its own; this one covers the TLS handshake, too.
-    peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls_handshake);
-    peer.options.read_timeout = (!is_watched(request)).then_some(timeouts.response);
-    peer.options.write_timeout = Some(timeouts.send);
-    peer.options.idle_timeout = Some(timeouts.upstream_keep_alive);
 }
 
 /// Connects Pingora by our own dial, so that every admitted address is tried and
