@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use pingora_core::{BError, Error, ErrorSource, ErrorType};
+use pingora_core::{BError, Error, ErrorSource, ErrorType, ImmutStr};
 use pingora_proxy::Session;
 
 use crate::http::error::{ErrorKind, RequestError, Side};
@@ -34,53 +34,45 @@ pub(super) fn invalid_answer(why: impl Into<Box<dyn StdError + Send + Sync>>) ->
 
 /// What an error of Pingora means.
 pub(super) fn classify(error: &Error) -> RequestError {
-    let mut layer = error;
-    while let Some(cause) = layer.cause.as_deref() {
-        if let Some(own) = cause.downcast_ref::<RequestError>() {
-            // The original belongs to Pingora.
-            return own.repeat();
-        }
-        match cause.downcast_ref::<BError>() {
-            Some(inner) => layer = inner,
-            None => break,
-        }
+    let inner = innermost(error);
+    if let Some(own) = cause::<RequestError>(inner) {
+        // The original belongs to Pingora.
+        return own.repeat();
     }
     if *error.esource() == ErrorSource::Upstream
-        && let Some(failed) = of_handshake(layer)
+        && let Some(failed) = of_handshake(inner)
     {
         return failed;
     }
-    if let Some(kind) = exhaustion(error) {
-        return kind
-            .because(in_words(layer))
-            .retry_after(dial::EXHAUSTED_PAUSE);
+    match exhaustion(error) {
+        Some(kind) => kind
+            .because(in_words(inner))
+            .retry_after(dial::EXHAUSTED_PAUSE),
+        None => kind(inner, error.esource()).because(in_words(inner)),
     }
-    kind(layer, error.esource()).because(in_words(layer))
 }
 
 /// Whether the handshake failed because the origin shows the certificate of an authority as its own.
 pub(super) fn is_authority(error: &Error) -> bool {
-    innermost(error)
-        .and_then(of_handshake)
-        .is_some_and(|failed| handshake::is_authority(&failed))
+    of_handshake(innermost(error)).is_some_and(|failed| handshake::is_authority(&failed))
 }
 
 /// The failed handshake behind an error, or the alert that ended the connection later.
 fn of_handshake(error: &Error) -> Option<RequestError> {
     if *error.etype() == ErrorType::TLSHandshakeFailure {
-        let context = error.context.as_ref().map(|context| context.as_str());
+        let context = error.context.as_ref().map(ImmutStr::as_str);
         return Some(handshake::of_pingora(context.unwrap_or_default()));
     }
-    let cause = error.cause.as_deref()?.downcast_ref::<io::Error>()?;
-    let of_tls = cause.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let of_tls = cause::<io::Error>(error)?.get_ref()?;
+    let of_tls = of_tls.downcast_ref::<rustls::Error>()?;
     Some(handshake::of_rustls(&of_tls.to_string()))
 }
 
 /// Which resource of this host an error says is used up, if it says so.
 pub(super) fn exhaustion(error: &Error) -> Option<ErrorKind> {
-    let cause = innermost(error)?.cause.as_deref()?;
     // What connect(2) said is below a layer that is Pingora's own.
-    let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    let cause = innermost(error).cause.as_deref()?;
+    let mut layer: Option<&(dyn StdError + 'static)> = Some(cause);
     while let Some(error) = layer {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return dial::exhaustion(error);
@@ -91,37 +83,31 @@ pub(super) fn exhaustion(error: &Error) -> Option<ErrorKind> {
 }
 
 /// The error of Pingora that all the others are about.
-fn innermost(error: &Error) -> Option<&Error> {
-    let mut layer = error;
-    while let Some(cause) = layer.cause.as_deref() {
-        match cause.downcast_ref::<BError>() {
-            Some(inner) => layer = inner,
-            None => break,
-        }
-    }
-    Some(layer)
+fn innermost(error: &Error) -> &Error {
+    cause::<BError>(error).map_or(error, |inner| innermost(inner))
+}
+
+/// The cause of an error, where it is of this type.
+fn cause<T: StdError + 'static>(error: &Error) -> Option<&T> {
+    error.cause.as_deref()?.downcast_ref()
 }
 
 /// What Pingora says, without names of Rust and without the peer, which the log has.
 fn in_words(error: &Error) -> String {
-    let said = match error.etype() {
-        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-            "not connected within timeouts.connect and timeouts.tls_handshake"
-        }
-        ErrorType::ReadTimedout => "silent for too long",
-        ErrorType::WriteTimedout => "nothing taken for longer than timeouts.send",
-        ErrorType::ConnectionClosed => "the connection was closed",
-        _ => "",
-    };
-    if !said.is_empty() {
-        return said.to_owned();
-    }
     let mut text = match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            return "not connected within timeouts.connect and timeouts.tls_handshake".to_owned();
+        }
+        ErrorType::ReadTimedout => return "silent for too long".to_owned(),
+        ErrorType::WriteTimedout => {
+            return "nothing taken for longer than timeouts.send".to_owned();
+        }
+        ErrorType::ConnectionClosed => return "the connection was closed".to_owned(),
         ErrorType::InvalidHTTPHeader => "the head of the answer is invalid".to_owned(),
         other => words(other.as_str()),
     };
-    let context = error.context.as_ref().map(|context| context.as_str());
     // The head of the answer, with its cookies, is not for a log.
+    let context = error.context.as_ref().map(ImmutStr::as_str);
     let context = context.filter(|context| !context.is_empty() && !context.starts_with("buf: "));
     let cause = error.cause.as_ref().map(ToString::to_string);
     for part in context.into_iter().chain(cause.as_deref()) {
@@ -137,48 +123,41 @@ fn kind(error: &Error, source: &ErrorSource) -> ErrorKind {
         HandshakeError, InternalError, InvalidCert, ReadError, ReadTimedout, TLSHandshakeFailure,
         TLSHandshakeTimedout, TLSWantX509Lookup, WriteError, WriteTimedout,
     };
-    if *source == ErrorSource::Downstream {
-        return match error.etype() {
+    match source {
+        ErrorSource::Downstream => match error.etype() {
             ReadTimedout => ErrorKind::BodyTimeout,
-            ReadError if is_framing(error) => ErrorKind::BadRequest,
+            // The body's framing broke: the client's fault, and told to it.
+            ReadError
+                if cause::<io::Error>(error)
+                    .is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData) =>
+            {
+                ErrorKind::BadRequest
+            }
             ReadError | WriteError | WriteTimedout | ConnectionClosed => ErrorKind::ClientGone,
             _ => ErrorKind::BadRequest,
-        };
-    }
-    if *source == ErrorSource::Internal {
-        return ErrorKind::Internal;
-    }
-    if *source == ErrorSource::Unset {
+        },
+        ErrorSource::Internal => ErrorKind::Internal,
         // What comes from the upstream is marked; writing to the client may not be.
-        return match error.etype() {
+        ErrorSource::Unset => match error.etype() {
             ReadError | ReadTimedout | WriteError | WriteTimedout | ConnectionClosed => {
                 ErrorKind::ClientGone
             }
             _ => ErrorKind::Internal,
-        };
+        },
+        ErrorSource::Upstream => match error.etype() {
+            ConnectTimedout | TLSHandshakeTimedout => ErrorKind::ConnectTimeout,
+            ConnectRefused => ErrorKind::ConnectionRefused,
+            ConnectNoRoute => ErrorKind::Unroutable,
+            ConnectError => ErrorKind::Unreachable,
+            InternalError => ErrorKind::Internal,
+            InvalidCert => ErrorKind::TlsCertificate,
+            TLSHandshakeFailure | TLSWantX509Lookup | HandshakeError => ErrorKind::TlsProtocol,
+            ReadTimedout => ErrorKind::ResponseTimeout,
+            WriteTimedout => ErrorKind::WriteTimeout,
+            ReadError | WriteError | ConnectionClosed => ErrorKind::ConnectionTerminated,
+            _ => ErrorKind::ProtocolError,
+        },
     }
-    match error.etype() {
-        ConnectTimedout | TLSHandshakeTimedout => ErrorKind::ConnectTimeout,
-        ConnectRefused => ErrorKind::ConnectionRefused,
-        ConnectNoRoute => ErrorKind::Unroutable,
-        ConnectError => ErrorKind::Unreachable,
-        InternalError => ErrorKind::Internal,
-        InvalidCert => ErrorKind::TlsCertificate,
-        TLSHandshakeFailure | TLSWantX509Lookup | HandshakeError => ErrorKind::TlsProtocol,
-        ReadTimedout => ErrorKind::ResponseTimeout,
-        WriteTimedout => ErrorKind::WriteTimeout,
-        ReadError | WriteError | ConnectionClosed => ErrorKind::ConnectionTerminated,
-        _ => ErrorKind::ProtocolError,
-    }
-}
-
-/// The body's framing broke: the client's fault, and told to it.
-fn is_framing(error: &Error) -> bool {
-    error
-        .cause
-        .as_deref()
-        .and_then(|cause| cause.downcast_ref::<io::Error>())
-        .is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
 /// Whether the request may be sent again: nothing of an answer was seen, the
@@ -189,9 +168,7 @@ pub(super) fn evaluate_retry(
     mut error: Box<Error>,
     reused_and_unanswered: bool,
 ) -> Box<Error> {
-    let is_local =
-        |cause: &(dyn std::error::Error + Send + Sync + 'static)| cause.is::<RequestError>();
-    if error.cause.as_deref().is_some_and(is_local) {
+    if cause::<RequestError>(&error).is_some() {
         // Ours says so itself.
         return error;
     }
