@@ -84,14 +84,10 @@ pub struct Request {
 impl Request {
     /// The request that `head` asks for.
     pub fn new(id: RequestId, source: Source, head: &RequestHead, arrival: Arrival) -> Self {
-        let connection_scheme = if source.tls {
-            Scheme::Https
-        } else {
-            Scheme::Http
-        };
         let scheme = match &head.target {
             Target::Absolute { scheme, .. } => *scheme,
-            _ => connection_scheme,
+            _ if source.tls => Scheme::Https,
+            _ => Scheme::Http,
         };
         Self {
             role: Some(Role::of(&head.target)),
