@@ -154,18 +154,16 @@ impl App {
     pub async fn answer(
         &self,
         mut client: Box<ClientStream>,
-        reply: &Reply,
+        answer: &[u8],
         close: bool,
     ) -> Option<Box<ClientStream>> {
-        let bytes = reply.to_bytes(close);
-        match tokio::time::timeout(self.timeouts.send, client.send(&bytes)).await {
-            Ok(Ok(())) if !close => Some(client),
-            Ok(Ok(())) => {
-                client.linger_briefly().await;
-                None
-            }
-            Ok(Err(_)) | Err(_) => None,
+        let sent = tokio::time::timeout(self.timeouts.send, client.send(answer)).await;
+        sent.ok()?.ok()?;
+        if !close {
+            return Some(client);
         }
+        client.linger_briefly().await;
+        None
     }
 }
 

@@ -79,10 +79,7 @@ impl<'a> Requests<'a> {
         let keep_alive = head.keep_alive;
         match self.begin(stream, head, arrival) {
             Begun::Tunnel(tunnel) => tunnel.await,
-            Begun::Proxy(proxy) => {
-                let app = &self.ways.app;
-                take_back(app, &self.connection, proxy, keep_alive, &mut self.abort).await
-            }
+            Begun::Proxy(proxy) => self.take_back(proxy, keep_alive).await,
         }
     }
 
@@ -105,7 +102,7 @@ impl<'a> Requests<'a> {
         // For the rest of the connection: the handshake of such a scheme takes several requests.
         self.has_dedicated_upstream |= head.authenticates_connection;
         request.has_dedicated_upstream = self.has_dedicated_upstream;
-        add_forwarding_fields(app, &mut head, &request, &mut self.forwarded_fields);
+        self.add_forwarding_fields(&mut head, &request);
         let exchange = Exchange::new(request, head.credentials.take());
         let is_local = exchange.request.role == Some(Role::Gateway) && app.pool.is_none();
         let is_connect = head.method == Method::CONNECT;
@@ -124,6 +121,64 @@ impl<'a> Requests<'a> {
         session.set_pipelined_prefix(head.wire_head);
         session.set_connection_user_context(Some(forwarded));
         Begun::Proxy(proxy.process_new_http(session, draining))
+    }
+
+    /// Writes forwarding fields into the request head: `Via` (RFC 9110 §7.6.3), and for a local server, which sees
+    /// only this proxy's address, who the client is. A line more for Pingora's parser costs less than its hooks, with
+    /// two maps that grow.
+    fn add_forwarding_fields(&mut self, head: &mut RequestHead, request: &Request) {
+        let via = self.ways.app.pseudonym.via_line(head.version.into());
+        match request.role {
+            Some(Role::Tunnel) | None => {}
+            Some(Role::Forward) => head.push_lines(&[via]),
+            Some(Role::Gateway) => {
+                if self.forwarded_fields.is_empty() {
+                    self.forwarded_fields = format!(
+                        "X-Forwarded-For: {}\r\nX-Forwarded-Proto: {}\r\n",
+                        request.source.client.ip(),
+                        request.scheme.as_str()
+                    );
+                }
+                head.push_lines(&[via, self.forwarded_fields.as_bytes()]);
+            }
+        }
+    }
+
+    /// Waits for the end of a request. Gives the connection back when it can go on.
+    async fn take_back(
+        &mut self,
+        mut served: Boxed<'_, Option<ReusedHttpStream>>,
+        keep_alive: bool,
+    ) -> Option<Box<ClientStream>> {
+        let mut is_aborted = false;
+        let reused = poll_fn(|cx| {
+            self.abort.register(cx);
+            if !is_aborted && self.ways.app.lifecycle.is_aborted() {
+                // Ends with an error, and so with a record.
+                self.connection.abort();
+                is_aborted = true;
+            }
+            served.as_mut().poll(cx)
+        })
+        .await;
+        drop(served);
+        let is_reusable = reused.is_some();
+        // The stream in it gives the connection back.
+        drop(reused);
+        let stream = self.connection.reclaim()?;
+        if is_aborted {
+            // There is no time to linger, and its response is incomplete anyway.
+            return None;
+        }
+        let goes_on = (is_reusable || self.connection.is_kept())
+            && keep_alive
+            && stream.body_is_done()
+            && !stream.ended();
+        if goes_on {
+            return Some(stream);
+        }
+        Box::pin(stream.linger_briefly()).await;
+        None
     }
 
     /// Answers what cannot be a request, and closes: where the next one would begin
@@ -151,7 +206,7 @@ impl<'a> Requests<'a> {
         record.bytes_to_client = reply.body_len();
         record.malformation = HeadError::of(error).map(HeadError::reason);
         app.telemetry.record(&record);
-        app.answer(stream, &reply, true).await;
+        app.answer(stream, &reply.to_bytes(true), true).await;
     }
 
     /// A request of which nothing is known.
@@ -164,7 +219,7 @@ impl<'a> Requests<'a> {
     /// Sends `answer`, in the protocol of a client that does not speak HTTP, and closes.
     pub async fn refuse_without_http(
         &mut self,
-        mut stream: Box<ClientStream>,
+        stream: Box<ClientStream>,
         error: &RequestError,
         answer: &[u8],
     ) {
@@ -174,87 +229,16 @@ impl<'a> Requests<'a> {
         let mut record = exchange.record();
         record.version = "";
         app.telemetry.record(&record);
-        let limit = app.timeouts.send;
-        if let Ok(Ok(())) = tokio::time::timeout(limit, stream.send(answer)).await {
-            stream.linger_briefly().await;
-        }
+        app.answer(stream, answer, true).await;
     }
 }
 
-/// Writes forwarding fields into the request head: `Via` (RFC 9110 §7.6.3), and for a local server, which sees
-/// only this proxy's address, who the client is. A line more for Pingora's parser costs less than its hooks, with
-/// two maps that grow.
-///
-/// `forwarded_fields` is filled in with the first request that needs it.
-fn add_forwarding_fields(
-    app: &App,
-    head: &mut RequestHead,
-    request: &Request,
-    forwarded_fields: &mut String,
-) {
-    let via = app.pseudonym.via_line(head.version.into());
-    match request.role {
-        Some(Role::Tunnel) | None => {}
-        Some(Role::Forward) => head.push_lines(&[via]),
-        Some(Role::Gateway) => {
-            if forwarded_fields.is_empty() {
-                *forwarded_fields = format!(
-                    "X-Forwarded-For: {}\r\nX-Forwarded-Proto: {}\r\n",
-                    request.source.client.ip(),
-                    request.scheme.as_str()
-                );
-            }
-            head.push_lines(&[via, forwarded_fields.as_bytes()]);
-        }
-    }
-}
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A request on its way.
 enum Begun<'a> {
     /// To a tunnel, if it is not refused.
-    Tunnel(Pin<Box<dyn Future<Output = Option<Box<ClientStream>>> + Send + 'a>>),
+    Tunnel(Boxed<'a, Option<Box<ClientStream>>>),
     /// With Pingora.
-    Proxy(Served<'a>),
-}
-
-/// Pingora at work on a request.
-type Served<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>;
-
-/// Waits for the end of a request. Gives the connection back when it can go on.
-async fn take_back(
-    app: &App,
-    connection: &ConnectionReturn,
-    mut served: Served<'_>,
-    keep_alive: bool,
-    abort: &mut Subscription,
-) -> Option<Box<ClientStream>> {
-    let mut is_aborted = false;
-    let reused = poll_fn(|cx| {
-        abort.register(cx);
-        if !is_aborted && app.lifecycle.is_aborted() {
-            // Ends with an error, and so with a record.
-            connection.abort();
-            is_aborted = true;
-        }
-        served.as_mut().poll(cx)
-    })
-    .await;
-    drop(served);
-    let is_reusable = reused.is_some();
-    // The stream in it gives the connection back.
-    drop(reused);
-    let stream = connection.reclaim()?;
-    if is_aborted {
-        // There is no time to linger, and its response is incomplete anyway.
-        return None;
-    }
-    let goes_on = (is_reusable || connection.is_kept())
-        && keep_alive
-        && stream.body_is_done()
-        && !stream.ended();
-    if goes_on {
-        return Some(stream);
-    }
-    Box::pin(stream.linger_briefly()).await;
-    None
+    Proxy(Boxed<'a, Option<ReusedHttpStream>>),
 }

@@ -86,6 +86,6 @@ impl TunnelRequest {
         let close = reply.status() != StatusCode::PROXY_AUTHENTICATION_REQUIRED
             || !client.inbox().is_empty()
             || !self.keep_alive;
-        app.answer(client, &reply, close).await
+        app.answer(client, &reply.to_bytes(close), close).await
     }
 }
