@@ -24,5 +24,5 @@ pub use self::authenticator::{Attempt, Authenticator, Check};
 pub use self::cache::{CacheKey, EntropyError, VerifiedCache};
 #[cfg(test)]
 pub use self::credentials::UserError;
-pub use self::credentials::{Credentials, CredentialsError, MAX_USER_LEN, Token68, User};
+pub use self::credentials::{Credentials, MAX_USER_LEN, Token68, User};
 pub use self::htpasswd::{Htpasswd, NameError, parse_name};

@@ -7,7 +7,8 @@ mod hashing;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use arc_swap::ArcSwap;
 use self::hashing::Hashing;
 use super::outcome::Exchange;
 use crate::access::auth::{
-    Authenticator, Check, CredentialsError, EntropyError, Htpasswd, Token68, User, VerifiedCache,
+    Authenticator, Check, EntropyError, Htpasswd, Token68, User, VerifiedCache,
 };
-use crate::access::policy::{Admission, DecidedBy, Denied, Name, Policy};
+use crate::access::policy::{Admission, Policy};
 use crate::config::Config;
 use crate::http::error::{ErrorKind, RequestError};
 
@@ -40,24 +41,15 @@ struct Access {
 }
 
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
-/// name is resolved. It evaluates the addresses.
-///
-/// It keeps the whole policy in memory: drop it once the addresses are evaluated.
+/// name is resolved.
 #[derive(Debug)]
 pub struct Admitted(Admission);
 
-impl Admitted {
-    /// What admits the request to `address`.
-    ///
-    /// # Errors
-    /// What denies it.
-    pub fn evaluate_address(&self, address: SocketAddr) -> Result<DecidedBy, Denied> {
-        self.0.admit_address(address)
-    }
+impl Deref for Admitted {
+    type Target = Admission;
 
-    /// The observing rules that would have denied the request: to an address, or as such.
-    pub fn observed(&self, ip: Option<IpAddr>) -> impl Iterator<Item = &Name> {
-        self.0.observed(ip)
+    fn deref(&self) -> &Admission {
+        &self.0
     }
 }
 
@@ -95,17 +87,14 @@ impl AccessControl {
         } = exchange;
         let user = outcome.user.insert(user);
         let asked = request.for_policy(user.as_str())?;
-        let admission = match access.policy.admit_request(&asked) {
-            Ok(admission) => admission,
-            Err(denied) => return Err(outcome.deny(denied)),
-        };
+        let admission = access.policy.admit_request(&asked);
+        let admitted = Admitted(admission.map_err(|denied| outcome.deny(denied))?);
         if request.is_loop {
             return Err(ErrorKind::Loop.into());
         }
-        let admitted = Admitted(admission);
         if request.authority.is_none() {
             // The gateway's upstreams are the operator's: there is no address to evaluate.
-            outcome.admit(&admitted, admitted.0.decided_by(), None);
+            outcome.admit(&admitted, admitted.decided_by(), None);
         }
         Ok(admitted)
     }
@@ -167,14 +156,4 @@ pub fn on_this_machine(policy: &Policy) -> Policy {
         }
     };
     policy.with_own_addresses(own)
-}
-
-impl From<CredentialsError> for RequestError {
-    fn from(error: CredentialsError) -> Self {
-        let kind = match error {
-            CredentialsError::Missing => ErrorKind::CredentialsMissing,
-            _ => ErrorKind::CredentialsMalformed,
-        };
-        Self::new(kind).because(error)
-    }
 }

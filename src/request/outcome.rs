@@ -95,7 +95,7 @@ impl Outcome {
         self.upstream = Some(address);
         if self.decided_address.is_some_and(|noted| noted != address)
             && let Some(admitted) = admitted
-            && let Ok(decided_by) = admitted.evaluate_address(address)
+            && let Ok(decided_by) = admitted.admit_address(address)
         {
             self.admit(admitted, decided_by, Some(address));
         }

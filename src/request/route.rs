@@ -40,7 +40,7 @@ pub async fn route(
             None => Err(ErrorKind::Internal.because("the gateway has no upstreams")),
         };
     };
-    let evaluate = |address| admitted.evaluate_address(address);
+    let evaluate = |address| admitted.admit_address(address);
     let look_up = &mut exchange.outcome.times.resolve;
     match app.dialer.candidates(authority, &evaluate, look_up).await {
         Ok(found) => {

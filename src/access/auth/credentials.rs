@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::http::error::{ErrorKind, RequestError};
 use crate::http::secret::Password;
 
 /// The longest `user:password`, decoded, in bytes.
@@ -87,6 +88,16 @@ pub enum CredentialsError {
     /// Nothing before the colon.
     #[error("credentials have no user name")]
     EmptyUser,
+}
+
+impl From<CredentialsError> for RequestError {
+    fn from(error: CredentialsError) -> Self {
+        let kind = match error {
+            CredentialsError::Missing => ErrorKind::CredentialsMissing,
+            _ => ErrorKind::CredentialsMalformed,
+        };
+        kind.because(error)
+    }
 }
 
 /// Basic credentials in base64, as sent: enough for a cache look-up

@@ -64,7 +64,7 @@ fn exchange(credentials: &str) -> Exchange {
 /// The kind of the refusal, or who admitted.
 async fn ask(gate: &AccessControl, credentials: &str) -> Result<String, ErrorKind> {
     match gate.admit(&mut exchange(credentials)).await {
-        Ok(admitted) => Ok(admitted.0.decided_by().to_string()),
+        Ok(admitted) => Ok(admitted.decided_by().to_string()),
         Err(error) => Err(error.kind()),
     }
 }
@@ -140,7 +140,7 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
     let admitted = gate.admit(&mut exchange).await.unwrap();
     let outcome = &mut exchange.outcome;
     let first = "10.1.0.1:443".parse().unwrap();
-    let by = admitted.evaluate_address(first).unwrap();
+    let by = admitted.admit_address(first).unwrap();
     outcome.admit(&admitted, by, Some(first));
     for (address, expected) in [("10.1.0.1:443", "one"), ("10.2.0.1:443", "two")] {
         outcome.connected(address.parse().unwrap(), Some(&admitted));
