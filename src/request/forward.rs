@@ -230,7 +230,7 @@ impl ProxyHttp for Forward {
             let socket = SocketDigest::from_raw_fd(socket);
             let dialled = socket.peer_addr().and_then(|address| address.as_inet());
             upstream = dialled.copied().or(upstream);
-            forwarded.exchange.outcome.times.connect = digest
+            forwarded.exchange.outcome.connect = digest
                 .timing_digest
                 .iter()
                 .flatten()
@@ -295,8 +295,8 @@ impl ProxyHttp for Forward {
         let Exchange {
             request, outcome, ..
         } = &mut forwarded.exchange;
-        if outcome.times.first_byte.is_none() {
-            outcome.times.first_byte = Some(request.arrival.started.elapsed());
+        if outcome.first_byte.is_none() {
+            outcome.first_byte = Some(request.arrival.started.elapsed());
             // From now on there is no other try, and so no other address.
             forwarded.admitted = None;
         }

@@ -33,8 +33,14 @@ pub struct Outcome {
     pub observed: Vec<Name>,
     /// The address that [`decided_by`](Self::decided_by) is about.
     decided_address: Option<SocketAddr>,
-    /// How long its phases took.
-    pub times: Times,
+    /// How long the look-up of the target's name took; like the next ones, none for a phase that it did not have.
+    pub resolve: Option<Duration>,
+    /// Waiting for a permit of the upstream.
+    pub queue: Option<Duration>,
+    /// Connecting, with the TLS handshake where there is one.
+    pub connect: Option<Duration>,
+    /// From the first byte of the request to the first byte of the upstream's response.
+    pub first_byte: Option<Duration>,
     /// The address that was dialled.
     pub upstream: Option<SocketAddr>,
     /// How it failed.
@@ -43,24 +49,9 @@ pub struct Outcome {
     pub error_detail: Option<Box<str>>,
 }
 
-/// How long the phases of a request took; none for a phase that it did not have.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
-    /// The look-up of the target's name.
-    pub resolve: Option<Duration>,
-    /// Waiting for a permit of the upstream.
-    pub queue: Option<Duration>,
-    /// Connecting, with the TLS handshake where there is one.
-    pub connect: Option<Duration>,
-    /// From the first byte of the request to the first byte of the upstream's response.
-    pub first_byte: Option<Duration>,
-}
-
-impl Times {
-    /// Adds the time since `begun` to a phase, which a request that is tried again has several times.
-    pub fn add(phase: &mut Option<Duration>, begun: Instant) {
-        *phase = Some(phase.unwrap_or_default() + begun.elapsed());
-    }
+/// Adds the time since `begun` to a phase, which a request that is tried again has several times.
+pub fn add_time(phase: &mut Option<Duration>, begun: Instant) {
+    *phase = Some(phase.unwrap_or_default() + begun.elapsed());
 }
 
 impl Outcome {
@@ -129,10 +120,10 @@ impl Exchange {
         record.version = request.version.as_str();
         record.duration = started.elapsed();
         record.upstream = outcome.upstream;
-        record.resolve = outcome.times.resolve;
-        record.queue = outcome.times.queue;
-        record.connect = outcome.times.connect;
-        record.first_byte = outcome.times.first_byte;
+        record.resolve = outcome.resolve;
+        record.queue = outcome.queue;
+        record.connect = outcome.connect;
+        record.first_byte = outcome.first_byte;
         record.error = outcome.error.map(ErrorKind::name);
         record.error_detail = outcome.error_detail.as_deref();
         record.decided_by = outcome.decided_by.as_ref();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::admit::Admitted;
 use super::app::App;
-use super::outcome::{Exchange, Times};
+use super::outcome::{Exchange, add_time};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::upstream::dial::{Candidates, DialError};
@@ -41,7 +41,7 @@ pub async fn route(
         };
     };
     let evaluate = |address| admitted.admit_address(address);
-    let look_up = &mut exchange.outcome.times.resolve;
+    let look_up = &mut exchange.outcome.resolve;
     match app.dialer.candidates(authority, &evaluate, look_up).await {
         Ok(found) => {
             let first = found.candidates.first();
@@ -93,6 +93,6 @@ pub async fn reserve(
         permit = queue.wait() => permit,
         () = client_gone => Err(ErrorKind::ClientGone.into()),
     };
-    Times::add(&mut exchange.outcome.times.queue, begun);
+    add_time(&mut exchange.outcome.queue, begun);
     permit.map(Some)
 }

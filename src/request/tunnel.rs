@@ -14,7 +14,7 @@ pub use self::asked::TunnelRequest;
 pub use self::table::{OpenTunnel, Tunnels};
 use super::app::App;
 use super::facts::Request;
-use super::outcome::{Exchange, Times};
+use super::outcome::{Exchange, add_time};
 use super::route::{Route, reserve, route};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
@@ -53,7 +53,7 @@ pub async fn open(
         let begun = Instant::now();
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok((stream, address)) => {
-                Times::add(&mut exchange.outcome.times.connect, begun);
+                add_time(&mut exchange.outcome.connect, begun);
                 exchange.outcome.connected(address, Some(&admitted));
                 return Ok(Opened { stream, permit });
             }

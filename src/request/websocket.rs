@@ -72,7 +72,7 @@ async fn handshake(
         .map_err(terminated)?;
     let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, upstream)).await;
     let answer = answer.map_err(|_late| ErrorKind::ResponseTimeout)??;
-    exchange.outcome.times.first_byte = Some(exchange.request.arrival.started.elapsed());
+    exchange.outcome.first_byte = Some(exchange.request.arrival.started.elapsed());
     Ok((opened, answer))
 }
 
