@@ -19,7 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING, USER_AGENT, VIA,
+    ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
+    USER_AGENT, VIA,
 };
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -30,9 +31,7 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use self::context::{Context, Forwarded};
-use self::session::{
-    DRAIN_TIMEOUT, accept, client_gone, final_status, forwards_left, stop_waiting,
-};
+use self::session::{DRAIN_TIMEOUT, client_gone, final_status, forwards_left, stop_waiting};
 use super::app::App;
 use super::facts::Request;
 use super::outcome::Exchange;
@@ -54,7 +53,6 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Serves with the parts of `app`.
     pub fn new(app: Arc<App>) -> Self {
         Self { app }
     }
@@ -114,7 +112,9 @@ impl Forward {
             }
         }
         let exchange = &mut forwarded.exchange;
-        let reply = self.app.refuse(exchange, error, accept(session));
+        let accept = session.req_header().headers.get(ACCEPT);
+        let accept = accept.map(HeaderValue::as_bytes);
+        let reply = self.app.refuse(exchange, error, accept);
         let status = reply.status();
         reply.write_to(session).await?;
         Ok(status)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, MAX_FORWARDS};
+use http::header::MAX_FORWARDS;
 use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
@@ -19,12 +19,6 @@ pub(super) async fn client_gone(session: &mut Session, has_body: bool) {
         std::future::pending::<()>().await;
     }
     let _gone = session.as_downstream_mut().read_body_or_idle(true).await;
-}
-
-/// What the client wants an answer of ours to be.
-pub(super) fn accept(session: &Session) -> Option<&[u8]> {
-    let value = session.req_header().headers.get(ACCEPT)?;
-    Some(value.as_bytes())
 }
 
 /// The status of the answer, once the client gets it.
