@@ -27,7 +27,6 @@ use crate::upstream::tls::OriginTls;
 
 /// The parts that all connections share.
 pub struct App {
-    /// Users and policy.
     pub access: AccessControl,
     /// Look-up and dial of targets.
     pub dialer: Dialer,
@@ -39,19 +38,13 @@ pub struct App {
     pub origins: OriginLimits,
     /// The local upstreams; none: the embedded origin.
     pub pool: Option<Pool>,
-    /// Access log, metrics and statistics.
     pub telemetry: Arc<Telemetry>,
-    /// Whether the process runs, drains or stops.
     pub lifecycle: Lifecycle,
-    /// This instance's name in `Via`.
     pub pseudonym: Pseudonym,
-    /// Numbers requests.
     pub ids: RequestIds,
-    /// How long things may take.
     pub timeouts: Timeouts,
-    /// How large things may be.
     pub limits: Limits,
-    /// The same for heads, as their parser takes them.
+    /// Those of heads, as their parser takes them.
     pub head_limits: HeadLimits,
     challenge: HeaderValue,
     out_of_sockets: Throttle,

@@ -27,7 +27,6 @@ pub struct ConnectService {
 }
 
 impl ConnectService {
-    /// A service without tunnels.
     pub fn new(app: Arc<App>) -> Self {
         Self {
             app,

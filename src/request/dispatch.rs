@@ -30,7 +30,6 @@ use crate::http::role::Role;
 pub struct Ways {
     /// What all requests share.
     pub app: Arc<App>,
-    /// CONNECT.
     pub connect: ConnectService,
     /// Everything that Pingora carries.
     pub proxy: Arc<HttpProxy<Forward>>,
@@ -51,7 +50,6 @@ pub struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    /// For one connection.
     pub fn new(ways: &'a Ways, source: Source) -> Self {
         let lifecycle = &ways.app.lifecycle;
         Self {

@@ -16,7 +16,6 @@ use crate::http::target::{Authority, Scheme, Target};
 /// Where requests of one connection come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    /// The client's address.
     pub client: SocketAddr,
     /// The number of the connection.
     pub connection: u64,
@@ -26,7 +25,6 @@ pub struct Source {
     pub thread: u16,
 }
 
-/// When a head arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// When its first byte was read; of one that came with the request before, when that was over.
@@ -50,22 +48,17 @@ impl Arrival {
     }
 }
 
-/// The facts of one request.
 #[derive(Debug)]
 pub struct Request {
     /// What the client can quote.
     pub id: RequestId,
     /// When the head was complete.
     pub time: SystemTime,
-    /// When its head arrived.
     pub arrival: Arrival,
-    /// The connection that it came on.
     pub source: Source,
     /// The role in which it is served; none for a head that could not be read.
     pub role: Option<Role>,
-    /// The method.
     pub method: Method,
-    /// The HTTP version of the request.
     pub version: Version,
     /// Scheme of the target: that of an absolute-form, else the connection's.
     pub scheme: Scheme,
@@ -82,7 +75,6 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request that `head` asks for.
     pub fn new(id: RequestId, source: Source, head: &RequestHead, arrival: Arrival) -> Self {
         let scheme = match &head.target {
             Target::Absolute { scheme, .. } => *scheme,

@@ -14,11 +14,9 @@ use crate::telemetry::Record;
 /// One request on its way: its facts, and what has become of it so far.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The facts.
     pub request: Request,
     /// The value of `Proxy-Authorization` (RFC 9110 §11.7.2), until it is verified.
     pub credentials: Option<Secret<Box<[u8]>>>,
-    /// What has become of it.
     pub outcome: Outcome,
 }
 

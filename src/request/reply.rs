@@ -100,12 +100,10 @@ impl Reply {
         }
     }
 
-    /// Bytes of the body.
     pub fn body_len(&self) -> u64 {
         self.body.len() as u64
     }
 
-    /// The status code.
     pub fn status(&self) -> StatusCode {
         self.status
     }

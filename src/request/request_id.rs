@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct RequestId([u8; 16]);
 
 impl RequestId {
-    /// The id of number `n`.
     pub fn new(n: u64) -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [b'0'; 16];
@@ -20,7 +19,6 @@ impl RequestId {
         Self(text)
     }
 
-    /// The digits.
     pub fn as_str(&self) -> &str {
         // Only ASCII digits are ever put in.
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -49,7 +47,6 @@ impl RequestIds {
         Self(AtomicU64::new(start))
     }
 
-    /// The next id.
     pub fn next(&self) -> RequestId {
         RequestId::new(self.0.fetch_add(1, Ordering::Relaxed))
     }

@@ -27,7 +27,6 @@ use crate::upstream::tls::UpstreamStream;
 /// The upstream's end of a tunnel.
 #[derive(Debug)]
 pub struct Opened {
-    /// The connection.
     pub stream: UpstreamStream,
     /// The permit that was reserved for it, if it needs one.
     pub permit: Option<Permit>,

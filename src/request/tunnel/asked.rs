@@ -27,7 +27,6 @@ pub struct TunnelRequest {
 }
 
 impl TunnelRequest {
-    /// The request of `exchange`, which has this head.
     pub fn new(exchange: Exchange, head: &RequestHead) -> Self {
         let request = &exchange.request;
         let authority = request.authority.as_ref().map(ToString::to_string);

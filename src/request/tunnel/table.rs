@@ -16,7 +16,6 @@ use crate::telemetry;
 use crate::tunnel::{Meter, Traffic};
 use crate::upstream::limit::Permit;
 
-/// The open tunnels of the process.
 #[derive(Debug, Default)]
 pub struct Tunnels(Mutex<Table>);
 
@@ -27,7 +26,6 @@ struct Table {
     is_closed: bool,
 }
 
-/// One open tunnel.
 #[derive(Debug)]
 struct Tunnel {
     id: RequestId,
@@ -79,7 +77,6 @@ impl Tunnels {
         }
     }
 
-    /// How many tunnels are open.
     pub fn count(&self) -> usize {
         self.0.lock().open.len()
     }
@@ -110,7 +107,6 @@ impl Tunnel {
 }
 
 impl OpenTunnel<'_> {
-    /// Ready when the tunnel is aborted.
     pub fn aborted(&self) -> WaitForCancellationFuture<'_> {
         self.tunnel.abort.cancelled()
     }
