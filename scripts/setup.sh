@@ -45,6 +45,7 @@ tests   socat      socat                socat                socat              
 tests   connect-proxy connect-proxy     connect-proxy        -                    connect
 tests   corkscrew  corkscrew            corkscrew            -                    corkscrew
 tests   squid      squid                squid                squid                squid
+tests   chromium   chromium             chromium             chromium             -
 tests   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 smoke   nginx      nginx                nginx                nginx                nginx
 smoke   curl       curl                 curl                 curl                 -

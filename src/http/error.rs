@@ -211,6 +211,11 @@ kinds! {
 }
 
 impl ErrorKind {
+    /// Whether the client is asked for credentials, and may try again.
+    pub fn is_challenge(self) -> bool {
+        self.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    }
+
     /// An error of this kind, with its cause for the log.
     pub fn because(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> RequestError {
         RequestError::new(self).because(source)
@@ -255,6 +260,24 @@ impl RequestError {
     pub fn answered_with(mut self, status: StatusCode, message: Option<Arc<str>>) -> Self {
         self.status = Some(status);
         self.message = message;
+        self
+    }
+
+    /// The same from an origin (RFC 9110 §3.7): credentials are asked for with 401 (§15.5.2).
+    #[must_use]
+    pub fn of_an_origin(mut self) -> Self {
+        let text = match self.kind {
+            ErrorKind::CredentialsMissing => {
+                "This server needs credentials: send Basic authorization."
+            }
+            ErrorKind::CredentialsMalformed => {
+                "The credentials cannot be read: send Basic authorization."
+            }
+            ErrorKind::CredentialsWrong => self.kind.text(),
+            _ => return self,
+        };
+        self.status = Some(StatusCode::UNAUTHORIZED);
+        self.message.get_or_insert_with(|| text.into());
         self
     }
 

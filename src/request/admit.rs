@@ -15,13 +15,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use self::hashing::Hashing;
+use super::facts::Request;
 use super::outcome::Exchange;
 use crate::access::auth::{
     Authenticator, Check, EntropyError, Htpasswd, Token68, User, VerifiedCache,
 };
 use crate::access::policy::{Admission, Policy};
 use crate::config::Config;
+use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::role::Role;
 
 /// The users, the credentials that were verified lately, and the policy.
 #[derive(Debug)]
@@ -77,14 +80,30 @@ impl AccessControl {
     /// decided.
     ///
     /// # Errors
-    /// Missing, malformed or wrong credentials (407), too many that wait to be verified (503), a request that
+    /// Missing, malformed or wrong credentials (407, or 401 at the gateway), too many that wait to be verified (503), a request that
     /// the policy denies (403, or the status of its rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = self.access.load_full();
-        let user = self.authenticate(&access.authenticator, exchange).await?;
         let Exchange {
-            request, outcome, ..
+            request,
+            credentials,
+            outcome,
         } = exchange;
+        let credentials = std::mem::take(credentials);
+        let user = self
+            .authenticate(&access.authenticator, &credentials, request)
+            .await;
+        // Who sent `Proxy-Authorization` asks a proxy.
+        let is_origin =
+            request.role == Some(Role::Gateway) && !matches!(credentials, Credentials::Proxy(_));
+        drop(credentials);
+        let user = user.map_err(|error| {
+            if is_origin {
+                error.of_an_origin()
+            } else {
+                error
+            }
+        })?;
         let user = outcome.user.insert(user);
         let asked = request.for_policy(user.as_str())?;
         let admission = access.policy.admit_request(&asked);
@@ -113,12 +132,11 @@ impl AccessControl {
     async fn authenticate(
         &self,
         authenticator: &Arc<Authenticator>,
-        exchange: &mut Exchange,
+        credentials: &Credentials,
+        request: &Request,
     ) -> Result<User, RequestError> {
-        let credentials = exchange.credentials.take();
-        let credentials = credentials.ok_or(ErrorKind::CredentialsMissing)?;
-        let token = Token68::parse(credentials.expose())?;
-        let request = &exchange.request;
+        let value = credentials.value().ok_or(ErrorKind::CredentialsMissing)?;
+        let token = Token68::parse(value)?;
         match authenticator.check(token, request.arrival.completed)? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 
 use super::admit::AccessControl;
 use super::lifecycle::Lifecycle;
@@ -113,7 +113,7 @@ impl App {
         accept: Option<&[u8]>,
     ) -> Reply {
         exchange.outcome.fail(error);
-        if error.kind().status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        if error.kind().is_challenge() {
             self.telemetry.auth_failed(error.kind().name());
         }
         let id = exchange.request.id;

@@ -22,6 +22,7 @@ use super::outcome::Exchange;
 use super::tunnel::TunnelRequest;
 use super::websocket::{self, message};
 use crate::client::{ClientStream, ConnectionReturn};
+use crate::http::credentials::Credentials;
 use crate::http::error::RequestError;
 use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
 use crate::http::role::Role;
@@ -101,7 +102,7 @@ impl<'a> Requests<'a> {
         self.has_dedicated_upstream |= head.authenticates_connection;
         request.has_dedicated_upstream = self.has_dedicated_upstream;
         self.add_forwarding_fields(&mut head, &request);
-        let exchange = Exchange::new(request, head.credentials.take());
+        let exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
         let is_local = exchange.request.role == Some(Role::Gateway) && app.pool.is_none();
         let is_connect = head.method == Method::CONNECT;
         if is_connect || (head.is_websocket_handshake && !is_local) {
@@ -211,7 +212,7 @@ impl<'a> Requests<'a> {
     fn unread(&self) -> Exchange {
         let id = self.ways.app.ids.next();
         let request = Request::unread(id, self.source, Arrival::now());
-        Exchange::new(request, None)
+        Exchange::new(request, Credentials::Missing)
     }
 
     /// Sends `answer`, in the protocol of a client that does not speak HTTP, and closes.

@@ -7,16 +7,16 @@ use super::admit::Admitted;
 use super::facts::{Arrival, Request};
 use crate::access::auth::User;
 use crate::access::policy::{DecidedBy, Denied, Name};
+use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::secret::Secret;
 use crate::telemetry::Record;
 
 /// One request on its way: its facts, and what has become of it so far.
 #[derive(Debug)]
 pub struct Exchange {
     pub request: Request,
-    /// The value of `Proxy-Authorization` (RFC 9110 §11.7.2), until it is verified.
-    pub credentials: Option<Secret<Box<[u8]>>>,
+    /// What the client proves its identity with, until that is verified.
+    pub credentials: Credentials,
     pub outcome: Outcome,
 }
 
@@ -93,7 +93,7 @@ impl Outcome {
 
 impl Exchange {
     /// A request of which nothing but its facts is known.
-    pub fn new(request: Request, credentials: Option<Secret<Box<[u8]>>>) -> Self {
+    pub fn new(request: Request, credentials: Credentials) -> Self {
         Self {
             request,
             credentials,

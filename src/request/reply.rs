@@ -27,7 +27,7 @@ pub struct Reply {
 impl Reply {
     /// The answer to a request that failed.
     ///
-    /// `challenge` is the value of `Proxy-Authenticate` for a 407. With `json` the
+    /// `challenge` is the value of `Proxy-Authenticate` for a 407, of `WWW-Authenticate` for a 401. With `json` the
     /// body is a JSON object, else a line of text.
     pub fn to_error(
         error: &RequestError,
@@ -74,8 +74,12 @@ impl Reply {
             ),
         );
         reply.push("X-Request-Id", &id.to_string());
-        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            reply.fields.push(("Proxy-Authenticate", challenge.clone()));
+        if kind.is_challenge() {
+            let name = match status {
+                StatusCode::UNAUTHORIZED => "WWW-Authenticate",
+                _ => "Proxy-Authenticate",
+            };
+            reply.fields.push((name, challenge.clone()));
         }
         if kind == ErrorKind::MethodNotAllowed {
             // What the embedded origin knows: nothing else refuses a method.

@@ -37,6 +37,7 @@ mod roles {
     mod connection_authentication;
     mod forward;
     mod gateway;
+    mod gateway_authentication;
     mod name_servers;
     mod origin_certificates;
     mod origins;

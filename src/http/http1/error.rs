@@ -150,6 +150,8 @@ reasons! {
         Expectation => "expectation", "expectation that cannot be met";
         /// More than one `Proxy-Authorization`.
         DuplicateProxyAuthorization => "duplicate_proxy_authorization", "more than one proxy-authorization field";
+        /// More than one `Authorization` in a request that it authenticates at the gateway.
+        DuplicateAuthorization => "duplicate_authorization", "more than one authorization field";
     }
     of Target(TargetError), "invalid request-target" {
         Empty => "target_empty";

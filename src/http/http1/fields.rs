@@ -148,7 +148,7 @@ impl FieldKind {
     }
 }
 
-/// The line of `Proxy-Authorization`.
+/// A line of `Proxy-Authorization` or `Authorization`.
 #[derive(Clone)]
 pub(super) struct CredentialsLine<'a> {
     pub(super) value: &'a [u8],
@@ -188,7 +188,10 @@ pub(super) struct MessageFields<'a> {
     pub(super) offers_websocket: bool,
     pub(super) expect_continue: bool,
     pub(super) proxy_connection: bool,
-    pub(super) credentials: Option<CredentialsLine<'a>>,
+    pub(super) proxy_authorization: Option<CredentialsLine<'a>>,
+    /// The last one; an origin may take several.
+    pub(super) authorization: Option<CredentialsLine<'a>>,
+    pub(super) has_several_authorizations: bool,
     pub(super) via: bool,
     pub(super) has_forwarding: bool,
     pub(super) authenticates_connection: bool,
@@ -210,6 +213,9 @@ impl<'a> MessageFields<'a> {
                 FieldKind::Via => fields.via = true,
                 FieldKind::Forwarding => fields.has_forwarding = true,
                 FieldKind::Authorization => {
+                    let line = CredentialsLine::new(head, header);
+                    fields.has_several_authorizations |=
+                        fields.authorization.replace(line).is_some();
                     fields.authenticates_connection |= authenticates_connection(header.value);
                 }
                 FieldKind::Host => fields.host(header.value)?,
@@ -227,7 +233,7 @@ impl<'a> MessageFields<'a> {
                 FieldKind::ProxyConnection => fields.proxy_connection = true,
                 FieldKind::ProxyAuthorization => {
                     let line = CredentialsLine::new(head, header);
-                    if fields.credentials.replace(line).is_some() {
+                    if fields.proxy_authorization.replace(line).is_some() {
                         return Err(HeadError::DuplicateProxyAuthorization);
                     }
                 }

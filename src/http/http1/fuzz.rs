@@ -14,6 +14,7 @@ use super::{
     BodyScanner, Framing, FramingError, HeadError, HeadLimits, HeadScanner, RefusedHead,
     RequestHead, Scanned, Version,
 };
+use crate::http::credentials::Credentials;
 use crate::http::target::Target;
 
 /// Limits that short inputs reach.
@@ -73,14 +74,14 @@ pub fn head(data: &[u8]) -> String {
                 Framing::Chunked => "chunked",
             };
             format!(
-                "{target} {framing} {:?} {} {} {} {} {} {}",
+                "{target} {framing} {:?} {} {} {} {} {} {:?}",
                 parsed.version,
                 parsed.keep_alive,
                 parsed.expect_continue,
                 parsed.is_websocket_handshake,
                 parsed.has_via,
                 parsed.authenticates_connection,
-                parsed.credentials.is_some()
+                parsed.credentials
             )
         }
     }
@@ -133,9 +134,15 @@ pub(super) fn check_accepted(original: &[u8], parsed: &RequestHead) {
         .map(|header| (header.name.as_bytes(), header.value))
         .collect();
     assert_eq!(parsed.fields().collect::<Vec<_>>(), fields, "{shown}");
-    let is_credentials =
-        |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"proxy-authorization");
-    assert!(!fields.iter().any(is_credentials), "{shown}");
+    let has = |name: &[u8]| {
+        fields
+            .iter()
+            .any(|(found, _)| found.eq_ignore_ascii_case(name))
+    };
+    assert!(!has(b"proxy-authorization"), "{shown}");
+    if matches!(parsed.credentials, Credentials::Origin(_)) {
+        assert!(!has(b"authorization"), "{shown}");
+    }
 
     // There is no LF but in CRLF, and no CR either.
     let crlf = wire_head.windows(2).filter(|pair| pair == b"\r\n").count();
@@ -144,7 +151,7 @@ pub(super) fn check_accepted(original: &[u8], parsed: &RequestHead) {
 
     if parsed.method == Method::CONNECT {
         // It is not parsed again, so nothing else had to change.
-        if parsed.credentials.is_none() {
+        if matches!(parsed.credentials, Credentials::Missing) {
             assert!(original.ends_with(wire_head), "{shown}");
         }
         assert!(matches!(parsed.target, Target::Authority(_)), "{shown}");

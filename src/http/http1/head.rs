@@ -11,10 +11,12 @@ use bytes::{Buf, BytesMut};
 use http::Method;
 use memchr::memchr;
 
-use super::fields::{self, FieldKind, FieldStorage, Fields, MessageFields};
+use super::fields::{self, CredentialsLine, FieldKind, FieldStorage, Fields, MessageFields};
 use super::request_line::RequestLine;
 use super::scanner::{self, MAX_FIELDS, PlacedLine, Scanned};
 use super::{Framing, HeadError, HeadLimits, Version};
+use crate::http::credentials::Credentials;
+use crate::http::role::Role;
 use crate::http::secret::Secret;
 use crate::http::target::Target;
 
@@ -58,9 +60,8 @@ pub struct RequestHead {
     /// that is not part of a WebSocket handshake, `Expect` in HTTP/1.0, and towards the local
     /// pool the fields that tell of the client. Order and case of all other fields are kept.
     pub wire_head: BytesMut,
-    /// The value of `Proxy-Authorization`. Its line is not in the wire head, so that nothing
-    /// can log it or send it on.
-    pub credentials: Option<Secret<Box<[u8]>>>,
+    /// What the client proves its identity with. The line is not in the wire head.
+    pub credentials: Credentials,
 }
 
 impl RequestHead {
@@ -126,11 +127,13 @@ impl RequestHead {
             && matches!(framing, Framing::None | Framing::Length(0))
             && fields.upgrade_option
             && fields.offers_websocket;
+        let (credentials, credentials_place) = credentials(&fields, Role::of(&target))?;
         let rewrite = Rewrite {
             rehost: target.authority().is_some(),
             merge_length: fields.content_length_lines > 1,
             drop_expect: !http11 && fields.expect_continue,
             drop_upgrade: fields.upgrade_field && !is_websocket_handshake,
+            drop_authorization: matches!(credentials, Credentials::Origin(_)),
             drop_proxy_connection: fields.proxy_connection,
             // A local upstream learns of the client from Tollgate alone.
             drop_forwarding: fields.has_forwarding && target.authority().is_none(),
@@ -146,10 +149,7 @@ impl RequestHead {
             is_websocket_handshake,
             has_via: fields.via,
             authenticates_connection: fields.authenticates_connection,
-            credentials: fields
-                .credentials
-                .as_ref()
-                .map(|line| Secret::hide(line.value.into())),
+            credentials,
             wire_head: BytesMut::new(),
             method,
             target,
@@ -157,9 +157,8 @@ impl RequestHead {
         if parsed.method != Method::CONNECT && rewrite.is_needed() {
             parsed.write(head, &line, headers, &rewrite);
         } else {
-            let credentials = fields.credentials.map(|line| line.place);
             parsed.wire_head = std::mem::take(head);
-            if let Some(place) = credentials {
+            if let Some(place) = credentials_place {
                 cut(&mut parsed.wire_head, place);
             }
         }
@@ -228,13 +227,13 @@ impl RequestHead {
                 FieldKind::Host => rewrite.rehost,
                 FieldKind::ContentLength => std::mem::replace(&mut length_written, true),
                 FieldKind::ProxyAuthorization => true,
+                FieldKind::Authorization => rewrite.drop_authorization,
                 FieldKind::Expect => rewrite.drop_expect,
                 FieldKind::Upgrade => rewrite.drop_upgrade,
                 FieldKind::ProxyConnection => rewrite.drop_proxy_connection,
                 FieldKind::Forwarding => rewrite.drop_forwarding,
                 FieldKind::TransferEncoding
                 | FieldKind::Connection
-                | FieldKind::Authorization
                 | FieldKind::Via
                 | FieldKind::Other => false,
             };
@@ -318,6 +317,8 @@ struct Rewrite {
     merge_length: bool,
     drop_expect: bool,
     drop_upgrade: bool,
+    /// Alone it needs no rewriting: one line is cut out.
+    drop_authorization: bool,
     drop_proxy_connection: bool,
     drop_forwarding: bool,
     encode: bool,
@@ -340,6 +341,29 @@ fn cut(bytes: &mut BytesMut, place: Range<usize>) {
     let len = bytes.len() - place.len();
     bytes.copy_within(place.end.., place.start);
     bytes.truncate(len);
+}
+
+/// What authenticates the request, and the place of its line. At the gateway Tollgate is the origin (RFC 9110 §3.7):
+/// `Authorization` authenticates there, unless `Proxy-Authorization` does and leaves it to the upstream.
+fn credentials(
+    fields: &MessageFields<'_>,
+    role: Role,
+) -> Result<(Credentials, Option<Range<usize>>), HeadError> {
+    let take = |line: &CredentialsLine<'_>| (Secret::hide(line.value.into()), line.place.clone());
+    if let Some(line) = &fields.proxy_authorization {
+        let (value, place) = take(line);
+        return Ok((Credentials::Proxy(value), Some(place)));
+    }
+    match &fields.authorization {
+        Some(_) if role == Role::Gateway && fields.has_several_authorizations => {
+            Err(HeadError::DuplicateAuthorization)
+        }
+        Some(line) if role == Role::Gateway => {
+            let (value, place) = take(line);
+            Ok((Credentials::Origin(value), Some(place)))
+        }
+        _ => Ok((Credentials::Missing, None)),
+    }
 }
 
 /// Where the body ends (RFC 9112 §6.3). [`MessageFields::read`] has refused what has two readings.

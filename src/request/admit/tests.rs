@@ -58,7 +58,7 @@ fn exchange(credentials: &str) -> Exchange {
         thread: 0,
     };
     let request = Request::new(RequestId::new(1), source, &head, Arrival::now());
-    Exchange::new(request, head.credentials.take())
+    Exchange::new(request, std::mem::take(&mut head.credentials))
 }
 
 /// The kind of the refusal, or who admitted.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::client::ConnectionReturn;
 use crate::config::Config;
+use crate::http::credentials::Credentials;
 use crate::request::facts::{Arrival, Source};
 use crate::request::request_id::RequestId;
 
@@ -19,7 +20,7 @@ fn forward() -> Forward {
 }
 
 fn context(request: Request) -> Context {
-    let exchange = Exchange::new(request, None);
+    let exchange = Exchange::new(request, Credentials::Missing);
     Context(Some(Box::new(Forwarded::new(
         exchange,
         Arc::new(ConnectionReturn::default()),

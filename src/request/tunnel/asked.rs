@@ -63,8 +63,8 @@ impl TunnelRequest {
         record
     }
 
-    /// Refuses the request, and records that. Gives the connection back when it can go on, which is after a 407
-    /// alone: bytes behind the head are the other protocol's, sent too early, and to read them as requests would let
+    /// Refuses the request, and records that. Gives the connection back when it can go on, which is after a
+    /// challenge alone: bytes behind the head are the other protocol's, sent too early, and to read them as requests would let
     /// a client smuggle some in.
     pub async fn refuse(
         mut self: Box<Self>,
@@ -82,9 +82,7 @@ impl TunnelRequest {
         let mut record = self.record(Some(reply.status()));
         record.bytes_to_client = reply.body_len();
         app.telemetry.record(&record);
-        let close = reply.status() != StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            || !client.inbox().is_empty()
-            || !self.keep_alive;
+        let close = !error.kind().is_challenge() || !client.inbox().is_empty() || !self.keep_alive;
         app.answer(client, &reply.to_bytes(close), close).await
     }
 }

@@ -26,7 +26,7 @@ members! {
         "Requests answered with a status below 400 and no error, and tunnels established.";
     failed_visits: u64, "All other requests but challenges.";
     challenges: u64,
-        "Requests without credentials, answered with 407: a browser's first one, before it asks its user. Wrong credentials are failed visits.";
+        "Requests without credentials, answered with 407 or 401: a browser's first one, before it asks its user. Wrong credentials are failed visits.";
     open_connections: i64, "Client connections that are open.";
     open_tunnels: i64, "Tunnels that are open.";
     total_tunnels: u64, "Tunnels established.";

@@ -78,7 +78,7 @@ fn admin_is_reached_when_clients_have_taken_all_places() {
         assert_eq!(proxy.admin("/stats").status(), 200);
     }
     drop(tunnels);
-    assert_eq!(waiting.response("GET").unwrap().status(), 407);
+    assert_eq!(waiting.response("GET").unwrap().status(), 401);
 }
 
 #[test]

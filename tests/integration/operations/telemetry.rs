@@ -285,7 +285,7 @@ fn metrics_count_what_happens() {
     assert_eq!(
         sample(
             &text,
-            "tollgate_requests_total{code=\"407\",role=\"gateway\"}"
+            "tollgate_requests_total{code=\"401\",role=\"gateway\"}"
         ),
         Some(1.0),
         "{text}"

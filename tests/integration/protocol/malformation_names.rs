@@ -106,6 +106,10 @@ fn heads() -> Vec<(&'static str, String)> {
             "duplicate_proxy_authorization",
             fields(format!("{0}{0}", auth()).trim_end()),
         ),
+        (
+            "duplicate_authorization",
+            fields(format!("{0}{0}", auth().replace("Proxy-", "")).trim_end()),
+        ),
         ("target_fragment", target("/#a")),
         ("target_form", target("example.org")),
         ("target_connect_form", line("CONNECT /x HTTP/1.1")),
@@ -139,7 +143,7 @@ fn each_malformed_head_has_its_name_in_the_record_and_in_a_metric() {
         let mut wire = proxy.connect();
         assert_eq!(
             wire.exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status(),
-            407
+            401
         );
         wire.send(head).unwrap();
         let status = wire.response("GET").unwrap().status();

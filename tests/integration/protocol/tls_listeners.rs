@@ -105,7 +105,7 @@ fn only_clients_with_a_certificate_of_the_right_authority_get_in() {
         assert_eq!(answer.text(), "page", "{what}");
         // A certificate lets in; it is no user.
         let answer = wire.exchange("GET / HTTP/1.1\r\nHost: gate\r\n\r\n");
-        assert_eq!(answer.status(), 407, "{what}");
+        assert_eq!(answer.status(), 401, "{what}");
     }
     let line = "tollgate_connections_rejected_total{reason=\"handshake_failed\"} ";
     let metrics = proxy.admin("/metrics").text();

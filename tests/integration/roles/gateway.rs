@@ -447,7 +447,7 @@ fn a_long_queue_is_served_in_order() {
     assert!(each <= MOST, "{each} bytes for each request that waits");
     // Without credentials there is no wait.
     let refused = proxy.exchange("GET /refused HTTP/1.1\r\nHost: g\r\n\r\n");
-    assert_eq!(refused.status(), 407);
+    assert_eq!(refused.status(), 401);
     let mut with_body = proxy.connect();
     let length = "Content-Length: 4\r\n";
     with_body

@@ -40,6 +40,7 @@ fn statuses() {
         (TooManyConnectionOptions, 400),
         (Expectation, 417),
         (DuplicateProxyAuthorization, 400),
+        (DuplicateAuthorization, 400),
     ];
     for (error, status) in &all {
         assert_eq!(error.kind().status().as_u16(), *status, "{error}");

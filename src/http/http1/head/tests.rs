@@ -55,8 +55,9 @@ fn unchanged_heads_are_not_copied() {
 
 #[test]
 fn fields_are_added_at_the_end() {
-    let mut parsed =
-        accept("GET /a HTTP/1.1\r\nHost: h\r\nvia: 1.1 x\r\nAuthorization: NTLM TlRM\r\n\r\n");
+    let mut parsed = accept(
+        "GET http://h/a HTTP/1.1\r\nHost: h\r\nvia: 1.1 x\r\nAuthorization: NTLM TlRM\r\n\r\n",
+    );
     assert!(parsed.has_via && parsed.authenticates_connection);
     parsed.push_lines(&[b"Via: 1.1 y\r\n", b"X-Forwarded-For: ::1\r\n"]);
     let tail = "NTLM TlRM\r\nVia: 1.1 y\r\nX-Forwarded-For: ::1\r\n\r\n";
@@ -397,8 +398,8 @@ fn fields_are_read_in_place() {
 }
 
 fn credentials(head: &RequestHead) -> Option<&str> {
-    let credentials = head.credentials.as_ref()?;
-    Some(std::str::from_utf8(credentials.expose()).unwrap())
+    let credentials = head.credentials.value()?;
+    Some(std::str::from_utf8(credentials).unwrap())
 }
 
 #[test]

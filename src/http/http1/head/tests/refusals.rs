@@ -348,4 +348,9 @@ fn options_and_expectations() {
         &get("Proxy-Authorization: Basic eA==\r\nproxy-authorization: Basic eA==\r\n"),
         DuplicateProxyAuthorization,
     );
+    let twice = "Authorization: Basic eA==\r\nauthorization: Basic eA==\r\n";
+    refuse(&get(twice), DuplicateAuthorization);
+    // It is the origin's there.
+    accept(&get(&format!("Proxy-Authorization: Basic eA==\r\n{twice}")));
+    accept(&format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{twice}\r\n"));
 }
