@@ -11,6 +11,7 @@ use super::keys::{keys, settings};
 use super::listeners::{Listener, collide, parse_address};
 use super::reader::{Item, Part, Section};
 use super::units::{hours, milliseconds, minutes, seconds};
+use crate::http::fields::UserField;
 
 /// resolv.conf(5) has three at most.
 const MAX_DNS_SERVERS: usize = 16;
@@ -24,6 +25,9 @@ settings! {
         /// How upstreams that are down are found: by connecting to them. One that does not accept connections gets
         /// no requests.
         health_check: HealthCheck = HealthCheck::default(), Nested;
+        /// The field that tells an upstream the name of the user, such as `X-Forwarded-User`. It is removed from the
+        /// requests of clients, forwarded ones included.
+        user_field: Option<UserField> = None, UserFieldName;
         /// The limit of concurrent requests to one upstream. A request over the limit waits and opens no connection.
         max_connections_per_upstream: usize = 256, Within(1..=65_536);
         /// How long a request waits for an upstream. Then 503.
@@ -64,6 +68,37 @@ impl Gateway {
             upstreams,
             ..gateway
         }
+    }
+}
+
+/// The name of a field, or `none`.
+struct UserFieldName;
+
+impl Form<Option<UserField>> for UserFieldName {
+    fn read(&self, item: &Item<'_>) -> Option<Option<UserField>> {
+        let text = item.text()?;
+        if text == "none" {
+            return Some(None);
+        }
+        let field = UserField::new(text);
+        if field.is_none() {
+            item.report(
+                "not a field for the user's name",
+                "write the name of a field that has no other meaning, such as X-Forwarded-User",
+            );
+        }
+        field.map(Some)
+    }
+
+    fn show(&self, value: &Option<UserField>) -> String {
+        value
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), ToString::to_string)
+    }
+
+    #[cfg(test)]
+    fn shape(&self) -> Shape {
+        Shape::Text("name of a field, or `none`", None)
     }
 }
 

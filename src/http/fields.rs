@@ -4,11 +4,15 @@
 
 mod accept;
 mod hop;
+mod user;
 
 use http::header::HeaderValue;
 
 pub use accept::accepts_json;
 pub use hop::{HopField, is_ignored_option, is_refused_option};
+pub use user::UserField;
+
+use super::http1::is_tchar;
 
 /// Writes a field line with its line end.
 pub fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

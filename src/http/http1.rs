@@ -35,7 +35,7 @@ pub use request_line::Version;
 pub use scanner::{HeadLimits, HeadScanner, Scanned};
 
 /// Whether `byte` may stand in a token (`tchar`, RFC 9110 §5.6.2).
-const fn is_tchar(byte: u8) -> bool {
+pub(super) const fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -12,11 +12,13 @@ use super::lifecycle::Lifecycle;
 use super::outcome::Exchange;
 use super::reply::Reply;
 use super::request_id::RequestIds;
+use crate::access::auth::User;
 use crate::client::ClientStream;
 use crate::config::{Config, Limits, Timeouts};
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::fields::{self, Pseudonym};
+use crate::http::fields::{self, Pseudonym, UserField};
 use crate::http::http1::HeadLimits;
+use crate::http::role::Role;
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
 use crate::upstream::certificates::Certificates;
@@ -41,6 +43,8 @@ pub struct App {
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Lifecycle,
     pub pseudonym: Pseudonym,
+    /// What tells an upstream the user.
+    pub user_field: Option<UserField>,
     pub ids: RequestIds,
     pub timeouts: Timeouts,
     pub limits: Limits,
@@ -89,6 +93,7 @@ impl App {
             )?,
             telemetry,
             lifecycle: Lifecycle::default(),
+            user_field: config.gateway.user_field.clone(),
             pseudonym: Pseudonym::new(getrandom::u32()?),
             ids: RequestIds::starting_at(getrandom::u64()?),
             timeouts: config.timeouts.clone(),
@@ -121,6 +126,16 @@ impl App {
         self.tell_of_exhaustion(error);
         let json = fields::accepts_json(accept);
         Reply::to_error(error, id, &self.challenge, json)
+    }
+
+    /// The field and the user of a request that goes to an upstream, which is to be told.
+    pub fn user_for_upstream<'a>(
+        &'a self,
+        exchange: &'a Exchange,
+    ) -> Option<(&'a UserField, &'a User)> {
+        let is_gateway = exchange.request.role == Some(Role::Gateway);
+        let field = self.user_field.as_ref().filter(|_| is_gateway)?;
+        Some((field, exchange.outcome.user.as_ref()?))
     }
 
     /// Has a line in the log now and then while this host is out of something that its operator can raise.

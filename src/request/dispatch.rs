@@ -110,7 +110,7 @@ impl<'a> Requests<'a> {
             return Begun::Tunnel(if is_connect {
                 Box::pin(connect.serve(stream, request))
             } else {
-                let message = message::request(&head);
+                let message = message::request(&head, app.user_field.as_ref());
                 Box::pin(websocket::serve(connect, stream, request, message))
             });
         }

@@ -258,8 +258,14 @@ impl ProxyHttp for Forward {
         if let Some(left) = forwards_left(request) {
             request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string())?;
         }
-        // Host is passed as it came. HTTP/1.0 needs none, but it is sent on as HTTP/1.1.
         let forwarded = ctx.forwarded()?;
+        if let Some(field) = &self.app.user_field {
+            session::remove_fields(request, |name| field.is(name));
+        }
+        if let Some((field, user)) = self.app.user_for_upstream(&forwarded.exchange) {
+            request.insert_header(field.name().to_owned(), user.as_str().as_bytes())?;
+        }
+        // Host is passed as it came. HTTP/1.0 needs none, but it is sent on as HTTP/1.1.
         if forwarded.exchange.request.version == http1::Version::Http10
             && !request.headers.contains_key(HOST)
             && let Some(permit) = &forwarded.permit

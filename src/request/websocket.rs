@@ -59,9 +59,12 @@ async fn handshake(
     app: &App,
     exchange: &mut Exchange,
     client: &mut ClientStream,
-    message: Vec<u8>,
+    mut message: Vec<u8>,
 ) -> Result<(Opened, UpstreamResponse), RequestError> {
     let mut opened = tunnel::open(app, exchange, client).await?;
+    if let Some((field, user)) = app.user_for_upstream(exchange) {
+        message::add_user(&mut message, field, user);
+    }
     let upstream = &mut opened.stream;
     let sending = async {
         upstream.write_all(&message).await?;

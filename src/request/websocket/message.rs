@@ -4,8 +4,9 @@
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
+use crate::access::auth::User;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::fields::{HopField, push_line};
+use crate::http::fields::{HopField, UserField, push_line};
 use crate::http::http1::RequestHead;
 use crate::http::response::{BodyEnd, ResponseFields};
 use crate::request::app::App;
@@ -15,8 +16,9 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 const MAX_FIELDS: usize = 128;
 
-/// The head that is sent upstream: the wire head without hop-by-hop fields.
-pub fn request(head: &RequestHead) -> Vec<u8> {
+/// The head that is sent upstream: the wire head without hop-by-hop fields, and without the field for the user,
+/// which is known later.
+pub fn request(head: &RequestHead, user_field: Option<&UserField>) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.wire_head.len() + 64);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
@@ -32,7 +34,8 @@ pub fn request(head: &RequestHead) -> Vec<u8> {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         let nominated = !is(b"upgrade") && options.iter().any(|option| is(option));
         let is_hop_by_hop = HopField::parse(name).is_some_and(HopField::is_removed_from_request);
-        if !is_hop_by_hop && !nominated {
+        let is_user = user_field.is_some_and(|field| field.is(name));
+        if !is_hop_by_hop && !nominated && !is_user {
             push_line(&mut out, name, value);
         }
     }
@@ -40,6 +43,13 @@ pub fn request(head: &RequestHead) -> Vec<u8> {
     push_line(&mut out, b"Upgrade", b"websocket");
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// Adds the field for the user to a head.
+pub(super) fn add_user(head: &mut Vec<u8>, field: &UserField, user: &User) {
+    head.truncate(head.len().saturating_sub(2));
+    push_line(head, field.name().as_bytes(), user.as_str().as_bytes());
+    head.extend_from_slice(b"\r\n");
 }
 
 /// The head of an answer.

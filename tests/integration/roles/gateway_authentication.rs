@@ -1,4 +1,5 @@
-//! Who a client is at the gateway, where Tollgate is the origin (RFC 9110 §3.7): 401 and `Authorization`.
+//! Who a client is at the gateway, where Tollgate is the origin (RFC 9110 §3.7): 401 and `Authorization`, and what an
+//! upstream learns of the user.
 
 use std::net::SocketAddr;
 
@@ -160,6 +161,90 @@ fn over_http2() {
         );
     });
     assert!(!origin.request().head.fields.has("authorization"));
+}
+
+/// A handshake that Tollgate passes on itself.
+fn websocket(target: &str, host: impl std::fmt::Display, fields: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// Declines, and says which fields of the user came.
+fn tells_the_user() -> Origin {
+    Origin::http(|request| {
+        let spellings = ["x-webauth-user", "x_webauth_user"];
+        let told = spellings.map(|name| request.head.fields.all(name).join("|"));
+        ok(told.concat())
+    })
+}
+
+#[test]
+fn an_upstream_is_told_the_user_by_tollgate_alone() {
+    let origin = tells_the_user();
+    let field = "  user_field: X-WebAuth-User\n";
+    let proxy = Proxy::start(&(pool(origin.address) + field));
+    let host = origin.address;
+    for forged in [
+        "",
+        "X-WebAuth-User: root\r\n",
+        "x-webauth-USER: a\r\nX_WebAuth_User: root\r\n",
+    ] {
+        for (fields, user) in [
+            (authorization(ALICE), ALICE.0),
+            (credentials(BOB), BOB.0),
+            (credentials(UNICODE), UNICODE.0),
+        ] {
+            let fields = fields + forged;
+            assert_eq!(proxy.exchange(get(&fields)).text(), user, "{fields}");
+            let request = websocket("/", "gate.example", &fields);
+            assert_eq!(proxy.exchange(request).text(), user, "{fields}");
+        }
+        // An origin that is forwarded to, which may be the same server, is told nobody.
+        let fields = auth() + forged;
+        let url = format!("http://{host}/");
+        let request = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
+        assert_eq!(proxy.exchange(request).text(), "", "{fields}");
+        assert_eq!(
+            proxy.exchange(websocket(&url, host, &fields)).text(),
+            "",
+            "{fields}"
+        );
+    }
+    run(async {
+        let mut client = Client::connect(proxy.address).await;
+        let right = basic(ALICE.0, ALICE.1);
+        let fields = [
+            ("authorization", right.as_str()),
+            ("x-webauth-user", "root"),
+        ];
+        let url = format!("http://{}/", proxy.address);
+        assert_eq!(client.ask(bare("GET", &url, &fields)).await.text(), ALICE.0);
+    });
+}
+
+#[test]
+fn without_the_key_no_upstream_is_told() {
+    let origin = tells_the_user();
+    let proxy = Proxy::start(&pool(origin.address));
+    assert_eq!(proxy.exchange(get(&auth())).text(), "");
+    for name in [
+        "Host",
+        "X Forwarded User",
+        "authorization",
+        "X-Forwarded-For",
+        "[]",
+    ] {
+        let key = format!("gateway: {{ user_field: {name} }}");
+        let outcome = command::check(&Setup::new().config(&key));
+        assert_eq!(outcome.code(), Some(78), "{name}: {}", outcome.output());
+        assert!(
+            outcome.output().contains("tollgate.gateway.user_field"),
+            "{}",
+            outcome.output()
+        );
+    }
 }
 
 #[test]
