@@ -9,6 +9,7 @@
 //! credential. [`Record`] has no field for one.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,6 +193,15 @@ impl Telemetry {
     /// Counts a request as waiting for the local pool until the guard is dropped.
     pub fn gateway_queued(self: &Arc<Self>) -> Queued {
         Queued::new(Arc::clone(self))
+    }
+
+    /// Notes whether an upstream gets requests.
+    pub fn upstream_state(&self, upstream: SocketAddr, is_up: bool) {
+        let gauge = self
+            .metrics
+            .upstream_up
+            .with_label_values(&[upstream.to_string()]);
+        gauge.set(i64::from(is_up));
     }
 
     /// Counts a reload.

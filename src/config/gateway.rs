@@ -1,6 +1,7 @@
 //! `tollgate.gateway` and `tollgate.dns`: local upstreams and name servers.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::host::AddressUse;
@@ -22,9 +23,12 @@ settings! {
     pub struct Gateway {
         /// The upstreams, each once; none for a small built-in page. Names are not looked up here.
         upstreams: Vec<SocketAddr> = Vec::new(), ByHand => Shape::address().list(MAX_UPSTREAMS);
-        /// How upstreams that are down are found: by connecting to them. One that does not accept connections gets
-        /// no requests.
+        /// How upstreams that are down are found: by connecting to them, or by a request. One that is down gets no
+        /// requests, unless all are.
         health_check: HealthCheck = HealthCheck::default(), Nested;
+        /// When requests take an upstream out by themselves: it refuses or ends connections, or is silent for longer
+        /// than `timeouts.response`.
+        ejection: EjectionRule = EjectionRule::default(), Nested;
         /// The field that tells an upstream the name of the user, such as `X-Forwarded-User`. It is removed from the
         /// requests of clients, forwarded ones included.
         user_field: Option<UserField> = None, UserFieldName;
@@ -36,12 +40,33 @@ settings! {
 }
 
 settings! {
-    /// How upstreams that are down are found: by connecting to them.
+    /// How upstreams that are down are found: by connecting to them, or by a request.
     pub struct HealthCheck {
         /// From one check to the next.
         interval: Duration = seconds(2), Within(milliseconds(50)..=hours(1));
-        /// How long connecting may take.
+        /// How long connecting may take, and after that the answer.
         timeout: Duration = seconds(1), Within(milliseconds(10)..=minutes(1));
+        /// So many checks in a row have to succeed before an upstream that is down gets requests.
+        rise: usize = 2, Within(1..=1000);
+        /// So many checks in a row have to fail before an upstream gets no requests.
+        fall: usize = 3, Within(1..=1000);
+        /// The path that is asked for with GET; none to connect alone.
+        path: Option<String> = None, PartOfProbe { what: "a path such as /health", is: is_path };
+        /// The value of `Host` in that request; none for the address of the upstream.
+        host: Option<String> = None, PartOfProbe { what: "a name or an address, with a port if need be", is: is_host };
+        /// The statuses of an upstream that is up: one, or a range.
+        status: RangeInclusive<u16> = 200..=399, Statuses;
+    }
+}
+
+settings! {
+    /// When requests take an upstream out by themselves: it refuses or ends connections, or is silent for longer than
+    /// `timeouts.response`.
+    pub struct EjectionRule {
+        /// So many requests in a row have to fail; 0: never.
+        failures: usize = 3, Within(0..=1000);
+        /// How long the upstream then gets no requests.
+        time: Duration = seconds(10), Within(milliseconds(100)..=hours(1));
     }
 }
 
@@ -99,6 +124,77 @@ impl Form<Option<UserField>> for UserFieldName {
     #[cfg(test)]
     fn shape(&self) -> Shape {
         Shape::Text("name of a field, or `none`", None)
+    }
+}
+
+/// A part of the request of a health check, or `none`.
+struct PartOfProbe {
+    what: &'static str,
+    is: fn(&str) -> bool,
+}
+
+impl Form<Option<String>> for PartOfProbe {
+    fn read(&self, item: &Item<'_>) -> Option<Option<String>> {
+        let text = item.text()?;
+        if text == "none" {
+            return Some(None);
+        }
+        if !(self.is)(text) {
+            item.report(format!("not {}", self.what), "correct it, or write none");
+            return None;
+        }
+        Some(Some(text.to_owned()))
+    }
+
+    fn show(&self, value: &Option<String>) -> String {
+        value.clone().unwrap_or_else(|| "none".to_owned())
+    }
+
+    #[cfg(test)]
+    fn shape(&self) -> Shape {
+        Shape::Text(self.what, None).or(&["none"])
+    }
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/')
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#')
+}
+
+fn is_host(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
+}
+
+/// A status, or a range of them.
+struct Statuses;
+
+impl Form<RangeInclusive<u16>> for Statuses {
+    fn read(&self, item: &Item<'_>) -> Option<RangeInclusive<u16>> {
+        let text = item.text()?;
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let bounds = (first.trim().parse(), last.trim().parse());
+        if let (Ok(first @ 200..=599), Ok(last @ 200..=599)) = bounds
+            && first <= last
+        {
+            return Some(first..=last);
+        }
+        item.report(
+            "not a status",
+            "write one from 200 to 599, or a range such as 200-399",
+        );
+        None
+    }
+
+    fn show(&self, value: &RangeInclusive<u16>) -> String {
+        format!("{}-{}", value.start(), value.end())
+    }
+
+    #[cfg(test)]
+    fn shape(&self) -> Shape {
+        Shape::Text("200 to 599, or a range such as 200-399", None)
     }
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod framing;
 mod peer;
+mod retry;
 mod session;
 mod verification;
 
@@ -36,7 +37,7 @@ use super::app::App;
 use super::facts::Request;
 use super::outcome::Exchange;
 use super::reply::Reply;
-use super::route::{Route, reserve, route};
+use super::route::{reserve, route};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields};
@@ -194,22 +195,12 @@ impl ProxyHttp for Forward {
         _: &mut Session,
         peer: &HttpPeer,
         ctx: &mut Context,
-        mut error: Box<Error>,
+        error: Box<Error>,
     ) -> Box<Error> {
-        let Ok(forwarded) = ctx.forwarded() else {
-            return error;
-        };
-        verification::may_try_again(forwarded, &mut error);
-        // Another upstream needs a socket as well.
-        if let (Some(Route::Pool), Some(pool)) = (&forwarded.route, &self.app.pool)
-            && failure::exhaustion(&error).is_none()
-        {
-            forwarded.permit = None;
-            forwarded.failed.extend(peer.address().as_inet().copied());
-            // The next upstream_peer passes over those that failed.
-            error.set_retry(forwarded.failed.len() < pool.len());
+        match ctx.forwarded() {
+            Ok(forwarded) => retry::after_connecting(&self.app, forwarded, peer, error),
+            Err(_) => error,
         }
-        error
     }
 
     async fn connected_to_upstream(
@@ -298,6 +289,9 @@ impl ProxyHttp for Forward {
     ) -> Result<()> {
         let forwarded = ctx.forwarded()?;
         forwarded.connection.response.on_upstream_activity();
+        if forwarded.exchange.outcome.first_byte.is_none() {
+            retry::after_answer(&self.app, forwarded);
+        }
         let Exchange {
             request, outcome, ..
         } = &mut forwarded.exchange;
@@ -382,11 +376,11 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
         reused: bool,
     ) -> Box<Error> {
-        let unanswered = session.response_written().is_none();
-        let error = failure::evaluate_retry(session, error, reused && unanswered);
-        if error.retry()
-            && let Ok(forwarded) = ctx.forwarded()
-        {
+        let Ok(forwarded) = ctx.forwarded() else {
+            return error;
+        };
+        let error = retry::after_exchange(&self.app, session, forwarded, error, reused);
+        if error.retry() {
             let id = forwarded.exchange.request.id;
             log::debug!("request {id}: again after {error}");
             forwarded.permit = None;
@@ -415,6 +409,7 @@ impl ProxyHttp for Forward {
         } else {
             failure::classify(error)
         };
+        retry::after_failure(&self.app, forwarded, &failure);
         // The permit of the upstream is free, whether the client reads on or not.
         forwarded.permit = None;
         let outcome = &mut forwarded.exchange.outcome;

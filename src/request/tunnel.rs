@@ -85,7 +85,8 @@ pub fn unless_aborted<T>(
     }
 }
 
-/// Whether another upstream of the pool may accept. Without a socket of this host, none does.
+/// Whether another upstream of the pool may accept, which learns of the failure. Without a socket of this host, none
+/// does.
 fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &RequestError) -> bool {
     let (Route::Pool, Some(pool)) = (route, &app.pool) else {
         return false;
@@ -94,6 +95,9 @@ fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &Request
         error.kind(),
         ErrorKind::OutOfSockets | ErrorKind::OutOfPorts
     );
+    if let Some(upstream) = failed.last().filter(|_| !is_exhausted) {
+        pool.failed(*upstream, error.kind().name());
+    }
     !is_exhausted && failed.len() < pool.len()
 }
 

@@ -74,7 +74,16 @@ async fn handshake(
     sent.map_err(|_late| ErrorKind::WriteTimeout)?
         .map_err(terminated)?;
     let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, upstream)).await;
-    let answer = answer.map_err(|_late| ErrorKind::ResponseTimeout)??;
+    let answer = answer.unwrap_or_else(|_late| Err(ErrorKind::ResponseTimeout.into()));
+    if let (Some(Role::Gateway), Some(pool), Some(permit)) =
+        (exchange.request.role, &app.pool, &opened.permit)
+    {
+        match &answer {
+            Ok(_) => pool.answered(permit.address),
+            Err(error) => pool.failed(permit.address, error.kind().name()),
+        }
+    }
+    let answer = answer?;
     exchange.outcome.first_byte = Some(exchange.request.arrival.started.elapsed());
     Ok((opened, answer))
 }

@@ -86,6 +86,9 @@ metrics! {
         "Requests that had to wait for a connection to the local pool.";
     "tollgate_gateway_queue_wait_seconds" histogram REQUEST_BUCKETS => queue_wait: Histogram,
         "How long requests waited for a connection to the local pool.";
+    "tollgate_upstream_up" gauge ["upstream"] => upstream_up: IntGaugeVec,
+        "Whether an upstream of the pool gets requests: 1 or 0."
+        "0 after failed health checks, and while `gateway.ejection` keeps it out.";
     "tollgate_log_dropped_total" counter ["reason"] => losses: Losses,
         "Access-log records that were lost, by reason."
         "`overflow`, `write_error`.";

@@ -4,16 +4,19 @@
 
 mod health;
 mod page;
+mod probe;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use pingora::lb::LoadBalancer;
 use pingora::lb::selection::RoundRobin;
 
 pub use page::serve;
+use probe::Probe;
+use state::{Ejection, Upstream};
 
 use super::dial::Sources;
 use super::limit::{Capacity, Limit, Turn, WhenFull};
@@ -28,15 +31,7 @@ pub struct Pool {
     /// Where the next turn begins.
     next: AtomicUsize,
     when_full: WhenFull,
-}
-
-struct Upstream {
-    limit: Limit,
-    /// What the last health check said. Kept here because to ask the balancer for a
-    /// turn hashes every backend that it passes.
-    is_up: AtomicBool,
-    /// Why the last health check failed.
-    trouble: Mutex<String>,
+    ejection: Ejection,
 }
 
 impl Pool {
@@ -64,16 +59,14 @@ impl Pool {
             threads,
             keep_alive: timeouts.upstream_keep_alive,
         };
-        let upstream = |address: &SocketAddr| Upstream {
-            limit: Limit::new(*address, capacity),
-            is_up: AtomicBool::new(true),
-            trouble: Mutex::default(),
-        };
+        let upstream =
+            |address: &SocketAddr| Upstream::new(Limit::new(*address, capacity), telemetry);
         let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
         balancer.set_health_check(Box::new(health::Check {
             upstreams: Arc::clone(&upstreams),
             sources,
-            timeout: gateway.health_check.timeout,
+            probe: Probe::new(&gateway.health_check),
+            rule: gateway.health_check.clone(),
         }));
         balancer.health_check_frequency = Some(gateway.health_check.interval);
         balancer.parallel_health_check = true;
@@ -86,6 +79,10 @@ impl Pool {
                 error: ErrorKind::QueueTimeout,
                 counted_in: Some(Arc::clone(telemetry)),
             },
+            ejection: Ejection {
+                failures: gateway.ejection.failures,
+                time: gateway.ejection.time,
+            },
         }))
     }
 
@@ -93,8 +90,9 @@ impl Pool {
         self.upstreams.len()
     }
 
-    /// The turn of a request of this thread at the next upstream that is up and not among `failed`: one that has
-    /// a free permit, else the next one of all.
+    /// The turn of a request of this thread at the next upstream that gets requests and is not among `failed`: one
+    /// that has a free permit, else the next one of all. When no upstream gets requests, a request tries one all the
+    /// same: it may have come back since.
     ///
     /// # Errors
     /// [`ErrorKind::UpstreamsDown`] when there is no such upstream.
@@ -104,8 +102,7 @@ impl Pool {
         let count = self.upstreams.len();
         let start = next.checked_rem(count).unwrap_or(0);
         for upstream in self.upstreams.iter().cycle().skip(start).take(count) {
-            let usable = upstream.is_up.load(Ordering::Relaxed);
-            if !usable || failed.contains(&upstream.limit.address()) {
+            if !upstream.is_usable() || failed.contains(&upstream.address()) {
                 continue;
             }
             if let Some(permit) = upstream.limit.try_take(thread) {
@@ -113,15 +110,37 @@ impl Pool {
             }
             first.get_or_insert(upstream);
         }
-        let full = first.ok_or_else(|| self.none_left(failed))?;
-        Ok(Turn::Queued(full.limit.queue(thread, &self.when_full)))
+        match first.or_else(|| self.upstreams.get(start).filter(|_| failed.is_empty())) {
+            Some(upstream) => Ok(upstream.limit.turn(thread, &self.when_full)),
+            None => Err(self.none_left(failed)),
+        }
+    }
+
+    /// Notes that the upstream failed a request, and why.
+    pub fn failed(&self, address: SocketAddr, why: &str) {
+        if let Some(upstream) = self.find(address) {
+            upstream.failed(self.ejection, why);
+        }
+    }
+
+    /// Notes that the upstream answered a request.
+    pub fn answered(&self, address: SocketAddr) {
+        if let Some(upstream) = self.find(address) {
+            upstream.answered();
+        }
+    }
+
+    fn find(&self, address: SocketAddr) -> Option<&Upstream> {
+        self.upstreams
+            .iter()
+            .find(|upstream| upstream.address() == address)
     }
 
     /// The error when no upstream is left, with what is known of the first ones.
     fn none_left(&self, failed: &[SocketAddr]) -> RequestError {
         let trouble = |upstream: &Upstream| {
-            let address = upstream.limit.address();
-            if upstream.is_up.load(Ordering::Relaxed) && failed.contains(&address) {
+            let address = upstream.address();
+            if failed.contains(&address) {
                 format!("{address} did not take this request")
             } else {
                 format!("{address} is down: {}", upstream.trouble.lock())
@@ -204,7 +223,8 @@ mod tests {
         let check = health::Check {
             upstreams: Arc::clone(&pool.upstreams),
             sources: Sources::default(),
-            timeout: Duration::from_secs(1),
+            probe: None,
+            rule: config::HealthCheck::default(),
         };
         let first = Backend::new("127.0.0.1:81").unwrap();
         check.health_status_change(&first, false).await;

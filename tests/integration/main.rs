@@ -44,6 +44,7 @@ mod roles {
     mod tunnel_relay;
     mod upgrades;
     mod upstream_connections;
+    mod upstream_health;
     mod upstream_health_log;
 }
 

@@ -20,7 +20,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 76] = [
+const RESTART: [(&str, &str); 80] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -71,6 +71,10 @@ const RESTART: [(&str, &str); 76] = [
     ("tollgate.gateway.queue_timeout", "7s"),
     ("tollgate.gateway.health_check.interval", "7s"),
     ("tollgate.gateway.health_check.timeout", "7s"),
+    ("tollgate.gateway.health_check.path", "/up"),
+    ("tollgate.gateway.health_check.host", "a.test"),
+    ("tollgate.gateway.health_check.status", "200"),
+    ("tollgate.gateway.user_field", "X-User"),
     ("tollgate.dns.servers", "[127.0.0.1]"),
     ("tollgate.dns.timeout", "7s"),
     ("tollgate.dns.cache_entries", "7"),

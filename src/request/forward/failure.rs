@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 use std::io;
 
 use pingora_core::{BError, Error, ErrorSource, ErrorType, ImmutStr};
-use pingora_proxy::Session;
 
 use crate::http::error::{ErrorKind, RequestError, Side};
 use crate::upstream::dial;
@@ -30,6 +29,11 @@ pub(super) fn not_admitted() -> BError {
 /// An answer of the upstream that is not passed on, and why.
 pub(super) fn invalid_answer(why: impl Into<Box<dyn StdError + Send + Sync>>) -> BError {
     into_pingora(ErrorKind::ProtocolError.because(why))
+}
+
+/// Whether an error is ours, that Pingora only carries.
+pub(super) fn is_ours(error: &Error) -> bool {
+    cause::<RequestError>(error).is_some()
 }
 
 /// What an error of Pingora means.
@@ -158,27 +162,4 @@ fn kind(error: &Error, source: &ErrorSource) -> ErrorKind {
             _ => ErrorKind::ProtocolError,
         },
     }
-}
-
-/// Whether the request may be sent again: nothing of an answer was seen, the
-/// method allows it (RFC 9110 §9.2.2), the body is still here, and the connection
-/// was a pooled one that the upstream may have closed meanwhile.
-pub(super) fn evaluate_retry(
-    session: &Session,
-    mut error: Box<Error>,
-    reused_and_unanswered: bool,
-) -> Box<Error> {
-    if cause::<RequestError>(&error).is_some() {
-        // Ours says so itself.
-        return error;
-    }
-    let connection_lost = matches!(
-        error.root_etype(),
-        ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
-    );
-    let repeatable = session.req_header().method.is_idempotent()
-        && !session.as_downstream().retry_buffer_truncated();
-    let upstream = *error.esource() == ErrorSource::Upstream;
-    error.set_retry(upstream && connection_lost && repeatable && reused_and_unanswered);
-    error
 }

@@ -1,0 +1,99 @@
+//! Whether a request is sent again, and what the pool learns of an upstream that failed one.
+
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
+
+use super::context::Forwarded;
+use super::{failure, verification};
+use crate::http::error::{ErrorKind, RequestError};
+use crate::request::app::App;
+use crate::request::route::Route;
+use crate::upstream::pool::Pool;
+
+/// After a connection that was not made: another upstream may accept. Without a socket of this host, none does.
+pub(super) fn after_connecting(
+    app: &App,
+    forwarded: &mut Forwarded,
+    peer: &HttpPeer,
+    mut error: Box<Error>,
+) -> Box<Error> {
+    verification::may_try_again(forwarded, &mut error);
+    if pool(app, forwarded).is_some() && failure::exhaustion(&error).is_none() {
+        forwarded.failed.extend(peer.address().as_inet().copied());
+        // The next upstream_peer passes over those that failed.
+        try_next(app, forwarded, &mut error);
+    }
+    error
+}
+
+/// After an exchange that broke off. The request is sent again where nothing of an answer was seen, the method allows
+/// it (RFC 9110 §9.2.2) and the body is still here: over a new connection where a pooled one may have been closed
+/// meanwhile, else at the next upstream of the pool.
+pub(super) fn after_exchange(
+    app: &App,
+    session: &Session,
+    forwarded: &mut Forwarded,
+    mut error: Box<Error>,
+    is_reused: bool,
+) -> Box<Error> {
+    if failure::is_ours(&error) {
+        // It says itself whether to.
+        return error;
+    }
+    let is_lost = matches!(
+        error.root_etype(),
+        ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
+    ) && *error.esource() == ErrorSource::Upstream;
+    let is_repeatable = session.response_written().is_none()
+        && session.req_header().method.is_idempotent()
+        && !session.as_downstream().retry_buffer_truncated();
+    if is_lost && !is_reused && pool(app, forwarded).is_some() {
+        let upstream = forwarded.permit.as_ref().map(|permit| permit.address);
+        forwarded.failed.extend(upstream);
+        try_next(app, forwarded, &mut error);
+    } else {
+        error.set_retry(is_lost && is_reused);
+    }
+    error.set_retry(error.retry() && is_repeatable);
+    error
+}
+
+/// Notes in the pool that its upstream failed the request, and frees the place there for the next try.
+fn try_next(app: &App, forwarded: &mut Forwarded, error: &mut Error) {
+    let Some(pool) = pool(app, forwarded) else {
+        return;
+    };
+    if let Some(upstream) = forwarded.failed.last() {
+        pool.failed(*upstream, failure::classify(error).kind().name());
+    }
+    error.set_retry(forwarded.failed.len() < pool.len());
+    forwarded.permit = None;
+}
+
+/// After a failure that ends the request: an upstream that is silent is one that fails.
+pub(super) fn after_failure(app: &App, forwarded: &Forwarded, failure: &RequestError) {
+    if let (Some(pool), Some(permit)) = (pool(app, forwarded), &forwarded.permit)
+        && matches!(
+            failure.kind(),
+            ErrorKind::ResponseTimeout | ErrorKind::WriteTimeout
+        )
+    {
+        pool.failed(permit.address, failure.kind().name());
+    }
+}
+
+/// After the first byte of an answer.
+pub(super) fn after_answer(app: &App, forwarded: &Forwarded) {
+    if let (Some(pool), Some(permit)) = (pool(app, forwarded), &forwarded.permit) {
+        pool.answered(permit.address);
+    }
+}
+
+/// The pool, for a request that goes there.
+fn pool<'a>(app: &'a App, forwarded: &Forwarded) -> Option<&'a Pool> {
+    match forwarded.route {
+        Some(Route::Pool) => app.pool.as_ref(),
+        _ => None,
+    }
+}
