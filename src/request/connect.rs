@@ -41,8 +41,8 @@ impl ConnectService {
         mut request: Box<TunnelRequest>,
     ) -> Option<Box<ClientStream>> {
         let app = &self.app;
-        let opening = tunnel::open(app, &mut request.exchange, &mut client);
-        match tunnel::unless_aborted(app, opening).await {
+        let opening = tunnel::open(app, &mut request.exchange);
+        match tunnel::unless_in_vain(app, &mut client, opening).await {
             Ok(opened) => {
                 self.relay(client, opened, &request).await;
                 None

@@ -6,6 +6,7 @@
 mod asked;
 mod table;
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Instant;
@@ -36,11 +37,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// That of the first step that fails.
-pub async fn open(
-    app: &App,
-    exchange: &mut Exchange,
-    client: &mut ClientStream,
-) -> Result<Opened, RequestError> {
+pub async fn open(app: &App, exchange: &mut Exchange) -> Result<Opened, RequestError> {
     let admitted = app.access.admit(exchange).await?;
     let route = route(app, exchange, &admitted).await?;
     if app.lifecycle.is_draining() {
@@ -48,7 +45,7 @@ pub async fn open(
     }
     let mut failed = Vec::new();
     loop {
-        let permit = reserve(app, exchange, &route, &failed, client.broken()).await?;
+        let permit = reserve(app, exchange, &route, &failed, pending()).await?;
         let begun = Instant::now();
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok((stream, address)) => {
@@ -66,12 +63,14 @@ pub async fn open(
     }
 }
 
-/// Awaits what precedes a tunnel, or the abort of the process.
+/// Awaits what precedes a tunnel, as long as the process is not aborted and the client is there. One that has only
+/// ended its side still is.
 ///
 /// # Errors
-/// That of `opening`, or [`ErrorKind::Draining`].
-pub fn unless_aborted<T>(
+/// That of `opening`, [`ErrorKind::Draining`] or [`ErrorKind::ClientGone`].
+pub fn unless_in_vain<T>(
     app: &App,
+    client: &mut ClientStream,
     opening: impl Future<Output = Result<T, RequestError>>,
 ) -> impl Future<Output = Result<T, RequestError>> {
     // Boxed: what precedes a tunnel takes more room than the tunnel.
@@ -81,6 +80,7 @@ pub fn unless_aborted<T>(
             biased;
             opened = &mut opening => opened,
             () = app.lifecycle.aborted() => Err(ErrorKind::Draining.into()),
+            () = client.broken() => Err(ErrorKind::ClientGone.into()),
         }
     }
 }

@@ -29,8 +29,8 @@ pub async fn serve(
     message: Vec<u8>,
 ) -> Option<Box<ClientStream>> {
     let app = &service.app;
-    let handshake = handshake(app, &mut request.exchange, &mut client, message);
-    let (opened, answer) = match tunnel::unless_aborted(app, handshake).await {
+    let handshake = handshake(app, &mut request.exchange, message);
+    let (opened, answer) = match tunnel::unless_in_vain(app, &mut client, handshake).await {
         Ok(answered) => answered,
         Err(error) => return request.refuse(app, client, error).await,
     };
@@ -58,10 +58,9 @@ pub async fn serve(
 async fn handshake(
     app: &App,
     exchange: &mut Exchange,
-    client: &mut ClientStream,
     mut message: Vec<u8>,
 ) -> Result<(Opened, UpstreamResponse), RequestError> {
-    let mut opened = tunnel::open(app, exchange, client).await?;
+    let mut opened = tunnel::open(app, exchange).await?;
     if let Some((field, user)) = app.user_for_upstream(exchange) {
         message::add_user(&mut message, field, user);
     }

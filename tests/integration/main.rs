@@ -38,6 +38,7 @@ mod roles {
     mod forward;
     mod gateway;
     mod gateway_authentication;
+    mod gone_clients;
     mod name_servers;
     mod origin_certificates;
     mod origins;
