@@ -13,4 +13,4 @@ mod stream;
 
 pub use lent::ConnectionReturn;
 pub use raw::{RawReturn, RawStream};
-pub use stream::{ClientStream, Connection, Transport};
+pub use stream::{ClientStream, Connection, Patience, Transport};

@@ -259,9 +259,9 @@ impl Acceptor {
                     })) => {
                         let connection = Connection::Left(stream);
                         let source = self.source(&connection, client, thread);
-                        let limit = self.app.timeouts.send;
+                        let patience = self.app.patience();
                         let transport = Transport::Left(connection);
-                        let stream = Box::new(ClientStream::new(transport, client, limit));
+                        let stream = Box::new(ClientStream::new(transport, client, patience));
                         Box::pin(connection::refuse_at(self, stream, source, door)).await;
                     }
                     Ok(Err(Unprepared::Failed { stage, error })) => {
@@ -365,7 +365,7 @@ impl Acceptor {
             Connection::Right(tls) if tls.0.get_ref().1.alpn_protocol() == Some(b"h2")
         );
         let transport = Transport::Left(connection);
-        let stream = Box::new(ClientStream::new(transport, client, self.app.timeouts.send));
+        let stream = Box::new(ClientStream::new(transport, client, self.app.patience()));
         if has_agreed_on_http2 {
             Box::pin(http2::serve(self, stream, source)).await;
         } else {

@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::client::lent::RequestStream;
-    use crate::client::{Connection, ConnectionReturn, Transport};
+    use crate::client::{Connection, ConnectionReturn, Patience, Transport};
     use crate::http::http1::Framing;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -124,7 +124,11 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let _client = TcpStream::connect(address).await.unwrap();
         let (socket, client) = listener.accept().await.unwrap();
-        let stream = ClientStream::new(Transport::Left(Connection::Left(socket)), client, PATIENCE);
+        let patience = Patience {
+            send: PATIENCE,
+            half_closed: PATIENCE,
+        };
+        let stream = ClientStream::new(Transport::Left(Connection::Left(socket)), client, patience);
         let home = Arc::new(ConnectionReturn::default());
         let mut lent = home.lend(Box::new(stream), Framing::None);
         assert_eq!(watch(&mut lent).await, None);

@@ -43,6 +43,15 @@ pub type Connection = MaybeTls<TlsStream<TcpStream>>;
 /// What carries a client's requests: a connection, or one stream of HTTP/2 with one request and its answer.
 pub type Transport = Either<Connection, Box<Http2Stream>>;
 
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While it reads nothing.
+    pub send: Duration,
+    /// After it has ended its side, until its answer begins.
+    pub half_closed: Duration,
+}
+
 /// A client's connection and the bytes on their way through it.
 #[derive(Debug)]
 pub struct ClientStream {
@@ -61,15 +70,24 @@ pub struct ClientStream {
     held_at: u64,
     /// Ends a write of which the wire takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
-    send_timeout: Duration,
+    /// Since the client has ended its side.
+    half_closed: Option<HalfClosed>,
+    patience: Patience,
     clock: Clock,
+}
+
+/// A client that has ended its side.
+#[derive(Debug)]
+struct HalfClosed {
+    /// What the wire had taken then. If it takes more, and the client does not answer with a reset, it is there.
+    written: u64,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl ClientStream {
     /// Takes over an accepted connection. `client` is the address for policy and log: that of
-    /// the peer, or the one in a PROXY header. A client that reads nothing for `send_timeout`
-    /// loses its connection.
-    pub fn new(transport: Transport, client: SocketAddr, send_timeout: Duration) -> Self {
+    /// the peer, or the one in a PROXY header. A client that is waited for in vain loses its connection.
+    pub fn new(transport: Transport, client: SocketAddr, patience: Patience) -> Self {
         Self {
             transport,
             client,
@@ -80,7 +98,8 @@ impl ClientStream {
             written: 0,
             held_at: 0,
             stall: None,
-            send_timeout,
+            half_closed: None,
+            patience,
             clock: Clock::default(),
         }
     }
@@ -246,7 +265,7 @@ impl ClientStream {
             self.stall = None;
             return write;
         }
-        let limit = self.send_timeout;
+        let limit = self.patience.send;
         let timer = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -289,11 +308,24 @@ impl ClientStream {
     }
 
     /// Between the end of a body and the next head nothing may be read as part
-    /// of this request. One read ahead is made to learn of a reset; a client
-    /// that has only ended its side still wants its answer.
+    /// of this request. One read ahead is made to learn of a reset. A client that has only ended its side may
+    /// still want its answer, or be gone: a closed socket looks the same until something is sent to it.
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.inbox.is_empty() && !self.ended {
             ready!(self.poll_fill(cx))?;
+        }
+        // A stream of HTTP/2 ends with its request.
+        if !self.inbox.is_empty() || !self.ended || self.is_http2() {
+            return Poll::Pending;
+        }
+        let (written, limit) = (self.written, self.patience.half_closed);
+        let waiting = self.half_closed.get_or_insert_with(|| HalfClosed {
+            written,
+            timer: Box::pin(sleep(limit)),
+        });
+        if waiting.written == written {
+            ready!(waiting.timer.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Poll::Pending
     }

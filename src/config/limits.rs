@@ -28,6 +28,9 @@ settings! {
         response: Duration = minutes(2), Within(LEAST..=days(1));
         /// The longest stall of a client that does not read.
         send: Duration = seconds(60), Within(LEAST..=days(1));
+        /// How long a client that has ended its side is waited for until its response begins: a closed connection looks
+        /// the same.
+        half_closed: Duration = seconds(5), Within(LEAST..=days(1));
         /// The longest silence of a tunnel, both ways.
         tunnel_idle: Duration = hours(1), Within(LEAST..=days(30));
         /// How long a client's connection stays open between two requests.

@@ -348,7 +348,7 @@ async fn serve_stream(
     let stream = Http2Stream::new(&parts, receive, respond);
     drop(parts);
     let stream = Transport::Right(Box::new(stream));
-    let stream = Box::new(ClientStream::new(stream, source.client, app.timeouts.send));
+    let stream = Box::new(ClientStream::new(stream, source.client, app.patience()));
     let mut requests = Requests::new(&acceptor.ways, source);
     match head {
         Ok(mut head) => {

@@ -13,7 +13,7 @@ use super::outcome::Exchange;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use crate::access::auth::User;
-use crate::client::ClientStream;
+use crate::client::{ClientStream, Patience};
 use crate::config::{Config, Limits, Timeouts};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{self, Pseudonym, UserField};
@@ -126,6 +126,14 @@ impl App {
         self.tell_of_exhaustion(error);
         let json = fields::accepts_json(accept);
         Reply::to_error(error, id, &self.challenge, json)
+    }
+
+    /// How long clients are waited for.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            send: self.timeouts.send,
+            half_closed: self.timeouts.half_closed,
+        }
     }
 
     /// The field and the user of a request that goes to an upstream, which is to be told.

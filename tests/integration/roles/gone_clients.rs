@@ -71,6 +71,77 @@ fn request_at_the_origin_ends() {
     }
 }
 
+/// A closed socket looks like one whose client has only ended its side: `nc -N` waits for its answer like that.
+#[test]
+fn client_that_has_ended_its_side_is_waited_for_in_bounds() {
+    let (held, release) = Origin::held();
+    let (silent, told) = silent();
+    let proxy = patient("timeouts: { half_closed: 1s }");
+    let mut there = proxy.connect();
+    there
+        .send(fetch(&format!("http://{}/", held.address)))
+        .unwrap();
+    there.finish().unwrap();
+    held.request();
+    release.send(()).unwrap();
+    assert_eq!(there.response("GET").unwrap().status(), 200);
+    proxy.wait_records(1);
+
+    let host = silent.address;
+    for request in [
+        fetch(&format!("http://{host}/")),
+        format!(
+            "GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            auth()
+        ),
+    ] {
+        let before = proxy.records().len();
+        let mut gone = proxy.connect();
+        gone.send(request).unwrap();
+        told.recv_timeout(DEADLINE).unwrap();
+        let begun = Instant::now();
+        gone.finish().unwrap();
+        told.recv_timeout(DEADLINE).unwrap();
+        let took = begun.elapsed();
+        assert!(
+            (Duration::from_millis(900)..SOON).contains(&took),
+            "{took:?}"
+        );
+        let record = proxy.wait_records(before + 1).remove(before);
+        assert_eq!(record["error"], "client_gone", "{record}");
+    }
+}
+
+/// Once its answer has begun, it reads as slowly as the origin sends.
+#[test]
+fn client_that_has_ended_its_side_gets_a_slow_answer_whole() {
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let origin = Origin::raw(move |mut wire, _| {
+        wire.read_head()?;
+        let may_go_on = may_go_on.lock().unwrap();
+        may_go_on.recv().unwrap();
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")?;
+        may_go_on.recv().unwrap();
+        wire.send("cd")
+    });
+    let proxy = patient("timeouts: { half_closed: 500ms }");
+    let mut wire = proxy.connect();
+    wire.send(fetch(&format!("http://{}/", origin.address)))
+        .unwrap();
+    wire.finish().unwrap();
+    go_on.send(()).unwrap();
+    assert_eq!(wire.read_head().unwrap().unwrap().status(), 200);
+    assert_eq!(wire.read_bytes(2).unwrap(), b"ab");
+    // The time that it had until its answer began, twice.
+    let patience = Instant::now() + Duration::from_secs(1);
+    eventually("more than its patience", || {
+        (Instant::now() > patience).then_some(())
+    });
+    go_on.send(()).unwrap();
+    assert_eq!(wire.read_bytes(2).unwrap(), b"cd");
+}
+
 #[test]
 fn tunnel_that_opens_for_nobody_ends() {
     let dns = Dns::silent();
