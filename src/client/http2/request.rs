@@ -119,11 +119,21 @@ pub fn to_http1(
     if lead == b"; " {
         put(&[b"\r\n"]);
     }
-    if has_body && !connect && !request.headers.contains_key(CONTENT_LENGTH) {
-        put(&[b"transfer-encoding: chunked\r\n"]);
+    if !connect && !request.headers.contains_key(CONTENT_LENGTH) {
+        if has_body {
+            put(&[b"transfer-encoding: chunked\r\n"]);
+        } else if anticipates_content(&request.method) {
+            put(&[b"content-length: 0\r\n"]);
+        }
     }
     put(&[b"\r\n"]);
     Ok(head)
+}
+
+/// Whether servers expect content with this method. HTTP/2 says by the end of the stream that there is
+/// none, HTTP/1.1 by a length of 0 (RFC 9110 §8.6).
+fn anticipates_content(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
 /// The authority that the request names. A `Host` beside `:authority` has to be the same

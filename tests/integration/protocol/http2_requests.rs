@@ -72,6 +72,37 @@ fn each_kind_of_request_on_one_connection() {
     );
 }
 
+/// Without a length, lighttpd answers 411 (RFC 9110 §8.6).
+#[test]
+fn no_body_where_one_is_anticipated_has_a_length_at_the_origin() {
+    let (web, local) = (Origin::ok("page"), Origin::ok("local"));
+    let proxy = Proxy::start(&format!(
+        "gateway: {{ upstreams: [\"{}\"] }}",
+        local.address
+    ));
+    run(async {
+        let mut client = Client::connect(proxy.address).await;
+        let gate = format!("http://{}/", proxy.address);
+        for (uri, origin) in [(url(&web), &web), (gate, &local)] {
+            for (method, length) in [
+                ("POST", Some("0")),
+                ("PUT", Some("0")),
+                ("PATCH", Some("0")),
+                ("GET", None),
+                ("HEAD", None),
+                ("DELETE", None),
+                ("OPTIONS", None),
+            ] {
+                let answer = client.ask(request(method, &uri)).await;
+                assert_eq!(answer.status, 200, "{method}");
+                let fields = origin.requests().pop().unwrap().head.fields;
+                assert_eq!(fields.value("content-length"), length, "{method}");
+                assert!(!fields.has("transfer-encoding"), "{method}");
+            }
+        }
+    });
+}
+
 #[test]
 fn every_request_is_authenticated() {
     let proxy = Proxy::plain();

@@ -180,8 +180,7 @@ fn crumbs_of_cookies_are_one_field() {
 #[test]
 fn a_body_without_a_length_is_chunked() {
     for (fields, has_body, expected) in [
-        (&[][..], false, Framing::None),
-        (&[], true, Framing::Chunked),
+        (&[][..], true, Framing::Chunked),
         (&[("content-length", "5")], true, Framing::Length(5)),
         (&[("content-length", "0")], false, Framing::Length(0)),
     ] {
@@ -193,6 +192,27 @@ fn a_body_without_a_length_is_chunked() {
     let head = to_http1(&parts("CONNECT", "a.test:443", &[]), true, &own());
     let head = RequestHead::parse(head.unwrap(), &LIMITS).unwrap();
     assert_eq!(head.framing, Framing::None);
+}
+
+#[test]
+fn no_body_where_one_is_anticipated_has_a_length() {
+    for (method, expected) in [
+        ("POST", Framing::Length(0)),
+        ("PUT", Framing::Length(0)),
+        ("PATCH", Framing::Length(0)),
+        ("GET", Framing::None),
+        ("HEAD", Framing::None),
+        ("DELETE", Framing::None),
+        ("OPTIONS", Framing::None),
+        ("post", Framing::None),
+    ] {
+        let head = to_http1(&parts(method, "http://a.test/", &[]), false, &own());
+        let head = RequestHead::parse(head.unwrap(), &LIMITS).unwrap();
+        assert_eq!(head.framing, expected, "{method}");
+    }
+    let fields = [("content-length", "0")];
+    let head = converted(&parts("POST", "http://a.test/", &fields), false);
+    assert_eq!(head.matches("content-length").count(), 1);
 }
 
 prop_compose! {
