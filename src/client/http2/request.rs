@@ -60,11 +60,12 @@ impl LocalEndpoint {
 /// to come. The caller checks it like any other head.
 ///
 /// `h2` has refused fields that have no place in a message of HTTP/2 (RFC 9113 §8.2.2),
-/// such as `Transfer-Encoding`, and pseudo-fields that are missing or repeated (§8.3.1).
+/// such as `Transfer-Encoding`, and pseudo-fields that are missing, repeated or no method, scheme,
+/// authority or path (§8.3.1): of these none can hold whitespace.
 ///
 /// # Errors
 /// A request that would mean something else as HTTP/1.1: its path does not begin as one,
-/// or `Host` names another server than `:authority`.
+/// `Host` names another server than `:authority`, or whitespace is part of a value.
 pub fn to_http1(
     request: &Parts,
     has_body: bool,
@@ -102,6 +103,7 @@ pub fn to_http1(
     }
     put(&[b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]);
     for (name, value) in &request.headers {
+        check_ends(value.as_bytes())?;
         // Of these, `h2` lets only `TE: trailers` pass. Trailers are not passed on, so that no
         // server is told to send some.
         let barred = HopField::of(name).is_some_and(HopField::is_barred_from_http2);
@@ -162,9 +164,18 @@ fn authority(request: &Parts, connect: bool) -> Result<&[u8], HeadError> {
 fn host(headers: &HeaderMap) -> Result<Option<&[u8]>, HeadError> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(http::HeaderValue::as_bytes);
+    host.map_or(Ok(()), check_ends)?;
     match hosts.next() {
         None => Ok(host),
         Some(_) => Err(HeadError::DuplicateHost),
+    }
+}
+
+/// No value begins or ends with whitespace (RFC 9113 §8.2.1): HTTP/1.1 would read another value.
+fn check_ends(value: &[u8]) -> Result<(), HeadError> {
+    match value {
+        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => Err(HeadError::FieldWhitespace),
+        _ => Ok(()),
     }
 }
 

@@ -118,6 +118,8 @@ reasons! {
         FoldedField => "folded_field", "folded field line";
         /// A control in a field value.
         FieldValue => "field_value", "forbidden byte in a field value";
+        /// HTTP/2 with whitespace at an end of a field value, which HTTP/1.1 would drop (RFC 9113 §8.2.1).
+        FieldWhitespace => "field_whitespace", "space or tab at an end of a field value";
         /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
         MissingHost => "missing_host", "no host field";
         /// `Host` more than once.

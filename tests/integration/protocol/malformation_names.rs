@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::frames;
 use crate::support::http2::{Client, bare, run};
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
-use crate::support::request::auth;
+use crate::support::request::{ALICE, auth, basic};
 
 /// Names of the document that no request over HTTP/1 can get.
 const NOT_HERE: &[&str] = &[
@@ -15,9 +16,10 @@ const NOT_HERE: &[&str] = &[
     "not_one_head",
     "target_empty",
     "target_control_or_space",
-    // HTTP/2 only; the second has a test below.
+    // HTTP/2 only; all but the first have a test below.
     "missing_authority",
     "conflicting_host",
+    "field_whitespace",
 ];
 
 /// The names of one table of the document.
@@ -177,6 +179,101 @@ fn a_stream_of_http2_has_such_a_name_as_well() {
     );
     let series = "tollgate_heads_rejected_total{reason=\"conflicting_host\"}";
     assert_eq!(proxy.metric(series), 1);
+}
+
+/// RFC 9113 §8.2.1. HTTP/1.1 would read ` a` as `a`.
+#[test]
+fn whitespace_at_an_end_of_a_value_is_malformed_in_http2() {
+    let proxy = Proxy::plain();
+    let origin = Origin::ok("in");
+    let authority = origin.address.to_string();
+    let head = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", authority.as_str()),
+        (":path", "/"),
+    ];
+    let credentials = basic(ALICE.0, ALICE.1);
+    let padded = format!("{credentials} ");
+    let mut wire = proxy.connect();
+    wire.send(frames::opening(65_535)).unwrap();
+    let mut streams = (1..).step_by(2);
+    let mut answer = |fields: &[(&str, &str)]| {
+        let stream = streams.next().unwrap();
+        wire.send(frames::request(stream, fields)).unwrap();
+        frames::read_until(&mut wire, |frame| {
+            frame.stream == stream && frame.kind != frames::WINDOW_UPDATE
+        })
+    };
+    // What stands for `:status 400` and `:status 200` (RFC 7541, appendix A).
+    let (bad_request, ok) = (0x8c, 0x88);
+    let cases = [
+        ("x", " a"),
+        ("x", "a "),
+        ("x", "\ta"),
+        ("x", "a\t"),
+        ("x", " "),
+        ("cookie", "a=1 "),
+        ("host", " h"),
+        ("proxy-authorization", padded.as_str()),
+    ];
+    for (index, (name, value)) in cases.into_iter().enumerate() {
+        let mut fields = head.to_vec();
+        fields.push((name, value));
+        if name != "proxy-authorization" {
+            fields.push(("proxy-authorization", &credentials));
+        }
+        let frame = answer(&fields);
+        assert_eq!(frame.payload[0], bad_request, "{name}: {frame:?}");
+        let series = "tollgate_heads_rejected_total{reason=\"field_whitespace\"}";
+        let records = proxy.wait_records(index + 1);
+        assert_eq!(
+            records.last().unwrap()["error_detail"],
+            "field_whitespace: space or tab at an end of a field value"
+        );
+        assert_eq!(proxy.metric(series), index as u64 + 1, "{name}");
+    }
+    origin.assert_untouched();
+    let mut fields = head.to_vec();
+    fields.extend([("x", "a \t b"), ("proxy-authorization", &credentials)]);
+    assert_eq!(answer(&fields).payload[0], ok);
+}
+
+/// They reach nothing of this program: the h2 crate refuses each as no method, scheme, authority or path.
+#[test]
+fn whitespace_at_an_end_of_a_pseudo_field_is_refused_as_well() {
+    let proxy = Proxy::plain();
+    let origin = Origin::ok("in");
+    let authority = origin.address.to_string();
+    let credentials = basic(ALICE.0, ALICE.1);
+    let head = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", authority.as_str()),
+        (":path", "/"),
+        ("proxy-authorization", &credentials),
+    ];
+    for index in 0..4 {
+        let (name, value) = head[index];
+        for value in [" {}", "{} ", "\t{}", "{}\t"].map(|form| form.replace("{}", value)) {
+            let mut fields = head;
+            fields[index].1 = &value;
+            let mut wire = proxy.connect();
+            wire.send(frames::opening(65_535)).unwrap();
+            wire.send(frames::request(1, &fields)).unwrap();
+            let answers = [frames::RST_STREAM, frames::GOAWAY, frames::HEADERS];
+            let frame = frames::read_until(&mut wire, |frame| answers.contains(&frame.kind));
+            // A method that is no token ends the connection.
+            let expected = match name {
+                ":method" => frames::GOAWAY,
+                _ => frames::RST_STREAM,
+            };
+            assert_eq!(frame.kind, expected, "{name} {value:?} {frame:?}");
+            let protocol_error = [0, 0, 0, 1];
+            assert!(frame.payload.ends_with(&protocol_error), "{frame:?}");
+        }
+    }
+    origin.assert_untouched();
 }
 
 #[test]

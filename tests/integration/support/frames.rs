@@ -74,6 +74,19 @@ pub(crate) fn get_as(
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)
 }
 
+/// A whole request of these fields, pseudo-fields among them, as literals (RFC 7541 §6.2.2).
+pub(crate) fn request(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = Vec::new();
+    for (name, value) in fields {
+        head.push(0);
+        for text in [name, value] {
+            head.push(u8::try_from(text.len()).unwrap());
+            head.extend(text.as_bytes());
+        }
+    }
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)
+}
+
 /// Reads the next frame. Acknowledges what is to be, and lets data flow, as every client
 /// does.
 pub(crate) fn read(wire: &mut Wire) -> io::Result<Frame> {

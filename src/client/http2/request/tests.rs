@@ -168,6 +168,19 @@ fn a_path_is_no_part_of_the_authority() {
 }
 
 #[test]
+fn whitespace_around_a_value_is_refused() {
+    for name in ["x", "host", "cookie", "te", "content-length", "referer"] {
+        for value in [" a", "\ta", "a ", "a\t", " ", "\t", " a "] {
+            let error = refusal("GET", "https://gate.example/", &[(name, value)]);
+            assert_eq!(error, HeadError::FieldWhitespace, "{name} {value:?}");
+        }
+    }
+    let inside = [("x", "a \t b"), ("y", "")];
+    let head = converted(&parts("GET", "http://a.test/", &inside), false);
+    assert!(head.ends_with("x: a \t b\r\ny: \r\n\r\n"), "{head}");
+}
+
+#[test]
 fn crumbs_of_cookies_are_one_field() {
     let fields = [("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2")];
     let head = converted(&parts("GET", "http://a.test/", &fields), false);
@@ -244,10 +257,13 @@ proptest! {
         let Ok(uri) = Uri::from_parts(uri) else { return Ok(()) };
         let mut request = parts(&method, "/", &[]);
         request.uri = uri.clone();
+        let mut padded = false;
         for (name, value) in fields.into_iter().flatten() {
+            padded |= value.as_bytes().trim_ascii() != value.as_bytes();
             request.headers.append(name, value);
         }
         let Ok(head) = to_http1(&request, has_body, &own()) else { return Ok(()) };
+        prop_assert!(!padded);
         let end = memchr::memmem::find(&head, b"\r\n\r\n");
         prop_assert_eq!(end, Some(head.len() - 4));
         let Ok(head) = RequestHead::parse(head, &LIMITS) else { return Ok(()) };
