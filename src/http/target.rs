@@ -23,7 +23,7 @@ pub enum Target {
     Absolute {
         /// The scheme that the client named.
         scheme: Scheme,
-        /// Where the request goes; the port is the scheme's default when the client gave none.
+        /// Where the request goes; the port is the scheme's default when the client gave none or an empty one.
         authority: Authority,
         /// Where path and query begin in the raw request-target.
         ///
@@ -90,7 +90,8 @@ pub enum TargetError {
     /// No port where there is no default one.
     #[error("missing port")]
     MissingPort,
-    /// A port that is empty, signed, zero, above 65535, zero-padded or not a number.
+    /// A port that is signed, zero, above 65535, zero-padded or not a number, or an empty one where there is no
+    /// default.
     #[error("port is not a number from 1 to 65535")]
     Port,
     /// More than one colon outside brackets.

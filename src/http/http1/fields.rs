@@ -351,8 +351,9 @@ fn is_host(value: &[u8]) -> bool {
     };
     let port_ok = match port {
         [] => true,
+        // An empty port is the default one (RFC 3986 §3.2.3).
         [b':', digits @ ..] => {
-            (1..=5).contains(&digits.len())
+            digits.len() <= 5
                 && digits.iter().all(u8::is_ascii_digit)
                 && digits
                     .iter()

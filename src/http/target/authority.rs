@@ -29,13 +29,12 @@ impl Authority {
         Authority::parse_with_default(raw, None)
     }
 
-    /// Reads `host` or `host:port`, with `default_port` where there is no port.
-    ///
-    /// An empty port (`host:`) is refused although RFC 3986 §3.2.3 gives it the meaning of the default:
-    /// no client writes it, and other parsers read it in other ways.
+    /// Reads `host` or `host:port`, with `default_port` where there is no port. An empty port (`host:`) is none
+    /// (RFC 9110 §4.2.1).
     ///
     /// # Errors
-    /// [`TargetError::MissingPort`] with neither port nor default, or what is wrong with host or port.
+    /// Where there is no default, [`TargetError::MissingPort`] without a port and [`TargetError::Port`] with an
+    /// empty one; or what is wrong with host or port.
     pub fn parse_with_default(
         raw: &[u8],
         default_port: Option<u16>,
@@ -53,9 +52,10 @@ impl Authority {
         }
         let (host, port) = split_port(raw)?;
         let host = Host::parse(host)?;
-        let port = match port {
-            Some(digits) => parse_port(digits)?,
-            None => default_port.ok_or(TargetError::MissingPort)?,
+        let port = match (port, default_port) {
+            (Some([]), Some(default)) => default,
+            (Some(digits), _) => parse_port(digits)?,
+            (None, default_port) => default_port.ok_or(TargetError::MissingPort)?,
         };
         Ok(Authority { host, port })
     }

@@ -23,6 +23,14 @@ pub fn authority(data: &[u8]) -> String {
         check_authority(authority);
         let with_default = Authority::parse_with_default(data, Some(1));
         assert_eq!(with_default.as_ref(), Ok(authority), "{shown}");
+    } else if let Ok(authority) = Authority::parse_with_default(data, Some(1)) {
+        // Without a port, or with an empty one: both are the same (RFC 9110 §4.2.1).
+        assert_eq!(authority.port, 1, "{shown}");
+        let host = data.strip_suffix(b":").unwrap_or(data);
+        for same in [host.to_vec(), [host, b":"].concat()] {
+            let same = Authority::parse_with_default(&same, Some(1));
+            assert_eq!(same.as_ref(), Ok(&authority), "{shown}");
+        }
     }
     let tunnel = Target::parse(b"CONNECT", data);
     if let Ok(target) = &tunnel {

@@ -90,7 +90,14 @@ fn absolute_form() {
         ("http:///path", Err(TargetError::EmptyHost)),
         ("http://:80/", Err(TargetError::EmptyHost)),
         ("http://?x", Err(TargetError::EmptyHost)),
-        ("http://h:/", Err(TargetError::Port)),
+        ("http://h:/", Ok("http://h:80 /")),
+        ("https://H:/a", Ok("https://h:443 /a")),
+        ("http://h:", Ok("http://h:80 ")),
+        ("http://h:?q", Ok("http://h:80 ?q")),
+        ("https://[::1]:/", Ok("https://[::1]:443 /")),
+        ("http://:/", Err(TargetError::EmptyHost)),
+        ("http://h::/", Err(TargetError::UnbracketedIpv6)),
+        ("http://h: /", Err(TargetError::Byte)),
         ("http://good@evil/", Err(TargetError::Userinfo)),
         ("http://good:pw@evil:80/", Err(TargetError::Userinfo)),
         ("http://@evil/", Err(TargetError::Userinfo)),
@@ -127,6 +134,7 @@ fn ports() {
         (":443", Err(TargetError::EmptyHost)),
         (":", Err(TargetError::EmptyHost)),
         ("h:", Err(TargetError::Port)),
+        ("[::1]:", Err(TargetError::Port)),
         ("h:0", Err(TargetError::Port)),
         ("h:00443", Err(TargetError::Port)),
         ("h:65536", Err(TargetError::Port)),
@@ -269,6 +277,8 @@ fn authorities() {
     let parse = |raw: &str, default| Authority::parse_with_default(raw.as_bytes(), default);
     assert_eq!(parse("h", Some(443)).unwrap().to_string(), "h:443");
     assert_eq!(parse("h:80", Some(443)).unwrap().to_string(), "h:80");
+    assert_eq!(parse("h:", Some(443)).unwrap().to_string(), "h:443");
+    assert_eq!(parse("h:", None), Err(TargetError::Port));
     assert_eq!(parse("h", None), Err(TargetError::MissingPort));
     assert_eq!(parse("a b", Some(1)), Err(TargetError::Byte));
     assert_eq!(parse("a#b", Some(1)), Err(TargetError::Fragment));

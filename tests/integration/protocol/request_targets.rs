@@ -1,6 +1,7 @@
 //! Request-targets: one parser decides where a host begins, and the rest is refused.
 
 use crate::support::dns::Dns;
+use crate::support::http2;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
 use crate::support::request::attempt;
@@ -132,6 +133,61 @@ fn odd_ports_are_rejected() {
         .unwrap();
         assert_eq!(wire.response("GET").unwrap().status(), 400, "{port}");
     }
+}
+
+/// RFC 9110 §4.2.1, RFC 3986 §3.2.3.
+#[test]
+fn an_empty_port_is_the_default_one() {
+    let local = Origin::ok("local");
+    // Each port that a request may be for has an answer of its own; nothing is dialled.
+    let proxy = Proxy::start(&format!(
+        "gateway: {{ upstreams: [\"{}\"] }}\n\
+         policy: {{ rules: [ {{ name: http, action: deny, ports: [80], status: 451, message: x }}, \
+         {{ name: https, action: deny, ports: [443], status: 429, message: x }} ] }}",
+        local.address
+    ));
+    for (target, status) in [
+        ("http://a.test:/", 451),
+        ("http://a.test:", 451),
+        ("http://a.test:?q", 451),
+        ("http://[2001:db8::1]:/", 451),
+        ("https://a.test:/", 429),
+        ("http://a.test::/", 400),
+        ("http://:/", 400),
+        ("CONNECT a.test:", 400),
+        ("CONNECT [::1]:", 400),
+    ] {
+        let (method, target) = target.split_once(' ').unwrap_or(("GET", target));
+        for host in ["a.test:", "a.test", "b.test:"] {
+            let answer = proxy.exchange(format!(
+                "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{}\r\n",
+                auth()
+            ));
+            assert_eq!(answer.status(), status, "{target} {host}");
+        }
+    }
+    http2::run(async {
+        let mut client = http2::Client::connect(proxy.address).await;
+        for (uri, host, status) in [
+            ("http://a.test:/", "a.test", 451),
+            ("http://a.test:/", "a.test:80", 451),
+            ("http://a.test/", "a.test:", 451),
+            ("https://a.test:/", "a.test:443", 429),
+            ("http://a.test:8080/", "a.test:", 400),
+        ] {
+            let mut request = http2::request("GET", uri);
+            request.headers_mut().insert("host", host.parse().unwrap());
+            assert_eq!(client.ask(request).await.status, status, "{uri} {host}");
+        }
+        let mut connect = http2::request("CONNECT", "a.test:");
+        assert_eq!(client.ask(connect.clone()).await.status, 400);
+        *connect.uri_mut() = "[::1]:".parse().unwrap();
+        assert_eq!(client.ask(connect).await.status, 400);
+    });
+    // To the gateway, the field is passed on as it came.
+    let answer = proxy.exchange(format!("GET / HTTP/1.1\r\nHost: a.test:\r\n{}\r\n", auth()));
+    assert_eq!(answer.text(), "local");
+    assert_eq!(local.request().head.fields.value("host"), Some("a.test:"));
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn what_names_us_is_for_us_and_the_rest_is_forwarded() {
         ("https://gate.example/x", "GET /x HTTP/1.1"),
         ("https://GATE.example:8443/x", "GET /x HTTP/1.1"),
         ("HTTPS://gate.example/x", "GET /x HTTP/1.1"),
+        ("https://gate.example:/x", "GET /x HTTP/1.1"),
         ("https://127.0.0.1:8443/", "GET / HTTP/1.1"),
         ("https://localhost:8443/", "GET / HTTP/1.1"),
         (
@@ -115,6 +116,10 @@ fn a_host_that_says_something_else_is_refused() {
         ("http://a.test/", "a.test:80"),
         ("http://a.test:80/", "a.test"),
         ("https://a.test/", "a.test:443"),
+        ("https://a.test:/", "a.test"),
+        ("https://a.test", "a.test:"),
+        ("http://a.test:80/", "a.test:"),
+        ("http://a.test:/", "a.test:"),
     ] {
         let request = parts("GET", uri, &[("host", host)]);
         assert!(to_http1(&request, false, &own()).is_ok(), "{uri} {host}");
@@ -123,6 +128,8 @@ fn a_host_that_says_something_else_is_refused() {
         ("http://a.test/", "b.test"),
         ("http://a.test/", "a.test:443"),
         ("https://a.test/", "a.test:80"),
+        ("http://a.test:8080/", "a.test:"),
+        ("https://a.test:80/", "a.test:"),
         ("http://a.test/", ""),
         ("http://a.test/", "a.test, b.test"),
     ] {

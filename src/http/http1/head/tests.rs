@@ -84,6 +84,10 @@ fn wire_heads() {
             "GET /?q HTTP/1.1\r\nHost: h\r\n\r\n",
         ),
         (
+            "GET http://H:/a HTTP/1.1\r\nHost: h:\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
+        (
             "GET http://[::1]:81//x HTTP/1.0\r\n\r\n",
             "GET //x HTTP/1.0\r\nHost: [::1]:81\r\n\r\n",
         ),
