@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::date::OriginDate;
 use super::response_watch::{ResponseWatch, Silence};
 use super::stream::ClientStream;
 use crate::http::http1::{BodyScanner, Framing};
@@ -28,6 +29,8 @@ pub struct ConnectionReturn {
     is_aborted: AtomicBool,
     /// Keeps the time that the upstream may be silent.
     pub response: ResponseWatch,
+    /// Puts the origin's `Date` back.
+    pub date: OriginDate,
 }
 
 impl ConnectionReturn {
@@ -40,6 +43,7 @@ impl ConnectionReturn {
         stream.body = BodyScanner::new(framing);
         self.is_kept.store(false, Ordering::Relaxed);
         self.response.reset();
+        self.date.forget();
         RequestStream {
             stream: Some(stream),
             home: Arc::clone(self),
@@ -81,14 +85,16 @@ pub struct RequestStream {
 }
 
 impl RequestStream {
-    fn parts(&mut self) -> io::Result<(&mut ClientStream, &ResponseWatch, &mut Option<Silence>)> {
+    fn parts(
+        &mut self,
+    ) -> io::Result<(&mut ClientStream, &ConnectionReturn, &mut Option<Silence>)> {
         if self.home.is_aborted() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         // Present until drop.
         let stream = self.stream.as_deref_mut();
         let stream = stream.ok_or(io::ErrorKind::NotConnected)?;
-        Ok((stream, &self.home.response, &mut self.silence))
+        Ok((stream, &self.home, &mut self.silence))
     }
 }
 
@@ -110,13 +116,13 @@ impl AsyncRead for RequestStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let (stream, response, silence) = self.get_mut().parts()?;
+        let (stream, home, silence) = self.get_mut().parts()?;
         let read = stream.poll_read_body(cx, buf);
         if read.is_ready() {
             return read;
         }
         stream.release(cx);
-        ready!(response.poll_silence(silence, stream, cx));
+        ready!(home.response.poll_silence(silence, stream, cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -127,7 +133,11 @@ impl AsyncWrite for RequestStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let (stream, ..) = self.get_mut().parts()?;
+        let (stream, home, _) = self.get_mut().parts()?;
+        // Pingora writes the head of a response alone and at once.
+        if home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len())) {
+            return Poll::Ready(Ok(data.len()));
+        }
         let written = stream.poll_write_buffered(cx, data);
         stream.guard(cx, written)
     }

@@ -342,17 +342,22 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
+    /// What is handed over for writing, with room for `len` bytes at its begin.
+    pub(super) fn outbox(&mut self, len: usize) -> &mut Vec<u8> {
+        if self.outbox.capacity() == 0 {
+            // A head and a small body; they come in two pieces.
+            self.outbox = Vec::with_capacity(1024.max(len));
+        }
+        &mut self.outbox
+    }
+
     pub(super) fn poll_write_buffered(
         &mut self,
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.outbox.len() + data.len() <= WRITE_BUFFER {
-            if self.outbox.capacity() == 0 {
-                // A head and a small body; they come in two pieces.
-                self.outbox = Vec::with_capacity(1024.max(data.len()));
-            }
-            self.outbox.extend_from_slice(data);
+            self.outbox(data.len()).extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));
         }
         loop {

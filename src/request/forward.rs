@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
+    ACCEPT, CONTENT_LENGTH, DATE, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
     USER_AGENT, VIA,
 };
 use http::{Method, StatusCode, Version};
@@ -116,6 +116,7 @@ impl Forward {
         let accept = session.req_header().headers.get(ACCEPT);
         let accept = accept.map(HeaderValue::as_bytes);
         let reply = self.app.refuse(exchange, error, accept);
+        forwarded.connection.date.forget();
         let status = reply.status();
         reply.write_to(session).await?;
         Ok(status)
@@ -349,6 +350,13 @@ impl ProxyHttp for Forward {
         {
             response.remove_header(&TRANSFER_ENCODING);
             session.set_keepalive(None);
+        }
+        if !response.status.is_informational() {
+            let dates = response.headers.get_all(DATE).iter();
+            forwarded
+                .connection
+                .date
+                .keep(dates.map(HeaderValue::as_bytes));
         }
         Ok(())
     }

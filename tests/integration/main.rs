@@ -23,6 +23,7 @@ mod protocol {
     mod proxy_protocol;
     mod rejected_heads;
     mod request_targets;
+    mod response_fields;
     mod response_framing;
     mod response_streaming;
     mod smuggling;
