@@ -360,16 +360,9 @@ impl Acceptor {
         thread: u16,
     ) {
         let source = self.source(&connection, client, thread);
-        let has_agreed_on_http2 = matches!(
-            &connection,
-            Connection::Right(tls) if tls.0.get_ref().1.alpn_protocol() == Some(b"h2")
-        );
         let transport = Transport::Left(connection);
         let stream = Box::new(ClientStream::new(transport, client, self.app.patience()));
-        if has_agreed_on_http2 {
-            Box::pin(http2::serve(self, stream, source)).await;
-        } else {
-            connection::serve(self, stream, source, http2).await;
-        }
+        // The first bytes decide and not ALPN: Go offers HTTP/2 to a proxy and then writes HTTP/1.1.
+        connection::serve(self, stream, source, http2).await;
     }
 }

@@ -1,4 +1,5 @@
-//! One HTTP/1 connection: its requests, one after the other.
+//! One HTTP/1 connection: its requests, one after the other. Its first bytes may make it one of HTTP/2, whatever was
+//! agreed on in the TLS handshake.
 //!
 //! A head is read and checked here, and its request served by `request`. The
 //! connection always comes back, and whether it goes on is decided here and there alone.

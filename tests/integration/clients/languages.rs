@@ -5,8 +5,13 @@
 use std::path::PathBuf;
 
 use crate::support::command::{is_installed, run};
+use crate::support::message::ok;
+use crate::support::origin::Origin;
 use crate::support::programs::{assert_output, command};
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::ALICE;
 use crate::support::site::{DORA, Site};
+use crate::support::tls::Authority;
 
 /// A directory that is kept between runs, for what a tool would compile each time.
 fn cache(name: &str) -> PathBuf {
@@ -44,6 +49,78 @@ func main() {
         .args([site.http(), site.https()]);
     assert_output(&run(&mut go, ""), "200 page\n200 page\n");
     site.assert_used(true);
+}
+
+/// Go offers HTTP/2 to a proxy with TLS and then writes a CONNECT of HTTP/1.1. Where it agreed on HTTP/2, it asks for
+/// nothing in the clear.
+#[test]
+fn go_reaches_a_proxy_over_tls() {
+    if !is_installed(&["go", "version"]) {
+        return;
+    }
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"]);
+    let setup = |http2: bool| {
+        let keys = format!("tls: {{ certificate: cert.pem, key: key.pem }}\n    http2: {http2}");
+        Setup::new()
+            .file("ca.pem", authority.pem())
+            .secure_listener(&identity, &keys)
+            .start()
+    };
+    let (both, http1) = (setup(true), setup(false));
+    let (plain, secure) = (
+        Origin::ok("page"),
+        Origin::https(identity.server(), |_| ok("page")),
+    );
+    let (plain, secure) = (
+        format!("http://{}/", plain.address),
+        format!("https://{}/", secure.address),
+    );
+    let source = r#"package main
+
+import ("fmt"; "io"; "net/http"; "net/url"; "os")
+
+func main() {
+	proxy, err := url.Parse(os.Args[1])
+	if err != nil { panic(err) }
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = http.ProxyURL(proxy)
+	client := http.Client{Transport: transport}
+	for _, url := range os.Args[2:] {
+		answer, err := client.Get(url)
+		if err != nil { fmt.Println(err); continue }
+		body, err := io.ReadAll(answer.Body)
+		if err != nil { panic(err) }
+		fmt.Println(answer.StatusCode, string(body))
+	}
+}
+"#;
+    let program = both.path("proxied");
+    let file = both.path("main.go");
+    std::fs::write(&file, source).unwrap();
+    let mut build = command("go");
+    build
+        .env("GOCACHE", cache("go-build"))
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOPROXY", "off")
+        .env("GOTOOLCHAIN", "local")
+        .args(["build", "-o"])
+        .args([&program, &file]);
+    assert_output(&run(&mut build, ""), "");
+    let fetch = |proxy: &Proxy, url: &str| {
+        let address = format!("https://{}:{}@{}", ALICE.0, ALICE.1, proxy.secure_address());
+        let mut client = command(program.to_str().unwrap());
+        client
+            .env("SSL_CERT_FILE", both.path("ca.pem"))
+            .args([&address, url]);
+        run(&mut client, "").stdout
+    };
+    for proxy in [&both, &http1] {
+        assert_eq!(fetch(proxy, &secure), "200 page\n");
+    }
+    assert_eq!(fetch(&http1, &plain), "200 page\n");
+    let refused = fetch(&both, &plain);
+    assert!(refused.contains("unsupported scheme"), "{refused}");
 }
 
 /// What agents for Node do: a URL in the request line, or a CONNECT and TLS in it.

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::support::DEADLINE;
 use crate::support::client::Wire;
+use crate::support::frames;
 use crate::support::http2::{Client, bare, read_all, request, run, within};
 use crate::support::message::ok;
 use crate::support::origin::Origin;
@@ -132,6 +133,40 @@ fn only_clients_with_a_certificate_of_the_right_authority_get_in() {
     });
     let unserved = |record: &Value| record["target"] == UNSERVED;
     assert!(!proxy.records().iter().any(unserved));
+}
+
+/// Go offers HTTP/2 to a proxy and then writes HTTP/1.1: the first bytes decide, whatever was agreed on.
+#[test]
+fn the_first_bytes_decide_and_not_what_was_agreed_on() {
+    let authority = Authority::new();
+    let proxy = Setup::new().tls(&authority.issue(&["proxy.test"])).start();
+    let (web, echo) = (Origin::ok("page"), Origin::echo());
+    let begin = |offered: &[&str]| {
+        let socket = TcpStream::connect_timeout(&proxy.secure_address(), DEADLINE).unwrap();
+        let (wire, agreed) = authority.wrap_offering(socket, "proxy.test", offered);
+        assert_eq!(agreed.as_deref(), offered.first().copied());
+        wire
+    };
+    let offers: [&[&str]; 4] = [&["h2", "http/1.1"], &["h2"], &["http/1.1"], &[]];
+    for offered in offers {
+        // A request and a CONNECT of HTTP/1.1; no frame comes before the answer.
+        let mut wire = begin(offered);
+        let answer = wire.exchange(fetch(&format!("http://{}/", web.address)));
+        assert_eq!(answer.text(), "page", "{offered:?}");
+        assert_eq!(wire.exchange(connect(echo.address)).status(), 200);
+        wire.send("ping").unwrap();
+        assert_eq!(wire.read_bytes(4).unwrap(), b"ping", "{offered:?}");
+        // HTTP/2.
+        let mut wire = begin(offered);
+        wire.send(frames::opening(65_535)).unwrap();
+        wire.send(frames::get(1, web.address, "/")).unwrap();
+        let frame = frames::read_until(&mut wire, |frame| frame.kind == frames::DATA);
+        assert_eq!(frame.payload, b"page", "{offered:?}");
+        // What is neither of them is told so in HTTP/1.1.
+        let mut wire = begin(offered);
+        let answer = wire.exchange("GET / HTTP/1.1\nHost: h\n\n");
+        assert_eq!(answer.status(), 400, "{offered:?}");
+    }
 }
 
 /// The client ends its side with close_notify, in a tunnel: the other direction goes on, and its

@@ -136,7 +136,8 @@ tollgate:
         )
     }
 
-    fn secure_listener(self, identity: &Identity, keys: &str) -> Self {
+    /// Adds a listener that shows `identity`, with the keys that YAML gives it.
+    pub(crate) fn secure_listener(self, identity: &Identity, keys: &str) -> Self {
         self.file("cert.pem", &identity.certificate_pem)
             .file("key.pem", &identity.key_pem)
             .listen_securely(keys)

@@ -107,9 +107,34 @@ impl Authority {
 
     /// A client of HTTP/2 that trusts this authority alone and shows what it is told.
     pub(crate) fn http2_client(&self, shown: Option<&Identity>) -> Arc<ClientConfig> {
+        self.offering(&["h2"], shown)
+    }
+
+    /// A client that offers those protocols (ALPN).
+    fn offering(&self, protocols: &[&str], shown: Option<&Identity>) -> Arc<ClientConfig> {
         let mut config = (*self.client(rustls::ALL_VERSIONS, shown)).clone();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        let protocols = protocols.iter().map(|name| name.as_bytes().to_vec());
+        config.alpn_protocols = protocols.collect();
         Arc::new(config)
+    }
+
+    /// As [`Authority::wrap`], offering those protocols; with the one that was agreed on.
+    pub(crate) fn wrap_offering(
+        &self,
+        socket: TcpStream,
+        name: &str,
+        protocols: &[&str],
+    ) -> (Wire, Option<String>) {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let tls = ClientConnection::new(self.offering(protocols, None), name).unwrap();
+        let mut stream = StreamOwned::new(tls, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        let agreed = stream.conn.alpn_protocol();
+        let agreed = agreed.map(|name| String::from_utf8(name.to_vec()).unwrap());
+        let socket = stream.sock.try_clone().unwrap();
+        (Wire::over(Box::new(stream), socket).unwrap(), agreed)
     }
 
     /// Speaks TLS over a connected socket, trusting this authority alone.
