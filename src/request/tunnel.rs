@@ -40,7 +40,8 @@ pub struct Opened {
 pub async fn open(app: &App, exchange: &mut Exchange) -> Result<Opened, RequestError> {
     let admitted = app.access.admit(exchange).await?;
     let route = route(app, exchange, &admitted).await?;
-    if app.lifecycle.is_draining() {
+    // A successor gets the sockets and not the connections: those that are here are served here.
+    if app.lifecycle.is_draining() && !app.lifecycle.has_successor() {
         return Err(ErrorKind::Draining.into());
     }
     let mut failed = Vec::new();

@@ -82,7 +82,11 @@ impl TunnelRequest {
         let mut record = self.record(Some(reply.status()));
         record.bytes_to_client = reply.body_len();
         app.telemetry.record(&record);
-        let close = !error.kind().is_challenge() || !client.inbox().is_empty() || !self.keep_alive;
+        let close = !error.kind().is_challenge()
+            || !client.inbox().is_empty()
+            || !self.keep_alive
+            // Another request could come too late for this process.
+            || app.lifecycle.is_draining();
         app.answer(client, &reply.to_bytes(close), close).await
     }
 }

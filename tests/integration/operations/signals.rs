@@ -13,6 +13,7 @@ use crate::support::client::Wire;
 use crate::support::command::{program, run};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
+use crate::support::frames;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::payload;
@@ -266,4 +267,97 @@ pub(super) fn assert_upgrade_fails_no_request(setup: Setup) {
     // It judges as the first one did (case 40).
     let mut wire = Wire::connect(address).unwrap();
     assert_eq!(wire.exchange(connect("10.0.0.1:443")).status(), 403);
+}
+
+/// Hands over to the next process.
+fn upgrade(proxy: &Proxy) -> Successor {
+    proxy.signal(Signal::QUIT);
+    let successor = Successor::start(proxy);
+    eventually("the new process to serve", || {
+        proxy
+            .errors()
+            .contains("the new process serves")
+            .then_some(())
+    });
+    successor
+}
+
+/// What a browser does: CONNECT, 407, and CONNECT again on the same connection.
+#[test]
+fn connection_from_before_an_upgrade_opens_its_tunnel() {
+    let proxy = Proxy::plain();
+    let echo = Origin::echo();
+    let bare = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", echo.address);
+    let mut wire = proxy.connect();
+    assert_eq!(wire.exchange(&bare).status(), 407);
+    let mut late = proxy.connect();
+    assert_eq!(late.exchange(gate()).status(), 200);
+    // It has begun before, so the test may take its time.
+    let request = connect(echo.address);
+    let (begin, rest) = request.split_at(20);
+    wire.send(begin).unwrap();
+    let (first, second) = bare.split_at(20);
+    late.send(first).unwrap();
+    let _successor = upgrade(&proxy);
+    wire.send(rest).unwrap();
+    assert_eq!(wire.response("CONNECT").unwrap().status(), 200);
+    wire.send("ping").unwrap();
+    assert_eq!(wire.read_bytes(4).unwrap(), b"ping");
+    // A client that is asked for credentials now brings them to the next process.
+    late.send(second).unwrap();
+    let answer = late.response("CONNECT").unwrap();
+    assert_eq!(answer.status(), 407);
+    assert!(answer.head.fields.lists("connection", "close"));
+    let mut next = proxy.tunnel(echo.address);
+    next.send("ping").unwrap();
+    assert_eq!(next.read_bytes(4).unwrap(), b"ping");
+}
+
+#[test]
+fn stream_from_before_the_end_of_its_connection_opens_its_tunnel() {
+    let proxy = Proxy::plain();
+    let echo = Origin::echo();
+    let mut wire = proxy.connect();
+    wire.send(frames::opening(65_535)).unwrap();
+    let is_open = |stream: u32, wire: &mut Wire| {
+        let answers = [frames::HEADERS, frames::RST_STREAM];
+        let answer = frames::read_until(wire, |frame| {
+            frame.stream == stream && answers.contains(&frame.kind)
+        });
+        // `:status 200` (RFC 7541, appendix A).
+        assert_eq!(
+            (answer.kind, answer.payload[0]),
+            (frames::HEADERS, 0x88),
+            "{answer:?}"
+        );
+    };
+    wire.send(frames::connect(1, echo.address)).unwrap();
+    is_open(1, &mut wire);
+    let _successor = upgrade(&proxy);
+    // The last stream is named when the client has answered a PING, which comes behind this.
+    frames::read_until(&mut wire, |frame| frame.kind == frames::GOAWAY);
+    wire.send(frames::connect(3, echo.address)).unwrap();
+    is_open(3, &mut wire);
+    wire.send(frames::frame(frames::DATA, 0, 3, b"ping"))
+        .unwrap();
+    let data = frames::read_until(&mut wire, |frame| frame.kind == frames::DATA);
+    assert_eq!((data.stream, data.payload.as_slice()), (3, &b"ping"[..]));
+}
+
+/// SIGTERM has no successor: a tunnel would be cut soon, and the client is sent elsewhere.
+#[test]
+fn no_tunnel_opens_after_sigterm() {
+    let proxy = Proxy::plain();
+    let echo = Origin::echo();
+    let _open = proxy.tunnel(echo.address);
+    let request = connect(echo.address);
+    let (begin, rest) = request.split_at(20);
+    let mut wire = proxy.connect();
+    wire.send(begin).unwrap();
+    proxy.signal(Signal::TERM);
+    eventually("the drain", || {
+        proxy.errors().contains("SIGTERM: draining").then_some(())
+    });
+    wire.send(rest).unwrap();
+    assert_eq!(wire.response("CONNECT").unwrap().status(), 503);
 }

@@ -76,6 +76,20 @@ pub(crate) fn get_as(
 
 /// A whole request of these fields, pseudo-fields among them, as literals (RFC 7541 §6.2.2).
 pub(crate) fn request(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    head(END_STREAM, stream, fields)
+}
+
+/// Alice's CONNECT, of which more may follow.
+pub(crate) fn connect(stream: u32, authority: SocketAddr) -> Vec<u8> {
+    let fields = [
+        (":method", "CONNECT"),
+        (":authority", &authority.to_string()),
+        ("proxy-authorization", &basic(ALICE.0, ALICE.1)),
+    ];
+    head(0, stream, &fields)
+}
+
+fn head(flags: u8, stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut head = Vec::new();
     for (name, value) in fields {
         head.push(0);
@@ -84,7 +98,7 @@ pub(crate) fn request(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
             head.extend(text.as_bytes());
         }
     }
-    frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)
+    frame(HEADERS, END_HEADERS | flags, stream, &head)
 }
 
 /// Reads the next frame. Acknowledges what is to be, and lets data flow, as every client
