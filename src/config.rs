@@ -39,6 +39,7 @@ mod reload;
 mod rights;
 mod roots;
 mod sections;
+mod senders;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -63,6 +64,7 @@ pub use self::listeners::{Listener, canonical};
 pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problems};
 pub use self::reload::Reloader;
+pub use self::senders::Senders;
 pub use self::values::{Changes, Values};
 
 use self::egress::Egress;

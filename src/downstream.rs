@@ -226,7 +226,7 @@ impl Acceptor {
             // Nothing comes before HTTP, so nothing has to be waited for.
             ListenerKind::Proxy {
                 tls: None,
-                proxy_protocol: false,
+                proxy_protocol: None,
                 http2,
             } => {
                 let _open = self.app.telemetry.connection_opened();
@@ -241,7 +241,7 @@ impl Acceptor {
                 let _open = self.app.telemetry.connection_opened();
                 let limit = self.app.timeouts.tls_handshake;
                 let local = stream.local_addr().ok();
-                let waits_for = if proxy_protocol {
+                let waits_for = if proxy_protocol.is_some() {
                     Stage::ProxyHeader
                 } else {
                     Stage::Tls

@@ -14,6 +14,7 @@ use super::keys::form::Absent::{Means, Required};
 use super::keys::form::{Flag, Raw};
 use super::keys::keys;
 use super::reader::{Item, Section};
+use super::senders::{self, ProxyProtocol, Senders};
 use super::tls;
 
 const LISTENER: &str = "write a list with `- address: \"127.0.0.1:8888\"`";
@@ -29,8 +30,8 @@ pub struct Listener {
     /// What TLS is served with; none on a plain listener. Offers `h2` where `http2` is on, and
     /// asks for a client certificate where `client_ca` is configured.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Whether every connection begins with a PROXY protocol header (v1 or v2).
-    pub proxy_protocol: bool,
+    /// Who begins every connection with a PROXY protocol header (v1 or v2); none where clients connect themselves.
+    pub proxy_protocol: Option<Senders>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
 }
@@ -49,7 +50,7 @@ impl fmt::Debug for Listener {
         f.debug_struct("Listener")
             .field("address", &self.address)
             .field("tls", &self.tls.is_some())
-            .field("proxy_protocol", &self.proxy_protocol)
+            .field("proxy_protocol", &self.proxy_protocol.is_some())
             .field("http2", &self.http2)
             .finish()
     }
@@ -68,8 +69,8 @@ keys! {
         /// What TLS is served with.
         tls: Option<Item<'d>> = Means("none: a plain listener"), Raw => Shape::Map(tls::Keys::keys);
         /// Whether every connection begins with a PROXY protocol header, v1 or v2. Only behind a load balancer that
-        /// always sends one: the client address in it is trusted.
-        proxy_protocol: bool = false, Flag;
+        /// always sends one: the client address in it is trusted. `true` trusts whoever connects.
+        proxy_protocol: Option<Senders> = None, ProxyProtocol;
     }
 }
 
@@ -116,6 +117,15 @@ pub(super) fn read(
         let mut section = item.section();
         let keys = ListenerKeys::take(&mut section);
         let address = address(&section, keys.address.as_ref(), bound);
+        let senders = keys.proxy_protocol;
+        if let Some(address) = address.filter(|address| !is_loopback(*address))
+            && senders.as_ref().is_some_and(Senders::are_anyone)
+        {
+            let message = format!(
+                "whoever connects to {address} is believed to be the client that its PROXY protocol header names"
+            );
+            section.warn("proxy_protocol", message, senders::REMEDY);
+        }
         let http2 = keys.http2;
         let tls = keys.tls.map(|item| tls::read(&item, base, open, http2));
         section.finish();
@@ -123,7 +133,7 @@ pub(super) fn read(
             listeners.push(Listener {
                 address,
                 tls: tls.flatten(),
-                proxy_protocol: keys.proxy_protocol,
+                proxy_protocol: senders,
                 http2,
             });
         }

@@ -93,6 +93,18 @@ impl<'d> Section<'d> {
             .report(line, &self.path_of(key), message, remedy.to_owned());
     }
 
+    /// Warns of a key, which may be missing, unless it has no part in what the file is read for.
+    pub(super) fn warn(&self, key: &str, message: impl Into<String>, remedy: &str) {
+        let is_on_reload = self.is_on_reload || self.on_reload.contains(&key);
+        if self.is_refused || !self.diagnostics.is_warned_of(is_on_reload) {
+            return;
+        }
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let line = entry.map(|entry| entry.line).or(self.line);
+        self.diagnostics
+            .warn(line, &self.path_of(key), message, remedy.to_owned());
+    }
+
     /// Reports a problem with a key on a line that is not its own.
     pub(super) fn report_on(&self, line: usize, key: &str, message: String, remedy: &str) {
         let remedy = Some(remedy.to_owned());

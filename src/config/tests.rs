@@ -4,6 +4,7 @@ mod policy;
 mod reload;
 mod repository;
 mod sections;
+mod senders;
 mod server;
 mod tls;
 mod values;

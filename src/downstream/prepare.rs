@@ -10,13 +10,14 @@ use super::protocol::Door;
 use super::proxy_protocol::{self, HeaderError};
 use super::unprepared::Stage;
 use crate::client::Connection;
+use crate::config::Senders;
 use crate::tunnel::Tls;
 
 /// Why a connection did not get to HTTP.
 pub(super) enum Unprepared {
     /// The header or the handshake is broken, or the connection is.
     Failed { stage: Stage, error: io::Error },
-    /// It began with what its listener does not expect. Nothing was read.
+    /// It began with what its listener does not expect, or may not begin with it. Nothing was read.
     WrongProtocol {
         stream: TcpStream,
         client: SocketAddr,
@@ -38,9 +39,16 @@ pub(super) async fn prepare(
     mut stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    proxy_protocol: bool,
+    senders: Option<Senders>,
 ) -> Result<(Connection, SocketAddr), Unprepared> {
-    let client = if proxy_protocol {
+    let client = if let Some(senders) = senders {
+        if !senders.include(peer.ip()) {
+            return Err(Unprepared::WrongProtocol {
+                stream,
+                client: peer,
+                door: Door::Stranger,
+            });
+        }
         match proxy_protocol::read_header(&mut stream).await {
             Ok(client) => client.unwrap_or(peer),
             Err(HeaderError::Missing) => {

@@ -64,6 +64,8 @@ pub(super) enum Door {
     Tls,
     /// A PROXY protocol header.
     ProxyHeader,
+    /// Nothing: the peer is none that may send a PROXY protocol header.
+    Stranger,
 }
 
 impl Door {
@@ -72,6 +74,7 @@ impl Door {
             Self::Plain => "plain HTTP",
             Self::Tls => "TLS",
             Self::ProxyHeader => "a PROXY protocol header first",
+            Self::Stranger => "connections from `proxy_protocol.from` alone",
         }
     }
 }
@@ -263,6 +266,7 @@ impl Protocol {
     /// What a connection that begins so is refused as.
     pub(super) fn kind(self, door: Door) -> ErrorKind {
         match self {
+            _ if door == Door::Stranger => ErrorKind::ProxyHeaderUntrusted,
             Self::Socks4 | Self::Socks5 => ErrorKind::Socks,
             Self::Ssh => ErrorKind::Ssh,
             _ if door == Door::ProxyHeader => ErrorKind::ProxyHeaderMissing,
@@ -319,7 +323,10 @@ impl Protocol {
                 "set http2: true on the listener, or have the client use HTTP/1.1"
             }
             ErrorKind::ProxyHeaderUnexpected => {
-                "set proxy_protocol: true on the listener, or switch the header off in the load balancer"
+                "set proxy_protocol on the listener, or switch the header off in the load balancer"
+            }
+            ErrorKind::ProxyHeaderUntrusted => {
+                "have the client connect to the load balancer, or add the address of a load balancer to `from`"
             }
             ErrorKind::ProxyHeaderMissing => {
                 "have the load balancer send the header, or remove proxy_protocol from the listener"

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio_rustls::TlsAcceptor;
 
 use crate::admin::Admin;
-use crate::config;
+use crate::config::{self, Senders};
 
 /// The system caps it (net.core.somaxconn); here it should not be the bound.
 const BACKLOG: i32 = 65_535;
@@ -30,8 +30,8 @@ pub enum ListenerKind {
     Proxy {
         /// TLS, where the listener has it.
         tls: Option<TlsAcceptor>,
-        /// Whether each connection begins with a PROXY header.
-        proxy_protocol: bool,
+        /// Who begins each connection with a PROXY header.
+        proxy_protocol: Option<Senders>,
         /// Whether clients may speak HTTP/2.
         http2: bool,
     },
@@ -46,7 +46,7 @@ impl fmt::Debug for ListenerKind {
                 tls,
                 proxy_protocol,
                 ..
-            } => match (tls.is_some(), proxy_protocol) {
+            } => match (tls.is_some(), proxy_protocol.is_some()) {
                 (false, false) => "proxy",
                 (true, false) => "proxy with TLS",
                 (false, true) => "proxy behind the PROXY protocol",
@@ -62,7 +62,7 @@ impl ListenerKind {
     pub fn proxy(listener: &config::Listener) -> Self {
         Self::Proxy {
             tls: listener.tls.clone().map(TlsAcceptor::from),
-            proxy_protocol: listener.proxy_protocol,
+            proxy_protocol: listener.proxy_protocol.clone(),
             http2: listener.http2,
         }
     }
@@ -163,7 +163,7 @@ mod tests {
     fn kind() -> ListenerKind {
         ListenerKind::Proxy {
             tls: None,
-            proxy_protocol: false,
+            proxy_protocol: None,
             http2: false,
         }
     }

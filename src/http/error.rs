@@ -88,6 +88,9 @@ kinds! {
     /// No PROXY protocol header on a listener with `proxy_protocol`.
     ProxyHeaderMissing => "proxy_header_missing", "http_request_error", BAD_REQUEST, Downstream,
         "This port is for a load balancer that sends a PROXY protocol header: use the address of the load balancer.";
+    /// A connection to a listener with `proxy_protocol` from an address that is not in its `from`.
+    ProxyHeaderUntrusted => "proxy_header_untrusted", "http_request_denied", FORBIDDEN, Downstream,
+        "This port is for a load balancer, and your address is none of one: use the address of the load balancer.";
     /// Another protocol, or bytes of no known one.
     OtherProtocol => "wrong_protocol_other", "http_request_error", BAD_REQUEST, Downstream,
         "This port is an HTTP proxy, and this is another protocol.";

@@ -1,6 +1,6 @@
 //! Sets of networks, searched for the longest prefix that covers an address.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -43,6 +43,19 @@ impl Networks {
             Ok(())
         })?;
         Ok(networks.into_iter().collect())
+    }
+
+    /// The networks, each once; those that are longer first.
+    pub fn iter(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = self.v4.iter().flat_map(|prefixes| {
+            let starts = prefixes.networks.iter();
+            starts.map(|start| IpNet::new(Ipv4Addr::from(*start).into(), prefixes.len))
+        });
+        let v6 = self.v6.iter().flat_map(|prefixes| {
+            let starts = prefixes.networks.iter();
+            starts.map(|start| IpNet::new(Ipv6Addr::from(*start).into(), prefixes.len))
+        });
+        v4.chain(v6).flatten()
     }
 
     /// Whether there is no network in the set.
@@ -189,6 +202,8 @@ fn parse_network(text: &str) -> Result<IpNet, EntryProblem> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -299,6 +314,9 @@ mod tests {
             .to_canonical();
             let plain = nets.iter().filter(|net| net.contains(&ip)).max_by_key(|net| net.prefix_len());
             prop_assert_eq!(networks.matching(ip), plain.copied());
+            let listed: HashSet<IpNet> = networks.iter().collect();
+            prop_assert_eq!(networks.iter().count(), listed.len());
+            prop_assert_eq!(listed, nets.into_iter().map(as_ipv4).collect());
         }
 
         #[test]

@@ -156,6 +156,10 @@ fn each_case_has_a_kind_and_a_line_that_says_what_to_do() {
         Protocol::Http.kind(Door::ProxyHeader),
         ErrorKind::ProxyHeaderMissing
     );
+    for protocol in [tls, Protocol::Http, Protocol::ProxyHeader, Protocol::Socks5] {
+        let kind = protocol.kind(Door::Stranger);
+        assert_eq!(kind, ErrorKind::ProxyHeaderUntrusted);
+    }
     assert_eq!(Protocol::Http2.kind(Door::Plain), ErrorKind::Http2Off);
     assert_eq!(Protocol::Socks5.kind(Door::Tls), ErrorKind::Socks);
     assert_eq!(
@@ -163,11 +167,11 @@ fn each_case_has_a_kind_and_a_line_that_says_what_to_do() {
         "a TLS handshake, where the listener expects plain HTTP; \
          write http:// for the proxy in the client, or give the listener `tls`"
     );
-    let lines: HashSet<String> = [Door::Plain, Door::Tls, Door::ProxyHeader]
+    let lines: HashSet<String> = [Door::Plain, Door::Tls, Door::ProxyHeader, Door::Stranger]
         .into_iter()
         .flat_map(|door| [tls, Protocol::Http, Protocol::Ssh].map(|protocol| protocol.line(door)))
         .collect();
-    assert_eq!(lines.len(), 9);
+    assert_eq!(lines.len(), 12);
 }
 
 proptest! {

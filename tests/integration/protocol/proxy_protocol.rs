@@ -279,6 +279,54 @@ fn tls_begins_behind_the_header() {
     assert!(refused.is_err());
 }
 
+/// Only the load balancer is believed: whoever else connects could name any client.
+#[test]
+fn header_of_a_stranger_is_refused() {
+    let setup = Setup::new();
+    let yaml = format!(
+        "listeners: [{{ address: \"{}\", proxy_protocol: {{ from: [127.0.0.1, 198.51.100.0/24] }} }}]",
+        setup.address()
+    );
+    let proxy = setup.config(&yaml).start();
+    let stranger = |bytes: &[u8]| {
+        let mut wire = Wire::connect_from("127.0.0.2", proxy.address).unwrap();
+        wire.send(bytes).unwrap();
+        wire
+    };
+    let v1 = b"PROXY TCP4 198.51.100.9 198.51.100.1 5000 443\r\n".as_slice();
+    let cases = [
+        [v1, gate().as_bytes()].concat(),
+        [v2(1, 0x11, V4).as_slice(), gate().as_bytes()].concat(),
+        [b"PROXY UNKNOWN\r\n".as_slice(), gate().as_bytes()].concat(),
+        gate().into_bytes(),
+        b"\x16\x03\x01\x02\x00\x01\x00".to_vec(),
+    ];
+    for (number, case) in cases.iter().enumerate() {
+        let shown = case.escape_ascii().to_string();
+        let mut wire = stranger(case);
+        let answer = wire.response("GET").unwrap();
+        assert_eq!(answer.status(), 403, "{shown}: {}", answer.text());
+        let status = answer.field("proxy-status").unwrap();
+        assert!(status.contains("error=http_request_denied"), "{status}");
+        wire.assert_closed();
+        let record = proxy.wait_records(number + 1).remove(number);
+        assert_eq!(record["error"], "proxy_header_untrusted", "{record}");
+        assert_eq!(record["user"], serde_json::Value::Null, "{record}");
+        let client = record["client"].as_str().unwrap();
+        assert!(client.starts_with("127.0.0.2:"), "{record}");
+    }
+    let metric = "tollgate_connections_rejected_total{reason=\"proxy_header_untrusted\"}";
+    assert_eq!(proxy.metric(metric), 5);
+    let line = "where the listener expects connections from `proxy_protocol.from` alone; \
+        have the client connect to the load balancer, or add the address";
+    let log = proxy.errors();
+    assert!(log.contains(line), "{log}");
+    // Who is named need not be in `from`.
+    let (answer, _) = ask(&proxy, &v2(1, 0x11, V4));
+    assert_eq!(answer.status(), 200);
+    assert_eq!(proxy.wait_records(6)[5]["client"], "192.0.2.77:5000");
+}
+
 /// A listener that is not told to expect a header takes it for what it is: no request.
 #[test]
 fn header_at_a_plain_listener_is_no_request() {
