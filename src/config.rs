@@ -43,6 +43,7 @@ mod senders;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trusted;
 mod units;
 mod values;
 mod yaml;
@@ -77,6 +78,7 @@ use self::places::{Input, Place, Places, Purpose};
 use self::problem::Diagnostics;
 use self::reader::Section;
 use self::sections::Sections;
+use self::trusted::Credulous;
 use crate::access::policy::Policy;
 use crate::config::identity::Identity;
 use crate::telemetry::{self, Destination};
@@ -138,6 +140,8 @@ enum Scope<'a> {
     Reload {
         exposed: bool,
         listening: &'a [SocketAddr],
+        /// A listener of the process that believes every PROXY header.
+        credulous: Option<SocketAddr>,
     },
 }
 
@@ -370,6 +374,12 @@ fn interpret(
     let gateway = Gateway::read(sections.gateway, &listeners);
     let mut lists = Lists::new(diagnostics, base);
     let guard = Egress::read(sections.egress, &mut lists, own_listeners);
+    let credulous = match scope {
+        Scope::Reload { credulous, .. } => credulous.map(Credulous::Running),
+        Scope::Start | Scope::Check | Scope::Explain => None,
+    };
+    let written = trusted::credulous(&listeners).map(Credulous::Written);
+    let trusted = auth.trusted(written.or(credulous));
     let groups = auth.groups(diagnostics, base);
     let mut written = policy::read(
         sections.policy,
@@ -435,7 +445,7 @@ fn interpret(
         roots::settle(&mut server.conf, path, diagnostics);
     }
 
-    let auth = auth.open(threads, diagnostics, base, exposed)?;
+    let auth = auth.open(threads, trusted, diagnostics, base, exposed)?;
     let policy = Policy::new(guard, written.rules()?);
     // Of a policy that is not whole they would only say so again.
     if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
+use crate::access::auth::User;
 use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario};
 use crate::config::Config;
 use crate::http::target::{Authority, Host};
@@ -17,8 +18,8 @@ use crate::text::count;
 /// The request to explain.
 #[derive(Clone, Debug)]
 pub struct Query<'a> {
-    /// The user.
-    pub user: &'a str,
+    /// The user; by default that of a client without credentials.
+    pub user: Option<&'a str>,
     /// The client's address.
     pub client: IpAddr,
     /// The method; by default that of the target's form.
@@ -101,15 +102,23 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
         Some(text) => Moment::parse(text).context("--time")?,
         None => Moment::from(SystemTime::now()),
     };
+    let auth = &config.auth;
+    let trusted = auth.trusted.user(query.client).map(User::as_str);
+    let user = query.user.or(trusted).with_context(|| {
+        format!(
+            "--user: missing, and {} is in none of tollgate.auth.trusted_networks",
+            query.client
+        )
+    })?;
     // The target is not repeated: a URL may have a password in it.
-    let ways = Scenario::ways(query.user, query.target, query.method, time)
+    let ways = Scenario::ways(user, query.target, query.method, time)
         .map_err(|error| anyhow!("--target: {error}; {}", Scenario::remedy(error)))?;
     let mut notes = Vec::new();
-    if !config.auth.users.contains(query.user) {
+    if !auth.users.contains(user) && trusted != Some(user) {
         notes.push(format!(
             "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
-            query.user,
-            config.auth.htpasswd.display()
+            user,
+            auth.htpasswd.display()
         ));
     }
     if config.left_out > 0 {

@@ -19,6 +19,7 @@ pub mod fuzz;
 mod hash;
 mod htpasswd;
 pub mod passwd;
+mod trusted;
 
 pub use self::authenticator::{Attempt, Authenticator, Check};
 pub use self::cache::{CacheKey, EntropyError, VerifiedCache};
@@ -26,3 +27,4 @@ pub use self::cache::{CacheKey, EntropyError, VerifiedCache};
 pub use self::credentials::UserError;
 pub use self::credentials::{Credentials, MAX_USER_LEN, Token68, User};
 pub use self::htpasswd::{Htpasswd, NameError, parse_name};
+pub use self::trusted::TrustedNetworks;

@@ -138,7 +138,7 @@ fn replace(
         changes: running.changes_to(&parts.values),
     };
     app.access
-        .replace(parts.users, &parts.policy)
+        .replace(parts.users, parts.trusted, &parts.policy)
         .map_err(|error| ReloadError::System(error.to_string()))?;
     running.apply(&parts.values);
     Ok(summary)

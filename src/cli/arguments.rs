@@ -67,9 +67,9 @@ pub enum Command {
         /// Configuration file
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
         conf: PathBuf,
-        /// The user
+        /// The user; by default the one that the client is without credentials
         #[structopt(long, value_name = "USER")]
-        user: String,
+        user: Option<String>,
         /// A URL, host:port for a tunnel only, or a path for the gateway
         #[structopt(long, value_name = "TARGET")]
         target: String,

@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
             json,
         }) => {
             let query = Query {
-                user: &user,
+                user: user.as_deref(),
                 client,
                 method: method.as_deref(),
                 target: &target,

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::{self, Base};
-use super::keys::form::Absent::{Means, Required};
-use super::keys::form::{Form, Given, Raw, Within};
+use super::keys::form::Absent::{Is, Means, Required};
+use super::keys::form::{Form, Given, Raw, RawList, Within};
 use super::keys::keys;
 #[cfg(test)]
 use super::keys::shape::Shape;
 use super::kind::TextKind;
 use super::problem::Diagnostics;
 use super::reader::{Item, Part};
+use super::trusted::{self, Credulous};
 use super::units::{days, milliseconds, minutes};
 use super::yaml::Node;
-use crate::access::auth::{Credentials, Htpasswd, User};
+use crate::access::auth::{Credentials, Htpasswd, TrustedNetworks, User};
 use crate::access::policy::{GroupError, Groups};
 use crate::http::secret::Password;
 use crate::text::count;
@@ -43,6 +44,8 @@ pub struct Auth {
     pub realm: String,
     /// The users, read from [`Auth::htpasswd`]; at least one.
     pub users: Arc<Htpasswd>,
+    /// The users of clients without credentials, by network.
+    pub trusted: Arc<TrustedNetworks>,
     /// Where the users were read from; absolute.
     pub htpasswd: PathBuf,
     /// How long a successful verification is cached.
@@ -64,6 +67,9 @@ keys! {
         /// The [groups](#text-files) that rules can name, one `group: user user` a line, as Apache's
         /// `AuthGroupFile`. Up to 64 MiB.
         groups: Option<Item<'d>> = Means("none: no groups"), Raw => Shape::path(), on reload;
+        /// Clients that need no password. A request without credentials from such a network is that of the user; one
+        /// with credentials is verified as any other. See [trusted networks](#trusted-networks).
+        trusted_networks: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(trusted::TrustedKeys::keys).list(usize::MAX), on reload;
         /// The name of the protection space in the challenge.
         realm: String = "tollgate".to_owned(), Realm;
         /// How long a successful verification is cached. A reload clears the cache.
@@ -100,6 +106,11 @@ impl<'d> AuthSection<'d> {
     /// Whether a group file is named.
     pub(super) fn has_groups(&self) -> bool {
         self.groups.is_some()
+    }
+
+    /// Reads the trusted networks. `credulous` is a listener at which every client can claim to be in one.
+    pub(super) fn trusted(&self, credulous: Option<Credulous>) -> TrustedNetworks {
+        trusted::read(self.trusted_networks.as_ref(), credulous)
     }
 
     /// Reads the groups: none when no file is named, nothing when one cannot be used.
@@ -144,6 +155,7 @@ impl<'d> AuthSection<'d> {
     pub(super) fn open(
         self,
         threads: usize,
+        trusted: TrustedNetworks,
         diagnostics: &Diagnostics,
         base: &Base,
         exposed: bool,
@@ -168,6 +180,7 @@ impl<'d> AuthSection<'d> {
         Some(Auth {
             realm: self.realm,
             users: Arc::new(users),
+            trusted: Arc::new(trusted),
             htpasswd,
             cache_ttl: self.cache_ttl,
             cache_entries: self.cache_entries,
@@ -178,14 +191,19 @@ impl<'d> AuthSection<'d> {
 }
 
 impl Auth {
+    /// Whether a request can be of this user: by password, or by the network of its client.
+    pub fn knows(&self, user: &str) -> bool {
+        self.users.contains(user) || self.trusted.has(user)
+    }
+
     /// The sign in a name that is no user, between names that are: `alice/bob`.
     pub(super) fn divider(&self, name: &str) -> Option<char> {
-        if self.users.contains(name) {
+        if self.knows(name) {
             return None;
         }
         let divides = |sign: &char| {
             let mut parts = name.split(*sign).map(str::trim);
-            parts.all(|part| self.users.contains(part))
+            parts.all(|part| self.knows(part))
         };
         let is_sign = |c: &char| !c.is_alphanumeric();
         name.chars().filter(is_sign).find(divides)
@@ -221,7 +239,7 @@ impl Auth {
         document: &Node,
         diagnostics: &Diagnostics,
     ) {
-        let is_stranger = |user: &&str| !self.users.contains(user);
+        let is_stranger = |user: &&str| !self.knows(user);
         let strangers: Vec<&str> = groups.members().filter(is_stranger).collect();
         if let Some(first) = strangers.iter().min() {
             let message = format!(

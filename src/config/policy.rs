@@ -102,7 +102,7 @@ impl PolicySection<'_> {
     /// from being loaded.
     pub(super) fn warn(&self, policy: &Policy, auth: &Auth, now: SystemTime) {
         for (rule, item, user) in &self.users {
-            if auth.users.contains(user) {
+            if auth.knows(user) {
                 continue;
             }
             if let Some((message, remedy)) = mistaken_user(user, auth) {
@@ -120,7 +120,7 @@ impl PolicySection<'_> {
             self.warn_at(rule.rule, rule.key(), rule.to_string(), &rule.remedy());
         }
         let rules = policy.rules();
-        for index in rules.matching_no_user(|user| auth.users.contains(user)) {
+        for index in rules.matching_no_user(|user| auth.knows(user)) {
             if dead.iter().all(|rule| rule.rule != index) {
                 let message = format!(
                     "no user in the groups of this rule is in {}",

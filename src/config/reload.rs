@@ -1,4 +1,4 @@
-//! What a reload reads again: the users and the policy, with groups and lists.
+//! What a reload reads again: the users, the trusted networks and the policy, with groups and lists.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::problem::Diagnostics;
 use super::values::Values;
-use super::{Config, ConfigError, Problems, Scope, own_listeners, read};
-use crate::access::auth::Htpasswd;
+use super::{Config, ConfigError, Problems, Scope, own_listeners, read, trusted};
+use crate::access::auth::{Htpasswd, TrustedNetworks};
 use crate::access::policy::Policy;
 
 /// Knows where the configuration of the running process is.
@@ -16,6 +16,8 @@ pub struct Reloader {
     file: PathBuf,
     exposed: bool,
     listening: Vec<SocketAddr>,
+    /// A listener that believes every PROXY header.
+    credulous: Option<SocketAddr>,
 }
 
 /// What a running process can take over.
@@ -23,6 +25,8 @@ pub struct Reloader {
 pub struct Reloaded {
     /// The users of the htpasswd file; at least one.
     pub users: Arc<Htpasswd>,
+    /// The users of clients without credentials.
+    pub trusted: Arc<TrustedNetworks>,
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
@@ -42,6 +46,7 @@ impl Config {
             file: self.file.clone(),
             exposed: self.is_exposed(),
             listening: own_listeners(&self.listeners, self.admin),
+            credulous: trusted::credulous(&self.listeners),
         }
     }
 
@@ -53,7 +58,7 @@ impl Config {
 }
 
 impl Reloader {
-    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups` and the lists of
+    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups`, `auth.trusted_networks` and the lists of
     /// `egress` and `policy`, and runs `policy_tests`.
     ///
     /// The whole file is checked, so that a mistake does not wait for the next start; all other
@@ -69,9 +74,11 @@ impl Reloader {
         let scope = Scope::Reload {
             exposed: self.exposed,
             listening: &self.listening,
+            credulous: self.credulous,
         };
         let reloaded = read(&self.file, &diagnostics, scope).map(|config| Reloaded {
             users: config.auth.users,
+            trusted: config.auth.trusted,
             policy: config.policy,
             warnings: config.warnings,
             left_out: config.left_out,

@@ -7,6 +7,7 @@ mod sections;
 mod senders;
 mod server;
 mod tls;
+mod trusted;
 mod values;
 
 use std::fs;

@@ -18,7 +18,7 @@ use self::hashing::Hashing;
 use super::facts::Request;
 use super::outcome::Exchange;
 use crate::access::auth::{
-    Authenticator, Check, EntropyError, Htpasswd, Token68, User, VerifiedCache,
+    Authenticator, Check, EntropyError, Htpasswd, Token68, TrustedNetworks, User, VerifiedCache,
 };
 use crate::access::policy::{Admission, Policy};
 use crate::config::Config;
@@ -40,6 +40,7 @@ pub struct AccessControl {
 #[derive(Debug)]
 struct Access {
     authenticator: Arc<Authenticator>,
+    trusted: Arc<TrustedNetworks>,
     policy: Arc<Policy>,
 }
 
@@ -65,6 +66,7 @@ impl AccessControl {
         let auth = &config.auth;
         let access = Access::new(
             Arc::clone(&auth.users),
+            Arc::clone(&auth.trusted),
             &config.policy,
             VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?,
         );
@@ -80,8 +82,9 @@ impl AccessControl {
     /// decided.
     ///
     /// # Errors
-    /// Missing, malformed or wrong credentials (407, or 401 at the gateway), too many that wait to be verified (503), a request that
-    /// the policy denies (403, or the status of its rule), or one that came through this proxy before (508).
+    /// Missing (where the client is in no trusted network), malformed or wrong credentials (407, or 401 at the
+    /// gateway), too many that wait to be verified (503), a request that the policy denies (403, or the status of its
+    /// rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = self.access.load_full();
         let Exchange {
@@ -91,7 +94,7 @@ impl AccessControl {
         } = exchange;
         let credentials = std::mem::take(credentials);
         let user = self
-            .authenticate(&access.authenticator, &credentials, request)
+            .authenticate(&access, &credentials, request)
             .await;
         // Who sent `Proxy-Authorization` asks a proxy.
         let is_origin =
@@ -118,29 +121,38 @@ impl AccessControl {
         Ok(admitted)
     }
 
-    /// Replaces users and policy at once, and forgets which credentials were verified.
+    /// Replaces users, trusted networks and policy at once, and forgets which credentials were verified.
     ///
     /// # Errors
     /// As [`new`](Self::new); then nothing has changed.
-    pub fn replace(&self, users: Arc<Htpasswd>, policy: &Policy) -> Result<(), EntropyError> {
+    pub fn replace(
+        &self,
+        users: Arc<Htpasswd>,
+        trusted: Arc<TrustedNetworks>,
+        policy: &Policy,
+    ) -> Result<(), EntropyError> {
         let verified = VerifiedCache::new(self.cache_entries, self.cache_ttl)?;
         self.access
-            .store(Arc::new(Access::new(users, policy, verified)));
+            .store(Arc::new(Access::new(users, trusted, policy, verified)));
         Ok(())
     }
 
     async fn authenticate(
         &self,
-        authenticator: &Arc<Authenticator>,
+        access: &Access,
         credentials: &Credentials,
         request: &Request,
     ) -> Result<User, RequestError> {
-        let value = credentials.value().ok_or(ErrorKind::CredentialsMissing)?;
+        let client = request.source.client.ip();
+        let Some(value) = credentials.value() else {
+            let user = access.trusted.user(client).cloned();
+            return user.ok_or_else(|| ErrorKind::CredentialsMissing.into());
+        };
         let token = Token68::parse(value)?;
+        let authenticator = &access.authenticator;
         match authenticator.check(token, request.arrival.completed)? {
             Check::Verified(user) => Ok(user),
             Check::Unverified(attempt) => {
-                let client = request.source.client.ip();
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;
                 verified.ok_or_else(|| ErrorKind::CredentialsWrong.into())
             }
@@ -149,9 +161,15 @@ impl AccessControl {
 }
 
 impl Access {
-    fn new(users: Arc<Htpasswd>, policy: &Policy, verified: VerifiedCache) -> Self {
+    fn new(
+        users: Arc<Htpasswd>,
+        trusted: Arc<TrustedNetworks>,
+        policy: &Policy,
+        verified: VerifiedCache,
+    ) -> Self {
         Self {
             authenticator: Arc::new(Authenticator::new(users, verified)),
+            trusted,
             policy: Arc::new(on_this_machine(policy)),
         }
     }

@@ -23,7 +23,7 @@ pub struct Exchange {
 /// What has become of a request so far.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The user whose credentials were verified.
+    /// The user, by credentials or by the network of the client.
     pub user: Option<User>,
     /// What decided whether the request is admitted.
     pub decided_by: Option<DecidedBy>,

@@ -65,6 +65,7 @@ mod access {
     mod rule_actions;
     mod rule_matchers;
     mod rule_networks;
+    mod trusted_networks;
     mod users;
     mod verified_credentials;
 }

@@ -59,7 +59,7 @@ impl Tests<'_> {
     /// nothing.
     pub(in super::super) fn run(&self, policy: &Policy, auth: &Auth) {
         for (item, case) in &self.cases {
-            if !auth.users.contains(&case.scenario.user) {
+            if !auth.knows(&case.scenario.user) {
                 let (user, file) = (&case.scenario.user, auth.htpasswd.display());
                 item.warn(
                     format!("user {user:?} is not in {file}"),

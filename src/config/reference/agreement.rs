@@ -20,12 +20,16 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 7] = [
+const MAPS: [(&str, &str); 8] = [
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
     ),
     ("tollgate.admin", "{ address: '127.0.0.1:9188' }"),
+    (
+        "tollgate.auth.trusted_networks",
+        "[{ networks: [10.1.0.0/16], user: ci }]",
+    ),
     ("tollgate.policy.rules", "[{ name: r, action: deny }]"),
     ("tollgate.policy.rules[].time", "{ days: [mon] }"),
     (

@@ -104,9 +104,13 @@ const RESTART: [(&str, &str); 80] = [
     ("=tollgate.gateway.upstreams", "[]"),
 ];
 
-const APPLIED: [(&str, &str); 11] = [
+const APPLIED: [(&str, &str); 12] = [
     ("tollgate.auth.htpasswd", "others"),
     ("tollgate.auth.groups", "groups"),
+    (
+        "tollgate.auth.trusted_networks",
+        "[{ networks: [10.1.0.0/16], user: ci }]",
+    ),
     ("tollgate.egress.connect_ports", "any"),
     ("tollgate.egress.http_ports", "[80]"),
     ("tollgate.egress.allow_networks", "[10.0.0.0/8]"),
