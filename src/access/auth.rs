@@ -21,8 +21,8 @@ mod htpasswd;
 pub mod passwd;
 mod trusted;
 
-pub use self::authenticator::{Attempt, Authenticator, Check};
-pub use self::cache::{CacheKey, EntropyError, VerifiedCache};
+pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check};
+pub use self::cache::{EntropyError, VerifiedCache};
 #[cfg(test)]
 pub use self::credentials::UserError;
 pub use self::credentials::{Credentials, MAX_USER_LEN, Token68, User};

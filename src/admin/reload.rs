@@ -138,8 +138,7 @@ fn replace(
         changes: running.changes_to(&parts.values),
     };
     app.access
-        .replace(parts.users, parts.trusted, &parts.policy)
-        .map_err(|error| ReloadError::System(error.to_string()))?;
+        .replace(parts.users, parts.trusted, &parts.policy);
     running.apply(&parts.values);
     Ok(summary)
 }

@@ -72,7 +72,8 @@ keys! {
         trusted_networks: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(trusted::TrustedKeys::keys).list(usize::MAX), on reload;
         /// The name of the protection space in the challenge.
         realm: String = "tollgate".to_owned(), Realm;
-        /// How long a successful verification is cached. A reload clears the cache.
+        /// How long a successful verification is cached. A reload forgets those of users whose hash has changed, or who
+        /// are gone.
         cache_ttl: Duration = minutes(5), Within(milliseconds(1)..=days(1));
         /// Successful verifications in the cache.
         cache_entries: usize = 65_536, Within(1..=10_000_000);

@@ -10,7 +10,6 @@ mod tests;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -31,8 +30,6 @@ use crate::http::role::Role;
 pub struct AccessControl {
     access: ArcSwap<Access>,
     hashing: Hashing,
-    cache_entries: usize,
-    cache_ttl: Duration,
 }
 
 /// All that decides about one request. A reload makes a new one, so that no request
@@ -64,17 +61,12 @@ impl AccessControl {
     /// The system has no random numbers for the cache's secret.
     pub fn new(config: &Config) -> Result<Self, EntropyError> {
         let auth = &config.auth;
-        let access = Access::new(
-            Arc::clone(&auth.users),
-            Arc::clone(&auth.trusted),
-            &config.policy,
-            VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?,
-        );
+        let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
+        let authenticator = Authenticator::new(Arc::clone(&auth.users), verified);
+        let access = Access::new(authenticator, Arc::clone(&auth.trusted), &config.policy);
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
-            cache_entries: auth.cache_entries,
-            cache_ttl: auth.cache_ttl,
         })
     }
 
@@ -121,20 +113,12 @@ impl AccessControl {
         Ok(admitted)
     }
 
-    /// Replaces users, trusted networks and policy at once, and forgets which credentials were verified.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new); then nothing has changed.
-    pub fn replace(
-        &self,
-        users: Arc<Htpasswd>,
-        trusted: Arc<TrustedNetworks>,
-        policy: &Policy,
-    ) -> Result<(), EntropyError> {
-        let verified = VerifiedCache::new(self.cache_entries, self.cache_ttl)?;
+    /// Replaces users, trusted networks and policy at once. Credentials that were verified stay so where the user has
+    /// the same hash as before, and nowhere else. Not for two callers at a time.
+    pub fn replace(&self, users: Arc<Htpasswd>, trusted: Arc<TrustedNetworks>, policy: &Policy) {
+        let authenticator = self.access.load().authenticator.with_users(users);
         self.access
-            .store(Arc::new(Access::new(users, trusted, policy, verified)));
-        Ok(())
+            .store(Arc::new(Access::new(authenticator, trusted, policy)));
     }
 
     async fn authenticate(
@@ -161,14 +145,9 @@ impl AccessControl {
 }
 
 impl Access {
-    fn new(
-        users: Arc<Htpasswd>,
-        trusted: Arc<TrustedNetworks>,
-        policy: &Policy,
-        verified: VerifiedCache,
-    ) -> Self {
+    fn new(authenticator: Authenticator, trusted: Arc<TrustedNetworks>, policy: &Policy) -> Self {
         Self {
-            authenticator: Arc::new(Authenticator::new(users, verified)),
+            authenticator: Arc::new(authenticator),
             trusted,
             policy: Arc::new(on_this_machine(policy)),
         }

@@ -1,6 +1,5 @@
-//! From credentials to a user: one set of users, and the cache of credentials
-//! verified against it. New users get a new [`Authenticator`], so that no
-//! verification against the old ones remains.
+//! From credentials to a user: one set of users, and the cache of verified credentials. New users get a new
+//! [`Authenticator`] with the same cache, in which verifications against a hash that a user no longer has do not count.
 //!
 //! It has two steps, since the second one hashes: [`Authenticator::check`] runs on
 //! the thread that serves the connection, [`Authenticator::verify`] on one that
@@ -17,7 +16,7 @@ use super::htpasswd::Htpasswd;
 #[derive(Debug)]
 pub struct Authenticator {
     users: Arc<Htpasswd>,
-    verified: VerifiedCache,
+    verified: Arc<VerifiedCache>,
 }
 
 /// The result of a cache look-up.
@@ -34,19 +33,44 @@ pub enum Check {
 pub struct Attempt {
     credentials: Credentials,
     key: CacheKey,
+    /// Which hash of the user it is verified against; none for a user that does not exist.
+    hash: Option<u64>,
+}
+
+/// Equal for attempts that have the same outcome: of equal credentials, and verified against the same hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttemptId {
+    key: CacheKey,
+    hash: Option<u64>,
 }
 
 impl Attempt {
-    /// The key of the credentials in the cache: equal for equal credentials.
-    pub fn key(&self) -> CacheKey {
-        self.key
+    /// What it has in common with attempts of the same outcome.
+    pub fn id(&self) -> AttemptId {
+        AttemptId {
+            key: self.key,
+            hash: self.hash,
+        }
     }
 }
 
 impl Authenticator {
     /// An authenticator with these users and this cache.
     pub fn new(users: Arc<Htpasswd>, verified: VerifiedCache) -> Self {
-        Self { users, verified }
+        Self {
+            users,
+            verified: Arc::new(verified),
+        }
+    }
+
+    /// The one after this, with other users. What was verified stays verified for those whose hash is the same.
+    pub fn with_users(&self, users: Arc<Htpasswd>) -> Self {
+        let mut users = Arc::unwrap_or_clone(users);
+        users.succeed(&self.users);
+        Self {
+            users: Arc::new(users),
+            verified: Arc::clone(&self.verified),
+        }
     }
 
     /// Looks up the credentials of one request. Never hashes, and for cached
@@ -56,11 +80,14 @@ impl Authenticator {
     /// See [`CredentialsError`]; malformed credentials cost no hash.
     pub fn check(&self, token: Token68<'_>, now: Instant) -> Result<Check, CredentialsError> {
         let key = self.verified.key(token);
-        if let Some(user) = self.verified.lookup(&key, now) {
+        if let Some(user) = self.verified.lookup(&key, self.users.generation(), now) {
             return Ok(Check::Verified(user));
         }
+        let credentials = token.decode()?;
+        let known = self.users.known(credentials.user.as_str());
         Ok(Check::Unverified(Attempt {
-            credentials: token.decode()?,
+            hash: known.map(|known| known.since()),
+            credentials,
             key,
         }))
     }
@@ -68,18 +95,17 @@ impl Authenticator {
     /// Verifies credentials and caches them when they are valid. `None` means
     /// a wrong password or an unknown user, without distinction. Slow by design.
     pub fn verify(&self, attempt: Attempt, now: Instant) -> Option<User> {
-        let Attempt { credentials, key } = attempt;
+        let Attempt {
+            credentials, key, ..
+        } = attempt;
         // A client that opens a hundred connections at once queues a hundred
         // attempts; only the first one hashes.
-        if let Some(user) = self.verified.lookup(&key, now) {
+        if let Some(user) = self.verified.lookup(&key, self.users.generation(), now) {
             return Some(user);
         }
-        if !self.users.verify(&credentials) {
-            return None;
-        }
-        let user = credentials.user;
-        self.verified.insert(key, user.clone(), now);
-        Some(user)
+        let known = self.users.authenticate(&credentials)?;
+        self.verified.insert(key, Arc::clone(known), now);
+        Some(known.user().clone())
     }
 }
 

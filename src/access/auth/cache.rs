@@ -6,15 +6,17 @@
 //! an attacker could fill the cache with them.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 use thiserror::Error;
 
 use super::credentials::{Token68, User};
+use super::htpasswd::KnownUser;
 
-/// Credentials verified against one set of users, by their MAC: a limited number,
-/// each for a fixed time. Threads share it by reference.
+/// Credentials verified against a user's hash, by their MAC: a limited number, each for a fixed time and as long as
+/// the user has this hash. Threads share it by reference.
 pub struct VerifiedCache {
     /// The key of the MAC, for this cache only and never stored.
     secret: [u8; 32],
@@ -33,7 +35,7 @@ pub struct EntropyError(getrandom::Error);
 
 #[derive(Clone)]
 struct Verification {
-    user: User,
+    known: Arc<KnownUser>,
     verified_at: Instant,
 }
 
@@ -58,18 +60,19 @@ impl VerifiedCache {
         CacheKey(*blake3::keyed_hash(&self.secret, token.expose()).as_bytes())
     }
 
-    /// The user of these credentials, if they were verified within the
-    /// `ttl` before `now`. Does not allocate; takes one shared lock of one shard.
-    pub fn lookup(&self, key: &CacheKey, now: Instant) -> Option<User> {
+    /// The user of these credentials, if they were verified within the `ttl` before `now`, against the hash that the
+    /// user has in the file of that `generation`. Does not allocate; takes one shared lock of one shard.
+    pub fn lookup(&self, key: &CacheKey, generation: u64, now: Instant) -> Option<User> {
         let entry = self.entries.get(key)?;
         let fresh = now.saturating_duration_since(entry.verified_at) < self.ttl;
-        fresh.then_some(entry.user)
+        let valid = fresh && entry.known.is_in(generation);
+        valid.then(|| entry.known.user().clone())
     }
 
     /// Adds credentials that were verified at `now`.
-    pub fn insert(&self, key: CacheKey, user: User, now: Instant) {
+    pub fn insert(&self, key: CacheKey, known: Arc<KnownUser>, now: Instant) {
         let entry = Verification {
-            user,
+            known,
             verified_at: now,
         };
         self.entries.insert(key, entry);
@@ -93,6 +96,7 @@ impl fmt::Debug for CacheKey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::htpasswd::Htpasswd;
     use super::*;
 
     const TTL: Duration = Duration::from_secs(60);
@@ -105,6 +109,12 @@ mod tests {
         User::parse(name).unwrap()
     }
 
+    fn known(name: &str) -> Arc<KnownUser> {
+        let users =
+            Htpasswd::parse(&format!("{name}:{{SHA}}wqawPxkN+ytKqR+K+NR3qbw0Adw=")).unwrap();
+        Arc::clone(users.known(name).unwrap())
+    }
+
     fn key(cache: &VerifiedCache, field_value: &str) -> CacheKey {
         cache.key(Token68::parse(field_value.as_bytes()).unwrap())
     }
@@ -114,12 +124,12 @@ mod tests {
         let cache = cache();
         let now = Instant::now();
         let [ann, bob] = ["Basic YW5uOjE=", "Basic Ym9iOjE="].map(|value| key(&cache, value));
-        assert_eq!(cache.lookup(&ann, now), None);
-        cache.insert(ann, user("ann"), now);
-        cache.insert(bob, user("bob"), now);
-        assert_eq!(cache.lookup(&ann, now), Some(user("ann")));
-        assert_eq!(cache.lookup(&bob, now), Some(user("bob")));
-        assert_eq!(cache.lookup(&key(&cache, "Basic YW5uOjI="), now), None);
+        assert_eq!(cache.lookup(&ann, 0, now), None);
+        cache.insert(ann, known("ann"), now);
+        cache.insert(bob, known("bob"), now);
+        assert_eq!(cache.lookup(&ann, 0, now), Some(user("ann")));
+        assert_eq!(cache.lookup(&bob, 0, now), Some(user("bob")));
+        assert_eq!(cache.lookup(&key(&cache, "Basic YW5uOjI="), 0, now), None);
         // The case of the scheme is not part of the credentials.
         assert_eq!(key(&cache, "bASIC   YW5uOjE="), ann);
     }
@@ -129,24 +139,25 @@ mod tests {
         let cache = cache();
         let now = Instant::now();
         let ann = key(&cache, "Basic YW5uOjE=");
-        cache.insert(ann, user("ann"), now);
+        cache.insert(ann, known("ann"), now);
         let last = now + TTL - Duration::from_nanos(1);
-        assert_eq!(cache.lookup(&ann, last), Some(user("ann")));
+        assert_eq!(cache.lookup(&ann, 0, last), Some(user("ann")));
         // A look-up does not extend its life.
-        assert_eq!(cache.lookup(&ann, now + TTL), None);
+        assert_eq!(cache.lookup(&ann, 0, now + TTL), None);
 
         let off = VerifiedCache::new(1000, Duration::ZERO).unwrap();
-        off.insert(ann, user("ann"), now);
-        assert_eq!(off.lookup(&ann, now), None);
+        off.insert(ann, known("ann"), now);
+        assert_eq!(off.lookup(&ann, 0, now), None);
     }
 
     #[test]
     fn is_bounded() {
         let cache = VerifiedCache::new(100, TTL).unwrap();
         let now = Instant::now();
+        let user = known("ann");
         for n in 0..10_000_u32 {
             let token = format!("Basic {n}");
-            cache.insert(key(&cache, &token), user("ann"), now);
+            cache.insert(key(&cache, &token), Arc::clone(&user), now);
         }
         // Shards round the capacity up.
         let entries = cache.entries.len();
@@ -154,8 +165,8 @@ mod tests {
 
         let none = VerifiedCache::new(0, TTL).unwrap();
         let ann = key(&none, "Basic YW5uOjE=");
-        none.insert(ann, user("ann"), now);
-        assert_eq!(none.lookup(&ann, now), None);
+        none.insert(ann, known("ann"), now);
+        assert_eq!(none.lookup(&ann, 0, now), None);
     }
 
     #[test]

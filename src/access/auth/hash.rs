@@ -40,8 +40,10 @@ const NEW_HASH: (u32, u32, u32) = (19 * 1024, 2, 1);
 
 /// One password hash, checked when it is parsed, so that its form cannot make
 /// a verification fail.
+#[derive(PartialEq, Eq)]
 pub struct PasswordHash(Format);
 
+#[derive(PartialEq, Eq)]
 enum Format {
     Bcrypt(Box<str>),
     Apr1(Apr1),

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use thiserror::Error;
 
@@ -18,10 +19,49 @@ use crate::text::is_invisible;
 static DECOY_KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The users of one htpasswd file.
+#[derive(Clone)]
 pub struct Htpasswd {
-    hashes: Vec<PasswordHash>,
-    /// Index into `hashes`.
+    /// Which file it is, of those that were read one after the other.
+    generation: u64,
+    known: Vec<Arc<KnownUser>>,
+    /// Index into `known`.
     users: HashMap<User, usize>,
+}
+
+/// A user with a hash, in all the files, one after the other, that have both.
+pub struct KnownUser {
+    user: User,
+    hash: PasswordHash,
+    /// The generation of the first of these files.
+    since: AtomicU64,
+    /// That of the first file that has them no more.
+    until: AtomicU64,
+}
+
+impl KnownUser {
+    fn new(user: User, hash: PasswordHash) -> Self {
+        Self {
+            user,
+            hash,
+            since: AtomicU64::new(0),
+            until: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    pub(super) fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// Tells hashes of one name apart.
+    pub(super) fn since(&self) -> u64 {
+        // What is seen here was written before the file was in use.
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// Whether the file of that generation has this user with this hash.
+    pub(super) fn is_in(&self, generation: u64) -> bool {
+        (self.since()..self.until.load(Ordering::Relaxed)).contains(&generation)
+    }
 }
 
 /// A line that cannot be used. Never contains the text after the user name.
@@ -168,7 +208,7 @@ impl Htpasswd {
         use PasswordHashError::{DesCrypt, Unknown};
 
         let mut errors = Vec::new();
-        let mut hashes = Vec::new();
+        let mut known = Vec::new();
         let mut users = HashMap::new();
         let mut seen = HashMap::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -208,14 +248,18 @@ impl Htpasswd {
                     problem: PasswordHashError::Htdigest,
                 }),
                 Ok(hash) => {
-                    users.insert(user, hashes.len());
-                    hashes.push(hash);
+                    users.insert(user.clone(), known.len());
+                    known.push(Arc::new(KnownUser::new(user, hash)));
                 }
                 Err(problem) => reject(LineProblem::Hash { user, problem }),
             }
         }
         if errors.is_empty() {
-            Ok(Self { hashes, users })
+            Ok(Self {
+                generation: 0,
+                known,
+                users,
+            })
         } else {
             Err(errors)
         }
@@ -230,13 +274,48 @@ impl Htpasswd {
     /// with a selected one, the times of unknown names are distributed like those
     /// of known names, and the same name always takes the same time.
     pub fn verify(&self, credentials: &Credentials) -> bool {
+        self.authenticate(credentials).is_some()
+    }
+
+    /// As [`verify`](Self::verify): the user whose password it is.
+    pub(super) fn authenticate(&self, credentials: &Credentials) -> Option<&Arc<KnownUser>> {
         let user = credentials.user.as_str();
         let known = self.users.get(user).copied();
         let index = known.or_else(|| self.decoy(user));
         let verified = index
-            .and_then(|index| self.hashes.get(index))
-            .is_some_and(|hash| hash.verify(credentials.password.expose()));
-        verified & known.is_some()
+            .and_then(|index| self.known.get(index))
+            .is_some_and(|known| known.hash.verify(credentials.password.expose()));
+        known
+            .filter(|_| verified)
+            .and_then(|index| self.known.get(index))
+    }
+
+    /// Becomes the file after `before`: users whose hash is the same stay the same [`KnownUser`], and the others of
+    /// `before` are in no further file. To be called before this file is in use.
+    pub fn succeed(&mut self, before: &Htpasswd) {
+        self.generation = before.generation + 1;
+        for known in &mut self.known {
+            match before.known(known.user.as_str()) {
+                Some(old) if old.hash == known.hash => *known = Arc::clone(old),
+                _ => known.since.store(self.generation, Ordering::Relaxed),
+            }
+        }
+        for old in &before.known {
+            let kept = self.known(old.user.as_str());
+            if !kept.is_some_and(|kept| Arc::ptr_eq(kept, old)) {
+                old.until.store(self.generation, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Which file it is, of those that were read one after the other.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A user with the hash.
+    pub(super) fn known(&self, user: &str) -> Option<&Arc<KnownUser>> {
+        self.known.get(*self.users.get(user)?)
     }
 
     /// Whether the file has this user.
@@ -257,7 +336,7 @@ impl Htpasswd {
     /// `None` in a file without users, which reveals nothing.
     fn decoy(&self, user: &str) -> Option<usize> {
         // The width of `usize` does not matter for the choice.
-        (DECOY_KEY.hash_one(user) as usize).checked_rem(self.hashes.len())
+        (DECOY_KEY.hash_one(user) as usize).checked_rem(self.known.len())
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use crate::access::auth::{Attempt, Authenticator, CacheKey, User};
+use crate::access::auth::{Attempt, AttemptId, Authenticator, User};
 use crate::http::error::{ErrorKind, RequestError};
 
 /// When a client that was turned away may try again.
@@ -37,7 +37,7 @@ pub(super) struct Hashing {
 
 #[derive(Debug, Default)]
 struct Attempts {
-    verifications: HashMap<CacheKey, watch::Receiver<Verification>>,
+    verifications: HashMap<AttemptId, watch::Receiver<Verification>>,
     /// How many of them each client began.
     by_client: HashMap<IpAddr, usize>,
 }
@@ -79,7 +79,7 @@ impl Hashing {
         client: IpAddr,
     ) -> Result<watch::Receiver<Verification>, RequestError> {
         let mut under_way = self.under_way.lock();
-        if let Some(running) = under_way.verifications.get(&attempt.key()) {
+        if let Some(running) = under_way.verifications.get(&attempt.id()) {
             return Ok(running.clone());
         }
         let begun = under_way.by_client.get(&client).copied().unwrap_or(0);
@@ -90,12 +90,12 @@ impl Hashing {
         let (sender, receiver) = watch::channel(None);
         under_way
             .verifications
-            .insert(attempt.key(), receiver.clone());
+            .insert(attempt.id(), receiver.clone());
         under_way.by_client.insert(client, begun + 1);
         drop(under_way);
         let done = Done {
             under_way: Arc::clone(&self.under_way),
-            key: attempt.key(),
+            id: attempt.id(),
             client,
         };
         let hash = hash(
@@ -131,14 +131,14 @@ async fn hash(
 /// Takes a verification out of the map, however it ended.
 struct Done {
     under_way: Arc<Mutex<Attempts>>,
-    key: CacheKey,
+    id: AttemptId,
     client: IpAddr,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
         let mut under_way = self.under_way.lock();
-        under_way.verifications.remove(&self.key);
+        under_way.verifications.remove(&self.id);
         if let Entry::Occupied(mut begun) = under_way.by_client.entry(self.client) {
             *begun.get_mut() -= 1;
             if *begun.get() == 0 {

@@ -140,3 +140,105 @@ fn never_shows_the_password() {
         "{shown}"
     );
 }
+
+/// What a reload does: ann is as before, jürgen has another password, bob is new.
+const LATER: &str = "\
+ann:$apr1$saltsalt$CPQFKdB6gSGh5dFaE4PEp/
+jürgen:{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=
+bob:{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=
+";
+
+/// The user of these credentials, and how many hashes that took.
+fn ask(auth: &Authenticator, user_pass: &str) -> (Option<String>, usize) {
+    let mut user = None;
+    let now = Instant::now();
+    let cost = verifications(|| user = admit(auth, &basic(user_pass), now).unwrap());
+    (user, cost)
+}
+
+fn verified(user: &str, cost: usize) -> (Option<String>, usize) {
+    (Some(user.to_owned()), cost)
+}
+
+#[test]
+fn new_users_leave_verified_what_has_not_changed() {
+    let before = authenticator();
+    let (ann, juergen, new) = ("ann:a:b", "jürgen:pässwörd ☃", "jürgen:new");
+    assert_eq!(ask(&before, ann), verified("ann", 1));
+    assert_eq!(ask(&before, juergen), verified("jürgen", 1));
+    let after = before.with_users(users(LATER));
+    assert_eq!(ask(&after, ann), verified("ann", 0));
+    assert_eq!(ask(&after, juergen), (None, 1));
+    assert_eq!(ask(&after, new), verified("jürgen", 1));
+    assert_eq!(ask(&after, "bob:new"), verified("bob", 1));
+    // A request that began before sees all of the file of then, and nothing of that of now.
+    assert_eq!(ask(&before, juergen), verified("jürgen", 0));
+    assert_eq!(ask(&before, new), (None, 1));
+    assert_eq!(ask(&before, "bob:new"), (None, 1));
+
+    let without_ann = after.with_users(users(USERS.lines().nth(1).unwrap()));
+    assert_eq!(ask(&without_ann, ann), (None, 1));
+    // The hash is that of the first file again: it is hashed again.
+    assert_eq!(ask(&without_ann, juergen), verified("jürgen", 1));
+    let again = without_ann.with_users(users(USERS));
+    assert_eq!(ask(&again, ann), verified("ann", 1));
+    assert_eq!(ask(&again, juergen), verified("jürgen", 0));
+}
+
+/// A verification may end after the reload that changed the hash.
+#[test]
+fn a_verification_against_an_old_hash_counts_for_the_old_file_alone() {
+    let before = authenticator();
+    let now = Instant::now();
+    let attempt = |auth: &Authenticator, user_pass: &str| {
+        let value = basic(user_pass);
+        match auth.check(Token68::parse(&value).unwrap(), now).unwrap() {
+            Check::Unverified(attempt) => attempt,
+            Check::Verified(user) => panic!("{user} was verified"),
+        }
+    };
+    let juergen = "jürgen:pässwörd ☃";
+    let late = attempt(&before, juergen);
+    let late_stranger = attempt(&before, "bob:new");
+    let late_ann = attempt(&before, "ann:a:b");
+    let after = before.with_users(users(LATER));
+    // Who waits for the outcome of another attempt waits for the same one.
+    assert_ne!(late.id(), attempt(&after, juergen).id());
+    assert_ne!(late_stranger.id(), attempt(&after, "bob:new").id());
+    assert_eq!(late_ann.id(), attempt(&after, "ann:a:b").id());
+    assert_eq!(before.verify(late, now).unwrap().as_str(), "jürgen");
+    assert_eq!(before.verify(late_ann, now).unwrap().as_str(), "ann");
+    assert_eq!(ask(&after, juergen), (None, 1));
+    assert_eq!(ask(&after, "ann:a:b"), verified("ann", 0));
+}
+
+proptest::proptest! {
+    /// Whatever is reloaded in whatever order: who is verified, cached or not, is who has that hash now.
+    #[test]
+    fn no_file_admits_whom_it_would_not(
+        files in proptest::collection::vec(proptest::collection::vec(0_usize..3, 3), 1..8),
+    ) {
+        // No line, and two hashes: of "new" and of "old".
+        let hashes = ["", "{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=", "{SHA}wA27ydrfvh4jLpOnKd1HUvreCr8="];
+        let file = |lines: &[usize]| {
+            let line = |(user, hash): (usize, &usize)| match hashes[*hash] {
+                "" => String::new(),
+                hash => format!("u{user}:{hash}\n"),
+            };
+            users(&lines.iter().enumerate().map(line).collect::<String>())
+        };
+        let mut auths = vec![Authenticator::new(file(&files[0]), VerifiedCache::new(100, TTL).unwrap())];
+        for lines in &files[1..] {
+            auths.push(auths.last().unwrap().with_users(file(lines)));
+        }
+        // Those of requests that began before a reload as well, in either order.
+        for (auth, lines) in auths.iter().zip(&files).chain(auths.iter().zip(&files).rev()) {
+            for (user, hash) in lines.iter().enumerate() {
+                for (password, wanted) in [("new", 1), ("old", 2)] {
+                    let (found, _) = ask(auth, &format!("u{user}:{password}"));
+                    proptest::prop_assert_eq!(found.is_some(), *hash == wanted);
+                }
+            }
+        }
+    }
+}

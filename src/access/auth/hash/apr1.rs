@@ -17,6 +17,7 @@ const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkl
 const ROUNDS: u32 = 1000;
 
 /// Salt and digest, the digest still encoded.
+#[derive(PartialEq, Eq)]
 pub(super) struct Apr1 {
     salt: Box<[u8]>,
     digest: [u8; ENCODED_LEN],
