@@ -79,7 +79,8 @@ keys! {
         cache_entries: usize = 65_536, Within(1..=10_000_000);
         /// Passwords hashed at the same time. argon2id as written by `tollgate passwd` needs 19 MiB for each.
         hash_threads: Option<usize> = Means("`threads`"), Given(Within(1..=1024));
-        /// Requests that may wait for a hash, half of them from one client address. More get a 503.
+        /// Requests that may wait for a hash, half of them from one client address. More get a 503, but for [first
+        /// attempts](operations.md#password-hashing) of users.
         hash_queue: usize = 256, Within(1..=1_000_000);
     }
 }

@@ -6,6 +6,7 @@
 mod hashing;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::net::IpAddr;
 use std::ops::Deref;

@@ -45,6 +45,11 @@ pub struct AttemptId {
 }
 
 impl Attempt {
+    /// The user, if there is one of this name; whether the password is right is not known.
+    pub fn known_user(&self) -> Option<&User> {
+        self.hash.map(|_| &self.credentials.user)
+    }
+
     /// What it has in common with attempts of the same outcome.
     pub fn id(&self) -> AttemptId {
         AttemptId {

@@ -1,32 +1,41 @@
 //! Password hashing off the threads that serve connections.
 //!
-//! A hash is made to take tens of milliseconds. So many run at once and so many
-//! wait as the configuration says, and no more: a request over that limit gets 503 with
-//! `Retry-After`. Requests with the same credentials wait for one hash together, so
-//! that a client that opens a thousand connections at once costs one.
+//! A hash is made to take tens of milliseconds. So many run at once and so many wait as the configuration says:
+//! a request over that limit gets 503 with `Retry-After`. The first attempt of a user that exists waits beyond the
+//! limit, so that many users behind one address all get in, and a client that guesses does not keep them out.
+//! Clients take turns. Requests with the same credentials wait for one hash together, so that a client that opens a
+//! thousand connections at once costs one.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use super::turns::Turns;
 use crate::access::auth::{Attempt, AttemptId, Authenticator, User};
 use crate::http::error::{ErrorKind, RequestError};
 
 /// When a client that was turned away may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a request waits for its hash.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// How many times the limit first attempts of users that exist may have.
+const FIRST_ATTEMPTS: usize = 16;
+
 /// The result of a verification; none while it runs.
-type Verification = Option<Option<User>>;
+type Verification = Option<Result<Option<User>, ErrorKind>>;
 
 /// The bounded place where passwords are verified.
 #[derive(Debug)]
 pub(super) struct Hashing {
-    running: Arc<Semaphore>,
+    /// How many run at once.
+    threads: usize,
     /// How many may run or wait.
     max: usize,
     /// How many one client may have at once: half of all, so that a client that guesses
@@ -35,18 +44,48 @@ pub(super) struct Hashing {
     under_way: Arc<Mutex<Attempts>>,
 }
 
+/// Whose attempts take turns: an address of IPv4, or a network of IPv6 (/64), which is one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Client(IpAddr);
+
 #[derive(Debug, Default)]
 struct Attempts {
     verifications: HashMap<AttemptId, watch::Receiver<Verification>>,
     /// How many of them each client began.
-    by_client: HashMap<IpAddr, usize>,
+    by_client: HashMap<Client, usize>,
+    /// The users that exist, of whom a client has an attempt under way.
+    first: HashSet<(Client, User)>,
+    waiting: Turns<Client, Job>,
+    running: usize,
+}
+
+/// A verification that waits or runs.
+#[derive(Debug)]
+struct Job {
+    authenticator: Arc<Authenticator>,
+    attempt: Attempt,
+    id: AttemptId,
+    client: Client,
+    /// The user, where this is the client's first attempt for it.
+    first: Option<User>,
+    since: Instant,
+    result: watch::Sender<Verification>,
+}
+
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        Self(match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        })
+    }
 }
 
 impl Hashing {
     /// At most `threads` hashes at once, and `queue` more that wait.
     pub(super) fn new(threads: usize, queue: usize) -> Self {
         Self {
-            running: Arc::new(Semaphore::new(threads)),
+            threads,
             max: threads + queue,
             max_by_client: (threads + queue).div_ceil(2),
             under_way: Arc::default(),
@@ -56,18 +95,24 @@ impl Hashing {
     /// Verifies the credentials of `attempt`: the user, or none.
     ///
     /// # Errors
-    /// [`ErrorKind::AuthenticationOverloaded`] when the queue is full.
+    /// [`ErrorKind::AuthenticationOverloaded`] when the queue is full, or the turn does not come in time.
     pub(super) async fn verify(
         &self,
         authenticator: &Arc<Authenticator>,
         attempt: Attempt,
         client: IpAddr,
     ) -> Result<Option<User>, RequestError> {
-        let mut verification = self.share_or_start(authenticator, attempt, client)?;
-        match verification.wait_for(Option::is_some).await {
-            Ok(verification) => Ok(verification.clone().flatten()),
+        let mut verification = self.share_or_start(authenticator, attempt, client.into())?;
+        let verified = verification.wait_for(Option::is_some);
+        match tokio::time::timeout(MAX_WAIT, verified).await {
+            Ok(Ok(verified)) => match verified.clone() {
+                Some(Ok(user)) => Ok(user),
+                Some(Err(ErrorKind::AuthenticationOverloaded)) => Err(overloaded()),
+                Some(Err(_)) | None => Err(ErrorKind::Internal.into()),
+            },
             // The task ended without a result.
-            Err(_) => Err(ErrorKind::Internal.into()),
+            Ok(Err(_)) => Err(ErrorKind::Internal.into()),
+            Err(_elapsed) => Err(overloaded()),
         }
     }
 
@@ -76,74 +121,119 @@ impl Hashing {
         &self,
         authenticator: &Arc<Authenticator>,
         attempt: Attempt,
-        client: IpAddr,
+        client: Client,
     ) -> Result<watch::Receiver<Verification>, RequestError> {
+        let id = attempt.id();
         let mut under_way = self.under_way.lock();
-        if let Some(running) = under_way.verifications.get(&attempt.id()) {
+        if let Some(running) = under_way.verifications.get(&id) {
             return Ok(running.clone());
         }
+        let first = attempt.known_user().map(|user| (client, user.clone()));
+        let first = first.filter(|first| !under_way.first.contains(first));
+        let times = if first.is_some() { FIRST_ATTEMPTS } else { 1 };
         let begun = under_way.by_client.get(&client).copied().unwrap_or(0);
-        if begun >= self.max_by_client || under_way.verifications.len() >= self.max {
-            let overloaded = RequestError::new(ErrorKind::AuthenticationOverloaded);
-            return Err(overloaded.retry_after(RETRY_AFTER));
+        let all = under_way.verifications.len();
+        if begun >= self.max_by_client.saturating_mul(times)
+            || all >= self.max.saturating_mul(times)
+        {
+            return Err(overloaded());
         }
-        let (sender, receiver) = watch::channel(None);
-        under_way
-            .verifications
-            .insert(attempt.id(), receiver.clone());
+        let (result, receiver) = watch::channel(None);
+        under_way.verifications.insert(id, receiver.clone());
         under_way.by_client.insert(client, begun + 1);
-        drop(under_way);
-        let done = Done {
-            under_way: Arc::clone(&self.under_way),
-            id: attempt.id(),
-            client,
-        };
-        let hash = hash(
-            Arc::clone(&self.running),
-            Arc::clone(authenticator),
+        under_way.first.extend(first.clone());
+        let job = Job {
+            authenticator: Arc::clone(authenticator),
             attempt,
-        );
-        // A task of its own: the request that began it may be aborted while others wait.
-        tokio::spawn(async move {
-            let verified = hash.await;
-            // First out of the map, so that later requests ask the cache.
-            drop(done);
-            sender.send_replace(verified);
-        });
+            id,
+            client,
+            first: first.map(|(_, user)| user),
+            since: Instant::now(),
+            result,
+        };
+        if under_way.running < self.threads {
+            under_way.running += 1;
+            drop(under_way);
+            // A task of its own: the request that began it may be aborted while others wait.
+            tokio::spawn(run(Arc::clone(&self.under_way), job));
+        } else {
+            under_way.waiting.push(client, job);
+        }
         Ok(receiver)
     }
 }
 
-/// Verifies when it is the turn of `attempt`.
-async fn hash(
-    running: Arc<Semaphore>,
-    authenticator: Arc<Authenticator>,
-    attempt: Attempt,
-) -> Verification {
-    let _turn = running.acquire().await.ok()?;
-    let hashed = tokio::task::spawn_blocking(move || authenticator.verify(attempt, Instant::now()));
-    Some(hashed.await.unwrap_or_else(|error| {
-        log::error!("password verification failed: {error}");
-        None
-    }))
-}
-
-/// Takes a verification out of the map, however it ended.
-struct Done {
-    under_way: Arc<Mutex<Attempts>>,
-    id: AttemptId,
-    client: IpAddr,
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        let mut under_way = self.under_way.lock();
-        under_way.verifications.remove(&self.id);
-        if let Entry::Occupied(mut begun) = under_way.by_client.entry(self.client) {
+impl Attempts {
+    fn end(&mut self, id: AttemptId, client: Client, first: Option<User>) {
+        self.verifications.remove(&id);
+        if let Some(user) = first {
+            self.first.remove(&(client, user));
+        }
+        if let Entry::Occupied(mut begun) = self.by_client.entry(client) {
             *begun.get_mut() -= 1;
             if *begun.get() == 0 {
                 begun.remove();
             }
         }
+    }
+}
+
+/// Does `job`, and then whichever is next, until none waits.
+async fn run(under_way: Arc<Mutex<Attempts>>, job: Job) {
+    let mut next = Some(job);
+    while let Some(job) = next {
+        let Job {
+            authenticator,
+            attempt,
+            id,
+            client,
+            first,
+            since,
+            result,
+        } = job;
+        let verified = if since.elapsed() < MAX_WAIT {
+            hash(authenticator, attempt).await
+        } else {
+            // Whoever began it was told so.
+            Err(ErrorKind::AuthenticationOverloaded)
+        };
+        {
+            let mut under_way = under_way.lock();
+            // First out of the map, so that later requests ask the cache.
+            under_way.end(id, client, first);
+            next = under_way.waiting.pop();
+            if next.is_none() {
+                under_way.running -= 1;
+            }
+        }
+        result.send_replace(Some(verified));
+    }
+}
+
+async fn hash(
+    authenticator: Arc<Authenticator>,
+    attempt: Attempt,
+) -> Result<Option<User>, ErrorKind> {
+    let hashed = tokio::task::spawn_blocking(move || authenticator.verify(attempt, Instant::now()));
+    hashed.await.map_err(|error| {
+        log::error!("password verification failed: {error}");
+        ErrorKind::Internal
+    })
+}
+
+fn overloaded() -> RequestError {
+    RequestError::new(ErrorKind::AuthenticationOverloaded).retry_after(RETRY_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_of_ipv6_is_one_client() {
+        let client = |text: &str| Client::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::9"));
+        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
     }
 }

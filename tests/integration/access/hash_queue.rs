@@ -8,7 +8,7 @@ use crate::support::client::Wire;
 use crate::support::eventually;
 use crate::support::message::Response;
 use crate::support::origin::Origin;
-use crate::support::proxy::Setup;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, BOB, COLON, credentials, fetch, sha_line};
 
 /// Takes a second or so to verify anything against.
@@ -55,7 +55,7 @@ fn assert_turned_away(answers: &Receiver<Response>, count: usize) {
     }
 }
 
-// Case 33: half of the places, rounded up, and no more.
+// Case 33: half of the places, rounded up, and no more. That the user exists helps its first attempt alone.
 #[test]
 fn one_client_cannot_take_all_places_of_the_hash_queue() {
     let proxy = setup().start();
@@ -129,6 +129,96 @@ fn clients_behind_a_load_balancer_have_their_own_shares() {
     assert_turned_away(&answers, 6);
     let answer = from("198.51.100.8").exchange(login(ALICE));
     assert_eq!(answer.status(), 200, "{}", answer.text());
+}
+
+/// Sends these requests at once, each on a connection of its own, and gives the statuses in their order.
+fn at_once(proxy: &Proxy, client: &str, requests: impl Iterator<Item = String>) -> Vec<u16> {
+    let mut wires: Vec<Wire> = requests
+        .map(|request| {
+            let mut wire = Wire::connect_from(client, proxy.address).unwrap();
+            wire.send(request).unwrap();
+            wire
+        })
+        .collect();
+    let statuses = wires
+        .iter_mut()
+        .map(|wire| wire.response("GET").unwrap().status());
+    statuses.collect()
+}
+
+// As after a start: none of them was verified, and all come from one address (NAT).
+#[test]
+fn many_users_of_one_address_all_get_in() {
+    const USERS: usize = 30;
+    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
+    let lines: String = names.iter().map(|name| sha_line((name, "in"))).collect();
+    let proxy = Setup::new()
+        .file("users.htpasswd", format!("stuck:{STUCK_HASH}\n{lines}"))
+        .config(PLACES)
+        .start();
+    // The thread is busy, so that they wait.
+    let mut held = proxy.connect();
+    held.send(login(("stuck", "wrong"))).unwrap();
+    let statuses = at_once(
+        &proxy,
+        "127.0.0.2",
+        names.iter().map(|name| login((name, "in"))),
+    );
+    assert_eq!(statuses, [200; USERS]);
+    assert_eq!(held.response("GET").unwrap().status(), 407);
+
+    // Names that no user has are guesses: they have the places of one client.
+    held.send(login(("stuck", "wrong again"))).unwrap();
+    let guesses = (0..USERS).map(|number| login((&format!("nobody-{number}"), "in")));
+    let statuses = at_once(&proxy, "127.0.0.3", guesses);
+    assert!(
+        statuses.iter().all(|status| [407, 503].contains(status)),
+        "{statuses:?}"
+    );
+    let refused = statuses.iter().filter(|status| **status == 503).count();
+    assert!(refused >= USERS / 2, "{statuses:?}");
+}
+
+// The first attempts of users have a bound too: sixteen times the places, half of them for one client.
+#[test]
+fn first_attempts_are_bounded() {
+    const USERS: usize = 60;
+    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
+    let lines: String = names.iter().map(|name| sha_line((name, "in"))).collect();
+    let proxy = Setup::new()
+        .file("users.htpasswd", format!("stuck:{STUCK_HASH}\n{lines}"))
+        .config(PLACES)
+        .start();
+    let mut held = proxy.connect();
+    held.send(login(("stuck", "wrong"))).unwrap();
+    let statuses = at_once(
+        &proxy,
+        "127.0.0.2",
+        names.iter().map(|name| login((name, "in"))),
+    );
+    let admitted = statuses.iter().filter(|status| **status == 200).count();
+    assert!(admitted >= 32, "{statuses:?}");
+    let status_is_known = |status: &u16| [200, 503].contains(status);
+    assert!(statuses.iter().all(status_is_known), "{statuses:?}");
+}
+
+// Three addresses that guess fill every place between them. They take turns with whoever comes.
+#[test]
+fn guesses_from_several_addresses_do_not_keep_a_new_user_out() {
+    let proxy = setup().start();
+    let mut floods = Vec::new();
+    for client in ["127.0.0.1", "127.0.0.3", "127.0.0.4"] {
+        let from = |_| Wire::connect_from(client, proxy.address).unwrap();
+        floods.push(guess((0..6).map(from).collect()));
+    }
+    // No place is left: one that is refused has said so.
+    proxy.record("the refusal", |record| record["status"] == 503);
+    for user in [ALICE, BOB, COLON] {
+        let mut wire = Wire::connect_from("127.0.0.9", proxy.address).unwrap();
+        let answer = wire.exchange(login(user));
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    }
+    drop(floods);
 }
 
 // One hash for all who bring the same credentials: they cost one place together.
