@@ -86,9 +86,7 @@ impl AccessControl {
             outcome,
         } = exchange;
         let credentials = std::mem::take(credentials);
-        let user = self
-            .authenticate(&access, &credentials, request)
-            .await;
+        let user = self.authenticate(&access, &credentials, request).await;
         // Who sent `Proxy-Authorization` asks a proxy.
         let is_origin =
             request.role == Some(Role::Gateway) && !matches!(credentials, Credentials::Proxy(_));
