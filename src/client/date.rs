@@ -3,36 +3,32 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderValue;
 use memchr::memchr;
 use parking_lot::Mutex;
 
 /// How Pingora's line begins.
 const NAME: &[u8] = b"Date: ";
 
-/// Keeps the field lines of one response until its head is written, and puts them back there.
+/// Keeps the values of one response until its head is written, and puts them back there.
 #[derive(Debug, Default)]
 pub struct OriginDate {
     is_kept: AtomicBool,
-    lines: Mutex<Vec<u8>>,
+    values: Mutex<(Option<HeaderValue>, Vec<HeaderValue>)>,
 }
 
 impl OriginDate {
     /// Keeps the values of the final response that Pingora is about to write; without any, Pingora's own stays.
-    pub fn keep<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) {
-        let mut lines = self.lines.lock();
-        lines.clear();
-        for value in values {
-            lines.reserve_exact(NAME.len() + value.len() + 2);
-            lines.extend_from_slice(NAME);
-            lines.extend_from_slice(value);
-            lines.extend_from_slice(b"\r\n");
-        }
-        self.is_kept.store(!lines.is_empty(), Ordering::Relaxed);
+    pub fn keep(&self, first: Option<HeaderValue>, more: Vec<HeaderValue>) {
+        self.is_kept.store(first.is_some(), Ordering::Relaxed);
+        *self.values.lock() = (first, more);
     }
 
     /// Another response is written than the one that was kept for.
     pub fn forget(&self) {
-        self.is_kept.store(false, Ordering::Relaxed);
+        if self.is_kept.swap(false, Ordering::Relaxed) {
+            *self.values.lock() = Default::default();
+        }
     }
 
     /// Whether there is something to put back.
@@ -40,20 +36,27 @@ impl OriginDate {
         self.is_kept.load(Ordering::Relaxed)
     }
 
-    /// Appends `head`, the head that Pingora writes, to `out` with the lines that were kept. Does nothing and is
+    /// Appends `head`, the head that Pingora writes, to `out` with the values that were kept. Does nothing and is
     /// false where there is nothing to put back.
     pub(super) fn put_back(&self, head: &[u8], out: &mut Vec<u8>) -> bool {
         if !self.is_kept() || is_interim(head) {
             return false;
         }
-        self.forget();
-        let Some((before, behind)) = around_date(head) else {
+        self.is_kept.store(false, Ordering::Relaxed);
+        let (Some(first), more) = std::mem::take(&mut *self.values.lock()) else {
             return false;
         };
-        let lines = self.lines.lock();
-        out.extend_from_slice(before);
-        out.extend_from_slice(&lines);
-        out.extend_from_slice(behind);
+        let Some((start, end)) = value_of_date(head) else {
+            return false;
+        };
+        out.extend_from_slice(head.get(..start).unwrap_or_default());
+        out.extend_from_slice(first.as_bytes());
+        for value in more {
+            for part in [&b"\r\n"[..], NAME, value.as_bytes()] {
+                out.extend_from_slice(part);
+            }
+        }
+        out.extend_from_slice(head.get(end..).unwrap_or_default());
         true
     }
 }
@@ -63,14 +66,14 @@ fn is_interim(head: &[u8]) -> bool {
     head.get(b"HTTP/1.1 ".len()) == Some(&b'1')
 }
 
-/// What is before and behind the line of `Date`.
-fn around_date(head: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Where the value of `Date` begins and ends.
+fn value_of_date(head: &[u8]) -> Option<(usize, usize)> {
     let mut start = 0;
     loop {
         let rest = head.get(start..)?;
         let len = memchr(b'\n', rest)? + 1;
         if rest.starts_with(NAME) {
-            return Some((head.get(..start)?, rest.get(len..)?));
+            return Some((start + NAME.len(), start + len - 2));
         }
         start += len;
     }
@@ -81,6 +84,11 @@ mod tests {
     use super::*;
 
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nX-Date: 1\r\nDate: now\r\nA: Date: b\r\n\r\n";
+
+    fn keep(date: &OriginDate, values: &[&str]) {
+        let mut values = values.iter().map(|value| value.parse().unwrap());
+        date.keep(values.next(), values.collect());
+    }
 
     fn put_back(date: &OriginDate, head: &[u8]) -> Option<String> {
         let mut out = b"<".to_vec();
@@ -94,7 +102,7 @@ mod tests {
         let date = OriginDate::default();
         assert_eq!(put_back(&date, HEAD), None);
         for lines in [&["then"][..], &["one", "", "two"]] {
-            date.keep(lines.iter().map(|line| line.as_bytes()));
+            keep(&date, lines);
             let interim = b"HTTP/1.1 103 Early Hints\r\nDate: x\r\n\r\n";
             assert_eq!(put_back(&date, interim), None);
             let dates: String = lines
@@ -110,13 +118,13 @@ mod tests {
     #[test]
     fn nothing_where_nothing_was_kept() {
         let date = OriginDate::default();
-        date.keep([]);
+        keep(&date, &[]);
         assert_eq!(put_back(&date, HEAD), None);
-        date.keep([&b"then"[..]]);
+        keep(&date, &["then"]);
         date.forget();
         assert_eq!(put_back(&date, HEAD), None);
         for head in [&b""[..], b"HTTP/1.1 200 OK\r\n\r\n", b"Date: cut"] {
-            date.keep([&b"then"[..]]);
+            keep(&date, &["then"]);
             assert_eq!(put_back(&date, head), None);
         }
     }

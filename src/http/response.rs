@@ -33,6 +33,9 @@ pub struct ResponseFields {
     /// Fields that end here (RFC 9110 §7.6.1), those that `Connection` names included. `Transfer-Encoding` and
     /// `Connection` itself are left to the writer of the head.
     pub hop_by_hop: Vec<HeaderName>,
+    /// The first `Date`, and those behind it.
+    pub date: Option<HeaderValue>,
+    pub more_dates: Vec<HeaderValue>,
 }
 
 /// What `Transfer-Encoding` and `Content-Length` of a response say together.
@@ -110,6 +113,8 @@ impl ResponseFields {
                     fields.hop_by_hop.extend(nominated(value, headers));
                 }
                 Some(HopField::Upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {}
+                Some(HopField::Date) if fields.date.is_none() => fields.date = Some(value.clone()),
+                Some(HopField::Date) => fields.more_dates.push(value.clone()),
                 Some(field) if field.is_removed_from_response() => {
                     fields.hop_by_hop.push(name.clone());
                 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_LENGTH, DATE, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
+    ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
     USER_AGENT, VIA,
 };
 use http::{Method, StatusCode, Version};
@@ -316,6 +316,10 @@ impl ProxyHttp for Forward {
         for name in fields.hop_by_hop {
             response.remove_header(&name);
         }
+        if !response.status.is_informational() {
+            let date = &forwarded.connection.date;
+            date.keep(fields.date, fields.more_dates);
+        }
         // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for
         // the server.
         if request.role == Some(Role::Forward) {
@@ -350,13 +354,6 @@ impl ProxyHttp for Forward {
         {
             response.remove_header(&TRANSFER_ENCODING);
             session.set_keepalive(None);
-        }
-        if !response.status.is_informational() {
-            let dates = response.headers.get_all(DATE).iter();
-            forwarded
-                .connection
-                .date
-                .keep(dates.map(HeaderValue::as_bytes));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pingora::lb::LoadBalancer;
 use pingora::lb::selection::RoundRobin;
@@ -32,6 +32,8 @@ pub struct Pool {
     next: AtomicUsize,
     when_full: WhenFull,
     ejection: Ejection,
+    /// Whether an upstream ever failed a request: none is looked for after each answer before.
+    has_failures: AtomicBool,
 }
 
 impl Pool {
@@ -79,6 +81,7 @@ impl Pool {
                 error: ErrorKind::QueueTimeout,
                 counted_in: Some(Arc::clone(telemetry)),
             },
+            has_failures: AtomicBool::new(false),
             ejection: Ejection {
                 failures: gateway.ejection.failures,
                 time: gateway.ejection.time,
@@ -118,6 +121,7 @@ impl Pool {
 
     /// Notes that the upstream failed a request, and why.
     pub fn failed(&self, address: SocketAddr, why: &str) {
+        self.has_failures.store(true, Ordering::Relaxed);
         if let Some(upstream) = self.find(address) {
             upstream.failed(self.ejection, why);
         }
@@ -125,6 +129,9 @@ impl Pool {
 
     /// Notes that the upstream answered a request.
     pub fn answered(&self, address: SocketAddr) {
+        if !self.has_failures.load(Ordering::Relaxed) {
+            return;
+        }
         if let Some(upstream) = self.find(address) {
             upstream.answered();
         }
