@@ -1,10 +1,12 @@
 //! An origin's `Date` (RFC 9110 §6.6.1), which Pingora replaces by its own when it writes the head of a response,
 //! behind all hooks.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
 use memchr::memchr;
+use memchr::memmem::Finder;
 use parking_lot::Mutex;
 
 /// How Pingora's line begins.
@@ -14,14 +16,20 @@ const NAME: &[u8] = b"Date: ";
 #[derive(Debug, Default)]
 pub struct OriginDate {
     is_kept: AtomicBool,
-    values: Mutex<(Option<HeaderValue>, Vec<HeaderValue>)>,
+    values: Mutex<Values>,
+}
+
+#[derive(Debug, Default)]
+struct Values {
+    first: Option<HeaderValue>,
+    more: Option<Box<[HeaderValue]>>,
 }
 
 impl OriginDate {
     /// Keeps the values of the final response that Pingora is about to write; without any, Pingora's own stays.
-    pub fn keep(&self, first: Option<HeaderValue>, more: Vec<HeaderValue>) {
+    pub fn keep(&self, first: Option<HeaderValue>, more: Option<Box<[HeaderValue]>>) {
         self.is_kept.store(first.is_some(), Ordering::Relaxed);
-        *self.values.lock() = (first, more);
+        *self.values.lock() = Values { first, more };
     }
 
     /// Another response is written than the one that was kept for.
@@ -43,15 +51,13 @@ impl OriginDate {
             return false;
         }
         self.is_kept.store(false, Ordering::Relaxed);
-        let (Some(first), more) = std::mem::take(&mut *self.values.lock()) else {
-            return false;
-        };
-        let Some((start, end)) = value_of_date(head) else {
+        let Values { first, more } = std::mem::take(&mut *self.values.lock());
+        let (Some(first), Some((start, end))) = (first, value_of_date(head)) else {
             return false;
         };
         out.extend_from_slice(head.get(..start).unwrap_or_default());
         out.extend_from_slice(first.as_bytes());
-        for value in more {
+        for value in more.iter().flatten() {
             for part in [&b"\r\n"[..], NAME, value.as_bytes()] {
                 out.extend_from_slice(part);
             }
@@ -68,15 +74,10 @@ fn is_interim(head: &[u8]) -> bool {
 
 /// Where the value of `Date` begins and ends.
 fn value_of_date(head: &[u8]) -> Option<(usize, usize)> {
-    let mut start = 0;
-    loop {
-        let rest = head.get(start..)?;
-        let len = memchr(b'\n', rest)? + 1;
-        if rest.starts_with(NAME) {
-            return Some((start + NAME.len(), start + len - 2));
-        }
-        start += len;
-    }
+    static LINE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\r\nDate: "));
+    let start = LINE.find(head)? + LINE.needle().len();
+    let len = memchr(b'\r', head.get(start..)?)?;
+    Some((start, start + len))
 }
 
 #[cfg(test)]
@@ -87,7 +88,7 @@ mod tests {
 
     fn keep(date: &OriginDate, values: &[&str]) {
         let mut values = values.iter().map(|value| value.parse().unwrap());
-        date.keep(values.next(), values.collect());
+        date.keep(values.next(), Some(values.collect()));
     }
 
     fn put_back(date: &OriginDate, head: &[u8]) -> Option<String> {
@@ -123,7 +124,7 @@ mod tests {
         keep(&date, &["then"]);
         date.forget();
         assert_eq!(put_back(&date, HEAD), None);
-        for head in [&b""[..], b"HTTP/1.1 200 OK\r\n\r\n", b"Date: cut"] {
+        for head in [&b""[..], b"HTTP/1.1 200 OK\r\n\r\n", b"\r\nDate: cut"] {
             keep(&date, &["then"]);
             assert_eq!(put_back(&date, head), None);
         }

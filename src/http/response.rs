@@ -33,9 +33,9 @@ pub struct ResponseFields {
     /// Fields that end here (RFC 9110 §7.6.1), those that `Connection` names included. `Transfer-Encoding` and
     /// `Connection` itself are left to the writer of the head.
     pub hop_by_hop: Vec<HeaderName>,
-    /// The first `Date`, and those behind it.
+    /// The first `Date`, and whether there are more.
     pub date: Option<HeaderValue>,
-    pub more_dates: Vec<HeaderValue>,
+    pub has_more_dates: bool,
 }
 
 /// What `Transfer-Encoding` and `Content-Length` of a response say together.
@@ -114,7 +114,7 @@ impl ResponseFields {
                 }
                 Some(HopField::Upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {}
                 Some(HopField::Date) if fields.date.is_none() => fields.date = Some(value.clone()),
-                Some(HopField::Date) => fields.more_dates.push(value.clone()),
+                Some(HopField::Date) => fields.has_more_dates = true,
                 Some(field) if field.is_removed_from_response() => {
                     fields.hop_by_hop.push(name.clone());
                 }

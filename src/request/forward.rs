@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
+    ACCEPT, CONTENT_LENGTH, DATE, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
     USER_AGENT, VIA,
 };
 use http::{Method, StatusCode, Version};
@@ -317,8 +317,9 @@ impl ProxyHttp for Forward {
             response.remove_header(&name);
         }
         if !response.status.is_informational() {
-            let date = &forwarded.connection.date;
-            date.keep(fields.date, fields.more_dates);
+            let dates = || response.headers.get_all(DATE).iter().skip(1).cloned();
+            let more = fields.has_more_dates.then(|| dates().collect());
+            forwarded.connection.date.keep(fields.date, more);
         }
         // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for
         // the server.

@@ -157,7 +157,7 @@ pub(super) struct CredentialsLine<'a> {
 }
 
 impl<'a> CredentialsLine<'a> {
-    fn new(head: &[u8], header: &httparse::Header<'a>) -> Self {
+    pub(super) fn new(head: &[u8], header: &httparse::Header<'a>) -> Self {
         let FieldLine {
             value,
             start,
@@ -189,9 +189,8 @@ pub(super) struct MessageFields<'a> {
     pub(super) expect_continue: bool,
     pub(super) proxy_connection: bool,
     pub(super) proxy_authorization: Option<CredentialsLine<'a>>,
-    /// The last one; an origin may take several.
-    pub(super) authorization: Option<CredentialsLine<'a>>,
-    pub(super) has_several_authorizations: bool,
+    /// How many lines of `Authorization` there are; an origin may take several.
+    pub(super) authorization_lines: usize,
     pub(super) via: bool,
     pub(super) has_forwarding: bool,
     pub(super) authenticates_connection: bool,
@@ -213,9 +212,7 @@ impl<'a> MessageFields<'a> {
                 FieldKind::Via => fields.via = true,
                 FieldKind::Forwarding => fields.has_forwarding = true,
                 FieldKind::Authorization => {
-                    let line = CredentialsLine::new(head, header);
-                    fields.has_several_authorizations |=
-                        fields.authorization.replace(line).is_some();
+                    fields.authorization_lines += 1;
                     fields.authenticates_connection |= authenticates_connection(header.value);
                 }
                 FieldKind::Host => fields.host(header.value)?,

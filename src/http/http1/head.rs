@@ -127,7 +127,8 @@ impl RequestHead {
             && matches!(framing, Framing::None | Framing::Length(0))
             && fields.upgrade_option
             && fields.offers_websocket;
-        let (credentials, credentials_place) = credentials(&fields, Role::of(&target))?;
+        let (credentials, credentials_place) =
+            credentials(head, headers, &fields, Role::of(&target))?;
         let rewrite = Rewrite {
             rehost: target.authority().is_some(),
             merge_length: fields.content_length_lines > 1,
@@ -346,23 +347,31 @@ fn cut(bytes: &mut BytesMut, place: Range<usize>) {
 /// What authenticates the request, and the place of its line. At the gateway Tollgate is the origin (RFC 9110 §3.7):
 /// `Authorization` authenticates there, unless `Proxy-Authorization` does and leaves it to the upstream.
 fn credentials(
+    head: &[u8],
+    headers: &[httparse::Header<'_>],
     fields: &MessageFields<'_>,
     role: Role,
 ) -> Result<(Credentials, Option<Range<usize>>), HeadError> {
-    let take = |line: &CredentialsLine<'_>| (Secret::hide(line.value.into()), line.place.clone());
+    let hide = |line: &CredentialsLine<'_>| Secret::hide(line.value.into());
     if let Some(line) = &fields.proxy_authorization {
-        let (value, place) = take(line);
-        return Ok((Credentials::Proxy(value), Some(place)));
+        return Ok((Credentials::Proxy(hide(line)), Some(line.place.clone())));
     }
-    match &fields.authorization {
-        Some(_) if role == Role::Gateway && fields.has_several_authorizations => {
-            Err(HeadError::DuplicateAuthorization)
-        }
-        Some(line) if role == Role::Gateway => {
-            let (value, place) = take(line);
-            Ok((Credentials::Origin(value), Some(place)))
-        }
-        _ => Ok((Credentials::Missing, None)),
+    if role != Role::Gateway {
+        return Ok((Credentials::Missing, None));
+    }
+    let is_authorization = |header: &&httparse::Header<'_>| {
+        matches!(FieldKind::of(header.name), FieldKind::Authorization)
+    };
+    match fields.authorization_lines {
+        0 => Ok((Credentials::Missing, None)),
+        1 => Ok(match headers.iter().find(is_authorization) {
+            Some(header) => {
+                let line = CredentialsLine::new(head, header);
+                (Credentials::Origin(hide(&line)), Some(line.place))
+            }
+            None => (Credentials::Missing, None),
+        }),
+        _ => Err(HeadError::DuplicateAuthorization),
     }
 }
 
