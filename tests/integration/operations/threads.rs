@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::support::client::Wire;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
-use crate::support::proxy::Setup;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{credentials, fetch};
 use crate::support::{DEADLINE, eventually};
 
@@ -116,4 +116,20 @@ fn threads_for_calls_that_block_are_limited_and_end() {
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(8), "{took:?}");
     }
+}
+
+/// Memory of many small pieces is not rounded up to 2 MiB.
+#[test]
+fn huge_pages_are_off() {
+    let proxy = Proxy::plain();
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", proxy.id().as_raw_nonzero())).unwrap();
+    let enabled = status
+        .lines()
+        .find_map(|line| line.strip_prefix("THP_enabled:"));
+    // Older kernels do not say.
+    assert!(
+        enabled.is_none_or(|enabled| enabled.trim() == "0"),
+        "{enabled:?}"
+    );
 }
