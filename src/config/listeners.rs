@@ -68,8 +68,8 @@ keys! {
         http2: bool = true, Flag;
         /// What TLS is served with.
         tls: Option<Item<'d>> = Means("none: a plain listener"), Raw => Shape::Map(tls::Keys::keys);
-        /// Whether every connection begins with a PROXY protocol header, v1 or v2. Only behind a load balancer that
-        /// always sends one: the client address in it is trusted. `true` trusts whoever connects.
+        /// Whether each connection begins with a PROXY protocol header, v1 or v2, which names the client's address.
+        /// For a load balancer that always sends one. `true` takes the header from every peer.
         proxy_protocol: Option<Senders> = None, ProxyProtocol;
     }
 }
@@ -122,7 +122,7 @@ pub(super) fn read(
             && senders.as_ref().is_some_and(Senders::are_anyone)
         {
             let message = format!(
-                "whoever connects to {address} is believed to be the client that its PROXY protocol header names"
+                "every peer of {address} can claim any client address in its PROXY protocol header"
             );
             section.warn("proxy_protocol", message, senders::REMEDY);
         }

@@ -40,7 +40,7 @@ const PRIVATE: [&str; 8] = [
 const LEAST_V4: u8 = 24;
 const LEAST_V6: u8 = 48;
 
-/// A listener that believes whoever connects about the client's address.
+/// A listener that takes a PROXY protocol header from every peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Credulous {
     /// Of the file.
@@ -49,7 +49,7 @@ pub(super) enum Credulous {
     Running(SocketAddr),
 }
 
-/// The address of a listener that believes whoever connects.
+/// The address of a listener that takes a PROXY protocol header from every peer.
 pub(super) fn credulous(listeners: &[Listener]) -> Option<SocketAddr> {
     let believes = |listener: &&Listener| {
         let senders = listener.proxy_protocol.as_ref();

@@ -68,7 +68,7 @@ impl Authenticator {
         }
     }
 
-    /// The one after this, with other users. What was verified stays verified for those whose hash is the same.
+    /// The authenticator of the next file. A verified pair stays verified where its user has the same hash.
     pub fn with_users(&self, users: Arc<Htpasswd>) -> Self {
         let mut users = Arc::unwrap_or_clone(users);
         users.succeed(&self.users);

@@ -16,7 +16,7 @@ pub struct TrustedNetworks {
 }
 
 impl TrustedNetworks {
-    /// The user that a client is who sends no credentials: that of the longest prefix.
+    /// The user of a client that sends no credentials. The longest prefix decides.
     ///
     /// IPv4 networks cover an IPv4-mapped address.
     pub fn user(&self, client: IpAddr) -> Option<&User> {

@@ -87,8 +87,8 @@ fn headers_of_whoever_connects_are_warned_of_unless_the_listener_is_on_loopback(
         let shown = config.warnings.to_string();
         shown.replace(&format!("{}/", setup.directory.path().display()), "")
     };
-    let expected = "f.yaml:6: warning: tollgate.listeners[0].proxy_protocol: whoever connects to \
-         0.0.0.0:8888 is believed to be the client that its PROXY protocol header names; name the load \
+    let expected = "f.yaml:6: warning: tollgate.listeners[0].proxy_protocol: every peer of \
+         0.0.0.0:8888 can claim any client address in its PROXY protocol header; name the load \
          balancers, as in `proxy_protocol: { from: [192.0.2.7] }`";
     assert_eq!(warnings("0.0.0.0:8888", "true"), expected);
     assert_eq!(warnings("0.0.0.0:8888", "{ from: [0.0.0.0/0] }"), expected);

@@ -146,16 +146,19 @@ fn at_once(proxy: &Proxy, client: &str, requests: impl Iterator<Item = String>) 
     statuses.collect()
 }
 
+/// A proxy with so many users besides the one whose hash is slow, and their names.
+fn with_users(count: usize) -> (Proxy, Vec<String>) {
+    let names: Vec<String> = (0..count).map(|number| format!("user-{number}")).collect();
+    let lines: String = names.iter().map(|name| sha_line((name, "in"))).collect();
+    let setup = Setup::new().file("users.htpasswd", format!("stuck:{STUCK_HASH}\n{lines}"));
+    (setup.config(PLACES).start(), names)
+}
+
 // As after a start: none of them was verified, and all come from one address (NAT).
 #[test]
 fn many_users_of_one_address_all_get_in() {
     const USERS: usize = 30;
-    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
-    let lines: String = names.iter().map(|name| sha_line((name, "in"))).collect();
-    let proxy = Setup::new()
-        .file("users.htpasswd", format!("stuck:{STUCK_HASH}\n{lines}"))
-        .config(PLACES)
-        .start();
+    let (proxy, names) = with_users(USERS);
     // The thread is busy, so that they wait.
     let mut held = proxy.connect();
     held.send(login(("stuck", "wrong"))).unwrap();
@@ -183,12 +186,7 @@ fn many_users_of_one_address_all_get_in() {
 #[test]
 fn first_attempts_are_bounded() {
     const USERS: usize = 60;
-    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
-    let lines: String = names.iter().map(|name| sha_line((name, "in"))).collect();
-    let proxy = Setup::new()
-        .file("users.htpasswd", format!("stuck:{STUCK_HASH}\n{lines}"))
-        .config(PLACES)
-        .start();
+    let (proxy, names) = with_users(USERS);
     // The thread is busy, so that they wait.
     let held = guess((0..8).map(|_| proxy.connect()).collect());
     assert_turned_away(&held, 6);

@@ -189,6 +189,8 @@ fn an_upstream_is_told_the_user_by_tollgate_alone() {
     for forged in [
         "",
         "X-WebAuth-User: root\r\n",
+        // An option that would take the field away (RFC 9110 §7.6.1).
+        "Connection: X-WebAuth-User\r\n",
         "x-webauth-USER: a\r\nX_WebAuth_User: root\r\n",
     ] {
         for (fields, user) in [

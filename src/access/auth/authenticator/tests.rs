@@ -202,7 +202,7 @@ fn a_verification_against_an_old_hash_counts_for_the_old_file_alone() {
     let late_stranger = attempt(&before, "bob:new");
     let late_ann = attempt(&before, "ann:a:b");
     let after = before.with_users(users(LATER));
-    // Who waits for the outcome of another attempt waits for the same one.
+    // Attempts against different hashes share no verification.
     assert_ne!(late.id(), attempt(&after, juergen).id());
     assert_ne!(late_stranger.id(), attempt(&after, "bob:new").id());
     assert_eq!(late_ann.id(), attempt(&after, "ann:a:b").id());
