@@ -154,6 +154,30 @@ fn an_ejected_upstream_returns() {
     assert_eq!(is_up(&proxy, &late), 1);
 }
 
+/// Failures count in a row: an answer begins the count anew.
+#[test]
+fn an_upstream_that_fails_now_and_then_is_not_ejected() {
+    let requests = AtomicUsize::new(0);
+    let origin = Origin::raw(move |mut wire: Wire, _| {
+        if wire.request()?.is_some() && requests.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+            wire.send(response("200 OK", "Connection: close\r\n", "in"))?;
+        }
+        Ok(())
+    });
+    let more = "  ejection: { failures: 2, time: 1h }\n";
+    let proxy = pool(&[origin.address], more);
+    for _ in 0..4 {
+        assert_eq!(proxy.exchange(get("/")).status(), 502);
+        assert_eq!(proxy.exchange(get("/")).status(), 200);
+        assert_eq!(is_up(&proxy, &origin), 1);
+    }
+    assert!(
+        !proxy.errors().contains("gets no requests"),
+        "{}",
+        proxy.errors()
+    );
+}
+
 #[test]
 fn what_can_be_repeated_is_tried_at_the_next_upstream() {
     let (good, bad) = (Origin::ok("good"), dropping(usize::MAX));
