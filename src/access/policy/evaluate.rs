@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::rules::{Class, RuleSet};
 use super::trace::{Step, Trace};
@@ -31,15 +32,18 @@ struct ExpressionInput<'a> {
     groups: Vec<&'a str>,
 }
 
+/// Positions of rules in order, mostly few: without an allocation.
+type RuleList = SmallVec<[usize; 4]>;
+
 /// The result of the first phase, which the second phase needs.
 #[derive(Clone, Debug)]
 pub(super) struct RequestDecision {
     /// The rule that decides about addresses in no pending rule's networks; none: the default.
     decides: Option<usize>,
-    /// Rules before it that match except for their networks, which need an address.
-    pending: RuleSet,
-    /// Rules before it that match and observe.
-    observed: RuleSet,
+    /// Rules before it that match except for their networks, which need an address; in order.
+    pending: RuleList,
+    /// Rules before it that match and observe; in order.
+    observed: RuleList,
     /// Rules that deny because their expression failed.
     failures: Vec<(usize, EvaluationError)>,
 }
@@ -81,7 +85,7 @@ impl Policy {
 
         let mut may_admit = self.admits(&decision, decision.decides);
         let mut opens_port = may_admit && self.opens_port(decision.decides);
-        for index in decision.pending.iter() {
+        for &index in &decision.pending {
             if self.admits(&decision, Some(index)) {
                 may_admit = true;
                 opens_port |= self.opens_port(Some(index));
@@ -154,9 +158,9 @@ impl Policy {
             .enumerate()
             .take_while(move |(index, _)| decides.is_none_or(|decides| *index < decides))
             .filter(move |(index, rule)| {
-                decision.observed.contains(*index)
+                decision.observed.binary_search(index).is_ok()
                     || (rule.action == Action::Observe
-                        && decision.pending.contains(*index)
+                        && decision.pending.binary_search(index).is_ok()
                         && holds(rule))
             })
     }
@@ -166,7 +170,7 @@ impl Policy {
         let mut pending = decision
             .pending
             .iter()
-            .filter_map(|index| self.rules.get(index));
+            .filter_map(|index| self.rules.get(*index));
         pending.find(|rule| rule.action != Action::Observe)
     }
 
@@ -178,8 +182,8 @@ impl Policy {
     fn walk<T: Trace>(&self, evaluation: &Evaluation<'_>, trace: &mut T) -> RequestDecision {
         let mut decision = RequestDecision {
             decides: None,
-            pending: RuleSet::default(),
-            observed: RuleSet::default(),
+            pending: RuleList::new(),
+            observed: RuleList::new(),
             failures: Vec::new(),
         };
         let of_role = self.rules.of_role(evaluation.request.role());
@@ -207,10 +211,10 @@ impl Policy {
                 continue;
             };
             if rule.matchers.networks.is_some() {
-                decision.pending.insert(index);
+                decision.pending.push(index);
                 trace.step(index, Step::Pending);
             } else if rule.action == Action::Observe {
-                decision.observed.insert(index);
+                decision.observed.push(index);
                 trace.step(index, Step::Observed);
             } else {
                 decision.decides = Some(index);
@@ -335,7 +339,7 @@ impl Policy {
         ip: IpAddr,
         trace: &mut T,
     ) -> DecidingRule {
-        for index in decision.pending.iter() {
+        for &index in &decision.pending {
             let Some(rule) = self.rules.get(index) else {
                 continue;
             };

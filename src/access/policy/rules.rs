@@ -12,7 +12,7 @@ mod tests;
 
 pub(super) use set::RuleSet;
 
-/// The most rules of a list. A decision has one bit for each, on the stack.
+/// The most rules of a list. A set of them has one bit for each, on the stack.
 pub const MAX_RULES: usize = 1024;
 
 /// An ordered list of rules, and the default when none of them decides. The first rule that matches decides.
