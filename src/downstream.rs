@@ -28,6 +28,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use self::prepare::{Unprepared, prepare};
 use self::protocol::{Door, Protocol};
@@ -38,8 +39,9 @@ use self::threads::Threads;
 use self::unprepared::Stage;
 #[cfg(any(test, feature = "internals"))]
 pub use self::{protocol::fuzz::first_bytes, proxy_protocol::fuzz::proxy_header};
+use crate::admin::Admin;
 use crate::client::{ClientStream, Connection, Transport};
-use crate::config;
+use crate::config::{self, Senders};
 use crate::request::app::App;
 use crate::request::dispatch::Ways;
 use crate::request::facts::Source;
@@ -222,68 +224,76 @@ impl Acceptor {
         kind: ListenerKind,
         thread: u16,
     ) {
-        match kind {
-            // Nothing comes before HTTP, so nothing has to be waited for.
-            ListenerKind::Proxy {
-                tls: None,
-                proxy_protocol: None,
-                http2,
-            } => {
-                let _open = self.app.telemetry.connection_opened();
-                let connection = Connection::Left(stream);
-                self.serve_http(connection, peer, http2, thread).await;
-            }
+        let (tls, proxy_protocol, http2) = match kind {
             ListenerKind::Proxy {
                 tls,
                 proxy_protocol,
                 http2,
-            } => {
-                let _open = self.app.telemetry.connection_opened();
-                let limit = self.app.timeouts.tls_handshake;
-                let local = stream.local_addr().ok();
-                let waits_for = if proxy_protocol.is_some() {
-                    Stage::ProxyHeader
-                } else {
-                    Stage::Tls
-                };
-                // Boxed, since a handshake takes more room than a connection that waits.
-                let prepared = Box::pin(prepare(stream, peer, tls, proxy_protocol));
-                match tokio::time::timeout(limit, prepared).await {
-                    Ok(Ok((connection, client))) => {
-                        self.serve_http(connection, client, http2, thread).await;
-                    }
-                    Ok(Err(Unprepared::WrongProtocol {
-                        stream,
-                        client,
-                        door,
-                    })) => {
-                        let connection = Connection::Left(stream);
-                        let source = self.source(&connection, client, thread);
-                        let patience = self.app.patience();
-                        let transport = Transport::Left(connection);
-                        let stream = Box::new(ClientStream::new(transport, client, patience));
-                        Box::pin(connection::refuse_at(self, stream, source, door)).await;
-                    }
-                    Ok(Err(Unprepared::Failed { stage, error })) => {
-                        let line = unprepared::line(stage, &error);
-                        self.reject(peer, local, "handshake_failed", &line);
-                    }
-                    Err(_elapsed) => {
-                        let line = unprepared::timeout_line(waits_for);
-                        self.reject(peer, local, "handshake_timeout", line);
-                    }
-                }
+            } => (tls, proxy_protocol, http2),
+            ListenerKind::Admin(admin) => return self.serve_admin(&admin, stream, peer).await,
+        };
+        let _open = self.app.telemetry.connection_opened();
+        let (connection, client) = if tls.is_none() && proxy_protocol.is_none() {
+            // Nothing comes before HTTP, so nothing has to be waited for.
+            (Connection::Left(stream), peer)
+        } else {
+            // Boxed, since a handshake takes more room than a connection that waits.
+            let prepared = Box::pin(self.prepared(stream, peer, tls, proxy_protocol, thread));
+            match prepared.await {
+                Some(prepared) => prepared,
+                None => return,
             }
-            ListenerKind::Admin(admin) => {
-                let draining = self.app.lifecycle.watch();
-                let served = Box::pin(admin.serve(PingoraStream::from(stream), draining));
-                if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)
-                    .await
-                    .is_err()
-                {
-                    log::debug!("admin connection from {peer}: ended for its age");
-                }
+        };
+        self.serve_http(connection, client, http2, thread).await;
+    }
+
+    /// Does what comes before HTTP, in its time. None where the connection does not get that far: then its client
+    /// was told and the operator, each where that is possible.
+    async fn prepared(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        proxy_protocol: Option<Senders>,
+        thread: u16,
+    ) -> Option<(Connection, SocketAddr)> {
+        let local = stream.local_addr().ok();
+        let waits_for = if proxy_protocol.is_some() {
+            Stage::ProxyHeader
+        } else {
+            Stage::Tls
+        };
+        let prepared = prepare(stream, peer, tls, proxy_protocol);
+        match tokio::time::timeout(self.app.timeouts.tls_handshake, prepared).await {
+            Ok(Ok(prepared)) => return Some(prepared),
+            Ok(Err(Unprepared::WrongProtocol {
+                stream,
+                client,
+                door,
+            })) => {
+                let (stream, source) = self.begin(Connection::Left(stream), client, thread);
+                connection::refuse_at(self, stream, source, door).await;
             }
+            Ok(Err(Unprepared::Failed { stage, error })) => {
+                let line = unprepared::line(stage, &error);
+                self.reject(peer, local, "handshake_failed", &line);
+            }
+            Err(_elapsed) => {
+                let line = unprepared::timeout_line(waits_for);
+                self.reject(peer, local, "handshake_timeout", line);
+            }
+        }
+        None
+    }
+
+    async fn serve_admin(&self, admin: &Arc<Admin>, stream: TcpStream, peer: SocketAddr) {
+        let draining = self.app.lifecycle.watch();
+        let served = Box::pin(admin.serve(PingoraStream::from(stream), draining));
+        if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)
+            .await
+            .is_err()
+        {
+            log::debug!("admin connection from {peer}: ended for its age");
         }
     }
 
@@ -343,26 +353,33 @@ impl Acceptor {
         }
     }
 
-    fn source(&self, connection: &Connection, client: SocketAddr, thread: u16) -> Source {
-        Source {
+    /// What serves a connection, and where its requests come from.
+    fn begin(
+        &self,
+        connection: Connection,
+        client: SocketAddr,
+        thread: u16,
+    ) -> (Box<ClientStream>, Source) {
+        let source = Source {
             client,
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
             tls: matches!(connection, Connection::Right(_)),
             thread,
-        }
+        };
+        let transport = Transport::Left(connection);
+        let stream = ClientStream::new(transport, client, self.app.patience());
+        (Box::new(stream), source)
     }
 
-    async fn serve_http(
+    fn serve_http(
         self: &Arc<Self>,
         connection: Connection,
         client: SocketAddr,
         http2: bool,
         thread: u16,
-    ) {
-        let source = self.source(&connection, client, thread);
-        let transport = Transport::Left(connection);
-        let stream = Box::new(ClientStream::new(transport, client, self.app.patience()));
+    ) -> impl Future<Output = ()> + Send {
+        let (stream, source) = self.begin(connection, client, thread);
         // The first bytes decide and not ALPN: Go offers HTTP/2 to a proxy and then writes HTTP/1.1.
-        connection::serve(self, stream, source, http2).await;
+        connection::serve(self, stream, source, http2)
     }
 }

@@ -69,21 +69,26 @@ impl<'a> Requests<'a> {
     }
 
     /// Serves one request. Gives the connection back when it can go on.
-    pub async fn serve(
+    ///
+    /// Not async, nor is what begins the request: the head would be part of the connection's future as long as
+    /// the request lasts.
+    pub fn serve(
         &mut self,
         stream: Box<ClientStream>,
         head: RequestHead,
         arrival: Arrival,
-    ) -> Option<Box<ClientStream>> {
+    ) -> impl Future<Output = Option<Box<ClientStream>>> + Send {
         let keep_alive = head.keep_alive;
-        match self.begin(stream, head, arrival) {
-            Begun::Tunnel(tunnel) => tunnel.await,
-            Begun::Proxy(proxy) => self.take_back(proxy, keep_alive).await,
+        let begun = self.begin(stream, head, arrival);
+        async move {
+            match begun {
+                Begun::Tunnel(tunnel) => tunnel.await,
+                Begun::Proxy(proxy) => self.take_back(proxy, keep_alive).await,
+            }
         }
     }
 
-    /// Sends a request on its way. Not async: its locals would be part of the connection's future as long as
-    /// that lives.
+    /// Sends a request on its way.
     fn begin(
         &mut self,
         stream: Box<ClientStream>,
