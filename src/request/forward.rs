@@ -14,6 +14,7 @@ mod verification;
 
 use std::any::Any;
 use std::os::fd::RawFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,7 +185,7 @@ impl ProxyHttp for Forward {
                 none.insert(found.map_err(failure::into_pingora)?)
             }
         };
-        let client_gone = client_gone(session, exchange.request.has_body());
+        let client_gone = pin!(client_gone(session, exchange.request.has_body()));
         let permit = reserve(&self.app, exchange, on_route, failed, client_gone).await;
         permit
             .and_then(|permit| peer::at(&self.app, forwarded, permit))

@@ -3,6 +3,7 @@
 //! Pingora's `upstream_peer` and the opening of tunnels call both.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Instant;
 
 use super::admit::Admitted;
@@ -69,23 +70,12 @@ pub async fn reserve(
     exchange: &mut Exchange,
     route: &Route,
     failed: &[SocketAddr],
-    client_gone: impl Future<Output = ()>,
+    client_gone: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Option<Permit>, RequestError> {
-    let thread = exchange.request.source.thread;
-    let turn = match route {
-        Route::Direct(candidates) if exchange.request.role == Some(Role::Tunnel) => {
-            return Ok(None);
-        }
-        Route::Direct(candidates) => app.origins.turn(candidates.first(), thread),
-        Route::Pool => app
-            .pool
-            .as_ref()
-            .ok_or(ErrorKind::Internal)?
-            .turn(failed, thread)?,
-    };
-    let queue = match turn {
-        Turn::Ready(permit) => return Ok(Some(permit)),
-        Turn::Queued(queue) => queue,
+    let queue = match turn(app, exchange, route, failed)? {
+        None => return Ok(None),
+        Some(Turn::Ready(permit)) => return Ok(Some(permit)),
+        Some(Turn::Queued(queue)) => queue,
     };
     let begun = Instant::now();
     let permit = tokio::select! {
@@ -95,4 +85,22 @@ pub async fn reserve(
     };
     add_time(&mut exchange.outcome.queue, begun);
     permit.map(Some)
+}
+
+/// The turn of a request at its server. None for a tunnel of CONNECT.
+fn turn(
+    app: &App,
+    exchange: &Exchange,
+    route: &Route,
+    failed: &[SocketAddr],
+) -> Result<Option<Turn>, RequestError> {
+    let thread = exchange.request.source.thread;
+    match route {
+        Route::Direct(_) if exchange.request.role == Some(Role::Tunnel) => Ok(None),
+        Route::Direct(candidates) => Ok(Some(app.origins.turn(candidates.first(), thread))),
+        Route::Pool => {
+            let pool = app.pool.as_ref().ok_or(ErrorKind::Internal)?;
+            Ok(Some(pool.turn(failed, thread)?))
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub async fn open(app: &App, exchange: &mut Exchange) -> Result<Opened, RequestE
     }
     let mut failed = Vec::new();
     loop {
-        let permit = reserve(app, exchange, &route, &failed, pending()).await?;
+        let permit = reserve(app, exchange, &route, &failed, pin!(pending())).await?;
         let begun = Instant::now();
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok((stream, address)) => {

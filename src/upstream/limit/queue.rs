@@ -55,10 +55,18 @@ impl Queue {
     ///
     /// # Errors
     /// That of [`WhenFull::error`] when none came free in time.
-    pub async fn wait(self) -> Result<Permit, RequestError> {
-        let full = &self.when_full;
-        let _queued = full.counted_in.as_ref().map(Telemetry::gateway_queued);
-        let permit = self.limit.wait(self.thread, full.wait).await;
-        permit.ok_or_else(|| RequestError::new(full.error).retry_after(full.wait))
+    pub fn wait(self) -> impl Future<Output = Result<Permit, RequestError>> + Send {
+        let Self {
+            limit,
+            thread,
+            when_full,
+        } = self;
+        let queued = when_full.counted_in.as_ref().map(Telemetry::gateway_queued);
+        // Not an async function: what it is called with would be in the future twice.
+        async move {
+            let permit = limit.wait(thread, when_full.wait).await;
+            drop(queued);
+            permit.ok_or_else(|| RequestError::new(when_full.error).retry_after(when_full.wait))
+        }
     }
 }
