@@ -4,6 +4,7 @@
 //! The hooks are in the order in which Pingora calls them and are thin: they
 //! call the parts that decide, and put their results into Pingora's terms.
 
+mod answer;
 mod context;
 mod failure;
 mod framing;
@@ -21,10 +22,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_LENGTH, DATE, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING,
-    USER_AGENT, VIA,
+    CONTENT_LENGTH, DATE, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING, USER_AGENT,
+    VIA,
 };
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora_core::protocols::{Digest, SocketDigest};
@@ -35,19 +36,13 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub use self::context::{Context, Forwarded};
 use self::session::{DRAIN_TIMEOUT, client_gone, final_status, forwards_left, stop_waiting};
 use super::app::App;
-use super::facts::Request;
 use super::outcome::Exchange;
-use super::reply::Reply;
 use super::route::{reserve, route};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields};
 use crate::http::role::Role;
 use crate::telemetry::GATEWAY_SITE;
-
-/// A refused request's body up to this size is read and dropped, so that the
-/// connection can go on; a longer one costs the connection.
-const MAX_DRAINED_BODY: u64 = 64 * 1024;
 
 /// Forward proxy and gateway as Pingora's application.
 pub struct Forward {
@@ -69,58 +64,6 @@ impl Forward {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Answers in place of an upstream: where the client asks this proxy, and with the embedded page.
-    fn local_reply(
-        &self,
-        session: &Session,
-        request: &Request,
-    ) -> Result<Option<Reply>, ErrorKind> {
-        let head = session.req_header();
-        // RFC 9110 §7.6.2: at zero this proxy is the recipient.
-        if forwards_left(head) == Some(0) {
-            return match head.method {
-                Method::OPTIONS => Ok(Some(Reply::new(StatusCode::OK, "text/plain", Bytes::new()))),
-                _ => Err(ErrorKind::MethodUnknown),
-            };
-        }
-        if request.role != Some(Role::Gateway) || self.app.pool.is_some() {
-            return Ok(None);
-        }
-        let page = crate::upstream::pool::serve(&head.method, head.uri.path())?;
-        let body = Bytes::from_static(page.body.as_bytes());
-        Ok(Some(Reply::new(page.status, page.content_type, body)))
-    }
-
-    /// Refuses a request. The connection stays usable where its body was sent nowhere and can be dropped.
-    async fn refuse(
-        &self,
-        session: &mut Session,
-        forwarded: &mut Forwarded,
-        error: &RequestError,
-    ) -> Result<StatusCode> {
-        let request = &forwarded.exchange.request;
-        let is_short = matches!(request.framing, Framing::Length(len) if len <= MAX_DRAINED_BODY);
-        if is_short && !request.expect_continue && forwarded.route.is_none() {
-            // Not drained in time, or gone: the answer is the same, the connection ends.
-            if session
-                .as_downstream_mut()
-                .drain_request_body()
-                .await
-                .is_err()
-            {
-                session.set_keepalive(None);
-            }
-        }
-        let exchange = &mut forwarded.exchange;
-        let accept = session.req_header().headers.get(ACCEPT);
-        let accept = accept.map(HeaderValue::as_bytes);
-        let reply = self.app.refuse(exchange, error, accept);
-        forwarded.connection.date.forget();
-        let status = reply.status();
-        reply.write_to(session).await?;
-        Ok(status)
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::client::ConnectionReturn;
 use crate::config::Config;
 use crate::http::credentials::Credentials;
-use crate::request::facts::{Arrival, Source};
+use crate::request::facts::{Arrival, Request, Source};
 use crate::request::request_id::RequestId;
 
 fn forward() -> Forward {
