@@ -1,4 +1,6 @@
 //! Authentication and egress policy: pure decisions, without a runtime and without a framework.
 
 pub mod auth;
+pub mod client;
 pub mod policy;
+pub mod shares;

@@ -1,13 +1,14 @@
 //! `tollgate explain`: the decision of the policy about a hypothetical request.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
 use crate::access::auth::User;
+use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario};
 use crate::config::Config;
 use crate::http::target::{Authority, Host};
@@ -182,7 +183,8 @@ fn look_up(config: &Config, authority: &Authority) -> anyhow::Result<Vec<IpAddr>
         .enable_all()
         .build()?;
     let all = app::dialer(config);
-    let all =
-        runtime.block_on(all.candidates(authority, &|_| Ok(DecidedBy::Default), &mut None))?;
+    let client = || Client::site(Ipv4Addr::LOCALHOST.into());
+    let admit = |_| Ok(DecidedBy::Default);
+    let all = runtime.block_on(all.candidates(authority, client, &admit, &mut None))?;
     Ok(all.candidates.iter().map(|address| address.ip()).collect())
 }

@@ -27,6 +27,8 @@ pub struct ConnectionReturn {
     home: Mutex<Option<Box<ClientStream>>>,
     is_kept: AtomicBool,
     is_aborted: AtomicBool,
+    /// Whether the client has ended its side: then it may be gone.
+    pub has_ended: AtomicBool,
     /// Keeps the time that the upstream may be silent.
     pub response: ResponseWatch,
     /// Puts the origin's `Date` back.
@@ -42,6 +44,7 @@ impl ConnectionReturn {
     ) -> RequestStream {
         stream.body = BodyScanner::new(framing);
         self.is_kept.store(false, Ordering::Relaxed);
+        self.has_ended.store(stream.ended(), Ordering::Relaxed);
         self.response.reset();
         self.date.forget();
         RequestStream {
@@ -118,6 +121,9 @@ impl AsyncRead for RequestStream {
     ) -> Poll<io::Result<()>> {
         let (stream, home, silence) = self.get_mut().parts()?;
         let read = stream.poll_read_body(cx, buf);
+        if stream.ended() {
+            home.has_ended.store(true, Ordering::Relaxed);
+        }
         if read.is_ready() {
             return read;
         }

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -302,9 +303,17 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for the client to break the connection, as long as it sends no more.
-    pub async fn broken(&mut self) {
-        poll_fn(|cx| self.poll_watch(cx).map(drop)).await;
+    /// Waits for the client to break the connection, as long as it sends no more. Notes whether it ends its side, and
+    /// wakes the task then.
+    pub async fn broken(&mut self, has_ended: &AtomicBool) {
+        poll_fn(|cx| {
+            let broken = self.poll_watch(cx).map(drop);
+            if self.ended && !has_ended.swap(true, Ordering::Relaxed) {
+                cx.waker().wake_by_ref();
+            }
+            broken
+        })
+        .await;
     }
 
     /// Between the end of a body and the next head nothing may be read as part

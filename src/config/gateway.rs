@@ -32,7 +32,8 @@ settings! {
         /// The field that tells an upstream the name of the user, such as `X-Forwarded-User`. It is removed from the
         /// requests of clients, forwarded ones included.
         user_field: Option<UserField> = None, UserFieldName;
-        /// The limit of concurrent requests to one upstream. A request over the limit waits and opens no connection.
+        /// The limit of concurrent requests to one upstream, of which one client has three quarters at most. A request
+        /// over the limit waits and opens no connection.
         max_connections_per_upstream: usize = 256, Within(1..=65_536);
         /// How long a request waits for an upstream. Then 503.
         queue_timeout: Duration = seconds(5), Within(milliseconds(1)..=minutes(10));

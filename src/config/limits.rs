@@ -59,8 +59,8 @@ settings! {
         /// Requests and tunnels of one HTTP/2 connection at the same time. Each may send 256 KiB that are not yet
         /// passed on, which are kept in memory.
         streams_per_connection: usize = 100, Within(1..=1000);
-        /// The limit of concurrent forwarded requests to one address of an origin. A request over the limit opens no
-        /// connection, waits for `timeouts.connect` at most, and then gets 503. Tunnels do not count.
+        /// The limit of concurrent forwarded requests to one address of an origin, of which one client has three quarters
+        /// at most. A request over the limit opens no connection, waits for `timeouts.connect` at most, and then gets 503. Tunnels do not count.
         connections_per_origin: usize = 1024, Within(1..=65_536);
         /// Field lines of a request's head. Then 431.
         request_fields: usize = 128, Within(1..=253);

@@ -4,6 +4,7 @@
 //! pass CONNECT on and frame the response, and a tunnel is neither.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -41,8 +42,9 @@ impl ConnectService {
         mut request: Box<TunnelRequest>,
     ) -> Option<Box<ClientStream>> {
         let app = &self.app;
-        let opening = tunnel::open(app, &mut request.exchange);
-        match tunnel::unless_in_vain(app, &mut client, opening).await {
+        let has_ended = AtomicBool::new(false);
+        let opening = tunnel::open(app, &mut request.exchange, &has_ended);
+        match tunnel::unless_in_vain(app, &mut client, &has_ended, opening).await {
             Ok(opened) => {
                 self.relay(client, opened, &request).await;
                 None

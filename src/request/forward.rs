@@ -43,6 +43,7 @@ use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields};
 use crate::http::role::Role;
 use crate::telemetry::GATEWAY_SITE;
+use crate::upstream::limit::Presence;
 
 /// Forward proxy and gateway as Pingora's application.
 pub struct Forward {
@@ -117,7 +118,10 @@ impl ProxyHttp for Forward {
         // The upstream of an earlier try is not awaited any more.
         forwarded.connection.response.stop();
         let Forwarded {
-            exchange, failed, ..
+            exchange,
+            failed,
+            connection,
+            ..
         } = forwarded;
         let on_route = match &mut forwarded.route {
             Some(route) => route,
@@ -128,8 +132,11 @@ impl ProxyHttp for Forward {
                 none.insert(found.map_err(failure::into_pingora)?)
             }
         };
-        let client_gone = pin!(client_gone(session, exchange.request.has_body()));
-        let permit = reserve(&self.app, exchange, on_route, failed, client_gone).await;
+        let presence = Presence {
+            gone: pin!(client_gone(session, exchange.request.has_body())),
+            has_ended: &connection.has_ended,
+        };
+        let permit = reserve(&self.app, exchange, on_route, failed, presence).await;
         permit
             .and_then(|permit| peer::at(&self.app, forwarded, permit))
             .map_err(failure::into_pingora)

@@ -3,16 +3,16 @@
 //! Pingora's `upstream_peer` and the opening of tunnels call both.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Instant;
 
 use super::admit::Admitted;
 use super::app::App;
 use super::outcome::{Exchange, add_time};
+use crate::access::client::Client;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::upstream::dial::{Candidates, DialError};
-use crate::upstream::limit::{Permit, Turn};
+use crate::upstream::limit::{Permit, Presence, Turn};
 
 /// Where a request goes.
 ///
@@ -42,8 +42,11 @@ pub async fn route(
         };
     };
     let evaluate = |address| admitted.admit_address(address);
+    let user = exchange.outcome.user.as_ref();
+    let client = || Client::new(user, exchange.request.source.client.ip());
     let look_up = &mut exchange.outcome.resolve;
-    match app.dialer.candidates(authority, &evaluate, look_up).await {
+    let candidates = app.dialer.candidates(authority, client, &evaluate, look_up);
+    match candidates.await {
         Ok(found) => {
             let first = found.candidates.first();
             exchange
@@ -57,8 +60,8 @@ pub async fn route(
 }
 
 /// Reserves the turn of a request: at the next upstream of the pool that is up and not among `failed`, or at
-/// the first address of its target. Waits while that server has as many requests as it may have, unless
-/// `client_gone` is ready meanwhile.
+/// the first address of its target. Waits while that server has as many requests as it may have, or as many of this
+/// client, unless the client goes.
 ///
 /// The permit is the right to have one request there, until dropped. A tunnel of CONNECT has none: it is not
 /// limited by its target.
@@ -70,7 +73,7 @@ pub async fn reserve(
     exchange: &mut Exchange,
     route: &Route,
     failed: &[SocketAddr],
-    client_gone: Pin<&mut impl Future<Output = ()>>,
+    presence: Presence<'_, impl Future<Output = ()> + Send>,
 ) -> Result<Option<Permit>, RequestError> {
     let queue = match turn(app, exchange, route, failed)? {
         None => return Ok(None),
@@ -78,11 +81,7 @@ pub async fn reserve(
         Some(Turn::Queued(queue)) => queue,
     };
     let begun = Instant::now();
-    let permit = tokio::select! {
-        biased;
-        permit = queue.wait() => permit,
-        () = client_gone => Err(ErrorKind::ClientGone.into()),
-    };
+    let permit = queue.wait(presence).await;
     add_time(&mut exchange.outcome.queue, begun);
     permit.map(Some)
 }
@@ -94,13 +93,18 @@ fn turn(
     route: &Route,
     failed: &[SocketAddr],
 ) -> Result<Option<Turn>, RequestError> {
-    let thread = exchange.request.source.thread;
+    let source = &exchange.request.source;
+    let client = Client::new(exchange.outcome.user.as_ref(), source.client.ip());
     match route {
         Route::Direct(_) if exchange.request.role == Some(Role::Tunnel) => Ok(None),
-        Route::Direct(candidates) => Ok(Some(app.origins.turn(candidates.first(), thread))),
+        Route::Direct(candidates) => Ok(Some(app.origins.turn(
+            candidates.first(),
+            source.thread,
+            client,
+        ))),
         Route::Pool => {
             let pool = app.pool.as_ref().ok_or(ErrorKind::Internal)?;
-            Ok(Some(pool.turn(failed, thread)?))
+            Ok(Some(pool.turn(failed, source.thread, client)?))
         }
     }
 }

@@ -9,6 +9,7 @@ mod table;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub use self::asked::TunnelRequest;
@@ -22,7 +23,7 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::http::target::Scheme;
 use crate::tunnel::{self, Ended, Traffic};
-use crate::upstream::limit::Permit;
+use crate::upstream::limit::{Permit, Presence};
 use crate::upstream::tls::UpstreamStream;
 
 /// The upstream's end of a tunnel.
@@ -33,11 +34,16 @@ pub struct Opened {
     pub permit: Option<Permit>,
 }
 
-/// Admits, routes, reserves and dials: all that can fail before a byte is sent upstream.
+/// Admits, routes, reserves and dials: all that can fail before a byte is sent upstream. `has_ended` says whether the
+/// client has ended its side meanwhile.
 ///
 /// # Errors
 /// That of the first step that fails.
-pub async fn open(app: &App, exchange: &mut Exchange) -> Result<Opened, RequestError> {
+pub async fn open(
+    app: &App,
+    exchange: &mut Exchange,
+    has_ended: &AtomicBool,
+) -> Result<Opened, RequestError> {
     let admitted = app.access.admit(exchange).await?;
     let route = route(app, exchange, &admitted).await?;
     // A successor gets the sockets and not the connections: those that are here are served here.
@@ -46,7 +52,11 @@ pub async fn open(app: &App, exchange: &mut Exchange) -> Result<Opened, RequestE
     }
     let mut failed = Vec::new();
     loop {
-        let permit = reserve(app, exchange, &route, &failed, pin!(pending())).await?;
+        let presence = Presence {
+            gone: pin!(pending()),
+            has_ended,
+        };
+        let permit = reserve(app, exchange, &route, &failed, presence).await?;
         let begun = Instant::now();
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok((stream, address)) => {
@@ -65,13 +75,14 @@ pub async fn open(app: &App, exchange: &mut Exchange) -> Result<Opened, RequestE
 }
 
 /// Awaits what precedes a tunnel, as long as the process is not aborted and the client is there. One that has only
-/// ended its side still is.
+/// ended its side still is; `has_ended` says so.
 ///
 /// # Errors
 /// That of `opening`, [`ErrorKind::Draining`] or [`ErrorKind::ClientGone`].
 pub fn unless_in_vain<T>(
     app: &App,
     client: &mut ClientStream,
+    has_ended: &AtomicBool,
     opening: impl Future<Output = Result<T, RequestError>>,
 ) -> impl Future<Output = Result<T, RequestError>> {
     // Boxed: what precedes a tunnel takes more room than the tunnel.
@@ -81,7 +92,7 @@ pub fn unless_in_vain<T>(
             biased;
             opened = &mut opening => opened,
             () = app.lifecycle.aborted() => Err(ErrorKind::Draining.into()),
-            () = client.broken() => Err(ErrorKind::ClientGone.into()),
+            () = client.broken(has_ended) => Err(ErrorKind::ClientGone.into()),
         }
     }
 }

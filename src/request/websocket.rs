@@ -3,6 +3,7 @@
 pub mod message;
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 use http::StatusCode;
@@ -29,8 +30,10 @@ pub async fn serve(
     message: Vec<u8>,
 ) -> Option<Box<ClientStream>> {
     let app = &service.app;
-    let handshake = handshake(app, &mut request.exchange, message);
-    let (opened, answer) = match tunnel::unless_in_vain(app, &mut client, handshake).await {
+    let has_ended = AtomicBool::new(false);
+    let handshake = handshake(app, &mut request.exchange, &has_ended, message);
+    let opening = tunnel::unless_in_vain(app, &mut client, &has_ended, handshake);
+    let (opened, answer) = match opening.await {
         Ok(answered) => answered,
         Err(error) => return request.refuse(app, client, error).await,
     };
@@ -58,9 +61,10 @@ pub async fn serve(
 async fn handshake(
     app: &App,
     exchange: &mut Exchange,
+    has_ended: &AtomicBool,
     mut message: Vec<u8>,
 ) -> Result<(Opened, UpstreamResponse), RequestError> {
-    let mut opened = tunnel::open(app, exchange).await?;
+    let mut opened = tunnel::open(app, exchange, has_ended).await?;
     if let Some((field, user)) = app.user_for_upstream(exchange) {
         message::add_user(&mut message, field, user);
     }

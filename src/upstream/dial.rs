@@ -38,6 +38,7 @@ pub use self::error::{DialError, EXHAUSTED_PAUSE, exhaustion};
 pub use self::race::{Dialed, connect_any};
 pub use self::resolver::{DnsOptions, Resolver};
 pub use self::sources::Sources;
+use crate::access::client::Client;
 use crate::http::target::{Authority, Host};
 
 /// Dials targets. One for the whole process; share it in an `Arc`.
@@ -66,8 +67,8 @@ impl Dialer {
     }
 
     /// The addresses of a target that `evaluate` admits, in the order in which to try them. It sees every
-    /// address; the denied ones are dropped. Where a look-up is needed, `look_up` gets how long it took, whatever
-    /// its result.
+    /// address; the denied ones are dropped. Where a look-up is needed, it is `client`'s, and `look_up` gets how long it
+    /// took, whatever its result.
     ///
     /// A name that is in the cache, and an IP literal, are answered without waiting
     /// and without allocating.
@@ -78,6 +79,7 @@ impl Dialer {
     pub async fn candidates(
         &self,
         authority: &Authority,
+        client: impl FnOnce() -> Client,
         evaluate: &Evaluate<'_>,
         look_up: &mut Option<Duration>,
     ) -> Result<Found, DialError> {
@@ -89,7 +91,7 @@ impl Dialer {
                     Some(answer) => answer,
                     None => {
                         let begun = now;
-                        let answer = self.resolver.resolve(name).await;
+                        let answer = self.resolver.resolve(name, client()).await;
                         now = Instant::now();
                         *look_up = Some(now - begun);
                         answer?

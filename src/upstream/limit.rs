@@ -5,8 +5,12 @@
 //! The permits of a server, and the idle connections to it, are divided into *shards*, one for each thread. A
 //! thread takes a permit of another shard rather than open a connection where one is idle, and before it waits.
 //! So no more connections are open than there are permits, across all threads.
+//!
+//! A client has a share of them, and clients that wait take turns.
 
+mod line;
 mod origins;
+mod places;
 mod queue;
 mod shards;
 #[cfg(test)]
@@ -19,9 +23,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::access::client::Client;
+
 pub use origins::OriginLimits;
-pub use queue::{Turn, WhenFull};
-use shards::Shards;
+use places::Places;
+pub use queue::{Presence, Turn, WhenFull};
 
 /// How many requests a server may have.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +44,7 @@ pub struct Capacity {
 #[derive(Clone, Debug)]
 pub struct Limit {
     address: SocketAddr,
-    shards: Arc<Mutex<Shards>>,
+    places: Arc<Mutex<Places>>,
 }
 
 /// The right to have one request at a server, until dropped.
@@ -47,14 +53,15 @@ pub struct Permit {
     pub address: SocketAddr,
     /// The shard whose connections it may use.
     pub shard: u16,
-    shards: Arc<Mutex<Shards>>,
+    client: Client,
+    places: Arc<Mutex<Places>>,
 }
 
 impl Limit {
     pub fn new(address: SocketAddr, capacity: Capacity) -> Self {
         Self {
             address,
-            shards: Arc::new(Mutex::new(Shards::new(capacity))),
+            places: Arc::new(Mutex::new(Places::new(capacity))),
         }
     }
 
@@ -62,73 +69,83 @@ impl Limit {
         self.address
     }
 
-    /// A permit that is free now, for a request of this thread. It overtakes no request that waits.
-    pub fn try_take(&self, thread: u16) -> Option<Permit> {
-        let shard = self.shards.lock().take(thread)?;
-        Some(self.permit(shard))
+    /// A permit that is free now and that the client may have, for a request of this thread.
+    pub fn try_take(&self, thread: u16, client: Client) -> Option<Permit> {
+        let shard = self.places.lock().take(thread, client)?;
+        Some(self.permit(shard, client))
     }
 
-    /// The next permit that comes free; none within `limit`. FIFO, except that up to `REACH` waiters of
-    /// the freed permit's own thread may go first.
-    pub async fn wait(&self, thread: u16, limit: Duration) -> Option<Permit> {
+    /// A permit, or else a place in the queue.
+    fn enter(&self, thread: u16, client: Client) -> Result<Permit, Ticket<'_>> {
         let (give, given) = oneshot::channel();
-        let number = {
-            let mut shards = self.shards.lock();
-            if let Some(shard) = shards.take(thread) {
-                drop(shards);
-                return Some(self.permit(shard));
-            }
-            shards.queue(thread, give)
-        };
-        let mut ticket = Ticket {
-            shards: &self.shards,
+        let mut places = self.places.lock();
+        if let Some(shard) = places.take(thread, client) {
+            drop(places);
+            return Ok(self.permit(shard, client));
+        }
+        let number = places.queue(thread, client, give);
+        drop(places);
+        Err(Ticket {
+            places: &self.places,
+            client,
             number,
             given,
-        };
-        let shard = pingora_timeout::timeout(limit, &mut ticket.given).await;
-        // The ticket gives back a permit that it got and did not hand on.
-        Some(self.permit(shard.ok()?.ok()?))
+            is_last: false,
+        })
     }
 
-    fn permit(&self, shard: u16) -> Permit {
+    fn permit(&self, shard: u16, client: Client) -> Permit {
         Permit {
             address: self.address,
             shard,
-            shards: Arc::clone(&self.shards),
+            client: client,
+            places: Arc::clone(&self.places),
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        give_back(&self.shards, self.shard);
+        give_back(&self.places, self.shard, self.client);
     }
 }
 
 /// A position in the queue, until dropped.
 struct Ticket<'a> {
-    shards: &'a Mutex<Shards>,
+    places: &'a Mutex<Places>,
+    client: Client,
     number: u64,
     given: oneshot::Receiver<u16>,
+    is_last: bool,
 }
 
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        self.shards.lock().leave(self.number);
-        // From here on it is given none.
-        self.given.close();
-        if let Ok(shard) = self.given.try_recv() {
-            give_back(self.shards, shard);
+impl Ticket<'_> {
+    /// Goes behind those whose clients have not ended their side.
+    fn put_last(&mut self) {
+        if !self.is_last {
+            self.is_last = true;
+            self.places.lock().put_last(self.client, self.number);
         }
     }
 }
 
-/// Gives a permit to the next waiter that is still there, and wakes it outside of the lock.
-fn give_back(shards: &Mutex<Shards>, shard: u16) {
-    loop {
-        let next = shards.lock().release(shard);
-        if next.is_none_or(|next| next.send(shard).is_ok()) {
-            return;
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.places.lock().leave(self.client, self.number);
+        // From here on it is given none.
+        self.given.close();
+        if let Ok(shard) = self.given.try_recv() {
+            give_back(self.places, shard, self.client);
+        }
+    }
+}
+
+/// Gives a permit that `client` had to those that are next and still there, and wakes them outside of the lock.
+fn give_back(places: &Mutex<Places>, shard: u16, client: Client) {
+    let given = places.lock().release(shard, client);
+    for given in given.into_iter().flatten() {
+        if given.give.send(given.shard).is_err() {
+            give_back(places, given.shard, given.client);
         }
     }
 }

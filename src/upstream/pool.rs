@@ -20,6 +20,7 @@ use state::{Ejection, Upstream};
 
 use super::dial::Sources;
 use super::limit::{Capacity, Limit, Turn, WhenFull};
+use crate::access::client::Client;
 use crate::config;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Telemetry;
@@ -99,7 +100,12 @@ impl Pool {
     ///
     /// # Errors
     /// [`ErrorKind::UpstreamsDown`] when there is no such upstream.
-    pub fn turn(&self, failed: &[SocketAddr], thread: u16) -> Result<Turn, RequestError> {
+    pub fn turn(
+        &self,
+        failed: &[SocketAddr],
+        thread: u16,
+        client: Client,
+    ) -> Result<Turn, RequestError> {
         let mut first = None;
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         let count = self.upstreams.len();
@@ -108,13 +114,13 @@ impl Pool {
             if !upstream.is_usable() || failed.contains(&upstream.address()) {
                 continue;
             }
-            if let Some(permit) = upstream.limit.try_take(thread) {
+            if let Some(permit) = upstream.limit.try_take(thread, client) {
                 return Ok(Turn::Ready(permit));
             }
             first.get_or_insert(upstream);
         }
         match first.or_else(|| self.upstreams.get(start).filter(|_| failed.is_empty())) {
-            Some(upstream) => Ok(upstream.limit.turn(thread, &self.when_full)),
+            Some(upstream) => Ok(upstream.limit.turn(thread, client, &self.when_full)),
             None => Err(self.none_left(failed)),
         }
     }
@@ -160,13 +166,14 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
     use pingora::lb::Backend;
     use pingora::lb::health_check::HealthCheck;
 
     use super::*;
-    use crate::upstream::limit::Permit;
+    use crate::upstream::limit::{Permit, Presence};
 
     fn pool(upstreams: &[&str], bound: usize) -> Pool {
         let gateway = config::Gateway {
@@ -185,9 +192,16 @@ mod tests {
     }
 
     async fn permit(pool: &Pool, failed: &[SocketAddr]) -> Result<Permit, RequestError> {
-        match pool.turn(failed, 0)? {
+        let client = Client::site([127, 0, 0, 1].into());
+        match pool.turn(failed, 0, client)? {
             Turn::Ready(permit) => Ok(permit),
-            Turn::Queued(queue) => queue.wait().await,
+            Turn::Queued(queue) => {
+                let presence = Presence {
+                    gone: pin!(std::future::pending()),
+                    has_ended: &AtomicBool::new(false),
+                };
+                queue.wait(presence).await
+            }
         }
     }
 

@@ -75,6 +75,7 @@ mod access {
 mod limits {
     mod body_size;
     mod client_limits;
+    mod client_shares;
     mod file_descriptors;
     mod http2_limits;
     mod large_download;

@@ -8,7 +8,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::turns::Turns;
 use crate::access::auth::{Attempt, AttemptId, Authenticator, User};
+use crate::access::client::Client;
 use crate::http::error::{ErrorKind, RequestError};
 
 /// When a client that was turned away may try again.
@@ -44,10 +45,6 @@ pub(super) struct Hashing {
     under_way: Arc<Mutex<Attempts>>,
 }
 
-/// Whose attempts take turns: an address of IPv4, or a network of IPv6 (/64), which is one site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Client(IpAddr);
-
 #[derive(Debug, Default)]
 struct Attempts {
     verifications: HashMap<AttemptId, watch::Receiver<Verification>>,
@@ -72,15 +69,6 @@ struct Job {
     result: watch::Sender<Verification>,
 }
 
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        Self(match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        })
-    }
-}
-
 impl Hashing {
     /// At most `threads` hashes at once, and `queue` more that wait.
     pub(super) fn new(threads: usize, queue: usize) -> Self {
@@ -102,7 +90,7 @@ impl Hashing {
         attempt: Attempt,
         client: IpAddr,
     ) -> Result<Option<User>, RequestError> {
-        let mut verification = self.share_or_start(authenticator, attempt, client.into())?;
+        let mut verification = self.share_or_start(authenticator, attempt, Client::site(client))?;
         let verified = verification.wait_for(Option::is_some);
         match tokio::time::timeout(MAX_WAIT, verified).await {
             Ok(Ok(verified)) => match verified.clone() {
@@ -146,7 +134,7 @@ impl Hashing {
             authenticator: Arc::clone(authenticator),
             attempt,
             id,
-            client,
+            client: client,
             first: first.map(|(_, user)| user),
             since: Instant::now(),
             result,
@@ -223,17 +211,4 @@ async fn hash(
 
 fn overloaded() -> RequestError {
     RequestError::new(ErrorKind::AuthenticationOverloaded).retry_after(RETRY_AFTER)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_site_of_ipv6_is_one_client() {
-        let client = |text: &str| Client::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::9"));
-        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
-        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
-    }
 }

@@ -138,6 +138,7 @@ impl Connect for Race {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::client::Client;
     use crate::request::facts::{Arrival, Source};
     use crate::request::request_id::RequestId;
     use crate::upstream::limit::{Capacity, Limit};
@@ -150,7 +151,8 @@ mod tests {
             keep_alive: std::time::Duration::ZERO,
         };
         let limit = Limit::new(([127, 0, 0, 1], 80).into(), capacity);
-        let permits = [limit.try_take(0).unwrap(), limit.try_take(1).unwrap()];
+        let client = Client::site([127, 0, 0, 1].into());
+        let permits = [0, 1].map(|thread| limit.try_take(thread, client).unwrap());
         let key = |role, connection, shard: usize, is_dedicated| {
             let source = Source {
                 client: ([127, 0, 0, 1], 9).into(),

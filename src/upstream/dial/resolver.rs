@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use hickory_proto::rr::{Name, RecordType};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::{DnsAnswer, in_dial_order};
@@ -18,6 +17,8 @@ use super::error::{DialError, DnsFailure, Unresolved};
 use super::name_servers::NameServers;
 use super::question::{Question, Response};
 use super::system::{SourceLoader, SourceSettings};
+use crate::access::client::Client;
+use crate::access::shares::SharedPlaces;
 
 /// How long an answer without IPv6 waits for the IPv6 one (the "Resolution Delay",
 /// RFC 8305 §3).
@@ -46,7 +47,7 @@ pub struct DnsOptions {
     pub timeout: Duration,
     /// The most names in the cache, failures included.
     pub cache_entries: usize,
-    /// The most concurrent look-ups. More fail at once with
+    /// The most concurrent look-ups, of which a client has a share. More fail at once with
     /// [`DialError::TooManyLookups`]; names in the cache are not affected.
     pub max_lookups: usize,
     /// The longest time that an answer is cached, whatever its TTL.
@@ -75,7 +76,7 @@ impl Default for DnsOptions {
 /// Resolves names and caches the answers.
 pub struct Resolver {
     cache: Cache<String, Arc<DnsAnswer>>,
-    lookups: Semaphore,
+    lookups: SharedPlaces,
     sources: SourceLoader,
     timeout: Duration,
     max_ttl: Duration,
@@ -85,10 +86,9 @@ impl Resolver {
     /// Prepares a resolver. Opens no file or socket and needs no runtime: that
     /// happens at the first name, since the process may fork until then.
     pub fn new(options: DnsOptions) -> Self {
-        let max_lookups = options.max_lookups.clamp(1, Semaphore::MAX_PERMITS / 2);
         Self {
             cache: Cache::new(options.cache_entries.max(1)),
-            lookups: Semaphore::new(max_lookups),
+            lookups: SharedPlaces::new(options.max_lookups.max(1)),
             timeout: options.timeout,
             max_ttl: options.max_ttl,
             sources: SourceLoader::new(SourceSettings {
@@ -116,20 +116,20 @@ impl Resolver {
     }
 
     /// Resolves a name, from the cache when it is there. Requests for one name
-    /// share one look-up.
+    /// share one look-up, which is `client`'s that begins it.
     ///
     /// # Errors
     /// [`DialError::TooManyLookups`], or [`DnsFailure::Timeout`] when another
     /// request's look-up of the name did not end in time. Every other failure is
     /// in the [`DnsAnswer`].
-    pub async fn resolve(&self, name: &str) -> Result<Arc<DnsAnswer>, DialError> {
+    pub async fn resolve(&self, name: &str, client: Client) -> Result<Arc<DnsAnswer>, DialError> {
         match self.cached(name, Instant::now()) {
             Some(answer) => Ok(answer),
-            None => Box::pin(self.look_up(name)).await,
+            None => Box::pin(self.look_up(name, client)).await,
         }
     }
 
-    async fn look_up(&self, name: &str) -> Result<Arc<DnsAnswer>, DialError> {
+    async fn look_up(&self, name: &str, client: Client) -> Result<Arc<DnsAnswer>, DialError> {
         let started = Instant::now();
         let deadline = started + self.timeout;
         let take = |_: &String, known: &mut Arc<DnsAnswer>| {
@@ -152,10 +152,8 @@ impl Resolver {
             EntryResult::Timeout => return Err(DialError::Dns(DnsFailure::Timeout.into())),
         };
 
-        let _permit = self
-            .lookups
-            .try_acquire()
-            .map_err(|_full| DialError::TooManyLookups)?;
+        let place = self.lookups.try_take(client);
+        let _place = place.ok_or(DialError::TooManyLookups)?;
         let asked = Instant::now();
         let found = timeout_at(deadline, self.ask(name, deadline))
             .await
@@ -223,7 +221,7 @@ impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolver")
             .field("cached", &self.cache.len())
-            .field("free_lookups", &self.lookups.available_permits())
+            .field("free_lookups", &self.lookups.free())
             .finish_non_exhaustive()
     }
 }

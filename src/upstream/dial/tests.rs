@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::name_server::{NameServer, Say};
 use super::{Candidates, DialError, Dialer, DnsOptions, Evaluate, Sources};
+use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, Denied};
 use crate::http::target::{Authority, Host};
 
@@ -42,6 +43,11 @@ fn admit_all(_: SocketAddr) -> Result<DecidedBy, Denied> {
     Ok(DecidedBy::Default)
 }
 
+/// The client of all look-ups, unless it matters.
+fn site() -> Client {
+    Client::site([192, 0, 2, 1].into())
+}
+
 fn denied() -> Denied {
     Denied::address(DecidedBy::OwnListener)
 }
@@ -54,7 +60,7 @@ async fn candidates(
 ) -> Result<Candidates, DialError> {
     let authority = authority(name, 80);
     let mut look_up = None;
-    let candidates = dialer.candidates(&authority, admit, &mut look_up);
+    let candidates = dialer.candidates(&authority, site, admit, &mut look_up);
     tokio::time::timeout(DEADLINE, candidates)
         .await
         .expect("the look-up ends before the deadline of the test")

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Capacity, Limit, Turn, WhenFull};
+use crate::access::client::Client;
 use crate::http::error::ErrorKind;
 
 /// Locks that requests to different origins do not share.
@@ -55,8 +56,8 @@ impl OriginLimits {
         }
     }
 
-    pub fn turn(&self, address: SocketAddr, thread: u16) -> Turn {
-        self.of(address).turn(thread, &self.when_full)
+    pub fn turn(&self, address: SocketAddr, thread: u16, client: Client) -> Turn {
+        self.of(address).turn(thread, client, &self.when_full)
     }
 
     /// The limit of the origin at `address`.
@@ -89,10 +90,10 @@ impl Map {
         let mut idle = 0;
         self.origins.retain(|_, limit| {
             // Every permit, and every request that waits for one, holds the state.
-            if Arc::strong_count(&limit.shards) > 1 {
+            if Arc::strong_count(&limit.places) > 1 {
                 return true;
             }
-            let mut shards = limit.shards.lock();
+            let shards = &mut limit.places.lock().shards;
             // With one shard it needs no state to find the connections again.
             let keep = idle < MAX_IDLE && shards.are_several() && shards.may_have_connections();
             idle += usize::from(keep);

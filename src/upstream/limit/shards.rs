@@ -1,26 +1,18 @@
-//! Which shard a permit comes from, and which waiter gets the next one.
+//! Which shard a permit comes from.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Capacity;
-
-/// How many waiters from the head of the queue on may be given a freed permit of their own shard, and how often
-/// in a row the head is passed over for one.
-pub(super) const REACH: usize = 32;
 
 /// The permits of one server.
 #[derive(Debug)]
 pub(super) struct Shards {
     shards: Box<[Shard]>,
-    queue: BTreeMap<u64, Waiting>,
-    next_ticket: u64,
-    /// How often the first in the queue was passed over.
-    passed: usize,
+    /// Those of all shards.
+    free: usize,
     keep_alive: Duration,
 }
 
@@ -33,12 +25,6 @@ struct Shard {
     connections: u32,
     /// When it was last given back as a whole.
     unused_since: Instant,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    shard: u16,
-    give: oneshot::Sender<u16>,
 }
 
 impl Shard {
@@ -69,23 +55,32 @@ impl Shards {
         };
         Self {
             shards: (0..count).map(shard).collect(),
-            queue: BTreeMap::new(),
-            next_ticket: 0,
-            passed: 0,
+            free: usize::try_from(permits).unwrap_or(usize::MAX),
             keep_alive: capacity.keep_alive,
         }
     }
 
-    /// Takes a permit for a request of `thread`, and tells of which shard. While one is free, no request waits.
+    /// How many permits are free.
+    pub(super) fn free(&self) -> usize {
+        self.free
+    }
+
+    /// Takes a permit for a request of `thread`, and tells of which shard; none when none is free.
     pub(super) fn take(&mut self, thread: u16) -> Option<u16> {
-        let number = self.choose(self.shard_of(thread))?;
+        let number = self.choose(self.of_thread(thread))?;
+        self.take_from(number)
+    }
+
+    /// Takes a permit of this shard, if it has one that is free.
+    pub(super) fn take_from(&mut self, number: u16) -> Option<u16> {
         let shard = self.shards.get_mut(usize::from(number))?;
         shard.free = shard.free.checked_sub(1)?;
+        self.free -= 1;
         shard.connections = shard.connections.max(shard.used());
         Some(number)
     }
 
-    fn shard_of(&self, thread: u16) -> u16 {
+    pub(super) fn of_thread(&self, thread: u16) -> u16 {
         let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
         thread.checked_rem(count).unwrap_or(0)
     }
@@ -131,49 +126,16 @@ impl Shards {
         }
     }
 
-    /// Queues a request of `thread`; `give` gets the shard of its permit. Only after [`take`](Self::take) found
-    /// none.
-    pub(super) fn queue(&mut self, thread: u16, give: oneshot::Sender<u16>) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        let shard = self.shard_of(thread);
-        self.queue.insert(ticket, Waiting { shard, give });
-        ticket
-    }
-
-    /// Ends a wait, whether a permit was given or not.
-    pub(super) fn leave(&mut self, ticket: u64) {
-        let first = self.queue.first_key_value().map(|(first, _)| *first);
-        if self.queue.remove(&ticket).is_some() && first == Some(ticket) {
-            self.passed = 0;
-        }
-    }
-
-    /// The waiter that gets a permit of this shard that came free; without one it stays free.
-    pub(super) fn release(&mut self, number: u16) -> Option<oneshot::Sender<u16>> {
-        if let Some(next) = self.next(number) {
-            return Some(next);
-        }
+    /// Takes a permit of this shard back.
+    pub(super) fn release(&mut self, number: u16) {
         let several = self.are_several();
-        let shard = self.shards.get_mut(usize::from(number))?;
-        shard.free += 1;
-        if several && shard.used() == 0 {
-            shard.unused_since = Instant::now();
+        if let Some(shard) = self.shards.get_mut(usize::from(number)) {
+            shard.free += 1;
+            self.free += 1;
+            if several && shard.used() == 0 {
+                shard.unused_since = Instant::now();
+            }
         }
-        None
-    }
-
-    fn next(&mut self, shard: u16) -> Option<oneshot::Sender<u16>> {
-        let first = *self.queue.first_key_value()?.0;
-        let reach = if self.passed < REACH { REACH } else { 1 };
-        let next = self
-            .queue
-            .iter()
-            .take(reach)
-            .find(|(_, waiting)| waiting.shard == shard)
-            .map_or(first, |(ticket, _)| *ticket);
-        self.passed = if next == first { 0 } else { self.passed + 1 };
-        self.queue.remove(&next).map(|waiting| waiting.give)
     }
 
     /// Whether a connection may be open, as far as is known here.

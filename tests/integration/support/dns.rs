@@ -119,7 +119,7 @@ impl Drop for Dns {
     }
 }
 
-fn answer(
+pub(crate) fn answer(
     query: &Message,
     ttl: u32,
     asked: &AtomicUsize,

@@ -49,7 +49,7 @@ async fn connect(dialer: &Dialer, name: &str, port: u16) -> Result<Dialed, DialE
     let authority = authority(name, port);
     timeout(DEADLINE, async {
         let candidates = dialer
-            .candidates(&authority, &admit_all, &mut None)
+            .candidates(&authority, site, &admit_all, &mut None)
             .await?
             .candidates;
         dialer.connect(&candidates).await
@@ -76,7 +76,7 @@ async fn the_next_address_is_tried_when_one_refuses_and_is_remembered() {
 
         let authority = authority("www.example", address.port());
         let found = dialer
-            .candidates(&authority, &admit_all, &mut None)
+            .candidates(&authority, site, &admit_all, &mut None)
             .await
             .unwrap();
         let candidates = found.candidates;
@@ -207,7 +207,7 @@ async fn dns_rebinding_has_no_effect() {
     // Evaluated while the name is harmless, dialled later: the evaluated address
     // is dialled.
     let found = dialer
-        .candidates(&authority, &admit, &mut None)
+        .candidates(&authority, site, &admit, &mut None)
         .await
         .unwrap();
     let candidates = found.candidates;
@@ -220,7 +220,7 @@ async fn dns_rebinding_has_no_effect() {
 
     // The next request evaluates the new address.
     let error = dialer
-        .candidates(&authority, &admit, &mut None)
+        .candidates(&authority, site, &admit, &mut None)
         .await
         .unwrap_err();
     assert!(matches!(error, DialError::Prohibited(_)));
@@ -242,7 +242,7 @@ async fn only_admitted_addresses_of_a_mixed_answer_are_dialled() {
     // The denied address is the only one that would accept.
     drop(reserved);
     let found = dialer
-        .candidates(&authority, &admit, &mut None)
+        .candidates(&authority, site, &admit, &mut None)
         .await
         .unwrap();
     let candidates = found.candidates;
@@ -262,7 +262,7 @@ async fn only_admitted_addresses_of_a_mixed_answer_are_dialled() {
     assert_eq!(dialed.address, inside.local_addr().unwrap());
     policy.evaluated();
     let found = dialer
-        .candidates(&authority, &admit, &mut None)
+        .candidates(&authority, site, &admit, &mut None)
         .await
         .unwrap();
     let candidates = found.candidates;

@@ -339,7 +339,7 @@ async fn look_ups_under_way_are_bounded() {
     };
     assert!(
         dialer
-            .candidates(&literal, &admit_all, &mut None)
+            .candidates(&literal, site, &admit_all, &mut None)
             .await
             .is_ok()
     );
@@ -395,13 +395,13 @@ async fn a_literal_is_evaluated_in_its_dialled_form() {
             Ok(DecidedBy::Default)
         };
         let found = dialer
-            .candidates(&authority, &admit, &mut None)
+            .candidates(&authority, site, &admit, &mut None)
             .await
             .unwrap();
         assert_eq!(found.candidates.iter().collect::<Vec<_>>(), [expected]);
         let deny = |_| Err(denied());
         let error = dialer
-            .candidates(&authority, &deny, &mut None)
+            .candidates(&authority, site, &deny, &mut None)
             .await
             .unwrap_err();
         assert_eq!(error.kind().name(), "destination_ip_prohibited");

@@ -1,0 +1,57 @@
+//! Who has a share of what clients use together.
+
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::LazyLock;
+
+use foldhash::quality::RandomState;
+
+use super::auth::User;
+
+/// Differs in each process, so that no client can choose its number.
+static NUMBERS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+/// The holder of a share, as a number: the user where one is known, else the site that the client is at. Each
+/// request needs it, so it is hashed once and held without a count of references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client(u64);
+
+impl Client {
+    pub fn new(user: Option<&User>, address: IpAddr) -> Self {
+        match user {
+            Some(user) => Self(NUMBERS.hash_one(user.as_str())),
+            None => Self::site(address),
+        }
+    }
+
+    /// A client whose user is not known, or does not count: an address of IPv4, or a network of IPv6 (/64), which
+    /// is one site.
+    pub fn site(address: IpAddr) -> Self {
+        Self(NUMBERS.hash_one(match address.to_canonical() {
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+            ip => ip,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_of_ipv6_is_one_client() {
+        let site = |text: &str| Client::site(text.parse().unwrap());
+        assert_eq!(site("2001:db8:1:2::1"), site("2001:db8:1:2:ffff::9"));
+        assert_ne!(site("2001:db8:1:2::1"), site("2001:db8:1:3::1"));
+        assert_ne!(site("192.0.2.1"), site("192.0.2.2"));
+        assert_eq!(site("192.0.2.1"), site("::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn a_user_is_one_client_everywhere() {
+        let user = User::parse("ci").unwrap();
+        let at = |user: Option<&User>, text: &str| Client::new(user, text.parse().unwrap());
+        assert_eq!(at(Some(&user), "192.0.2.1"), at(Some(&user), "192.0.2.2"));
+        assert_ne!(at(Some(&user), "192.0.2.1"), at(None, "192.0.2.1"));
+    }
+}
