@@ -6,9 +6,10 @@
 //! the disk.
 
 mod client;
+mod places;
 pub mod reload;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,6 +23,9 @@ use pingora_core::server::ShutdownWatch;
 use serde_json::json;
 
 pub use self::client::{Changes, ReloadAnswer, reload};
+pub use self::places::MAX_CONNECTIONS;
+use self::places::Places;
+use crate::access::client::Client;
 use crate::admin::reload::{Reload, ReloadError};
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 use crate::upstream::dial::EXHAUSTED_PAUSE;
@@ -30,19 +34,34 @@ use crate::upstream::dial::EXHAUSTED_PAUSE;
 pub struct Admin {
     telemetry: Arc<Telemetry>,
     reload: Arc<Reload>,
+    places: Places,
 }
 
 impl Admin {
     /// A service for these metrics and this reload.
     pub fn new(telemetry: Arc<Telemetry>, reload: Arc<Reload>) -> Self {
-        Self { telemetry, reload }
+        Self {
+            telemetry,
+            reload,
+            places: Places::new(),
+        }
     }
 
-    /// Serves one connection.
-    pub async fn serve(self: &Arc<Self>, stream: Stream, draining: ShutdownWatch) {
+    /// Serves one connection, in its turn.
+    pub async fn serve(
+        self: &Arc<Self>,
+        stream: Stream,
+        peer: SocketAddr,
+        draining: ShutdownWatch,
+    ) {
         let mut stopped = draining.clone();
+        let served = async {
+            if let Some(_place) = self.places.enter(Client::site(peer.ip())).await {
+                ServerApp::process_new(self, Box::new(stream), &draining).await;
+            }
+        };
         tokio::select! {
-            _ = ServerApp::process_new(self, Box::new(stream), &draining) => {}
+            () = served => {}
             // A scraper that keeps its connection must not delay the shutdown.
             _ = stopped.wait_for(|draining| *draining) => {}
         }

@@ -39,7 +39,7 @@ use self::threads::Threads;
 use self::unprepared::Stage;
 #[cfg(any(test, feature = "internals"))]
 pub use self::{protocol::fuzz::first_bytes, proxy_protocol::fuzz::proxy_header};
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::client::{ClientStream, Connection, Transport};
 use crate::config::{self, Senders};
 use crate::request::app::App;
@@ -49,10 +49,6 @@ use crate::telemetry::throttle::Throttle;
 use crate::text::system_message;
 use crate::tunnel::Socket as _;
 use crate::upstream::dial::exhaustion;
-
-/// Connections of the admin service. They do not count as connections of clients, so that an operator can
-/// look at a proxy that is at its limit.
-const MAX_ADMIN_CONNECTIONS: usize = 64;
 
 /// How long one of them may be open, whatever it does.
 const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(600);
@@ -69,6 +65,8 @@ pub struct Acceptor {
     app: Arc<App>,
     ways: Ways,
     permits: Arc<Semaphore>,
+    /// Connections of the admin service do not count as connections of clients, so that an operator can look at a
+    /// proxy that is at its limit.
     admin_permits: Arc<Semaphore>,
     threads: Threads,
     connections: AtomicU64,
@@ -114,7 +112,7 @@ impl Acceptor {
             app,
             ways,
             permits,
-            admin_permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
+            admin_permits: Arc::new(Semaphore::new(admin::MAX_CONNECTIONS)),
             threads: Threads::start(threads),
             connections: AtomicU64::new(0),
             rejected: Throttles::default(),
@@ -288,7 +286,7 @@ impl Acceptor {
 
     async fn serve_admin(&self, admin: &Arc<Admin>, stream: TcpStream, peer: SocketAddr) {
         let draining = self.app.lifecycle.watch();
-        let served = Box::pin(admin.serve(PingoraStream::from(stream), draining));
+        let served = Box::pin(admin.serve(PingoraStream::from(stream), peer, draining));
         if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)
             .await
             .is_err()

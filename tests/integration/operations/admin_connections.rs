@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
 
-/// How many it serves at one time.
+/// How many of one client it serves at one time.
 const PLACES: usize = 64;
 
 fn stats(proxy: &Proxy) -> String {
@@ -99,6 +99,10 @@ fn admin_connections_have_a_bound_and_take_no_client_places() {
     let answer = late.response("GET");
     assert!(answer.as_ref().is_err_and(is_timeout), "{answer:?}");
     assert_eq!(proxy.fetch("http://10.0.0.1/").status(), 403);
+    // Another client does not wait for this one.
+    let mut other = Wire::connect_from("127.0.0.2", proxy.admin_address()).unwrap();
+    assert_eq!(other.exchange(stats(&proxy)).status(), 200);
+    drop(other);
     held.pop();
     late.set_deadline(crate::support::DEADLINE);
     assert_eq!(late.response("GET").unwrap().status(), 200);
