@@ -98,7 +98,7 @@ impl Limit {
         Permit {
             address: self.address,
             shard,
-            client: client,
+            client,
             places: Arc::clone(&self.places),
         }
     }

@@ -134,7 +134,7 @@ impl Hashing {
             authenticator: Arc::clone(authenticator),
             attempt,
             id,
-            client: client,
+            client,
             first: first.map(|(_, user)| user),
             since: Instant::now(),
             result,

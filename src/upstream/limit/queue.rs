@@ -66,7 +66,7 @@ impl Limit {
         Queue {
             limit: self.clone(),
             thread,
-            client: client,
+            client,
             when_full: when_full.clone(),
         }
     }
