@@ -8,6 +8,7 @@ mod date;
 mod digests;
 pub mod http2;
 mod lent;
+mod pace;
 mod raw;
 mod response_watch;
 mod stream;

@@ -17,6 +17,7 @@ use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::date::OriginDate;
+use super::pace::Pace;
 use super::response_watch::{ResponseWatch, Silence};
 use super::stream::ClientStream;
 use crate::http::http1::{BodyScanner, Framing};
@@ -33,6 +34,8 @@ pub struct ConnectionReturn {
     pub response: ResponseWatch,
     /// Puts the origin's `Date` back.
     pub date: OriginDate,
+    /// Bounds what is read from the upstream before the client takes it.
+    pub pace: Pace,
 }
 
 impl ConnectionReturn {
@@ -47,6 +50,7 @@ impl ConnectionReturn {
         self.has_ended.store(stream.ended(), Ordering::Relaxed);
         self.response.reset();
         self.date.forget();
+        self.pace.reset();
         RequestStream {
             stream: Some(stream),
             home: Arc::clone(self),
@@ -144,14 +148,18 @@ impl AsyncWrite for RequestStream {
         if home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len())) {
             return Poll::Ready(Ok(data.len()));
         }
-        let written = stream.poll_write_buffered(cx, data);
-        stream.guard(cx, written)
+        home.pace.poll_write(cx, |cx| {
+            let written = stream.poll_write_buffered(cx, data);
+            stream.guard(cx, written)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (stream, ..) = self.get_mut().parts()?;
-        let flushed = stream.poll_drain(cx);
-        stream.guard(cx, flushed)
+        let (stream, home, _) = self.get_mut().parts()?;
+        home.pace.poll_write(cx, |cx| {
+            let flushed = stream.poll_drain(cx);
+            stream.guard(cx, flushed)
+        })
     }
 
     /// Only flushes: whether the connection ends is decided when it is back.

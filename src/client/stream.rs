@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -265,6 +266,10 @@ impl ClientStream {
         if write.is_ready() {
             self.stall = None;
             return write;
+        }
+        if !has_budget_remaining() {
+            // The turn of the task is over, not the patience with the client.
+            return Poll::Pending;
         }
         let limit = self.patience.send;
         let timer = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));

@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::Method;
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
@@ -26,6 +27,9 @@ use crate::http::credentials::Credentials;
 use crate::http::error::RequestError;
 use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
 use crate::http::role::Role;
+
+/// How many short turns a task has one after the other before it yields to others.
+const TURNS: usize = 8;
 
 /// What serves requests: the two ways that a request can go.
 pub struct Ways {
@@ -162,7 +166,18 @@ impl<'a> Requests<'a> {
                 self.connection.abort();
                 is_aborted = true;
             }
-            served.as_mut().poll(cx)
+            let pace = &self.connection.pace;
+            for _ in 0..TURNS {
+                if !is_aborted && !pace.begin_turn(cx) {
+                    return Poll::Pending;
+                }
+                let polled = served.as_mut().poll(cx);
+                if polled.is_ready() || !pace.end_turn() {
+                    return polled;
+                }
+            }
+            // Its task was woken when a turn ended.
+            Poll::Pending
         })
         .await;
         drop(served);

@@ -184,6 +184,7 @@ impl ProxyHttp for Forward {
             let admitted = forwarded.admitted.as_ref();
             forwarded.exchange.outcome.connected(upstream, admitted);
         }
+        forwarded.connection.pace.begin();
         if peer::is_watched(&forwarded.exchange.request) {
             let response = &forwarded.connection.response;
             response.start(self.app.timeouts.response);
@@ -313,12 +314,15 @@ impl ProxyHttp for Forward {
     fn response_body_filter(
         &self,
         session: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         let forwarded = ctx.forwarded()?;
         forwarded.connection.response.on_upstream_activity();
+        if !end && let Some(piece) = body {
+            forwarded.connection.pace.on_piece(piece.len());
+        }
         if end && forwarded.is_error_response {
             stop_waiting(session);
         }

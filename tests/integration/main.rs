@@ -82,6 +82,7 @@ mod limits {
     mod local_ports;
     mod requests_per_origin;
     mod response_timeout;
+    mod unread_downloads;
     mod unread_responses;
 }
 
