@@ -9,12 +9,15 @@
 //! - [`Http2Stream`] is the stream as a reader and writer of HTTP/1.1 bytes.
 //! - [`LocalEndpoint`] tells requests for this server from requests to forward, which in HTTP/1.1
 //!   the form of the target does.
+//! - [`UnreadAnswers`] are those that are over for their streams and not for the client.
 //!
 //! Frames, flow control and header compression are the `h2` crate's.
 
 mod request;
 mod response;
 mod stream;
+mod unread;
 
 pub use request::{LocalEndpoint, to_http1};
 pub use stream::Http2Stream;
+pub use unread::{Piece, UnreadAnswers};

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::{self, Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use http::header::{ACCEPT, REFERER, USER_AGENT};
@@ -16,7 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Acceptor;
-use crate::client::http2::{Http2Stream, LocalEndpoint, to_http1};
+use crate::client::http2::{Http2Stream, LocalEndpoint, Piece, UnreadAnswers, to_http1};
 use crate::client::{ClientStream, Connection, RawReturn, RawStream, Transport};
 use crate::http::http1::{RefusedHead, RequestHead, Version};
 use crate::request::app::App;
@@ -31,6 +30,12 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// What waits of an answer for the client to take it, for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
+
+/// How often in `timeouts.send` answers that the client does not take are looked at.
+const LOOKS: u32 = 4;
+
+/// The most that a connection without streams has for the client: what `h2` has made of them, and answers to PINGs.
+const LAST_BYTES: u64 = 64 * 1024;
 
 /// How long a connection without streams may take to end once it was told to.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -48,6 +53,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
                 source,
                 own: Arc::new(own),
                 open: Arc::new(Open::default()),
+                unread: Arc::default(),
                 own_permit: Arc::new(Semaphore::new(1)),
             };
             let until = match streams.run(connection, &raw_return).await {
@@ -154,6 +160,8 @@ struct Streams {
     source: Source,
     own: Arc<LocalEndpoint>,
     open: Arc<Open>,
+    /// Their answers, where the client has yet to take them.
+    unread: Arc<UnreadAnswers>,
     /// The permit of the connection itself, for one stream at a time: where
     /// no other is free, HTTP/2 goes on like HTTP/1.
     own_permit: Arc<Semaphore>,
@@ -164,7 +172,7 @@ impl Streams {
     /// the ends of answers; none when it has had them all.
     async fn run(
         &self,
-        mut connection: server::Connection<RawStream, Bytes>,
+        mut connection: server::Connection<RawStream, Piece>,
         raw_return: &RawReturn,
     ) -> Result<Option<Instant>, h2::Error> {
         let app = &self.acceptor.app;
@@ -172,6 +180,10 @@ impl Streams {
         let mut aborted = pin!(app.lifecycle.aborted());
         let timer = pin!(sleep_until(Instant::now() + app.timeouts.request_head));
         let mut ending = Ending::new(app, timer);
+        // Runs while there may be answers that the client does not take.
+        let mut next_look = pin!(sleep_until(Instant::now()));
+        let mut is_looking = false;
+        let look_after = app.timeouts.send / LOOKS;
         loop {
             ending.note_streams(self.open.count.load(Ordering::Acquire));
             tokio::select! {
@@ -185,10 +197,19 @@ impl Streams {
                         let (request, respond) = stream?;
                         self.open(request, respond);
                         ending.note_request();
+                        if !is_looking {
+                            is_looking = true;
+                            next_look.as_mut().reset(Instant::now() + look_after);
+                        }
                     }
                     None => return Ok(ending.reading_until()),
                 },
                 () = self.open.ended.notified() => {}
+                () = next_look.as_mut(), if is_looking => {
+                    let is_left = self.unread.end_stalled(app.timeouts.send);
+                    is_looking = is_left || !ending.is_idle;
+                    next_look.as_mut().reset(Instant::now() + look_after);
+                }
                 () = ending.timer.as_mut(), if ending.is_idle => {
                     if ending.timer_fired(&mut connection, raw_return) {
                         return Ok(ending.reading_until);
@@ -200,7 +221,7 @@ impl Streams {
 
     /// Serves a stream on a task of its own. It takes a permit like a connection, and when
     /// there is none the client may try again elsewhere or later (RFC 9113 §8.7).
-    fn open(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    fn open(&self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
         let Some(permit) = self.permit() else {
             self.acceptor.app.telemetry.connection_rejected("stream");
             respond.send_reset(Reason::REFUSED_STREAM);
@@ -210,9 +231,9 @@ impl Streams {
         // Counted at once, so that draining waits for it.
         let in_flight = self.acceptor.app.lifecycle.begin_work();
         let (acceptor, source) = (Arc::clone(&self.acceptor), self.source);
-        let own = Arc::clone(&self.own);
+        let (own, unread) = (Arc::clone(&self.own), Arc::clone(&self.unread));
         tokio::spawn(async move {
-            serve_stream(&acceptor, source, &own, request, respond).await;
+            serve_stream(&acceptor, source, &own, unread, request, respond).await;
             drop((permit, open, in_flight));
         });
     }
@@ -242,6 +263,8 @@ struct Ending<'a> {
     answer_covers_all: bool,
     /// How far the wire had come when the end was put off.
     put_off_at: Option<u64>,
+    /// How far it comes when the client takes what was left for it when the last stream had ended.
+    last_at: Option<u64>,
 }
 
 impl<'a> Ending<'a> {
@@ -255,6 +278,7 @@ impl<'a> Ending<'a> {
             is_begun: false,
             answer_covers_all: false,
             put_off_at: None,
+            last_at: None,
         }
     }
 
@@ -277,12 +301,13 @@ impl<'a> Ending<'a> {
     fn note_request(&mut self) {
         self.is_idle = false;
         self.answer_covers_all = false;
+        self.last_at = None;
     }
 
     /// Tells the client that the connection ends.
     fn begin(
         &mut self,
-        connection: &mut server::Connection<RawStream, Bytes>,
+        connection: &mut server::Connection<RawStream, Piece>,
         raw_return: &RawReturn,
     ) {
         self.is_begun = true;
@@ -294,12 +319,15 @@ impl<'a> Ending<'a> {
     /// Begins the end, puts it off while ends of answers are on their way to a slow client, or says that it is over.
     fn timer_fired(
         &mut self,
-        connection: &mut server::Connection<RawStream, Bytes>,
+        connection: &mut server::Connection<RawStream, Piece>,
         raw_return: &RawReturn,
     ) -> bool {
-        let written = Some(raw_return.written());
-        if is_sending(connection, raw_return) && self.put_off_at != written {
-            self.put_off_at = written;
+        let written = raw_return.written();
+        // A client that sends PINGs can have answers to them on their way at any time.
+        let is_left =
+            connection.has_streams() || written < *self.last_at.get_or_insert(written + LAST_BYTES);
+        if is_left && is_sending(connection, raw_return) && self.put_off_at != Some(written) {
+            self.put_off_at = Some(written);
             self.set_timer(self.app.timeouts.send);
             return false;
         }
@@ -317,7 +345,7 @@ impl<'a> Ending<'a> {
 }
 
 /// Whether answers that are over for their streams are not yet on the wire.
-fn is_sending(connection: &server::Connection<RawStream, Bytes>, raw_return: &RawReturn) -> bool {
+fn is_sending(connection: &server::Connection<RawStream, Piece>, raw_return: &RawReturn) -> bool {
     connection.has_streams() || raw_return.is_stalled()
 }
 
@@ -325,8 +353,9 @@ async fn serve_stream(
     acceptor: &Acceptor,
     source: Source,
     own: &LocalEndpoint,
+    unread: Arc<UnreadAnswers>,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Piece>,
 ) {
     let app = &acceptor.app;
     // `h2` gives a request once its head is complete.
@@ -345,7 +374,7 @@ async fn serve_stream(
         respond.send_reset(Reason::HTTP_1_1_REQUIRED);
         return;
     }
-    let stream = Http2Stream::new(&parts, receive, respond);
+    let stream = Http2Stream::new(&parts, receive, respond, unread);
     drop(parts);
     let stream = Transport::Right(Box::new(stream));
     let stream = Box::new(ClientStream::new(stream, source.client, app.patience()));

@@ -83,6 +83,7 @@ mod limits {
     mod requests_per_origin;
     mod response_timeout;
     mod unread_downloads;
+    mod unread_http2;
     mod unread_responses;
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 use std::io;
+use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -15,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::response::{Part, ResponseReader};
+use super::unread::{Piece, UnreadAnswers, Waiting};
 use crate::tunnel::Socket;
 
 /// The most that is asked for of the peer's window at once.
@@ -32,13 +35,17 @@ pub struct Http2Stream {
     receive: RecvStream,
     body: Body,
     /// Taken from the peer, not yet read.
-    unread: Bytes,
-    respond: SendResponse<Bytes>,
+    received: Bytes,
+    respond: SendResponse<Piece>,
     /// Once the answer has begun.
-    send: Option<SendStream<Bytes>>,
+    send: Option<SendStream<Piece>>,
     answer: ResponseReader,
     /// How much of [`MAX_UNASKED`] is left.
     unasked: usize,
+    /// What the connection has of the answer.
+    waiting: Waiting,
+    /// Where that goes when the stream is over.
+    unread: Arc<UnreadAnswers>,
 }
 
 /// How the rest of a request reads in HTTP/1.1.
@@ -57,7 +64,13 @@ enum Body {
 }
 
 impl Http2Stream {
-    pub fn new(request: &Parts, receive: RecvStream, respond: SendResponse<Bytes>) -> Self {
+    /// For a stream whose answer is left to `unread` once it is over.
+    pub fn new(
+        request: &Parts,
+        receive: RecvStream,
+        respond: SendResponse<Piece>,
+        unread: Arc<UnreadAnswers>,
+    ) -> Self {
         let body = if request.method == Method::CONNECT {
             Body::Tunnel
         } else if receive.is_end_stream() {
@@ -70,11 +83,13 @@ impl Http2Stream {
         Self {
             receive,
             body,
-            unread: Bytes::new(),
+            received: Bytes::new(),
             respond,
             send: None,
             answer: ResponseReader::new(&request.method),
             unasked: MAX_UNASKED,
+            waiting: Waiting::default(),
+            unread,
         }
     }
 
@@ -102,7 +117,7 @@ impl Http2Stream {
                 // No more is taken before this is read: the window stays a bound.
                 let flow = self.receive.flow_control();
                 flow.release_capacity(data.len()).map_err(broken)?;
-                self.unread = match self.body {
+                self.received = match self.body {
                     // A chunk of no bytes would be the last.
                     Body::Chunked if !data.is_empty() => chunk(&data),
                     _ => data,
@@ -110,7 +125,7 @@ impl Http2Stream {
             }
             None if self.body == Body::Chunked => {
                 self.body = Body::Over;
-                self.unread = Bytes::from_static(b"0\r\n\r\n");
+                self.received = Bytes::from_static(b"0\r\n\r\n");
             }
             None if self.body == Body::Tunnel => self.body = Body::Ended,
             None => self.body = Body::Over,
@@ -138,8 +153,8 @@ impl Http2Stream {
         let data = data.get(..capacity).unwrap_or(data);
         self.answer.take(data)?;
         let last = self.answer.is_done();
-        send.send_data(Bytes::copy_from_slice(data), last)
-            .map_err(broken)?;
+        let piece = self.waiting.piece(Bytes::copy_from_slice(data));
+        send.send_data(piece, last).map_err(broken)?;
         Poll::Ready(Ok(data.len()))
     }
 
@@ -162,7 +177,8 @@ impl Http2Stream {
 
     fn send_end(&mut self) -> io::Result<()> {
         let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        send.send_data(Bytes::new(), true).map_err(broken)
+        let end = self.waiting.piece(Bytes::new());
+        send.send_data(end, true).map_err(broken)
     }
 
     fn send_reset(&mut self, reason: Reason) {
@@ -201,14 +217,14 @@ impl AsyncRead for Http2Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while this.unread.is_empty() {
+        while this.received.is_empty() {
             match this.body {
                 Body::Over => return this.poll_gone(cx).map(Err),
                 Body::Ended => return Poll::Ready(Ok(())),
                 Body::Plain | Body::Chunked | Body::Tunnel => ready!(this.poll_receive(cx))?,
             }
         }
-        buf.put((&mut this.unread).take(buf.remaining()));
+        buf.put((&mut this.received).take(buf.remaining()));
         Poll::Ready(Ok(()))
     }
 }
@@ -268,6 +284,11 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         if !self.answer.is_done() {
             self.send_reset(Reason::INTERNAL_ERROR);
+        }
+        if let Some(stream) = self.send.take()
+            && !self.waiting.is_none()
+        {
+            self.unread.add(stream, mem::take(&mut self.waiting));
         }
     }
 }
