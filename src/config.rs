@@ -59,7 +59,7 @@ use pingora_core::server::configuration::ServerConf;
 use rustix::fs::OFlags;
 
 pub use self::auth::Auth;
-pub use self::gateway::{Dns, Gateway, HealthCheck};
+pub use self::gateway::{Dns, Gateway, HealthCheck, Upstream, UpstreamAddress};
 pub use self::limits::{Limits, Timeouts};
 pub use self::listeners::{Listener, canonical};
 pub use self::ports::remedy as listen_remedy;

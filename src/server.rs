@@ -125,7 +125,7 @@ pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
     let failure = Arc::new(Failure::default());
     let connect = ConnectService::new(Arc::clone(&app));
     server.add_service(connect.clone());
-    server.add_service(AcceptService {
+    let accept = server.add_service(AcceptService {
         ways: Some(Ways {
             app: Arc::clone(&app),
             connect,
@@ -145,11 +145,15 @@ pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
         threads,
         stealing,
     });
-    if let Some(pool) = &app.pool {
-        server.add_service(GenBackgroundService::new(
+    if let Some(balancer) = &app.pools.balancer {
+        let health = server.add_service(GenBackgroundService::new(
             "upstream health".to_owned(),
-            Arc::clone(&pool.balancer),
+            Arc::clone(balancer),
         ));
+        if app.pools.has_names {
+            // The first look-up precedes the first request, unless it takes long.
+            accept.add_dependency(&health);
+        }
     }
     let signals = Signals {
         app: Arc::clone(&app),

@@ -9,7 +9,6 @@
 //! credential. [`Record`] has no field for one.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +35,7 @@ use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
 use process::Process;
 use prometheus::Registry;
-pub use record::{Event, GATEWAY_SITE, Record};
+pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
 use stats::{Report, Stats};
 use users::Users;
 
@@ -196,12 +195,21 @@ impl Telemetry {
     }
 
     /// Notes whether an upstream gets requests.
-    pub fn upstream_state(&self, upstream: SocketAddr, is_up: bool) {
+    pub fn upstream_state(&self, upstream: &impl ToString, is_up: bool) {
         let gauge = self
             .metrics
             .upstream_up
             .with_label_values(&[upstream.to_string()]);
         gauge.set(i64::from(is_up));
+    }
+
+    /// Notes that an upstream is no part of a pool any more.
+    pub fn upstream_removed(&self, upstream: &impl ToString) {
+        let removed = self
+            .metrics
+            .upstream_up
+            .remove_label_values(&[upstream.to_string()]);
+        debug_assert!(removed.is_ok(), "an upstream that was never shown");
     }
 
     /// Counts a reload.

@@ -10,6 +10,7 @@ mod pipe;
 mod relay;
 mod stream;
 
+use std::os::fd::AsFd;
 use std::task::Context;
 use std::time::Duration;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::{io, task::Poll};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 pub use relay::{Ended, Meter, Traffic, relay};
 pub use stream::{MaybeTls, Tls};
@@ -67,6 +68,17 @@ impl Socket for TcpStream {
     }
 }
 
+impl Socket for UnixStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    // It has no reset: a peer finds out by the end of the stream.
+    fn is_reset(&mut self, _: &mut Context<'_>) -> bool {
+        is_reset(self)
+    }
+}
+
 /// The two ends of a tunnel. Dropping them resets them unless both streams have ended, so
 /// that both peers detect an aborted tunnel.
 struct Ends<C: Socket, U: Socket> {
@@ -102,7 +114,7 @@ impl<C: Socket, U: Socket> Drop for Ends<C, U> {
 
 /// Whether the connection was reset. Does not read from it. False when the system
 /// call fails: the caller checks again later.
-fn is_reset(socket: &TcpStream) -> bool {
+fn is_reset(socket: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::empty())];
     match poll(&mut fds, Some(&Timespec::default())) {
         Ok(_) => fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR)),

@@ -5,4 +5,5 @@ pub mod dial;
 pub(crate) mod handshake;
 pub mod limit;
 pub mod pool;
+pub mod server;
 pub mod tls;

@@ -1,7 +1,7 @@
 //! Who has a share of what clients use together.
 
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
 use foldhash::quality::RandomState;
@@ -22,6 +22,11 @@ impl Client {
             Some(user) => Self(NUMBERS.hash_one(user.as_str())),
             None => Self::site(address),
         }
+    }
+
+    /// The proxy itself, which looks up the names of its upstreams.
+    pub fn own() -> Self {
+        Self::site(Ipv4Addr::UNSPECIFIED.into())
     }
 
     /// A client whose user is not known, or does not count: an address of IPv4, or a network of IPv6 (/64), which

@@ -1,28 +1,32 @@
-//! `tollgate.gateway` and `tollgate.dns`: local upstreams and name servers.
+//! `tollgate.gateway` and `tollgate.dns`: pools of upstreams, and name servers.
+
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+#[cfg(test)]
+use self::upstreams::MAX_UPSTREAMS;
+pub use self::upstreams::{Upstream, UpstreamAddress};
 use super::host::AddressUse;
 use super::keys::form::{ByHand, Form, Nested, Within};
 #[cfg(test)]
 use super::keys::shape::Shape;
 use super::keys::{keys, settings};
-use super::listeners::{Listener, collide, parse_address};
-use super::reader::{Item, Part, Section};
+use super::listeners::{Listener, parse_address};
+use super::reader::{Item, Part};
 use super::units::{hours, milliseconds, minutes, seconds};
 use crate::http::fields::UserField;
 
 /// resolv.conf(5) has three at most.
 const MAX_DNS_SERVERS: usize = 16;
-const MAX_UPSTREAMS: usize = 1024;
 
 settings! {
     /// The local pool behind requests in origin-form.
     pub struct Gateway {
-        /// The upstreams, each once; none for a small built-in page. Names are not looked up here.
-        upstreams: Vec<SocketAddr> = Vec::new(), ByHand => Shape::address().list(MAX_UPSTREAMS);
+        /// The upstreams, each once; none for a small built-in page. Of a name, every address is an upstream.
+        upstreams: Vec<Upstream> = Vec::new(), ByHand => Shape::upstream().list(MAX_UPSTREAMS);
         /// How upstreams that are down are found: by connecting to them, or by a request. One that is down gets no
         /// requests, unless all are.
         health_check: HealthCheck = HealthCheck::default(), Nested;
@@ -87,7 +91,7 @@ settings! {
 impl Gateway {
     pub(super) fn read(part: Part<'_>, listeners: &[Listener]) -> Gateway {
         let mut section = part.section();
-        let upstreams = upstreams(&mut section, listeners);
+        let upstreams = upstreams::read(&mut section, listeners);
         let gateway = Gateway::take(&mut section);
         section.finish();
         Gateway {
@@ -220,37 +224,4 @@ impl Form<Vec<SocketAddr>> for NameServers {
     fn shape(&self) -> Shape {
         Shape::name_server().list(MAX_DNS_SERVERS)
     }
-}
-
-fn upstreams(gateway: &mut Section<'_>, listeners: &[Listener]) -> Vec<SocketAddr> {
-    let items = gateway.list("upstreams");
-    if let Some(item) = items.get(MAX_UPSTREAMS) {
-        item.report("too many upstreams", format!("keep {MAX_UPSTREAMS}"));
-    }
-    let mut upstreams: Vec<SocketAddr> = Vec::new();
-    for item in items.iter().take(MAX_UPSTREAMS) {
-        let Some(address) = parse_address(item, AddressUse::Upstream) else {
-            continue;
-        };
-        if upstreams.contains(&address) {
-            item.report("given twice", "keep one of the two");
-        } else if listeners.iter().any(|listener| leads_to(address, listener)) {
-            item.report(
-                "one of tollgate's own listeners",
-                "name the server behind it",
-            );
-        } else {
-            upstreams.push(address);
-        }
-    }
-    upstreams
-}
-
-/// Whether connecting to the address surely arrives at the listener. Other addresses of this
-/// machine, which a listener on `0.0.0.0` takes too, are not known here.
-fn leads_to(address: SocketAddr, listener: &Listener) -> bool {
-    let local = address.ip().to_canonical();
-    let bound = listener.address.ip().to_canonical();
-    collide(address, listener.address)
-        && (local == bound || local.is_loopback() || local.is_unspecified())
 }

@@ -21,10 +21,12 @@ pub(super) enum AddressUse {
 pub(super) type Mistake = (&'static str, String);
 
 impl AddressUse {
-    fn example(self) -> &'static str {
+    pub(super) fn example(self) -> &'static str {
         match self {
             AddressUse::Listener => "write it as \"127.0.0.1:8888\" or \"[::1]:8888\"",
-            AddressUse::Upstream => "write it as \"127.0.0.1:80\" or \"[::1]:80\"",
+            AddressUse::Upstream => {
+                "write it as \"127.0.0.1:80\", \"backend:80\", \"https://backend:8443\" or \"unix:/run/app.sock\""
+            }
             AddressUse::NameServer => "write it as \"192.0.2.53\" or \"[2001:db8::53]:53\"",
         }
     }
@@ -154,6 +156,14 @@ pub(super) fn is_variable(text: &str) -> bool {
 const DOTTED: &str = "write four numbers from 0 to 255, without zeros before them";
 
 fn name(host: &str, for_use: AddressUse, has_port: bool) -> Mistake {
+    if for_use == AddressUse::Upstream {
+        let message = if has_port {
+            "not a name with a port"
+        } else {
+            "a name without a port"
+        };
+        return (message, for_use.example().to_owned());
+    }
     let advice = for_use.for_name(host);
     let advice = if has_port || for_use == AddressUse::NameServer {
         advice.to_owned()

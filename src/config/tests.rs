@@ -162,7 +162,7 @@ tollgate:
     - {}
   admin: {address: 0.0.0.0:8888}
   auth: {realm: 'a\"b', htpasswd: users}
-  gateway: {upstreams: [localhost:80, 127.0.0.1:8888]}
+  gateway: {upstreams: ['unix:app.sock', 127.0.0.1:8888]}
   egress:
     connect_ports: [443, 70000]
     allow_networks: [10.1.2.3/8]
@@ -183,7 +183,7 @@ f.yaml:7: tollgate.listeners[1].address: port 0; write a port from 1 to 65535
 f.yaml:8: tollgate.listeners[2].address: missing; write one such as \"127.0.0.1:8888\"
 f.yaml:9: tollgate.admin.address: in the way of tollgate.listeners[0].address: 0.0.0.0 takes the connections to every IPv4 address; give each one its own port, or keep only the one on 0.0.0.0
 f.yaml:10: tollgate.auth.realm: not a realm; write up to 128 printable ASCII characters without \" and \\
-f.yaml:11: tollgate.gateway.upstreams[0]: a name, where an address is expected; write 127.0.0.1 or [::1] for localhost
+f.yaml:11: tollgate.gateway.upstreams[0]: not an absolute path; write it as unix:/run/app.sock
 f.yaml:11: tollgate.gateway.upstreams[1]: one of tollgate's own listeners; name the server behind it
 f.yaml:13: tollgate.egress.connect_ports[1]: not a port; write 443, 8000-8099 or any
 f.yaml:14: tollgate.egress.allow_networks[0]: has bits behind the prefix; write 10.0.0.0/8 for the network or a single address

@@ -1,13 +1,14 @@
 //! What every connection shares: made once from the configuration, handed to the
 //! parts that serve requests.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use http::HeaderValue;
 
-use super::admit::AccessControl;
+use super::admit::{AccessControl, on_this_machine};
 use super::lifecycle::Lifecycle;
 use super::outcome::Exchange;
 use super::reply::Reply;
@@ -24,22 +25,22 @@ use crate::telemetry::throttle::Throttle;
 use crate::upstream::certificates::Certificates;
 use crate::upstream::dial::{Dialer, DnsOptions, Sources};
 use crate::upstream::limit::{Capacity, OriginLimits};
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Parts, Pools};
 use crate::upstream::tls::OriginTls;
 
 /// The parts that all connections share.
 pub struct App {
     pub access: AccessControl,
     /// Look-up and dial of targets.
-    pub dialer: Dialer,
+    pub dialer: Arc<Dialer>,
     /// TLS to origins that are dialled without Pingora.
-    pub origin_tls: OriginTls,
+    pub origin_tls: Arc<OriginTls>,
     /// The certificates of `ca_file`, which origins may show themselves.
     pub certificates: Certificates,
     /// The limits of origins that are forwarded to.
     pub origins: OriginLimits,
-    /// The local upstreams; none: the embedded origin.
-    pub pool: Option<Pool>,
+    /// The upstreams of the gateway.
+    pub pools: Pools,
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Lifecycle,
     pub pseudonym: Pseudonym,
@@ -71,10 +72,26 @@ impl App {
                 .with_context(|| format!("cannot read ca_file {}", path.display()))?,
             None => Certificates::default(),
         };
+        let dialer = Arc::new(dialer(config));
+        let tls = OriginTls::new(ca_file, &certificates, config.timeouts.tls_handshake)?;
+        let origin_tls = Arc::new(tls);
+        let policy = on_this_machine(&config.policy);
+        let is_own =
+            move |address: SocketAddr| policy.guard().is_own_listener(address.ip(), address.port());
+        let parts = Parts {
+            threads,
+            timeouts: &config.timeouts,
+            sources: Sources::new(&config.sources()),
+            tls: Arc::clone(&origin_tls),
+            dialer: Arc::clone(&dialer),
+            is_own: Arc::new(is_own),
+            telemetry: &telemetry,
+        };
+        let pools = Pools::new(&config.gateway, parts);
         Ok(Arc::new(Self {
             access: AccessControl::new(config)?,
-            dialer: dialer(config),
-            origin_tls: OriginTls::new(ca_file, &certificates, config.timeouts.tls_handshake)?,
+            dialer,
+            origin_tls,
             certificates,
             origins: OriginLimits::new(
                 Capacity {
@@ -84,13 +101,7 @@ impl App {
                 },
                 config.timeouts.connect,
             ),
-            pool: Pool::new(
-                &config.gateway,
-                threads,
-                &config.timeouts,
-                Sources::new(&config.sources()),
-                &telemetry,
-            )?,
+            pools,
             telemetry,
             lifecycle: Lifecycle::default(),
             user_field: config.gateway.user_field.clone(),

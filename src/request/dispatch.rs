@@ -111,8 +111,12 @@ impl<'a> Requests<'a> {
         self.has_dedicated_upstream |= head.authenticates_connection;
         request.has_dedicated_upstream = self.has_dedicated_upstream;
         self.add_forwarding_fields(&mut head, &request);
+        let is_gateway = request.role == Some(Role::Gateway);
+        if is_gateway {
+            request.pool = app.pools.choose();
+        }
+        let is_local = is_gateway && request.pool.is_none();
         let exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
-        let is_local = exchange.request.role == Some(Role::Gateway) && app.pool.is_none();
         let is_connect = head.method == Method::CONNECT;
         if is_connect || (head.is_websocket_handshake && !is_local) {
             let request = Box::new(TunnelRequest::new(exchange, &head));

@@ -28,8 +28,8 @@ use http::header::{
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
-use pingora_core::protocols::{Digest, SocketDigest};
-use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
@@ -117,6 +117,9 @@ impl ProxyHttp for Forward {
         let forwarded = ctx.forwarded()?;
         // The upstream of an earlier try is not awaited any more.
         forwarded.connection.response.stop();
+        if let Some(permit) = forwarded.again.take() {
+            return peer::at(&self.app, forwarded, Some(permit)).map_err(failure::into_pingora);
+        }
         let Forwarded {
             exchange,
             failed,
@@ -145,12 +148,12 @@ impl ProxyHttp for Forward {
     fn fail_to_connect(
         &self,
         _: &mut Session,
-        peer: &HttpPeer,
+        _: &HttpPeer,
         ctx: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
         match ctx.forwarded() {
-            Ok(forwarded) => retry::after_connecting(&self.app, forwarded, peer, error),
+            Ok(forwarded) => retry::after_connecting(&self.app, forwarded, error),
             Err(_) => error,
         }
     }
@@ -165,14 +168,9 @@ impl ProxyHttp for Forward {
         ctx: &mut Context,
     ) -> Result<()> {
         let forwarded = ctx.forwarded()?;
-        verification::evaluate(&self.app, forwarded, peer, digest)?;
-        let mut upstream = peer.address().as_inet().copied();
+        verification::evaluate(&self.app, forwarded, peer, digest)
+            .map_err(|error| retry::after_refusal(&self.app, forwarded, error))?;
         if !reused && let Some(digest) = digest {
-            // The socket is asked: Pingora's own digest repeats the address of the peer, which
-            // is the first that was tried, not the one that was reached.
-            let socket = SocketDigest::from_raw_fd(socket);
-            let dialled = socket.peer_addr().and_then(|address| address.as_inet());
-            upstream = dialled.copied().or(upstream);
             forwarded.exchange.outcome.connect = digest
                 .timing_digest
                 .iter()
@@ -180,6 +178,7 @@ impl ProxyHttp for Forward {
                 .filter_map(|timing| timing.establishment_duration)
                 .reduce(|sum, layer| sum + layer);
         }
+        let upstream = peer::connected_to(peer, (!reused).then_some(socket));
         if let Some(upstream) = upstream {
             let admitted = forwarded.admitted.as_ref();
             forwarded.exchange.outcome.connected(upstream, admitted);
@@ -214,7 +213,7 @@ impl ProxyHttp for Forward {
             && !request.headers.contains_key(HOST)
             && let Some(permit) = &forwarded.permit
         {
-            request.insert_header(HOST, permit.address.to_string())?;
+            request.insert_header(HOST, permit.server.host_field())?;
         }
         Ok(())
     }
@@ -372,7 +371,7 @@ impl ProxyHttp for Forward {
         };
         retry::after_failure(&self.app, forwarded, &failure);
         // The permit of the upstream is free, whether the client reads on or not.
-        forwarded.permit = None;
+        forwarded.free_permits();
         let outcome = &mut forwarded.exchange.outcome;
         if let Some(status) = final_status(session) {
             // Half a response cannot be taken back: closing tells that it is incomplete. A complete 4xx/5xx
@@ -427,7 +426,7 @@ impl ProxyHttp for Forward {
         record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;
         self.app.telemetry.record(&record);
         // The permit of the upstream is free now, not when Pingora drops the context.
-        forwarded.permit = None;
+        forwarded.free_permits();
     }
 
     /// Every failure has its record; the error log is for what needs a person.

@@ -9,7 +9,8 @@ use crate::access::auth::User;
 use crate::access::policy::{DecidedBy, Denied, Name};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::telemetry::Record;
+use crate::telemetry::{Record, UpstreamAddress};
+use crate::upstream::server::Address;
 
 /// One request on its way: its facts, and what has become of it so far.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct Outcome {
     pub connect: Option<Duration>,
     /// From the first byte of the request to the first byte of the upstream's response.
     pub first_byte: Option<Duration>,
-    /// The address that was dialled.
-    pub upstream: Option<SocketAddr>,
+    /// Where the request was connected to.
+    pub upstream: Option<Address>,
     /// How it failed.
     pub error: Option<ErrorKind>,
     /// Why, for the log.
@@ -80,8 +81,15 @@ impl Outcome {
     }
 
     /// Notes where the request went: a dial can end at another address than the first candidate.
-    pub fn connected(&mut self, address: SocketAddr, admitted: Option<&Admitted>) {
-        self.upstream = Some(address);
+    pub fn connected(&mut self, upstream: Address, admitted: Option<&Admitted>) {
+        let tcp = match &upstream {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        };
+        self.upstream = Some(upstream);
+        let Some(address) = tcp else {
+            return;
+        };
         if self.decided_address.is_some_and(|noted| noted != address)
             && let Some(admitted) = admitted
             && let Ok(decided_by) = admitted.admit_address(address)
@@ -117,7 +125,10 @@ impl Exchange {
         record.user = outcome.user.as_ref().map(User::as_str);
         record.version = request.version.as_str();
         record.duration = started.elapsed();
-        record.upstream = outcome.upstream;
+        record.upstream = outcome.upstream.as_ref().map(|address| match address {
+            Address::Tcp(address) => UpstreamAddress::Tcp(*address),
+            Address::Unix(path) => UpstreamAddress::Unix(path),
+        });
         record.resolve = outcome.resolve;
         record.queue = outcome.queue;
         record.connect = outcome.connect;

@@ -2,7 +2,6 @@
 //!
 //! Pingora's `upstream_peer` and the opening of tunnels call both.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::admit::Admitted;
@@ -13,6 +12,8 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::upstream::dial::{Candidates, DialError};
 use crate::upstream::limit::{Permit, Presence, Turn};
+use crate::upstream::pool::PoolNumber;
+use crate::upstream::server::Server;
 
 /// Where a request goes.
 ///
@@ -21,8 +22,8 @@ use crate::upstream::limit::{Permit, Presence, Turn};
 pub enum Route {
     /// To the target itself, at one of these addresses.
     Direct(Candidates),
-    /// To the next upstream of the pool.
-    Pool,
+    /// To the next upstream of this pool.
+    Pool(PoolNumber),
 }
 
 /// Chooses the route of an admitted request: for a target, its name is resolved and each address evaluated.
@@ -36,8 +37,8 @@ pub async fn route(
     admitted: &Admitted,
 ) -> Result<Route, RequestError> {
     let Some(authority) = &exchange.request.authority else {
-        return match app.pool {
-            Some(_) => Ok(Route::Pool),
+        return match exchange.request.pool {
+            Some(number) => Ok(Route::Pool(number)),
             None => Err(ErrorKind::Internal.because("the gateway has no upstreams")),
         };
     };
@@ -72,7 +73,7 @@ pub async fn reserve(
     app: &App,
     exchange: &mut Exchange,
     route: &Route,
-    failed: &[SocketAddr],
+    failed: &[Server],
     presence: Presence<'_, impl Future<Output = ()> + Send>,
 ) -> Result<Option<Permit>, RequestError> {
     let queue = match turn(app, exchange, route, failed)? {
@@ -91,7 +92,7 @@ fn turn(
     app: &App,
     exchange: &Exchange,
     route: &Route,
-    failed: &[SocketAddr],
+    failed: &[Server],
 ) -> Result<Option<Turn>, RequestError> {
     let source = &exchange.request.source;
     let client = Client::new(exchange.outcome.user.as_ref(), source.client.ip());
@@ -102,8 +103,8 @@ fn turn(
             source.thread,
             client,
         ))),
-        Route::Pool => {
-            let pool = app.pool.as_ref().ok_or(ErrorKind::Internal)?;
+        Route::Pool(number) => {
+            let pool = app.pools.get(*number).ok_or(ErrorKind::Internal)?;
             Ok(Some(pool.turn(failed, source.thread, client)?))
         }
     }

@@ -7,7 +7,6 @@ mod asked;
 mod table;
 
 use std::future::pending;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -22,8 +21,9 @@ use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::http::target::Scheme;
-use crate::tunnel::{self, Ended, Traffic};
+use crate::tunnel::{self, Ended, MaybeTls, Traffic};
 use crate::upstream::limit::{Permit, Presence};
+use crate::upstream::server::{Address, Server};
 use crate::upstream::tls::UpstreamStream;
 
 /// The upstream's end of a tunnel.
@@ -65,7 +65,7 @@ pub async fn open(
                 return Ok(Opened { stream, permit });
             }
             Err(error) => {
-                failed.extend(permit.map(|permit| permit.address));
+                failed.extend(permit.map(|permit| permit.server.clone()));
                 if !may_try_next(app, &route, &failed, &error) {
                     return Err(error);
                 }
@@ -99,8 +99,11 @@ pub fn unless_in_vain<T>(
 
 /// Whether another upstream of the pool may accept, which learns of the failure. Without a socket of this host, none
 /// does.
-fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &RequestError) -> bool {
-    let (Route::Pool, Some(pool)) = (route, &app.pool) else {
+fn may_try_next(app: &App, route: &Route, failed: &[Server], error: &RequestError) -> bool {
+    let Route::Pool(number) = route else {
+        return false;
+    };
+    let Some(pool) = app.pools.get(*number) else {
         return false;
     };
     let is_exhausted = matches!(
@@ -108,23 +111,24 @@ fn may_try_next(app: &App, route: &Route, failed: &[SocketAddr], error: &Request
         ErrorKind::OutOfSockets | ErrorKind::OutOfPorts
     );
     if let Some(upstream) = failed.last().filter(|_| !is_exhausted) {
-        pool.failed(*upstream, error.kind().name());
+        pool.failed(upstream, error.kind().name());
     }
     !is_exhausted && failed.len() < pool.len()
 }
 
-/// Connects, with TLS to an https origin.
+/// Connects, with TLS to an https origin or upstream.
 async fn dial(
     app: &App,
     request: &Request,
     route: &Route,
     permit: Option<&Permit>,
-) -> Result<(UpstreamStream, SocketAddr), RequestError> {
+) -> Result<(UpstreamStream, Address), RequestError> {
     let dialed = match route {
         Route::Direct(candidates) => app.dialer.connect(candidates).await?,
-        Route::Pool => {
-            let upstream = permit.ok_or(ErrorKind::Internal)?.address;
-            app.dialer.connect_to(upstream).await?
+        Route::Pool(_) => {
+            let server = &permit.ok_or(ErrorKind::Internal)?.server;
+            let stream = app.pools.connect(server, app.timeouts.connect).await?;
+            return Ok((stream, server.address.clone()));
         }
     };
     let is_https = request.role == Some(Role::Forward) && request.scheme == Scheme::Https;
@@ -133,9 +137,9 @@ async fn dial(
         Some(authority) if is_https => {
             Box::pin(app.origin_tls.connect(dialed.stream, &authority.host)).await?
         }
-        _ => UpstreamStream::Left(dialed.stream),
+        _ => UpstreamStream::Left(MaybeTls::Left(dialed.stream)),
     };
-    Ok((stream, dialed.address))
+    Ok((stream, dialed.address.into()))
 }
 
 /// Sends `greeting` to the client and relays until the tunnel ends.

@@ -78,12 +78,14 @@ async fn handshake(
         .map_err(terminated)?;
     let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, upstream)).await;
     let answer = answer.unwrap_or_else(|_late| Err(ErrorKind::ResponseTimeout.into()));
-    if let (Some(Role::Gateway), Some(pool), Some(permit)) =
-        (exchange.request.role, &app.pool, &opened.permit)
-    {
+    let pool = exchange
+        .request
+        .pool
+        .and_then(|number| app.pools.get(number));
+    if let (Some(pool), Some(permit)) = (pool, &opened.permit) {
         match &answer {
-            Ok(_) => pool.answered(permit.address),
-            Err(error) => pool.failed(permit.address, error.kind().name()),
+            Ok(_) => pool.answered(&permit.server),
+            Err(error) => pool.failed(&permit.server, error.kind().name()),
         }
     }
     let answer = answer?;

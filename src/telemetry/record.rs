@@ -8,6 +8,7 @@ mod fields;
 mod form;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::SystemTime;
 
 pub use fields::Record;
@@ -49,6 +50,15 @@ pub enum Event {
     TunnelOpen,
     /// A tunnel ended.
     TunnelClose,
+}
+
+/// Where a request was connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamAddress<'a> {
+    /// By TCP.
+    Tcp(SocketAddr),
+    /// At a socket of this machine.
+    Unix(&'a Path),
 }
 
 impl Event {

@@ -82,7 +82,7 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.reloaded(ReloadOutcome::Succeeded);
     telemetry.reloaded(ReloadOutcome::Failed);
     drop(telemetry.gateway_queued());
-    telemetry.upstream_state(([127, 0, 0, 1], 81).into(), true);
+    telemetry.upstream_state(&SocketAddr::from(([127, 0, 0, 1], 81)), true);
     let observing = Name::parse("watch").unwrap();
     for role in record::ROLES {
         telemetry.record(&Record {

@@ -103,7 +103,8 @@ pub(crate) fn push_json_uri(out: &mut Vec<u8>, uri: &[u8], max: usize) {
     out.push(b'"');
 }
 
-fn push_json_part(out: &mut Vec<u8>, text: &[u8], max: usize) {
+/// As [`push_json`], without the quotes.
+pub(crate) fn push_json_part(out: &mut Vec<u8>, text: &[u8], max: usize) {
     let kept = cut(text, max);
     if is_plain(kept) {
         out.extend_from_slice(kept);

@@ -4,8 +4,8 @@
 //! **Invariant:** for a target that a client names, a socket is only connected to an address of a
 //! [`Candidates`], and a [`Candidates`] holds only addresses that the policy admitted. There is no second
 //! look-up between the evaluation and the connection, so a name that changes its answer (DNS rebinding) gains
-//! nothing. The upstreams of the pool are addresses of the configuration, which no client names and no policy
-//! evaluates: [`Dialer::connect_to`] is for them, and [`connect_any`] for health checks.
+//! nothing. The upstreams of pools are servers of the configuration, which no client names and no policy
+//! evaluates: [`Dialer::addresses`], [`connect_any`] and [`connect_unix`] are for them.
 //!
 //! ```text
 //! Authority -> Resolver (cache, hosts file, name servers) -> DnsAnswer
@@ -26,9 +26,10 @@ mod sources;
 mod system;
 #[cfg(test)]
 mod tests;
+mod unix;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -38,6 +39,7 @@ pub use self::error::{DialError, EXHAUSTED_PAUSE, exhaustion};
 pub use self::race::{Dialed, connect_any};
 pub use self::resolver::{DnsOptions, Resolver};
 pub use self::sources::Sources;
+pub use self::unix::connect_unix;
 use crate::access::client::Client;
 use crate::http::target::{Authority, Host};
 
@@ -106,6 +108,18 @@ impl Dialer {
         })
     }
 
+    /// Every address of a name that the configuration has. No policy evaluates them.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, DialError> {
+        let answer = self.resolver.resolve(name, Client::own()).await?;
+        match answer.addresses() {
+            Ok(addresses) => Ok(addresses.to_vec()),
+            Err(unresolved) => Err(DialError::Dns(unresolved.clone())),
+        }
+    }
+
     /// Connects to the candidate that accepts first and remembers it for the name.
     ///
     /// # Errors
@@ -114,14 +128,6 @@ impl Dialer {
         let dialed = connect_any(candidates.iter(), &self.sources, self.connect_timeout).await?;
         candidates.remember(dialed.address);
         Ok(dialed)
-    }
-
-    /// Connects to an upstream of the configuration.
-    ///
-    /// # Errors
-    /// See [`connect_any`].
-    pub async fn connect_to(&self, upstream: SocketAddr) -> Result<Dialed, DialError> {
-        connect_any([upstream], &self.sources, self.connect_timeout).await
     }
 }
 

@@ -16,7 +16,6 @@ mod shards;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,8 @@ use crate::access::client::Client;
 pub use origins::OriginLimits;
 use places::Places;
 pub use queue::{Presence, Turn, WhenFull};
+
+use super::server::Server;
 
 /// How many requests a server may have.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +44,14 @@ pub struct Capacity {
 /// The limit of one server.
 #[derive(Clone, Debug)]
 pub struct Limit {
-    address: SocketAddr,
+    server: Server,
     places: Arc<Mutex<Places>>,
 }
 
 /// The right to have one request at a server, until dropped.
 #[derive(Debug)]
 pub struct Permit {
-    pub address: SocketAddr,
+    pub server: Server,
     /// The shard whose connections it may use.
     pub shard: u16,
     client: Client,
@@ -58,15 +59,20 @@ pub struct Permit {
 }
 
 impl Limit {
-    pub fn new(address: SocketAddr, capacity: Capacity) -> Self {
+    pub fn new(server: impl Into<Server>, capacity: Capacity) -> Self {
         Self {
-            address,
+            server: server.into(),
             places: Arc::new(Mutex::new(Places::new(capacity))),
         }
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Whether a request has a permit, or waits for one.
+    pub fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.places) > 1
     }
 
     /// A permit that is free now and that the client may have, for a request of this thread.
@@ -96,7 +102,7 @@ impl Limit {
 
     fn permit(&self, shard: u16, client: Client) -> Permit {
         Permit {
-            address: self.address,
+            server: self.server.clone(),
             shard,
             client,
             places: Arc::clone(&self.places),

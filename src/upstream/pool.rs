@@ -1,34 +1,80 @@
-//! The pool of local upstreams, and the embedded page that answers where there is none.
+//! The pools of upstreams, and the embedded page that answers where there is none.
 //!
-//! Pingora's load balancer checks which upstream is up; the next one in turn is chosen here.
+//! Pingora's load balancer finds the servers of names ([`members`]) and checks which upstream is up; the next one in
+//! turn is chosen here.
 
+mod dial;
 mod health;
+mod members;
+mod name;
 mod page;
 mod probe;
 mod state;
+#[cfg(test)]
+mod tests;
 
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use pingora::lb::LoadBalancer;
+use http::StatusCode;
 use pingora::lb::selection::RoundRobin;
+use pingora::lb::{Backends, LoadBalancer};
 
+use dial::Connector;
+pub use dial::peer;
+use members::{Discovery, Members, Source};
+pub use name::IsOwn;
+use name::Name;
 pub use page::serve;
 use probe::Probe;
 use state::{Ejection, Upstream};
 
-use super::dial::Sources;
-use super::limit::{Capacity, Limit, Turn, WhenFull};
+use super::dial::{Dialer, Sources};
+use super::limit::{Capacity, Turn, WhenFull};
+use super::server::{Address, Server};
+use super::tls::{OriginTls, UpstreamStream};
 use crate::access::client::Client;
-use crate::config;
+use crate::config::{self, UpstreamAddress};
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::target::Host;
 use crate::telemetry::Telemetry;
 
+/// How often names are asked for. The cache of the resolver answers as long as the TTL has it.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the pools stand on.
+pub struct Parts<'a> {
+    /// How many threads have connections of their own.
+    pub threads: usize,
+    pub timeouts: &'a config::Timeouts,
+    /// Where connections come from.
+    pub sources: Sources,
+    pub tls: Arc<OriginTls>,
+    pub dialer: Arc<Dialer>,
+    /// Which addresses are Tollgate's own, and get no requests.
+    pub is_own: Arc<IsOwn>,
+    pub telemetry: &'a Arc<Telemetry>,
+}
+
+/// The pools of the gateway.
+pub struct Pools {
+    /// To run its health checks and look-ups; none where there is no pool.
+    pub balancer: Option<Arc<LoadBalancer<RoundRobin>>>,
+    /// Whether names are looked up, so that a pool may be empty before the first look-up.
+    pub has_names: bool,
+    pools: Box<[Pool]>,
+    connector: Connector,
+}
+
+/// Which pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolNumber(usize);
+
+/// Upstreams that take turns.
 pub struct Pool {
-    /// To run its health checks.
-    pub balancer: Arc<LoadBalancer<RoundRobin>>,
-    upstreams: Arc<[Upstream]>,
+    members: Arc<Members>,
     /// Where the next turn begins.
     next: AtomicUsize,
     when_full: WhenFull,
@@ -37,45 +83,125 @@ pub struct Pool {
     has_failures: AtomicBool,
 }
 
-impl Pool {
-    /// The pool that the configuration names; `None` when it names no upstream. So many
-    /// threads have connections of their own.
+impl Pools {
+    /// The pools that the configuration names.
     ///
-    /// Nothing is started: the health checks run when the balancer is given to
-    /// Pingora as a service.
-    ///
-    /// # Errors
-    /// The addresses are not ones that Pingora can use.
-    pub fn new(
-        gateway: &config::Gateway,
-        threads: usize,
-        timeouts: &config::Timeouts,
-        sources: Sources,
-        telemetry: &Arc<Telemetry>,
-    ) -> std::io::Result<Option<Self>> {
-        if gateway.upstreams.is_empty() {
-            return Ok(None);
-        }
-        let mut balancer = LoadBalancer::try_from_iter(&gateway.upstreams)?;
+    /// Nothing is started or looked up: health checks and look-ups run when the balancer is given to Pingora as a
+    /// service.
+    pub fn new(gateway: &config::Gateway, parts: Parts<'_>) -> Self {
+        let connector = Connector {
+            sources: parts.sources,
+            tls: parts.tls,
+        };
+        let mut names = Vec::new();
+        let mut members = |upstreams: &[config::Upstream]| {
+            let sources = upstreams.iter().map(|it| source(it, &mut names)).collect();
+            Arc::new(Members::new(sources))
+        };
+        let members: Vec<Arc<Members>> = [&gateway.upstreams]
+            .into_iter()
+            .filter(|upstreams| !upstreams.is_empty())
+            .map(|upstreams| members(upstreams))
+            .collect();
+        let pool =
+            |members: &Arc<Members>| Pool::new(Arc::clone(members), gateway, parts.telemetry);
+        let pools: Box<[Pool]> = members.iter().map(pool).collect();
         let capacity = Capacity {
             permits: gateway.max_connections_per_upstream,
-            threads,
-            keep_alive: timeouts.upstream_keep_alive,
+            threads: parts.threads,
+            keep_alive: parts.timeouts.upstream_keep_alive,
         };
-        let upstream =
-            |address: &SocketAddr| Upstream::new(Limit::new(*address, capacity), telemetry);
-        let upstreams: Arc<[Upstream]> = gateway.upstreams.iter().map(upstream).collect();
-        balancer.set_health_check(Box::new(health::Check {
-            upstreams: Arc::clone(&upstreams),
-            sources,
-            probe: Probe::new(&gateway.health_check),
-            rule: gateway.health_check.clone(),
-        }));
-        balancer.health_check_frequency = Some(gateway.health_check.interval);
-        balancer.parallel_health_check = true;
-        Ok(Some(Self {
-            balancer: Arc::new(balancer),
-            upstreams,
+        let discovery = Discovery::new(
+            members,
+            names,
+            capacity,
+            parts.telemetry,
+            parts.dialer,
+            parts.is_own,
+        );
+        // The servers of the configuration are there before the first request.
+        drop(discovery.publish());
+        let has_names = discovery.has_names();
+        let balancer = (!pools.is_empty()).then(|| {
+            let upstreams = Arc::clone(&discovery.all);
+            let backends = Backends::new(Box::new(discovery));
+            let mut balancer = LoadBalancer::from_backends(backends);
+            balancer.set_health_check(Box::new(health::Check {
+                upstreams,
+                connector: connector.clone(),
+                probe: Probe::new(&gateway.health_check),
+                rule: gateway.health_check.clone(),
+            }));
+            balancer.health_check_frequency = Some(gateway.health_check.interval);
+            balancer.update_frequency = has_names.then_some(UPDATE_INTERVAL);
+            balancer.parallel_health_check = true;
+            Arc::new(balancer)
+        });
+        Self {
+            balancer,
+            has_names,
+            pools,
+            connector,
+        }
+    }
+
+    /// The pool of a request; none for the embedded page.
+    pub fn choose(&self) -> Option<PoolNumber> {
+        (!self.pools.is_empty()).then_some(PoolNumber(0))
+    }
+
+    /// The pool with this number, which is always there.
+    pub fn get(&self, number: PoolNumber) -> Option<&Pool> {
+        self.pools.get(number.0)
+    }
+
+    /// Connects to a server of a pool, within `limit` and the time of a TLS handshake.
+    ///
+    /// # Errors
+    /// The connection is not made, or the certificate is not accepted.
+    pub async fn connect(
+        &self,
+        server: &Server,
+        limit: Duration,
+    ) -> Result<UpstreamStream, RequestError> {
+        self.connector.connect(server, limit).await
+    }
+}
+
+/// Where the servers of an entry come from. Each name is kept once, in `names`.
+fn source(upstream: &config::Upstream, names: &mut Vec<Arc<Name>>) -> Source {
+    let tls = |host| upstream.is_tls.then(|| Arc::new(host));
+    match &upstream.address {
+        UpstreamAddress::Ip(address) => Source::Fixed(Server {
+            address: Address::Tcp(*address),
+            tls: tls(Host::Ip(address.ip())),
+        }),
+        UpstreamAddress::Unix(path) => Source::Fixed(Server {
+            address: Address::Unix(Arc::from(Path::new(path))),
+            tls: None,
+        }),
+        UpstreamAddress::Name(host, port) => {
+            let known = names
+                .iter()
+                .find(|name| name.host == *host && name.port == *port);
+            let name = match known {
+                Some(name) => Arc::clone(name),
+                None => {
+                    let name = Arc::new(Name::new(host, *port));
+                    names.push(Arc::clone(&name));
+                    name
+                }
+            };
+            let tls = tls(Host::Name(host.clone()));
+            Source::Name { name, tls }
+        }
+    }
+}
+
+impl Pool {
+    fn new(members: Arc<Members>, gateway: &config::Gateway, telemetry: &Arc<Telemetry>) -> Self {
+        Self {
+            members,
             next: AtomicUsize::new(0),
             when_full: WhenFull {
                 wait: gateway.queue_timeout,
@@ -87,11 +213,12 @@ impl Pool {
                 failures: gateway.ejection.failures,
                 time: gateway.ejection.time,
             },
-        }))
+        }
     }
 
+    /// How many upstreams it has now.
     pub fn len(&self) -> usize {
-        self.upstreams.len()
+        self.members.now().len()
     }
 
     /// The turn of a request of this thread at the next upstream that gets requests and is not among `failed`: one
@@ -102,16 +229,17 @@ impl Pool {
     /// [`ErrorKind::UpstreamsDown`] when there is no such upstream.
     pub fn turn(
         &self,
-        failed: &[SocketAddr],
+        failed: &[Server],
         thread: u16,
         client: Client,
     ) -> Result<Turn, RequestError> {
         let mut first = None;
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        let count = self.upstreams.len();
+        let upstreams = self.members.now();
+        let count = upstreams.len();
         let start = next.checked_rem(count).unwrap_or(0);
-        for upstream in self.upstreams.iter().cycle().skip(start).take(count) {
-            if !upstream.is_usable() || failed.contains(&upstream.address()) {
+        for upstream in upstreams.iter().cycle().skip(start).take(count) {
+            if !upstream.is_usable() || failed.contains(upstream.server()) {
                 continue;
             }
             if let Some(permit) = upstream.limit.try_take(thread, client) {
@@ -119,147 +247,60 @@ impl Pool {
             }
             first.get_or_insert(upstream);
         }
-        match first.or_else(|| self.upstreams.get(start).filter(|_| failed.is_empty())) {
+        match first.or_else(|| upstreams.get(start).filter(|_| failed.is_empty())) {
             Some(upstream) => Ok(upstream.limit.turn(thread, client, &self.when_full)),
-            None => Err(self.none_left(failed)),
+            None => Err(self.none_left(failed, &upstreams)),
         }
     }
 
     /// Notes that the upstream failed a request, and why.
-    pub fn failed(&self, address: SocketAddr, why: &str) {
+    pub fn failed(&self, server: &Server, why: &str) {
         self.has_failures.store(true, Ordering::Relaxed);
-        if let Some(upstream) = self.find(address) {
+        if let Some(upstream) = self.find(server) {
             upstream.failed(self.ejection, why);
         }
     }
 
     /// Notes that the upstream answered a request.
-    pub fn answered(&self, address: SocketAddr) {
+    pub fn answered(&self, server: &Server) {
         if !self.has_failures.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(upstream) = self.find(address) {
+        if let Some(upstream) = self.find(server) {
             upstream.answered();
         }
     }
 
-    fn find(&self, address: SocketAddr) -> Option<&Upstream> {
-        self.upstreams
-            .iter()
-            .find(|upstream| upstream.address() == address)
+    /// None for one that has left the pool meanwhile.
+    fn find(&self, server: &Server) -> Option<Arc<Upstream>> {
+        let upstreams = self.members.now();
+        let mut upstreams = upstreams.iter();
+        upstreams
+            .find(|upstream| upstream.server() == server)
+            .cloned()
     }
 
     /// The error when no upstream is left, with what is known of the first ones.
-    fn none_left(&self, failed: &[SocketAddr]) -> RequestError {
-        let trouble = |upstream: &Upstream| {
-            let address = upstream.address();
-            if failed.contains(&address) {
-                format!("{address} did not take this request")
+    fn none_left(&self, failed: &[Server], upstreams: &[Arc<Upstream>]) -> RequestError {
+        const SHOWN: usize = 8;
+        let trouble = |upstream: &Arc<Upstream>| {
+            let server = upstream.server();
+            if failed.contains(server) {
+                format!("{server} did not take this request")
             } else {
-                format!("{address} is down: {}", upstream.trouble.lock())
+                format!("{server} is down: {}", upstream.trouble.lock())
             }
         };
-        let troubles: Vec<_> = self.upstreams.iter().take(8).map(trouble).collect();
-        RequestError::new(ErrorKind::UpstreamsDown).because(troubles.join(", "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::time::Duration;
-
-    use pingora::lb::Backend;
-    use pingora::lb::health_check::HealthCheck;
-
-    use super::*;
-    use crate::upstream::limit::{Permit, Presence};
-
-    fn pool(upstreams: &[&str], bound: usize) -> Pool {
-        let gateway = config::Gateway {
-            upstreams: upstreams.iter().map(|text| text.parse().unwrap()).collect(),
-            max_connections_per_upstream: bound,
-            queue_timeout: Duration::from_millis(50),
-            ..config::Gateway::default()
-        };
-        pool_of(&gateway).unwrap()
-    }
-
-    fn pool_of(gateway: &config::Gateway) -> Option<Pool> {
-        let telemetry = Arc::new(Telemetry::new(&Default::default()).unwrap());
-        let timeouts = config::Timeouts::default();
-        Pool::new(gateway, 1, &timeouts, Sources::default(), &telemetry).unwrap()
-    }
-
-    async fn permit(pool: &Pool, failed: &[SocketAddr]) -> Result<Permit, RequestError> {
-        let client = Client::site([127, 0, 0, 1].into());
-        match pool.turn(failed, 0, client)? {
-            Turn::Ready(permit) => Ok(permit),
-            Turn::Queued(queue) => {
-                let presence = Presence {
-                    gone: pin!(std::future::pending()),
-                    has_ended: &AtomicBool::new(false),
-                };
-                queue.wait(presence).await
-            }
+        let error = RequestError::new(ErrorKind::UpstreamsDown);
+        if upstreams.is_empty() {
+            let names = self.members.names().take(SHOWN);
+            let troubles: Vec<_> = names.map(|name| name.trouble()).collect();
+            return error
+                .answered_with(StatusCode::SERVICE_UNAVAILABLE, None)
+                .retry_after(UPDATE_INTERVAL)
+                .because(troubles.join(", "));
         }
-    }
-
-    #[tokio::test]
-    async fn requests_take_turns_and_a_failed_upstream_is_passed_over() {
-        let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
-        let first = permit(&pool, &[]).await.unwrap();
-        let second = permit(&pool, &[]).await.unwrap();
-        assert_ne!(first.address, second.address);
-        for _ in 0..4 {
-            let got = permit(&pool, &[first.address]).await.unwrap();
-            assert_eq!(got.address, second.address);
-        }
-        let none = permit(&pool, &[first.address, second.address]).await;
-        let expected = "destination_unavailable: 127.0.0.1:81 did not take this request, \
-                        127.0.0.1:82 did not take this request";
-        assert_eq!(none.unwrap_err().chain(), expected);
-    }
-
-    #[tokio::test]
-    async fn a_full_upstream_is_passed_over_and_then_waited_for() {
-        let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 1);
-        let first = permit(&pool, &[]).await.unwrap();
-        let second = permit(&pool, &[]).await.unwrap();
-        assert_ne!(first.address, second.address);
-
-        let error = permit(&pool, &[]).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::QueueTimeout);
-        assert!(error.retry_delay().is_some());
-
-        let freed = first.address;
-        let taken = [second.address];
-        let (got, ()) = tokio::join!(permit(&pool, &taken), async { drop(first) });
-        assert_eq!(got.unwrap().address, freed);
-    }
-
-    #[tokio::test]
-    async fn an_upstream_that_is_down_is_passed_over_until_it_is_up() {
-        let pool = pool(&["127.0.0.1:81", "127.0.0.1:82"], 8);
-        let check = health::Check {
-            upstreams: Arc::clone(&pool.upstreams),
-            sources: Sources::default(),
-            probe: None,
-            rule: config::HealthCheck::default(),
-        };
-        let first = Backend::new("127.0.0.1:81").unwrap();
-        check.health_status_change(&first, false).await;
-        for _ in 0..4 {
-            let got = permit(&pool, &[]).await.unwrap();
-            assert_eq!(got.address.port(), 82);
-        }
-        check.health_status_change(&first, true).await;
-        let (one, other) = (permit(&pool, &[]), permit(&pool, &[]));
-        assert_ne!(one.await.unwrap().address, other.await.unwrap().address);
-    }
-
-    #[test]
-    fn no_upstreams_no_pool() {
-        assert!(pool_of(&config::Gateway::default()).is_none());
+        let troubles: Vec<_> = upstreams.iter().take(SHOWN).map(trouble).collect();
+        error.because(troubles.join(", "))
     }
 }

@@ -16,10 +16,11 @@ use rustls::{
     SignatureScheme,
 };
 use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::certificates::{Certificates, Flaw};
 use super::handshake;
@@ -27,8 +28,9 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::Host;
 use crate::tunnel::{MaybeTls, Tls};
 
-/// A connection to a server, as a tunnel takes it. With TLS, the certificate of the server is verified.
-pub type UpstreamStream = MaybeTls<TlsStream<TcpStream>>;
+/// A connection to a server, as a tunnel takes it: by TCP, or to a socket of this machine. With TLS, the certificate of
+/// the server is verified.
+pub type UpstreamStream = Either<MaybeTls<TlsStream<TcpStream>>, Box<UnixStream>>;
 
 /// Makes TLS connections to servers, with their certificates verified.
 pub struct OriginTls {
@@ -86,7 +88,7 @@ impl OriginTls {
     ) -> Result<UpstreamStream, RequestError> {
         let handshake = self.connector.connect(server_name(host)?, stream);
         match timeout(self.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(MaybeTls::Right(Box::new(Tls(stream)))),
+            Ok(Ok(stream)) => Ok(Either::Left(MaybeTls::Right(Box::new(Tls(stream))))),
             Ok(Err(error)) => Err(handshake::of_io(&error)),
             Err(_elapsed) => Err(RequestError::new(ErrorKind::ConnectTimeout)
                 .because("not connected within timeouts.connect and timeouts.tls_handshake")),

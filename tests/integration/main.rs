@@ -48,6 +48,8 @@ mod roles {
     mod upstream_connections;
     mod upstream_health;
     mod upstream_health_log;
+    mod upstream_kinds;
+    mod upstream_names;
 }
 
 /// Who may do what: Basic authentication, password files, the policy and `tollgate explain`.

@@ -98,7 +98,7 @@ impl Guard {
     }
 
     /// A connection to `0.0.0.0` or `::` arrives at this machine, so it counts as any listener's address.
-    pub(super) fn is_own_listener(&self, ip: IpAddr, port: u16) -> bool {
+    pub fn is_own_listener(&self, ip: IpAddr, port: u16) -> bool {
         self.own_listeners.iter().any(|listener| {
             listener.port() == port
                 && (listener.ip() == ip

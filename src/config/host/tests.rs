@@ -1,6 +1,8 @@
 use super::*;
 use crate::config::host::AddressUse::{Listener, NameServer, Upstream};
 
+const UPSTREAM: &str = "write it as \"127.0.0.1:80\", \"backend:80\", \"https://backend:8443\" or \"unix:/run/app.sock\"";
+
 #[test]
 fn addresses() {
     let listener = "write it as \"127.0.0.1:8888\" or \"[::1]:8888\"";
@@ -90,21 +92,9 @@ fn addresses() {
         );
     }
     for (text, for_use, expected) in [
-        (
-            "http://localhost:80/",
-            Upstream,
-            "leave out `http://` and everything from the next `/` on, and write 127.0.0.1 or [::1] for localhost",
-        ),
-        (
-            ":80",
-            Upstream,
-            "write it as \"127.0.0.1:80\" or \"[::1]:80\"",
-        ),
-        (
-            "web.example:80",
-            Upstream,
-            "write its IP address; `getent hosts NAME` prints it",
-        ),
+        (":80", Upstream, UPSTREAM),
+        ("web.example", Upstream, UPSTREAM),
+        ("/run/app.sock", Upstream, UPSTREAM),
         (
             "dns.example",
             NameServer,

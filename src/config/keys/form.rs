@@ -1,6 +1,6 @@
 //! The forms of values: how the value of a key is written, and what it is read as.
 
-use std::net::SocketAddr;
+use std::fmt::Debug;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -230,23 +230,18 @@ impl<'d> Take<'d, Option<Item<'d>>> for RawList {
     }
 }
 
-/// Addresses that the section reads by itself, since the listeners decide which can be used.
+/// A list that the section reads by itself, since the listeners decide what it may have.
 pub(in super::super) struct ByHand;
 
-impl<'d> Take<'d, Vec<SocketAddr>> for ByHand {
-    type Default = Vec<SocketAddr>;
+impl<'d, T: Debug> Take<'d, Vec<T>> for ByHand {
+    type Default = Vec<T>;
 
-    fn take(
-        &self,
-        _: &mut Section<'d>,
-        _: &'static str,
-        default: Vec<SocketAddr>,
-    ) -> Vec<SocketAddr> {
+    fn take(&self, _: &mut Section<'d>, _: &'static str, default: Vec<T>) -> Vec<T> {
         default
     }
 
     #[cfg(test)]
-    fn default(&self, default: Vec<SocketAddr>) -> shape::DefaultText {
+    fn default(&self, default: Vec<T>) -> shape::DefaultText {
         shape::DefaultText::Value(format!("{default:?}"))
     }
 }

@@ -143,7 +143,8 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
     let by = admitted.admit_address(first).unwrap();
     outcome.admit(&admitted, by, Some(first));
     for (address, expected) in [("10.1.0.1:443", "one"), ("10.2.0.1:443", "two")] {
-        outcome.connected(address.parse().unwrap(), Some(&admitted));
+        let address: std::net::SocketAddr = address.parse().unwrap();
+        outcome.connected(address.into(), Some(&admitted));
         let by = outcome.decided_by.as_ref().unwrap();
         assert_eq!(by.to_string(), expected);
     }

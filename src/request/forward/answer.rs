@@ -34,7 +34,7 @@ impl Forward {
                 _ => Err(ErrorKind::MethodUnknown),
             };
         }
-        if request.role != Some(Role::Gateway) || self.app.pool.is_some() {
+        if request.role != Some(Role::Gateway) || request.pool.is_some() {
             return Ok(None);
         }
         let page = crate::upstream::pool::serve(&head.method, head.uri.path())?;

@@ -1,6 +1,5 @@
 //! What Pingora's hooks share for one request.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pingora_core::{Error, ErrorType, Result};
@@ -11,6 +10,7 @@ use crate::request::admit::Admitted;
 use crate::request::outcome::Exchange;
 use crate::request::route::Route;
 use crate::upstream::limit::Permit;
+use crate::upstream::server::Server;
 
 /// The request, once Pingora has called `on_connection_reuse`. It makes the context before.
 #[derive(Debug, Default)]
@@ -40,8 +40,10 @@ pub struct Forwarded {
     /// What the request has at its upstream or origin.
     pub(super) permit: Option<Permit>,
     /// Upstreams that did not accept this request.
-    pub(super) failed: Vec<SocketAddr>,
-    /// How the certificate of an https origin is verified; none before that is chosen.
+    pub(super) failed: Vec<Server>,
+    /// The permit of a try that is repeated at the same server.
+    pub(super) again: Option<Permit>,
+    /// How the certificate of a server with TLS is verified; none before that is chosen.
     pub(super) verification: Option<Verification>,
     /// Whether it was verified the other way before.
     pub(super) is_verified_otherwise: bool,
@@ -60,11 +62,18 @@ impl Forwarded {
             admitted: None,
             route: None,
             permit: None,
+            again: None,
             failed: Vec::new(),
             verification: None,
             is_verified_otherwise: false,
             is_error_response: false,
             interim: 0,
         }
+    }
+
+    /// Gives back what the request has at its server.
+    pub(super) fn free_permits(&mut self) {
+        self.permit = None;
+        self.again = None;
     }
 }

@@ -1,13 +1,16 @@
 //! The peer that Pingora connects to for one request.
 
 use std::fmt;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora_core::connectors::l4::Connect;
+use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::l4::stream::Stream;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use rustls::pki_types::ServerName;
 
 use super::context::Forwarded;
 use super::failure;
@@ -20,6 +23,8 @@ use crate::request::facts::Request;
 use crate::request::route::Route;
 use crate::upstream::dial::Candidates;
 use crate::upstream::limit::Permit;
+use crate::upstream::pool;
+use crate::upstream::server::Address;
 use crate::upstream::tls::server_name;
 
 /// Pooled connections of the two roles are kept apart: an address can be a local
@@ -44,14 +49,15 @@ pub(super) fn at(
     let request = &forwarded.exchange.request;
     let timeouts = &app.timeouts;
     let (mut peer, role_group) = match &forwarded.route {
-        Some(Route::Pool) => {
-            let mut peer = Box::new(HttpPeer::new(permit.address, false, String::new()));
+        Some(Route::Pool(_)) => {
+            let mut peer = pool::peer(&permit.server)?;
             peer.options.connection_timeout = Some(timeouts.connect);
+            verify(app, &mut peer, &mut forwarded.verification);
             (peer, GATEWAY_GROUP)
         }
         Some(Route::Direct(candidates)) => {
-            let verification = &mut forwarded.verification;
-            let peer = of_target(app, request, candidates, verification)?;
+            let mut peer = of_target(app, request, candidates)?;
+            verify(app, &mut peer, &mut forwarded.verification);
             (peer, FORWARD_GROUP)
         }
         None => return Err(ErrorKind::Internal.into()),
@@ -70,28 +76,48 @@ fn of_target(
     app: &Arc<App>,
     request: &Request,
     candidates: &Candidates,
-    verification: &mut Option<Verification>,
 ) -> Result<Box<HttpPeer>, RequestError> {
     let authority = request.authority.as_ref().ok_or(ErrorKind::Internal)?;
     let is_https = request.scheme == Scheme::Https;
     // Never empty with TLS: Pingora takes an empty name for "do not verify".
     let mut name = String::new();
     if is_https {
-        let server = server_name(&authority.host)?;
-        verification.get_or_insert_with(|| Verification::first(app, &server));
-        name = server.to_str().into_owned();
+        name = server_name(&authority.host)?.to_str().into_owned();
     }
     // Pingora pools by this address. When another one wins the race, its connection
     // is pooled under the wrong one and thrown away on the next use, when Pingora
     // compares the peer's address; the winner goes first from then on.
     let mut peer = Box::new(HttpPeer::new(candidates.first(), is_https, name));
-    // One that `ca_file` names is evaluated once it is connected, before anything is sent.
-    peer.options.verify_cert = *verification != Some(Verification::Named);
     peer.options.custom_l4 = Some(Arc::new(Race {
         app: Arc::clone(app),
         candidates: candidates.clone(),
     }));
     Ok(peer)
+}
+
+/// Has the certificate of a server with TLS verified. One that `ca_file` names is evaluated once it is connected,
+/// before anything is sent.
+fn verify(app: &App, peer: &mut HttpPeer, verification: &mut Option<Verification>) {
+    if let Ok(name) = ServerName::try_from(peer.sni.as_str()) {
+        verification.get_or_insert_with(|| Verification::first(app, &name));
+    }
+    peer.options.verify_cert = *verification != Some(Verification::Named);
+}
+
+/// Where a request goes by a connection to `peer`, which is made now where its `socket` is given.
+///
+/// The socket is asked: Pingora's own digest repeats the address of the peer, which is the first that was tried, not the
+/// one that was reached.
+pub(super) fn connected_to(peer: &HttpPeer, socket: Option<RawFd>) -> Option<Address> {
+    if let Some(socket) = socket.map(SocketDigest::from_raw_fd)
+        && let Some(address) = socket.peer_addr().and_then(|address| address.as_inet())
+    {
+        return Some(Address::Tcp(*address));
+    }
+    match peer.address() {
+        PingoraAddr::Inet(address) => Some(Address::Tcp(*address)),
+        PingoraAddr::Unix(address) => Some(Address::Unix(address.as_pathname()?.into())),
+    }
 }
 
 /// Which pooled connections a request may use. Schemes such as NTLM authenticate a connection: a client that uses
@@ -150,7 +176,7 @@ mod tests {
             threads: 2,
             keep_alive: std::time::Duration::ZERO,
         };
-        let limit = Limit::new(([127, 0, 0, 1], 80).into(), capacity);
+        let limit = Limit::new(std::net::SocketAddr::from(([127, 0, 0, 1], 80)), capacity);
         let client = Client::site([127, 0, 0, 1].into());
         let permits = [0, 1].map(|thread| limit.try_take(thread, client).unwrap());
         let key = |role, connection, shard: usize, is_dedicated| {

@@ -1,6 +1,5 @@
 //! Whether a request is sent again, and what the pool learns of an upstream that failed one.
 
-use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
@@ -15,13 +14,26 @@ use crate::upstream::pool::Pool;
 pub(super) fn after_connecting(
     app: &App,
     forwarded: &mut Forwarded,
-    peer: &HttpPeer,
     mut error: Box<Error>,
 ) -> Box<Error> {
-    verification::may_try_again(forwarded, &mut error);
-    if pool(app, forwarded).is_some() && failure::exhaustion(&error).is_none() {
-        forwarded.failed.extend(peer.address().as_inet().copied());
+    if !verification::may_try_again(forwarded, &mut error)
+        && pool(app, forwarded).is_some()
+        && failure::exhaustion(&error).is_none()
+    {
         // The next upstream_peer passes over those that failed.
+        try_next(app, forwarded, &mut error);
+    }
+    error
+}
+
+/// After a certificate that was not accepted once the connection was made: nothing was sent, so another upstream may
+/// take the request.
+pub(super) fn after_refusal(
+    app: &App,
+    forwarded: &mut Forwarded,
+    mut error: Box<Error>,
+) -> Box<Error> {
+    if !error.retry() && pool(app, forwarded).is_some() {
         try_next(app, forwarded, &mut error);
     }
     error
@@ -49,8 +61,6 @@ pub(super) fn after_exchange(
         && session.req_header().method.is_idempotent()
         && !session.as_downstream().retry_buffer_truncated();
     if is_lost && !is_reused && pool(app, forwarded).is_some() {
-        let upstream = forwarded.permit.as_ref().map(|permit| permit.address);
-        forwarded.failed.extend(upstream);
         try_next(app, forwarded, &mut error);
     } else {
         error.set_retry(is_lost && is_reused);
@@ -64,11 +74,14 @@ fn try_next(app: &App, forwarded: &mut Forwarded, error: &mut Error) {
     let Some(pool) = pool(app, forwarded) else {
         return;
     };
-    if let Some(upstream) = forwarded.failed.last() {
-        pool.failed(*upstream, failure::classify(error).kind().name());
+    if let Some(permit) = forwarded.permit.take() {
+        pool.failed(&permit.server, failure::classify(error).kind().name());
+        forwarded.failed.push(permit.server.clone());
     }
     error.set_retry(forwarded.failed.len() < pool.len());
-    forwarded.permit = None;
+    // The certificate of the next one is another.
+    forwarded.verification = None;
+    forwarded.is_verified_otherwise = false;
 }
 
 /// After a failure that ends the request: an upstream that is silent is one that fails.
@@ -79,21 +92,21 @@ pub(super) fn after_failure(app: &App, forwarded: &Forwarded, failure: &RequestE
             ErrorKind::ResponseTimeout | ErrorKind::WriteTimeout
         )
     {
-        pool.failed(permit.address, failure.kind().name());
+        pool.failed(&permit.server, failure.kind().name());
     }
 }
 
 /// After the first byte of an answer.
 pub(super) fn after_answer(app: &App, forwarded: &Forwarded) {
     if let (Some(pool), Some(permit)) = (pool(app, forwarded), &forwarded.permit) {
-        pool.answered(permit.address);
+        pool.answered(&permit.server);
     }
 }
 
 /// The pool, for a request that goes there.
 fn pool<'a>(app: &'a App, forwarded: &Forwarded) -> Option<&'a Pool> {
     match forwarded.route {
-        Some(Route::Pool) => app.pool.as_ref(),
+        Some(Route::Pool(number)) => app.pools.get(number),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! How the certificate of an https origin is verified: as a chain, in the handshake, or as
+//! How the certificate of a server with TLS is verified: as a chain, in the handshake, or as
 //! the very certificate that `ca_file` names, once that is over.
 //!
 //! **Invariant:** nothing of a request is sent before one of the two has succeeded.
@@ -13,7 +13,7 @@ use super::failure;
 use crate::request::app::App;
 use crate::upstream::certificates::Flaw;
 
-/// How the certificate of an origin is verified.
+/// How the certificate of a server is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verification {
     /// As a chain that ends at an authority.
@@ -41,7 +41,7 @@ impl Verification {
     }
 }
 
-/// Evaluates the certificate that the origin has shown, where the handshake did not.
+/// Evaluates the certificate that the server has shown, where the handshake did not.
 ///
 /// # Errors
 /// Why it is not accepted. Another certificate than the one that was named may still verify
@@ -69,12 +69,15 @@ pub(super) fn evaluate(
     })
 }
 
-/// Has a request tried again whose origin shows the certificate of an authority: `ca_file` may
-/// name it.
-pub(super) fn may_try_again(forwarded: &mut Forwarded, error: &mut Error) {
-    if forwarded.verification == Some(Verification::Chain) && failure::is_authority(error) {
-        error.set_retry(other_way(forwarded));
+/// Has a request tried again whose server shows the certificate of an authority: `ca_file` may
+/// name it. Whether it is.
+pub(super) fn may_try_again(forwarded: &mut Forwarded, error: &mut Error) -> bool {
+    if forwarded.verification != Some(Verification::Chain) || !failure::is_authority(error) {
+        return false;
     }
+    let again = other_way(forwarded);
+    error.set_retry(again);
+    again
 }
 
 /// Has the next try verify the other way. Whether there is one: each is tried once.
@@ -83,7 +86,8 @@ fn other_way(forwarded: &mut Forwarded) -> bool {
     if again {
         forwarded.is_verified_otherwise = true;
         forwarded.verification = forwarded.verification.map(Verification::other);
-        forwarded.permit = None;
+        // At the same server.
+        forwarded.again = forwarded.permit.take();
     }
     again
 }

@@ -14,6 +14,7 @@ use super::form::{
 };
 use crate::access::policy::{DecidedBy, Name};
 use crate::http::role::Role;
+use crate::telemetry::record::UpstreamAddress;
 use crate::telemetry::text::Clock;
 
 /// Limits of text that both formats write, in bytes before escaping. Together
@@ -77,8 +78,8 @@ record! {
             "How long connecting took: TCP, and TLS where the upstream has it; left out if a pooled connection was used.";
         "first_byte_seconds": optional first_byte: Duration, Seconds,
             "From the first byte of the request head to the first byte of the upstream's answer.";
-        "upstream": optional upstream: SocketAddr, Address,
-            "The address that was dialled.";
+        "upstream": optional upstream: UpstreamAddress<'a>, Address,
+            "Where the request was connected to; `unix:PATH` for a socket of this machine.";
         "error": optional error: &'static str, Text(64),
             "What went wrong, by a name of [the table of errors](#errors); as in RFC 9209 §2.3 where a name fits.";
         "error_detail": optional error_detail: &'a str, Text(1024),

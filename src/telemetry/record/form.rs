@@ -3,12 +3,15 @@
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
-use super::{Event, role_name};
+use super::{Event, UpstreamAddress, role_name};
 use crate::access::policy::{DecidedBy, Name};
 use crate::http::role::Role;
-use crate::telemetry::text::{Clock, push_addr, push_json, push_json_uri, push_seconds, push_u64};
+use crate::telemetry::text::{
+    Clock, push_addr, push_json, push_json_part, push_json_uri, push_seconds, push_u64,
+};
 
 /// A line that is being written.
 pub(super) struct Line<'a> {
@@ -89,6 +92,20 @@ impl Form<SocketAddr> for Address {
 
     fn push(&self, line: &mut Line<'_>, value: SocketAddr) {
         push_addr(line.out, value);
+    }
+}
+
+impl Form<UpstreamAddress<'_>> for Address {
+    const QUOTED: bool = true;
+
+    fn push(&self, line: &mut Line<'_>, value: UpstreamAddress<'_>) {
+        match value {
+            UpstreamAddress::Tcp(address) => push_addr(line.out, address),
+            UpstreamAddress::Unix(path) => {
+                line.out.extend_from_slice(b"unix:");
+                push_json_part(line.out, path.as_os_str().as_bytes(), 128);
+            }
+        }
     }
 }
 

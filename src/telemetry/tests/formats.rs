@@ -11,7 +11,7 @@ use crate::access::policy::{DecidedBy, Name};
 use crate::http::role::Role;
 use crate::telemetry::format::push_combined_line;
 use crate::telemetry::text::Clock;
-use crate::telemetry::{Event, Record};
+use crate::telemetry::{Event, Record, UpstreamAddress};
 
 fn json(event: Event, record: &Record) -> String {
     let record = Record { event, ..*record };
@@ -51,7 +51,7 @@ fn request() -> Record<'static> {
         duration: Duration::from_micros(1_234),
         connect: Some(Duration::from_micros(500)),
         first_byte: Some(Duration::from_micros(1_000)),
-        upstream: Some("[2001:db8::7]:80".parse().unwrap()),
+        upstream: Some(UpstreamAddress::Tcp("[2001:db8::7]:80".parse().unwrap())),
         referer: Some(b"http://example.org/"),
         user_agent: Some(b"curl/8.5.0"),
         ..record(Role::Forward)
@@ -71,7 +71,7 @@ fn tunnel() -> Record<'static> {
         bytes_from_upstream: 4096,
         duration: Duration::from_secs(90),
         connect: Some(Duration::from_millis(12)),
-        upstream: Some("93.184.216.34:443".parse().unwrap()),
+        upstream: Some(UpstreamAddress::Tcp("93.184.216.34:443".parse().unwrap())),
         end_reason: Some("client_closed"),
         user_agent: Some(b"curl/8.5.0"),
         ..record(Role::Tunnel)

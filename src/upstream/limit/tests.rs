@@ -15,8 +15,8 @@ use crate::http::error::ErrorKind;
 const LIMIT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(10);
 
-fn address(host: u32) -> SocketAddr {
-    SocketAddr::from((std::net::Ipv4Addr::from(host), 80))
+fn address(host: u32) -> std::net::SocketAddr {
+    std::net::SocketAddr::from((std::net::Ipv4Addr::from(host), 80))
 }
 
 fn capacity(permits: usize, threads: usize) -> Capacity {
@@ -71,7 +71,7 @@ async fn over_the_bound_one_waits_for_a_slot() {
         let slots = slots(2, threads);
         let first = slots.try_take(0, one()).unwrap();
         let second = wait(&slots, 0, LIMIT).await.unwrap();
-        assert_eq!(second.address, address(1));
+        assert_eq!(second.server, address(1).into());
         assert!(slots.try_take(0, one()).is_none());
         assert!(wait(&slots, 1, LIMIT).await.is_none(), "none came free");
         let (slot, ()) = tokio::join!(wait(&slots, 1, LONG), async { drop(first) });

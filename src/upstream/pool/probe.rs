@@ -1,13 +1,13 @@
 //! A health check by HTTP: one request, of whose answer the status counts.
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::config;
+use crate::upstream::server::Server;
 
 /// The largest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
@@ -40,9 +40,9 @@ impl Probe {
     pub(super) async fn ask(
         &self,
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
-        upstream: SocketAddr,
+        upstream: &Server,
     ) -> Result<(), String> {
-        let host = self.host.clone().unwrap_or_else(|| upstream.to_string());
+        let host = self.host.clone().unwrap_or_else(|| upstream.host_field());
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tollgate-health-check\r\nConnection: close\r\n\r\n",
             self.path
@@ -108,8 +108,8 @@ mod tests {
             // One that has its answer does not read on.
             let _ = theirs.write_all(answer.as_bytes()).await;
         };
-        let upstream = ([127, 0, 0, 1], 80).into();
-        let (asked, ()) = tokio::join!(probe.ask(ours, upstream), serve);
+        let upstream = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
+        let (asked, ()) = tokio::join!(probe.ask(ours, &upstream), serve);
         asked
     }
 

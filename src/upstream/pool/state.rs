@@ -1,6 +1,5 @@
 //! What is known of one upstream: what health checks say, and what requests met.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::telemetry::Telemetry;
 use crate::upstream::limit::Limit;
+use crate::upstream::server::Server;
 
 /// When requests take an upstream out by themselves.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Ejection {
 
 pub(super) struct Upstream {
     pub(super) limit: Limit,
+    /// Which one of those with its address it is.
+    pub(super) number: usize,
     /// What the health checks say. Kept here because to ask the balancer for a turn hashes every backend that it
     /// passes.
     pub(super) is_up: AtomicBool,
@@ -34,10 +36,11 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn new(limit: Limit, telemetry: &Arc<Telemetry>) -> Self {
-        telemetry.upstream_state(limit.address(), true);
+    pub(super) fn new(limit: Limit, number: usize, telemetry: &Arc<Telemetry>) -> Self {
+        telemetry.upstream_state(limit.server(), true);
         Self {
             limit,
+            number,
             is_up: AtomicBool::new(true),
             failures: AtomicUsize::new(0),
             is_ejected: AtomicBool::new(false),
@@ -47,8 +50,8 @@ impl Upstream {
         }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.limit.address()
+    pub(super) fn server(&self) -> &Server {
+        self.limit.server()
     }
 
     /// Whether it gets requests.
@@ -65,7 +68,7 @@ impl Upstream {
         if !is_ejected && until.take().is_some() {
             self.is_ejected.store(false, Ordering::Relaxed);
             self.show();
-            log::info!("upstream {} gets requests again", self.address());
+            log::info!("upstream {} gets requests again", self.server());
         }
         is_ejected
     }
@@ -93,7 +96,7 @@ impl Upstream {
             log::warn!(
                 "upstream {} gets no requests for {:?}: it failed {failures} of them one after the other, the last one with \
                  {why}",
-                self.address(),
+                self.server(),
                 ejection.time
             );
         }
@@ -111,7 +114,7 @@ impl Upstream {
             self.show();
             log::info!(
                 "upstream {} answers, and gets requests again",
-                self.address()
+                self.server()
             );
         }
     }
@@ -119,6 +122,6 @@ impl Upstream {
     fn show(&self) {
         let is_usable =
             self.is_up.load(Ordering::Relaxed) && !self.is_ejected.load(Ordering::Relaxed);
-        self.telemetry.upstream_state(self.address(), is_usable);
+        self.telemetry.upstream_state(self.server(), is_usable);
     }
 }

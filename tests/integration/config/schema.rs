@@ -104,7 +104,7 @@ fn the_schema_and_the_program_refuse_the_same() {
         "egress: { allow_networks: [intranet] }",
         "egress: { deny_domains: [{ file: denied.txt }] }",
         "egress: { deny_domains: example.org }",
-        "gateway: { upstreams: [\"localhost:80\"] }",
+        "gateway: { upstreams: [\"localhost\"] }",
         "gateway: { health_check: 2s }",
         "dns: { servers: 192.0.2.53 }",
         "policy: { default: allow }",

@@ -27,10 +27,10 @@ impl Nginx {
              http {{
                  access_log access.log; client_body_temp_path body; proxy_temp_path proxy;
                  fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-                 server {{ listen {}; root {}; }}
+                 server {{ listen {}; listen unix:{directory}/nginx.sock; root {directory}; }}
              }}",
             port.address,
-            directory.path().display()
+            directory = directory.path().display()
         );
         std::fs::write(directory.path().join("nginx.conf"), config).unwrap();
         let spawned = Command::new("nginx")
@@ -63,6 +63,11 @@ impl Nginx {
     /// Where a file that it serves lies.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// The socket at which it serves the same.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("nginx.sock")
     }
 
     fn errors(&self) -> String {

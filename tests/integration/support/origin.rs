@@ -115,11 +115,19 @@ impl Origin {
         config: Arc<ServerConfig>,
         answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
+        Self::https_raw(config, move |wire, seen| serve(wire, seen, &answer))
+    }
+
+    /// As [`Origin::raw`], over TLS.
+    pub(crate) fn https_raw(
+        config: Arc<ServerConfig>,
+        handler: impl Fn(Wire, &Seen) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self::listen(listener, move |socket, seen| {
             let tls = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
             let stream = StreamOwned::new(tls, socket.try_clone()?);
-            serve(Wire::over(Box::new(stream), socket)?, seen, &answer)
+            handler(Wire::over(Box::new(stream), socket)?, seen)
         })
     }
 

@@ -23,6 +23,13 @@ impl Shape {
         }
     }
 
+    pub(in crate::config) fn upstream() -> Shape {
+        Shape::Form {
+            what: "`IP:PORT`, `NAME:PORT`, one of them behind `https://`, or `unix:/PATH`",
+            pattern: r"^(unix:/.+|https?://[^/?#@\s]+|[^/?#@\s]+:[0-9]+)$",
+        }
+    }
+
     pub(in crate::config) fn name_server() -> Shape {
         Shape::Form {
             what: "an IP address, perhaps with a port",

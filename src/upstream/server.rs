@@ -1,0 +1,110 @@
+//! The identity of a server that is connected to: where it is, and whether it is spoken to with TLS.
+//!
+//! Two servers are the same when a connection to one may be used for the other.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::http::target::Host;
+
+/// Where a server is connected to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// By TCP.
+    Tcp(SocketAddr),
+    /// At a socket of this machine, by its absolute path.
+    Unix(Arc<Path>),
+}
+
+/// A server that requests go to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    pub address: Address,
+    /// Whom its certificate has to be for; none without TLS.
+    pub tls: Option<Arc<Host>>,
+}
+
+impl Server {
+    /// The value of `Host` for a request that has none.
+    pub fn host_field(&self) -> String {
+        match (&self.address, self.tls.as_deref()) {
+            (Address::Unix(_), _) => "localhost".to_owned(),
+            (Address::Tcp(address), Some(Host::Name(name))) => {
+                format!("{name}:{}", address.port())
+            }
+            (Address::Tcp(address), _) => address.to_string(),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl From<SocketAddr> for Server {
+    /// One without TLS.
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address: address.into(),
+            tls: None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    /// The address, or `https://10.0.0.1:8443 as NAME`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tls.as_deref() {
+            None => self.address.fmt(f),
+            Some(Host::Ip(_)) => write!(f, "https://{}", self.address),
+            Some(Host::Name(name)) => write!(f, "https://{} as {name}", self.address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_and_asked_as() {
+        let tcp = SocketAddr::from(([10, 0, 0, 1], 8443));
+        let unix = Address::Unix(Path::new("/run/app.sock").into());
+        let with = |address: Address, tls: Option<&str>| {
+            let tls = tls.map(|host| Arc::new(Host::parse(host.as_bytes()).unwrap()));
+            Server { address, tls }
+        };
+        for (server, shown, host) in [
+            (tcp.into(), "10.0.0.1:8443", "10.0.0.1:8443"),
+            (
+                with(tcp.into(), Some("10.0.0.1")),
+                "https://10.0.0.1:8443",
+                "10.0.0.1:8443",
+            ),
+            (
+                with(tcp.into(), Some("api")),
+                "https://10.0.0.1:8443 as api",
+                "api:8443",
+            ),
+            (with(unix, None), "unix:/run/app.sock", "localhost"),
+        ] {
+            assert_eq!(
+                (server.to_string().as_str(), server.host_field().as_str()),
+                (shown, host)
+            );
+        }
+    }
+}
