@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod error;
 pub mod fields;
 pub mod http1;
+pub mod path;
 pub mod response;
 pub mod role;
 pub mod secret;

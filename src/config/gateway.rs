@@ -1,11 +1,15 @@
 //! `tollgate.gateway` and `tollgate.dns`: pools of upstreams, and name servers.
 
+mod pools;
 mod upstreams;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub use self::pools::NamedPool;
+#[cfg(test)]
+use self::pools::{MAX_POOLS, PoolKeys};
 #[cfg(test)]
 use self::upstreams::MAX_UPSTREAMS;
 pub use self::upstreams::{Upstream, UpstreamAddress};
@@ -27,6 +31,9 @@ settings! {
     pub struct Gateway {
         /// The upstreams, each once; none for a small built-in page. Of a name, every address is an upstream.
         upstreams: Vec<Upstream> = Vec::new(), ByHand => Shape::upstream().list(MAX_UPSTREAMS);
+        /// Pools for some hosts or paths. The first one whose conditions hold takes a request; that of `upstreams` takes
+        /// the others. All other keys apply to every pool.
+        pools: Vec<NamedPool> = Vec::new(), ByHand => Shape::Map(PoolKeys::keys).list(MAX_POOLS);
         /// How upstreams that are down are found: by connecting to them, or by a request. One that is down gets no
         /// requests, unless all are.
         health_check: HealthCheck = HealthCheck::default(), Nested;
@@ -91,11 +98,13 @@ settings! {
 impl Gateway {
     pub(super) fn read(part: Part<'_>, listeners: &[Listener]) -> Gateway {
         let mut section = part.section();
-        let upstreams = upstreams::read(&mut section, listeners);
+        let upstreams = upstreams::read(&section.list("upstreams"), listeners);
+        let pools = pools::read(&mut section, listeners);
         let gateway = Gateway::take(&mut section);
         section.finish();
         Gateway {
             upstreams,
+            pools,
             ..gateway
         }
     }

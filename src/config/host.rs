@@ -224,6 +224,8 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_part)
 }
 
+pub(super) const DOMAIN_WITH_PORT: &str = "a domain with a port";
+
 /// Says what is wrong with an entry of a list of domains, where it is one of the usual mistakes.
 pub(super) fn domain(text: &str) -> Option<Mistake> {
     if is_variable(text) {
@@ -273,7 +275,7 @@ pub(super) fn domain(text: &str) -> Option<Mistake> {
     }
     if has_port(text) {
         let advice = "leave out the port; ports have lists of their own, `connect_ports`, `http_ports` and `ports`";
-        return Some(("a domain with a port", advice.to_owned()));
+        return Some((DOMAIN_WITH_PORT, advice.to_owned()));
     }
     if text.contains(char::is_whitespace) || text.contains([',', ';']) {
         let advice = "write each domain as an entry of its own".to_owned();

@@ -27,6 +27,7 @@ use crate::http::credentials::Credentials;
 use crate::http::error::RequestError;
 use crate::http::http1::{HeadError, RefusedHead, RequestHead, Version};
 use crate::http::role::Role;
+use crate::upstream::pool::Choice;
 
 /// How many short turns a task has one after the other before it yields to others.
 const TURNS: usize = 8;
@@ -113,9 +114,9 @@ impl<'a> Requests<'a> {
         self.add_forwarding_fields(&mut head, &request);
         let is_gateway = request.role == Some(Role::Gateway);
         if is_gateway {
-            request.pool = app.pools.choose();
+            request.pool = app.pools.choose(&head);
         }
-        let is_local = is_gateway && request.pool.is_none();
+        let is_local = is_gateway && request.pool == Choice::Page;
         let exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
         let is_connect = head.method == Method::CONNECT;
         if is_connect || (head.is_websocket_handshake && !is_local) {

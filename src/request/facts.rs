@@ -12,7 +12,7 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{Framing, RequestHead, Version};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme, Target};
-use crate::upstream::pool::PoolNumber;
+use crate::upstream::pool::Choice;
 
 /// Where requests of one connection come from.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +65,8 @@ pub struct Request {
     pub scheme: Scheme,
     /// What the target names; none for the gateway.
     pub authority: Option<Authority>,
-    /// The pool of a request to the gateway; none: the embedded page.
-    pub pool: Option<PoolNumber>,
+    /// Where a request to the gateway goes.
+    pub pool: Choice,
     /// Where the body ends.
     pub framing: Framing,
     /// Whether the client waits for a 100 before it sends the body.
@@ -108,7 +108,7 @@ impl Request {
             version: Version::Http11,
             scheme: Scheme::Http,
             authority: None,
-            pool: None,
+            pool: Choice::Page,
             framing: Framing::None,
             expect_continue: false,
             is_loop: false,

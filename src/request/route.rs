@@ -37,10 +37,7 @@ pub async fn route(
     admitted: &Admitted,
 ) -> Result<Route, RequestError> {
     let Some(authority) = &exchange.request.authority else {
-        return match exchange.request.pool {
-            Some(number) => Ok(Route::Pool(number)),
-            None => Err(ErrorKind::Internal.because("the gateway has no upstreams")),
-        };
+        return exchange.request.pool.pool().map(Route::Pool);
     };
     let evaluate = |address| admitted.admit_address(address);
     let user = exchange.outcome.user.as_ref();

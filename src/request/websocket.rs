@@ -19,6 +19,7 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::BodyScanner;
 use crate::http::response::{MAX_INTERIM, is_final};
 use crate::http::role::Role;
+use crate::upstream::pool::Choice;
 use crate::upstream::tls::UpstreamStream;
 
 /// Serves one handshake, which is sent upstream as `message`, and the tunnel that it opens, to the end. Gives the
@@ -78,10 +79,10 @@ async fn handshake(
         .map_err(terminated)?;
     let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, upstream)).await;
     let answer = answer.unwrap_or_else(|_late| Err(ErrorKind::ResponseTimeout.into()));
-    let pool = exchange
-        .request
-        .pool
-        .and_then(|number| app.pools.get(number));
+    let pool = match exchange.request.pool {
+        Choice::Pool(number) => app.pools.get(number),
+        Choice::Page | Choice::Ambiguous => None,
+    };
     if let (Some(pool), Some(permit)) = (pool, &opened.permit) {
         match &answer {
             Ok(_) => pool.answered(&permit.server),

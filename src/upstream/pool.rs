@@ -3,6 +3,7 @@
 //! Pingora's load balancer finds the servers of names ([`members`]) and checks which upstream is up; the next one in
 //! turn is chosen here.
 
+mod choice;
 mod dial;
 mod health;
 mod members;
@@ -22,6 +23,8 @@ use http::StatusCode;
 use pingora::lb::selection::RoundRobin;
 use pingora::lb::{Backends, LoadBalancer};
 
+pub use choice::Choice;
+use choice::Conditions;
 use dial::Connector;
 pub use dial::peer;
 use members::{Discovery, Members, Source};
@@ -38,6 +41,7 @@ use super::tls::{OriginTls, UpstreamStream};
 use crate::access::client::Client;
 use crate::config::{self, UpstreamAddress};
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::http1::RequestHead;
 use crate::http::target::Host;
 use crate::telemetry::Telemetry;
 
@@ -64,7 +68,10 @@ pub struct Pools {
     pub balancer: Option<Arc<LoadBalancer<RoundRobin>>>,
     /// Whether names are looked up, so that a pool may be empty before the first look-up.
     pub has_names: bool,
+    /// Those with conditions, and behind them the default one.
     pools: Box<[Pool]>,
+    conditions: Box<[Conditions]>,
+    default: Option<PoolNumber>,
     connector: Connector,
 }
 
@@ -74,6 +81,8 @@ pub struct PoolNumber(usize);
 
 /// Upstreams that take turns.
 pub struct Pool {
+    /// None for the default one.
+    name: Option<Box<str>>,
     members: Arc<Members>,
     /// Where the next turn begins.
     next: AtomicUsize,
@@ -98,14 +107,23 @@ impl Pools {
             let sources = upstreams.iter().map(|it| source(it, &mut names)).collect();
             Arc::new(Members::new(sources))
         };
-        let members: Vec<Arc<Members>> = [&gateway.upstreams]
+        let named = gateway.pools.iter();
+        let named = named.map(|pool| (Some(pool.name.clone()), &pool.upstreams));
+        let default = (!gateway.upstreams.is_empty()).then_some((None, &gateway.upstreams));
+        let default_number = default.is_some().then_some(PoolNumber(gateway.pools.len()));
+        let (pool_names, members): (Vec<_>, Vec<Arc<Members>>) = named
+            .chain(default)
+            .map(|(name, upstreams)| (name, members(upstreams)))
+            .unzip();
+        let pools: Box<[Pool]> = pool_names
             .into_iter()
-            .filter(|upstreams| !upstreams.is_empty())
-            .map(|upstreams| members(upstreams))
+            .zip(&members)
+            .map(|(name, members)| Pool::new(name, members, gateway, parts.telemetry))
             .collect();
-        let pool =
-            |members: &Arc<Members>| Pool::new(Arc::clone(members), gateway, parts.telemetry);
-        let pools: Box<[Pool]> = members.iter().map(pool).collect();
+        let conditions = gateway.pools.iter().map(|pool| Conditions {
+            hosts: pool.hosts.clone(),
+            path: pool.path.clone(),
+        });
         let capacity = Capacity {
             permits: gateway.max_connections_per_upstream,
             threads: parts.threads,
@@ -141,13 +159,19 @@ impl Pools {
             balancer,
             has_names,
             pools,
+            conditions: conditions.collect(),
+            default: default_number,
             connector,
         }
     }
 
-    /// The pool of a request; none for the embedded page.
-    pub fn choose(&self) -> Option<PoolNumber> {
-        (!self.pools.is_empty()).then_some(PoolNumber(0))
+    /// Where a request goes: the first pool whose conditions hold, else the default one, else the embedded page.
+    pub fn choose(&self, head: &RequestHead) -> Choice {
+        if self.conditions.is_empty() {
+            return self.default.map_or(Choice::Page, Choice::Pool);
+        }
+        let target = head.request_target();
+        choice::choose(&self.conditions, self.default, head.field("host"), target)
     }
 
     /// The pool with this number, which is always there.
@@ -199,9 +223,15 @@ fn source(upstream: &config::Upstream, names: &mut Vec<Arc<Name>>) -> Source {
 }
 
 impl Pool {
-    fn new(members: Arc<Members>, gateway: &config::Gateway, telemetry: &Arc<Telemetry>) -> Self {
+    fn new(
+        name: Option<Box<str>>,
+        members: &Arc<Members>,
+        gateway: &config::Gateway,
+        telemetry: &Arc<Telemetry>,
+    ) -> Self {
         Self {
-            members,
+            name,
+            members: Arc::clone(members),
             next: AtomicUsize::new(0),
             when_full: WhenFull {
                 wait: gateway.queue_timeout,
@@ -292,15 +322,19 @@ impl Pool {
             }
         };
         let error = RequestError::new(ErrorKind::UpstreamsDown);
+        let of_pool = |troubles: Vec<String>| match &self.name {
+            Some(name) => format!("pool {name}: {}", troubles.join(", ")),
+            None => troubles.join(", "),
+        };
         if upstreams.is_empty() {
             let names = self.members.names().take(SHOWN);
             let troubles: Vec<_> = names.map(|name| name.trouble()).collect();
             return error
                 .answered_with(StatusCode::SERVICE_UNAVAILABLE, None)
                 .retry_after(UPDATE_INTERVAL)
-                .because(troubles.join(", "));
+                .because(of_pool(troubles));
         }
         let troubles: Vec<_> = upstreams.iter().take(SHOWN).map(trouble).collect();
-        error.because(troubles.join(", "))
+        error.because(of_pool(troubles))
     }
 }

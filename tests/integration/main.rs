@@ -50,6 +50,7 @@ mod roles {
     mod upstream_health_log;
     mod upstream_kinds;
     mod upstream_names;
+    mod upstream_pools;
 }
 
 /// Who may do what: Basic authentication, password files, the policy and `tollgate explain`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::host::{self, AddressUse};
 use super::super::listeners::{Listener, canonical, collide};
-use super::super::reader::{Item, Section};
+use super::super::reader::Item;
 use crate::http::target::{Authority, Host, TargetError};
 
 pub(super) const MAX_UPSTREAMS: usize = 1024;
@@ -147,9 +147,8 @@ fn mistake(error: TargetError, text: &str) -> (&'static str, String) {
     }
 }
 
-/// Reads the list `upstreams` of a map, or of the gateway itself.
-pub(super) fn read(section: &mut Section<'_>, listeners: &[Listener]) -> Vec<Upstream> {
-    let items = section.list("upstreams");
+/// Reads a list of upstreams.
+pub(super) fn read(items: &[Item<'_>], listeners: &[Listener]) -> Vec<Upstream> {
     if let Some(item) = items.get(MAX_UPSTREAMS) {
         item.report("too many upstreams", format!("keep {MAX_UPSTREAMS}"));
     }
@@ -244,7 +243,7 @@ mod tests {
             ("256.0.0.1:80", "not an IPv4 address"),
             (":80", "a port without an address"),
             ("80", "a port without an address"),
-            ("-:80", "not a name with a port"),
+            ("a..b:80", "not a name with a port"),
             ("*:80", "a wildcard, where an address is expected"),
             ("a b:80", "more than one address, or a space in one"),
             ("ftp://backend:21", "a scheme other than http and https"),

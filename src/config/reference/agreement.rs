@@ -20,7 +20,7 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 8] = [
+const MAPS: [(&str, &str); 9] = [
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
@@ -29,6 +29,10 @@ const MAPS: [(&str, &str); 8] = [
     (
         "tollgate.auth.trusted_networks",
         "[{ networks: [10.1.0.0/16], user: ci }]",
+    ),
+    (
+        "tollgate.gateway.pools",
+        "[{ name: p, path: /p, upstreams: ['127.0.0.1:80'] }]",
     ),
     ("tollgate.policy.rules", "[{ name: r, action: deny }]"),
     ("tollgate.policy.rules[].time", "{ days: [mon] }"),

@@ -132,6 +132,43 @@ fn values_that_contradict_each_other_or_mean_nothing() {
         "f.yaml:5: tollgate.gateway.upstreams[1]: given twice; keep one of the two",
     );
     check(
+        "  gateway: {upstreams: [http://a, 'a:80', /run/a, 'unix:a', ftp://a, 'https://u:hunter2@a', a, 'unix:/a', 'unix:/a']}\n",
+        &format!(
+            "f.yaml:5: tollgate.gateway.upstreams[1]: given twice; keep one of the two\n\
+             f.yaml:5: tollgate.gateway.upstreams[2]: a path, where an address is expected; {UPSTREAM}\n\
+             f.yaml:5: tollgate.gateway.upstreams[3]: not an absolute path; write it as unix:/run/app.sock\n\
+             f.yaml:5: tollgate.gateway.upstreams[4]: a scheme other than http and https; {UPSTREAM}\n\
+             f.yaml:5: tollgate.gateway.upstreams[5]: has a user or a password; leave out everything up to `@`; \
+             upstreams get no credentials from here\n\
+             f.yaml:5: tollgate.gateway.upstreams[6]: a name without a port; {UPSTREAM}\n\
+             f.yaml:5: tollgate.gateway.upstreams[8]: given twice; keep one of the two"
+        ),
+    );
+    check(
+        "  gateway:
+    pools:
+      - {name: a, path: /a/../b, upstreams: [127.0.0.1:8888]}
+      - {name: b c, hosts: [], upstreams: []}
+      - {upstreams: ['x:80'], hosts: ['a.test:80', 10.0.0.1, '*.a.test']}
+      - {name: d}
+      - {name: e, path: /, upstreams: ['x:80']}
+      - {name: e, path: /, upstreams: ['x:80'], host: a.test}
+",
+        "f.yaml:7: tollgate.gateway.pools[0].upstreams[0]: one of tollgate's own listeners; name the server behind it\n\
+         f.yaml:7: tollgate.gateway.pools[0].path: not a path that has one spelling; write segments of letters, digits, `-`, `.`, `_` and `~`, such as /api/v1\n\
+         f.yaml:8: tollgate.gateway.pools[1].upstreams: no upstream; write one such as [\"backend:80\"], or remove the pool\n\
+         f.yaml:8: tollgate.gateway.pools[1].name: not a name; write up to 64 letters, digits, `-`, `_` or `.`\n\
+         f.yaml:8: tollgate.gateway.pools[1].hosts: an empty list, which no host is in; fill it, or remove the key for every host\n\
+         f.yaml:9: tollgate.gateway.pools[2].name: missing; write a name, such as `name: api`\n\
+         f.yaml:9: tollgate.gateway.pools[2].hosts[0]: a domain with a port; leave out the port, which does not count\n\
+         f.yaml:9: tollgate.gateway.pools[2].hosts[1]: not the name of a host; write api.example.com for one host, or .example.com for it and all below it\n\
+         f.yaml:9: tollgate.gateway.pools[2].hosts[2]: not the name of a host; write api.example.com for one host, or .example.com for it and all below it\n\
+         f.yaml:10: tollgate.gateway.pools[3].hosts: no condition, neither hosts nor path; write `hosts` or `path`; the pool for all other requests is gateway.upstreams\n\
+         f.yaml:10: tollgate.gateway.pools[3].upstreams: missing; write one such as [\"backend:80\"]\n\
+         f.yaml:12: tollgate.gateway.pools[5].host: unknown key; did you mean \"hosts\"?\n\
+         f.yaml:12: tollgate.gateway.pools[5].name: the name of another pool; give each pool a name of its own",
+    );
+    check(
         "  egress: {http_ports: 80, connect_ports: [any, 443]}\n",
         "f.yaml:5: tollgate.egress.connect_ports[1]: any cannot be combined with other entries; correct the entry or remove it\n\
          f.yaml:5: tollgate.egress.http_ports: not a list; write a list such as [443, 8000-8099], or any",
@@ -227,3 +264,6 @@ fn users() {
     setup.file("users", DEMO.replace("W6ph", "W6pi"));
     assert!(setup.load(&auth("0.0.0.0:8888")).is_ok());
 }
+
+/// What is said of an upstream that is in none of its forms.
+const UPSTREAM: &str = "write it as \"127.0.0.1:80\", \"backend:80\", \"https://backend:8443\" or \"unix:/run/app.sock\"";

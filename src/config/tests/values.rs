@@ -20,7 +20,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 80] = [
+const RESTART: [(&str, &str); 82] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -67,6 +67,10 @@ const RESTART: [(&str, &str); 80] = [
     ("tollgate.auth.hash_threads", "7"),
     ("tollgate.auth.hash_queue", "7"),
     ("tollgate.gateway.upstreams", "['127.0.0.1:80']"),
+    (
+        "tollgate.gateway.pools",
+        "[{ name: api, path: /api, upstreams: ['127.0.0.1:80'] }]",
+    ),
     ("tollgate.gateway.max_connections_per_upstream", "7"),
     ("tollgate.gateway.queue_timeout", "7s"),
     ("tollgate.gateway.health_check.interval", "7s"),
@@ -102,6 +106,7 @@ const RESTART: [(&str, &str); 80] = [
     ("=tollgate.timeouts.drain", "30000ms"),
     ("=tollgate.limits.request_body", "none"),
     ("=tollgate.gateway.upstreams", "[]"),
+    ("=tollgate.gateway.pools", "[]"),
 ];
 
 const APPLIED: [(&str, &str); 12] = [

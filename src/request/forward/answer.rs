@@ -14,6 +14,7 @@ use crate::http::http1::Framing;
 use crate::http::role::Role;
 use crate::request::facts::Request;
 use crate::request::reply::Reply;
+use crate::upstream::pool::Choice;
 
 /// A refused request's body up to this size is read and dropped, so that the
 /// connection can go on; a longer one costs the connection.
@@ -34,7 +35,7 @@ impl Forward {
                 _ => Err(ErrorKind::MethodUnknown),
             };
         }
-        if request.role != Some(Role::Gateway) || request.pool.is_some() {
+        if request.role != Some(Role::Gateway) || request.pool != Choice::Page {
             return Ok(None);
         }
         let page = crate::upstream::pool::serve(&head.method, head.uri.path())?;

@@ -117,5 +117,5 @@ async fn an_upstream_that_is_down_is_passed_over_until_it_is_up() {
 #[test]
 fn no_upstreams_no_pool() {
     let pools = pools(&config::Gateway::default());
-    assert!(pools.balancer.is_none() && pools.choose().is_none());
+    assert!(pools.balancer.is_none() && pools.default.is_none());
 }
