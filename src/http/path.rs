@@ -212,6 +212,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever the path, and what is plain is what RFC 3986 says it is.
+        #[test]
+        fn a_plain_path_is_read_as_its_segments(target in r"/[/.a%25fF5cC;\\?]{0,12}") {
+            let prefix = Prefix::parse("/a").unwrap();
+            let first = ReadPath::readings(target.as_bytes()).next().unwrap();
+            let path = target.split('?').next().unwrap();
+            let strict = ReadPath(Form::Segments(segments(path.as_bytes(), Reading(0))));
+            proptest::prop_assert_eq!(prefix.holds(&first), prefix.holds(&strict));
+            proptest::prop_assert!(ReadPath::readings(target.as_bytes()).count() <= 16);
+        }
+    }
+
     #[test]
     fn paths_in_all_their_readings() {
         for (target, expected) in [

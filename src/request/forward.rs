@@ -140,6 +140,7 @@ impl ProxyHttp for Forward {
             has_ended: &connection.has_ended,
         };
         let permit = reserve(&self.app, exchange, on_route, failed, presence).await;
+        forwarded.forget_verification();
         permit
             .and_then(|permit| peer::at(&self.app, forwarded, permit))
             .map_err(failure::into_pingora)
@@ -178,7 +179,8 @@ impl ProxyHttp for Forward {
                 .filter_map(|timing| timing.establishment_duration)
                 .reduce(|sum, layer| sum + layer);
         }
-        let upstream = peer::connected_to(peer, (!reused).then_some(socket));
+        let server = forwarded.permit.as_ref().map(|permit| &permit.server);
+        let upstream = peer::connected_to(server, peer, (!reused).then_some(socket));
         if let Some(upstream) = upstream {
             let admitted = forwarded.admitted.as_ref();
             forwarded.exchange.outcome.connected(upstream, admitted);

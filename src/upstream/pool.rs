@@ -26,7 +26,6 @@ use pingora::lb::{Backends, LoadBalancer};
 pub use choice::Choice;
 use choice::Conditions;
 use dial::Connector;
-pub use dial::peer;
 use members::{Discovery, Members, Source};
 pub use name::IsOwn;
 use name::Name;

@@ -71,6 +71,14 @@ impl Forwarded {
         }
     }
 
+    /// Before a try at an upstream, which may be another one, with another certificate or none.
+    pub(super) fn forget_verification(&mut self) {
+        if matches!(self.route, Some(Route::Pool(_))) {
+            self.verification = None;
+            self.is_verified_otherwise = false;
+        }
+    }
+
     /// Gives back what the request has at its server.
     pub(super) fn free_permits(&mut self) {
         self.permit = None;

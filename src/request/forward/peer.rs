@@ -1,8 +1,11 @@
 //! The peer that Pingora connects to for one request.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::connectors::l4::Connect;
@@ -21,10 +24,9 @@ use crate::http::target::Scheme;
 use crate::request::app::App;
 use crate::request::facts::Request;
 use crate::request::route::Route;
-use crate::upstream::dial::Candidates;
+use crate::upstream::dial::{Candidates, connect_unix};
 use crate::upstream::limit::Permit;
-use crate::upstream::pool;
-use crate::upstream::server::Address;
+use crate::upstream::server::{Address, Server};
 use crate::upstream::tls::server_name;
 
 /// Pooled connections of the two roles are kept apart: an address can be a local
@@ -50,7 +52,7 @@ pub(super) fn at(
     let timeouts = &app.timeouts;
     let (mut peer, role_group) = match &forwarded.route {
         Some(Route::Pool(_)) => {
-            let mut peer = pool::peer(&permit.server)?;
+            let mut peer = of_upstream(&permit.server, timeouts.connect)?;
             peer.options.connection_timeout = Some(timeouts.connect);
             verify(app, &mut peer, &mut forwarded.verification);
             (peer, GATEWAY_GROUP)
@@ -71,6 +73,34 @@ pub(super) fn at(
     forwarded.permit = Some(permit);
     Ok(peer)
 }
+
+/// An upstream of a pool. The connections to one are kept apart from those to another, by address, TLS and name.
+fn of_upstream(server: &Server, limit: Duration) -> Result<Box<HttpPeer>, RequestError> {
+    let path = match (&server.address, &server.tls) {
+        (Address::Tcp(address), None) => {
+            return Ok(Box::new(HttpPeer::new(*address, false, String::new())));
+        }
+        (Address::Tcp(address), Some(host)) => {
+            // Never empty with TLS: Pingora takes an empty name for "do not verify".
+            let name = server_name(host)?.to_str().into_owned();
+            return Ok(Box::new(HttpPeer::new(*address, true, name)));
+        }
+        (Address::Unix(path), _) => path,
+    };
+    // Before Pingora uses an idle connection again it compares the address of the peer with what the kernel says. For a
+    // socket that is the path to which the server bound it: relative, before it was renamed, or as the container of the
+    // server has it. So the peer stands at 0.0.0.0, which Pingora does not compare, and its name keeps its connections
+    // apart. Without TLS the name is nothing else.
+    let mut peer = Box::new(HttpPeer::new(NOWHERE, false, server.to_string()));
+    peer.options.custom_l4 = Some(Arc::new(Socket {
+        path: Arc::clone(path),
+        limit,
+    }));
+    Ok(peer)
+}
+
+/// In place of the address of a socket.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 fn of_target(
     app: &Arc<App>,
@@ -98,26 +128,36 @@ fn of_target(
 /// Has the certificate of a server with TLS verified. One that `ca_file` names is evaluated once it is connected,
 /// before anything is sent.
 fn verify(app: &App, peer: &mut HttpPeer, verification: &mut Option<Verification>) {
-    if let Ok(name) = ServerName::try_from(peer.sni.as_str()) {
+    if peer.is_tls()
+        && let Ok(name) = ServerName::try_from(peer.sni.as_str())
+    {
         verification.get_or_insert_with(|| Verification::first(app, &name));
     }
     peer.options.verify_cert = *verification != Some(Verification::Named);
 }
 
-/// Where a request goes by a connection to `peer`, which is made now where its `socket` is given.
+/// Where a request of the pool or to `peer` has gone, by a connection that is made now where its `socket` is given.
 ///
 /// The socket is asked: Pingora's own digest repeats the address of the peer, which is the first that was tried, not the
 /// one that was reached.
-pub(super) fn connected_to(peer: &HttpPeer, socket: Option<RawFd>) -> Option<Address> {
+pub(super) fn connected_to(
+    server: Option<&Server>,
+    peer: &HttpPeer,
+    socket: Option<RawFd>,
+) -> Option<Address> {
+    if let Some(Server {
+        address: address @ Address::Unix(_),
+        ..
+    }) = server
+    {
+        return Some(address.clone());
+    }
     if let Some(socket) = socket.map(SocketDigest::from_raw_fd)
         && let Some(address) = socket.peer_addr().and_then(|address| address.as_inet())
     {
         return Some(Address::Tcp(*address));
     }
-    match peer.address() {
-        PingoraAddr::Inet(address) => Some(Address::Tcp(*address)),
-        PingoraAddr::Unix(address) => Some(Address::Unix(address.as_pathname()?.into())),
-    }
+    peer.address().as_inet().copied().map(Address::Tcp)
 }
 
 /// Which pooled connections a request may use. Schemes such as NTLM authenticate a connection: a client that uses
@@ -156,6 +196,23 @@ impl Connect for Race {
     async fn connect(&self, _: &PingoraAddr) -> pingora_core::Result<Stream> {
         match self.app.dialer.connect(&self.candidates).await {
             Ok(dialed) => Ok(Stream::from(dialed.stream)),
+            Err(error) => Err(failure::into_pingora(error.into())),
+        }
+    }
+}
+
+/// Connects Pingora to a socket of this machine.
+#[derive(Debug)]
+struct Socket {
+    path: Arc<Path>,
+    limit: Duration,
+}
+
+#[async_trait]
+impl Connect for Socket {
+    async fn connect(&self, _: &PingoraAddr) -> pingora_core::Result<Stream> {
+        match connect_unix(&self.path, self.limit).await {
+            Ok(stream) => Ok(Stream::from(stream)),
             Err(error) => Err(failure::into_pingora(error.into())),
         }
     }

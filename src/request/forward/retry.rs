@@ -79,9 +79,6 @@ fn try_next(app: &App, forwarded: &mut Forwarded, error: &mut Error) {
         forwarded.failed.push(permit.server.clone());
     }
     error.set_retry(forwarded.failed.len() < pool.len());
-    // The certificate of the next one is another.
-    forwarded.verification = None;
-    forwarded.is_verified_otherwise = false;
 }
 
 /// After a failure that ends the request: an upstream that is silent is one that fails.

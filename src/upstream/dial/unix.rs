@@ -1,5 +1,6 @@
 //! Connections to sockets of this machine.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub async fn connect_unix(path: &Path, limit: Duration) -> Result<UnixStream, Di
         Ok(Ok(stream)) => Ok(stream),
         // The server accepts too slowly. For TCP the same error is a shortage of this host.
         Ok(Err(error)) if Errno::from_io_error(&error) == Some(Errno::AGAIN) => {
-            Err(DialError::Io(error))
+            let full = "the socket takes no more connections at the moment";
+            Err(DialError::Io(io::Error::other(full)))
         }
         Ok(Err(error)) => Err(DialError::from_connect(error, false)),
         Err(_late) => Err(DialError::Timeout),

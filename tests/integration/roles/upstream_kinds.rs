@@ -111,6 +111,35 @@ fn a_socket_takes_requests_and_websockets() {
     assert_eq!(proxy.metric(&series), 1);
 }
 
+/// The kernel knows a socket by the path to which it was bound, which may be that of another container.
+#[test]
+fn connections_to_a_socket_are_kept_wherever_it_was_bound() {
+    let setup = Setup::new();
+    let (bound, path) = (setup.path("bound.sock"), setup.path("app.sock"));
+    let connections = Arc::default();
+    at_socket(&bound, Arc::clone(&connections));
+    std::fs::rename(bound, &path).unwrap();
+    let other = setup.path("other.sock");
+    let others = Arc::default();
+    at_socket(&other, Arc::clone(&others));
+    let yaml = format!(
+        "gateway:\n  upstreams: [\"unix:{}\", \"unix:{}\"]\n{CALM}",
+        path.display(),
+        other.display()
+    );
+    let proxy = setup.config(&yaml).start();
+    let mut wire = proxy.connect();
+    for _ in 0..10 {
+        assert_eq!(wire.exchange(get("/")).text(), "gate");
+    }
+    // One for the requests, and one of the health check.
+    for connections in [connections, others] {
+        let count = connections.load(Ordering::SeqCst);
+        assert!((1..=2).contains(&count), "{count}");
+    }
+    assert!(!proxy.errors().contains("mismatch"), "{}", proxy.errors());
+}
+
 #[test]
 fn a_socket_is_checked() {
     let mut nginx = Nginx::start("behind");
@@ -272,6 +301,40 @@ fn a_certificate_that_is_not_accepted_costs_the_upstream_and_not_the_request() {
         proxy.errors().contains(&line).then_some(())
     });
     assert_eq!(bad.requests().len(), 0);
+}
+
+/// A try at the next upstream is verified as that one is.
+#[test]
+fn upstreams_of_all_kinds_take_turns() {
+    let own = Identity::of_openssl(&[
+        "-subj",
+        "/CN=app.test",
+        "-addext",
+        "subjectAltName=DNS:app.test",
+    ]);
+    // Each ends its connections after an answer, and does not say so.
+    let once = |mut wire: Wire, _: &_| match wire.request()? {
+        Some(_) => wire.send(ok("one")),
+        None => Ok(()),
+    };
+    let named = Origin::https_raw(own.server(), once);
+    let plain = Origin::raw(once);
+    let authority = Authority::new();
+    let chained = https(&authority.issue(&["127.0.0.1"]));
+    let upstreams = format!(
+        "\"https://app.test:{}\", \"{}\", \"https://{}\"",
+        named.port(),
+        plain.address,
+        chained.address
+    );
+    let trusted = [own.certificate_pem.as_str(), &authority.pem()];
+    let (proxy, _dns) = trusting(&trusted, &upstreams, CALM);
+    let mut wire = proxy.connect();
+    for number in 0..30 {
+        let answer = wire.exchange(get("/"));
+        assert_eq!(answer.status(), 200, "{number}: {}", answer.text());
+    }
+    assert!(chained.requests().len() >= 8);
 }
 
 #[test]
