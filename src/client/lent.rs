@@ -148,7 +148,9 @@ impl AsyncWrite for RequestStream {
         if home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len())) {
             return Poll::Ready(Ok(data.len()));
         }
-        home.pace.poll_write(cx, |cx| {
+        let written = stream.poll_write_buffered(cx, data);
+        let written = stream.guard(cx, written);
+        home.pace.pass(written, cx, |cx| {
             let written = stream.poll_write_buffered(cx, data);
             stream.guard(cx, written)
         })
@@ -156,7 +158,9 @@ impl AsyncWrite for RequestStream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (stream, home, _) = self.get_mut().parts()?;
-        home.pace.poll_write(cx, |cx| {
+        let flushed = stream.poll_drain(cx);
+        let flushed = stream.guard(cx, flushed);
+        home.pace.pass(flushed, cx, |cx| {
             let flushed = stream.poll_drain(cx);
             stream.guard(cx, flushed)
         })

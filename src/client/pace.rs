@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::task::coop::{RestoreOnPending, has_budget_remaining, poll_proceed, unconstrained};
 
 /// The budget of a turn in which a response may begin: a small one is read, queued as head and body, and taken.
-const BUDGET: u8 = 4;
+const BUDGET: u8 = 6;
 
 /// A piece of so many bytes, which is not the last, is one of a large response.
 const BULK: usize = 2 * 1024;
@@ -114,6 +114,7 @@ impl Pace {
     }
 
     /// Begins a turn of the request's task, or says that it is in vain.
+    #[inline]
     pub fn begin_turn(&self, cx: &Context<'_>) -> bool {
         let Some(budget) = self.step().budget() else {
             return true;
@@ -164,26 +165,34 @@ impl Pace {
         self.step.store(step as u8, Ordering::Relaxed);
     }
 
-    /// Makes `write` to the client, whatever is left of the turn. While it waits, the task has no other turn.
-    pub(super) fn poll_write<T>(
+    /// Passes the result of a write to the client on. One that is pending is made `again`, whatever is left of the
+    /// turn; while it waits, the task has no other turn.
+    #[inline]
+    pub(super) fn pass<T>(
         &self,
-        cx: &mut Context<'_>,
-        mut write: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        written: Poll<T>,
+        cx: &Context<'_>,
+        again: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let mut written = write(cx);
         if written.is_pending() && self.step() != Step::Free {
-            let waker = self.waker(cx);
-            // Again, so that it is this one that is woken.
-            let again = unconstrained(poll_fn(&mut write));
-            written = pin!(again).poll(&mut Context::from_waker(&waker));
-            if written.is_pending() {
-                self.is_waiting.store(true, Ordering::Relaxed);
-                use_up_budget();
-                return written;
-            }
+            return self.wait(cx, again);
         }
         if self.is_waiting.load(Ordering::Relaxed) {
             self.is_waiting.store(false, Ordering::Relaxed);
+        }
+        written
+    }
+
+    #[cold]
+    fn wait<T>(&self, cx: &Context<'_>, again: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        // By a waker of its own, so that it is this one that is woken.
+        let waker = self.waker(cx);
+        let again = unconstrained(poll_fn(again));
+        let written = pin!(again).poll(&mut Context::from_waker(&waker));
+        let is_waiting = written.is_pending();
+        self.is_waiting.store(is_waiting, Ordering::Relaxed);
+        if is_waiting {
+            use_up_budget();
         }
         written
     }
@@ -287,20 +296,23 @@ mod tests {
             Poll::<()>::Pending
         };
         // With no response to come, nothing is held up.
-        assert!(pace.poll_write(&mut cx, &mut wait).is_pending());
+        assert!(pace.pass(wait(&mut cx), &cx, &mut wait).is_pending());
         assert!(pace.begin_turn(&cx));
 
         pace.begin();
         assert!(pace.begin_turn(&cx));
         pace.on_piece(BULK);
-        assert!(pace.poll_write(&mut cx, &mut wait).is_pending());
+        assert!(pace.pass(wait(&mut cx), &cx, &mut wait).is_pending());
         assert!(!pace.end_turn());
         assert_eq!(left(), 0);
         assert!(!pace.begin_turn(&cx));
         waiting.unwrap().wake();
         assert!(pace.begin_turn(&cx));
         assert_eq!(left(), 0);
-        assert!(pace.poll_write(&mut cx, |_| Poll::Ready(())).is_ready());
+        assert!(
+            pace.pass(Poll::Ready(()), &cx, |_| Poll::Pending)
+                .is_ready()
+        );
         assert!(pace.end_turn());
         assert!(pace.begin_turn(&cx));
         assert_eq!(left(), 1);
