@@ -43,20 +43,18 @@ pub struct Pace {
 #[repr(u8)]
 enum Step {
     /// All that tokio gives, as long as no response is expected.
-    Free,
+    Free = 0,
     /// The begin of a response.
-    Head,
+    Head = 1,
     /// A piece is read and queued.
-    Fill,
+    Fill = 2,
     /// One that was read is queued.
-    Queue,
+    Queue = 3,
     /// It is taken, and written.
-    Take,
+    Take = 4,
 }
 
 impl Step {
-    const ALL: [Self; 5] = [Self::Free, Self::Head, Self::Fill, Self::Queue, Self::Take];
-
     fn budget(self) -> Option<u8> {
         match self {
             Self::Free => None,
@@ -116,6 +114,10 @@ impl Pace {
     /// Begins a turn of the request's task, or says that it is in vain.
     #[inline]
     pub fn begin_turn(&self, cx: &Context<'_>) -> bool {
+        self.step() == Step::Free || self.begin_short_turn(cx)
+    }
+
+    fn begin_short_turn(&self, cx: &Context<'_>) -> bool {
         let Some(budget) = self.step().budget() else {
             return true;
         };
@@ -135,11 +137,14 @@ impl Pace {
     }
 
     /// Ends a turn. Whether the next one can begin at once.
+    #[inline]
     pub fn end_turn(&self) -> bool {
+        let may_begin = matches!(self.step(), Step::Free | Step::Head);
+        (!may_begin || self.has_taken.load(Ordering::Relaxed)) && self.end_short_turn()
+    }
+
+    fn end_short_turn(&self) -> bool {
         let step = self.step();
-        if matches!(step, Step::Free | Step::Head) && !self.has_taken.load(Ordering::Relaxed) {
-            return false;
-        }
         let is_waiting = self.is_waiting.load(Ordering::Relaxed);
         let is_for_write = self.is_for_write.swap(false, Ordering::Relaxed);
         let is_used_up = !has_budget_remaining();
@@ -156,9 +161,15 @@ impl Pace {
         is_used_up && !is_waiting
     }
 
+    #[inline]
     fn step(&self) -> Step {
-        let step = usize::from(self.step.load(Ordering::Relaxed));
-        Step::ALL.get(step).copied().unwrap_or(Step::Free)
+        match self.step.load(Ordering::Relaxed) {
+            1 => Step::Head,
+            2 => Step::Fill,
+            3 => Step::Queue,
+            4 => Step::Take,
+            _ => Step::Free,
+        }
     }
 
     fn set_step(&self, step: Step) {

@@ -258,15 +258,24 @@ impl ClientStream {
 
     /// Turns a write that has been pending for too long into an error. Any byte that
     /// the wire takes begins the wait anew.
+    #[inline]
     pub(super) fn guard<T>(
         &mut self,
         cx: &mut Context<'_>,
         write: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if write.is_ready() {
-            self.stall = None;
-            return write;
+        if write.is_pending() {
+            return self.poll_stall(cx).map(Err);
         }
+        if self.stall.is_some() {
+            self.stall = None;
+        }
+        write
+    }
+
+    /// Ready with the error when the write that is pending has been so for too long.
+    #[cold]
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if !has_budget_remaining() {
             // The turn of the task is over, not the patience with the client.
             return Poll::Pending;
@@ -274,7 +283,7 @@ impl ClientStream {
         let limit = self.patience.send;
         let timer = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
     /// Reads bytes of the request's body, and nothing behind them.
