@@ -26,6 +26,8 @@ rust    curl       curl+ca-certificates curl+ca-certificates curl+ca-certificate
 tests   curl       curl                 curl                 curl                 -
 tests   ip         iproute2             iproute              iproute2             -
 tests   nginx      nginx                nginx                nginx                nginx
+tests   lighttpd   lighttpd             lighttpd             lighttpd             lighttpd
+tests   apache2/httpd apache2-bin       httpd                apache2              httpd
 tests   openssl    openssl              openssl              openssl              openssl
 tests   git        git                  git                  git                  -
 tests   wget       wget                 wget                 wget                 wget
@@ -64,7 +66,7 @@ bench   apache2/httpd apache2-bin       httpd                apache2+apache2-pro
 bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 '
 # Packages that start a server when they are installed, or at the next boot.
-SERVERS='nginx haproxy squid tinyproxy httpd apache2'
+SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -43,6 +43,7 @@ mod roles {
     mod name_servers;
     mod origin_certificates;
     mod origins;
+    mod real_servers;
     mod tunnel_relay;
     mod upgrades;
     mod upstream_connections;

@@ -19,6 +19,7 @@ pub(crate) mod port;
 pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod request;
+pub(crate) mod servers;
 pub(crate) mod site;
 pub(crate) mod sockets;
 pub(crate) mod tls;
