@@ -107,6 +107,7 @@ mod operations {
     mod telemetry;
     mod threads;
     mod times;
+    mod upgrade_under_load;
     mod work_stealing;
 }
 
