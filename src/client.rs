@@ -3,6 +3,7 @@
 //!
 //! Knows framing and Pingora's I/O traits, nothing of what is served.
 
+mod body_pace;
 mod clock;
 mod date;
 mod digests;

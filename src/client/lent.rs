@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::body_pace::{Answer, BodyPace, PART};
 use super::date::OriginDate;
 use super::pace::Pace;
 use super::response_watch::{ResponseWatch, Silence};
@@ -32,6 +33,8 @@ pub struct ConnectionReturn {
     pub has_ended: AtomicBool,
     /// Keeps the time that the upstream may be silent.
     pub response: ResponseWatch,
+    /// Whether the answer has begun: then it goes before the rest of the request.
+    pub answer: Answer,
     /// Puts the origin's `Date` back.
     pub date: OriginDate,
     /// Bounds what is read from the upstream before the client takes it.
@@ -49,12 +52,14 @@ impl ConnectionReturn {
         self.is_kept.store(false, Ordering::Relaxed);
         self.has_ended.store(stream.ended(), Ordering::Relaxed);
         self.response.reset();
+        self.answer.forget();
         self.date.forget();
         self.pace.reset();
         RequestStream {
             stream: Some(stream),
             home: Arc::clone(self),
             silence: None,
+            body_pace: BodyPace::default(),
         }
     }
 
@@ -89,6 +94,7 @@ pub struct RequestStream {
     stream: Option<Box<ClientStream>>,
     home: Arc<ConnectionReturn>,
     silence: Option<Silence>,
+    body_pace: BodyPace,
 }
 
 impl RequestStream {
@@ -102,6 +108,47 @@ impl RequestStream {
         let stream = self.stream.as_deref_mut();
         let stream = stream.ok_or(io::ErrorKind::NotConnected)?;
         Ok((stream, &self.home, &mut self.silence))
+    }
+
+    fn poll_read_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (stream, home, silence) = self.parts()?;
+        let read = stream.poll_read_body(cx, buf);
+        if stream.ended() {
+            home.has_ended.store(true, Ordering::Relaxed);
+        }
+        if read.is_ready() {
+            return read;
+        }
+        stream.release(cx);
+        ready!(home.response.poll_silence(silence, stream, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// As [`poll_read_body`](Self::poll_read_body), a small part at a time, each behind what there is of the answer.
+    fn poll_read_paced(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut pace = std::mem::take(&mut self.body_pace);
+        let (stream, home, _) = self.parts()?;
+        if pace.poll_next(&home.answer, stream, cx).is_pending() {
+            stream.release(cx);
+            self.body_pace = pace;
+            return Poll::Pending;
+        }
+        let most = buf.remaining().min(PART);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        let read = self.poll_read_body(cx, &mut part);
+        let taken = part.filled().len();
+        buf.advance(taken);
+        pace.on_taken(taken);
+        self.body_pace = pace;
+        read
     }
 }
 
@@ -123,17 +170,13 @@ impl AsyncRead for RequestStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let (stream, home, silence) = self.get_mut().parts()?;
-        let read = stream.poll_read_body(cx, buf);
-        if stream.ended() {
-            home.has_ended.store(true, Ordering::Relaxed);
+        let this = self.get_mut();
+        let is_paced = this.home.answer.has_begun()
+            && (this.stream.as_deref()).is_some_and(|stream| !stream.body_is_done());
+        if is_paced {
+            return this.poll_read_paced(cx, buf);
         }
-        if read.is_ready() {
-            return read;
-        }
-        stream.release(cx);
-        ready!(home.response.poll_silence(silence, stream, cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        this.poll_read_body(cx, buf)
     }
 }
 

@@ -270,6 +270,10 @@ impl ProxyHttp for Forward {
             response.remove_header(&name);
         }
         if !response.status.is_informational() {
+            let length = response.headers.get(CONTENT_LENGTH);
+            if length.is_none_or(|length| length != "0") {
+                forwarded.connection.answer.begin();
+            }
             let dates = || response.headers.get_all(DATE).iter().skip(1).cloned();
             let more = fields.has_more_dates.then(|| dates().collect());
             forwarded.connection.date.keep(fields.date, more);
@@ -324,6 +328,7 @@ impl ProxyHttp for Forward {
         if !end && let Some(piece) = body {
             forwarded.connection.pace.on_piece(piece.len());
         }
+        forwarded.connection.answer.on_part(end);
         if end && forwarded.is_error_response {
             stop_waiting(session);
         }

@@ -1,6 +1,11 @@
 //! lighttpd, Node and Apache behind the gateway and as origins of the forward proxy: each way to ask that a program
 //! of today uses, and each way in which these servers answer.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use blake3::Hasher;
+
 use crate::support::client::Wire;
 use crate::support::http2::{Client, request, run};
 use crate::support::message::{Framing, Response};
@@ -173,30 +178,39 @@ impl Way<'_> {
     }
 }
 
-/// Has a server asked in both roles; the one of the machine's that is missing is skipped by name.
-fn check(server: Option<Server>) {
-    let Some(server) = server else { return };
+/// A proxy with that configuration besides a pool of this server.
+fn in_front_of(server: &Server, yaml: &str) -> Proxy {
+    let gateway = format!("gateway: {{ upstreams: [\"{}\"] }}", server.address());
+    Setup::new().config(&gateway).config(yaml).start()
+}
+
+/// Both roles in which a server is asked.
+fn ways<'a>(proxy: &'a Proxy, server: &'a Server) -> [Way<'a>; 2] {
     let address = server.address();
-    let proxy = Setup::new()
-        .config(&format!("gateway: {{ upstreams: [\"{address}\"] }}"))
-        .start();
     let gateway = Way {
         name: format!("{} behind the gateway", server.name),
-        proxy: &proxy,
-        server: &server,
+        proxy,
+        server,
         prefix: String::new(),
         host: "gate.example".to_owned(),
         url: format!("http://{}", proxy.address),
     };
     let forward = Way {
         name: format!("{} as an origin", server.name),
-        proxy: &proxy,
-        server: &server,
+        proxy,
+        server,
         prefix: format!("http://{address}"),
         host: address.to_string(),
         url: format!("http://{address}"),
     };
-    for way in [gateway, forward] {
+    [gateway, forward]
+}
+
+/// Has a server asked for everything; one that this machine lacks is skipped by name.
+fn check(server: Option<Server>) {
+    let Some(server) = server else { return };
+    let proxy = in_front_of(&server, "");
+    for way in ways(&proxy, &server) {
         way.files();
         way.posts();
         way.post_without_a_length();
@@ -218,4 +232,58 @@ fn node_is_served_whole() {
 #[test]
 fn apache_is_served_whole() {
     check(Server::apache());
+}
+
+/// Far more than all buffers between the two.
+const ECHO: u64 = 40_000_000;
+
+/// An origin that answers while it reads, `request.pipe(response)`: a client that reads while it sends has all of it.
+#[test]
+fn answer_that_is_made_while_the_body_is_read_is_served_whole() {
+    let Some(server) = Server::node() else { return };
+    let proxy = in_front_of(&server, "timeouts: { send: 5s, response: 5s }");
+    for way in ways(&proxy, &server) {
+        let name = &way.name;
+        let mut wire = proxy.connect();
+        let mut writer = wire.socket().try_clone().unwrap();
+        let head = way.request("POST", "/pipe", &format!("Content-Length: {ECHO}\r\n"));
+        let sending = std::thread::spawn(move || {
+            writer.write_all(head.as_bytes()).unwrap();
+            payload::generate(ECHO, |part| writer.write_all(part)).unwrap()
+        });
+        let head = wire.read_head().unwrap().unwrap();
+        assert_eq!(head.status(), 200, "{name}");
+        let mut hasher = Hasher::new();
+        let read = wire.read_body(head.response_framing("POST"), |part| {
+            hasher.update(part);
+        });
+        read.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(hasher.finalize(), sending.join().unwrap(), "{name}");
+    }
+    let [_, forward] = ways(&proxy, &server);
+    let body = payload::bytes(usize::try_from(FILE).unwrap());
+    run(async {
+        let mut client = Client::connect(proxy.address).await;
+        let post = request("POST", &format!("{}/pipe", forward.url));
+        let answer = client.post(post, &body).await;
+        assert_eq!(answer.status, 200);
+        forward.assert_file(&answer.body);
+    });
+}
+
+/// One that sends all before it reads is waited for as any that does not read is.
+#[test]
+fn client_that_does_not_read_such_an_answer_is_cut_after_its_time() {
+    let Some(server) = Server::node() else { return };
+    let proxy = in_front_of(&server, "timeouts: { send: 1s }");
+    let [_, forward] = ways(&proxy, &server);
+    let mut wire = proxy.connect();
+    let begun = Instant::now();
+    let head = forward.request("POST", "/pipe", &format!("Content-Length: {ECHO}\r\n"));
+    wire.send(head).unwrap();
+    let sent = payload::generate(ECHO, |part| wire.send(part));
+    assert!(sent.is_err(), "all buffers hold {ECHO} bytes");
+    let record = proxy.wait_records(1).remove(0);
+    assert_eq!(record["error"], "client_gone", "{record}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{record}");
 }
