@@ -18,6 +18,9 @@ use tokio::task::coop::{RestoreOnPending, has_budget_remaining, poll_proceed, un
 /// The budget of a turn in which a response may begin: a small one is read, queued as head and body, and taken.
 const BUDGET: u8 = 6;
 
+/// The budget of a turn for a write to the client, which itself needs none.
+const FOR_WRITE: u8 = 1;
+
 /// A piece of so many bytes, which is not the last, is one of a large response.
 const BULK: usize = 2 * 1024;
 
@@ -131,7 +134,8 @@ impl Pace {
         });
         if !is_in_vain {
             self.is_for_write.store(true, Ordering::Relaxed);
-            leave_budget(0);
+            // A write to the upstream, which has a time-out, may go on as well.
+            leave_budget(FOR_WRITE);
         }
         !is_in_vain
     }
@@ -319,7 +323,7 @@ mod tests {
         assert!(!pace.begin_turn(&cx));
         waiting.unwrap().wake();
         assert!(pace.begin_turn(&cx));
-        assert_eq!(left(), 0);
+        assert_eq!(left(), usize::from(FOR_WRITE));
         assert!(
             pace.pass(Poll::Ready(()), &cx, |_| Poll::Pending)
                 .is_ready()
