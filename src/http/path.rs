@@ -2,7 +2,8 @@
 //!
 //! The path is compared as RFC 3986 §6.2.2 has it: encoded unreserved characters are decoded, once, and dot segments
 //! resolved. Servers differ in the rest: whether `%2F`, `\` and `%5C` separate segments, whether empty segments count,
-//! and whether `;` begins parameters. Each of these is a [`Reading`], and a caller that decides by a path asks for all of
+//! whether `;` begins parameters, and whether what follows two separators at the begin is an authority, as in a URL of
+//! browsers. Each of these is a [`Reading`], and a caller that decides by a path asks for all of
 //! them. The path that is sent on stays as it is.
 
 /// How a server may read a path, beyond RFC 3986: a bit for each of the ways.
@@ -14,7 +15,8 @@ impl Reading {
     const BACKSLASH: u8 = 2;
     const MERGED_SLASHES: u8 = 4;
     const PARAMETERS: u8 = 8;
-    const ALL: u8 = 15;
+    const AUTHORITY: u8 = 16;
+    const ALL: u8 = 31;
 
     const fn has(self, bit: u8) -> bool {
         self.0 & bit != 0
@@ -90,7 +92,10 @@ impl<'a> ReadPath<'a> {
 
 /// The ways in which servers may differ over a path; none where the path is its only reading.
 fn oddities(path: &[u8]) -> Option<u8> {
-    let mut bits = 0;
+    let mut bits = match path {
+        [b'/', b'/' | b'\\', ..] => Reading::AUTHORITY,
+        _ => 0,
+    };
     let mut is_plain = true;
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
@@ -100,7 +105,7 @@ fn oddities(path: &[u8]) -> Option<u8> {
                 bits |= match decoded(tail) {
                     Some(b'/') => Reading::ENCODED_SLASH | Reading::MERGED_SLASHES,
                     Some(b'\\') => Reading::BACKSLASH | Reading::MERGED_SLASHES,
-                    Some(b';') => Reading::PARAMETERS,
+                    Some(b';') => Reading::PARAMETERS | Reading::MERGED_SLASHES,
                     _ => 0,
                 };
             }
@@ -136,6 +141,10 @@ fn segments(path: &[u8], reading: Reading) -> Vec<Vec<u8>> {
             _ => segments.push(whole),
         }
     };
+    let path = match reading.has(Reading::AUTHORITY) {
+        true => behind_authority(path),
+        false => path,
+    };
     let mut rest = path.strip_prefix(b"/").unwrap_or(path);
     while let [byte, tail @ ..] = rest {
         rest = tail;
@@ -162,6 +171,17 @@ fn segments(path: &[u8], reading: Reading) -> Vec<Vec<u8>> {
     }
     end(&mut segment);
     segments
+}
+
+/// The path behind all separators at the begin and the host that follows them. One of its own is a slash here.
+fn behind_authority(path: &[u8]) -> &[u8] {
+    let is_separator = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let host = path.iter().position(|byte| !is_separator(byte));
+    let host = path.get(host.unwrap_or(path.len())..).unwrap_or_default();
+    let end = host.iter().position(is_separator);
+    // The separator is left out, as the slash at the begin of any path is.
+    host.get(end.map_or(host.len(), |end| end + 1)..)
+        .unwrap_or_default()
 }
 
 /// Where the parameters of a segment begin.
@@ -215,13 +235,13 @@ mod tests {
     proptest::proptest! {
         /// Whatever the path, and what is plain is what RFC 3986 says it is.
         #[test]
-        fn a_plain_path_is_read_as_its_segments(target in r"/[/.a%25fF5cC;\\?]{0,12}") {
+        fn a_plain_path_is_read_as_its_segments(target in r"/[/.a%25fF35bcC;\\?]{0,12}") {
             let prefix = Prefix::parse("/a").unwrap();
             let first = ReadPath::readings(target.as_bytes()).next().unwrap();
             let path = target.split('?').next().unwrap();
             let strict = ReadPath(Form::Segments(segments(path.as_bytes(), Reading(0))));
             proptest::prop_assert_eq!(prefix.holds(&first), prefix.holds(&strict));
-            proptest::prop_assert!(ReadPath::readings(target.as_bytes()).count() <= 16);
+            proptest::prop_assert!(ReadPath::readings(target.as_bytes()).count() <= 32);
         }
     }
 
@@ -262,6 +282,13 @@ mod tests {
             ("/x/..;/api", None),
             ("/api/..;/x", None),
             ("/x//../api", None),
+            ("//x/api", None),
+            ("/\\x/api", None),
+            ("///x/api", None),
+            ("//x\\api/y", None),
+            ("/;/api", None),
+            ("/%3b/api", None),
+            ("/api/%3Bx/..", None),
             // Odd, and the same in every reading.
             ("/api//x", Some(true)),
             ("/api/x%2Fy;z", Some(true)),

@@ -14,7 +14,7 @@ pub enum Choice {
     Page,
     /// To this pool.
     Pool(PoolNumber),
-    /// Nowhere: its path can be read in ways that lead to different pools.
+    /// Nowhere: its host is none, or its path can be read in ways that lead to different pools.
     Ambiguous,
 }
 
@@ -28,7 +28,7 @@ impl Choice {
             Self::Pool(number) => Ok(number),
             Self::Page => Err(ErrorKind::Internal.because("the gateway has no upstreams")),
             Self::Ambiguous => Err(ErrorKind::BadRequest.because(
-                "the path can be read in more than one way, which lead to different pools",
+                "the host or the path can be read in more than one way, which lead to different pools",
             )),
         }
     }
@@ -58,9 +58,12 @@ pub(super) fn choose(
     target: &[u8],
 ) -> Choice {
     let has_hosts = pools.iter().any(|pool| pool.hosts.is_some());
-    // What is no host is in no list.
-    let authority = host.filter(|_| has_hosts);
-    let authority = authority.and_then(|host| Authority::parse_with_default(host, Some(80)).ok());
+    let host = host.filter(|host| has_hosts && !host.is_empty());
+    let authority = host.map(|host| Authority::parse_with_default(host, Some(80)));
+    // A server may find a host in what is none here: one without its port, or decoded.
+    let Ok(authority) = authority.transpose() else {
+        return Choice::Ambiguous;
+    };
     let name = authority
         .as_ref()
         .and_then(|authority| match &authority.host {
@@ -112,13 +115,16 @@ mod tests {
             (Some("other.test"), "/v1", 3),
             (Some("other.test"), "/api/x", 2),
             (Some("127.0.0.1"), "/api", 2),
-            (Some("not a host"), "/", 3),
+            (Some(""), "/", 3),
             (None, "/api", 2),
             (None, "*", 3),
             (None, "/x/../api", 2),
         ] {
             let expected = Choice::Pool(PoolNumber(number));
             assert_eq!(choice(host, target), expected, "{host:?} {target}");
+        }
+        for host in ["not a host", "api.test:0", "%61pi.test"] {
+            assert_eq!(choice(Some(host), "/"), Choice::Ambiguous, "{host}");
         }
         assert_eq!(choice(None, "/x/..%2fapi"), Choice::Ambiguous);
         // Every reading is the same pool's.
