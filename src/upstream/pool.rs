@@ -87,8 +87,8 @@ pub struct Pool {
     next: AtomicUsize,
     when_full: WhenFull,
     ejection: Ejection,
-    /// Whether an upstream ever failed a request: none is looked for after each answer before.
-    has_failures: AtomicBool,
+    /// Whether an upstream of any pool ever failed a request: none is looked for after each answer before.
+    has_failures: Arc<AtomicBool>,
 }
 
 impl Pools {
@@ -114,10 +114,13 @@ impl Pools {
             .chain(default)
             .map(|(name, upstreams)| (name, members(upstreams)))
             .unzip();
+        let has_failures = Arc::default();
         let pools: Box<[Pool]> = pool_names
             .into_iter()
             .zip(&members)
-            .map(|(name, members)| Pool::new(name, members, gateway, parts.telemetry))
+            .map(|(name, members)| {
+                Pool::new(name, members, gateway, parts.telemetry, &has_failures)
+            })
             .collect();
         let conditions = gateway.pools.iter().map(|pool| Conditions {
             hosts: pool.hosts.clone(),
@@ -227,6 +230,7 @@ impl Pool {
         members: &Arc<Members>,
         gateway: &config::Gateway,
         telemetry: &Arc<Telemetry>,
+        has_failures: &Arc<AtomicBool>,
     ) -> Self {
         Self {
             name,
@@ -237,7 +241,7 @@ impl Pool {
                 error: ErrorKind::QueueTimeout,
                 counted_in: Some(Arc::clone(telemetry)),
             },
-            has_failures: AtomicBool::new(false),
+            has_failures: Arc::clone(has_failures),
             ejection: Ejection {
                 failures: gateway.ejection.failures,
                 time: gateway.ejection.time,

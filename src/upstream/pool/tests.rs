@@ -119,3 +119,43 @@ fn no_upstreams_no_pool() {
     let pools = pools(&config::Gateway::default());
     assert!(pools.balancer.is_none() && pools.default.is_none());
 }
+
+/// A server in two pools is one server: what it answers in one of them is between its failures in the other.
+#[tokio::test]
+async fn an_answer_in_another_pool_counts() {
+    let upstreams: Vec<config::Upstream> = vec![SocketAddr::from(([127, 0, 0, 1], 81)).into()];
+    let named = config::NamedPool {
+        name: "api".into(),
+        hosts: None,
+        path: crate::http::path::Prefix::parse("/api"),
+        upstreams: upstreams.clone(),
+    };
+    let pools = pools(&config::Gateway {
+        upstreams,
+        pools: vec![named],
+        ..config::Gateway::default()
+    });
+    let [api, default] = [0, 1].map(|number| pools.get(PoolNumber(number)).unwrap());
+    let server = permit(&pools, &[]).await.unwrap().server.clone();
+    for _ in 0..5 {
+        api.failed(&server, "connection_terminated");
+        api.failed(&server, "connection_terminated");
+        default.answered(&server);
+    }
+    assert!(
+        api.members
+            .now()
+            .iter()
+            .all(|upstream| upstream.is_usable())
+    );
+    api.failed(&server, "connection_terminated");
+    api.failed(&server, "connection_terminated");
+    api.failed(&server, "connection_terminated");
+    assert!(
+        !default
+            .members
+            .now()
+            .iter()
+            .any(|upstream| upstream.is_usable())
+    );
+}
