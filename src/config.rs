@@ -59,6 +59,8 @@ use pingora_core::server::configuration::ServerConf;
 use rustix::fs::OFlags;
 
 pub use self::auth::Auth;
+#[cfg(test)]
+pub use self::gateway::NamedPool;
 pub use self::gateway::{Dns, Gateway, HealthCheck, Upstream, UpstreamAddress};
 pub use self::limits::{Limits, Timeouts};
 pub use self::listeners::{Listener, canonical};

@@ -26,6 +26,9 @@ use crate::http::fields::UserField;
 /// resolv.conf(5) has three at most.
 const MAX_DNS_SERVERS: usize = 16;
 
+/// Pingora's balancer counts servers with 16 bits, and a name may have 16 addresses.
+const MAX_IN_ALL_POOLS: usize = 4000;
+
 settings! {
     /// The local pool behind requests in origin-form.
     pub struct Gateway {
@@ -100,6 +103,15 @@ impl Gateway {
         let mut section = part.section();
         let upstreams = upstreams::read(&section.list("upstreams"), listeners);
         let pools = pools::read(&mut section, listeners);
+        let all = upstreams.len() + pools.iter().map(|pool| pool.upstreams.len()).sum::<usize>();
+        if all > MAX_IN_ALL_POOLS {
+            let message = format!("{all} upstreams in all pools, of {MAX_IN_ALL_POOLS} at most");
+            section.report(
+                "pools",
+                message,
+                "have fewer, or a name for several of them",
+            );
+        }
         let gateway = Gateway::take(&mut section);
         section.finish();
         Gateway {

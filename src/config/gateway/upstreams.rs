@@ -63,16 +63,30 @@ impl Upstream {
                     ));
                 }
             };
-            return Ok(Self {
-                address: in_url(rest, default_port)?,
-                is_tls,
-            });
+            let address = in_url(rest, default_port)?;
+            if is_tls
+                && let UpstreamAddress::Name(name, _) = &address
+                && has_odd_label(name)
+            {
+                return Err((
+                    "its first label has an underscore, for which a certificate may be another server's",
+                    "name the server without the underscore".to_owned(),
+                ));
+            }
+            return Ok(Self { address, is_tls });
         }
         Ok(Self {
             address: with_port(text)?,
             is_tls: false,
         })
     }
+}
+
+/// Whether Pingora would verify another name than this: it puts a hyphen for each underscore in the first of three
+/// labels and more.
+fn has_odd_label(name: &str) -> bool {
+    let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+    first.contains('_') && rest.contains('.')
 }
 
 fn socket(path: &str) -> Result<UpstreamAddress, (&'static str, String)> {
@@ -216,6 +230,7 @@ mod tests {
             ("http://127.0.0.1:81", ip("127.0.0.1:81"), false),
             ("https://backend:8443", name("backend", 8443), true),
             ("https://10.0.0.1", ip("10.0.0.1:443"), true),
+            ("https://web_1.test", name("web_1.test", 443), true),
             ("https://[::1]:8443", ip("[::1]:8443"), true),
             (
                 "unix:/run/app.sock",
@@ -231,6 +246,10 @@ mod tests {
     #[test]
     fn mistakes() {
         for (text, message) in [
+            (
+                "https://web_1.shop.test",
+                "its first label has an underscore, for which a certificate may be another server's",
+            ),
             ("backend", "a name without a port"),
             ("backend:0", "not a name with a port"),
             ("backend:http", "not an address with a port"),
