@@ -39,6 +39,8 @@ use self::threads::Threads;
 use self::unprepared::Stage;
 #[cfg(any(test, feature = "internals"))]
 pub use self::{protocol::fuzz::first_bytes, proxy_protocol::fuzz::proxy_header};
+use crate::access::client::Client;
+use crate::access::shares::{Place, SharedPlaces};
 use crate::admin::{self, Admin};
 use crate::client::{ClientStream, Connection, Transport};
 use crate::config::{self, Senders};
@@ -57,6 +59,9 @@ const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(600);
 /// queue holds by default, so that new arrivals cannot delay its end.
 const MAX_LATE_CONNECTIONS: usize = 4096;
 
+/// From so many connections on a client has a share of them.
+const LEAST_SHARED: usize = 16;
+
 /// How long accepting rests when the process has no descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,6 +70,8 @@ pub struct Acceptor {
     app: Arc<App>,
     ways: Ways,
     permits: Arc<Semaphore>,
+    /// The same permits by client.
+    places: SharedPlaces,
     /// Connections of the admin service do not count as connections of clients, so that an operator can look at a
     /// proxy that is at its limit.
     admin_permits: Arc<Semaphore>,
@@ -107,11 +114,13 @@ impl Acceptor {
     /// Serves requests by `ways`. Starts the threads; to be called on the first of them.
     pub fn new(ways: Ways, threads: ThreadOptions) -> Self {
         let app = Arc::clone(&ways.app);
-        let permits = Arc::new(Semaphore::new(app.limits.max_connections));
+        let max_connections = app.limits.max_connections;
+        let permits = Arc::new(Semaphore::new(max_connections));
         Self {
             app,
             ways,
             permits,
+            places: SharedPlaces::with_shares_from(LEAST_SHARED, max_connections),
             admin_permits: Arc::new(Semaphore::new(admin::MAX_CONNECTIONS)),
             threads: Threads::start(threads),
             connections: AtomicU64::new(0),
@@ -231,6 +240,12 @@ impl Acceptor {
             ListenerKind::Admin(admin) => return self.serve_admin(&admin, stream, peer).await,
         };
         let _open = self.app.telemetry.connection_opened();
+        // A peer that sends PROXY headers has the connections of many clients.
+        let is_client = proxy_protocol.is_none();
+        let place = is_client.then(|| self.place(peer)).flatten();
+        if is_client && place.is_none() {
+            return;
+        }
         let (connection, client) = if tls.is_none() && proxy_protocol.is_none() {
             // Nothing comes before HTTP, so nothing has to be waited for.
             (Connection::Left(stream), peer)
@@ -242,7 +257,20 @@ impl Acceptor {
                 None => return,
             }
         };
+        let Some(_place) = place.or_else(|| self.place(client)) else {
+            return;
+        };
         self.serve_http(connection, client, http2, thread).await;
+    }
+
+    /// The place of one more connection of this client. None when it has its share of all: this one is closed.
+    fn place(&self, client: SocketAddr) -> Option<Place> {
+        let place = self.places.try_take(Client::site(client.ip()));
+        if place.is_none() {
+            let line = "its address has its share of limits.max_connections; raise the limit, or find out what opens so many";
+            self.reject(client, None, "share", line);
+        }
+        place
     }
 
     /// Does what comes before HTTP, in its time. None where the connection does not get that far: then its client

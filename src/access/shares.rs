@@ -81,6 +81,12 @@ impl SharedPlaces {
         })))
     }
 
+    /// As [`new`](Self::new), with shares from `least` places on.
+    pub fn with_shares_from(least: usize, all: usize) -> Self {
+        let shares = Shares::new(if all < least { 0 } else { all });
+        Self(Arc::new(Mutex::new(Free { count: all, shares })))
+    }
+
     /// A place, if one is free and the client may have it.
     pub fn try_take(&self, client: Client) -> Option<Place> {
         let mut free = self.0.lock();

@@ -52,7 +52,8 @@ settings! {
         request_head: usize = 64 << 10, Bytes(1 << 10..=1 << 20);
         /// Bytes of a request-target, at most `request_head`. Then 414.
         request_target: usize = request_head.min(16 << 10), Bytes(256..=1 << 20);
-        /// Client connections at the same time, over all listeners. Each needs a file descriptor, and one more for its
+        /// Client connections at the same time, over all listeners; from 16 on one address, or /64 of IPv6, has three
+        /// quarters of them at most. Each needs a file descriptor, and one more for its
         /// upstream. Each stream of HTTP/2 beyond the first of its connection counts like a connection; above the
         /// limit it is refused (`REFUSED_STREAM`).
         max_connections: usize = 65_536, Within(1..=10_000_000);

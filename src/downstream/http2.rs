@@ -15,6 +15,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Acceptor;
+use crate::access::client::Client;
+use crate::access::shares::Place;
 use crate::client::http2::{Http2Stream, LocalEndpoint, Piece, UnreadAnswers, to_http1};
 use crate::client::{ClientStream, Connection, RawReturn, RawStream, Transport};
 use crate::http::http1::{RefusedHead, RequestHead, Version};
@@ -238,15 +240,19 @@ impl Streams {
         });
     }
 
-    fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    fn permit(&self) -> Option<(OwnedSemaphorePermit, Option<Place>)> {
         // One that the client has reset is not open for `h2` any more, but may be here.
         let most = 2 * self.acceptor.app.limits.streams_per_connection;
         if self.open.count.load(Ordering::Relaxed) >= most {
             return None;
         }
-        let own = Arc::clone(&self.own_permit).try_acquire_owned();
-        own.or_else(|_| Arc::clone(&self.acceptor.permits).try_acquire_owned())
-            .ok()
+        if let Ok(own) = Arc::clone(&self.own_permit).try_acquire_owned() {
+            return Some((own, None));
+        }
+        let client = Client::site(self.source.client.ip());
+        let place = self.acceptor.places.try_take(client)?;
+        let permit = Arc::clone(&self.acceptor.permits).try_acquire_owned();
+        Some((permit.ok()?, Some(place)))
     }
 }
 

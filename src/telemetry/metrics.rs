@@ -65,7 +65,7 @@ metrics! {
         "Client connections that were accepted.";
     "tollgate_connections_rejected_total" counter ["reason"] => connections_rejected: LabelledCounters<MAX_KINDS>,
         "Client connections closed before a request was read, by reason."
-        "`accept_error`, `handshake_failed`, `handshake_timeout`, `http2_preface`, and for a client of [another protocol](#another-protocol) the names in the table of errors that begin with `wrong_protocol` and `proxy_header`. Of HTTP/2 also: `stream`, a stream refused because of `limits.max_connections`; `http_1_1_required`, a stream with NTLM or Negotiate for its origin; `http2_error`, a connection that broke the protocol, also by floods of resets or empty frames.";
+        "`accept_error`, `share` (the address has its share of `limits.max_connections`), `handshake_failed`, `handshake_timeout`, `http2_preface`, and for a client of [another protocol](#another-protocol) the names in the table of errors that begin with `wrong_protocol` and `proxy_header`. Of HTTP/2 also: `stream`, a stream refused because of `limits.max_connections` or the share of it; `http_1_1_required`, a stream with NTLM or Negotiate for its origin; `http2_error`, a connection that broke the protocol, also by floods of resets or empty frames.";
     "tollgate_heads_rejected_total" counter ["reason"] => heads_rejected: LabelledCounters<MAX_KINDS>,
         "Request heads that were refused, by what is wrong with them."
         "Reasons as in [the table of malformed requests](#malformed-requests).";

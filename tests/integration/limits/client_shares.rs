@@ -178,3 +178,37 @@ fn look_ups_of_one_user_leave_some_to_the_others() {
     assert_eq!((answer.status(), answer.text().as_str()), (200, "found"));
     drop(held);
 }
+
+/// The place of a connection that the client closed is free in a moment.
+#[test]
+fn connections_of_one_address_leave_some_to_the_others() {
+    let proxy = Proxy::start("limits: { max_connections: 16 }");
+    let page = get(ALICE, "/");
+    let served = |wire: &mut Wire| {
+        let sent = wire.send(&page);
+        sent.is_ok()
+            && wire
+                .response("GET")
+                .is_ok_and(|answer| answer.status() == 200)
+    };
+    let from = |source: &str| Wire::connect_from(source, proxy.address).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let mut wire = from("127.0.0.2");
+        if served(&mut wire) {
+            held.push(wire);
+        }
+    }
+    assert_eq!(held.len(), 12);
+    assert_eq!(
+        proxy.metric("tollgate_connections_rejected_total{reason=\"share\"}"),
+        8
+    );
+    let mut others: Vec<Wire> = (0..2).map(|_| from("127.0.0.3")).collect();
+    assert!(others.iter_mut().all(served));
+    held.truncate(4);
+    eventually("the place of a closed connection", || {
+        let mut wire = from("127.0.0.2");
+        served(&mut wire).then_some(())
+    });
+}
