@@ -270,8 +270,11 @@ impl ProxyHttp for Forward {
             response.remove_header(&name);
         }
         if !response.status.is_informational() {
-            let length = response.headers.get(CONTENT_LENGTH);
-            if length.is_none_or(|length| length != "0") {
+            let has_content = || {
+                let length = response.headers.get(CONTENT_LENGTH);
+                length.is_none_or(|length| length != "0")
+            };
+            if request.has_body() && has_content() {
                 forwarded.connection.answer.begin();
             }
             let dates = || response.headers.get_all(DATE).iter().skip(1).cloned();
