@@ -1,9 +1,8 @@
 //! The pace of a request body whose answer has begun already.
 //!
-//! Pingora does not read from the upstream while it writes to it. An origin that answers while it reads would stop
-//! reading when nobody takes its answer, and both would wait. So the body goes on in small parts, and each waits
-//! until the answer that has come by then is passed on: then there is room for what the part makes of it. A body
-//! whose answer begins after its end, as is usual, has its full speed.
+//! Pingora does not read from the upstream while it writes to it. An origin that answers while it reads stops reading when
+//! its answer is not taken. Then both wait. So the body is passed on in small parts, and each part waits until the answer
+//! so far is passed on. A body whose answer begins after its end, as is usual, has its full speed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};

@@ -40,8 +40,8 @@ pub struct Pace {
     waiting: Mutex<Option<Arc<Waiting>>>,
 }
 
-/// What the next turn is for. Pingora's two halves take turns at being first, so that one for each half in turn is
-/// mostly what is needed; else the order is found again after a few turns.
+/// What the next turn is for. Pingora polls its two halves in alternating order, so a turn for each half in alternation
+/// mostly fits. Where it does not, the order fits again after a few turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Step {

@@ -126,7 +126,7 @@ struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
-    /// Goes behind those whose clients have not ended their side.
+    /// Moves the request behind all requests of clients that have not ended their side.
     fn put_last(&mut self) {
         if !self.is_last {
             self.is_last = true;

@@ -22,7 +22,7 @@ pub(super) struct Places {
     pub(super) shards: Shards,
     shares: Shares,
     waiting: Line,
-    /// Those whose client has ended its side, and may be gone. Their turn comes when no other waits.
+    /// Requests of clients that have ended their side, and may be gone. They get a permit when no other request waits.
     ended: Line,
     next_ticket: u64,
 }

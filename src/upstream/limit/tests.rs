@@ -263,7 +263,7 @@ fn served(waiting: impl Iterator<Item = impl Future<Output = u8>>, taken: Permit
         });
         assert!(
             waiting.len() < before || taken.take().is_some(),
-            "nobody is served"
+            "no request is served"
         );
     }
     order

@@ -1,4 +1,4 @@
-//! Clients that ask for large files and do not read them: what one of them holds of the process, and who waits.
+//! Downloads that clients do not read: the memory that each takes, and the requests of other clients meanwhile.
 
 use std::fs::File;
 
