@@ -33,6 +33,7 @@ mod client;
 mod config;
 mod downstream;
 mod explain;
+pub mod hook;
 mod http;
 #[cfg(any(test, feature = "internals"))]
 #[doc(hidden)]

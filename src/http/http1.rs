@@ -23,6 +23,7 @@ mod framing;
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
 mod head;
+mod kept;
 mod refused;
 mod request_line;
 mod scanner;
@@ -30,6 +31,7 @@ mod scanner;
 pub use error::{FramingError, HeadError};
 pub use framing::{BodyScanner, Framing};
 pub use head::RequestHead;
+pub use kept::KeptHead;
 pub use refused::RefusedHead;
 pub use request_line::Version;
 pub use scanner::{HeadLimits, HeadScanner, Scanned};

@@ -22,17 +22,19 @@ const LAYERS: &[&[&str]] = &[
     &["upstream", "client"],
     &["tunnel", "config"],
     &["telemetry"],
+    &["hook"],
     &["access"],
     &["http", "text"],
 ];
 
 /// Crates of a runtime or a framework, and the folders that may not know them.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("tokio", &["access", "http", "text"]),
+    ("tokio", &["access", "hook", "http", "text"]),
     (
         "pingora",
         &[
             "access",
+            "hook",
             "http",
             "text",
             "tunnel",

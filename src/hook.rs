@@ -1,0 +1,240 @@
+//! Hooks: code of a program that embeds Tollgate, or a script, in the phases of a request.
+//!
+//! A [`Hook`] names its phases and has a function for each. It sees the facts of a request and changes what goes on:
+//! fields, the target, the pool, tags of the log. It can deny a request or answer it. It cannot admit one: the policy
+//! and the guard decide after `request` and before `authorize`, and each address is evaluated after `route`.
+//!
+//! No hook sees `Proxy-Authorization`, nor an `Authorization` that the gateway uses. Framing and hop-by-hop fields
+//! cannot be set ([`FieldError::Protected`]). A panic costs the request that caused it, which gets 500.
+//!
+//! Pure: no I/O, no Pingora types. The folder `request` calls it.
+
+mod answer;
+mod facts;
+mod fields;
+mod notes;
+mod request;
+mod response;
+mod set;
+mod tunnel;
+
+use std::fmt;
+
+pub use self::answer::{Answer, Denial};
+pub(crate) use self::facts::Facts;
+pub use self::fields::FieldError;
+pub(crate) use self::fields::OutgoingFields;
+pub use self::notes::NoteError;
+pub(crate) use self::notes::{Count, Notes, Tag};
+pub use self::request::{PathError, Request};
+pub use self::response::Response;
+pub use self::set::HookSet;
+pub(crate) use self::set::{How, ResponseEdits, Run, Stop};
+pub use self::tunnel::{Traffic, Tunnel};
+pub use crate::http::role::Role;
+
+/// What happens after a hook.
+#[derive(Debug)]
+pub enum Flow {
+    /// The request goes on.
+    Go,
+    /// The request is denied.
+    Deny(Denial),
+    /// The client gets this answer, and no server the request.
+    Answer(Answer),
+}
+
+/// What happens after a hook has seen traffic of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelFlow {
+    /// The tunnel goes on.
+    Go,
+    /// The tunnel ends, and both sides are reset.
+    Cut,
+}
+
+/// Why a hook failed: any error. The request gets 500, and the log the reason.
+#[derive(Debug)]
+pub struct HookError(Box<str>);
+
+impl HookError {
+    /// An error with this reason for the log.
+    pub fn new(reason: impl Into<Box<str>>) -> Self {
+        Self(reason.into())
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for HookError {
+    fn from(error: E) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+/// What a phase returns.
+pub type Outcome<T = Flow> = Result<T, HookError>;
+
+/// A set of phases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases(u16);
+
+impl Phases {
+    /// No phase.
+    pub const NONE: Phases = Phases(0);
+    /// The head is checked; the client is not authenticated. The target can be changed.
+    pub const REQUEST: Phases = Phases(1);
+    /// The policy admits the request.
+    pub const AUTHORIZE: Phases = Phases(1 << 1);
+    /// The way of the request is chosen.
+    pub const ROUTE: Phases = Phases(1 << 2);
+    /// The request is about to be sent upstream.
+    pub const UPSTREAM_REQUEST: Phases = Phases(1 << 3);
+    /// The head of the final response is here.
+    pub const RESPONSE: Phases = Phases(1 << 4);
+    /// The tunnel is connected; the client has no answer.
+    pub const TUNNEL_OPEN: Phases = Phases(1 << 5);
+    /// Bytes went through the tunnel.
+    pub const TUNNEL_BYTES: Phases = Phases(1 << 6);
+    /// The tunnel has ended.
+    pub const TUNNEL_CLOSE: Phases = Phases(1 << 7);
+    /// The record is about to be written.
+    pub const LOG: Phases = Phases(1 << 8);
+
+    /// The names of all phases, in the order in which they run.
+    pub const NAMES: [(&'static str, Phases); 9] = [
+        ("request", Phases::REQUEST),
+        ("authorize", Phases::AUTHORIZE),
+        ("route", Phases::ROUTE),
+        ("upstream_request", Phases::UPSTREAM_REQUEST),
+        ("response", Phases::RESPONSE),
+        ("tunnel_open", Phases::TUNNEL_OPEN),
+        ("tunnel_bytes", Phases::TUNNEL_BYTES),
+        ("tunnel_close", Phases::TUNNEL_CLOSE),
+        ("log", Phases::LOG),
+    ];
+
+    /// Both sets.
+    #[must_use]
+    pub const fn and(self, other: Phases) -> Phases {
+        Phases(self.0 | other.0)
+    }
+
+    /// Whether a phase of `other` is in the set.
+    pub const fn has(self, other: Phases) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The name of a set of one phase.
+    pub(crate) fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, phase)| *phase == self);
+        named.map_or("phases", |(name, _)| name)
+    }
+}
+
+/// Code in the phases of requests.
+///
+/// Each function gets the state of this hook for this request, which begins as the default. A phase that is not in
+/// [`phases`](Hook::phases) is not called.
+pub trait Hook: Send + Sync + 'static {
+    /// What the hook keeps from one phase of a request to the next.
+    type State: Default + Send + 'static;
+
+    /// The name in the log and in metrics.
+    fn name(&self) -> &str;
+
+    /// The phases in which it is called. Read once.
+    fn phases(&self) -> Phases;
+
+    /// The head is checked, and the client is not authenticated. [`Request::set_target`] changes the target here.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn request(&self, _: &mut Request<'_>, _: &mut Self::State) -> Outcome {
+        Ok(Flow::Go)
+    }
+
+    /// The client is authenticated, and the policy admits the request. [`Flow::Deny`] tightens the decision.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn authorize(&self, _: &mut Request<'_>, _: &mut Self::State) -> Outcome {
+        Ok(Flow::Go)
+    }
+
+    /// The way is chosen: [`Request::use_pool`]. Names are resolved and addresses evaluated after it.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn route(&self, _: &mut Request<'_>, _: &mut Self::State) -> Outcome {
+        Ok(Flow::Go)
+    }
+
+    /// The request is about to be sent. Not for CONNECT, which sends none.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn upstream_request(&self, _: &mut Request<'_>, _: &mut Self::State) -> Outcome {
+        Ok(Flow::Go)
+    }
+
+    /// The head of the final response of a server is here. An answer or a denial replaces the response as a whole.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn response(&self, _: &mut Response<'_>, _: &mut Self::State) -> Outcome {
+        Ok(Flow::Go)
+    }
+
+    /// The upstream of a tunnel is connected, and the client has no answer yet.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn tunnel_open(&self, _: &mut Tunnel<'_>, _: &mut Self::State) -> Outcome {
+        Ok(Flow::Go)
+    }
+
+    /// Bytes went through a tunnel. Called from time to time; `moved` is what passed since the last call.
+    ///
+    /// # Errors
+    /// The tunnel is cut.
+    fn tunnel_bytes(
+        &self,
+        _: &mut Tunnel<'_>,
+        _moved: Traffic,
+        _: &mut Self::State,
+    ) -> Outcome<TunnelFlow> {
+        Ok(TunnelFlow::Go)
+    }
+
+    /// A tunnel has ended; `total` is what passed in all of its life.
+    ///
+    /// # Errors
+    /// The log has the reason.
+    fn tunnel_close(
+        &self,
+        _: &mut Tunnel<'_>,
+        _total: Traffic,
+        _: &mut Self::State,
+    ) -> Outcome<()> {
+        Ok(())
+    }
+
+    /// The record of the request is about to be written: tags can be added. `status` is that of the answer; none
+    /// without one.
+    ///
+    /// # Errors
+    /// The log has the reason.
+    fn log(&self, _: &mut Request<'_>, _status: Option<u16>, _: &mut Self::State) -> Outcome<()> {
+        Ok(())
+    }
+}

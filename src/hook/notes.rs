@@ -1,0 +1,112 @@
+//! What hooks want of one request: edits of its head, another target, a pool, tags and counts.
+
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use super::fields::Edits;
+use crate::http::target::{Authority, Scheme};
+
+/// A pair for the record of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The name: up to 64 of `a-z`, `0-9`, `-`, `_` and `.`.
+    pub name: Box<str>,
+    /// The value: its first 256 bytes, without control characters.
+    pub value: Box<str>,
+}
+
+/// One for the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The name, as that of a tag.
+    pub name: Box<str>,
+    /// The label: its first 64 bytes, without control characters.
+    pub label: Box<str>,
+}
+
+/// Why something cannot be noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NoteError {
+    /// The name has other characters, or too many.
+    #[error("not a name; write up to 64 of a-z, 0-9, -, _ and .")]
+    Name,
+    /// More than 16 tags or counts of one request.
+    #[error("more than {MAX_NOTES} tags or counts of one request")]
+    TooMany,
+    /// The text is no target.
+    #[error("not a target; write host:port")]
+    Target,
+    /// The target is changed in the phase `request` alone, before the policy evaluates it.
+    #[error("the target can be changed in the phase request alone")]
+    LateTarget,
+    /// The gateway's requests have no target.
+    #[error("a request to the gateway has no target; choose a pool")]
+    NoTarget,
+    /// A pool is chosen in the phases `request`, `authorize` and `route`.
+    #[error("a pool can be chosen before the request is sent")]
+    LatePool,
+    /// A pool is chosen in the role gateway alone.
+    #[error("a pool can be chosen in the role gateway alone")]
+    NoPool,
+}
+
+const MAX_NOTES: usize = 16;
+const MAX_NAME: usize = 64;
+const MAX_VALUE: usize = 256;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Notes {
+    pub(super) request: Edits,
+    /// In place of the target of the request.
+    pub(crate) target: Option<(Scheme, Authority)>,
+    /// The name of a pool.
+    pub(crate) pool: Option<Box<str>>,
+    pub(crate) tags: SmallVec<[Tag; 2]>,
+    pub(crate) counts: SmallVec<[Count; 2]>,
+}
+
+impl Notes {
+    pub(super) fn tag(&mut self, name: &str, value: &str) -> Result<(), NoteError> {
+        let name = checked(name, self.tags.len())?;
+        let value = shown(value, MAX_VALUE);
+        // The last value of a name is the one that is logged.
+        match self.tags.iter_mut().find(|tag| tag.name == name) {
+            Some(tag) => tag.value = value,
+            None => self.tags.push(Tag { name, value }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&mut self, name: &str, label: &str) -> Result<(), NoteError> {
+        let name = checked(name, self.counts.len())?;
+        let label = shown(label, MAX_NAME);
+        self.counts.push(Count { name, label });
+        Ok(())
+    }
+}
+
+fn checked(name: &str, so_many: usize) -> Result<Box<str>, NoteError> {
+    let is_name = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.')
+    };
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_name) {
+        return Err(NoteError::Name);
+    }
+    if so_many >= MAX_NOTES {
+        return Err(NoteError::TooMany);
+    }
+    Ok(name.into())
+}
+
+/// The first bytes of a text, at a character's end, without control characters.
+fn shown(text: &str, max: usize) -> Box<str> {
+    let mut shown = String::new();
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if shown.len() + c.len_utf8() > max {
+            break;
+        }
+        shown.push(c);
+    }
+    shown.into()
+}

@@ -1,0 +1,410 @@
+//! The hooks of a process, and their run over one request.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::facts::Facts;
+use super::fields::{Edits, OutgoingFields};
+use super::notes::Notes;
+use super::{
+    Answer, Denial, Flow, Hook, HookError, Outcome, Phases, Request, Response, Traffic, Tunnel,
+    TunnelFlow,
+};
+
+/// The hooks of a process, in the order in which they are called.
+#[derive(Clone, Default)]
+pub struct HookSet {
+    hooks: Vec<(Phases, Arc<dyn Erased>)>,
+    phases: Phases,
+}
+
+impl HookSet {
+    /// The same hooks and `hook` behind them.
+    #[must_use]
+    pub fn with(mut self, hook: impl Hook) -> Self {
+        let hook = Arc::new(hook) as Arc<dyn Erased>;
+        let phases = hook.phases();
+        self.phases = self.phases.and(phases);
+        self.hooks.push((phases, hook));
+        self
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
+    /// The phases of any of them.
+    pub fn phases(&self) -> Phases {
+        self.phases
+    }
+
+    /// The names of the hooks.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.hooks.iter().map(|(_, hook)| hook.name())
+    }
+}
+
+impl fmt::Debug for HookSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// Why a request does not go on after a phase.
+#[derive(Debug)]
+pub struct Stop {
+    /// The hook, by its name.
+    pub by: Box<str>,
+    /// The phase, by its name.
+    pub phase: &'static str,
+    /// What the client gets.
+    pub how: How,
+}
+
+/// See [`Stop`].
+#[derive(Debug)]
+pub enum How {
+    /// A denial.
+    Denied(Denial),
+    /// An answer in place of a server's.
+    Answered(Answer),
+    /// The hook failed, with the reason for the log.
+    Failed(Box<str>),
+}
+
+/// The hooks of one request. It keeps the set with which it began, whatever a reload brings.
+pub struct Run {
+    set: Arc<HookSet>,
+    facts: Arc<Facts>,
+    user: Option<Box<str>>,
+    groups: Vec<Box<str>>,
+    /// That of each hook.
+    states: Vec<Box<dyn Any + Send>>,
+    /// What they want.
+    pub notes: Notes,
+}
+
+impl Run {
+    /// A run that begins.
+    pub fn new(set: Arc<HookSet>, facts: Facts) -> Self {
+        Self {
+            states: set.hooks.iter().map(|(_, hook)| hook.state()).collect(),
+            set,
+            facts: Arc::new(facts),
+            user: None,
+            groups: Vec::new(),
+            notes: Notes::default(),
+        }
+    }
+
+    /// Whether a hook has this phase.
+    pub fn has(&self, phase: Phases) -> bool {
+        self.set.phases.has(phase)
+    }
+
+    /// The facts of the request.
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    /// Tells the hooks who the user is.
+    pub fn authenticated(&mut self, user: &str, groups: Vec<Box<str>>) {
+        self.user = Some(user.into());
+        self.groups = groups;
+    }
+
+    /// The phase `request`.
+    ///
+    /// # Errors
+    /// The request does not go on.
+    pub fn request(&mut self) -> Result<(), Stop> {
+        self.on_request(Phases::REQUEST, |hook, request, state| {
+            hook.request(request, state)
+        })
+    }
+
+    /// The phase `authorize`.
+    ///
+    /// # Errors
+    /// The request does not go on.
+    pub fn authorize(&mut self) -> Result<(), Stop> {
+        self.on_request(Phases::AUTHORIZE, |hook, request, state| {
+            hook.authorize(request, state)
+        })
+    }
+
+    /// The phase `route`.
+    ///
+    /// # Errors
+    /// The request does not go on.
+    pub fn route(&mut self) -> Result<(), Stop> {
+        self.on_request(Phases::ROUTE, |hook, request, state| {
+            hook.route(request, state)
+        })
+    }
+
+    /// The phase `upstream_request`; then all edits of the request are applied to `head`.
+    ///
+    /// # Errors
+    /// The request does not go on.
+    pub fn upstream_request(&mut self, head: &mut impl OutgoingFields) -> Result<(), Stop> {
+        self.on_request(Phases::UPSTREAM_REQUEST, |hook, request, state| {
+            hook.upstream_request(request, state)
+        })?;
+        self.notes.request.apply(head);
+        Ok(())
+    }
+
+    /// The phase `response`; then its edits are in what is returned.
+    ///
+    /// # Errors
+    /// The response is replaced.
+    pub fn response(
+        &mut self,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> Result<ResponseEdits, Stop> {
+        let mut edits = Edits::default();
+        self.each(Phases::RESPONSE, |hook, request, state| {
+            let mut response = Response {
+                request,
+                status,
+                fields,
+                edits: &mut edits,
+            };
+            hook.response(&mut response, state)
+        })?;
+        Ok(ResponseEdits(edits))
+    }
+
+    /// The phase `tunnel_open`. Returns the bytes between two calls of [`tunnel_bytes`](Self::tunnel_bytes).
+    ///
+    /// # Errors
+    /// The tunnel is not opened.
+    pub fn tunnel_open(&mut self) -> Result<Option<u64>, Stop> {
+        let mut report_every = None;
+        self.each(Phases::TUNNEL_OPEN, |hook, request, state| {
+            let mut tunnel = Tunnel {
+                request,
+                report_every: &mut report_every,
+            };
+            hook.tunnel_open(&mut tunnel, state)
+        })?;
+        Ok(report_every)
+    }
+
+    /// The phase `tunnel_bytes`: the hook that cuts the tunnel, if one does.
+    pub fn tunnel_bytes(&mut self, moved: Traffic) -> Option<Stop> {
+        let mut report_every = None;
+        let stopped = self.each(Phases::TUNNEL_BYTES, |hook, request, state| {
+            let mut tunnel = Tunnel {
+                request,
+                report_every: &mut report_every,
+            };
+            Ok(match hook.tunnel_bytes(&mut tunnel, moved, state)? {
+                TunnelFlow::Go => Flow::Go,
+                TunnelFlow::Cut => Flow::Deny(Denial::new()),
+            })
+        });
+        stopped.err()
+    }
+
+    /// The phase `tunnel_close`. A hook that fails comes back.
+    pub fn tunnel_close(&mut self, total: Traffic) -> Option<Stop> {
+        let mut report_every = None;
+        let closed = self.each(Phases::TUNNEL_CLOSE, |hook, request, state| {
+            let mut tunnel = Tunnel {
+                request,
+                report_every: &mut report_every,
+            };
+            hook.tunnel_close(&mut tunnel, total, state)?;
+            Ok(Flow::Go)
+        });
+        closed.err()
+    }
+
+    /// The phase `log`. A hook that fails comes back.
+    pub fn log(&mut self, status: Option<u16>) -> Option<Stop> {
+        let logged = self.on_request(Phases::LOG, |hook, request, state| {
+            hook.log(request, status, state)?;
+            Ok(Flow::Go)
+        });
+        logged.err()
+    }
+
+    fn on_request(
+        &mut self,
+        phase: Phases,
+        call: impl Fn(&dyn Erased, &mut Request<'_>, &mut dyn Any) -> Outcome,
+    ) -> Result<(), Stop> {
+        self.each(phase, |hook, mut request, state| {
+            call(hook, &mut request, state)
+        })
+    }
+
+    /// Calls each hook that has the phase, until one stops the request. A panic is a failure.
+    fn each(
+        &mut self,
+        phase: Phases,
+        mut call: impl FnMut(&dyn Erased, Request<'_>, &mut dyn Any) -> Outcome,
+    ) -> Result<(), Stop> {
+        if !self.has(phase) {
+            return Ok(());
+        }
+        let hooks = self.set.hooks.iter().zip(&mut self.states);
+        for ((phases, hook), state) in hooks {
+            if !phases.has(phase) {
+                continue;
+            }
+            let request = Request {
+                phase,
+                facts: &self.facts,
+                user: self.user.as_deref(),
+                groups: &self.groups,
+                notes: &mut self.notes,
+            };
+            // What a hook that panics leaves behind is of this request alone, which ends.
+            let called = AssertUnwindSafe(|| call(&**hook, request, state.as_mut()));
+            let outcome =
+                catch_unwind(called).unwrap_or_else(|_panic| Err(HookError::new("it panicked")));
+            let how = match outcome {
+                Ok(Flow::Go) => continue,
+                Ok(Flow::Deny(denial)) => How::Denied(denial),
+                Ok(Flow::Answer(answer)) => How::Answered(answer),
+                Err(error) => How::Failed(error.reason().into()),
+            };
+            return Err(Stop {
+                by: hook.name().into(),
+                phase: phase.name(),
+                how,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("set", &self.set)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The edits of a response.
+#[derive(Debug)]
+pub struct ResponseEdits(Edits);
+
+impl ResponseEdits {
+    /// Applies them.
+    pub fn apply(&self, head: &mut impl OutgoingFields) {
+        self.0.apply(head);
+    }
+}
+
+/// A hook whose state has no type any more.
+trait Erased: Send + Sync {
+    fn name(&self) -> &str;
+    fn phases(&self) -> Phases;
+    fn state(&self) -> Box<dyn Any + Send>;
+    fn request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
+    fn authorize(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
+    fn route(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
+    fn upstream_request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
+    fn response(&self, response: &mut Response<'_>, state: &mut dyn Any) -> Outcome;
+    fn tunnel_open(&self, tunnel: &mut Tunnel<'_>, state: &mut dyn Any) -> Outcome;
+    fn tunnel_bytes(
+        &self,
+        tunnel: &mut Tunnel<'_>,
+        moved: Traffic,
+        state: &mut dyn Any,
+    ) -> Outcome<TunnelFlow>;
+    fn tunnel_close(
+        &self,
+        tunnel: &mut Tunnel<'_>,
+        total: Traffic,
+        state: &mut dyn Any,
+    ) -> Outcome<()>;
+    fn log(
+        &self,
+        request: &mut Request<'_>,
+        status: Option<u16>,
+        state: &mut dyn Any,
+    ) -> Outcome<()>;
+}
+
+/// The state of a hook, in its type again.
+fn state_of<H: Hook>(state: &mut dyn Any) -> Outcome<&mut H::State> {
+    let state = state.downcast_mut();
+    state.ok_or_else(|| HookError::new("it has the state of another hook"))
+}
+
+impl<H: Hook> Erased for H {
+    fn name(&self) -> &str {
+        Hook::name(self)
+    }
+
+    fn phases(&self) -> Phases {
+        Hook::phases(self)
+    }
+
+    fn state(&self) -> Box<dyn Any + Send> {
+        Box::new(H::State::default())
+    }
+
+    fn request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome {
+        Hook::request(self, request, state_of::<H>(state)?)
+    }
+
+    fn authorize(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome {
+        Hook::authorize(self, request, state_of::<H>(state)?)
+    }
+
+    fn route(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome {
+        Hook::route(self, request, state_of::<H>(state)?)
+    }
+
+    fn upstream_request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome {
+        Hook::upstream_request(self, request, state_of::<H>(state)?)
+    }
+
+    fn response(&self, response: &mut Response<'_>, state: &mut dyn Any) -> Outcome {
+        Hook::response(self, response, state_of::<H>(state)?)
+    }
+
+    fn tunnel_open(&self, tunnel: &mut Tunnel<'_>, state: &mut dyn Any) -> Outcome {
+        Hook::tunnel_open(self, tunnel, state_of::<H>(state)?)
+    }
+
+    fn tunnel_bytes(
+        &self,
+        tunnel: &mut Tunnel<'_>,
+        moved: Traffic,
+        state: &mut dyn Any,
+    ) -> Outcome<TunnelFlow> {
+        Hook::tunnel_bytes(self, tunnel, moved, state_of::<H>(state)?)
+    }
+
+    fn tunnel_close(
+        &self,
+        tunnel: &mut Tunnel<'_>,
+        total: Traffic,
+        state: &mut dyn Any,
+    ) -> Outcome<()> {
+        Hook::tunnel_close(self, tunnel, total, state_of::<H>(state)?)
+    }
+
+    fn log(
+        &self,
+        request: &mut Request<'_>,
+        status: Option<u16>,
+        state: &mut dyn Any,
+    ) -> Outcome<()> {
+        Hook::log(self, request, status, state_of::<H>(state)?)
+    }
+}
