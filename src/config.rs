@@ -26,6 +26,7 @@ mod kind;
 mod limits;
 mod listeners;
 mod lists;
+mod load;
 mod pem;
 mod pingora;
 mod places;
@@ -63,6 +64,7 @@ pub use self::auth::Auth;
 pub use self::gateway::NamedPool;
 pub use self::gateway::{Dns, Gateway, HealthCheck, Upstream, UpstreamAddress};
 pub use self::limits::{Limits, Timeouts};
+use self::listeners::{Bindings, BoundSocket};
 pub use self::listeners::{Listener, canonical};
 pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problems};
@@ -124,6 +126,8 @@ pub struct Config {
     pub(crate) has_pid_file: bool,
     /// What every key says, for a reload to compare.
     values: Values,
+    /// The sockets of free ports, which are bound already.
+    pub(crate) sockets: Vec<BoundSocket>,
     /// The directory of the default paths, when one of them is in use.
     run_directory: Option<PathBuf>,
 }
@@ -133,6 +137,8 @@ pub struct Config {
 enum Scope<'a> {
     /// To start. Ports are not tried: they will be bound.
     Start,
+    /// To start as a part of another program, which may want a free port.
+    Embedded,
     /// To say whether a start would succeed.
     Check,
     /// To explain what the policy decides, right or wrong: without running its tests.
@@ -148,39 +154,6 @@ enum Scope<'a> {
 }
 
 impl Config {
-    /// Reads the configuration and every file that it names.
-    ///
-    /// Blocks, and may hash a password: once, at the start.
-    ///
-    /// # Errors
-    /// Every problem of all the files together.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let diagnostics = Diagnostics::new(path);
-        let config = read(path, &diagnostics, Scope::Start);
-        diagnostics.finish(config)
-    }
-
-    /// As [`Config::load`], and tries to bind the ports too. Nothing is made or changed.
-    ///
-    /// # Errors
-    /// As [`Config::load`], and every address that cannot be listened on.
-    pub fn check(path: &Path) -> Result<Config, ConfigError> {
-        let diagnostics = Diagnostics::new(path);
-        let config = read(path, &diagnostics, Scope::Check);
-        diagnostics.finish(config)
-    }
-
-    /// Reads the configuration to ask its policy. Its tests are not run, so that why one of them fails can
-    /// be asked too; directories and certificates are not looked at.
-    ///
-    /// # Errors
-    /// As [`Config::load`], for what is looked at.
-    pub fn load_to_explain(path: &Path) -> Result<Config, ConfigError> {
-        let diagnostics = Diagnostics::new(path);
-        let config = read(path, &diagnostics, Scope::Explain);
-        diagnostics.finish(config)
-    }
-
     /// How many threads serve clients and share nothing; 1 where threads share their work.
     #[must_use]
     pub fn threads_apart(&self) -> usize {
@@ -297,27 +270,6 @@ fn is_exposed(listeners: &[Listener]) -> bool {
 /// What to do when the file is not a configuration.
 const FILE_ADVICE: &str = "name a configuration file, as in `tollgate -c conf/pingora.yaml`";
 
-/// Reads a configuration; reports to `diagnostics`, and returns one only when it is whole.
-fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Config> {
-    let text = match files::read_text(path, MAX_FILE) {
-        Ok(text) => text,
-        Err(error) => {
-            let remedy = error.remedy(path, FILE_ADVICE);
-            diagnostics.report(error.line(), "", error.to_string(), remedy);
-            return None;
-        }
-    };
-    let base = match Base::of(path) {
-        Ok(base) => base,
-        Err(error) => {
-            let message = format!("the working directory cannot be read: {error}");
-            diagnostics.report(None, "", message, FILE_ADVICE.to_owned());
-            return None;
-        }
-    };
-    interpret(path, &text, &base, diagnostics, scope)
-}
-
 /// Reads the text of the configuration `path`, whose directory is `base`.
 fn interpret(
     path: &Path,
@@ -334,7 +286,7 @@ fn interpret(
     }
     let document = yaml::parse(text, diagnostics)?;
     let mut root = Section::root(&document, diagnostics)?;
-    let open = matches!(scope, Scope::Start | Scope::Check);
+    let open = matches!(scope, Scope::Start | Scope::Check | Scope::Embedded);
     if !open {
         diagnostics.warn_of_reload_alone();
     }
@@ -349,7 +301,7 @@ fn interpret(
     };
 
     let sections = Sections::read(&mut tollgate);
-    let mut bound = Vec::new();
+    let mut bound = Bindings::new(matches!(scope, Scope::Embedded));
     let listeners = listeners::read(
         &tollgate,
         sections.listeners.as_ref(),
@@ -360,7 +312,7 @@ fn interpret(
     let admin = sections.admin;
     let admin = admin.and_then(|item| listeners::read_admin(&item, &mut bound));
     let exposed = match scope {
-        Scope::Start | Scope::Check => is_exposed(&listeners),
+        Scope::Start | Scope::Check | Scope::Embedded => is_exposed(&listeners),
         // Who could connect is not what is asked.
         Scope::Explain => false,
         Scope::Reload { exposed, .. } => exposed,
@@ -368,7 +320,7 @@ fn interpret(
     // The file may name others for the next start; those of now are still open.
     let listening = match scope {
         Scope::Reload { listening, .. } => listening,
-        Scope::Start | Scope::Check | Scope::Explain => &[],
+        Scope::Start | Scope::Check | Scope::Embedded | Scope::Explain => &[],
     };
     let mut own_listeners = own_listeners(&listeners, admin);
     own_listeners.extend_from_slice(listening);
@@ -378,7 +330,7 @@ fn interpret(
     let guard = Egress::read(sections.egress, &mut lists, own_listeners);
     let credulous = match scope {
         Scope::Reload { credulous, .. } => credulous.map(Credulous::Running),
-        Scope::Start | Scope::Check | Scope::Explain => None,
+        Scope::Start | Scope::Check | Scope::Embedded | Scope::Explain => None,
     };
     let written = trusted::credulous(&listeners).map(Credulous::Written);
     let trusted = auth.trusted(written.or(credulous));
@@ -430,10 +382,10 @@ fn interpret(
         places.check();
     }
     if matches!(scope, Scope::Check) {
-        ports::check(&bound, server.pid_file(), &document, diagnostics);
+        ports::check(&bound.addresses, server.pid_file(), &document, diagnostics);
     }
     // Nothing binds these before there is a request.
-    if matches!(scope, Scope::Check | Scope::Start) {
+    if open {
         ports::check_sources(&server.sources(), &document, diagnostics);
     }
     let threads = server.threads();
@@ -475,6 +427,7 @@ fn interpret(
         identity: server.identity,
         has_pid_file: server.has_pid_file,
         values: diagnostics.values.take(),
+        sockets: bound.sockets,
         run_directory: server.run_directory,
     })
 }

@@ -25,11 +25,11 @@ pub(crate) use self::facts::Facts;
 pub use self::fields::FieldError;
 pub(crate) use self::fields::OutgoingFields;
 pub use self::notes::NoteError;
-pub(crate) use self::notes::{Count, Notes, Tag};
+pub(crate) use self::notes::Tag;
 pub use self::request::{PathError, Request};
 pub use self::response::Response;
 pub use self::set::HookSet;
-pub(crate) use self::set::{How, ResponseEdits, Run, Stop};
+pub(crate) use self::set::{How, Run, Stop};
 pub use self::tunnel::{Traffic, Tunnel};
 pub use crate::http::role::Role;
 
@@ -147,7 +147,7 @@ impl Phases {
 /// [`phases`](Hook::phases) is not called.
 pub trait Hook: Send + Sync + 'static {
     /// What the hook keeps from one phase of a request to the next.
-    type State: Default + Send + 'static;
+    type State: Default + Send + Sync + 'static;
 
     /// The name in the log and in metrics.
     fn name(&self) -> &str;

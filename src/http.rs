@@ -1,6 +1,7 @@
 //! The words of HTTP that every stage uses: targets and roles, heads, fields, the framing of responses,
 //! and the table of errors. Pure.
 
+pub mod answer;
 pub mod credentials;
 pub mod error;
 pub mod fields;

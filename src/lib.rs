@@ -17,12 +17,12 @@
 //! Folders use those below them only; `docs/architecture.md` has the list, and a
 //! test holds it.
 //!
-//! A program that embeds Tollgate sees [`Config`] and [`run`]:
+//! A program that embeds Tollgate sees [`Proxy`], and [`hook`] to change what it does:
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
-//! let config = tollgate::Config::load("conf/pingora.yaml".as_ref())?;
-//! tollgate::run(config, tollgate::StartMode::default())
+//! let proxy = tollgate::Proxy::builder().config_file("conf/pingora.yaml")?;
+//! proxy.build().run()
 //! # }
 //! ```
 
@@ -38,6 +38,7 @@ mod http;
 #[cfg(any(test, feature = "internals"))]
 #[doc(hidden)]
 pub mod internals;
+mod proxy;
 mod request;
 mod server;
 mod telemetry;
@@ -45,5 +46,6 @@ mod text;
 mod tunnel;
 mod upstream;
 
-pub use config::Config;
-pub use server::{StartMode, run};
+pub use config::{Config, ConfigError};
+pub use proxy::{Builder, Configured, Proxy};
+pub use server::Running;

@@ -1,8 +1,10 @@
 //! From the configuration to a running process: logs and sockets first, with the rights of the caller, who sees
 //! the errors; then the rights of `user`, and Pingora's server with our services.
 
+mod accept;
 mod daemon;
 pub mod descriptors;
+mod embedded;
 mod error_log;
 pub mod handover;
 mod pid_file;
@@ -16,14 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
-use pingora_core::services::Service;
+use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::GenBackgroundService;
 use tokio::sync::Notify;
 
+use self::accept::{AcceptService, ServingNotices};
 pub use self::daemon::{Caller, Side, detach, inherited_descriptors};
+pub use self::embedded::{Running, start};
 use self::error_log::ErrorLog;
 use self::pid_file::{PidFile, PidFileError};
 use self::signals::Signals;
@@ -31,7 +33,8 @@ use crate::admin::Admin;
 use crate::admin::reload::Reload;
 use crate::config::identity::Identity;
 use crate::config::{Config, listen_remedy};
-use crate::downstream::{Acceptor, Listener, ListenerKind, ThreadOptions};
+use crate::downstream::{Listener, ListenerKind, ThreadOptions};
+use crate::hook::HookSet;
 use crate::request::app::App;
 use crate::request::connect::ConnectService;
 use crate::request::dispatch::Ways;
@@ -52,12 +55,12 @@ pub struct StartMode {
     pub upgrade: bool,
 }
 
-/// Serves until a signal ends it, then logs a summary.
+/// Serves with these hooks until a signal ends it, then logs a summary.
 ///
 /// # Errors
 /// The process cannot serve: an address is in use, a log cannot be
 /// opened, no process hands its sockets over.
-pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
+pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Result<()> {
     signals::block().context("cannot block signals")?;
     daemon::restrict_umask();
     descriptors::raise_limit(&config);
@@ -78,7 +81,7 @@ pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
         None => None,
     };
     let app = with_rights(identity.as_ref(), config.log.access.file(), || {
-        App::new(&config)
+        App::new(&config, hooks)
     })??;
     let reload = Arc::new(Reload::new(Arc::clone(&app), &config));
     let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload)));
@@ -90,21 +93,6 @@ pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
         .with_context(|| format!("cannot take over the sockets at {}", upgrade_sock.display()))?;
     let listeners = open_listeners(&config, &admin, inherited.as_mut())?;
     let given = duplicate(&listeners).context("cannot duplicate the listening sockets")?;
-
-    let threads = ThreadOptions {
-        count: config.threads_apart(),
-        max_blocking: config.server.max_blocking_threads,
-        blocking_keep_alive: config
-            .server
-            .blocking_threads_ttl_seconds
-            .map(Duration::from_secs),
-    };
-    let stealing = config.server.work_stealing;
-    // Pingora forks late and keeps the caller's descriptors open.
-    config.server.daemon = false;
-    let mut server = Server::new_with_opt_and_conf(None, std::mem::take(&mut config.server));
-    server.bootstrap();
-    let proxy = pingora_proxy::http_proxy(&server.configuration, Forward::new(Arc::clone(&app)));
 
     if let Some(identity) = &identity {
         identity
@@ -123,38 +111,12 @@ pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
             .context("cannot redirect standard error")?;
     }
     let failure = Arc::new(Failure::default());
-    let connect = ConnectService::new(Arc::clone(&app));
-    server.add_service(connect.clone());
-    let accept = server.add_service(AcceptService {
-        ways: Some(Ways {
-            app: Arc::clone(&app),
-            connect,
-            proxy: Arc::new(proxy),
-            draining: app.lifecycle.watch(),
-        }),
-        listeners: listeners
-            .into_iter()
-            .map(|(_, listener)| listener)
-            .collect(),
-        notices: Some(ServingNotices {
-            pid_file: pid_file.clone(),
-            inherited,
-            caller: start.caller,
-        }),
-        failure: Arc::clone(&failure),
-        threads,
-        stealing,
-    });
-    if let Some(balancer) = &app.pools.balancer {
-        let health = server.add_service(GenBackgroundService::new(
-            "upstream health".to_owned(),
-            Arc::clone(balancer),
-        ));
-        if app.pools.has_names {
-            // The first look-up precedes the first request, unless it takes long.
-            accept.add_dependency(&health);
-        }
-    }
+    let notices = ServingNotices {
+        pid_file: pid_file.clone(),
+        inherited,
+        caller: start.caller,
+    };
+    let server = assemble(&mut config, &app, listeners, notices, &failure);
     let signals = Signals {
         app: Arc::clone(&app),
         reload,
@@ -177,6 +139,59 @@ pub fn run(mut config: Config, start: StartMode) -> anyhow::Result<()> {
         log::error!("the access log could not be written in time; its end is lost");
     }
     failure.0.lock().take().map_or(Ok(()), Err)
+}
+
+/// Pingora's server with our services.
+fn assemble(
+    config: &mut Config,
+    app: &Arc<App>,
+    listeners: Vec<Named<Listener>>,
+    notices: ServingNotices,
+    failure: &Arc<Failure>,
+) -> Server {
+    let threads = ThreadOptions {
+        count: config.threads_apart(),
+        max_blocking: config.server.max_blocking_threads,
+        blocking_keep_alive: config
+            .server
+            .blocking_threads_ttl_seconds
+            .map(Duration::from_secs),
+    };
+    let stealing = config.server.work_stealing;
+    // Pingora forks late and keeps the caller's descriptors open.
+    config.server.daemon = false;
+    let mut server = Server::new_with_opt_and_conf(None, std::mem::take(&mut config.server));
+    server.bootstrap();
+    let proxy = pingora_proxy::http_proxy(&server.configuration, Forward::new(Arc::clone(app)));
+    let connect = ConnectService::new(Arc::clone(app));
+    server.add_service(connect.clone());
+    let accept = server.add_service(AcceptService {
+        ways: Some(Ways {
+            app: Arc::clone(app),
+            connect,
+            proxy: Arc::new(proxy),
+            draining: app.lifecycle.watch(),
+        }),
+        listeners: listeners
+            .into_iter()
+            .map(|(_, listener)| listener)
+            .collect(),
+        notices: Some(notices),
+        failure: Arc::clone(failure),
+        threads,
+        stealing,
+    });
+    if let Some(balancer) = &app.pools.balancer {
+        let health = server.add_service(GenBackgroundService::new(
+            "upstream health".to_owned(),
+            Arc::clone(balancer),
+        ));
+        if app.pools.has_names {
+            // The first look-up precedes the first request, unless it takes long.
+            accept.add_dependency(&health);
+        }
+    }
+    server
 }
 
 /// Runs `action` with the rights of the user that will serve, so that this user owns the files that it makes. Not
@@ -264,9 +279,12 @@ fn open_listeners(
     for (configured, purpose) in proxies.chain(admins) {
         for address in config.bound_addresses(configured) {
             let name = address.to_string();
-            let socket = inherited
+            let own = config.sockets.iter().find(|(bound, _)| *bound == address);
+            let own = own.map(|(_, socket)| socket.try_clone()).transpose()?;
+            let inherited = inherited
                 .as_deref_mut()
                 .and_then(|inherited| inherited.take(&name));
+            let socket = inherited.or(own.map(OwnedFd::from));
             let listener = match socket {
                 Some(socket) => Listener::inherited(socket, purpose.clone()),
                 None => Listener::bind(address, purpose.clone()),
@@ -295,99 +313,4 @@ fn duplicate(listeners: &[Named<Listener>]) -> io::Result<Vec<Named<OwnedFd>>> {
         .iter()
         .map(|(name, listener)| Ok((name.clone(), listener.duplicate()?)))
         .collect()
-}
-
-/// The service that accepts connections on all listeners, in one runtime.
-struct AcceptService {
-    /// Taken when it starts.
-    ways: Option<Ways>,
-    listeners: Vec<Listener>,
-    notices: Option<ServingNotices>,
-    failure: Arc<Failure>,
-    threads: ThreadOptions,
-    stealing: bool,
-}
-
-/// The receivers of the notice that the process serves, in this order.
-struct ServingNotices {
-    pid_file: Option<Arc<PidFile>>,
-    inherited: Option<InheritedSockets>,
-    caller: Option<Caller>,
-}
-
-impl ServingNotices {
-    /// Publishes the PID file, then notifies the old process and the caller.
-    ///
-    /// # Errors
-    /// The PID file cannot be published; then no process was notified that this one serves.
-    fn send(self) -> Result<(), PidFileError> {
-        if let Some(pid_file) = self.pid_file
-            && let Err(error) = pid_file.publish()
-        {
-            if let Some(caller) = self.caller {
-                caller.failed(1, &format!("tollgate: {error}"));
-            }
-            return Err(error);
-        }
-        if let Some(inherited) = self.inherited
-            && let Err(error) = inherited.serving()
-        {
-            log::warn!("the old process ended before this one could notify it: {error}");
-        }
-        if let Some(caller) = self.caller {
-            caller.serving();
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Service for AcceptService {
-    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, tasks: usize) {
-        let Some(ways) = self.ways.take() else {
-            return;
-        };
-        let app = Arc::clone(&ways.app);
-        let acceptor = Arc::new(Acceptor::new(ways, self.threads));
-        let mut loops = tokio::task::JoinSet::new();
-        for listener in self.listeners.drain(..) {
-            log::info!("{listener}");
-            for _ in 1..tasks {
-                match listener.try_clone() {
-                    Ok(again) => loops.spawn(Arc::clone(&acceptor).run(again)),
-                    Err(error) => {
-                        log::warn!("an accept task cannot start: {error}");
-                        break;
-                    }
-                };
-            }
-            loops.spawn(Arc::clone(&acceptor).run(listener));
-        }
-        if let Some(Err(error)) = self.notices.take().map(ServingNotices::send) {
-            log::error!("{error}");
-            self.failure.set(error.into());
-            return;
-        }
-        tokio::spawn(async move { app.dialer.look_after_name_servers().await });
-        while let Some(ended) = loops.join_next().await {
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => log::error!("a listener failed: {error}"),
-                Err(error) => log::error!("a listener failed: {error}"),
-            }
-        }
-    }
-
-    fn name(&self) -> &str {
-        "tollgate"
-    }
-
-    /// Without work stealing, Pingora starts one thread, and the acceptor the others.
-    fn threads(&self) -> Option<usize> {
-        (!self.stealing).then_some(1)
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        Some(Vec::new())
-    }
 }

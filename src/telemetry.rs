@@ -189,6 +189,16 @@ impl Telemetry {
         self.metrics.auth_failures.inc(reason);
     }
 
+    /// Counts a hook that failed where no record tells it.
+    pub fn hook_failed(&self, hook: &str) {
+        self.metrics.hook_failures.inc(hook);
+    }
+
+    /// Counts what a hook counts.
+    pub fn hook_event(&self, name: &str, label: &str) {
+        self.metrics.hook_events.inc(name, label);
+    }
+
     /// Counts a request as waiting for the local pool until the guard is dropped.
     pub fn gateway_queued(self: &Arc<Self>) -> Queued {
         Queued::new(Arc::clone(self))

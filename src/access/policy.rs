@@ -47,7 +47,7 @@ mod test_case;
 mod tests;
 mod trace;
 
-pub use decision::{DecidedBy, Decision, Denied, Refusal};
+pub use decision::{DecidedBy, Decision, Denied, HookName, Refusal};
 pub use domains::{DomainMatch, Domains, NameKey};
 pub use entry::{EntryError, EntryProblem};
 pub use explain::{ExplainedDecision, Explanation};
@@ -142,6 +142,14 @@ impl Policy {
     /// The rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The groups of a user, in the order of the group file.
+    pub fn groups_of(&self, user: &str) -> impl Iterator<Item = &str> {
+        let class = self.rules.class_of(user);
+        class
+            .into_iter()
+            .flat_map(|class| class.groups.iter().map(AsRef::as_ref))
     }
 
     /// Evaluates a request before its name is resolved. When the target is an address, evaluates that too.

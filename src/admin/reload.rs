@@ -183,6 +183,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::hook::HookSet;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -201,7 +202,7 @@ mod tests {
         fs::write(path("f.yaml"), yaml).unwrap();
         fs::write(path("list"), "a.example\n").unwrap();
         let config = Config::load(&path("f.yaml")).unwrap();
-        let app = App::new(&config).unwrap();
+        let app = App::new(&config, HookSet::default()).unwrap();
         let reload = Arc::new(Reload::new(app, &config));
         fs::remove_file(path("list")).unwrap();
         let made = std::process::Command::new("mkfifo")

@@ -14,6 +14,7 @@ use crate::access::policy::ExplainedDecision;
 use crate::admin::{self, Changes, ReloadAnswer};
 use crate::config::Config;
 use crate::explain::{self, Query};
+use crate::hook::HookSet;
 use crate::server::{self, Side, StartMode};
 use crate::text::{count, without_numbers};
 use crate::upstream::dial;
@@ -109,7 +110,7 @@ fn serve(conf: &Path, daemon: bool, upgrade: bool) -> ExitCode {
         }
     }
     let caller = start.caller.clone();
-    match server::run(config, start) {
+    match server::run(config, start, HookSet::default()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let reason = without_numbers(&format!("tollgate: {error:#}"));

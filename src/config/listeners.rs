@@ -5,7 +5,7 @@
 //! an upgrade between `[::]` alone and both addresses apart finds each socket under its own name.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::files::Base;
@@ -88,7 +88,7 @@ pub(super) fn read(
     item: Option<&Item<'_>>,
     base: &Base,
     open: bool,
-    bound: &mut Vec<Bound>,
+    bound: &mut Bindings,
 ) -> Vec<Listener> {
     let items = match item {
         Some(item) if item.written().is_some_and(|text| !text.is_empty()) => {
@@ -142,7 +142,7 @@ pub(super) fn read(
 }
 
 /// Reads `admin`, and notes in `bound` what is to be bound.
-pub(super) fn read_admin(item: &Item<'_>, bound: &mut Vec<Bound>) -> Option<SocketAddr> {
+pub(super) fn read_admin(item: &Item<'_>, bound: &mut Bindings) -> Option<SocketAddr> {
     // `admin:` without anything below it is a problem: it says neither on nor off.
     let mut section = item.section();
     let keys = AdminKeys::take(&mut section);
@@ -160,22 +160,69 @@ pub(super) fn read_admin(item: &Item<'_>, bound: &mut Vec<Bound>) -> Option<Sock
 /// An address of this program that is bound already, with the path of its key.
 pub(super) type Bound = (SocketAddr, String);
 
+/// What this program binds.
+pub(super) struct Bindings {
+    /// Each address so far.
+    pub(super) addresses: Vec<Bound>,
+    /// Whether a port 0 is a free port.
+    free_ports: bool,
+    /// The sockets of those.
+    pub(super) sockets: Vec<BoundSocket>,
+}
+
+/// A socket that is bound already, and its address.
+pub type BoundSocket = (SocketAddr, TcpListener);
+
+impl Bindings {
+    pub(super) fn new(free_ports: bool) -> Self {
+        Self {
+            addresses: Vec::new(),
+            free_ports,
+            sockets: Vec::new(),
+        }
+    }
+
+    /// Binds a free port where the address is of port 0 and may be. None where it is not.
+    fn free_port(&mut self, item: &Item<'_>) -> Option<SocketAddr> {
+        let address: SocketAddr = item.written()?.parse().ok()?;
+        if !self.free_ports || address.port() != 0 {
+            return None;
+        }
+        let bound = TcpListener::bind(address);
+        match bound.and_then(|socket| Ok((socket.local_addr()?, socket))) {
+            Ok((address, socket)) => {
+                self.sockets.push((address, socket));
+                Some(address)
+            }
+            Err(error) => {
+                let message = format!("no port is free: {error}");
+                item.report(message, "write an address of this machine");
+                None
+            }
+        }
+    }
+}
+
 fn address(
     section: &Section<'_>,
     item: Option<&Item<'_>>,
-    bound: &mut Vec<Bound>,
+    bound: &mut Bindings,
 ) -> Option<SocketAddr> {
     let Some(item) = item else {
         section.report("address", "missing", "write one such as \"127.0.0.1:8888\"");
         return None;
     };
+    if let Some(address) = bound.free_port(item) {
+        return Some(address);
+    }
     let address = parse_address(item, AddressUse::Listener)?;
-    if let Some((there, other)) = bound.iter().find(|(other, _)| collide(*other, address)) {
+    let addresses = &mut bound.addresses;
+    if let Some((there, other)) = addresses.iter().find(|(other, _)| collide(*other, address)) {
         let (message, remedy) = collision(*there, address, other);
         item.report(message, remedy);
         return None;
     }
-    bound.push((address, item.path.clone()));
+    addresses.push((address, item.path.clone()));
     Some(address)
 }
 

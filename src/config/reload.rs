@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::load::read;
 use super::problem::Diagnostics;
 use super::values::Values;
-use super::{Config, ConfigError, Problems, Scope, own_listeners, read, trusted};
+use super::{Config, ConfigError, Problems, Scope, own_listeners, trusted};
 use crate::access::auth::{Htpasswd, TrustedNetworks};
 use crate::access::policy::Policy;
 

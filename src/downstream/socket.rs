@@ -103,6 +103,14 @@ impl Listener {
         Ok(Self { socket, kind })
     }
 
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
     /// The same listener for another task that accepts.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! What a client gets in place of a server's response.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::fields::{self, FieldError};
+use crate::http::answer;
 
 /// A denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +67,7 @@ impl Default for Denial {
 
 /// An answer with fields and a body of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    status: StatusCode,
-    fields: Vec<(HeaderName, HeaderValue)>,
-    body: Bytes,
-}
+pub struct Answer(answer::Answer);
 
 impl Answer {
     /// The largest body, in bytes.
@@ -90,11 +87,11 @@ impl Answer {
         if body.len() > Self::MAX_BODY {
             return Err(FieldError::TooLarge);
         }
-        Ok(Self {
+        Ok(Self(answer::Answer {
             status,
             fields: Vec::new(),
             body,
-        })
+        }))
     }
 
     /// Adds a field.
@@ -102,20 +99,20 @@ impl Answer {
     /// # Errors
     /// See [`FieldError`].
     pub fn with_field(mut self, name: &str, value: &str) -> Result<Self, FieldError> {
-        if self.fields.len() >= fields::MAX_EDITS {
+        if self.0.fields.len() >= fields::MAX_EDITS {
             return Err(FieldError::TooMany);
         }
         let name = fields::response_name(name)?;
-        self.fields.push((name, fields::value(value)?));
+        self.0.fields.push((name, fields::value(value)?));
         Ok(self)
     }
 
     /// The status code.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
-    pub(crate) fn into_parts(self) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, Bytes) {
-        (self.status, self.fields, self.body)
+    pub(crate) fn into_inner(self) -> answer::Answer {
+        self.0
     }
 }

@@ -23,6 +23,9 @@ pub enum FieldError {
     /// The field frames, routes or ends at this hop: Tollgate alone writes it.
     #[error("the field is written by the proxy alone")]
     Protected,
+    /// The field has one line at most: set it.
+    #[error("the field has one line; set it")]
+    Single,
     /// More than 64 edits of one head.
     #[error("more than {MAX_EDITS} edits of one head")]
     TooMany,
@@ -62,12 +65,18 @@ pub trait OutgoingFields {
     fn remove(&mut self, name: &HeaderName);
 }
 
-impl Edits {
-    pub(super) fn push(&mut self, edit: Edit) -> Result<(), FieldError> {
-        let size = match &edit {
+impl Edit {
+    fn size(&self) -> usize {
+        match self {
             Edit::Set(name, value) | Edit::Add(name, value) => name.as_str().len() + value.len(),
             Edit::Remove(name) => name.as_str().len(),
-        };
+        }
+    }
+}
+
+impl Edits {
+    pub(super) fn push(&mut self, edit: Edit) -> Result<(), FieldError> {
+        let size = edit.size();
         if self.edits.len() >= MAX_EDITS {
             return Err(FieldError::TooMany);
         }
@@ -77,6 +86,17 @@ impl Edits {
         self.bytes += size;
         self.edits.push(edit);
         Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.edits.len()
+    }
+
+    /// Takes back all but the first so many.
+    pub(super) fn truncate(&mut self, len: usize) {
+        for edit in self.edits.drain(len.min(self.edits.len())..) {
+            self.bytes -= edit.size();
+        }
     }
 
     /// Applies all of them.
@@ -134,6 +154,17 @@ pub(super) fn response_name(name: &str) -> Result<HeaderName, FieldError> {
     checked(name, is_own || is_any(name, &["proxy-status"]))
 }
 
+/// The same for a field that gets one more line.
+pub(super) fn added_name(name: &str) -> Result<HeaderName, FieldError> {
+    if is_any(
+        name,
+        &["authorization", "content-type", "user-agent", "referer"],
+    ) {
+        return Err(FieldError::Single);
+    }
+    request_name(name)
+}
+
 fn checked(name: &str, is_protected: bool) -> Result<HeaderName, FieldError> {
     if is_protected {
         return Err(FieldError::Protected);
@@ -149,4 +180,168 @@ fn is_any(name: &str, others: &[&str]) -> bool {
 pub(super) fn value(text: &str) -> Result<HeaderValue, FieldError> {
     let text = text.trim_matches([' ', '\t']);
     HeaderValue::from_bytes(text.as_bytes()).or(Err(FieldError::Value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::http1::{HeadLimits, RequestHead};
+
+    #[test]
+    fn what_frames_or_ends_here_cannot_be_written() {
+        for name in [
+            "Content-Length",
+            "transfer-encoding",
+            "Connection",
+            "TE",
+            "Trailer",
+            "Upgrade",
+            "Host",
+            "Via",
+            "Proxy-Authorization",
+            "Proxy-Connection",
+            "Expect",
+            "Max-Forwards",
+        ] {
+            assert_eq!(request_name(name), Err(FieldError::Protected), "{name}");
+        }
+        for name in [
+            "content-length",
+            "Date",
+            "Proxy-Authenticate",
+            "Upgrade",
+            "Proxy-Status",
+        ] {
+            assert_eq!(response_name(name), Err(FieldError::Protected), "{name}");
+        }
+        for name in ["", "a b", "a:", "a\r\nb", "\u{e4}"] {
+            assert_eq!(request_name(name), Err(FieldError::Name), "{name:?}");
+            assert_eq!(response_name(name), Err(FieldError::Name), "{name:?}");
+        }
+        for text in ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "a\x7fb"] {
+            assert_eq!(value(text), Err(FieldError::Value), "{text:?}");
+        }
+        assert!(value("a\tb \u{e4}").is_ok() && value("").is_ok());
+        assert_eq!(added_name("Authorization"), Err(FieldError::Single));
+        assert!(request_name("Authorization").is_ok() && response_name("set-cookie").is_ok());
+    }
+
+    #[test]
+    fn edits_are_limited_in_number_and_size() {
+        let set = |len: usize| {
+            let value = HeaderValue::from_str(&"x".repeat(len)).unwrap();
+            Edit::Set(HeaderName::from_static("a"), value)
+        };
+        let mut edits = Edits::default();
+        for _ in 0..MAX_EDITS {
+            edits.push(set(1)).unwrap();
+        }
+        assert_eq!(edits.push(set(1)), Err(FieldError::TooMany));
+        edits.truncate(1);
+        assert_eq!(edits.push(set(MAX_BYTES)), Err(FieldError::TooLarge));
+        edits.push(set(MAX_BYTES - 3)).unwrap();
+        assert_eq!(edits.push(set(0)), Err(FieldError::TooLarge));
+    }
+
+    /// The lines of a head, as a model.
+    struct Lines(Vec<(String, Vec<u8>)>);
+
+    impl OutgoingFields for Lines {
+        fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+            self.remove(name);
+            self.add(name, value);
+        }
+
+        fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+            self.0.push((name.to_string(), value.as_bytes().to_vec()));
+        }
+
+        fn remove(&mut self, name: &HeaderName) {
+            self.0.retain(|(other, _)| other != name.as_str());
+        }
+    }
+
+    /// A number that follows from the one before (xorshift).
+    fn next(seed: &mut u64) -> usize {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        usize::try_from(*seed >> 16).unwrap()
+    }
+
+    /// Whatever is asked for, the head that comes of it has one reading, and its framing is the client's.
+    #[test]
+    fn a_million_edits_make_no_head_malformed() {
+        const NAMES: [&str; 16] = [
+            "x-a",
+            "X-B",
+            "cookie",
+            "Content-Length",
+            "Transfer-Encoding",
+            "Host",
+            "connection",
+            "upgrade",
+            "a b",
+            "a:",
+            "x\r\ny",
+            "",
+            "content-type",
+            "Proxy-Authorization",
+            "date",
+            "authorization",
+        ];
+        const PIECES: [&str; 12] = [
+            "a",
+            " ",
+            "\t",
+            "\r\n",
+            "\n",
+            "\r",
+            "\0",
+            ": ",
+            "chunked",
+            "0",
+            "\u{e4}",
+            "Content-Length: 9",
+        ];
+        let mut seed = 0x9e37_79b9_7f4a_7c15;
+        let mut written = 0;
+        while written < 1_000_000 {
+            let mut edits = Edits::default();
+            for _ in 0..100 {
+                written += 1;
+                let Ok(name) = request_name(NAMES[next(&mut seed) % NAMES.len()]) else {
+                    continue;
+                };
+                let mut text = String::new();
+                for _ in 0..next(&mut seed) % 4 {
+                    text.push_str(PIECES[next(&mut seed) % PIECES.len()]);
+                }
+                let single = added_name(name.as_str()).is_err();
+                let edit = match (next(&mut seed) % 3, value(&text)) {
+                    (0, Ok(value)) => Edit::Set(name, value),
+                    (1, Ok(_)) if single => continue,
+                    (1, Ok(value)) => Edit::Add(name, value),
+                    (_, Err(_)) => continue,
+                    _ => Edit::Remove(name),
+                };
+                let _ = edits.push(edit);
+            }
+            let mut lines = Lines(vec![
+                ("host".to_owned(), b"a".to_vec()),
+                ("content-length".to_owned(), b"3".to_vec()),
+            ]);
+            edits.apply(&mut lines);
+            let mut head = b"POST / HTTP/1.1\r\n".to_vec();
+            for (name, value) in &lines.0 {
+                crate::http::fields::push_line(&mut head, name.as_bytes(), value);
+            }
+            head.extend_from_slice(b"\r\n");
+            let limits = HeadLimits::default();
+            let parsed = RequestHead::parse(head.as_slice().into(), &limits).unwrap();
+            assert_eq!(parsed.framing, crate::http::http1::Framing::Length(3));
+            let names = parsed.fields().filter(|(name, _)| *name == b"host");
+            assert_eq!(names.count(), 1);
+        }
+    }
 }

@@ -181,7 +181,7 @@ impl Request<'_> {
     /// # Errors
     /// See [`FieldError`].
     pub fn add_field(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
-        let (name, value) = (fields::request_name(name)?, fields::value(value)?);
+        let (name, value) = (fields::added_name(name)?, fields::value(value)?);
         self.notes.request.push(Edit::Add(name, value))
     }
 

@@ -84,7 +84,11 @@ pub struct Run {
     user: Option<Box<str>>,
     groups: Vec<Box<str>>,
     /// That of each hook.
-    states: Vec<Box<dyn Any + Send>>,
+    states: Vec<Box<dyn Any + Send + Sync>>,
+    /// How many edits there were before the phase `upstream_request`, which a request has once for each try.
+    edits_before: Option<usize>,
+    /// The bytes between two calls of `tunnel_bytes`.
+    report_every: Option<u64>,
     /// What they want.
     pub notes: Notes,
 }
@@ -98,6 +102,8 @@ impl Run {
             facts: Arc::new(facts),
             user: None,
             groups: Vec::new(),
+            edits_before: None,
+            report_every: None,
             notes: Notes::default(),
         }
     }
@@ -105,11 +111,6 @@ impl Run {
     /// Whether a hook has this phase.
     pub fn has(&self, phase: Phases) -> bool {
         self.set.phases.has(phase)
-    }
-
-    /// The facts of the request.
-    pub fn facts(&self) -> &Arc<Facts> {
-        &self.facts
     }
 
     /// Tells the hooks who the user is.
@@ -153,6 +154,8 @@ impl Run {
     /// # Errors
     /// The request does not go on.
     pub fn upstream_request(&mut self, head: &mut impl OutgoingFields) -> Result<(), Stop> {
+        let edits = &mut self.notes.request;
+        edits.truncate(*self.edits_before.get_or_insert(edits.len()));
         self.on_request(Phases::UPSTREAM_REQUEST, |hook, request, state| {
             hook.upstream_request(request, state)
         })?;
@@ -182,11 +185,11 @@ impl Run {
         Ok(ResponseEdits(edits))
     }
 
-    /// The phase `tunnel_open`. Returns the bytes between two calls of [`tunnel_bytes`](Self::tunnel_bytes).
+    /// The phase `tunnel_open`.
     ///
     /// # Errors
     /// The tunnel is not opened.
-    pub fn tunnel_open(&mut self) -> Result<Option<u64>, Stop> {
+    pub fn tunnel_open(&mut self) -> Result<(), Stop> {
         let mut report_every = None;
         self.each(Phases::TUNNEL_OPEN, |hook, request, state| {
             let mut tunnel = Tunnel {
@@ -195,7 +198,13 @@ impl Run {
             };
             hook.tunnel_open(&mut tunnel, state)
         })?;
-        Ok(report_every)
+        self.report_every = report_every;
+        Ok(())
+    }
+
+    /// The bytes after which a hook wants `tunnel_bytes`.
+    pub fn report_every(&self) -> Option<u64> {
+        self.report_every
     }
 
     /// The phase `tunnel_bytes`: the hook that cuts the tunnel, if one does.
@@ -311,7 +320,7 @@ impl ResponseEdits {
 trait Erased: Send + Sync {
     fn name(&self) -> &str;
     fn phases(&self) -> Phases;
-    fn state(&self) -> Box<dyn Any + Send>;
+    fn state(&self) -> Box<dyn Any + Send + Sync>;
     fn request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
     fn authorize(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
     fn route(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
@@ -353,7 +362,7 @@ impl<H: Hook> Erased for H {
         Hook::phases(self)
     }
 
-    fn state(&self) -> Box<dyn Any + Send> {
+    fn state(&self) -> Box<dyn Any + Send + Sync> {
         Box::new(H::State::default())
     }
 

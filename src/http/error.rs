@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::answer::Answer;
+
 /// Whose fault a failed request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -234,6 +236,7 @@ pub struct RequestError {
     message: Option<Arc<str>>,
     word: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
+    answer: Option<Arc<Answer>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -246,8 +249,22 @@ impl RequestError {
             message: None,
             word: None,
             retry_after: None,
+            answer: None,
             source: None,
         }
+    }
+
+    /// Not an error of anyone's: the request is answered with this and goes no further.
+    pub fn answered(answer: Answer) -> Self {
+        Self {
+            answer: Some(Arc::new(answer)),
+            ..Self::new(ErrorKind::Denied)
+        }
+    }
+
+    /// The answer, where the request did not fail.
+    pub fn answer(&self) -> Option<&Answer> {
+        self.answer.as_deref()
     }
 
     /// Keeps the cause for the log.
@@ -311,6 +328,7 @@ impl RequestError {
             message: self.message.clone(),
             word: self.word.clone(),
             retry_after: self.retry_after,
+            answer: self.answer.clone(),
             source: self.detail().map(Into::into),
         }
     }

@@ -16,30 +16,36 @@ use arc_swap::ArcSwap;
 
 use self::hashing::Hashing;
 use super::facts::Request;
+use super::hooks::{after_admission, before_admission};
 use super::outcome::Exchange;
 use crate::access::auth::{
     Authenticator, Check, EntropyError, Htpasswd, Token68, TrustedNetworks, User, VerifiedCache,
 };
 use crate::access::policy::{Admission, Policy};
 use crate::config::Config;
+use crate::hook::HookSet;
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
+use crate::upstream::pool::{Choice, PoolNumber};
 
 /// The users, the credentials that were verified lately, and the policy.
 #[derive(Debug)]
 pub struct AccessControl {
     access: ArcSwap<Access>,
     hashing: Hashing,
+    /// By their names, for hooks that choose one.
+    pools: Vec<(Box<str>, PoolNumber)>,
 }
 
 /// All that decides about one request. A reload makes a new one, so that no request
 /// meets the users of one file and the rules of another.
 #[derive(Debug)]
-struct Access {
+pub struct Access {
     authenticator: Arc<Authenticator>,
     trusted: Arc<TrustedNetworks>,
     policy: Arc<Policy>,
+    hooks: Arc<HookSet>,
 }
 
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
@@ -56,34 +62,48 @@ impl Deref for Admitted {
 }
 
 impl AccessControl {
-    /// The users and the policy of `config`.
+    /// The users and the policy of `config`, with these hooks. `pools` are those that a hook can choose.
     ///
     /// # Errors
     /// The system has no random numbers for the cache's secret.
-    pub fn new(config: &Config) -> Result<Self, EntropyError> {
+    pub fn new(
+        config: &Config,
+        hooks: HookSet,
+        pools: Vec<(Box<str>, PoolNumber)>,
+    ) -> Result<Self, EntropyError> {
         let auth = &config.auth;
         let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
         let authenticator = Authenticator::new(Arc::clone(&auth.users), verified);
-        let access = Access::new(authenticator, Arc::clone(&auth.trusted), &config.policy);
+        let trusted = Arc::clone(&auth.trusted);
+        let access = Access::new(authenticator, trusted, &config.policy, Arc::new(hooks));
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
+            pools,
         })
+    }
+
+    /// What decides about a request that begins now.
+    pub fn current(&self) -> Arc<Access> {
+        self.access.load_full()
     }
 
     /// Authenticates the client and evaluates the policy. Notes in the exchange which user it is and what
     /// decided.
     ///
     /// # Errors
-    /// Missing (where the client is in no trusted network), malformed or wrong credentials (407, or 401 at the
+    /// A hook that ends the request. Missing (where the client is in no trusted network), malformed or wrong credentials (407, or 401 at the
     /// gateway), too many that wait to be verified (503), a request that the policy denies (403, or the status of its
     /// rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
-        let access = self.access.load_full();
+        let access = exchange.access.take().unwrap_or_else(|| self.current());
+        before_admission(exchange)?;
         let Exchange {
             request,
             credentials,
             outcome,
+            run,
+            ..
         } = exchange;
         let credentials = std::mem::take(credentials);
         let user = self.authenticate(&access, &credentials, request).await;
@@ -99,6 +119,10 @@ impl AccessControl {
             }
         })?;
         let user = outcome.user.insert(user);
+        if let Some(run) = run {
+            let groups = access.policy.groups_of(user.as_str());
+            run.authenticated(user.as_str(), groups.map(Box::from).collect());
+        }
         let asked = request.for_policy(user.as_str())?;
         let admission = access.policy.admit_request(&asked);
         let admitted = Admitted(admission.map_err(|denied| outcome.deny(denied))?);
@@ -109,15 +133,35 @@ impl AccessControl {
             // The gateway's upstreams are the operator's: there is no address to evaluate.
             outcome.admit(&admitted, admitted.decided_by(), None);
         }
+        after_admission(exchange)?;
+        self.choose_pool(exchange)?;
         Ok(admitted)
     }
 
-    /// Replaces users, trusted networks and policy at once. Credentials that were verified stay so where the user has
+    /// Sends the request to the pool that a hook names.
+    fn choose_pool(&self, exchange: &mut Exchange) -> Result<(), RequestError> {
+        let run = exchange.run.as_ref();
+        let Some(name) = run.and_then(|run| run.notes.pool.as_deref()) else {
+            return Ok(());
+        };
+        let found = self.pools.iter().find(|(other, _)| **other == *name);
+        let (_, pool) = found.ok_or_else(|| {
+            ErrorKind::Internal.because(format!(
+                "a hook names the pool {name:?}, which is not configured"
+            ))
+        })?;
+        exchange.request.pool = Choice::Pool(*pool);
+        Ok(())
+    }
+
+    /// Replaces users, trusted networks, policy and hooks at once. Credentials that were verified stay so where the user has
     /// the same hash as before, and nowhere else. Not for two callers at a time.
     pub fn replace(&self, users: Arc<Htpasswd>, trusted: Arc<TrustedNetworks>, policy: &Policy) {
-        let authenticator = self.access.load().authenticator.with_users(users);
+        let access = self.access.load();
+        let authenticator = access.authenticator.with_users(users);
+        let hooks = Arc::clone(&access.hooks);
         self.access
-            .store(Arc::new(Access::new(authenticator, trusted, policy)));
+            .store(Arc::new(Access::new(authenticator, trusted, policy, hooks)));
     }
 
     async fn authenticate(
@@ -144,12 +188,23 @@ impl AccessControl {
 }
 
 impl Access {
-    fn new(authenticator: Authenticator, trusted: Arc<TrustedNetworks>, policy: &Policy) -> Self {
+    fn new(
+        authenticator: Authenticator,
+        trusted: Arc<TrustedNetworks>,
+        policy: &Policy,
+        hooks: Arc<HookSet>,
+    ) -> Self {
         Self {
             authenticator: Arc::new(authenticator),
             trusted,
             policy: Arc::new(on_this_machine(policy)),
+            hooks,
         }
+    }
+
+    /// The hooks, if there are any.
+    pub fn hooks(&self) -> Option<Arc<HookSet>> {
+        (!self.hooks.is_empty()).then(|| Arc::clone(&self.hooks))
     }
 }
 

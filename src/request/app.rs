@@ -16,6 +16,7 @@ use super::request_id::RequestIds;
 use crate::access::auth::User;
 use crate::client::{ClientStream, Patience};
 use crate::config::{Config, Limits, Timeouts};
+use crate::hook::{HookSet, How, Stop};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{self, Pseudonym, UserField};
 use crate::http::http1::HeadLimits;
@@ -54,15 +55,16 @@ pub struct App {
     challenge: HeaderValue,
     out_of_sockets: Throttle,
     out_of_ports: Throttle,
+    hooks_failed: Throttle,
 }
 
 impl App {
-    /// Makes the parts. Starts no thread and opens no socket: the process may
+    /// Makes the parts, with these hooks. Starts no thread and opens no socket: the process may
     /// still fork.
     ///
     /// # Errors
     /// A part cannot be made, with the reason.
-    pub fn new(config: &Config) -> anyhow::Result<Arc<Self>> {
+    pub fn new(config: &Config, hooks: HookSet) -> anyhow::Result<Arc<Self>> {
         let threads = config.threads_apart();
         let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
         let telemetry = Arc::new(Telemetry::new(&config.log)?);
@@ -89,7 +91,7 @@ impl App {
         };
         let pools = Pools::new(&config.gateway, parts);
         Ok(Arc::new(Self {
-            access: AccessControl::new(config)?,
+            access: AccessControl::new(config, hooks, pools.names())?,
             dialer,
             origin_tls,
             certificates,
@@ -117,6 +119,7 @@ impl App {
             challenge: HeaderValue::from_str(&challenge)?,
             out_of_sockets: Throttle::new(),
             out_of_ports: Throttle::new(),
+            hooks_failed: Throttle::new(),
         }))
     }
 
@@ -128,6 +131,9 @@ impl App {
         error: &RequestError,
         accept: Option<&[u8]>,
     ) -> Reply {
+        if let Some(answer) = error.answer() {
+            return Reply::of_hook(answer, exchange.request.id);
+        }
         exchange.outcome.fail(error);
         if error.kind().is_challenge() {
             self.telemetry.auth_failed(error.kind().name());
@@ -137,6 +143,16 @@ impl App {
         self.tell_of_exhaustion(error);
         let json = fields::accepts_json(accept);
         Reply::to_error(error, id, &self.challenge, json)
+    }
+
+    /// Counts a hook that failed where no request can be refused any more, and says so now and then.
+    pub fn hook_failed(&self, stop: &Stop) {
+        self.telemetry.hook_failed(&stop.by);
+        if let How::Failed(why) = &stop.how
+            && let Some(passed) = self.hooks_failed.pass()
+        {
+            log::warn!("hook {} failed in {}: {why}{passed}", stop.by, stop.phase);
+        }
     }
 
     /// How long clients are waited for.

@@ -12,6 +12,7 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 
 use super::app::App;
+use super::hooks::before_tunnel;
 use super::tunnel::{self, Opened, TunnelRequest, Tunnels};
 use crate::client::ClientStream;
 
@@ -44,9 +45,10 @@ impl ConnectService {
         let app = &self.app;
         let has_ended = AtomicBool::new(false);
         let opening = tunnel::open(app, &mut request.exchange, &has_ended);
-        match tunnel::unless_in_vain(app, &mut client, &has_ended, opening).await {
+        let opened = tunnel::unless_in_vain(app, &mut client, &has_ended, opening).await;
+        match opened.and_then(|opened| Ok((before_tunnel(&mut request.exchange)?, opened).1)) {
             Ok(opened) => {
-                self.relay(client, opened, &request).await;
+                self.relay(client, opened, &mut request).await;
                 None
             }
             // Boxed: what refuses is not to make every tunnel larger.
@@ -55,15 +57,17 @@ impl ConnectService {
     }
 
     /// Answers 200 and relays until the tunnel ends.
-    async fn relay(&self, client: Box<ClientStream>, opened: Opened, request: &TunnelRequest) {
+    async fn relay(&self, client: Box<ClientStream>, opened: Opened, request: &mut TunnelRequest) {
         let app = &self.app;
         // Its record is a temporary: a variable would be part of each open tunnel.
         let counted = app
             .telemetry
             .tunnel_opened(&request.record(Some(StatusCode::OK)));
-        let open = self.tunnels.enter(request, Some(counted), opened.permit);
+        let mut open = self.tunnels.enter(request, Some(counted), opened.permit);
         let relayed = tunnel::relay(app, &open, client, opened.stream, ESTABLISHED);
         let (ended, traffic) = relayed.await;
+        open.end_hooks(app, &mut request.exchange, traffic);
+        request.exchange.end(app, Some(StatusCode::OK.as_u16()));
         let mut record = request.record(Some(StatusCode::OK));
         record.bytes_from_client = traffic.bytes_from_client;
         record.bytes_from_upstream = traffic.bytes_from_upstream;

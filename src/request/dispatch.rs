@@ -111,20 +111,21 @@ impl<'a> Requests<'a> {
         // For the rest of the connection: the handshake of such a scheme takes several requests.
         self.has_dedicated_upstream |= head.authenticates_connection;
         request.has_dedicated_upstream = self.has_dedicated_upstream;
-        self.add_forwarding_fields(&mut head, &request);
         let is_gateway = request.role == Some(Role::Gateway);
         if is_gateway {
             request.pool = app.pools.choose(&head);
         }
         let is_local = is_gateway && request.pool == Choice::Page;
-        let exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
+        let mut exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
+        exchange.begin(app.access.current(), &head);
+        self.add_forwarding_fields(&mut head, &exchange.request);
         let is_connect = head.method == Method::CONNECT;
         if is_connect || (head.is_websocket_handshake && !is_local) {
             let request = Box::new(TunnelRequest::new(exchange, &head));
             return Begun::Tunnel(if is_connect {
                 Box::pin(connect.serve(stream, request))
             } else {
-                let message = message::request(&head, app.user_field.as_ref());
+                let message = message::request(&head);
                 Box::pin(websocket::serve(connect, stream, request, message))
             });
         }

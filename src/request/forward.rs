@@ -36,11 +36,13 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub use self::context::{Context, Forwarded};
 use self::session::{DRAIN_TIMEOUT, client_gone, final_status, forwards_left, stop_waiting};
 use super::app::App;
+use super::hooks::settle;
 use super::outcome::Exchange;
+use super::outgoing;
 use super::route::{reserve, route};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
-use crate::http::response::{MAX_INTERIM, ResponseFields};
+use crate::http::response::{MAX_INTERIM, ResponseFields, is_final};
 use crate::http::role::Role;
 use crate::telemetry::GATEWAY_SITE;
 use crate::upstream::limit::Presence;
@@ -204,12 +206,6 @@ impl ProxyHttp for Forward {
             request.insert_header(MAX_FORWARDS, left.saturating_sub(1).to_string())?;
         }
         let forwarded = ctx.forwarded()?;
-        if let Some(field) = &self.app.user_field {
-            session::remove_fields(request, |name| field.is(name));
-        }
-        if let Some((field, user)) = self.app.user_for_upstream(&forwarded.exchange) {
-            request.insert_header(field.name().to_owned(), user.as_str().as_bytes())?;
-        }
         // Host is passed as it came. HTTP/1.0 needs none, but it is sent on as HTTP/1.1.
         if forwarded.exchange.request.version == http1::Version::Http10
             && !request.headers.contains_key(HOST)
@@ -217,7 +213,8 @@ impl ProxyHttp for Forward {
         {
             request.insert_header(HOST, permit.server.host_field())?;
         }
-        Ok(())
+        outgoing::complete(&self.app, &mut forwarded.exchange, request)
+            .map_err(failure::into_pingora)
     }
 
     async fn request_body_filter(
@@ -246,9 +243,10 @@ impl ProxyHttp for Forward {
         if forwarded.exchange.outcome.first_byte.is_none() {
             retry::after_answer(&self.app, forwarded);
         }
+        let exchange = &mut forwarded.exchange;
         let Exchange {
             request, outcome, ..
-        } = &mut forwarded.exchange;
+        } = exchange;
         if outcome.first_byte.is_none() {
             outcome.first_byte = Some(request.arrival.started.elapsed());
             // From now on there is no other try, and so no other address.
@@ -288,6 +286,13 @@ impl ProxyHttp for Forward {
         }
         // The version is that of this hop (RFC 9112 §2.3).
         response.set_version(Version::HTTP_11);
+        if is_final(response.status)
+            && let Some(run) = &mut exchange.run
+        {
+            let edited = run.response(response.status, &response.headers);
+            let edited = edited.map(|edits| edits.apply(response));
+            settle(exchange, edited).map_err(failure::into_pingora)?;
+        }
         Ok(())
     }
 
@@ -414,6 +419,8 @@ impl ProxyHttp for Forward {
         let Ok(forwarded) = ctx.forwarded() else {
             return;
         };
+        let status = final_status(session).map(|status| status.as_u16());
+        forwarded.exchange.end(&self.app, status);
         let exchange = &forwarded.exchange;
         let request = session.req_header();
         let site = exchange.request.authority.as_ref();
@@ -430,7 +437,7 @@ impl ProxyHttp for Forward {
             record.user_agent = field(USER_AGENT);
         }
         record.site = Some(site.as_deref().unwrap_or(GATEWAY_SITE));
-        record.status = final_status(session).map(|status| status.as_u16());
+        record.status = status;
         record.bytes_from_client = session.body_bytes_read() as u64;
         record.bytes_to_client = session.body_bytes_sent() as u64;
         record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;

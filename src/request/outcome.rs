@@ -1,12 +1,14 @@
 //! What becomes of a request while it is served: what its record says beyond its facts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admit::Admitted;
+use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
 use crate::access::auth::User;
 use crate::access::policy::{DecidedBy, Denied, Name};
+use crate::hook::Run;
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::{Record, UpstreamAddress};
@@ -19,6 +21,10 @@ pub struct Exchange {
     /// What the client proves its identity with, until that is verified.
     pub credentials: Credentials,
     pub outcome: Outcome,
+    /// Users, policy and hooks with which the request began, until it is admitted.
+    pub access: Option<Arc<Access>>,
+    /// The hooks of the request; none where no hook is configured.
+    pub run: Option<Box<Run>>,
 }
 
 /// What has become of a request so far.
@@ -42,6 +48,8 @@ pub struct Outcome {
     pub first_byte: Option<Duration>,
     /// Where the request was connected to.
     pub upstream: Option<Address>,
+    /// The hook that failed the request.
+    pub failed_hook: Option<Box<str>>,
     /// How it failed.
     pub error: Option<ErrorKind>,
     /// Why, for the log.
@@ -106,13 +114,18 @@ impl Exchange {
             request,
             credentials,
             outcome: Outcome::default(),
+            access: None,
+            run: None,
         }
     }
 
     /// The record of this request, to be filled in with what only its end tells.
     pub fn record(&self) -> Record<'_> {
         let Self {
-            request, outcome, ..
+            request,
+            outcome,
+            run,
+            ..
         } = self;
         let Arrival { started, completed } = request.arrival;
         let head_time = completed.saturating_duration_since(started);
@@ -137,6 +150,10 @@ impl Exchange {
         record.error_detail = outcome.error_detail.as_deref();
         record.decided_by = outcome.decided_by.as_ref();
         record.observed = &outcome.observed;
+        record.failed_hook = outcome.failed_hook.as_deref();
+        if let Some(run) = run {
+            record.tags = &run.notes.tags;
+        }
         record.denied = matches!(
             outcome.error,
             Some(ErrorKind::Denied | ErrorKind::AddressDenied)

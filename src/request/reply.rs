@@ -4,6 +4,7 @@
 //! The client learns a status, a fixed sentence, the error type of RFC 9209 and
 //! an id to quote; the cause stays in the log.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use pingora::http::ResponseHeader;
 use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
+use crate::http::answer::Answer;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::push_line;
 use crate::request::request_id::RequestId;
@@ -20,7 +22,7 @@ use crate::request::request_id::RequestId;
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
-    fields: Vec<(&'static str, HeaderValue)>,
+    fields: Vec<(Cow<'static, str>, HeaderValue)>,
     body: Bytes,
 }
 
@@ -79,7 +81,7 @@ impl Reply {
                 StatusCode::UNAUTHORIZED => "WWW-Authenticate",
                 _ => "Proxy-Authenticate",
             };
-            reply.fields.push((name, challenge.clone()));
+            reply.fields.push((name.into(), challenge.clone()));
         }
         if kind == ErrorKind::MethodNotAllowed {
             // What the embedded origin knows: nothing else refuses a method.
@@ -91,14 +93,36 @@ impl Reply {
         reply
     }
 
+    /// The answer that a hook gives.
+    pub fn of_hook(answer: &Answer, id: RequestId) -> Self {
+        let mut reply = Self {
+            status: answer.status,
+            fields: vec![(
+                "Content-Length".into(),
+                HeaderValue::from(answer.body.len()),
+            )],
+            body: answer.body.clone(),
+        };
+        for (name, value) in &answer.fields {
+            reply
+                .fields
+                .push((name.as_str().to_owned().into(), value.clone()));
+        }
+        reply.push("X-Request-Id", &id.to_string());
+        reply
+    }
+
     /// An answer with a body of its own.
     pub fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
         Self {
             status,
             fields: vec![
-                ("Content-Type", HeaderValue::from_static(content_type)),
-                ("Content-Length", HeaderValue::from(body.len())),
-                ("Cache-Control", HeaderValue::from_static("no-store")),
+                (
+                    "Content-Type".into(),
+                    HeaderValue::from_static(content_type),
+                ),
+                ("Content-Length".into(), HeaderValue::from(body.len())),
+                ("Cache-Control".into(), HeaderValue::from_static("no-store")),
             ],
             body,
         }
@@ -120,7 +144,7 @@ impl Reply {
     pub async fn write_to(self, session: &mut Session) -> PingoraResult<()> {
         let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 2))?;
         for (name, value) in self.fields {
-            head.insert_header(name, value)?;
+            head.append_header(name.into_owned(), value)?;
         }
         session.write_response_header(Box::new(head), false).await?;
         let body = Some(self.body);
@@ -149,7 +173,7 @@ impl Reply {
     fn push(&mut self, name: &'static str, value: &str) {
         // All values come from constants and numbers.
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.fields.push((name, value));
+            self.fields.push((name.into(), value));
         }
     }
 }

@@ -9,10 +9,12 @@ use bytes::BytesMut;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::message::{MAX_HEAD, UpstreamResponse};
+use self::message::{MAX_HEAD, Message, UpstreamResponse};
 use super::app::App;
 use super::connect::ConnectService;
+use super::hooks::before_tunnel;
 use super::outcome::Exchange;
+use super::outgoing;
 use super::tunnel::{self, Opened, TunnelRequest};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
@@ -28,7 +30,7 @@ pub async fn serve(
     service: &ConnectService,
     mut client: Box<ClientStream>,
     mut request: Box<TunnelRequest>,
-    message: Vec<u8>,
+    message: Message,
 ) -> Option<Box<ClientStream>> {
     let app = &service.app;
     let has_ended = AtomicBool::new(false);
@@ -40,7 +42,10 @@ pub async fn serve(
     };
     let status = answer.status;
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        relay(service, client, opened, answer, &request).await;
+        if let Err(error) = before_tunnel(&mut request.exchange) {
+            return request.refuse(app, client, error).await;
+        }
+        relay(service, client, opened, answer, &mut request).await;
         return None;
     }
     let mut passed = 0;
@@ -48,6 +53,7 @@ pub async fn serve(
     if complete.is_none() {
         request.exchange.outcome.error = Some(ErrorKind::ConnectionTerminated);
     }
+    request.exchange.end(app, Some(status.as_u16()));
     let mut record = request.record(Some(status));
     record.bytes_to_client = passed;
     record.bytes_from_upstream = passed;
@@ -63,12 +69,11 @@ async fn handshake(
     app: &App,
     exchange: &mut Exchange,
     has_ended: &AtomicBool,
-    mut message: Vec<u8>,
+    mut message: Message,
 ) -> Result<(Opened, UpstreamResponse), RequestError> {
     let mut opened = tunnel::open(app, exchange, has_ended).await?;
-    if let Some((field, user)) = app.user_for_upstream(exchange) {
-        message::add_user(&mut message, field, user);
-    }
+    outgoing::complete(app, exchange, &mut message)?;
+    let message = message.to_bytes();
     let upstream = &mut opened.stream;
     let sending = async {
         upstream.write_all(&message).await?;
@@ -77,7 +82,8 @@ async fn handshake(
     let sent = tokio::time::timeout(app.timeouts.send, sending).await;
     sent.map_err(|_late| ErrorKind::WriteTimeout)?
         .map_err(terminated)?;
-    let answer = tokio::time::timeout(app.timeouts.response, read_answer(app, upstream)).await;
+    let answer = read_answer(app, exchange, upstream);
+    let answer = tokio::time::timeout(app.timeouts.response, answer).await;
     let answer = answer.unwrap_or_else(|_late| Err(ErrorKind::ResponseTimeout.into()));
     let pool = match exchange.request.pool {
         Choice::Pool(number) => app.pools.get(number),
@@ -100,16 +106,18 @@ async fn relay(
     client: Box<ClientStream>,
     opened: Opened,
     answer: UpstreamResponse,
-    request: &TunnelRequest,
+    request: &mut TunnelRequest,
 ) {
     let app = &service.app;
     // At an origin it is a tunnel now, and those are not limited; an upstream serves it as a request.
     let is_gateway = request.exchange.request.role == Some(Role::Gateway);
     let permit = opened.permit.filter(|_| is_gateway);
-    let open = service.tunnels.enter(request, None, permit);
+    let mut open = service.tunnels.enter(request, None, permit);
     let early = answer.behind.len() as u64;
     let greeting = [answer.head, answer.behind.into()].concat();
     let (ended, traffic) = tunnel::relay(app, &open, client, opened.stream, greeting).await;
+    open.end_hooks(app, &mut request.exchange, traffic);
+    request.exchange.end(app, Some(answer.status.as_u16()));
     let mut record = request.record(Some(answer.status));
     record.bytes_from_client = traffic.bytes_from_client;
     record.bytes_from_upstream = traffic.bytes_from_upstream + early;
@@ -120,12 +128,13 @@ async fn relay(
 
 async fn read_answer(
     app: &App,
+    exchange: &mut Exchange,
     upstream: &mut UpstreamStream,
 ) -> Result<UpstreamResponse, RequestError> {
     let mut bytes = BytesMut::new();
     let mut interim = 0;
     loop {
-        match message::parse(&mut bytes, app)? {
+        match message::parse(&mut bytes, app, exchange)? {
             Some(answer) if is_final(answer.status) => return Ok(answer),
             Some(_) if interim == MAX_INTERIM => {
                 return Err(ErrorKind::ProtocolError.because("too many interim answers"));

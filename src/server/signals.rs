@@ -21,7 +21,7 @@ use crate::server::handover;
 use crate::text::count;
 
 /// The time in which aborted connections write their record.
-const RECORD_TIME: Duration = Duration::from_secs(1);
+pub(super) const RECORD_TIME: Duration = Duration::from_secs(1);
 
 /// The interval at which reopening an error log is tried again.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);

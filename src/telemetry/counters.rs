@@ -1,7 +1,7 @@
 //! Counter families whose label values are found while running, with a bound
 //! on how many there can be and without a look-up by text where it is hot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use parking_lot::RwLock;
@@ -104,6 +104,36 @@ impl<const MAX: usize> LabelledCounters<MAX> {
         self.other
             .get_or_init(|| self.family.with_label_values(&[OTHER]))
             .inc();
+    }
+}
+
+/// Counts events by two labels, with at most `MAX` pairs of values, and then "other" for both.
+pub(crate) struct PairCounters<const MAX: usize> {
+    family: IntCounterVec,
+    pairs: RwLock<HashSet<(Box<str>, Box<str>)>>,
+}
+
+impl<const MAX: usize> Counters for PairCounters<MAX> {
+    fn of(family: IntCounterVec) -> Self {
+        PairCounters {
+            family,
+            pairs: RwLock::default(),
+        }
+    }
+}
+
+impl<const MAX: usize> PairCounters<MAX> {
+    pub(crate) fn inc(&self, first: &str, second: &str) {
+        let pair = (first.into(), second.into());
+        if !self.pairs.read().contains(&pair) {
+            let mut pairs = self.pairs.write();
+            if pairs.len() >= MAX {
+                drop(pairs);
+                return self.family.with_label_values(&[OTHER, OTHER]).inc();
+            }
+            pairs.insert(pair);
+        }
+        self.family.with_label_values(&[first, second]).inc();
     }
 }
 

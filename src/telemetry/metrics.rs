@@ -15,13 +15,16 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEnc
 
 use self::declare::metrics;
 use self::series::{ByRole, Bytes, Losses, Reloads};
-use super::counters::{LabelledCounters, StatusCounters};
+use super::counters::{LabelledCounters, PairCounters, StatusCounters};
 use super::record::Record;
 
 /// Distinct values that a label found while running may have.
 const MAX_KINDS: usize = 64;
 /// Rules can be as many as an operator writes; the sketch of a graph needs few.
 const MAX_RULES: usize = 1280;
+
+/// Pairs of name and label that hooks may count.
+const MAX_EVENTS: usize = 1024;
 
 /// Half a millisecond to a minute: an origin near by to one that is stuck.
 const REQUEST_BUCKETS: &[f64] = &[
@@ -95,6 +98,12 @@ metrics! {
     "tollgate_reloads_total" counter ["result"] => reloads: Reloads,
         "Reloads of files by result."
         "By signal and by `POST /reload`: `success`; `partial`, when a changed key waits for a restart; `failure`, when nothing was changed.";
+    "tollgate_hook_failures_total" counter ["hook"] => hook_failures: LabelledCounters<MAX_KINDS>,
+        "Requests that a hook or a script failed, by its name."
+        "A client gets 500, unless it has its answer; the log has the reason.";
+    "tollgate_hook_events_total" counter ["name", "label"] => hook_events: PairCounters<MAX_EVENTS>,
+        "What hooks and scripts count, by the name and the label that they give."
+        "At most 1,024 pairs; further ones count as `other`.";
     "tollgate_build_info" gauge ["version"] => build_info: IntGaugeVec,
         "Always 1; the version is a label.";
 }
@@ -116,6 +125,9 @@ impl Metrics {
         }
         for rule in record.observed {
             self.observed.inc(rule.as_str());
+        }
+        if let Some(hook) = record.failed_hook {
+            self.hook_failures.inc(hook);
         }
         if let Some(reason) = record.malformation {
             self.heads_rejected.inc(reason);

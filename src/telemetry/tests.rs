@@ -82,6 +82,8 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.reloaded(ReloadOutcome::Succeeded);
     telemetry.reloaded(ReloadOutcome::Failed);
     drop(telemetry.gateway_queued());
+    telemetry.hook_failed("team");
+    telemetry.hook_event("origin_errors", "a.example");
     telemetry.upstream_state(&SocketAddr::from(([127, 0, 0, 1], 81)), true);
     let observing = Name::parse("watch").unwrap();
     for role in record::ROLES {

@@ -176,6 +176,14 @@ impl Pools {
         choice::choose(&self.conditions, self.default, head.field("host"), target)
     }
 
+    /// The pools that have a name.
+    pub fn names(&self) -> Vec<(Box<str>, PoolNumber)> {
+        let pools = self.pools.iter().enumerate();
+        pools
+            .filter_map(|(at, pool)| Some((Box::from(&**pool.name.as_ref()?), PoolNumber(at))))
+            .collect()
+    }
+
     /// The pool with this number, which is always there.
     pub fn get(&self, number: PoolNumber) -> Option<&Pool> {
         self.pools.get(number.0)

@@ -74,6 +74,11 @@ mod access {
     mod verified_credentials;
 }
 
+/// Hooks: programs that embed Tollgate and change what it does.
+mod programming {
+    mod hooks;
+}
+
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
 /// no more.
 mod limits {

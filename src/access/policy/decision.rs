@@ -43,6 +43,19 @@ pub enum DecidedBy {
     SpecialPurpose(&'static Block),
     /// `own_listener`
     OwnListener,
+    /// `hook:team-headers`: a hook or a script, by its name.
+    Hook(HookName),
+}
+
+/// A hook by its name in the log, which begins with `hook:`. A clone copies a pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookName(Arc<str>);
+
+impl HookName {
+    /// The hook of this name.
+    pub fn new(name: &str) -> Self {
+        Self(format!("hook:{name}").into())
+    }
 }
 
 /// What denied a request or an address.
@@ -126,6 +139,7 @@ impl DecidedBy {
             DecidedBy::DenyNetworks(_) => "deny_networks",
             DecidedBy::SpecialPurpose(_) => "special_purpose",
             DecidedBy::OwnListener => "own_listener",
+            DecidedBy::Hook(HookName(name)) => name,
         }
     }
 }
@@ -142,7 +156,8 @@ impl fmt::Display for DecidedBy {
             | DecidedBy::ConnectPorts
             | DecidedBy::HttpPorts
             | DecidedBy::AllowDomains
-            | DecidedBy::OwnListener => Ok(()),
+            | DecidedBy::OwnListener
+            | DecidedBy::Hook(_) => Ok(()),
         }
     }
 }

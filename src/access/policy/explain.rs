@@ -122,7 +122,7 @@ impl Policy {
                 .and_then(|denied| denied.refusal.message.as_deref())
                 .map(str::to_owned),
             user: scenario.user.to_string(),
-            groups: self.groups_of(&scenario.user),
+            groups: self.groups_of(&scenario.user).map(str::to_owned).collect(),
             client: scenario.client,
             role: request.role().as_str(),
             method: request.method.to_owned(),
@@ -199,12 +199,6 @@ impl Policy {
         observing.map(|(_, rule)| rule.name.to_string()).collect()
     }
 
-    fn groups_of(&self, user: &str) -> Vec<String> {
-        let class = self.rules.class_of(user);
-        let groups = class.into_iter().flat_map(|class| &class.groups);
-        groups.map(|group| group.to_string()).collect()
-    }
-
     fn evaluated_rules(
         &self,
         steps: &[(usize, Step)],
@@ -255,7 +249,7 @@ impl Policy {
         match matcher {
             Matcher::Roles => request.role().as_str().to_owned(),
             Matcher::Users => {
-                let groups = self.groups_of(request.user);
+                let groups: Vec<&str> = self.groups_of(request.user).collect();
                 match (&rule.matchers.groups, groups.is_empty()) {
                     (None, _) => request.user.to_owned(),
                     (Some(_), true) => format!("{}, in no group", request.user),

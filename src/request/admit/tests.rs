@@ -41,8 +41,14 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
     let authenticator = Authenticator::new(users(names), verified);
     AccessControl {
-        access: ArcSwap::from_pointee(Access::new(authenticator, Arc::default(), policy)),
+        access: ArcSwap::from_pointee(Access::new(
+            authenticator,
+            Arc::default(),
+            policy,
+            Arc::default(),
+        )),
         hashing: Hashing::new(2, 64),
+        pools: Vec::new(),
     }
 }
 

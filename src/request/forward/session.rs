@@ -27,18 +27,6 @@ pub(super) fn final_status(session: &Session) -> Option<StatusCode> {
     is_final(status).then_some(status)
 }
 
-/// Removes the fields whose name is such a one.
-pub(super) fn remove_fields(request: &mut RequestHeader, is: impl Fn(&[u8]) -> bool) {
-    let names = request
-        .headers
-        .keys()
-        .filter(|name| is(name.as_str().as_bytes()));
-    let names: Vec<_> = names.cloned().collect();
-    for name in names {
-        request.remove_header(&name);
-    }
-}
-
 /// A client that is told no may stop sending its body. Once the answer is whole the
 /// rest is taken for a while and not waited for.
 pub(super) fn stop_waiting(session: &mut Session) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::client::ConnectionReturn;
 use crate::config::Config;
+use crate::hook::HookSet;
 use crate::http::credentials::Credentials;
 use crate::request::facts::{Arrival, Request, Source};
 use crate::request::request_id::RequestId;
@@ -16,7 +17,7 @@ fn forward() -> Forward {
     );
     let path = directory.path().join("f.yaml");
     std::fs::write(&path, yaml).unwrap();
-    Forward::new(App::new(&Config::load(&path).unwrap()).unwrap())
+    Forward::new(App::new(&Config::load(&path).unwrap(), HookSet::default()).unwrap())
 }
 
 fn context(request: Request) -> Context {

@@ -75,10 +75,12 @@ impl TunnelRequest {
         // When the process ends there is no time to answer.
         if error.kind() == ErrorKind::ClientGone || app.lifecycle.is_aborted() {
             self.exchange.outcome.fail(&error);
+            self.exchange.end(app, None);
             app.telemetry.record(&self.record(None));
             return None;
         }
         let reply = app.refuse(&mut self.exchange, &error, self.accept.as_deref());
+        self.exchange.end(app, Some(reply.status().as_u16()));
         let mut record = self.record(Some(reply.status()));
         record.bytes_to_client = reply.body_len();
         app.telemetry.record(&record);

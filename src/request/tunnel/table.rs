@@ -11,10 +11,17 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::TunnelRequest;
 use crate::access::auth::User;
+use crate::hook::{self, Run, Stop};
+use crate::request::app::App;
+use crate::request::hooks::ended;
+use crate::request::outcome::Exchange;
 use crate::request::request_id::RequestId;
 use crate::telemetry;
 use crate::tunnel::{Meter, Traffic};
 use crate::upstream::limit::Permit;
+
+/// The reason of the end of a tunnel that a hook cuts.
+const CUT_BY_HOOK: &str = "hook";
 
 #[derive(Debug, Default)]
 pub struct Tunnels(Mutex<Table>);
@@ -44,13 +51,22 @@ pub struct OpenTunnel<'a> {
     /// Its place in the metrics and statistics, if it has one.
     counted: Option<telemetry::OpenTunnel>,
     _permit: Option<Permit>,
+    /// The hooks of the request, while the tunnel is open.
+    hooks: Option<Mutex<TunnelHooks>>,
+    report_after: u64,
+}
+
+struct TunnelHooks {
+    run: Box<Run>,
+    /// Why a hook cuts the tunnel.
+    cut: Option<Stop>,
 }
 
 impl Tunnels {
     /// Enters the tunnel that `request` opened. It keeps `permit` until it ends.
     pub fn enter(
         &self,
-        request: &TunnelRequest,
+        request: &mut TunnelRequest,
         counted: Option<telemetry::OpenTunnel>,
         permit: Option<Permit>,
     ) -> OpenTunnel<'_> {
@@ -69,11 +85,17 @@ impl Tunnels {
         }
         table.open.insert(tunnel.id, Arc::clone(&tunnel));
         drop(table);
+        let run = request.exchange.run.take();
         OpenTunnel {
             tunnels: self,
             tunnel,
             counted,
             _permit: permit,
+            report_after: run
+                .as_ref()
+                .and_then(|run| run.report_every())
+                .unwrap_or(u64::MAX),
+            hooks: run.map(|run| Mutex::new(TunnelHooks { run, cut: None })),
         }
     }
 
@@ -111,6 +133,22 @@ impl OpenTunnel<'_> {
         self.tunnel.abort.cancelled()
     }
 
+    /// Tells the hooks that the tunnel has ended, and gives them back to its request.
+    pub fn end_hooks(&mut self, app: &App, exchange: &mut Exchange, total: Traffic) {
+        let Some(hooks) = self.hooks.take() else {
+            return;
+        };
+        let TunnelHooks { mut run, cut } = hooks.into_inner();
+        if let Some(stop) = cut {
+            let error = ended(exchange, stop);
+            exchange.outcome.fail(&error);
+        }
+        if let Some(stop) = run.tunnel_close(hook_traffic(total)) {
+            app.hook_failed(&stop);
+        }
+        exchange.run = Some(run);
+    }
+
     /// Records the end of a tunnel that metrics and statistics count.
     pub fn close(mut self, record: &telemetry::Record<'_>) {
         if let Some(counted) = self.counted.take() {
@@ -120,7 +158,7 @@ impl OpenTunnel<'_> {
 }
 
 impl Meter for OpenTunnel<'_> {
-    /// Counts. No limit exists yet: the tunnel goes on at once.
+    /// Counts, and asks the hooks. No limit exists yet: the tunnel goes on at once, or ends.
     fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str, Duration> {
         let Traffic {
             bytes_from_client,
@@ -136,7 +174,25 @@ impl Meter for OpenTunnel<'_> {
         if let Some(counted) = &self.counted {
             counted.add_bytes(bytes_from_client, bytes_from_upstream);
         }
+        if let Some(hooks) = &self.hooks {
+            let mut hooks = hooks.lock();
+            if let Some(stop) = hooks.run.tunnel_bytes(hook_traffic(traffic)) {
+                hooks.cut = Some(stop);
+                return ControlFlow::Break(CUT_BY_HOOK);
+            }
+        }
         ControlFlow::Continue(Duration::ZERO)
+    }
+
+    fn report_after(&self) -> u64 {
+        self.report_after
+    }
+}
+
+fn hook_traffic(traffic: Traffic) -> hook::Traffic {
+    hook::Traffic {
+        bytes_from_client: traffic.bytes_from_client,
+        bytes_from_upstream: traffic.bytes_from_upstream,
     }
 }
 

@@ -4,26 +4,74 @@
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
-use crate::access::auth::User;
+use crate::hook::OutgoingFields;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::fields::{HopField, UserField, push_line};
+use crate::http::fields::{HopField, push_line};
 use crate::http::http1::RequestHead;
-use crate::http::response::{BodyEnd, ResponseFields};
+use crate::http::response::{BodyEnd, ResponseFields, is_final};
 use crate::request::app::App;
+use crate::request::hooks::settle;
+use crate::request::outcome::Exchange;
+use crate::request::outgoing::OutgoingHead;
 
 /// The largest head of an answer.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 const MAX_FIELDS: usize = 128;
 
-/// The head that is sent upstream: the wire head without hop-by-hop fields, and without the field for the user,
-/// which is known later.
-pub fn request(head: &RequestHead, user_field: Option<&UserField>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.wire_head.len() + 64);
-    out.extend_from_slice(head.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(head.request_target());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+/// Name and value.
+type FieldLine = (Box<[u8]>, Box<[u8]>);
+
+/// The head that is sent upstream.
+pub struct Message {
+    /// Method, request-target and version.
+    line: Vec<u8>,
+    /// Names as the client wrote them, and values.
+    fields: Vec<FieldLine>,
+}
+
+impl OutgoingFields for Message {
+    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+        OutgoingFields::remove(self, name);
+        self.add(name, value);
+    }
+
+    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let name = name.as_str().as_bytes().into();
+        self.fields.push((name, value.as_bytes().into()));
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.remove_all(|other| other.eq_ignore_ascii_case(name.as_str().as_bytes()));
+    }
+}
+
+impl OutgoingHead for Message {
+    fn remove_all(&mut self, is: impl Fn(&[u8]) -> bool) {
+        self.fields.retain(|(name, _)| !is(name));
+    }
+}
+
+impl Message {
+    /// As it is sent.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.line.clone();
+        for (name, value) in &self.fields {
+            push_line(&mut out, name, value);
+        }
+        push_line(&mut out, b"Connection", b"Upgrade");
+        push_line(&mut out, b"Upgrade", b"websocket");
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+}
+
+/// The head that is sent upstream: the wire head without hop-by-hop fields. What the server is told besides, is known
+/// later.
+pub fn request(head: &RequestHead) -> Message {
+    let method = head.method.as_str().as_bytes();
+    let line = [method, b" ", head.request_target(), b" HTTP/1.1\r\n"].concat();
+    let mut fields = Vec::new();
     let options: Vec<&[u8]> = head
         .fields()
         .filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"))
@@ -34,22 +82,11 @@ pub fn request(head: &RequestHead, user_field: Option<&UserField>) -> Vec<u8> {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         let nominated = !is(b"upgrade") && options.iter().any(|option| is(option));
         let is_hop_by_hop = HopField::parse(name).is_some_and(HopField::is_removed_from_request);
-        let is_user = user_field.is_some_and(|field| field.is(name));
-        if !is_hop_by_hop && !nominated && !is_user {
-            push_line(&mut out, name, value);
+        if !is_hop_by_hop && !nominated {
+            fields.push((name.into(), value.into()));
         }
     }
-    push_line(&mut out, b"Connection", b"Upgrade");
-    push_line(&mut out, b"Upgrade", b"websocket");
-    out.extend_from_slice(b"\r\n");
-    out
-}
-
-/// Adds the field for the user to a head.
-pub(super) fn add_user(head: &mut Vec<u8>, field: &UserField, user: &User) {
-    head.truncate(head.len().saturating_sub(2));
-    push_line(head, field.name().as_bytes(), user.as_str().as_bytes());
-    head.extend_from_slice(b"\r\n");
+    Message { line, fields }
 }
 
 /// The head of an answer.
@@ -72,6 +109,7 @@ pub(super) struct UpstreamResponse {
 pub(super) fn parse(
     bytes: &mut BytesMut,
     app: &App,
+    exchange: &mut Exchange,
 ) -> Result<Option<UpstreamResponse>, RequestError> {
     let mut storage = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut storage);
@@ -104,6 +142,13 @@ pub(super) fn parse(
         headers.remove(name);
     }
     headers.remove(http::header::CONNECTION);
+    if is_final(status)
+        && let Some(run) = &mut exchange.run
+    {
+        let edited = run.response(status, &headers);
+        let edited = edited.map(|edits| edits.apply(&mut headers));
+        settle(exchange, edited)?;
+    }
     let mut head = Vec::with_capacity(len + 64);
     let reason = status.canonical_reason().unwrap_or_default();
     head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());

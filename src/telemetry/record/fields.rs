@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use super::Event;
 use super::declare::record;
 use super::form::{
-    Address, Bytes, Decision, Line, Moment, Names, Number, Seconds, Text, Uri, Word,
+    Address, Bytes, Decision, Line, Moment, Names, Number, Seconds, Tags, Text, Uri, Word,
 };
 use crate::access::policy::{DecidedBy, Name};
+use crate::hook::Tag;
 use crate::http::role::Role;
 use crate::telemetry::record::UpstreamAddress;
 use crate::telemetry::text::Clock;
@@ -88,6 +89,8 @@ record! {
             "What decided about the request: a rule of the configuration, a part of the guard (`deny_domains:.example.org`, `special_purpose:loopback`), or `default`; left out if the request was refused before that. [policy.md](policy.md#how-a-decision-is-made) says how.";
         "observed": list observed: Name, Names { count: 16, each: 256 },
             "Rules with `action: observe` that would have denied the request.";
+        "tags": list tags: Tag, Tags { count: 16, each: 256 },
+            "What hooks and scripts say of the request: an object of names and texts.";
         "end_reason": optional end_reason: &'static str, Text(64),
             "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `drained` (the process stopped).";
         "referer": optional referer: &'a [u8], Uri(max::REFERER),
@@ -103,5 +106,7 @@ record! {
         site: Option<&'a str>;
         /// Whether the policy denied the request.
         denied: bool;
+        /// The hook that failed the request.
+        failed_hook: Option<&'a str>;
     }
 }

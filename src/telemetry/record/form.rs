@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Event, UpstreamAddress, role_name};
 use crate::access::policy::{DecidedBy, Name};
+use crate::hook::Tag;
 use crate::http::role::Role;
 use crate::telemetry::text::{
     Clock, push_addr, push_json, push_json_part, push_json_uri, push_seconds, push_u64,
@@ -182,6 +183,33 @@ impl Form<&[Name]> for Names {
 impl Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "list of names, {} at most", self.count)
+    }
+}
+
+/// Pairs of names and texts, at most so many, each of at most so many bytes.
+pub(super) struct Tags {
+    pub(super) count: usize,
+    pub(super) each: usize,
+}
+
+impl Form<&[Tag]> for Tags {
+    fn push(&self, line: &mut Line<'_>, value: &[Tag]) {
+        line.out.push(b'{');
+        for (index, tag) in value.iter().take(self.count).enumerate() {
+            if index > 0 {
+                line.out.push(b',');
+            }
+            push_json(line.out, tag.name.as_bytes(), self.each);
+            line.out.push(b':');
+            push_json(line.out, tag.value.as_bytes(), self.each);
+        }
+        line.out.push(b'}');
+    }
+}
+
+impl Display for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object of texts, {} at most", self.count)
     }
 }
 

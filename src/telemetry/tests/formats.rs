@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::access::policy::{DecidedBy, Name};
+use crate::hook::Tag;
 use crate::http::role::Role;
 use crate::telemetry::format::push_combined_line;
 use crate::telemetry::text::Clock;
@@ -161,11 +162,16 @@ fn combined_lines() {
 #[test]
 fn a_full_record_has_every_declared_field_in_order() {
     let observed = [Name::parse("watch").unwrap(), Name::parse("later").unwrap()];
+    let tags = [Tag {
+        name: "team".into(),
+        value: "blue \"1\"".into(),
+    }];
     let full = Record {
         error: Some("connection_refused"),
         error_detail: Some("its port is closed"),
         decided_by: Some(&DecidedBy::ConnectPorts),
         observed: &observed,
+        tags: &tags,
         resolve: Some(Duration::from_micros(2)),
         queue: Some(Duration::from_micros(3)),
         first_byte: Some(Duration::ZERO),

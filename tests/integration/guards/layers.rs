@@ -14,7 +14,7 @@ use super::{files, read, root};
 const LAYERS: &[&[&str]] = &[
     &["internals"],
     &["main"],
-    &["cli"],
+    &["cli", "proxy"],
     &["explain", "server"],
     &["downstream"],
     &["admin"],

@@ -1,0 +1,131 @@
+//! The hooks of a request, between the code that serves it and [`crate::hook`].
+
+use std::sync::Arc;
+
+use super::admit::Access;
+use super::app::App;
+use super::facts::Request;
+use super::outcome::Exchange;
+use crate::access::policy::{DecidedBy, HookName};
+use crate::hook::{Facts, How, Run, Stop};
+use crate::http::error::{ErrorKind, RequestError};
+use crate::http::http1::{KeptHead, RequestHead};
+use crate::http::role::Role;
+
+impl Exchange {
+    /// Begins with the users, the policy and the hooks of now. The request keeps them, whatever a reload brings.
+    /// `head` is that of the client, before Tollgate's own fields are in it.
+    pub fn begin(&mut self, access: Arc<Access>, head: &RequestHead) {
+        if let Some(hooks) = access.hooks() {
+            let kept = Arc::new(KeptHead::of(head));
+            if let Some(facts) = facts(&self.request, kept) {
+                self.run = Some(Box::new(Run::new(hooks, facts)));
+            }
+        }
+        self.access = Some(access);
+    }
+
+    /// The phase `log`, and what hooks count. Once, before the last record of the request.
+    pub fn end(&mut self, app: &App, status: Option<u16>) {
+        let Some(run) = &mut self.run else {
+            return;
+        };
+        if let Some(stop) = run.log(status) {
+            app.hook_failed(&stop);
+        }
+        for count in &run.notes.counts {
+            app.telemetry.hook_event(&count.name, &count.label);
+        }
+    }
+}
+
+/// What becomes of a request that a hook ends, noted in its outcome.
+pub fn ended(exchange: &mut Exchange, stop: Stop) -> RequestError {
+    let Stop { by, phase, how } = stop;
+    let outcome = &mut exchange.outcome;
+    match how {
+        How::Denied(denial) => {
+            outcome.decided_by = Some(DecidedBy::Hook(HookName::new(&by)));
+            RequestError::new(ErrorKind::Denied)
+                .answered_with(denial.status(), denial.message().map(Arc::from))
+                .because(format!("denied by hook:{by} in {phase}"))
+        }
+        How::Answered(answer) => {
+            outcome.decided_by = Some(DecidedBy::Hook(HookName::new(&by)));
+            let is_tunnel = exchange.request.role == Some(Role::Tunnel);
+            if is_tunnel && answer.status().is_success() {
+                // The client would take what follows for the tunnel (RFC 9110 §9.3.6).
+                let why = format!("hook:{by} in {phase}: CONNECT is answered with a success");
+                return ErrorKind::Internal.because(why);
+            }
+            RequestError::answered(answer.into_inner())
+        }
+        How::Failed(why) => {
+            outcome.failed_hook = Some(by.clone());
+            ErrorKind::Internal.because(format!("hook:{by} in {phase}: {why}"))
+        }
+    }
+}
+
+/// Ends the request, if its hooks want that.
+///
+/// # Errors
+/// They do.
+pub fn settle(exchange: &mut Exchange, done: Result<(), Stop>) -> Result<(), RequestError> {
+    done.map_err(|stop| ended(exchange, stop))
+}
+
+/// The phase that comes before all decisions. The target may be another one after it.
+///
+/// # Errors
+/// A hook ends the request.
+pub fn before_admission(exchange: &mut Exchange) -> Result<(), RequestError> {
+    let Some(run) = &mut exchange.run else {
+        return Ok(());
+    };
+    let done = run.request();
+    if let Some((scheme, authority)) = &run.notes.target {
+        exchange.request.scheme = *scheme;
+        exchange.request.authority = Some(authority.clone());
+    }
+    settle(exchange, done)
+}
+
+/// The phases behind the decision of the policy.
+///
+/// # Errors
+/// A hook ends the request.
+pub fn after_admission(exchange: &mut Exchange) -> Result<(), RequestError> {
+    let Some(run) = &mut exchange.run else {
+        return Ok(());
+    };
+    let done = run.authorize().and_then(|()| run.route());
+    settle(exchange, done)
+}
+
+/// The last phase before a tunnel opens.
+///
+/// # Errors
+/// A hook ends the request.
+pub fn before_tunnel(exchange: &mut Exchange) -> Result<(), RequestError> {
+    let Some(run) = &mut exchange.run else {
+        return Ok(());
+    };
+    let done = run.tunnel_open();
+    settle(exchange, done)
+}
+
+/// None for a head that could not be read, which no hook sees.
+fn facts(request: &Request, head: Arc<KeptHead>) -> Option<Facts> {
+    Some(Facts {
+        id: request.id.as_str().into(),
+        role: request.role?,
+        method: request.method.as_str().into(),
+        version: request.version.as_str(),
+        scheme: request.scheme,
+        authority: request.authority.clone(),
+        client: request.source.client,
+        tls: request.source.tls,
+        head,
+    })
+}
