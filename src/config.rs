@@ -400,7 +400,7 @@ fn interpret(
     }
 
     let auth = auth.open(threads, trusted, diagnostics, base, exposed)?;
-    let policy = Policy::new(guard, written.rules()?);
+    let policy = Policy::new(guard, written.rules()?).with_names(written.rule_names);
     // Of a policy that is not whole they would only say so again.
     if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {
         if let Some(groups) = &groups {

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod credentials;
+pub mod denial;
 pub mod error;
 pub mod fields;
 pub mod http1;

@@ -47,7 +47,7 @@ mod test_case;
 mod tests;
 mod trace;
 
-pub use decision::{DecidedBy, Decision, Denied, HookName, Refusal};
+pub use decision::{DecidedBy, Decision, Denied, HookName, Refusal, RuleNames};
 pub use domains::{DomainMatch, Domains, NameKey};
 pub use entry::{EntryError, EntryProblem};
 pub use explain::{ExplainedDecision, Explanation};
@@ -76,6 +76,7 @@ use self::trace::NoTrace;
 pub struct Policy {
     guard: Guard,
     rules: Arc<Rules>,
+    names: RuleNames,
 }
 
 /// The facts of a request that the policy evaluates.
@@ -121,7 +122,19 @@ impl Policy {
         Policy {
             guard,
             rules: Arc::new(rules),
+            names: RuleNames::default(),
         }
+    }
+
+    /// The same policy, which shows or hides the names of its rules to clients.
+    #[must_use]
+    pub fn with_names(self, names: RuleNames) -> Policy {
+        Policy { names, ..self }
+    }
+
+    /// Whether clients learn the names of the rules.
+    pub fn names(&self) -> RuleNames {
+        self.names
     }
 
     /// The same policy with further addresses on which listeners on `0.0.0.0` and `[::]` accept. Lists and rules
@@ -200,6 +213,11 @@ impl Admission {
         self.policy
             .evaluate_address(self.context, &self.decision, address, &mut NoTrace)
             .map_err(Denied::of_address)
+    }
+
+    /// Whether the client learns the names of the rules.
+    pub fn names(&self) -> RuleNames {
+        self.policy.names
     }
 
     /// What admitted the request in the first phase: the final decision for the gateway, which dials no address.

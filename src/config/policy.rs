@@ -6,13 +6,13 @@ use self::problem::Context;
 use super::auth::Auth;
 use super::host;
 use super::keys::form::Absent::Is;
-use super::keys::form::{Raw, RawList};
+use super::keys::form::{Flag, Raw, RawList};
 use super::keys::keys;
 use super::lists::Lists;
 use super::reader::{Item, Part};
 #[cfg(test)]
 use crate::access::policy::MAX_RULES;
-use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rules};
+use crate::access::policy::{Decision, Expression, Groups, Name, Policy, RuleNames, Rules};
 
 mod problem;
 mod rule;
@@ -27,6 +27,9 @@ keys! {
     pub(super) struct Keys<'d> {
         /// The decision when no rule matches.
         default: Option<Item<'d>> = Is("admit"), Raw => Shape::words(&["admit", "deny"]);
+        /// Whether clients whose requests are denied learn the name of the rule, or of the part of the guard. The log
+        /// has it in any case, and a rule's `message` is sent in any case.
+        show_rules: bool = true, Flag;
         /// The rules. The first that matches decides.
         rules: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(rule::Keys::keys).list(MAX_RULES);
     }
@@ -35,6 +38,8 @@ keys! {
 /// The section as read: the rules with what their problems are reported on.
 pub(super) struct PolicySection<'d> {
     rules: Option<Rules>,
+    /// Whether clients learn the names of the rules.
+    pub(super) rule_names: RuleNames,
     /// The places of the rules that could be read.
     places: Vec<Item<'d>>,
     /// The users that rules name, for a look at who there is.
@@ -61,6 +66,10 @@ pub(super) fn read<'d>(
     let mut whole = groups.is_some() && default != Some(None);
     let mut written = PolicySection {
         rules: None,
+        rule_names: match keys.show_rules {
+            true => RuleNames::Shown,
+            false => RuleNames::Hidden,
+        },
         places: Vec::new(),
         users: Vec::new(),
         names: Vec::new(),

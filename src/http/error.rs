@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::answer::Answer;
+use super::denial::Denial;
 
 /// Whose fault a failed request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,6 +235,7 @@ pub struct RequestError {
     kind: ErrorKind,
     status: Option<StatusCode>,
     message: Option<Arc<str>>,
+    denial: Option<Arc<Denial>>,
     word: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
     answer: Option<Arc<Answer>>,
@@ -247,6 +249,7 @@ impl RequestError {
             kind,
             status: None,
             message: None,
+            denial: None,
             word: None,
             retry_after: None,
             answer: None,
@@ -274,12 +277,20 @@ impl RequestError {
         self
     }
 
-    /// Answers with this status and this text in place of those of the kind, as the
-    /// operator wants it.
+    /// A request that the policy denies, answered with this status.
+    pub fn denied(denial: Denial, status: StatusCode) -> Self {
+        let kind = denial.kind();
+        Self {
+            status: Some(status),
+            denial: Some(Arc::new(denial)),
+            ..Self::new(kind)
+        }
+    }
+
+    /// Answers with this status in place of that of the kind.
     #[must_use]
-    pub fn answered_with(mut self, status: StatusCode, message: Option<Arc<str>>) -> Self {
+    pub fn answered_with(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
-        self.message = message;
         self
     }
 
@@ -326,6 +337,7 @@ impl RequestError {
             kind: self.kind,
             status: self.status,
             message: self.message.clone(),
+            denial: self.denial.clone(),
             word: self.word.clone(),
             retry_after: self.retry_after,
             answer: self.answer.clone(),
@@ -346,7 +358,14 @@ impl RequestError {
     /// What a person is told: the kind's sentence, or the operator's own. Without
     /// control characters.
     pub fn text(&self) -> &str {
-        self.message.as_deref().unwrap_or(self.kind.text())
+        let message = self.message.as_deref();
+        let denial = || self.denial.as_ref().map(|denial| denial.text());
+        message.or_else(denial).unwrap_or(self.kind.text())
+    }
+
+    /// What the client is told of a denial; none for every other error.
+    pub fn denial(&self) -> Option<&Arc<Denial>> {
+        self.denial.as_ref()
     }
 
     /// What the client is told besides, see [`told`](Self::told).
@@ -401,101 +420,4 @@ impl StdError for RequestError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    /// The error types of RFC 9209 §2.3.
-    const REGISTERED: &[&str] = &[
-        "dns_timeout",
-        "dns_error",
-        "destination_not_found",
-        "destination_unavailable",
-        "destination_ip_prohibited",
-        "destination_ip_unroutable",
-        "connection_refused",
-        "connection_terminated",
-        "connection_timeout",
-        "connection_write_timeout",
-        "connection_limit_reached",
-        "tls_protocol_error",
-        "tls_certificate_error",
-        "http_request_error",
-        "http_request_denied",
-        "http_response_timeout",
-        "http_protocol_error",
-        "proxy_internal_error",
-        "proxy_loop_detected",
-    ];
-
-    #[test]
-    fn names_are_distinct_and_proxy_status_is_registered() {
-        let mut seen = HashSet::new();
-        for kind in ErrorKind::ALL {
-            assert!(seen.insert(kind.name()), "{} is used twice", kind.name());
-            assert!(
-                REGISTERED.contains(&kind.proxy_status()),
-                "{} is not an error type of RFC 9209",
-                kind.proxy_status()
-            );
-        }
-    }
-
-    #[test]
-    fn every_kind_is_documented() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
-        let document = std::fs::read_to_string(path).unwrap();
-        for kind in ErrorKind::ALL {
-            let row = format!(
-                "| `{}` | {} | `{}` |",
-                kind.name(),
-                kind.status().as_u16(),
-                kind.proxy_status()
-            );
-            assert!(document.contains(&row), "{row}");
-        }
-    }
-
-    #[test]
-    fn status_class_agrees_with_the_side() {
-        for kind in ErrorKind::ALL {
-            let client_error = kind.status().is_client_error();
-            match kind.side() {
-                Side::Downstream => assert!(
-                    client_error || matches!(kind.status().as_u16(), 501 | 505 | 508),
-                    "{kind:?}"
-                ),
-                Side::Upstream | Side::Internal => assert!(!client_error, "{kind:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn chain_shows_every_cause_and_display_only_the_kind() {
-        let error =
-            RequestError::new(ErrorKind::DnsError).because(std::io::Error::other("server said no"));
-        assert_eq!(error.to_string(), "dns_error");
-        assert_eq!(error.chain(), "dns_error: server said no");
-    }
-
-    #[test]
-    fn a_word_is_in_the_sentence_for_the_client() {
-        let error = RequestError::new(ErrorKind::TlsCertificate).told("expired");
-        assert_eq!(error.word(), Some("expired"));
-        let expected = "The certificate of the target could not be verified: expired.";
-        assert_eq!(error.text(), expected);
-    }
-
-    #[test]
-    fn an_operator_can_say_it_otherwise() {
-        let error = RequestError::new(ErrorKind::Denied);
-        assert_eq!(
-            (error.status().as_u16(), error.text()),
-            (403, ErrorKind::Denied.text())
-        );
-        let error = error.answered_with(StatusCode::NOT_FOUND, Some("ask it".into()));
-        assert_eq!((error.status().as_u16(), error.text()), (404, "ask it"));
-        assert_eq!(error.kind(), ErrorKind::Denied);
-    }
-}
+mod tests;

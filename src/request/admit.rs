@@ -125,7 +125,8 @@ impl AccessControl {
         }
         let asked = request.for_policy(user.as_str())?;
         let admission = access.policy.admit_request(&asked);
-        let admitted = Admitted(admission.map_err(|denied| outcome.deny(denied))?);
+        let admitted =
+            Admitted(admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?);
         if request.is_loop {
             return Err(ErrorKind::Loop.into());
         }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
 use crate::access::auth::User;
-use crate::access::policy::{DecidedBy, Denied, Name};
+use crate::access::policy::{DecidedBy, Denied, Name, RuleNames};
 use crate::hook::Run;
 use crate::http::credentials::Credentials;
+use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::{Record, UpstreamAddress};
 use crate::upstream::server::Address;
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub failed_hook: Option<Box<str>>,
     /// How it failed.
     pub error: Option<ErrorKind>,
+    /// What the client is told of its denial, if the policy denied the request.
+    pub denial: Option<Arc<Denial>>,
     /// Why, for the log.
     pub error_detail: Option<Box<str>>,
 }
@@ -65,13 +68,14 @@ impl Outcome {
     /// Notes how the request failed.
     pub fn fail(&mut self, error: &RequestError) {
         self.error = Some(error.kind());
+        self.denial = error.denial().cloned();
         self.error_detail = error.detail().map(String::into_boxed_str);
     }
 
     /// Notes what denied the request.
-    pub fn deny(&mut self, denied: Denied) -> RequestError {
+    pub fn deny(&mut self, denied: Denied, names: RuleNames) -> RequestError {
         self.decided_by = Some(denied.by.clone());
-        denied.into()
+        denied.into_error(names)
     }
 
     /// Notes what admitted the request, and which rules would not have: to `address`, or as such.
@@ -154,10 +158,7 @@ impl Exchange {
         if let Some(run) = run {
             record.tags = &run.notes.tags;
         }
-        record.denied = matches!(
-            outcome.error,
-            Some(ErrorKind::Denied | ErrorKind::AddressDenied)
-        );
+        record.denial = outcome.denial.as_deref();
         record
     }
 }

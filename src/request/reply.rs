@@ -2,7 +2,8 @@
 //! roles, written to a Pingora session or to a bare connection.
 //!
 //! The client learns a status, a fixed sentence, the error type of RFC 9209 and
-//! an id to quote; the cause stays in the log.
+//! an id to quote; of a denial also the rule and its message, in the reason phrase
+//! too. The cause stays in the log.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -22,6 +23,8 @@ use crate::request::request_id::RequestId;
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
+    /// The reason phrase, where it is another one than that of the status.
+    reason: Option<String>,
     fields: Vec<(Cow<'static, str>, HeaderValue)>,
     body: Bytes,
 }
@@ -41,22 +44,28 @@ impl Reply {
         let status = error.status();
         let text = error.text();
         let reason = status.canonical_reason().unwrap_or("Error");
+        let denial = error.denial();
+        let rule = denial.and_then(|denial| denial.rule());
         let mut body = String::with_capacity(256);
         // Writing to a String cannot fail.
         let _ = if json {
+            let rule = rule.map(|rule| format!("\"rule\":{},", serde_json::Value::from(rule)));
             writeln!(
                 body,
-                "{{\"status\":{},\"error\":\"{}\",\"message\":{},\"request_id\":\"{id}\"}}",
+                "{{\"status\":{},\"error\":\"{}\",{}\"message\":{},\"request_id\":\"{id}\"}}",
                 status.as_u16(),
                 kind.name(),
+                rule.unwrap_or_default(),
                 serde_json::Value::from(text),
             )
         } else {
+            let rule = rule.map(|rule| format!(" by {rule}"));
             writeln!(
                 body,
-                "{} {reason}\n\n{text}\n\n{} (request {id})",
+                "{} {reason}\n\n{text}\n\n{}{} (request {id})",
                 status.as_u16(),
                 kind.name(),
+                rule.unwrap_or_default(),
             )
         };
         let content_type = if json {
@@ -66,15 +75,18 @@ impl Reply {
         };
         let mut reply = Self::new(status, content_type, Bytes::from(body));
         // RFC 9209 §2.1.3 calls it details.
-        let word = error.word().map(|word| format!("; details=\"{word}\""));
+        let rule = rule.map(|rule| format!("rule {rule}"));
+        let details = rule.as_deref().or(error.word());
+        let details = details.map(|text| format!("; details={}", quoted(text)));
         reply.push(
             "Proxy-Status",
             &format!(
                 "tollgate; error={}{}",
                 kind.proxy_status(),
-                word.unwrap_or_default()
+                details.unwrap_or_default()
             ),
         );
+        reply.reason = denial.map(|denial| denial.phrase());
         reply.push("X-Request-Id", &id.to_string());
         if kind.is_challenge() {
             let name = match status {
@@ -84,7 +96,7 @@ impl Reply {
             reply.fields.push((name.into(), challenge.clone()));
         }
         if kind == ErrorKind::MethodNotAllowed {
-            // What the embedded origin knows: nothing else refuses a method.
+            // What the embedded origin and the list of denials know: nothing else refuses a method.
             reply.push("Allow", "GET, HEAD");
         }
         if let Some(delay) = error.retry_delay() {
@@ -116,6 +128,7 @@ impl Reply {
     pub fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
         Self {
             status,
+            reason: None,
             fields: vec![
                 (
                     "Content-Type".into(),
@@ -143,6 +156,9 @@ impl Reply {
     /// Pingora's, when the client is gone.
     pub async fn write_to(self, session: &mut Session) -> PingoraResult<()> {
         let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 2))?;
+        if let Some(reason) = &self.reason {
+            head.set_reason_phrase(Some(reason))?;
+        }
         for (name, value) in self.fields {
             head.append_header(name.into_owned(), value)?;
         }
@@ -154,7 +170,8 @@ impl Reply {
     /// The answer as bytes for a connection that is not with Pingora.
     pub fn to_bytes(&self, close: bool) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512 + self.body.len());
-        let reason = self.status.canonical_reason().unwrap_or_default();
+        let reason = self.reason.as_deref().or(self.status.canonical_reason());
+        let reason = reason.unwrap_or_default();
         bytes.extend_from_slice(
             format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).as_bytes(),
         );
@@ -178,11 +195,26 @@ impl Reply {
     }
 }
 
+/// A string of a structured field (RFC 8941 §3.3.3), which has printable ASCII only.
+fn quoted(text: &str) -> String {
+    let mut string = String::with_capacity(text.len() + 2);
+    string.push('"');
+    for c in text.chars().filter(|c| matches!(c, ' '..='~')) {
+        if matches!(c, '"' | '\\') {
+            string.push('\\');
+        }
+        string.push(c);
+    }
+    string.push('"');
+    string
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::http::denial::Denial;
 
     fn reply(error: RequestError, json: bool) -> String {
         let challenge = HeaderValue::from_static("Basic realm=\"r\", charset=\"UTF-8\"");
@@ -231,10 +263,12 @@ mod tests {
     fn an_operator_s_words_are_escaped() {
         let error = || {
             let message = Some("ask \"it\" \\ <it@example.org>".into());
-            RequestError::new(ErrorKind::Denied).answered_with(StatusCode::NOT_FOUND, message)
+            let denial = Denial::new(ErrorKind::Denied, "r", message);
+            RequestError::denied(denial, StatusCode::NOT_FOUND)
         };
         let text = reply(error(), true);
-        assert!(text.starts_with("HTTP/1.1 404 Not Found\r\n"), "{text}");
+        let line = "HTTP/1.1 404 denied by r: ask \"it\" \\ <it@example.org>\r\n";
+        assert!(text.starts_with(line), "{text}");
         let (_, body) = text.split_once("\r\n\r\n").unwrap();
         let json: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(json["message"], "ask \"it\" \\ <it@example.org>");
@@ -247,6 +281,52 @@ mod tests {
             text.contains("\n\nask \"it\" \\ <it@example.org>\n\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_denial_names_its_rule_unless_it_is_hidden() {
+        let denial = |kind| Denial::new(kind, "special_purpose", None);
+        let shown = denial(ErrorKind::AddressDenied);
+        let hidden = denial(ErrorKind::AddressDenied).without_rule();
+        for json in [false, true] {
+            let text = reply(
+                RequestError::denied(shown.clone(), StatusCode::FORBIDDEN),
+                json,
+            );
+            assert!(
+                text.starts_with("HTTP/1.1 403 denied by special_purpose\r\n"),
+                "{text}"
+            );
+            let field = "Proxy-Status: tollgate; error=destination_ip_prohibited; details=\"rule special_purpose\"\r\n";
+            assert!(text.contains(field), "{text}");
+            let (_, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(body.contains(if json {
+                "\"rule\":\"special_purpose\",\"message\":"
+            } else {
+                "destination_ip_prohibited by special_purpose (request "
+            }));
+            let text = reply(
+                RequestError::denied(hidden.clone(), StatusCode::FORBIDDEN),
+                json,
+            );
+            assert!(
+                text.starts_with("HTTP/1.1 403 denied by policy\r\n"),
+                "{text}"
+            );
+            assert!(
+                text.contains("error=destination_ip_prohibited\r\n"),
+                "{text}"
+            );
+            assert!(
+                !text.contains("special_purpose") && !text.contains("\"rule\""),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_string_of_a_structured_field_is_quoted() {
+        assert_eq!(quoted("a \"b\" \\ c\r\nü"), "\"a \\\"b\\\" \\\\ c\"");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub async fn route(
                 .admit(admitted, found.decided_by, Some(first));
             Ok(Route::Direct(found.candidates))
         }
-        Err(DialError::Prohibited(denied)) => Err(exchange.outcome.deny(denied)),
+        Err(DialError::Prohibited(denied)) => Err(exchange.outcome.deny(denied, admitted.names())),
         Err(error) => Err(error.into()),
     }
 }

@@ -119,7 +119,7 @@ impl Metrics {
             self.connect_duration.observe(connect.as_secs_f64());
         }
         if let Some(by) = record.decided_by
-            && record.denied
+            && record.denial.is_some()
         {
             self.denied.inc(by.label());
         }

@@ -104,6 +104,7 @@ impl<'a> Record<'a> {
     /// Strangers and denied requests must not be able to fill the table of
     /// sites with names of their choice.
     pub(crate) fn visited_site(&self) -> Option<&'a str> {
-        self.site.filter(|_| self.user.is_some() && !self.denied)
+        self.site
+            .filter(|_| self.user.is_some() && self.denial.is_none())
     }
 }

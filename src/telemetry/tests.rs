@@ -15,6 +15,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::access::policy::{DecidedBy, Name};
+use crate::http::denial::Denial;
+use crate::http::error::ErrorKind;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -48,6 +50,10 @@ fn record(role: impl Into<Option<Role>>) -> Record<'static> {
         status: Some(200),
         ..Record::new(SystemTime::now(), "id-1", role.into(), client)
     }
+}
+
+fn denial() -> Denial {
+    Denial::new(ErrorKind::Denied, "connect_ports", None)
 }
 
 fn stats(telemetry: &Telemetry) -> Value {
@@ -89,7 +95,7 @@ fn exercised() -> Arc<Telemetry> {
     for role in record::ROLES {
         telemetry.record(&Record {
             decided_by: Some(&DecidedBy::ConnectPorts),
-            denied: true,
+            denial: Some(&denial()),
             observed: std::slice::from_ref(&observing),
             error: Some("http_request_denied"),
             ..record(role)

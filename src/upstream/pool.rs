@@ -341,7 +341,7 @@ impl Pool {
             let names = self.members.names().take(SHOWN);
             let troubles: Vec<_> = names.map(|name| name.trouble()).collect();
             return error
-                .answered_with(StatusCode::SERVICE_UNAVAILABLE, None)
+                .answered_with(StatusCode::SERVICE_UNAVAILABLE)
                 .retry_after(UPDATE_INTERVAL)
                 .because(of_pool(troubles));
         }

@@ -57,6 +57,7 @@ mod roles {
 /// Who may do what: Basic authentication, password files, the policy and `tollgate explain`.
 mod access {
     mod basic_authentication;
+    mod denial_answers;
     mod dns_rebinding;
     mod domain_lists;
     mod egress;

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use http::StatusCode;
 use ipnet::IpNet;
 
+use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 
 use super::{EvaluationError, Name, special::Block};
@@ -18,6 +19,16 @@ pub enum Decision {
     Admit,
     /// The request is denied.
     Deny,
+}
+
+/// Whether clients learn the names of the rules that deny their requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RuleNames {
+    /// They do.
+    #[default]
+    Shown,
+    /// They do not, nor which part of the guard denied. The log has the names.
+    Hidden,
 }
 
 /// The part of the policy that decided. Its `Display` is the name in the log, and is stable.
@@ -188,18 +199,19 @@ impl Denied {
             ..self
         }
     }
-}
 
-impl From<Denied> for RequestError {
-    fn from(denied: Denied) -> RequestError {
-        let kind = match denied.reason {
+    /// The answer to the client. Of a part of the guard it names the part, and neither an address nor a network.
+    pub fn into_error(self, names: RuleNames) -> RequestError {
+        let kind = match self.reason {
             DenyReason::DestinationIpProhibited => ErrorKind::AddressDenied,
             DenyReason::HttpRequestDenied => ErrorKind::Denied,
         };
-        let Refusal { status, message } = denied.refusal.clone();
-        RequestError::new(kind)
-            .answered_with(status, message)
-            .because(denied)
+        let denial = Denial::new(kind, self.by.label(), self.refusal.message.clone());
+        let denial = match names {
+            RuleNames::Shown => denial,
+            RuleNames::Hidden => denial.without_rule(),
+        };
+        RequestError::denied(denial, self.refusal.status).because(self)
     }
 }
 

@@ -109,7 +109,7 @@ const RESTART: [(&str, &str); 82] = [
     ("=tollgate.gateway.pools", "[]"),
 ];
 
-const APPLIED: [(&str, &str); 12] = [
+const APPLIED: [(&str, &str); 13] = [
     ("tollgate.auth.htpasswd", "others"),
     ("tollgate.auth.groups", "groups"),
     (
@@ -123,6 +123,7 @@ const APPLIED: [(&str, &str); 12] = [
     ("tollgate.egress.allow_domains", "[a.example]"),
     ("tollgate.egress.deny_domains", "[a.example]"),
     ("tollgate.policy.default", "deny"),
+    ("tollgate.policy.show_rules", "false"),
     (
         "tollgate.policy.rules",
         "[{ name: r, action: deny, users: [alice], status: 404 }]",

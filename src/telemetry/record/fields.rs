@@ -14,6 +14,7 @@ use super::form::{
 };
 use crate::access::policy::{DecidedBy, Name};
 use crate::hook::Tag;
+use crate::http::denial::Denial;
 use crate::http::role::Role;
 use crate::telemetry::record::UpstreamAddress;
 use crate::telemetry::text::Clock;
@@ -104,9 +105,9 @@ record! {
         malformation: Option<&'static str>;
         /// The canonical authority that was asked for (`host:port`), counted as a site.
         site: Option<&'a str>;
-        /// Whether the policy denied the request.
-        denied: bool;
         /// The hook that failed the request.
         failed_hook: Option<&'a str>;
+        /// What the client is told of its denial, if the policy denied the request.
+        denial: Option<&'a Denial>;
     }
 }

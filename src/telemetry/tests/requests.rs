@@ -128,7 +128,7 @@ fn strangers_and_denied_requests_count_no_site() {
     telemetry.record(&Record {
         status: Some(403),
         decided_by: Some(&DecidedBy::DenyDomains(".secret.example".into())),
-        denied: true,
+        denial: Some(&denial()),
         error: Some("http_request_denied"),
         ..record(Role::Tunnel)
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::access::policy::Denied;
+use crate::access::policy::{Denied, RuleNames};
 use crate::http::error::{ErrorKind, RequestError};
 
 /// The `Retry-After` of a request that failed because this host has no sockets left.
@@ -121,7 +121,8 @@ impl DialError {
 impl From<DialError> for RequestError {
     fn from(error: DialError) -> Self {
         match error {
-            DialError::Prohibited(denied) => denied.into(),
+            // A request is answered by `route`, which knows whether its policy shows names.
+            DialError::Prohibited(denied) => denied.into_error(RuleNames::Hidden),
             error => {
                 let kind = error.kind();
                 let failed = Self::new(kind).because(error);

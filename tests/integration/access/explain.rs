@@ -481,7 +481,10 @@ fn running_proxy_does_what_explain_says() {
             let reason = said["reason"].as_str().unwrap();
             assert_eq!(record["error"], reason, "{shown}");
             let told = answer.field("proxy-status").unwrap();
-            assert!(told.ends_with(&format!("error={reason}")), "{shown}");
+            let rule = said["rule"].as_str().unwrap();
+            let (name, _) = rule.split_once(':').unwrap_or((rule, ""));
+            let expected = format!("error={reason}; details=\"rule {name}\"");
+            assert!(told.ends_with(&expected), "{shown}: {told}");
             if let Some(message) = said.get("message") {
                 assert!(answer.text().contains(message.as_str().unwrap()), "{shown}");
             }

@@ -18,10 +18,22 @@ fn everywhere() -> Dns {
 }
 
 /// Checks a denial, as text or as JSON.
-fn assert_refused(answer: &Response, status: u16, error: &str, message: &str, json: bool) {
+fn assert_refused(
+    answer: &Response,
+    status: u16,
+    error: &str,
+    rule: &str,
+    message: &str,
+    json: bool,
+) {
     assert_eq!(answer.status(), status, "{}", answer.text());
-    let expected = format!("tollgate; error={error}");
+    let expected = format!("tollgate; error={error}; details=\"rule {rule}\"");
     assert_eq!(answer.field("proxy-status"), Some(&*expected));
+    let phrase = format!(
+        "HTTP/1.1 {status} denied by {rule}: {}",
+        message.replace('ü', "u")
+    );
+    assert_eq!(answer.head.start, phrase);
     assert_eq!(answer.field("cache-control"), Some("no-store"));
     assert_eq!(answer.field("proxy-authenticate"), None);
     let id = answer.field("x-request-id").unwrap();
@@ -30,7 +42,7 @@ fn assert_refused(answer: &Response, status: u16, error: &str, message: &str, js
         assert_eq!(kind, "application/json");
         let value: Value = serde_json::from_slice(&answer.body).unwrap();
         let expected = serde_json::json!(
-            {"status": status, "error": error, "message": message, "request_id": id}
+            {"status": status, "error": error, "rule": rule, "message": message, "request_id": id}
         );
         assert_eq!(value, expected);
     } else {
@@ -38,7 +50,7 @@ fn assert_refused(answer: &Response, status: u16, error: &str, message: &str, js
         let text = answer.text();
         let (first, rest) = text.split_once("\n\n").unwrap();
         assert!(first.starts_with(&status.to_string()), "{text}");
-        let expected = format!("{message}\n\n{error} (request {id})\n");
+        let expected = format!("{message}\n\n{error} by {rule} (request {id})\n");
         assert_eq!(rest, expected);
     }
 }
@@ -93,7 +105,7 @@ fn denial_tells_what_its_rule_says() {
             };
             let request = request.trim_end().to_owned() + "\r\n" + accept;
             let (answer, record) = proxy.ask(request);
-            assert_refused(&answer, status, error, message, json);
+            assert_refused(&answer, status, error, &rule, message, json);
             assert_eq!(record["rule"], rule, "{record}");
             assert_eq!(record["error"], error, "{record}");
             assert_eq!(record["status"], status, "{record}");
