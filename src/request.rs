@@ -10,6 +10,7 @@ mod hooks;
 pub mod lifecycle;
 pub mod outcome;
 mod outgoing;
+pub mod own;
 pub mod reply;
 pub mod request_id;
 pub mod route;

@@ -5,6 +5,8 @@
 //! never wait for a disk or a scrape, and none of them can fail: a proxy that
 //! cannot log goes on and counts what it lost.
 //!
+//! `denials` keeps the last denials of each user for that user.
+//!
 //! What must not be here: decisions about requests, and anything that holds a
 //! credential. [`Record`] has no field for one.
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 mod access_log;
 mod counters;
+mod denials;
 mod format;
 pub mod log_file;
 mod metrics;
@@ -31,6 +34,7 @@ mod users;
 use crate::http::role::Role;
 use access_log::AccessLog;
 pub use access_log::{Destination, Format};
+use denials::Denials;
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
 use process::Process;
@@ -96,6 +100,7 @@ pub struct Telemetry {
     process: Process,
     stats: Stats,
     users: Users,
+    denials: Denials,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -130,6 +135,7 @@ impl Telemetry {
             process,
             stats: Stats::new(),
             users,
+            denials: Denials::new(),
         })
     }
 
@@ -148,6 +154,17 @@ impl Telemetry {
             });
         }
         self.log.write(record);
+    }
+
+    /// Keeps a denial for its user to read, if the record is one. To be called before the client is answered, so that
+    /// the user finds it at once.
+    pub fn denied(&self, record: &Record<'_>) {
+        self.denials.add(record);
+    }
+
+    /// The last denials of a user as one JSON object.
+    pub fn render_denials(&self, user: &str) -> Vec<u8> {
+        self.denials.to_json(user)
     }
 
     /// Whether records are written: the statistics take less from one.

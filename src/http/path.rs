@@ -88,6 +88,17 @@ impl<'a> ReadPath<'a> {
             .map(move |bits| ReadPath(Form::Segments(segments(path, Reading(bits)))));
         plain.into_iter().chain(others)
     }
+
+    /// Whether the first segment is this one.
+    pub fn begins_with(&self, segment: &[u8]) -> bool {
+        match &self.0 {
+            Form::Plain(path) => path
+                .strip_prefix(b"/")
+                .and_then(|path| path.strip_prefix(segment))
+                .is_some_and(|rest| matches!(rest, [] | [b'/', ..])),
+            Form::Segments(segments) => segments.first().is_some_and(|first| first == segment),
+        }
+    }
 }
 
 /// The ways in which servers may differ over a path; none where the path is its only reading.

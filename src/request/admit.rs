@@ -21,7 +21,7 @@ use super::outcome::Exchange;
 use crate::access::auth::{
     Authenticator, Check, EntropyError, Htpasswd, Token68, TrustedNetworks, User, VerifiedCache,
 };
-use crate::access::policy::{Admission, Policy};
+use crate::access::policy::{Admission, Policy, RuleNames};
 use crate::config::Config;
 use crate::hook::HookSet;
 use crate::http::credentials::Credentials;
@@ -105,20 +105,8 @@ impl AccessControl {
             run,
             ..
         } = exchange;
-        let credentials = std::mem::take(credentials);
-        let user = self.authenticate(&access, &credentials, request).await;
-        // Who sent `Proxy-Authorization` asks a proxy.
-        let is_origin =
-            request.role == Some(Role::Gateway) && !matches!(credentials, Credentials::Proxy(_));
-        drop(credentials);
-        let user = user.map_err(|error| {
-            if is_origin {
-                error.of_an_origin()
-            } else {
-                error
-            }
-        })?;
-        let user = outcome.user.insert(user);
+        let user = self.user(&access, std::mem::take(credentials), request);
+        let user = outcome.user.insert(user.await?);
         if let Some(run) = run {
             let groups = access.policy.groups_of(user.as_str());
             run.authenticated(user.as_str(), groups.map(Box::from).collect());
@@ -155,6 +143,19 @@ impl AccessControl {
         Ok(())
     }
 
+    /// Authenticates the client of a request that this proxy answers itself, and evaluates nothing. Notes in the
+    /// exchange which user it is.
+    ///
+    /// # Errors
+    /// Those of [`admit`](Self::admit) that are about credentials.
+    pub async fn identify(&self, exchange: &mut Exchange) -> Result<(), RequestError> {
+        let access = exchange.access.take().unwrap_or_else(|| self.current());
+        let credentials = std::mem::take(&mut exchange.credentials);
+        let user = self.user(&access, credentials, &exchange.request).await?;
+        exchange.outcome.user = Some(user);
+        Ok(())
+    }
+
     /// Replaces users, trusted networks, policy and hooks at once. Credentials that were verified stay so where the user has
     /// the same hash as before, and nowhere else. Not for two callers at a time.
     pub fn replace(&self, users: Arc<Htpasswd>, trusted: Arc<TrustedNetworks>, policy: &Policy) {
@@ -163,6 +164,26 @@ impl AccessControl {
         let hooks = Arc::clone(&access.hooks);
         self.access
             .store(Arc::new(Access::new(authenticator, trusted, policy, hooks)));
+    }
+
+    /// The user of a request. A client that asks an origin is answered by one.
+    async fn user(
+        &self,
+        access: &Access,
+        credentials: Credentials,
+        request: &Request,
+    ) -> Result<User, RequestError> {
+        let user = self.authenticate(access, &credentials, request).await;
+        // Who sent `Proxy-Authorization` asks a proxy.
+        let is_origin =
+            request.role == Some(Role::Gateway) && !matches!(credentials, Credentials::Proxy(_));
+        user.map_err(|error| {
+            if is_origin {
+                error.of_an_origin()
+            } else {
+                error
+            }
+        })
     }
 
     async fn authenticate(
@@ -201,6 +222,11 @@ impl Access {
             policy: Arc::new(on_this_machine(policy)),
             hooks,
         }
+    }
+
+    /// Whether a client is told the name of what denies its request.
+    pub fn rule_names(&self) -> RuleNames {
+        self.policy.names()
     }
 
     /// The hooks, if there are any.

@@ -20,6 +20,7 @@ use super::facts::{Arrival, Request, Source};
 use super::forward::{Forward, Forwarded};
 use super::lifecycle::Subscription;
 use super::outcome::Exchange;
+use super::own;
 use super::tunnel::TunnelRequest;
 use super::websocket::{self, message};
 use crate::client::{ClientStream, ConnectionReturn};
@@ -113,9 +114,10 @@ impl<'a> Requests<'a> {
         request.has_dedicated_upstream = self.has_dedicated_upstream;
         let is_gateway = request.role == Some(Role::Gateway);
         if is_gateway {
+            request.is_own = own::is_own(head.request_target());
             request.pool = app.pools.choose(&head);
         }
-        let is_local = is_gateway && request.pool == Choice::Page;
+        let is_local = is_gateway && (request.is_own || request.pool == Choice::Page);
         let mut exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
         exchange.begin(app.access.current(), &head);
         self.add_forwarding_fields(&mut head, &exchange.request);

@@ -65,6 +65,8 @@ pub struct Request {
     pub scheme: Scheme,
     /// What the target names; none for the gateway.
     pub authority: Option<Authority>,
+    /// Whether this proxy answers it itself, see [`own`](super::own).
+    pub is_own: bool,
     /// Where a request to the gateway goes.
     pub pool: Choice,
     /// Where the body ends.
@@ -108,6 +110,7 @@ impl Request {
             version: Version::Http11,
             scheme: Scheme::Http,
             authority: None,
+            is_own: false,
             pool: Choice::Page,
             framing: Framing::None,
             expect_continue: false,

@@ -57,10 +57,15 @@ impl Forward {
         Self { app }
     }
 
-    /// Authenticates the client and evaluates the policy: the one admission.
+    /// Authenticates the client and evaluates the policy: the one admission. What this proxy answers itself is not
+    /// for the policy.
     async fn admit(&self, forwarded: &mut Forwarded) -> Result<(), RequestError> {
         let exchange = &mut forwarded.exchange;
-        forwarded.admitted = Some(self.app.access.admit(exchange).await?);
+        if exchange.request.is_own {
+            self.app.access.identify(exchange).await?;
+        } else {
+            forwarded.admitted = Some(self.app.access.admit(exchange).await?);
+        }
         match (self.app.limits.request_body, exchange.request.framing) {
             (Some(limit), Framing::Length(length)) if length > limit => {
                 Err(ErrorKind::BodyTooLarge.into())
@@ -98,10 +103,7 @@ impl ProxyHttp for Forward {
         session.set_ignore_info_resp(forwarded.exchange.request.version == http1::Version::Http10);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         let admitted = self.admit(forwarded).await;
-        let local = admitted.and_then(|()| {
-            let reply = self.local_reply(session, &forwarded.exchange.request);
-            reply.map_err(RequestError::from)
-        });
+        let local = admitted.and_then(|()| self.local_reply(session, &forwarded.exchange));
         match local {
             Ok(None) => return Ok(false),
             Ok(Some(reply)) => reply.write_to(session).await?,

@@ -6,8 +6,9 @@ use super::admit::Access;
 use super::app::App;
 use super::facts::Request;
 use super::outcome::Exchange;
-use crate::access::policy::{DecidedBy, HookName};
+use crate::access::policy::{DecidedBy, HookName, RuleNames};
 use crate::hook::{Facts, How, Run, Stop};
+use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{KeptHead, RequestHead};
 use crate::http::role::Role;
@@ -16,12 +17,14 @@ impl Exchange {
     /// Begins with the users, the policy and the hooks of now. The request keeps them, whatever a reload brings.
     /// `head` is that of the client, before Tollgate's own fields are in it.
     pub fn begin(&mut self, access: Arc<Access>, head: &RequestHead) {
-        if let Some(hooks) = access.hooks() {
+        // What this proxy answers itself is not for hooks.
+        if let Some(hooks) = access.hooks().filter(|_| !self.request.is_own) {
             let kept = Arc::new(KeptHead::of(head));
             if let Some(facts) = facts(&self.request, kept) {
                 self.run = Some(Box::new(Run::new(hooks, facts)));
             }
         }
+        self.rule_names = access.rule_names();
         self.access = Some(access);
     }
 
@@ -46,8 +49,12 @@ pub fn ended(exchange: &mut Exchange, stop: Stop) -> RequestError {
     match how {
         How::Denied(denial) => {
             outcome.decided_by = Some(DecidedBy::Hook(HookName::new(&by)));
-            RequestError::new(ErrorKind::Denied)
-                .answered_with(denial.status(), denial.message().map(Arc::from))
+            let message = denial.message().map(Arc::from);
+            let mut told = Denial::new(ErrorKind::Denied, &format!("hook:{by}"), message);
+            if exchange.rule_names == RuleNames::Hidden {
+                told = told.without_rule();
+            }
+            RequestError::denied(told, denial.status())
                 .because(format!("denied by hook:{by} in {phase}"))
         }
         How::Answered(answer) => {

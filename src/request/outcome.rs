@@ -24,6 +24,8 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// Users, policy and hooks with which the request began, until it is admitted.
     pub access: Option<Arc<Access>>,
+    /// Whether the client is told the name of what denies.
+    pub rule_names: RuleNames,
     /// The hooks of the request; none where no hook is configured.
     pub run: Option<Box<Run>>,
 }
@@ -119,6 +121,7 @@ impl Exchange {
             credentials,
             outcome: Outcome::default(),
             access: None,
+            rule_names: RuleNames::default(),
             run: None,
         }
     }

@@ -58,6 +58,7 @@ mod roles {
 mod access {
     mod basic_authentication;
     mod denial_answers;
+    mod denials;
     mod dns_rebinding;
     mod domain_lists;
     mod egress;

@@ -12,7 +12,8 @@ use super::session::forwards_left;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::Framing;
 use crate::http::role::Role;
-use crate::request::facts::Request;
+use crate::request::outcome::Exchange;
+use crate::request::own;
 use crate::request::reply::Reply;
 use crate::upstream::pool::Choice;
 
@@ -21,18 +22,23 @@ use crate::upstream::pool::Choice;
 const MAX_DRAINED_BODY: u64 = 64 * 1024;
 
 impl Forward {
-    /// Answers in place of an upstream: where the client asks this proxy, and with the embedded page.
+    /// Answers in place of an upstream: where the client asks this proxy, below `/.tollgate/`, and with the embedded
+    /// page.
     pub(super) fn local_reply(
         &self,
         session: &Session,
-        request: &Request,
-    ) -> Result<Option<Reply>, ErrorKind> {
+        exchange: &Exchange,
+    ) -> Result<Option<Reply>, RequestError> {
         let head = session.req_header();
+        let request = &exchange.request;
+        if request.is_own {
+            return own::answer(&self.app, exchange, &head.method, head.uri.path()).map(Some);
+        }
         // RFC 9110 §7.6.2: at zero this proxy is the recipient.
         if forwards_left(head) == Some(0) {
             return match head.method {
                 Method::OPTIONS => Ok(Some(Reply::new(StatusCode::OK, "text/plain", Bytes::new()))),
-                _ => Err(ErrorKind::MethodUnknown),
+                _ => Err(ErrorKind::MethodUnknown.into()),
             };
         }
         if request.role != Some(Role::Gateway) || request.pool != Choice::Page {
@@ -69,7 +75,22 @@ impl Forward {
         let reply = self.app.refuse(exchange, error, accept);
         forwarded.connection.date.forget();
         let status = reply.status();
+        if exchange.outcome.denial.is_some() {
+            self.keep_denial(session, exchange, status);
+        }
         reply.write_to(session).await?;
         Ok(status)
+    }
+
+    /// Keeps a denial for its user to read.
+    fn keep_denial(&self, session: &Session, exchange: &Exchange, status: StatusCode) {
+        let head = session.req_header();
+        let path = String::from_utf8_lossy(head.raw_path());
+        let target = exchange.request.canonical_target(&path);
+        let mut record = exchange.record();
+        record.method = head.method.as_str().as_bytes();
+        record.target = target.as_bytes();
+        record.status = Some(status.as_u16());
+        self.app.telemetry.denied(&record);
     }
 }

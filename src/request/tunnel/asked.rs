@@ -83,6 +83,7 @@ impl TunnelRequest {
         self.exchange.end(app, Some(reply.status().as_u16()));
         let mut record = self.record(Some(reply.status()));
         record.bytes_to_client = reply.body_len();
+        app.telemetry.denied(&record);
         app.telemetry.record(&record);
         let close = !error.kind().is_challenge()
             || !client.inbox().is_empty()

@@ -176,6 +176,13 @@ fn hidden_names_are_in_the_log_alone() {
         .collect();
     assert_eq!(named, ["no-tunnels", "gate", "special_purpose:private_use"]);
 
+    let list = request_of(ALICE, "GET", "/.tollgate/denials");
+    let list = proxy.exchange(list).text();
+    assert!(list.contains("ask it@corp.example"), "{list}");
+    for name in ["no-tunnels", "special_purpose", "\"rule\""] {
+        assert!(!list.contains(name), "{list}");
+    }
+
     proxy.rewrite(&rules().replace("policy: {", "policy: { show_rules: true,"));
     assert_eq!(proxy.reload().status(), 200);
     let answer = proxy.exchange(connect("any.test:443"));
