@@ -109,6 +109,7 @@ impl Reply {
     pub fn of_hook(answer: &Answer, id: RequestId) -> Self {
         let mut reply = Self {
             status: answer.status,
+            reason: None,
             fields: vec![(
                 "Content-Length".into(),
                 HeaderValue::from(answer.body.len()),
