@@ -79,6 +79,7 @@ mod access {
 /// Hooks: programs that embed Tollgate and change what it does.
 mod programming {
     mod hooks;
+    mod phases;
 }
 
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has

@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod dns;
 pub(crate) mod documents;
+pub(crate) mod embedded;
 pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod http2;
