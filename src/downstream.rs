@@ -260,6 +260,9 @@ impl Acceptor {
         let Some(_place) = place.or_else(|| self.place(client)) else {
             return;
         };
+        if !self.app.admits_connection(&connection, client) {
+            return;
+        }
         self.serve_http(connection, client, http2, thread).await;
     }
 

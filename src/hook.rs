@@ -10,10 +10,12 @@
 //! Pure: no I/O, no Pingora types. The folder `request` calls it.
 
 mod answer;
+mod connection;
 mod facts;
 mod fields;
 mod notes;
 mod request;
+mod resolution;
 mod response;
 mod set;
 mod tunnel;
@@ -21,12 +23,14 @@ mod tunnel;
 use std::fmt;
 
 pub use self::answer::{Answer, Denial};
+pub use self::connection::{Connection, ConnectionFlow};
 pub(crate) use self::facts::Facts;
 pub use self::fields::FieldError;
 pub(crate) use self::fields::OutgoingFields;
 pub use self::notes::NoteError;
 pub(crate) use self::notes::Tag;
 pub use self::request::{PathError, Request};
+pub use self::resolution::Resolution;
 pub use self::response::Response;
 pub use self::set::HookSet;
 pub(crate) use self::set::{How, Run, Stop};
@@ -109,12 +113,18 @@ impl Phases {
     pub const TUNNEL_CLOSE: Phases = Phases(1 << 7);
     /// The record is about to be written.
     pub const LOG: Phases = Phases(1 << 8);
+    /// A connection is accepted; no byte of HTTP is read.
+    pub const CONNECTION: Phases = Phases(1 << 9);
+    /// The addresses of the target's host are looked up.
+    pub const RESOLVE: Phases = Phases(1 << 10);
 
     /// The names of all phases, in the order in which they run.
-    pub const NAMES: [(&'static str, Phases); 9] = [
+    pub const NAMES: [(&'static str, Phases); 11] = [
+        ("connection", Phases::CONNECTION),
         ("request", Phases::REQUEST),
         ("authorize", Phases::AUTHORIZE),
         ("route", Phases::ROUTE),
+        ("resolve", Phases::RESOLVE),
         ("upstream_request", Phases::UPSTREAM_REQUEST),
         ("response", Phases::RESPONSE),
         ("tunnel_open", Phases::TUNNEL_OPEN),
@@ -155,6 +165,14 @@ pub trait Hook: Send + Sync + 'static {
     /// The phases in which it is called. Read once.
     fn phases(&self) -> Phases;
 
+    /// A connection is accepted; PROXY header and TLS handshake are over. It has no state: there is no request yet.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    fn connection(&self, _: &Connection) -> Outcome<ConnectionFlow> {
+        Ok(ConnectionFlow::Go)
+    }
+
     /// The head is checked, and the client is not authenticated. [`Request::set_target`] changes the target here.
     ///
     /// # Errors
@@ -177,6 +195,19 @@ pub trait Hook: Send + Sync + 'static {
     /// The request gets 500.
     fn route(&self, _: &mut Request<'_>, _: &mut Self::State) -> Outcome {
         Ok(Flow::Go)
+    }
+
+    /// The addresses of the target's host are looked up: not in the role gateway, and not for a host that is an
+    /// address. May take time: other requests do not wait for it.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn resolve(
+        &self,
+        _: &Request<'_>,
+        _: &mut Self::State,
+    ) -> impl Future<Output = Outcome<Resolution>> + Send {
+        async { Ok(Resolution::Default) }
     }
 
     /// The request is about to be sent. Not for CONNECT, which sends none.

@@ -2,8 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::{HeaderMap, StatusCode};
 
@@ -11,8 +15,8 @@ use super::facts::Facts;
 use super::fields::{Edits, OutgoingFields};
 use super::notes::Notes;
 use super::{
-    Answer, Denial, Flow, Hook, HookError, Outcome, Phases, Request, Response, Traffic, Tunnel,
-    TunnelFlow,
+    Answer, Connection, ConnectionFlow, Denial, Flow, Hook, HookError, Outcome, Phases, Request,
+    Resolution, Response, Traffic, Tunnel, TunnelFlow,
 };
 
 /// The hooks of a process, in the order in which they are called.
@@ -41,6 +45,30 @@ impl HookSet {
     /// The phases of any of them.
     pub fn phases(&self) -> Phases {
         self.phases
+    }
+
+    /// The phase `connection`.
+    ///
+    /// # Errors
+    /// The connection is closed; by this hook.
+    pub(crate) fn connection(&self, connection: &Connection) -> Result<(), Stop> {
+        for (phases, hook) in &self.hooks {
+            if !phases.has(Phases::CONNECTION) {
+                continue;
+            }
+            let called = AssertUnwindSafe(|| hook.connection(connection));
+            let how = match catch_unwind(called).unwrap_or_else(|_panic| Err(panicked())) {
+                Ok(ConnectionFlow::Go) => continue,
+                Ok(ConnectionFlow::Close) => How::Denied(Denial::new()),
+                Err(error) => How::Failed(error.reason().into()),
+            };
+            return Err(Stop {
+                by: hook.name().into(),
+                phase: Phases::CONNECTION.name(),
+                how,
+            });
+        }
+        Ok(())
     }
 
     /// The names of the hooks.
@@ -147,6 +175,48 @@ impl Run {
         self.on_request(Phases::ROUTE, |hook, request, state| {
             hook.route(request, state)
         })
+    }
+
+    /// The phase `resolve`: the addresses that a hook gives.
+    ///
+    /// # Errors
+    /// The request does not go on.
+    pub async fn resolve(&mut self) -> Result<Option<Vec<IpAddr>>, Stop> {
+        if !self.has(Phases::RESOLVE) {
+            return Ok(None);
+        }
+        let hooks = self.set.hooks.iter().zip(&mut self.states);
+        for ((phases, hook), state) in hooks {
+            if !phases.has(Phases::RESOLVE) {
+                continue;
+            }
+            let request = Request {
+                phase: Phases::RESOLVE,
+                facts: &self.facts,
+                user: self.user.as_deref(),
+                groups: &self.groups,
+                notes: &mut self.notes,
+            };
+            let mut resolving = hook.resolve(&request, state.as_mut());
+            let resolved = poll_fn(|cx| {
+                let polled = AssertUnwindSafe(|| resolving.as_mut().poll(cx));
+                catch_unwind(polled).unwrap_or_else(|_panic| Poll::Ready(Err(panicked())))
+            });
+            let why = match resolved.await {
+                Ok(Resolution::Default) => continue,
+                Ok(Resolution::Addresses(addresses)) if !addresses.is_empty() => {
+                    return Ok(Some(addresses));
+                }
+                Ok(Resolution::Addresses(_)) => "it gave no address".into(),
+                Err(error) => error.reason().into(),
+            };
+            return Err(Stop {
+                by: hook.name().into(),
+                phase: Phases::RESOLVE.name(),
+                how: How::Failed(why),
+            });
+        }
+        Ok(None)
     }
 
     /// The phase `upstream_request`; then all edits of the request are applied to `head`.
@@ -279,8 +349,7 @@ impl Run {
             };
             // What a hook that panics leaves behind is of this request alone, which ends.
             let called = AssertUnwindSafe(|| call(&**hook, request, state.as_mut()));
-            let outcome =
-                catch_unwind(called).unwrap_or_else(|_panic| Err(HookError::new("it panicked")));
+            let outcome = catch_unwind(called).unwrap_or_else(|_panic| Err(panicked()));
             let how = match outcome {
                 Ok(Flow::Go) => continue,
                 Ok(Flow::Deny(denial)) => How::Denied(denial),
@@ -316,12 +385,25 @@ impl ResponseEdits {
     }
 }
 
+fn panicked() -> HookError {
+    HookError::new("it panicked")
+}
+
+/// A future of a hook.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Outcome<T>> + Send + 'a>>;
+
 /// A hook whose state has no type any more.
 trait Erased: Send + Sync {
     fn name(&self) -> &str;
     fn phases(&self) -> Phases;
     fn state(&self) -> Box<dyn Any + Send + Sync>;
+    fn connection(&self, connection: &Connection) -> Outcome<ConnectionFlow>;
     fn request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
+    fn resolve<'a>(
+        &'a self,
+        request: &'a Request<'a>,
+        state: &'a mut (dyn Any + Send + Sync),
+    ) -> Boxed<'a, Resolution>;
     fn authorize(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
     fn route(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
     fn upstream_request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
@@ -364,6 +446,22 @@ impl<H: Hook> Erased for H {
 
     fn state(&self) -> Box<dyn Any + Send + Sync> {
         Box::new(H::State::default())
+    }
+
+    fn connection(&self, connection: &Connection) -> Outcome<ConnectionFlow> {
+        Hook::connection(self, connection)
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        request: &'a Request<'a>,
+        state: &'a mut (dyn Any + Send + Sync),
+    ) -> Boxed<'a, Resolution> {
+        Box::pin(async move {
+            let state = state.downcast_mut();
+            let state = state.ok_or_else(|| HookError::new("it has the state of another hook"))?;
+            Hook::resolve(self, request, state).await
+        })
     }
 
     fn request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome {

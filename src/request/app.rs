@@ -14,15 +14,16 @@ use super::outcome::Exchange;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use crate::access::auth::User;
-use crate::client::{ClientStream, Patience};
+use crate::client::{ClientStream, Connection, Patience};
 use crate::config::{Config, Limits, Timeouts};
-use crate::hook::{HookSet, How, Stop};
+use crate::hook::{self, HookSet, How, Stop};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{self, Pseudonym, UserField};
 use crate::http::http1::HeadLimits;
 use crate::http::role::Role;
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
+use crate::tunnel::Socket as _;
 use crate::upstream::certificates::Certificates;
 use crate::upstream::dial::{Dialer, DnsOptions, Sources};
 use crate::upstream::limit::{Capacity, OriginLimits};
@@ -143,6 +144,26 @@ impl App {
         self.tell_of_exhaustion(error);
         let json = fields::accepts_json(accept);
         Reply::to_error(error, id, &self.challenge, json)
+    }
+
+    /// Whether the hooks let a connection in, which is closed otherwise.
+    pub fn admits_connection(&self, connection: &Connection, client: SocketAddr) -> bool {
+        let access = self.access.current();
+        let Some(hooks) = access.hooks() else {
+            return true;
+        };
+        let stopped = hooks.connection(&hook::Connection {
+            client,
+            local: connection.tcp().and_then(|tcp| tcp.local_addr().ok()),
+            tls: matches!(connection, Connection::Right(_)),
+        });
+        if let Err(stop) = &stopped {
+            self.telemetry.connection_rejected("hook");
+            if matches!(stop.how, How::Failed(_)) {
+                self.hook_failed(stop);
+            }
+        }
+        stopped.is_ok()
     }
 
     /// Counts a hook that failed where no request can be refused any more, and says so now and then.

@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use super::admit::Admitted;
 use super::app::App;
+use super::hooks::ended;
 use super::outcome::{Exchange, add_time};
 use crate::access::client::Client;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
-use crate::upstream::dial::{Candidates, DialError};
+use crate::upstream::dial::{Candidates, DialError, Dialer};
 use crate::upstream::limit::{Permit, Presence, Turn};
 use crate::upstream::pool::PoolNumber;
 use crate::upstream::server::Server;
@@ -40,11 +41,25 @@ pub async fn route(
         return exchange.request.pool.pool().map(Route::Pool);
     };
     let evaluate = |address| admitted.admit_address(address);
+    let given = match &mut exchange.run {
+        Some(run) if authority.host.is_name() => run.resolve().await,
+        _ => Ok(None),
+    };
+    let given = match given {
+        Ok(given) => given,
+        Err(stop) => return Err(ended(exchange, stop)),
+    };
     let user = exchange.outcome.user.as_ref();
     let client = || Client::new(user, exchange.request.source.client.ip());
     let look_up = &mut exchange.outcome.resolve;
-    let candidates = app.dialer.candidates(authority, client, &evaluate, look_up);
-    match candidates.await {
+    let found = match given {
+        Some(addresses) => Dialer::candidates_of(addresses, authority.port, &evaluate),
+        None => {
+            let candidates = app.dialer.candidates(authority, client, &evaluate, look_up);
+            candidates.await
+        }
+    };
+    match found {
         Ok(found) => {
             let first = found.candidates.first();
             exchange

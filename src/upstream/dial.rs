@@ -30,10 +30,12 @@ mod unix;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::answer::DnsAnswer;
 pub use self::candidates::{Candidates, Evaluate, Found};
 pub use self::error::{DialError, EXHAUSTED_PAUSE, exhaustion};
 pub use self::race::{Dialed, connect_any};
@@ -102,6 +104,25 @@ impl Dialer {
                 Candidates::of_answer(answer, authority.port, now, evaluate)?
             }
         };
+        Ok(Found {
+            candidates,
+            decided_by,
+        })
+    }
+
+    /// The same for addresses that a hook gives in place of a look-up.
+    ///
+    /// # Errors
+    /// [`DialError::Prohibited`] when not one address is admitted.
+    pub fn candidates_of(
+        addresses: Vec<IpAddr>,
+        port: u16,
+        evaluate: &Evaluate<'_>,
+    ) -> Result<Found, DialError> {
+        let now = Instant::now();
+        let answer = DnsAnswer::new(Ok(addresses.into()), now, Duration::ZERO);
+        let (candidates, decided_by) =
+            Candidates::of_answer(Arc::new(answer), port, now, evaluate)?;
         Ok(Found {
             candidates,
             decided_by,

@@ -80,6 +80,7 @@ mod access {
 mod programming {
     mod hooks;
     mod phases;
+    mod resolution;
 }
 
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
