@@ -57,6 +57,17 @@ pub enum TunnelFlow {
     Cut,
 }
 
+impl TunnelFlow {
+    /// Cuts the tunnel under this condition.
+    pub fn cut_if(condition: bool) -> Self {
+        if condition {
+            TunnelFlow::Cut
+        } else {
+            TunnelFlow::Go
+        }
+    }
+}
+
 /// Why a hook failed: any error. The request gets 500, and the log the reason.
 #[derive(Debug)]
 pub struct HookError(Box<str>);
@@ -159,8 +170,12 @@ pub trait Hook: Send + Sync + 'static {
     /// What the hook keeps from one phase of a request to the next.
     type State: Default + Send + Sync + 'static;
 
-    /// The name in the log and in metrics.
-    fn name(&self) -> &str;
+    /// The name in the log and in metrics: that of the type, unless it is another one.
+    fn name(&self) -> &str {
+        let name = std::any::type_name::<Self>();
+        let name = name.split('<').next().unwrap_or(name);
+        name.rsplit("::").next().unwrap_or(name)
+    }
 
     /// The phases in which it is called. Read once.
     fn phases(&self) -> Phases;

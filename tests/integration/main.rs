@@ -78,6 +78,7 @@ mod access {
 
 /// Hooks: programs that embed Tollgate and change what it does.
 mod programming {
+    mod examples;
     mod hooks;
     mod phases;
     mod resolution;

@@ -23,6 +23,22 @@ pub(crate) fn successor() -> PathBuf {
     std::env::var_os("TOLLGATE_SUCCESSOR_BIN").map_or_else(program, PathBuf::from)
 }
 
+/// An example of this package, as Cargo built it. Where it is not built, its test is skipped by name; under CI that is a
+/// failure.
+pub(crate) fn example(name: &str) -> Option<PathBuf> {
+    let cargo_s = PathBuf::from(env!("CARGO_BIN_EXE_tollgate"));
+    let path = cargo_s.with_file_name("examples").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "the example {name} is not built"
+    );
+    eprintln!("NOT TESTED: the example {name}; `cargo build --examples` builds it");
+    None
+}
+
 /// What a command that ends by itself has left.
 pub(crate) struct Outcome {
     pub(crate) status: ExitStatus,

@@ -202,9 +202,15 @@ tollgate:
 
     /// Starts the program and waits until it accepts.
     pub(crate) fn start(self) -> Proxy {
+        let mut command = Command::new(program());
+        command.arg("-c");
+        self.start_by(command)
+    }
+
+    /// The same for another program, which takes the configuration as its last argument.
+    pub(crate) fn start_by(self, mut command: Command) -> Proxy {
         let config = self.write();
-        let mut process = Command::new(program())
-            .arg("-c")
+        let mut process = command
             .arg(&config)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())

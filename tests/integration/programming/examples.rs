@@ -1,0 +1,113 @@
+//! The examples of hooks, as their readers run them.
+
+use std::process::Command;
+
+use crate::support::command::example;
+use crate::support::dns::Dns;
+use crate::support::message::ok;
+use crate::support::origin::Origin;
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::{auth, connect, request};
+
+fn start(name: &str, setup: Setup) -> Option<Proxy> {
+    Some(setup.start_by(Command::new(example(name)?)))
+}
+
+/// One user in these groups.
+fn grouped(groups: &str, yaml: &str) -> Setup {
+    Setup::new()
+        .file("groups", groups)
+        .config(&format!("auth: {{ groups: groups }}\n{yaml}"))
+}
+
+#[test]
+fn a_field() {
+    let dns = Dns::table(&[
+        ("a.corp.example", &["127.0.0.1"]),
+        ("b.example", &["127.0.0.1"]),
+    ]);
+    let setup = grouped("blue: alice\n", &dns.config());
+    let Some(proxy) = start("hook_field", setup) else {
+        return;
+    };
+    let origin = Origin::http(|request| ok(request.head.fields.all("x-team").join(",")));
+    for (host, expected) in [("a.corp.example", "blue"), ("b.example", "")] {
+        let answer = proxy.exchange(format!(
+            "GET http://{host}:{0}/ HTTP/1.1\r\nHost: {host}:{0}\r\n{1}X-Team: red\r\n\r\n",
+            origin.port(),
+            auth()
+        ));
+        assert_eq!(answer.text(), expected, "{host}");
+    }
+}
+
+#[test]
+fn a_denial() {
+    let Some(proxy) = start("hook_denial", Setup::new()) else {
+        return;
+    };
+    let origin = Origin::ok("in");
+    let zip = "Content-Type: application/zip\r\nContent-Length: 0\r\n";
+    let answer = proxy.exchange(request("POST", &origin, zip, ""));
+    assert_eq!(answer.status(), 451);
+    let line = "HTTP/1.1 451 denied by hook:NoArchives: archives stay here; ask it@corp.example";
+    assert_eq!(answer.head.start, line);
+    let text = "Content-Type: text/plain\r\nContent-Length: 0\r\n";
+    assert_eq!(
+        proxy.exchange(request("POST", &origin, text, "")).text(),
+        "in"
+    );
+}
+
+#[test]
+fn a_pool() {
+    let (stable, beta) = (Origin::ok("stable"), Origin::ok("beta"));
+    let pools = format!(
+        "gateway:\n  upstreams: [\"{}\"]\n  pools: [{{ name: beta, path: /nowhere, upstreams: [\"{}\"] }}]\n",
+        stable.address, beta.address
+    );
+    let Some(proxy) = start("hook_pool", grouped("beta: alice\n", &pools)) else {
+        return;
+    };
+    let ask = |path: &str| {
+        let credentials = auth().replace("Proxy-", "");
+        proxy.exchange(format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\n{credentials}\r\n"
+        ))
+    };
+    assert_eq!(ask("/api/x").text(), "beta");
+    assert_eq!(ask("/apix").text(), "stable");
+    // Servers may read this path in two ways: neither answer is safe.
+    assert_eq!(ask("/x/..%2fapi").status(), 500);
+}
+
+#[test]
+fn a_tunnel() {
+    let Some(proxy) = start("hook_tunnel", Setup::new()) else {
+        return;
+    };
+    let origin = Origin::raw(|mut wire, _| wire.read_to_end().map(drop));
+    let mut wire = proxy.connect();
+    assert_eq!(wire.exchange(connect(origin.address)).status(), 200);
+    let sent = (0..1000).try_for_each(|_| wire.send([7; 16384]));
+    let ended = sent.and_then(|()| wire.read_to_end().map(drop));
+    assert!(ended.is_err(), "the tunnel goes on");
+    let records = proxy.wait_records(1);
+    assert_eq!(records[0]["end_reason"], "hook");
+}
+
+#[test]
+fn a_log_field() {
+    let Some(proxy) = start("hook_log", Setup::new()) else {
+        return;
+    };
+    let origin = Origin::ok("in");
+    proxy.exchange(request("GET", &origin, "X-CI-Job: build \"7\"\r\n", ""));
+    let refusing = "http://127.0.0.1:1/";
+    assert_eq!(proxy.fetch(refusing).status(), 502);
+    let records = proxy.wait_records(2);
+    assert_eq!(records[0]["tags"]["job"], "build \"7\"");
+    let metrics = proxy.admin("/metrics").text();
+    let line = "tollgate_hook_events_total{label=\"127.0.0.1\",name=\"failed\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+}
