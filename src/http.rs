@@ -12,3 +12,4 @@ pub mod response;
 pub mod role;
 pub mod secret;
 pub mod target;
+pub mod url;

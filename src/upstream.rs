@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod dial;
+pub mod fetch;
 pub(crate) mod handshake;
 pub mod limit;
 pub mod pool;
