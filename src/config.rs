@@ -44,6 +44,7 @@ mod senders;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 mod trusted;
 mod units;
 mod values;
@@ -82,8 +83,9 @@ use self::places::{Input, Place, Places, Purpose};
 use self::problem::Diagnostics;
 use self::reader::Section;
 use self::sections::Sections;
+use self::tokens::TokenSection;
 use self::trusted::Credulous;
-use crate::access::policy::Policy;
+use crate::access::policy::{Groups, Policy};
 use crate::config::identity::Identity;
 use crate::telemetry::{self, Destination};
 
@@ -334,7 +336,16 @@ fn interpret(
     };
     let written = trusted::credulous(&listeners).map(Credulous::Written);
     let trusted = auth.trusted(written.or(credulous));
+    let TokenSection {
+        tokens,
+        files: key_files,
+        has_groups: has_token_groups,
+    } = auth.tokens(base);
     let groups = auth.groups(diagnostics, base);
+    let groups = match has_token_groups {
+        true => groups.map(Groups::open),
+        false => groups,
+    };
     let mut written = policy::read(
         sections.policy,
         &mut lists,
@@ -363,7 +374,7 @@ fn interpret(
             path: base.directory.join(path.file_name()?),
             item: None,
         }];
-        let named = auth.files().chain(server.ca_file());
+        let named = auth.files().chain(&key_files).chain(server.ca_file());
         inputs.extend(named.filter_map(|item| {
             Some(Input {
                 path: item.file(&base.directory)?,
@@ -399,7 +410,7 @@ fn interpret(
         roots::settle(&mut server.conf, path, diagnostics);
     }
 
-    let auth = auth.open(threads, trusted, diagnostics, base, exposed)?;
+    let auth = auth.open(threads, trusted, tokens, diagnostics, base, exposed)?;
     let policy = Policy::new(guard, written.rules()?).with_names(written.rule_names);
     // Of a policy that is not whole they would only say so again.
     if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {

@@ -21,6 +21,8 @@ use crate::text::count;
 pub struct Query<'a> {
     /// The user; by default that of a client without credentials.
     pub user: Option<&'a str>,
+    /// The groups that a token of the user says.
+    pub groups: &'a [String],
     /// The client's address.
     pub client: IpAddr,
     /// The method; by default that of the target's form.
@@ -115,7 +117,17 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
     let ways = Scenario::ways(user, query.target, query.method, time)
         .map_err(|error| anyhow!("--target: {error}; {}", Scenario::remedy(error)))?;
     let mut notes = Vec::new();
-    if !auth.users.contains(user) && trusted != Some(user) {
+    let may_be_of_token = auth
+        .tokens
+        .as_deref()
+        .is_some_and(|tokens| tokens.may_name(user));
+    let may_have_groups = may_be_of_token && auth.has_token_groups();
+    if !query.groups.is_empty() && !may_have_groups {
+        notes.push(
+            "--group: no token makes this user with groups: `auth.tokens` says so".to_owned(),
+        );
+    }
+    if !auth.users.contains(user) && trusted != Some(user) && !may_be_of_token {
         notes.push(format!(
             "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
             user,
@@ -137,6 +149,8 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
         .map(|mut way| {
             way.scenario.client = query.client.to_canonical();
             way.scenario.resolve.clone_from(&resolve);
+            let groups = query.groups.iter();
+            way.scenario.groups = groups.map(|group| group.as_str().into()).collect();
             ExplainedWay {
                 sent_by: way.sent_by,
                 explanation: policy.explain(&way.scenario),

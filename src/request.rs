@@ -14,5 +14,6 @@ pub mod own;
 pub mod reply;
 pub mod request_id;
 pub mod route;
+pub mod token_keys;
 pub mod tunnel;
 pub mod websocket;

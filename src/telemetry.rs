@@ -216,6 +216,17 @@ impl Telemetry {
         self.metrics.hook_events.inc(name, label);
     }
 
+    /// Counts a token that was not accepted.
+    pub fn token_refused(&self, reason: &'static str) {
+        self.metrics.tokens_refused.inc(reason);
+    }
+
+    /// Counts a fetch of the keys of an issuer of tokens.
+    pub fn keys_fetched(&self, succeeded: bool) {
+        let result = if succeeded { "success" } else { "failure" };
+        self.metrics.key_fetches.inc(result);
+    }
+
     /// Counts a request as waiting for the local pool until the guard is dropped.
     pub fn gateway_queued(self: &Arc<Self>) -> Queued {
         Queued::new(Arc::clone(self))

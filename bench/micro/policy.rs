@@ -63,6 +63,7 @@ fn admit(policy: &Arc<Policy>, user: &str, authority: &Authority) -> bool {
         destination: Destination::Tunnel(authority),
         method: "CONNECT",
         user,
+        groups: &[],
         client: IpAddr::from([192, 0, 2, 1]),
         time: SystemTime::UNIX_EPOCH,
     };

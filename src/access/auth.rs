@@ -1,14 +1,17 @@
-//! Basic proxy authentication (RFC 7617) against an htpasswd file.
+//! Proxy authentication: Basic (RFC 7617) against an htpasswd file, and signed tokens.
 //!
 //! Pure: no network, no async runtime, no Pingora. It verifies credentials;
 //! it does not write the 407, does not choose the thread that hashes
 //! and, except for [`passwd`], does not use the file system.
 //!
 //! ```text
-//! field value -> Token68 -> VerifiedCache -- hit --> User
+//! field value -> Token68 -> VerifiedCache -- hit --> Identity
 //!                               | miss
 //!                               v
 //!                          Credentials -> Htpasswd -> PasswordHash (slow)
+//!                               | Bearer, or a password that is a token
+//!                               v
+//!                            Tokens -> signature
 //! ```
 
 mod authenticator;
@@ -18,13 +21,18 @@ mod credentials;
 pub mod fuzz;
 mod hash;
 mod htpasswd;
+mod identity;
 pub mod passwd;
+pub mod tokens;
 mod trusted;
 
-pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check};
-pub use self::cache::{EntropyError, VerifiedCache};
+pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check, TokenAttempt};
+pub use self::cache::{Clocks, EntropyError, VerifiedCache};
+#[cfg(any(test, feature = "internals"))]
+pub use self::credentials::Token68;
 #[cfg(test)]
 pub use self::credentials::UserError;
-pub use self::credentials::{Credentials, MAX_USER_LEN, Token68, User};
-pub use self::htpasswd::{Htpasswd, NameError, parse_name};
+pub use self::credentials::{Credentials, MAX_USER_LEN, User};
+pub use self::htpasswd::{Htpasswd, NameError, parse_any_name, parse_name};
+pub use self::identity::Identity;
 pub use self::trusted::TrustedNetworks;

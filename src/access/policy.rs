@@ -88,6 +88,8 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// The authenticated user.
     pub user: &'a str,
+    /// Groups that the credentials say, beside those of the group file.
+    pub groups: &'a [Box<str>],
     /// The client's address.
     pub client: IpAddr,
     /// The time at which its head was complete.
@@ -157,12 +159,9 @@ impl Policy {
         &self.rules
     }
 
-    /// The groups of a user, in the order of the group file.
-    pub fn groups_of(&self, user: &str) -> impl Iterator<Item = &str> {
-        let class = self.rules.class_of(user);
-        class
-            .into_iter()
-            .flat_map(|class| class.groups.iter().map(AsRef::as_ref))
+    /// The groups of a user: those of the group file in its order, and then those of its token.
+    pub fn groups_of<'a>(&'a self, user: &str, of_token: &'a [Box<str>]) -> Vec<&'a str> {
+        evaluate::groups_of(self.rules.class_of(user), of_token)
     }
 
     /// Evaluates a request before its name is resolved. When the target is an address, evaluates that too.

@@ -138,7 +138,7 @@ fn replace(
         changes: running.changes_to(&parts.values),
     };
     app.access
-        .replace(parts.users, parts.trusted, &parts.policy);
+        .replace(parts.users, parts.trusted, parts.tokens, &parts.policy);
     running.apply(&parts.values);
     Ok(summary)
 }

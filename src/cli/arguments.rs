@@ -70,6 +70,9 @@ pub enum Command {
         /// The user; by default the one that the client is without credentials
         #[structopt(long, value_name = "USER")]
         user: Option<String>,
+        /// A group that the token of the user says; several times for several
+        #[structopt(long = "group", value_name = "GROUP", number_of_values = 1)]
+        groups: Vec<String>,
         /// A URL, host:port for a tunnel only, or a path for the gateway
         #[structopt(long, value_name = "TARGET")]
         target: String,

@@ -54,6 +54,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain {
             conf,
             user,
+            groups,
             target,
             method,
             client,
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
         }) => {
             let query = Query {
                 user: user.as_deref(),
+                groups: &groups,
                 client,
                 method: method.as_deref(),
                 target: &target,

@@ -13,9 +13,11 @@ use super::keys::shape::Shape;
 use super::kind::TextKind;
 use super::problem::Diagnostics;
 use super::reader::{Item, Part};
+use super::tokens::{self, TokenSection};
 use super::trusted::{self, Credulous};
 use super::units::{days, milliseconds, minutes};
 use super::yaml::Node;
+use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Credentials, Htpasswd, TrustedNetworks, User};
 use crate::access::policy::{GroupError, Groups};
 use crate::http::secret::Password;
@@ -46,6 +48,8 @@ pub struct Auth {
     pub users: Arc<Htpasswd>,
     /// The users of clients without credentials, by network.
     pub trusted: Arc<TrustedNetworks>,
+    /// The tokens that are accepted, if any are.
+    pub tokens: Option<Arc<Tokens>>,
     /// Where the users were read from; absolute.
     pub htpasswd: PathBuf,
     /// How long a successful verification is cached.
@@ -70,6 +74,8 @@ keys! {
         /// Clients that need no password. A request without credentials from such a network is that of the user; one
         /// with credentials is verified as any other. See [trusted networks](#trusted-networks).
         trusted_networks: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(trusted::TrustedKeys::keys).list(usize::MAX), on reload;
+        /// Signed tokens (JWT) that are accepted instead of a password. See [tokens.md](tokens.md).
+        tokens: Option<Item<'d>> = Means("none: passwords alone"), Raw => Shape::Map(tokens::TokenKeys::keys), on reload;
         /// The name of the protection space in the challenge.
         realm: String = "tollgate".to_owned(), Realm;
         /// How long a successful verification is cached. A reload forgets those of users whose hash has changed, or who
@@ -103,6 +109,12 @@ impl<'d> AuthSection<'d> {
     /// The keys that name files.
     pub(super) fn files(&self) -> impl Iterator<Item = &Item<'d>> {
         self.htpasswd.iter().chain(&self.groups)
+    }
+
+    /// Reads the tokens: none when the key is not there, nothing when it cannot be used.
+    pub(super) fn tokens(&self, base: &Base) -> TokenSection<'d> {
+        let tokens = self.tokens.as_ref().map(|item| tokens::read(item, base));
+        tokens.unwrap_or_default()
     }
 
     /// Whether a group file is named.
@@ -158,6 +170,7 @@ impl<'d> AuthSection<'d> {
         self,
         threads: usize,
         trusted: TrustedNetworks,
+        tokens: Option<Tokens>,
         diagnostics: &Diagnostics,
         base: &Base,
         exposed: bool,
@@ -183,6 +196,7 @@ impl<'d> AuthSection<'d> {
             realm: self.realm,
             users: Arc::new(users),
             trusted: Arc::new(trusted),
+            tokens: tokens.map(Arc::new),
             htpasswd,
             cache_ttl: self.cache_ttl,
             cache_entries: self.cache_entries,
@@ -193,9 +207,17 @@ impl<'d> AuthSection<'d> {
 }
 
 impl Auth {
-    /// Whether a request can be of this user: by password, or by the network of its client.
+    /// Whether a request can be of this user: by password, by the network of its client, or by a token.
     pub fn knows(&self, user: &str) -> bool {
-        self.users.contains(user) || self.trusted.has(user)
+        let tokens = self.tokens.as_deref();
+        self.users.contains(user)
+            || self.trusted.has(user)
+            || tokens.is_some_and(|tokens| tokens.may_name(user))
+    }
+
+    /// Whether a token may have groups, of which no file says who is in them.
+    pub(crate) fn has_token_groups(&self) -> bool {
+        self.tokens.as_deref().is_some_and(Tokens::have_groups)
     }
 
     /// The sign in a name that is no user, between names that are: `alice/bob`.

@@ -157,6 +157,7 @@ fn ask(config: &Config) -> String {
     ];
     let admitted = destinations.map(|destination| {
         let request = Request {
+            groups: &[],
             destination,
             method: "GET",
             user: "username",

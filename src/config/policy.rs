@@ -129,8 +129,10 @@ impl PolicySection<'_> {
             self.warn_at(rule.rule, rule.key(), rule.to_string(), &rule.remedy());
         }
         let rules = policy.rules();
+        // Who has a group of a token is not known.
+        let is_open = auth.has_token_groups();
         for index in rules.matching_no_user(|user| auth.knows(user)) {
-            if dead.iter().all(|rule| rule.rule != index) {
+            if !is_open && dead.iter().all(|rule| rule.rule != index) {
                 let message = format!(
                     "no user in the groups of this rule is in {}",
                     auth.htpasswd.display()
@@ -162,6 +164,10 @@ impl PolicySection<'_> {
 fn mistaken_user(name: &str, auth: &Auth) -> Option<host::Mistake> {
     if host::is_variable(name) {
         return Some((host::VARIABLE, host::FILL_IN.to_owned()));
+    }
+    if name.contains(':') && auth.tokens.is_none() {
+        let advice = "write the name as in the htpasswd file".to_owned();
+        return Some(("the user name has a colon", advice));
     }
     if name == "*" {
         let advice = "remove the key to match every user".to_owned();

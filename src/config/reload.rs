@@ -8,6 +8,7 @@ use super::load::read;
 use super::problem::Diagnostics;
 use super::values::Values;
 use super::{Config, ConfigError, Problems, Scope, own_listeners, trusted};
+use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Htpasswd, TrustedNetworks};
 use crate::access::policy::Policy;
 
@@ -28,6 +29,8 @@ pub struct Reloaded {
     pub users: Arc<Htpasswd>,
     /// The users of clients without credentials.
     pub trusted: Arc<TrustedNetworks>,
+    /// The tokens that are accepted, if any are.
+    pub tokens: Option<Arc<Tokens>>,
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
@@ -59,7 +62,7 @@ impl Config {
 }
 
 impl Reloader {
-    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups`, `auth.trusted_networks` and the lists of
+    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups`, `auth.trusted_networks`, `auth.tokens` and the lists of
     /// `egress` and `policy`, and runs `policy_tests`.
     ///
     /// The whole file is checked, so that a mistake does not wait for the next start; all other
@@ -80,6 +83,7 @@ impl Reloader {
         let reloaded = read(&self.file, &diagnostics, scope).map(|config| Reloaded {
             users: config.auth.users,
             trusted: config.auth.trusted,
+            tokens: config.auth.tokens,
             policy: config.policy,
             warnings: config.warnings,
             left_out: config.left_out,

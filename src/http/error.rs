@@ -136,6 +136,12 @@ kinds! {
     /// Credentials that are wrong.
     CredentialsWrong => "credentials_wrong", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
         "The user name or the password is wrong.";
+    /// A token that is not accepted.
+    TokenInvalid => "token_invalid", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
+        "The token is not accepted.";
+    /// A token after its time.
+    TokenExpired => "token_expired", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
+        "The token has expired: get a new one.";
     /// Too many password checks are waiting already.
     AuthenticationOverloaded => "authentication_overloaded", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "Too many password checks are waiting; try again shortly.";
@@ -304,7 +310,9 @@ impl RequestError {
             ErrorKind::CredentialsMalformed => {
                 "The credentials cannot be read: send Basic authorization."
             }
-            ErrorKind::CredentialsWrong => self.kind.text(),
+            ErrorKind::CredentialsWrong | ErrorKind::TokenInvalid | ErrorKind::TokenExpired => {
+                self.kind.text()
+            }
             _ => return self,
         };
         self.status = Some(StatusCode::UNAUTHORIZED);

@@ -4,6 +4,7 @@
 //! differ. Whatever is sent upstream needs the [`Admitted`] that only it makes.
 
 mod hashing;
+pub mod key_refresh;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -15,11 +16,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use self::hashing::Hashing;
+use self::key_refresh::KeyRefresh;
 use super::facts::Request;
 use super::hooks::{after_admission, before_admission};
 use super::outcome::Exchange;
+use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
-    Authenticator, Check, EntropyError, Htpasswd, Token68, TrustedNetworks, User, VerifiedCache,
+    Authenticator, Check, Clocks, EntropyError, Htpasswd, Identity, TokenAttempt, TrustedNetworks,
+    User, VerifiedCache,
 };
 use crate::access::policy::{Admission, Policy, RuleNames};
 use crate::config::Config;
@@ -36,6 +40,8 @@ pub struct AccessControl {
     hashing: Hashing,
     /// By their names, for hooks that choose one.
     pools: Vec<(Box<str>, PoolNumber)>,
+    /// What fetches the keys of tokens, off the way of requests.
+    pub key_refresh: KeyRefresh,
 }
 
 /// All that decides about one request. A reload makes a new one, so that no request
@@ -43,7 +49,6 @@ pub struct AccessControl {
 #[derive(Debug)]
 pub struct Access {
     authenticator: Arc<Authenticator>,
-    trusted: Arc<TrustedNetworks>,
     policy: Arc<Policy>,
     hooks: Arc<HookSet>,
 }
@@ -73,13 +78,14 @@ impl AccessControl {
     ) -> Result<Self, EntropyError> {
         let auth = &config.auth;
         let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
-        let authenticator = Authenticator::new(Arc::clone(&auth.users), verified);
-        let trusted = Arc::clone(&auth.trusted);
-        let access = Access::new(authenticator, trusted, &config.policy, Arc::new(hooks));
+        let (users, trusted) = (Arc::clone(&auth.users), Arc::clone(&auth.trusted));
+        let authenticator = Authenticator::new(users, trusted, auth.tokens.clone(), verified);
+        let access = Access::new(authenticator, &config.policy, Arc::new(hooks));
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
             pools,
+            key_refresh: KeyRefresh::default(),
         })
     }
 
@@ -92,8 +98,8 @@ impl AccessControl {
     /// decided.
     ///
     /// # Errors
-    /// A hook that ends the request. Missing (where the client is in no trusted network), malformed or wrong credentials (407, or 401 at the
-    /// gateway), too many that wait to be verified (503), a request that the policy denies (403, or the status of its
+    /// A hook that ends the request. Missing (where the client is in no trusted network), malformed or wrong credentials, or a token that is not
+    /// accepted (407, or 401 at the gateway), too many that wait to be verified (503), a request that the policy denies (403, or the status of its
     /// rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
@@ -105,13 +111,20 @@ impl AccessControl {
             run,
             ..
         } = exchange;
-        let user = self.user(&access, std::mem::take(credentials), request);
-        let user = outcome.user.insert(user.await?);
+        let identity = self.identity(&access, std::mem::take(credentials), request);
+        let identity = identity.await?;
+        outcome.user = Some(identity.user().clone());
+        let cuts = |tokens: &Arc<Tokens>| tokens.cut_at_expiry;
+        outcome.expires = identity.expires();
+        outcome
+            .expires
+            .take_if(|_| !access.authenticator.tokens().is_some_and(cuts));
         if let Some(run) = run {
-            let groups = access.policy.groups_of(user.as_str());
-            run.authenticated(user.as_str(), groups.map(Box::from).collect());
+            let user = identity.user().as_str();
+            let groups = access.policy.groups_of(user, identity.groups());
+            run.authenticated(user, groups.into_iter().map(Box::from).collect());
         }
-        let asked = request.for_policy(user.as_str())?;
+        let asked = request.for_policy(&identity)?;
         let admission = access.policy.admit_request(&asked);
         let admitted =
             Admitted(admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?);
@@ -151,33 +164,23 @@ impl AccessControl {
     pub async fn identify(&self, exchange: &mut Exchange) -> Result<(), RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
         let credentials = std::mem::take(&mut exchange.credentials);
-        let user = self.user(&access, credentials, &exchange.request).await?;
-        exchange.outcome.user = Some(user);
+        let identity = self.identity(&access, credentials, &exchange.request);
+        exchange.outcome.user = Some(identity.await?.user().clone());
         Ok(())
     }
 
-    /// Replaces users, trusted networks, policy and hooks at once. Credentials that were verified stay so where the user has
-    /// the same hash as before, and nowhere else. Not for two callers at a time.
-    pub fn replace(&self, users: Arc<Htpasswd>, trusted: Arc<TrustedNetworks>, policy: &Policy) {
-        let access = self.access.load();
-        let authenticator = access.authenticator.with_users(users);
-        let hooks = Arc::clone(&access.hooks);
-        self.access
-            .store(Arc::new(Access::new(authenticator, trusted, policy, hooks)));
-    }
-
-    /// The user of a request. A client that asks an origin is answered by one.
-    async fn user(
+    /// Who sends a request. A client that asks an origin is answered by one.
+    async fn identity(
         &self,
         access: &Access,
         credentials: Credentials,
         request: &Request,
-    ) -> Result<User, RequestError> {
-        let user = self.authenticate(access, &credentials, request).await;
+    ) -> Result<Identity, RequestError> {
+        let identity = self.authenticate(access, &credentials, request).await;
         // Who sent `Proxy-Authorization` asks a proxy.
         let is_origin =
             request.role == Some(Role::Gateway) && !matches!(credentials, Credentials::Proxy(_));
-        user.map_err(|error| {
+        identity.map_err(|error| {
             if is_origin {
                 error.of_an_origin()
             } else {
@@ -186,39 +189,88 @@ impl AccessControl {
         })
     }
 
+    /// Replaces users, trusted networks, tokens, policy and hooks at once. Credentials that were verified stay so where the
+    /// user has the same hash as before, or the issuer the same settings and key, and nowhere else. Not for two callers
+    /// at a time.
+    pub fn replace(
+        &self,
+        users: Arc<Htpasswd>,
+        trusted: Arc<TrustedNetworks>,
+        tokens: Option<Arc<Tokens>>,
+        policy: &Policy,
+    ) {
+        let access = self.access.load();
+        let authenticator = access.authenticator.succeeded_by(users, trusted, tokens);
+        let hooks = Arc::clone(&access.hooks);
+        self.access
+            .store(Arc::new(Access::new(authenticator, policy, hooks)));
+        self.key_refresh.wake();
+    }
+
+    /// The tokens, where some are accepted.
+    pub fn tokens(&self) -> Option<Arc<Tokens>> {
+        self.access.load().authenticator.tokens().cloned()
+    }
+
     async fn authenticate(
         &self,
         access: &Access,
         credentials: &Credentials,
         request: &Request,
-    ) -> Result<User, RequestError> {
+    ) -> Result<Identity, RequestError> {
         let client = request.source.client.ip();
-        let Some(value) = credentials.value() else {
-            let user = access.trusted.user(client).cloned();
-            return user.ok_or_else(|| ErrorKind::CredentialsMissing.into());
-        };
-        let token = Token68::parse(value)?;
         let authenticator = &access.authenticator;
-        match authenticator.check(token, request.arrival.completed)? {
-            Check::Verified(user) => Ok(user),
+        let Some(value) = credentials.value() else {
+            let user = authenticator.trusted().user(client).cloned();
+            let user = user.ok_or(ErrorKind::CredentialsMissing)?;
+            return Ok(user.into());
+        };
+        let now = Clocks {
+            instant: request.arrival.completed,
+            time: request.time,
+        };
+        match authenticator.check(value, now)? {
+            Check::Verified(identity) => Ok(identity),
+            Check::Token(attempt) => {
+                // Boxed: it waits seldom, and is not to make every request larger.
+                Box::pin(self.verify_token(authenticator, &attempt, now)).await
+            }
             Check::Unverified(attempt) => {
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;
-                verified.ok_or_else(|| ErrorKind::CredentialsWrong.into())
+                let user: User = verified.ok_or(ErrorKind::CredentialsWrong)?;
+                Ok(user.into())
             }
         }
+    }
+
+    /// Verifies a token, here and not where passwords are hashed: a signature costs less than the request that it is
+    /// for, and in that queue it would wait for hashes that take a thousand times as long. A token that is refused gives
+    /// other clients of the thread a turn before the next one.
+    async fn verify_token(
+        &self,
+        authenticator: &Authenticator,
+        attempt: &TokenAttempt,
+        now: Clocks,
+    ) -> Result<Identity, RequestError> {
+        let mut verified = authenticator.verify_token(attempt, now);
+        if let (Err(TokenError::Key { issuer, .. }), Some(tokens)) =
+            (&verified, authenticator.tokens())
+            && let Some(issuer) = tokens.issuers().get(*issuer)
+            && self.key_refresh.fetched(issuer, tokens.min_refetch).await
+        {
+            verified = authenticator.verify_token(attempt, now);
+        }
+        if verified.is_err() {
+            tokio::task::yield_now().await;
+        }
+        Ok(verified?)
     }
 }
 
 impl Access {
-    fn new(
-        authenticator: Authenticator,
-        trusted: Arc<TrustedNetworks>,
-        policy: &Policy,
-        hooks: Arc<HookSet>,
-    ) -> Self {
+    fn new(authenticator: Authenticator, policy: &Policy, hooks: Arc<HookSet>) -> Self {
         Self {
             authenticator: Arc::new(authenticator),
-            trusted,
             policy: Arc::new(on_this_machine(policy)),
             hooks,
         }

@@ -14,6 +14,7 @@ use super::outcome::Exchange;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use crate::access::auth::User;
+use crate::access::auth::tokens::TokenError;
 use crate::client::{ClientStream, Connection, Patience};
 use crate::config::{Config, Limits, Timeouts};
 use crate::hook::{self, HookSet, How, Stop};
@@ -26,6 +27,7 @@ use crate::telemetry::throttle::Throttle;
 use crate::tunnel::Socket as _;
 use crate::upstream::certificates::Certificates;
 use crate::upstream::dial::{Dialer, DnsOptions, Sources};
+use crate::upstream::fetch::Fetcher;
 use crate::upstream::limit::{Capacity, OriginLimits};
 use crate::upstream::pool::{Parts, Pools};
 use crate::upstream::tls::OriginTls;
@@ -53,7 +55,12 @@ pub struct App {
     pub limits: Limits,
     /// Those of heads, as their parser takes them.
     pub head_limits: HeadLimits,
-    challenge: HeaderValue,
+    /// The client for what the program itself asks for.
+    pub fetcher: Fetcher,
+    /// Lines about keys that cannot be fetched.
+    pub key_failures: Throttle,
+    /// One for each scheme; that of Bearer only where tokens are accepted.
+    challenges: [HeaderValue; 2],
     out_of_sockets: Throttle,
     out_of_ports: Throttle,
     hooks_failed: Throttle,
@@ -67,7 +74,12 @@ impl App {
     /// A part cannot be made, with the reason.
     pub fn new(config: &Config, hooks: HookSet) -> anyhow::Result<Arc<Self>> {
         let threads = config.threads_apart();
-        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.auth.realm);
+        let realm = &config.auth.realm;
+        let challenges = [
+            format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+            format!("Bearer realm=\"{realm}\""),
+        ];
+        let [basic, bearer] = challenges.map(|challenge| HeaderValue::from_str(&challenge));
         let telemetry = Arc::new(Telemetry::new(&config.log)?);
         let ca_file = config.server.ca_file.as_deref().map(Path::new);
         let certificates = match ca_file {
@@ -78,6 +90,12 @@ impl App {
         let dialer = Arc::new(dialer(config));
         let tls = OriginTls::new(ca_file, &certificates, config.timeouts.tls_handshake)?;
         let origin_tls = Arc::new(tls);
+        let fetcher = Fetcher::new(
+            Arc::clone(&dialer),
+            config.server.ca_file.clone(),
+            config.sources(),
+            config.timeouts.connect,
+        );
         let policy = on_this_machine(&config.policy);
         let is_own =
             move |address: SocketAddr| policy.guard().is_own_listener(address.ip(), address.port());
@@ -117,7 +135,9 @@ impl App {
                 max_target: config.limits.request_target,
                 max_fields: config.limits.request_fields,
             },
-            challenge: HeaderValue::from_str(&challenge)?,
+            challenges: [basic?, bearer?],
+            fetcher,
+            key_failures: Throttle::new(),
             out_of_sockets: Throttle::new(),
             out_of_ports: Throttle::new(),
             hooks_failed: Throttle::new(),
@@ -139,11 +159,24 @@ impl App {
         if error.kind().is_challenge() {
             self.telemetry.auth_failed(error.kind().name());
         }
+        if let Some(refused) = TokenError::of(error) {
+            self.telemetry.token_refused(refused.reason());
+        }
         let id = exchange.request.id;
         log::debug!("request {id}: {}", error.chain());
         self.tell_of_exhaustion(error);
         let json = fields::accepts_json(accept);
-        Reply::to_error(error, id, &self.challenge, json)
+        Reply::to_error(error, id, self.challenges(error), json)
+    }
+
+    /// The challenges of an answer to this error: Basic first, which every client knows.
+    fn challenges(&self, error: &RequestError) -> &[HeaderValue] {
+        let count = match error.kind().is_challenge() {
+            true if self.access.tokens().is_some() => 2,
+            true => 1,
+            false => 0,
+        };
+        self.challenges.get(..count).unwrap_or_default()
     }
 
     /// Whether the hooks let a connection in, which is closed otherwise.

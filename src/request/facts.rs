@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use http::Method;
 
 use super::request_id::RequestId;
+use crate::access::auth::Identity;
 use crate::access::policy::{self, Destination};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{Framing, RequestHead, Version};
@@ -124,16 +125,20 @@ impl Request {
         !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
-    /// The request of `user` as the policy sees it.
+    /// The request of this identity as the policy sees it.
     ///
     /// # Errors
     /// It has no role: a defect, since a head that could not be read is refused before.
-    pub fn for_policy<'a>(&'a self, user: &'a str) -> Result<policy::Request<'a>, RequestError> {
+    pub fn for_policy<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> Result<policy::Request<'a>, RequestError> {
         let role = self.role.ok_or(ErrorKind::Internal)?;
         Ok(policy::Request {
             destination: Destination::new(role, self.authority.as_ref()),
             method: self.method.as_str(),
-            user,
+            user: identity.user().as_str(),
+            groups: identity.groups(),
             client: self.source.client.ip(),
             time: self.time,
         })

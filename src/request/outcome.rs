@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
@@ -35,6 +35,8 @@ pub struct Exchange {
 pub struct Outcome {
     /// The user, by credentials or by the network of the client.
     pub user: Option<User>,
+    /// When a tunnel ends, since the token of its user expires.
+    pub expires: Option<SystemTime>,
     /// What decided whether the request is admitted.
     pub decided_by: Option<DecidedBy>,
     /// Rules that only observe, and would have denied it.
@@ -163,5 +165,17 @@ impl Exchange {
         }
         record.denial = outcome.denial.as_deref();
         record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An open tunnel keeps it for as long as it is open.
+    #[test]
+    fn an_exchange_is_small() {
+        assert!(size_of::<Outcome>() <= 480, "{}", size_of::<Outcome>());
+        assert!(size_of::<Exchange>() <= 1024, "{}", size_of::<Exchange>());
     }
 }

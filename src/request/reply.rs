@@ -32,12 +32,12 @@ pub struct Reply {
 impl Reply {
     /// The answer to a request that failed.
     ///
-    /// `challenge` is the value of `Proxy-Authenticate` for a 407, of `WWW-Authenticate` for a 401. With `json` the
+    /// `challenges` are the values of `Proxy-Authenticate` for a 407, of `WWW-Authenticate` for a 401. With `json` the
     /// body is a JSON object, else a line of text.
     pub fn to_error(
         error: &RequestError,
         id: RequestId,
-        challenge: &HeaderValue,
+        challenges: &[HeaderValue],
         json: bool,
     ) -> Self {
         let kind = error.kind();
@@ -93,7 +93,9 @@ impl Reply {
                 StatusCode::UNAUTHORIZED => "WWW-Authenticate",
                 _ => "Proxy-Authenticate",
             };
-            reply.fields.push((name.into(), challenge.clone()));
+            let lines = challenges.iter();
+            let lines = lines.map(|challenge| (name.into(), challenge.clone()));
+            reply.fields.extend(lines);
         }
         if kind == ErrorKind::MethodNotAllowed {
             // What the embedded origin and the list of denials know: nothing else refuses a method.
@@ -161,6 +163,7 @@ impl Reply {
             head.set_reason_phrase(Some(reason))?;
         }
         for (name, value) in self.fields {
+            // A field may have several lines, as one of challenges.
             head.append_header(name.into_owned(), value)?;
         }
         session.write_response_header(Box::new(head), false).await?;
@@ -219,7 +222,7 @@ mod tests {
 
     fn reply(error: RequestError, json: bool) -> String {
         let challenge = HeaderValue::from_static("Basic realm=\"r\", charset=\"UTF-8\"");
-        let reply = Reply::to_error(&error, RequestId::new(7), &challenge, json);
+        let reply = Reply::to_error(&error, RequestId::new(7), &[challenge], json);
         String::from_utf8(reply.to_bytes(true)).unwrap()
     }
 

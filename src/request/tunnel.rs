@@ -163,6 +163,7 @@ pub async fn relay(
     // When the process stops, the connection of an HTTP/2 stream may be gone before the relay hears of it.
     let ended = match ended {
         Ended::ClientReset if app.lifecycle.is_aborted() => Ended::Drained,
+        Ended::Drained if tunnel.is_expired() => Ended::Stopped("token_expired"),
         ended => ended,
     };
     (ended, traffic)

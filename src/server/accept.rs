@@ -12,6 +12,7 @@ use super::handover::InheritedSockets;
 use super::pid_file::{PidFile, PidFileError};
 use crate::downstream::{Acceptor, Listener, ThreadOptions};
 use crate::request::dispatch::Ways;
+use crate::request::token_keys;
 
 /// The service that accepts connections on all listeners, in one runtime.
 pub(super) struct AcceptService {
@@ -84,6 +85,7 @@ impl Service for AcceptService {
             self.failure.set(error.into());
             return;
         }
+        tokio::spawn(token_keys::look_after(Arc::clone(&app)));
         tokio::spawn(async move { app.dialer.look_after_name_servers().await });
         while let Some(ended) = loops.join_next().await {
             match ended {

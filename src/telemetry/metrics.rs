@@ -59,7 +59,13 @@ metrics! {
         "Kinds as `error` in the access log. A request without credentials counts in `tollgate_auth_failures_total` alone.";
     "tollgate_auth_failures_total" counter ["reason"] => auth_failures: LabelledCounters<MAX_KINDS>,
         "Requests whose credentials were missing or wrong, by reason."
-        "`credentials_missing`, `credentials_malformed`, `credentials_wrong`.";
+        "`credentials_missing`, `credentials_malformed`, `credentials_wrong`, `token_invalid`, `token_expired`.";
+    "tollgate_tokens_refused_total" counter ["reason"] => tokens_refused: LabelledCounters<MAX_KINDS>,
+        "Requests whose token was not accepted, by reason."
+        "Reasons as in [the table of tokens.md](tokens.md#errors). They count in `tollgate_auth_failures_total` too.";
+    "tollgate_token_key_fetches_total" counter ["result"] => key_fetches: LabelledCounters<MAX_KINDS>,
+        "Fetches of the keys of issuers of tokens, by result."
+        "`success`; `failure`, after which the keys from before stay in use.";
     "tollgate_bytes_total" counter ["role", "direction"] => bytes: ByRole<Bytes>,
         "Bytes of content by role and direction; of a tunnel, live.";
     "tollgate_open_connections" gauge => open_connections: IntGauge,

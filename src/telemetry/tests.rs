@@ -85,6 +85,8 @@ fn exercised() -> Arc<Telemetry> {
     drop(telemetry.connection_opened());
     telemetry.connection_rejected("max_connections");
     telemetry.auth_failed("wrong_password");
+    telemetry.token_refused("signature");
+    telemetry.keys_fetched(true);
     telemetry.reloaded(ReloadOutcome::Succeeded);
     telemetry.reloaded(ReloadOutcome::Failed);
     drop(telemetry.gateway_queued());

@@ -71,6 +71,10 @@ mod access {
     mod rule_actions;
     mod rule_matchers;
     mod rule_networks;
+    mod token_examples;
+    mod token_keys;
+    mod token_tunnels;
+    mod tokens;
     mod trusted_networks;
     mod users;
     mod verified_credentials;

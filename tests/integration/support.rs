@@ -12,6 +12,7 @@ pub(crate) mod embedded;
 pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod http2;
+pub(crate) mod issuer;
 pub(crate) mod message;
 pub(crate) mod nginx;
 pub(crate) mod origin;

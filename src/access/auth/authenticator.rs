@@ -5,17 +5,27 @@
 //! the thread that serves the connection, [`Authenticator::verify`] on one that
 //! may block. The caller limits how many run at once.
 
+//!
+//! A token is not hashed: its signature is verified by [`Authenticator::verify_token`], on the thread of the connection.
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::cache::{CacheKey, VerifiedCache};
-use super::credentials::{Credentials, CredentialsError, Token68, User};
+use super::cache::{CacheKey, Clocks, Proof, VerifiedCache};
+use super::credentials::{AuthScheme, Credentials, CredentialsError, Token68, User};
 use super::htpasswd::Htpasswd;
+use super::identity::Identity;
+use super::tokens::{TokenError, Tokens, is_token};
+use super::trusted::TrustedNetworks;
+use crate::http::error::RequestError;
+use crate::http::secret::Password;
 
-/// The users and the cache of verified credentials.
+/// The users, the tokens and the cache of verified credentials.
 #[derive(Debug)]
 pub struct Authenticator {
     users: Arc<Htpasswd>,
+    trusted: Arc<TrustedNetworks>,
+    tokens: Option<Arc<Tokens>>,
     verified: Arc<VerifiedCache>,
 }
 
@@ -23,9 +33,27 @@ pub struct Authenticator {
 #[derive(Debug)]
 pub enum Check {
     /// The credentials are in the cache.
-    Verified(User),
+    Verified(Identity),
     /// [`Authenticator::verify`] must verify them.
     Unverified(Attempt),
+    /// [`Authenticator::verify_token`] must verify them.
+    Token(TokenAttempt),
+}
+
+/// Why credentials are refused at once.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// They cannot be read.
+    Credentials(CredentialsError),
+    /// The token is not accepted.
+    Token(TokenError),
+}
+
+/// A token to verify.
+#[derive(Debug)]
+pub struct TokenAttempt {
+    token: Password,
+    key: CacheKey,
 }
 
 /// Credentials to verify; another thread may do it.
@@ -60,35 +88,80 @@ impl Attempt {
 }
 
 impl Authenticator {
-    /// An authenticator with these users and this cache.
-    pub fn new(users: Arc<Htpasswd>, verified: VerifiedCache) -> Self {
+    /// An authenticator with these users, the users of networks, these tokens and this cache.
+    pub fn new(
+        users: Arc<Htpasswd>,
+        trusted: Arc<TrustedNetworks>,
+        tokens: Option<Arc<Tokens>>,
+        verified: VerifiedCache,
+    ) -> Self {
         Self {
             users,
+            trusted,
+            tokens,
             verified: Arc::new(verified),
         }
     }
 
-    /// The authenticator of the next file. A verified pair stays verified where its user has the same hash.
-    pub fn with_users(&self, users: Arc<Htpasswd>) -> Self {
+    /// The authenticator of the next configuration. A verified pair stays verified where its user has the same hash, a
+    /// verified token where its issuer has the same settings and the same key.
+    pub fn succeeded_by(
+        &self,
+        users: Arc<Htpasswd>,
+        trusted: Arc<TrustedNetworks>,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Self {
         let mut users = Arc::unwrap_or_clone(users);
         users.succeed(&self.users);
+        let before = self.tokens.as_deref();
+        let tokens = tokens.map(|tokens| {
+            let mut tokens = Arc::unwrap_or_clone(tokens);
+            tokens.succeed(before);
+            Arc::new(tokens)
+        });
+        if let (Some(before), None) = (before, &tokens) {
+            before.retire();
+        }
         Self {
             users: Arc::new(users),
+            trusted,
+            tokens,
             verified: Arc::clone(&self.verified),
         }
     }
 
-    /// Looks up the credentials of one request. Never hashes, and for cached
+    /// The tokens, where some are accepted.
+    pub fn tokens(&self) -> Option<&Arc<Tokens>> {
+        self.tokens.as_ref()
+    }
+
+    /// The users of clients without credentials.
+    pub fn trusted(&self) -> &TrustedNetworks {
+        &self.trusted
+    }
+
+    /// Looks up the credentials of one request, in the value of its field. Never hashes, and for cached
     /// credentials neither decodes nor allocates.
     ///
     /// # Errors
-    /// See [`CredentialsError`]; malformed credentials cost no hash.
-    pub fn check(&self, token: Token68<'_>, now: Instant) -> Result<Check, CredentialsError> {
+    /// See [`Failure`]; malformed credentials cost no hash.
+    pub fn check(&self, field_value: &[u8], now: Clocks) -> Result<Check, Failure> {
+        let token = match self.tokens {
+            None => Token68::parse(field_value)?,
+            Some(_) => Token68::parse_any(field_value)?,
+        };
         let key = self.verified.key(token);
-        if let Some(user) = self.verified.lookup(&key, self.users.generation(), now) {
-            return Ok(Check::Verified(user));
+        if let Some(identity) = self.lookup(&key, now)? {
+            return Ok(Check::Verified(identity));
+        }
+        if token.scheme() == AuthScheme::Bearer {
+            return Ok(Check::Token(TokenAttempt::new(token.expose(), key)));
         }
         let credentials = token.decode()?;
+        if self.tokens.is_some() && is_token(credentials.password.expose()) {
+            let token = credentials.password.expose();
+            return Ok(Check::Token(TokenAttempt::new(token, key)));
+        }
         let known = self.users.known(credentials.user.as_str());
         Ok(Check::Unverified(Attempt {
             hash: known.map(|known| known.since()),
@@ -105,12 +178,87 @@ impl Authenticator {
         } = attempt;
         // A client that opens a hundred connections at once queues a hundred
         // attempts; only the first one hashes.
-        if let Some(user) = self.verified.lookup(&key, self.users.generation(), now) {
-            return Some(user);
+        let now_in_time = Clocks {
+            instant: now,
+            ..Clocks::now()
+        };
+        let generation = self.users.generation();
+        if let Some(identity) = self.verified.lookup(&key, generation, now_in_time) {
+            return Some(identity.user().clone());
         }
         let known = self.users.authenticate(&credentials)?;
-        self.verified.insert(key, Arc::clone(known), now);
+        let proof = Proof::Password(Arc::clone(known));
+        self.verified.insert(key, proof, now);
         Some(known.user().clone())
+    }
+
+    /// Verifies a token and caches it when it is valid. Costs the check of a signature, tens of microseconds.
+    ///
+    /// # Errors
+    /// [`TokenError`]
+    pub fn verify_token(
+        &self,
+        attempt: &TokenAttempt,
+        now: Clocks,
+    ) -> Result<Identity, TokenError> {
+        // A reload may have ended the use of tokens meanwhile, but not for a request that began before.
+        let tokens = self.tokens.as_ref().ok_or(TokenError::Signature)?;
+        let verified = tokens.verify(attempt.token.expose(), now.time)?;
+        let identity = verified.identity.clone();
+        self.refuse_taken(&identity)?;
+        let proof = Proof::Token(Arc::new(verified));
+        self.verified.insert(attempt.key, proof, now.instant);
+        Ok(identity)
+    }
+
+    fn lookup(&self, key: &CacheKey, now: Clocks) -> Result<Option<Identity>, TokenError> {
+        let found = self.verified.lookup(key, self.users.generation(), now);
+        if let Some(identity) = &found {
+            // The name may have become one of a password with a reload.
+            self.refuse_taken(identity)?;
+        }
+        Ok(found)
+    }
+
+    /// A token does not make the user that another proof makes: what is written for one must not be for the other.
+    fn refuse_taken(&self, identity: &Identity) -> Result<(), TokenError> {
+        let user = identity.user().as_str();
+        let is_taken =
+            identity.expires().is_some() && (self.users.contains(user) || self.trusted.has(user));
+        match is_taken {
+            true => Err(TokenError::Taken(user.into())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl TokenAttempt {
+    fn new(token: &[u8], key: CacheKey) -> Self {
+        Self {
+            token: Password::new(token),
+            key,
+        }
+    }
+}
+
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        Self::Credentials(error)
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<Failure> for RequestError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Credentials(error) => error.into(),
+            Failure::Token(error) => error.into(),
+        }
     }
 }
 

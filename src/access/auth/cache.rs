@@ -2,21 +2,23 @@
 //! for each request.
 //!
 //! Keeps a keyed MAC of the credentials, never the credentials: this memory
-//! without the key shows user names only. Wrong credentials are not cached;
+//! without the key shows user names, and what tokens say. Wrong credentials are not cached;
 //! an attacker could fill the cache with them.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quick_cache::sync::Cache;
 use thiserror::Error;
 
-use super::credentials::{Token68, User};
+use super::credentials::{AuthScheme, Token68};
 use super::htpasswd::KnownUser;
+use super::identity::Identity;
+use super::tokens::VerifiedToken;
 
-/// Credentials verified against a user's hash, by their MAC: a limited number, each for a fixed time and as long as
-/// the user has this hash. Threads share it by reference.
+/// Credentials verified against a user's hash or an issuer's key, by their MAC: a limited number, each for a fixed time
+/// and as long as the user has this hash, or the issuer this key. Threads share it by reference.
 pub struct VerifiedCache {
     /// The key of the MAC, for this cache only and never stored.
     secret: [u8; 32],
@@ -26,7 +28,7 @@ pub struct VerifiedCache {
 
 /// Identifies one pair of credentials in one cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CacheKey([u8; 32]);
+pub struct CacheKey([u8; 32], AuthScheme);
 
 /// The system gave no random bytes.
 #[derive(Debug, Clone, Copy, Error)]
@@ -35,8 +37,36 @@ pub struct EntropyError(getrandom::Error);
 
 #[derive(Clone)]
 struct Verification {
-    known: Arc<KnownUser>,
+    proof: Proof,
     verified_at: Instant,
+}
+
+/// What credentials were verified against.
+#[derive(Clone)]
+pub enum Proof {
+    /// The hash of a user.
+    Password(Arc<KnownUser>),
+    /// The key of an issuer.
+    Token(Arc<VerifiedToken>),
+}
+
+/// When a request came: by the clock that only goes forward, and by the one that tokens mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// For what lives for a while.
+    pub instant: Instant,
+    /// For what ends at a time of day.
+    pub time: SystemTime,
+}
+
+impl Clocks {
+    /// This moment.
+    pub fn now() -> Self {
+        Self {
+            instant: Instant::now(),
+            time: SystemTime::now(),
+        }
+    }
 }
 
 impl VerifiedCache {
@@ -57,22 +87,34 @@ impl VerifiedCache {
 
     /// The key for credentials as they were sent.
     pub fn key(&self, token: Token68<'_>) -> CacheKey {
-        CacheKey(*blake3::keyed_hash(&self.secret, token.expose()).as_bytes())
+        let mac = blake3::keyed_hash(&self.secret, token.expose());
+        CacheKey(*mac.as_bytes(), token.scheme())
     }
 
-    /// The user of these credentials, if they were verified within the `ttl` before `now`, against the hash that the
-    /// user has in the file of that `generation`. Does not allocate; takes one shared lock of one shard.
-    pub fn lookup(&self, key: &CacheKey, generation: u64, now: Instant) -> Option<User> {
+    /// Whose credentials these are, if they were verified within the `ttl` before `now`, and count: against the hash
+    /// that the user has in the file of that `generation`, or by a token that is valid. Does not allocate; takes one
+    /// shared lock of one shard.
+    pub fn lookup(&self, key: &CacheKey, generation: u64, now: Clocks) -> Option<Identity> {
         let entry = self.entries.get(key)?;
-        let fresh = now.saturating_duration_since(entry.verified_at) < self.ttl;
-        let valid = fresh && entry.known.is_in(generation);
-        valid.then(|| entry.known.user().clone())
+        if now.instant.saturating_duration_since(entry.verified_at) >= self.ttl {
+            return None;
+        }
+        match &entry.proof {
+            Proof::Password(known) => {
+                let is_valid = known.is_in(generation);
+                is_valid.then(|| known.user().clone().into())
+            }
+            Proof::Token(token) => {
+                let is_valid = token.is_valid(now.time);
+                is_valid.then(|| token.identity.clone())
+            }
+        }
     }
 
     /// Adds credentials that were verified at `now`.
-    pub fn insert(&self, key: CacheKey, known: Arc<KnownUser>, now: Instant) {
+    pub fn insert(&self, key: CacheKey, proof: Proof, now: Instant) {
         let entry = Verification {
-            known,
+            proof,
             verified_at: now,
         };
         self.entries.insert(key, entry);
@@ -96,6 +138,7 @@ impl fmt::Debug for CacheKey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::credentials::User;
     use super::super::htpasswd::Htpasswd;
     use super::*;
 
@@ -105,14 +148,21 @@ mod tests {
         VerifiedCache::new(1000, TTL).unwrap()
     }
 
-    fn user(name: &str) -> User {
-        User::parse(name).unwrap()
+    fn user(name: &str) -> Identity {
+        User::parse(name).unwrap().into()
     }
 
-    fn known(name: &str) -> Arc<KnownUser> {
+    fn known(name: &str) -> Proof {
         let users =
             Htpasswd::parse(&format!("{name}:{{SHA}}wqawPxkN+ytKqR+K+NR3qbw0Adw=")).unwrap();
-        Arc::clone(users.known(name).unwrap())
+        Proof::Password(Arc::clone(users.known(name).unwrap()))
+    }
+
+    fn at(instant: Instant) -> Clocks {
+        Clocks {
+            instant,
+            ..Clocks::now()
+        }
     }
 
     fn key(cache: &VerifiedCache, field_value: &str) -> CacheKey {
@@ -124,12 +174,15 @@ mod tests {
         let cache = cache();
         let now = Instant::now();
         let [ann, bob] = ["Basic YW5uOjE=", "Basic Ym9iOjE="].map(|value| key(&cache, value));
-        assert_eq!(cache.lookup(&ann, 0, now), None);
+        assert_eq!(cache.lookup(&ann, 0, at(now)), None);
         cache.insert(ann, known("ann"), now);
         cache.insert(bob, known("bob"), now);
-        assert_eq!(cache.lookup(&ann, 0, now), Some(user("ann")));
-        assert_eq!(cache.lookup(&bob, 0, now), Some(user("bob")));
-        assert_eq!(cache.lookup(&key(&cache, "Basic YW5uOjI="), 0, now), None);
+        assert_eq!(cache.lookup(&ann, 0, at(now)), Some(user("ann")));
+        assert_eq!(cache.lookup(&bob, 0, at(now)), Some(user("bob")));
+        assert_eq!(
+            cache.lookup(&key(&cache, "Basic YW5uOjI="), 0, at(now)),
+            None
+        );
         // The case of the scheme is not part of the credentials.
         assert_eq!(key(&cache, "bASIC   YW5uOjE="), ann);
     }
@@ -141,13 +194,13 @@ mod tests {
         let ann = key(&cache, "Basic YW5uOjE=");
         cache.insert(ann, known("ann"), now);
         let last = now + TTL - Duration::from_nanos(1);
-        assert_eq!(cache.lookup(&ann, 0, last), Some(user("ann")));
+        assert_eq!(cache.lookup(&ann, 0, at(last)), Some(user("ann")));
         // A look-up does not extend its life.
-        assert_eq!(cache.lookup(&ann, 0, now + TTL), None);
+        assert_eq!(cache.lookup(&ann, 0, at(now + TTL)), None);
 
         let off = VerifiedCache::new(1000, Duration::ZERO).unwrap();
         off.insert(ann, known("ann"), now);
-        assert_eq!(off.lookup(&ann, 0, now), None);
+        assert_eq!(off.lookup(&ann, 0, at(now)), None);
     }
 
     #[test]
@@ -157,7 +210,7 @@ mod tests {
         let user = known("ann");
         for n in 0..10_000_u32 {
             let token = format!("Basic {n}");
-            cache.insert(key(&cache, &token), Arc::clone(&user), now);
+            cache.insert(key(&cache, &token), user.clone(), now);
         }
         // Shards round the capacity up.
         let entries = cache.entries.len();
@@ -166,7 +219,7 @@ mod tests {
         let none = VerifiedCache::new(0, TTL).unwrap();
         let ann = key(&none, "Basic YW5uOjE=");
         none.insert(ann, known("ann"), now);
-        assert_eq!(none.lookup(&ann, 0, now), None);
+        assert_eq!(none.lookup(&ann, 0, at(now)), None);
     }
 
     #[test]

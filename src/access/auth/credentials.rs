@@ -1,4 +1,4 @@
-//! The value of `Proxy-Authorization`: the Basic scheme of RFC 7617.
+//! The value of `Proxy-Authorization`: the Basic scheme of RFC 7617, and where tokens are accepted, Bearer of RFC 6750.
 //!
 //! Owns the syntax and the types that keep passwords out of logs. It does
 //! not verify credentials.
@@ -12,8 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::tokens::{MAX_TOKEN_LEN, is_token};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::secret::Password;
+use crate::text::is_invisible;
 
 /// The longest `user:password`, decoded, in bytes.
 ///
@@ -24,11 +26,11 @@ pub const MAX_CREDENTIALS_LEN: usize = 1024;
 /// The longest user name in bytes, as in Apache's `htpasswd`.
 pub const MAX_USER_LEN: usize = 255;
 
-/// [`MAX_CREDENTIALS_LEN`] in base64.
-const MAX_TOKEN_LEN: usize = MAX_CREDENTIALS_LEN.div_ceil(3) * 4;
+/// The longest `user:password`, decoded, where the password may be a token.
+const MAX_LONG_LEN: usize = MAX_USER_LEN + 1 + MAX_TOKEN_LEN;
 
-/// The name of a user: not empty, at most [`MAX_USER_LEN`] bytes, no colon, no
-/// control character. Compared byte by byte; cheap to clone.
+/// The name of a user: not empty, at most [`MAX_USER_LEN`] bytes, no
+/// control character, and no colon unless a token says the name. Compared byte by byte; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct User(Arc<str>);
 
@@ -100,10 +102,24 @@ impl From<CredentialsError> for RequestError {
     }
 }
 
-/// Basic credentials in base64, as sent: enough for a cache look-up
-/// without decoding. At most 1368 bytes; possibly invalid base64.
+/// Credentials behind their scheme, as sent: enough for a cache look-up
+/// without decoding. Limited in length; of Basic, possibly invalid base64.
 #[derive(Clone, Copy)]
-pub struct Token68<'a>(&'a [u8]);
+pub struct Token68<'a> {
+    scheme: AuthScheme,
+    text: &'a [u8],
+    /// The longest credentials of Basic, decoded.
+    max: usize,
+}
+
+/// The scheme of credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthScheme {
+    /// RFC 7617
+    Basic,
+    /// RFC 6750
+    Bearer,
+}
 
 impl User {
     /// Checks a user name.
@@ -124,6 +140,21 @@ impl User {
             return Err(UserError::ControlCharacter);
         }
         Ok(Self(name.into()))
+    }
+
+    /// Checks a name that a token says. It may have colons, as `system:serviceaccount:ns:name`; for people it has
+    /// neither invisible characters nor spaces around it.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse); the other rules count as [`UserError::ControlCharacter`].
+    pub fn of_token(name: &str) -> Result<Self, UserError> {
+        match Self::parse(&name.replace(':', "_")) {
+            Ok(_) if name.trim() != name || name.contains(is_invisible) => {
+                Err(UserError::ControlCharacter)
+            }
+            Ok(_) => Ok(Self(name.into())),
+            Err(error) => Err(error),
+        }
     }
 
     /// The name.
@@ -155,7 +186,7 @@ impl Credentials {
 }
 
 impl<'a> Token68<'a> {
-    /// Takes the token from a field value, without decoding or allocating.
+    /// Takes Basic credentials from a field value, without decoding or allocating.
     ///
     /// The scheme is compared without case; one or more spaces follow it
     /// (RFC 9110 §11.4).
@@ -166,6 +197,22 @@ impl<'a> Token68<'a> {
     /// [`CredentialsError::TooLong`], so that no later step sees more than 1368
     /// bytes.
     pub fn parse(field_value: &'a [u8]) -> Result<Self, CredentialsError> {
+        let token = Self::read(field_value, MAX_CREDENTIALS_LEN)?;
+        match token.scheme {
+            AuthScheme::Basic => Ok(token),
+            AuthScheme::Bearer => Err(CredentialsError::UnsupportedScheme),
+        }
+    }
+
+    /// As [`parse`](Self::parse), where tokens are accepted: by Bearer too, and as a password.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse), with the length of a token as the limit.
+    pub fn parse_any(field_value: &'a [u8]) -> Result<Self, CredentialsError> {
+        Self::read(field_value, MAX_LONG_LEN)
+    }
+
+    fn read(field_value: &'a [u8], max: usize) -> Result<Self, CredentialsError> {
         // Whitespace around a value is not part of it (RFC 9110 §5.5).
         let value = field_value.trim_ascii();
         if value.is_empty() {
@@ -173,22 +220,31 @@ impl<'a> Token68<'a> {
         }
         let mut parts = value.splitn(2, |byte| *byte == b' ');
         let scheme = parts.next().unwrap_or_default();
-        let token = parts.next().unwrap_or_default().trim_ascii_start();
-        if !scheme.eq_ignore_ascii_case(b"Basic") {
+        let text = parts.next().unwrap_or_default().trim_ascii_start();
+        let (scheme, max_text) = if scheme.eq_ignore_ascii_case(b"Basic") {
+            (AuthScheme::Basic, max.div_ceil(3) * 4)
+        } else if scheme.eq_ignore_ascii_case(b"Bearer") {
+            (AuthScheme::Bearer, MAX_TOKEN_LEN)
+        } else {
             return Err(CredentialsError::UnsupportedScheme);
-        }
-        if token.is_empty() {
+        };
+        if text.is_empty() {
             return Err(CredentialsError::NotBase64);
         }
-        if token.len() > MAX_TOKEN_LEN {
+        if text.len() > max_text {
             return Err(CredentialsError::TooLong);
         }
-        Ok(Self(token))
+        Ok(Self { scheme, text, max })
     }
 
-    /// The bytes as sent. They reveal the password.
+    /// The scheme.
+    pub fn scheme(self) -> AuthScheme {
+        self.scheme
+    }
+
+    /// The bytes as sent. They reveal the password or the token.
     pub fn expose(self) -> &'a [u8] {
-        self.0
+        self.text
     }
 
     /// Decodes the credentials.
@@ -202,12 +258,12 @@ impl<'a> Token68<'a> {
     /// See [`CredentialsError`].
     pub fn decode(self) -> Result<Credentials, CredentialsError> {
         // Full size from the start: a growing vector leaves copies in memory.
-        let mut buffer = Zeroizing::new(vec![0; base64::decoded_len_estimate(self.0.len())]);
-        let Ok(len) = STANDARD.decode_slice(self.0, &mut buffer) else {
+        let mut buffer = Zeroizing::new(vec![0; base64::decoded_len_estimate(self.text.len())]);
+        let Ok(len) = STANDARD.decode_slice(self.text, &mut buffer) else {
             return Err(CredentialsError::NotBase64);
         };
         let decoded = buffer.get(..len).unwrap_or_default();
-        if decoded.len() > MAX_CREDENTIALS_LEN {
+        if decoded.len() > self.max {
             return Err(CredentialsError::TooLong);
         }
         let Ok(text) = std::str::from_utf8(decoded) else {
@@ -217,6 +273,9 @@ impl<'a> Token68<'a> {
             return Err(CredentialsError::ControlCharacter);
         }
         let (user, password) = text.split_once(':').ok_or(CredentialsError::NoColon)?;
+        if decoded.len() > MAX_CREDENTIALS_LEN && !is_token(password.as_bytes()) {
+            return Err(CredentialsError::TooLong);
+        }
         Ok(Credentials {
             user: User::parse(user)?,
             password: Password::new(password),

@@ -130,7 +130,23 @@ pub fn parse_name(name: &str) -> Result<User, NameError> {
     if let Some(c) = name.chars().find(|c| is_invisible(*c)) {
         return Err(NameError::Invisible(c));
     }
-    let user = User::parse(name)?;
+    written_well(name, User::parse(name)?)
+}
+
+/// As [`parse_name`], for a user that may also be one of a token: such a name may have colons.
+///
+/// # Errors
+/// One variant of [`NameError`] for each rule.
+pub fn parse_any_name(name: &str) -> Result<User, NameError> {
+    if name.contains(':')
+        && let Ok(user) = User::of_token(name)
+    {
+        return written_well(name, user);
+    }
+    parse_name(name)
+}
+
+fn written_well(name: &str, user: User) -> Result<User, NameError> {
     let bytes = name.as_bytes();
     match (bytes.first(), bytes.last()) {
         (Some(b'#'), _) => Err(NameError::Comment),

@@ -1,6 +1,6 @@
 //! Users without a password, by the network that a client is in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,6 +13,7 @@ use crate::access::policy::Networks;
 pub struct TrustedNetworks {
     networks: Networks,
     users: HashMap<IpNet, User>,
+    names: HashSet<User>,
 }
 
 impl TrustedNetworks {
@@ -25,7 +26,7 @@ impl TrustedNetworks {
 
     /// Whether clients of some network are this user.
     pub fn has(&self, user: &str) -> bool {
-        self.users.values().any(|other| other.as_str() == user)
+        self.names.contains(user)
     }
 }
 
@@ -34,6 +35,7 @@ impl FromIterator<(IpNet, User)> for TrustedNetworks {
         let users: HashMap<IpNet, User> = users.into_iter().collect();
         TrustedNetworks {
             networks: users.keys().copied().collect(),
+            names: users.values().cloned().collect(),
             users,
         }
     }

@@ -187,10 +187,14 @@ impl Policy {
             failures: Vec::new(),
         };
         let of_role = self.rules.of_role(evaluation.request.role());
-        let about = match evaluation.class {
-            Some(class) => of_role.and(&class.rules),
-            None => RuleSet::default(),
-        };
+        let mut about = evaluation
+            .class
+            .map(|class| class.rules)
+            .unwrap_or_default();
+        if !evaluation.request.groups.is_empty() {
+            about.extend(self.rules.of_groups(evaluation.request.groups));
+        }
+        let about = of_role.and(&about);
         // Rules for other users or roles are skipped without evaluating their matchers.
         let mut next = 0;
         for index in about.iter() {
@@ -454,6 +458,13 @@ impl RequestDecision {
     }
 }
 
+/// The groups of a class, and then those of the credentials, each once.
+pub(super) fn groups_of<'a>(class: Option<&'a Class>, of_token: &'a [Box<str>]) -> Vec<&'a str> {
+    let of_class = class.map_or(&[][..], |class| &class.groups);
+    let more = of_token.iter().filter(|group| !of_class.contains(group));
+    of_class.iter().chain(more).map(AsRef::as_ref).collect()
+}
+
 impl Evaluation<'_> {
     fn facts(&self) -> Facts<'_> {
         let input = self.input.get_or_init(|| ExpressionInput {
@@ -463,11 +474,7 @@ impl Evaluation<'_> {
                 Some(Host::Name(name)) => String::from(&**name),
                 Some(Host::Ip(ip)) => ip.to_canonical().to_string(),
             },
-            groups: self
-                .class
-                .into_iter()
-                .flat_map(|class| class.groups.iter().map(AsRef::as_ref))
-                .collect(),
+            groups: groups_of(self.class, self.request.groups),
         });
         Facts {
             role: self.request.role().as_str(),

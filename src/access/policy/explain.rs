@@ -122,7 +122,11 @@ impl Policy {
                 .and_then(|denied| denied.refusal.message.as_deref())
                 .map(str::to_owned),
             user: scenario.user.to_string(),
-            groups: self.groups_of(&scenario.user).map(str::to_owned).collect(),
+            groups: self
+                .groups_of(request.user, request.groups)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             client: scenario.client,
             role: request.role().as_str(),
             method: request.method.to_owned(),
@@ -249,7 +253,7 @@ impl Policy {
         match matcher {
             Matcher::Roles => request.role().as_str().to_owned(),
             Matcher::Users => {
-                let groups: Vec<&str> = self.groups_of(request.user).collect();
+                let groups = self.groups_of(request.user, request.groups);
                 match (&rule.matchers.groups, groups.is_empty()) {
                     (None, _) => request.user.to_owned(),
                     (Some(_), true) => format!("{}, in no group", request.user),

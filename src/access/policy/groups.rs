@@ -9,7 +9,7 @@ pub mod fuzz;
 use std::collections::HashMap;
 
 pub use self::error::{GroupError, GroupProblem};
-use crate::access::auth::{MAX_USER_LEN, parse_name};
+use crate::access::auth::{MAX_USER_LEN, parse_any_name, parse_name};
 use crate::text::is_invisible;
 
 /// The characters of a name without quotes, beside letters and digits of any script: at its start, then elsewhere.
@@ -24,6 +24,8 @@ pub struct Groups {
     names: Vec<Box<str>>,
     /// Indexes into `names`, in order and each once.
     of_user: HashMap<Box<str>, Vec<u32>>,
+    /// Whether credentials may say further groups.
+    are_open: bool,
 }
 
 impl Groups {
@@ -54,6 +56,20 @@ impl Groups {
         } else {
             Err(errors)
         }
+    }
+
+    /// The same, where credentials may say further groups.
+    #[must_use]
+    pub fn open(self) -> Groups {
+        Groups {
+            are_open: true,
+            ..self
+        }
+    }
+
+    /// Whether credentials may say further groups, so that a rule can name groups that are not here.
+    pub fn are_open(&self) -> bool {
+        self.are_open
     }
 
     /// Whether the file has this group, with or without members.
@@ -147,7 +163,9 @@ fn parse_members(text: &str) -> Result<Vec<String>, GroupProblem> {
     let mut rest = text.trim_ascii();
     while let Some(first) = rest.chars().next() {
         let member;
-        (member, rest) = if matches!(first, '"' | '\'') {
+        // A name that a token says may have colons; without quotes, they are a sign of another kind of file.
+        let is_quoted = matches!(first, '"' | '\'');
+        (member, rest) = if is_quoted {
             parse_quoted(rest, first)?
         } else {
             let end = rest.find([' ', '\t']).unwrap_or(rest.len());
@@ -158,7 +176,11 @@ fn parse_members(text: &str) -> Result<Vec<String>, GroupProblem> {
         if member.is_empty() {
             return Err(GroupProblem::NoUser);
         }
-        parse_name(&member).map_err(GroupProblem::User)?;
+        let parsed = match is_quoted {
+            true => parse_any_name(&member),
+            false => parse_name(&member),
+        };
+        parsed.map_err(GroupProblem::User)?;
         members.push(member);
         rest = rest.trim_ascii_start();
     }

@@ -24,6 +24,8 @@ pub struct Rules {
     users: HashMap<Box<str>, u32>,
     /// Users with the same groups and the same rules form a class. The first is that of all other users.
     classes: Vec<Class>,
+    /// The rules that name each group, for groups that credentials say.
+    of_group: HashMap<Box<str>, RuleSet>,
     /// The rules that can match each of [`Role::ALL`].
     of_roles: [RuleSet; 3],
     /// The `domains` of each rule. Side by side: most rules fail to match here, and then nothing else of them
@@ -105,6 +107,7 @@ impl Rules {
             default,
             users: HashMap::new(),
             classes: Vec::new(),
+            of_group: HashMap::new(),
             of_roles: [RuleSet::default(); 3],
             domains: Vec::new(),
             with_early_matchers: RuleSet::default(),
@@ -185,6 +188,15 @@ impl Rules {
         self.classes.get(class as usize)
     }
 
+    /// The rules that name one of these groups, as sets. A look-up for each: a cache of sets of groups would hash all
+    /// of them as well, and take a lock.
+    pub(super) fn of_groups<'a>(
+        &'a self,
+        groups: &'a [Box<str>],
+    ) -> impl Iterator<Item = &'a RuleSet> {
+        groups.iter().filter_map(|group| self.of_group.get(group))
+    }
+
     pub(super) fn of_role(&self, role: Role) -> &RuleSet {
         let [tunnel, forward, gateway] = &self.of_roles;
         match role {
@@ -261,8 +273,25 @@ impl Rules {
                 users.insert(Box::from(user), class);
             }
         }
+        if groups.are_open() {
+            // Tokens may make users of any of these groups, of whom no file knows: for the search for rules that
+            // no request reaches, a class for each.
+            classes.extend(of_group.iter().map(|(group, rules)| {
+                let mut class = Class {
+                    rules: every_user,
+                    groups: vec![Box::from(*group)],
+                };
+                class.rules.extend([rules]);
+                class
+            }));
+        }
+        let of_group = of_group.into_iter();
+        let of_group = of_group
+            .map(|(group, rules)| (group.into(), rules))
+            .collect();
         self.users = users;
         self.classes = classes;
+        self.of_group = of_group;
     }
 }
 
@@ -299,7 +328,7 @@ fn check(rules: &[Rule], groups: &Groups) -> Result<(), Vec<RuleError>> {
         }
         let wanted = rule.matchers.groups.iter().flatten().enumerate();
         for (at, group) in wanted {
-            if !groups.contains(group) {
+            if !groups.are_open() && !groups.contains(group) {
                 reject(RuleProblem::UnknownGroup { at });
             }
         }

@@ -10,6 +10,8 @@ use crate::http::target::{Authority, Scheme, Target, TargetError};
 pub struct Scenario {
     /// The user.
     pub user: Box<str>,
+    /// The groups that a token of the user says.
+    pub groups: Vec<Box<str>>,
     /// The client's address.
     pub client: IpAddr,
     /// The time of the request.
@@ -65,6 +67,7 @@ impl Scenario {
         let authority = parsed.authority().cloned();
         Ok(Scenario {
             user: user.into(),
+            groups: Vec::new(),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             time,
             resolve: Vec::new(),
@@ -181,6 +184,7 @@ impl Scenario {
             destination: Destination::new(self.role, self.authority.as_ref()),
             method: &self.method,
             user: &self.user,
+            groups: &self.groups,
             client: self.client.to_canonical(),
             time: self.time.into(),
         }

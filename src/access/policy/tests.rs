@@ -41,6 +41,7 @@ fn request(destination: Destination<'_>) -> Request<'_> {
             Destination::Forward(_) | Destination::Gateway => "GET",
         },
         user: "alice",
+        groups: &[],
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         time: SystemTime::UNIX_EPOCH,
     }

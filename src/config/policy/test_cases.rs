@@ -16,6 +16,8 @@ keys! {
     pub(in super::super) struct Keys<'d> {
         /// The user of the request; need not be in the password file.
         user: Option<Item<'d>> = Required, Raw => Shape::user();
+        /// The groups that the token of the user says, beside those of the group file.
+        groups: Option<Item<'d>> = Means("none"), Raw => Shape::text("the name of a group").some();
         /// The client's address.
         client: Option<Item<'d>> = Is("127.0.0.1"), Raw => Shape::ip();
         /// The method of the request.
@@ -59,7 +61,19 @@ impl Tests<'_> {
     /// nothing.
     pub(in super::super) fn run(&self, policy: &Policy, auth: &Auth) {
         for (item, case) in &self.cases {
-            if !auth.knows(&case.scenario.user) {
+            if !case.scenario.groups.is_empty() && !auth.has_token_groups() {
+                item.warn(
+                    "has groups, and no token has any: `auth.tokens` has no groups_claim",
+                    "name the groups of the user in the group file, and remove the key",
+                );
+            }
+            let is_claimed = case.scenario.user.contains(':') && auth.tokens.is_none();
+            if is_claimed && let Some(item) = item.section().item("user") {
+                item.report(
+                    "the user name has a colon",
+                    "write the name as in the htpasswd file",
+                );
+            } else if !auth.knows(&case.scenario.user) {
                 let (user, file) = (&case.scenario.user, auth.htpasswd.display());
                 item.warn(
                     format!("user {user:?} is not in {file}"),
@@ -139,6 +153,7 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
         }
     }
     let user = part(&keys.user, &mut whole, rule::user);
+    let groups = part(&keys.groups, &mut whole, groups);
     let client = part(&keys.client, &mut whole, address);
     let method = part(&keys.method, &mut whole, rule::method);
     let time = part(&keys.time, &mut whole, rule::moment);
@@ -167,6 +182,7 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
     };
     scenario.client = client.unwrap_or(scenario.client);
     scenario.resolve = resolve.unwrap_or_default();
+    scenario.groups = groups.unwrap_or_default();
     Some(TestCase {
         scenario,
         timed: time.is_some(),
@@ -215,6 +231,22 @@ fn addresses(item: &Item<'_>) -> Option<Vec<IpAddr>> {
     }
     let addresses: Vec<Option<IpAddr>> = items.iter().map(address).collect();
     addresses.into_iter().collect()
+}
+
+fn groups(item: &Item<'_>) -> Option<Vec<Box<str>>> {
+    let items = item.list()?;
+    if items.is_empty() {
+        item.report(
+            "no group",
+            "write groups that the token has, or remove the key",
+        );
+        return None;
+    }
+    let groups: Vec<Option<Box<str>>> = items
+        .iter()
+        .map(|item| item.text().map(Box::from))
+        .collect();
+    groups.into_iter().collect()
 }
 
 /// The name of a rule, or of a part of the guard with or without what follows the colon.

@@ -20,12 +20,16 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 9] = [
+const MAPS: [(&str, &str); 10] = [
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
     ),
     ("tollgate.admin", "{ address: '127.0.0.1:9188' }"),
+    (
+        "tollgate.auth.tokens",
+        "{ issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }",
+    ),
     (
         "tollgate.auth.trusted_networks",
         "[{ networks: [10.1.0.0/16], user: ci }]",

@@ -108,7 +108,7 @@ fn tests_that_cannot_be_read() {
     let lines = "  policy: {rules: [{name: no-uploads, action: deny, methods: [POST]}]}
   policy_tests:
     - {}
-    - {user: 'a:b', target: example.org, expect: allow, rule: no-upload}
+    - {user: '#b', target: example.org, expect: allow, rule: no-upload}
     - {user: alice, target: example.org, expect: deny, client: localhost, resolve: [], time: now, method: get}
     - {user: alice, target: example.org, expect: deny, rule: special_purpose:loopback, resolved: []}
 ";
@@ -117,7 +117,7 @@ fn tests_that_cannot_be_read() {
         "f.yaml:7: tollgate.policy_tests[0].user: missing; write a user name\n\
          f.yaml:7: tollgate.policy_tests[0].target: missing; write one such as example.org:443, http://example.org/ or /path\n\
          f.yaml:7: tollgate.policy_tests[0].expect: missing; write admit or deny\n\
-         f.yaml:8: tollgate.policy_tests[1].user: the user name has a colon; write the name as in the htpasswd file\n\
+         f.yaml:8: tollgate.policy_tests[1].user: the user name begins with #, which starts a comment; write the name as in the htpasswd file\n\
          f.yaml:8: tollgate.policy_tests[1].expect: neither admit nor deny; write admit or deny\n\
          f.yaml:8: tollgate.policy_tests[1].rule: no such rule; did you mean no-uploads?\n\
          f.yaml:9: tollgate.policy_tests[2].client: not an IP address; write one such as 192.0.2.1 or 2001:db8::1\n\
@@ -138,7 +138,7 @@ fn rules_that_cannot_be_read() {
       - {name: Bad Name, action: admit, status: 404, message: m}
       - {name: default, action: deny, status: 418, message: ''}
       - {name: lists, action: deny, users: [], groups: ci, methods: [get, 'A B'], domains: [], networks: [], ports: [], client_networks: []}
-      - {name: values, action: deny, users: ['a:b'], roles: [tunel, proxy], domains: ['*.x', '10.0.0.1', '@gone'], networks: [10.1.0.0/8], ports: [0], client_networks: [x]}
+      - {name: values, action: deny, users: ['#b'], roles: [tunel, proxy], domains: ['*.x', '10.0.0.1', '@gone'], networks: [10.1.0.0/8], ports: [0], client_networks: [x]}
       - {name: time, action: deny, time: {days: [mo], from: '8:00', until: '25:00', zone: Berlin, not_before: x}}
       - {name: times, action: deny, time: {}}
       - {name: hours, action: deny, time: {from: 08:00, until: 08:00, zone: CEST}}
@@ -165,7 +165,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:11: tollgate.policy.rules[3].networks: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
          f.yaml:11: tollgate.policy.rules[3].ports: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
          f.yaml:11: tollgate.policy.rules[3].client_networks: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
-         f.yaml:12: tollgate.policy.rules[4].users[0]: the user name has a colon; write the name as in the htpasswd file\n\
+         f.yaml:12: tollgate.policy.rules[4].users[0]: the user name begins with #, which starts a comment; write the name as in the htpasswd file\n\
          f.yaml:12: tollgate.policy.rules[4].roles[0]: not a role; did you mean tunnel?\n\
          f.yaml:12: tollgate.policy.rules[4].roles[1]: not a role; write tunnel, forward or gateway\n\
          f.yaml:12: tollgate.policy.rules[4].domains[0]: wildcards are not read; write .example.org for a domain and all below it\n\
@@ -222,7 +222,7 @@ fn a_broken_group_file() {
         "f.yaml:5: tollgate.policy.rules[1].name: not a name; write up to 64 of a-z, 0-9, - and _, beginning with a letter or a digit\n\
          f.yaml:5: tollgate.policy.rules[1].action: missing; write admit, deny or observe\n\
          groups:2: no colon after the name of the group; write `group: user user`, and begin a comment with #\n\
-         groups:3: a colon in the name of a user; this is a group file, with lines like `group: user user`"
+         groups:3: a colon in the name of a user; this is a group file, with lines like `group: user user`, in which the user of a token is written in quotes"
     );
     let gone = with_groups("").replace("groups: groups", "groups: gone");
     assert_eq!(

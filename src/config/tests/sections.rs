@@ -267,3 +267,111 @@ fn users() {
 
 /// What is said of an upstream that is in none of its forms.
 const UPSTREAM: &str = "write it as \"127.0.0.1:80\", \"backend:80\", \"https://backend:8443\" or \"unix:/run/app.sock\"";
+
+/// What `tollgate check` says of tokens.
+#[test]
+fn tokens_that_cannot_be_used() {
+    let setup = Setup::new();
+    let x = "A".repeat(43);
+    let key = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
+    setup.file("keys.json", format!("{{\"keys\":[{key}]}}"));
+    setup.file("none.json", "{\"keys\":[]}");
+    setup.file("text.json", "keys");
+    let tokens = |issuers: &str| {
+        format!("  auth:\n    htpasswd: users\n    tokens: {{issuers: [{issuers}]}}\n")
+    };
+    let load = |section: &str| {
+        let yaml =
+            format!("version: 1\ntollgate:\n  listeners: [{{address: '127.0.0.1:1'}}]\n{section}");
+        match setup.load(&yaml) {
+            Ok(config) => config.warnings.to_string(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let whole = "{issuer: i, jwks: keys.json, audience: a, user_prefix: 'p:'}";
+    assert_eq!(load(&tokens(whole)), "");
+    for (issuers, expected) in [
+        ("", "issuers: an empty list"),
+        (
+            "{}",
+            "issuers[0].user_prefix: missing; write one such as \"gh:\"",
+        ),
+        ("{}", "issuers[0].audience: missing"),
+        (
+            &whole.replace("keys.json", "gone.json"),
+            "gone.json does not exist; write the JWK Set",
+        ),
+        (
+            &whole.replace("keys.json", "none.json"),
+            "none.json cannot be used: no key for RS256",
+        ),
+        (
+            &whole.replace("keys.json", "text.json"),
+            "text.json cannot be used: not JSON",
+        ),
+        (
+            &whole.replace("keys.json", "'https://u:canary@i.test/'"),
+            "issuers[0].jwks: user information in the authority",
+        ),
+        (
+            &whole.replace("keys.json", "'ftp://i.test/'"),
+            "write an https:// URL, or a path",
+        ),
+        (
+            &whole.replace("keys.json", "'http://i.test/'"),
+            "warning: tollgate.auth.tokens.issuers[0].jwks: keys over http",
+        ),
+        (
+            &format!("{whole}, {whole}"),
+            "issuers[1].issuer: the same issuer as entry 1",
+        ),
+        (
+            &format!(
+                "{whole}, {}",
+                whole
+                    .replace("issuer: i", "issuer: j")
+                    .replace("'p:'", "''")
+            ),
+            "warning: tollgate.auth.tokens.issuers[1].user_prefix: tokens of this issuer and of entry 1",
+        ),
+        (
+            &whole.replace(": a,", ": [],"),
+            "issuers[0].audience: no audience",
+        ),
+        (
+            &whole.replace("}", ", user_claim: '/a~b'}"),
+            "issuers[0].user_claim: not a claim",
+        ),
+        (
+            &whole.replace("}", ", users_claim: sub}"),
+            "users_claim: unknown key",
+        ),
+        (
+            &whole.replace("'p:'", "\"a\\nb\""),
+            "issuers[0].user_prefix: has",
+        ),
+        (&[whole; 33].join(", "), "more than 32 issuers"),
+    ] {
+        let said = load(&tokens(issuers));
+        assert!(said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+    // A user with a colon is one of a token.
+    let policy = "  policy: {rules: [{name: r, action: admit, users: ['p:x', 'q:x']}]}\n";
+    let said = load(&(tokens(whole) + policy));
+    assert!(
+        said.contains("names user \"q:x\"") && !said.contains("\"p:x\""),
+        "{said}"
+    );
+    let said = load(&format!("  auth: {{htpasswd: users}}\n{policy}"));
+    assert!(
+        said.contains("users[0]: the user name has a colon"),
+        "{said}"
+    );
+    // A group that no file has is one of a token, where tokens have groups.
+    let policy = "  policy: {rules: [{name: r, action: admit, groups: [dev]}]}\n";
+    let said = load(&(tokens(whole) + policy));
+    assert!(said.contains("no such group"), "{said}");
+    let with_groups = whole.replace("}", ", groups_claim: groups}");
+    assert_eq!(load(&(tokens(&with_groups) + policy)), "");
+}

@@ -39,16 +39,12 @@ fn only(user: &str) -> Policy {
 
 fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
-    let authenticator = Authenticator::new(users(names), verified);
+    let authenticator = Authenticator::new(users(names), Arc::default(), None, verified);
     AccessControl {
-        access: ArcSwap::from_pointee(Access::new(
-            authenticator,
-            Arc::default(),
-            policy,
-            Arc::default(),
-        )),
+        access: ArcSwap::from_pointee(Access::new(authenticator, policy, Arc::default())),
         hashing: Hashing::new(2, 64),
         pools: Vec::new(),
+        key_refresh: KeyRefresh::default(),
     }
 }
 
@@ -80,7 +76,7 @@ async fn new_users_and_rules_count_at_once() {
     let gate = gatekeeper(&["ann", "bob"], &only("ann"));
     assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
     assert_eq!(ask(&gate, BOB).await, Err(ErrorKind::Denied));
-    gate.replace(users(&["bob"]), Arc::default(), &only("bob"));
+    gate.replace(users(&["bob"]), Arc::default(), None, &only("bob"));
     // Verified a moment ago, and gone.
     assert_eq!(ask(&gate, ANN).await, Err(ErrorKind::CredentialsWrong));
     assert_eq!(ask(&gate, BOB).await, Ok("bob".to_owned()));
@@ -121,7 +117,7 @@ async fn a_thousand_reloads_show_no_mixture() {
     });
     for round in 0..1_000 {
         let name = if round % 2 == 0 { "bob" } else { "ann" };
-        gate.replace(users(&[name]), Arc::default(), &only(name));
+        gate.replace(users(&[name]), Arc::default(), None, &only(name));
         tokio::task::yield_now().await;
     }
     reloaded.store(true, Ordering::Relaxed);

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::CancellationToken;
 
 use super::TunnelRequest;
 use crate::access::auth::User;
@@ -42,7 +42,13 @@ struct Tunnel {
     bytes_from_client: AtomicU64,
     bytes_from_upstream: AtomicU64,
     abort: CancellationToken,
+    /// When it ends, and whether it was that.
+    expires: Option<SystemTime>,
+    is_expired: AtomicBool,
 }
+
+/// The longest sleep until a token expires: the clock may be set meanwhile.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// An entry of the table, until dropped, with what the tunnel holds.
 pub struct OpenTunnel<'a> {
@@ -78,6 +84,8 @@ impl Tunnels {
             bytes_from_client: AtomicU64::new(0),
             bytes_from_upstream: AtomicU64::new(0),
             abort: CancellationToken::new(),
+            expires: request.exchange.outcome.expires,
+            is_expired: AtomicBool::new(false),
         });
         let mut table = self.0.lock();
         if table.is_closed {
@@ -129,8 +137,33 @@ impl Tunnel {
 }
 
 impl OpenTunnel<'_> {
-    pub fn aborted(&self) -> WaitForCancellationFuture<'_> {
-        self.tunnel.abort.cancelled()
+    /// Ready when the process stops, and when the token of the tunnel expires.
+    pub async fn aborted(&self) {
+        match self.tunnel.expires {
+            None => self.tunnel.abort.cancelled().await,
+            // Boxed, so that the other tunnels are not larger.
+            Some(expires) => Box::pin(self.aborted_or_expired(expires)).await,
+        }
+    }
+
+    /// Whether its token has expired, and not the process stopped.
+    pub fn is_expired(&self) -> bool {
+        self.tunnel.is_expired.load(Ordering::Relaxed)
+    }
+
+    async fn aborted_or_expired(&self, expires: SystemTime) {
+        loop {
+            let left = expires.duration_since(SystemTime::now());
+            let Some(left) = left.ok().filter(|left| !left.is_zero()) else {
+                break;
+            };
+            let sleep = tokio::time::sleep(left.min(MAX_SLEEP));
+            tokio::select! {
+                () = self.tunnel.abort.cancelled() => return,
+                () = sleep => {}
+            }
+        }
+        self.tunnel.is_expired.store(true, Ordering::Relaxed);
     }
 
     /// Tells the hooks that the tunnel has ended, and gives them back to its request.

@@ -53,7 +53,7 @@ record! {
         /// A name that was only claimed must not be put here: people type
         /// passwords into the wrong field.
         "user": optional user: &'a str, Text(max::USER),
-            "The user whose password was verified.";
+            "The user whose password or token was verified.";
         "method": always method: &'a [u8], Text(max::METHOD),
             "The request method as received.";
         "target": always target: &'a [u8], Uri(max::TARGET),
@@ -93,7 +93,7 @@ record! {
         "tags": list tags: Tag, Tags { count: 16, each: 256 },
             "What hooks and scripts say of the request: an object of names and texts.";
         "end_reason": optional end_reason: &'static str, Text(64),
-            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `drained` (the process stopped).";
+            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `drained` (the process stopped).";
         "referer": optional referer: &'a [u8], Uri(max::REFERER),
             "The `Referer` field as received.";
         "user_agent": optional user_agent: &'a [u8], Text(max::USER_AGENT),

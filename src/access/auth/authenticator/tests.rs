@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::hash::tests::verifications;
+use super::super::tokens::IssuerSettings;
+use super::super::tokens::tests::{self as token_tests, Signer};
 use super::*;
 
 const TTL: Duration = Duration::from_secs(60);
@@ -21,7 +23,29 @@ fn users(text: &str) -> Arc<Htpasswd> {
 }
 
 fn authenticator() -> Authenticator {
-    Authenticator::new(users(USERS), VerifiedCache::new(100, TTL).unwrap())
+    with_cache(VerifiedCache::new(100, TTL).unwrap())
+}
+
+fn with_cache(verified: VerifiedCache) -> Authenticator {
+    Authenticator::new(users(USERS), Arc::default(), None, verified)
+}
+
+fn next(auth: &Authenticator, users: Arc<Htpasswd>) -> Authenticator {
+    auth.succeeded_by(users, Arc::default(), None)
+}
+
+fn at(instant: Instant) -> Clocks {
+    Clocks {
+        instant,
+        ..Clocks::now()
+    }
+}
+
+fn credentials(failure: Failure) -> CredentialsError {
+    match failure {
+        Failure::Credentials(error) => error,
+        Failure::Token(error) => unreachable!("{error}"),
+    }
 }
 
 fn basic(user_pass: &str) -> Vec<u8> {
@@ -34,8 +58,9 @@ fn admit(
     field_value: &[u8],
     now: Instant,
 ) -> Result<Option<String>, CredentialsError> {
-    let user = match auth.check(Token68::parse(field_value)?, now)? {
-        Check::Verified(user) => Some(user),
+    let user = match auth.check(field_value, at(now)).map_err(credentials)? {
+        Check::Verified(identity) => Some(identity.user().clone()),
+        Check::Token(_) => unreachable!("no tokens are accepted"),
         Check::Unverified(attempt) => auth.verify(attempt, now),
     };
     Ok(user.map(|user| user.to_string()))
@@ -108,12 +133,10 @@ fn queued_attempts_of_one_client_share_the_first_ones_hash() {
     let now = Instant::now();
     let value = basic("ann:a:b");
     let attempts: Vec<_> = (0..10)
-        .map(
-            |_| match auth.check(Token68::parse(&value).unwrap(), now).unwrap() {
-                Check::Unverified(attempt) => attempt,
-                Check::Verified(_) => panic!("nothing was verified yet"),
-            },
-        )
+        .map(|_| match auth.check(&value, at(now)).unwrap() {
+            Check::Unverified(attempt) => attempt,
+            Check::Verified(_) | Check::Token(_) => panic!("nothing was verified yet"),
+        })
         .collect();
     let cost = verifications(|| {
         for attempt in attempts {
@@ -128,7 +151,7 @@ fn never_shows_the_password() {
     let auth = authenticator();
     let value = basic("ann:canary-7f3a");
     let now = Instant::now();
-    let check = auth.check(Token68::parse(&value).unwrap(), now).unwrap();
+    let check = auth.check(&value, at(now)).unwrap();
     let shown = format!("{check:?} {auth:?}");
     let encoded = STANDARD.encode("ann:canary-7f3a");
     assert!(
@@ -166,7 +189,7 @@ fn new_users_leave_verified_what_has_not_changed() {
     let (ann, juergen, new) = ("ann:a:b", "jürgen:pässwörd ☃", "jürgen:new");
     assert_eq!(ask(&before, ann), verified("ann", 1));
     assert_eq!(ask(&before, juergen), verified("jürgen", 1));
-    let after = before.with_users(users(LATER));
+    let after = next(&before, users(LATER));
     assert_eq!(ask(&after, ann), verified("ann", 0));
     assert_eq!(ask(&after, juergen), (None, 1));
     assert_eq!(ask(&after, new), verified("jürgen", 1));
@@ -176,11 +199,11 @@ fn new_users_leave_verified_what_has_not_changed() {
     assert_eq!(ask(&before, new), (None, 1));
     assert_eq!(ask(&before, "bob:new"), (None, 1));
 
-    let without_ann = after.with_users(users(USERS.lines().nth(1).unwrap()));
+    let without_ann = next(&after, users(USERS.lines().nth(1).unwrap()));
     assert_eq!(ask(&without_ann, ann), (None, 1));
     // The hash is that of the first file again: it is hashed again.
     assert_eq!(ask(&without_ann, juergen), verified("jürgen", 1));
-    let again = without_ann.with_users(users(USERS));
+    let again = next(&without_ann, users(USERS));
     assert_eq!(ask(&again, ann), verified("ann", 1));
     assert_eq!(ask(&again, juergen), verified("jürgen", 0));
 }
@@ -192,16 +215,16 @@ fn a_verification_against_an_old_hash_counts_for_the_old_file_alone() {
     let now = Instant::now();
     let attempt = |auth: &Authenticator, user_pass: &str| {
         let value = basic(user_pass);
-        match auth.check(Token68::parse(&value).unwrap(), now).unwrap() {
+        match auth.check(&value, at(now)).unwrap() {
             Check::Unverified(attempt) => attempt,
-            Check::Verified(user) => panic!("{user} was verified"),
+            other => panic!("{other:?}"),
         }
     };
     let juergen = "jürgen:pässwörd ☃";
     let late = attempt(&before, juergen);
     let late_stranger = attempt(&before, "bob:new");
     let late_ann = attempt(&before, "ann:a:b");
-    let after = before.with_users(users(LATER));
+    let after = next(&before, users(LATER));
     // Attempts against different hashes share no verification.
     assert_ne!(late.id(), attempt(&after, juergen).id());
     assert_ne!(late_stranger.id(), attempt(&after, "bob:new").id());
@@ -227,9 +250,9 @@ proptest::proptest! {
             };
             users(&lines.iter().enumerate().map(line).collect::<String>())
         };
-        let mut auths = vec![Authenticator::new(file(&files[0]), VerifiedCache::new(100, TTL).unwrap())];
+        let mut auths = vec![Authenticator::new(file(&files[0]), Arc::default(), None, VerifiedCache::new(100, TTL).unwrap())];
         for lines in &files[1..] {
-            auths.push(auths.last().unwrap().with_users(file(lines)));
+            auths.push(next(auths.last().unwrap(), file(lines)));
         }
         // Those of requests that began before a reload as well, in either order.
         for (auth, lines) in auths.iter().zip(&files).chain(auths.iter().zip(&files).rev()) {
@@ -240,5 +263,162 @@ proptest::proptest! {
                 }
             }
         }
+    }
+}
+
+/// What a request with this field value comes to, at that second of the epoch.
+fn ask_with_tokens(auth: &Authenticator, value: &[u8], seconds: u64) -> String {
+    let now = Clocks {
+        instant: Instant::now(),
+        time: token_tests::at(seconds),
+    };
+    match auth.check(value, now) {
+        Ok(Check::Verified(identity)) => format!("cached {}", identity.user()),
+        Ok(Check::Token(attempt)) => match auth.verify_token(&attempt, now) {
+            Ok(identity) => identity.user().to_string(),
+            Err(error) => error.reason().to_owned(),
+        },
+        Ok(Check::Unverified(_)) => "a password".to_owned(),
+        Err(Failure::Token(error)) => format!("at once {}", error.reason()),
+        Err(Failure::Credentials(error)) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_token_comes_by_bearer_and_as_a_password() {
+    let signer = Signer::ec();
+    let tokens = |keys: &[String]| {
+        Some(Arc::new(token_tests::tokens_with(
+            token_tests::settings(),
+            keys,
+        )))
+    };
+    let cache = || VerifiedCache::new(100, TTL).unwrap();
+    let keys = [signer.jwk("k")];
+    let auth = Authenticator::new(users(USERS), Arc::default(), tokens(&keys), cache());
+    let token = signer.token("k", token_tests::CLAIMS);
+    let bearer = format!("bEARER  {token}").into_bytes();
+    for value in [
+        &bearer,
+        &basic(&format!("x:{token}")),
+        &basic(&format!("ann:{token}")),
+    ] {
+        assert_eq!(ask_with_tokens(&auth, value, 1500), "gh:org/repo");
+        assert_eq!(ask_with_tokens(&auth, value, 2029), "cached gh:org/repo");
+        assert_eq!(ask_with_tokens(&auth, value, 2030), "expired");
+    }
+    let long = "p".repeat(1100);
+    for (value, expected) in [
+        (basic("ann:a:b"), "a password"),
+        (basic("ann:correct.horse.battery"), "a password"),
+        (basic(&format!("ann:{long}")), "credentials are too long"),
+        (basic(&format!(":{token}")), "credentials have no user name"),
+        (b"Bearer".to_vec(), "credentials are not base64"),
+        (b"Bearer x".to_vec(), "malformed"),
+        (
+            format!("Bearer {}", "x".repeat(16 * 1024)).into_bytes(),
+            "malformed",
+        ),
+        (
+            format!("Bearer {}", "x".repeat(16 * 1024 + 1)).into_bytes(),
+            "credentials are too long",
+        ),
+        (
+            basic(&format!("x:e{}", "y.".repeat(9000))),
+            "credentials are too long",
+        ),
+        (b"Digest x".to_vec(), "not the Basic scheme"),
+    ] {
+        assert_eq!(ask_with_tokens(&auth, &value, 1500), expected);
+    }
+
+    // Without tokens, Bearer is what it always was, and a long password too long.
+    let without = auth.succeeded_by(users(USERS), Arc::default(), None);
+    assert_eq!(
+        ask_with_tokens(&without, &bearer, 1500),
+        "not the Basic scheme"
+    );
+    let as_password = basic(&format!("x:{token}"));
+    assert_eq!(ask_with_tokens(&without, &as_password, 1500), "a password");
+    // And with tokens again, nothing is left in the cache of those before.
+    let again = without.succeeded_by(users(USERS), Arc::default(), tokens(&keys));
+    assert_eq!(ask_with_tokens(&again, &bearer, 1500), "gh:org/repo");
+    let rotated = again.succeeded_by(
+        users(USERS),
+        Arc::default(),
+        tokens(&[Signer::ec().jwk("k")]),
+    );
+    assert_eq!(ask_with_tokens(&rotated, &bearer, 1500), "signature");
+}
+
+/// Without a prefix, an issuer could make the users of the password file.
+#[test]
+fn a_token_is_no_user_with_another_proof() {
+    let signer = Signer::ec();
+    let settings = IssuerSettings {
+        user_prefix: "".into(),
+        ..token_tests::settings()
+    };
+    let tokens = || {
+        Some(Arc::new(token_tests::tokens_with(
+            settings.clone(),
+            &[signer.jwk("k")],
+        )))
+    };
+    let trusted = |user: &str| -> Arc<TrustedNetworks> {
+        let user = User::parse(user).unwrap();
+        Arc::new(
+            [("10.0.0.0/8".parse().unwrap(), user)]
+                .into_iter()
+                .collect(),
+        )
+    };
+    let auth = Authenticator::new(
+        users(USERS),
+        trusted("ci"),
+        tokens(),
+        VerifiedCache::new(100, TTL).unwrap(),
+    );
+    let value = |user: &str| {
+        let claims = token_tests::CLAIMS.replace("org/repo", user);
+        format!("Bearer {}", signer.token("k", &claims)).into_bytes()
+    };
+    let (eve, ann, ci) = (value("eve"), value("ann"), value("ci"));
+    assert_eq!(ask_with_tokens(&auth, &eve, 1500), "eve");
+    for taken in [&ann, &ci] {
+        assert_eq!(ask_with_tokens(&auth, taken, 1500), "user");
+    }
+    // One of a password by now, although the token was verified before.
+    assert_eq!(ask_with_tokens(&auth, &eve, 1500), "cached eve");
+    let later = format!("{USERS}eve:{{SHA}}wqawPxkN+ytKqR+K+NR3qbw0Adw=\n");
+    let after = auth.succeeded_by(users(&later), trusted("ci"), tokens());
+    assert_eq!(ask_with_tokens(&after, &eve, 1500), "at once user");
+    let after = auth.succeeded_by(users(USERS), trusted("eve"), tokens());
+    assert_eq!(ask_with_tokens(&after, &eve, 1500), "at once user");
+}
+
+#[test]
+fn a_cached_token_and_a_password_do_not_allocate() {
+    let signer = Signer::ec();
+    let tokens = token_tests::tokens_with(token_tests::settings(), &[signer.jwk("k")]);
+    let cache = VerifiedCache::new(100, TTL).unwrap();
+    let auth = Authenticator::new(users(USERS), Arc::default(), Some(Arc::new(tokens)), cache);
+    let token = format!("Bearer {}", signer.token("k", token_tests::CLAIMS)).into_bytes();
+    ask_with_tokens(&auth, &token, 1500);
+    let password = basic("ann:a:b");
+    let now = Clocks {
+        time: token_tests::at(1500),
+        ..Clocks::now()
+    };
+    let Ok(Check::Unverified(attempt)) = auth.check(&password, now) else {
+        panic!()
+    };
+    auth.verify(attempt, now.instant).unwrap();
+    for value in [&token, &password] {
+        let counted = allocation_counter::measure(|| {
+            let check = auth.check(value, now);
+            assert!(matches!(check, Ok(Check::Verified(_))));
+        });
+        assert_eq!(counted.count_total, 0);
     }
 }

@@ -36,9 +36,9 @@ pub enum GroupProblem {
         "the character {0:?} in the name of a group; write `group: user user`, a line for each group"
     )]
     GroupCharacter(char),
-    /// A colon among the members: no user can have one (RFC 7617 §2). Most likely a htpasswd file, or /etc/group.
+    /// A colon among the members: no user with a password can have one (RFC 7617 §2). Most likely a htpasswd file, or /etc/group.
     #[error(
-        "a colon in the name of a user; this is a group file, with lines like `group: user user`"
+        "a colon in the name of a user; this is a group file, with lines like `group: user user`, in which the user of a token is written in quotes"
     )]
     Colon,
     /// `alice,bob`: most likely meant as a separator.

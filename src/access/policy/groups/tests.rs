@@ -102,8 +102,9 @@ fn errors() {
         ("admins: \"DOMAIN\\alice\"", GroupProblem::Escape),
         ("admins: \" alice\"", GroupProblem::User(NameError::Space)),
         ("admins: '#alice'", GroupProblem::User(NameError::Comment)),
+        ("admins: gh:a/b", GroupProblem::Colon),
         (
-            "admins: 'a:b'",
+            "admins: 'a:b '",
             GroupProblem::User(NameError::User(UserError::Colon)),
         ),
         ("\"admins\": alice", GroupProblem::GroupInQuotes),
@@ -212,4 +213,15 @@ proptest! {
             prop_assert_eq!(names.len(), groups.of_user(user).count());
         }
     }
+}
+
+/// The name of a token's user may have colons, and is written in quotes.
+#[test]
+fn users_of_tokens() {
+    let groups =
+        Groups::parse("ci: \"gh:org/repo\" 'k8s:system:serviceaccount:a:b' alice\n").unwrap();
+    for user in ["gh:org/repo", "k8s:system:serviceaccount:a:b", "alice"] {
+        assert_eq!(groups.of_user(user).collect::<Vec<_>>(), ["ci"], "{user}");
+    }
+    assert!(!groups.are_open() && groups.open().are_open());
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::super::super::egress::report_with;
 use super::super::super::reader::{Item, nearest};
-use crate::access::auth::parse_name;
+use crate::access::auth::parse_any_name;
 use crate::access::policy::{Expression, ExpressionError, Name, NameError, Refusal};
 use crate::http::role::Role;
 
@@ -42,7 +42,7 @@ pub(super) fn message(item: &Item<'_>) -> Option<Arc<str>> {
 
 pub(in super::super) fn user(item: &Item<'_>) -> Option<Box<str>> {
     let text = item.text()?;
-    match parse_name(text) {
+    match parse_any_name(text) {
         Ok(_) => Some(text.into()),
         Err(error) => {
             item.report(error.to_string(), "write the name as in the htpasswd file");
