@@ -19,6 +19,7 @@ pub use crate::http::target;
 /// The functions of the targets, by their names.
 pub mod targets {
     pub use crate::access::auth::fuzz::{credentials, htpasswd};
+    pub use crate::access::auth::tokens::fuzz::{key_set, token};
     pub use crate::access::policy::expression::fuzz::expression;
     pub use crate::access::policy::{htgroup, lists};
     pub use crate::config::fuzz::{configuration, pem, yaml};
@@ -50,6 +51,8 @@ macro_rules! each_target {
             first_bytes,
             proxy_header,
             htpasswd,
+            token,
+            key_set,
             htgroup,
             lists,
             pem,
