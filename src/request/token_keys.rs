@@ -36,7 +36,9 @@ pub async fn look_after(app: Arc<App>) {
 async fn fetch(app: Arc<App>, issuer: Arc<Issuer>) {
     let fetched = read(&app, &issuer).await;
     app.telemetry.keys_fetched(fetched.is_ok());
-    app.access.key_refresh.done(&issuer, fetched.is_err());
+    // With a reload meanwhile, the keys are those of an issuer that is not in use: its successor asks again soon.
+    let is_in_vain = fetched.is_err() || issuer.is_retired();
+    app.access.key_refresh.done(&issuer, is_in_vain);
     let name = issuer.name();
     match fetched {
         Ok((

@@ -120,7 +120,8 @@ impl Issuer {
         self.is_retired.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_retired(&self) -> bool {
+    /// Whether the configuration has it no longer, or with other settings.
+    pub fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Relaxed)
     }
 
