@@ -11,6 +11,7 @@
 
 mod answer;
 mod connection;
+mod erased;
 mod facts;
 mod fields;
 mod notes;
