@@ -6,6 +6,10 @@
 //! browsers. Each of these is a [`Reading`], and a caller that decides by a path asks for all of
 //! them. The path that is sent on stays as it is.
 
+mod readings;
+
+pub use readings::Readings;
+
 /// How a server may read a path, beyond RFC 3986: a bit for each of the ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reading(u8);
@@ -57,6 +61,16 @@ impl Prefix {
         Some(Self {
             text: text.get(..end)?.into(),
         })
+    }
+
+    /// The prefix as text, without a slash at its end; empty for `/`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether every path below `other` is below this prefix.
+    pub fn covers(&self, other: &Prefix) -> bool {
+        self.holds(&ReadPath(Form::Plain(other.text.as_bytes())))
     }
 
     /// Whether the path is the prefix or below it.

@@ -9,6 +9,7 @@ use super::fields::Fields;
 ///
 /// The lines are those of the wire head before Tollgate adds its own. `Debug` shows none of them, since they may hold
 /// secrets of the origin's.
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeptHead {
     bytes: Box<[u8]>,
     target: (u32, u32),
