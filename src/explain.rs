@@ -27,6 +27,8 @@ pub struct Query<'a> {
     pub client: IpAddr,
     /// The method; by default that of the target's form.
     pub method: Option<&'a str>,
+    /// Fields of the request, each as `name: value`.
+    pub fields: &'a [String],
     /// The target.
     pub target: &'a str,
     /// The addresses of the target's name; looked up when empty.
@@ -116,6 +118,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
     // The target is not repeated: a URL may have a password in it.
     let ways = Scenario::ways(user, query.target, query.method, time)
         .map_err(|error| anyhow!("--target: {error}; {}", Scenario::remedy(error)))?;
+    let fields = fields(query.fields)?;
     let mut notes = Vec::new();
     let may_be_of_token = auth
         .tokens
@@ -147,22 +150,37 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
     let ways: Vec<ExplainedWay> = ways
         .into_iter()
         .map(|mut way| {
+            // The message names no value, which may be a secret.
+            let scenario = way.scenario.with_fields(&fields);
+            way.scenario = scenario
+                .map_err(|error| anyhow!("--header: a client cannot send these: {error}"))?;
             way.scenario.client = query.client.to_canonical();
             way.scenario.resolve.clone_from(&resolve);
             let groups = query.groups.iter();
             way.scenario.groups = groups.map(|group| group.as_str().into()).collect();
-            ExplainedWay {
+            Ok(ExplainedWay {
                 sent_by: way.sent_by,
                 explanation: policy.explain(&way.scenario),
-            }
+            })
         })
-        .collect();
+        .collect::<anyhow::Result<_>>()?;
     let usual = ways.first().map(|way| way.explanation.clone());
     Ok(ExplainedTarget {
         usual: usual.context("--target: it cannot be requested")?,
         ways,
         notes,
     })
+}
+
+/// The names and values of `--header`.
+fn fields<'a>(given: &'a [String]) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
+    let split = |field: &'a String| {
+        let (name, value) = field
+            .split_once(':')
+            .context("--header: no colon; write it as in --header 'User-Agent: curl/8.5.0'")?;
+        Ok((name, value.trim()))
+    };
+    given.iter().map(split).collect()
 }
 
 /// The addresses of the target: the given ones, else those that the proxy would find.

@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::http::http1::KeptHead;
 use crate::http::role::Role;
 use crate::http::target::Authority;
 
@@ -35,6 +36,7 @@ mod groups;
 mod guard;
 mod lists;
 mod networks;
+mod paths;
 mod ports;
 mod reach;
 mod rule;
@@ -56,8 +58,10 @@ pub use groups::{GroupError, Groups};
 pub use guard::Guard;
 pub use lists::DomainLists;
 pub use networks::Networks;
+use paths::Quantifier;
+pub use paths::{Paths, RequestPath};
 pub use ports::Ports;
-pub use rule::{Action, Matcher, Matchers, Name, NameError, Roles, Rule};
+pub use rule::{Action, Hidden, Matcher, Matchers, Name, NameError, Roles, Rule};
 #[cfg(test)]
 pub use rules::MAX_RULES;
 pub use rules::{RuleError, RuleProblem, Rules};
@@ -94,6 +98,11 @@ pub struct Request<'a> {
     pub client: IpAddr,
     /// The time at which its head was complete.
     pub time: SystemTime,
+    /// Its head, which rules with `paths` and some expressions read ([`Policy::needs_head`]). Where these do not get
+    /// it, rules with `paths` that deny match, and the expressions fail.
+    pub head: Option<&'a KeptHead>,
+    /// The claims of the user's token: name and text.
+    pub claims: &'a [(Box<str>, Box<str>)],
 }
 
 /// The target of a request, which determines its role.
@@ -162,6 +171,11 @@ impl Policy {
     /// The groups of a user: those of the group file in its order, and then those of its token.
     pub fn groups_of<'a>(&'a self, user: &str, of_token: &'a [Box<str>]) -> Vec<&'a str> {
         evaluate::groups_of(self.rules.class_of(user), of_token)
+    }
+
+    /// Whether a rule reads the path, the query or a field of requests.
+    pub fn needs_head(&self) -> bool {
+        self.rules.need_head()
     }
 
     /// Evaluates a request before its name is resolved. When the target is an address, evaluates that too.

@@ -79,6 +79,9 @@ pub enum Command {
         /// The method of the forwarded request; CONNECT explains the tunnel only
         #[structopt(long, value_name = "METHOD")]
         method: Option<String>,
+        /// A field of the request, such as 'User-Agent: curl/8.5.0'; may be given several times
+        #[structopt(long, value_name = "NAME: VALUE", number_of_values = 1)]
+        header: Vec<String>,
         /// The client's address
         #[structopt(long, value_name = "IP", default_value = "127.0.0.1")]
         client: IpAddr,

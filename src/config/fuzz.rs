@@ -163,6 +163,8 @@ fn ask(config: &Config) -> String {
             user: "username",
             client: [127, 0, 0, 1].into(),
             time: UNIX_EPOCH,
+            head: None,
+            claims: &[],
         };
         u8::from(policy.admit_request(&request).is_ok())
     });

@@ -12,7 +12,7 @@ use super::lists::Lists;
 use super::reader::{Item, Part};
 #[cfg(test)]
 use crate::access::policy::MAX_RULES;
-use crate::access::policy::{Decision, Expression, Groups, Name, Policy, RuleNames, Rules};
+use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rule, RuleNames, Rules};
 
 mod problem;
 mod rule;
@@ -147,6 +147,9 @@ impl PolicySection<'_> {
                 let message = "the expression is always true".to_owned();
                 self.warn_at(index, Some("when"), message, "remove the key");
             }
+            if let Some((message, remedy)) = hidden_by_tunnel(rule) {
+                self.warn_at(index, Some("when"), message, remedy);
+            }
         }
     }
 
@@ -157,6 +160,25 @@ impl PolicySection<'_> {
             item.as_ref().unwrap_or(rule).warn(message, remedy);
         }
     }
+}
+
+/// What an expression reads that is always empty, since its rule is for tunnels alone.
+fn hidden_by_tunnel(rule: &Rule) -> Option<(String, &'static str)> {
+    let when = rule.matchers.when.as_ref()?;
+    if !rule.matchers.are_for_tunnels() {
+        return None;
+    }
+    let hidden = when.hidden_by_tunnel();
+    let what = match (hidden.path, hidden.query) {
+        (true, true) => "path and the query",
+        (true, false) => "path",
+        (false, true) => "query",
+        (false, false) => return None,
+    };
+    Some((
+        format!("reads the {what}, which a tunnel hides: always empty in this rule"),
+        "add forward or gateway to its roles, or correct the expression",
+    ))
 }
 
 /// What is wrong with the name of a user that does not exist, where the name clearly means no user: a rule with

@@ -141,6 +141,8 @@ impl Request {
             groups: identity.groups(),
             client: self.source.client.ip(),
             time: self.time,
+            head: None,
+            claims: &[],
         })
     }
 

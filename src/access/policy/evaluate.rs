@@ -11,7 +11,7 @@ use super::rules::{Class, RuleSet};
 use super::trace::{Step, Trace};
 use super::{
     Action, DecidedBy, Decision, Denied, EvaluationError, Facts, Matcher, NameKey, Policy, Refusal,
-    Request, Rule, special,
+    Request, RequestPath, Rule, special,
 };
 use crate::http::target::{Authority, Host};
 
@@ -21,6 +21,8 @@ pub(super) struct Evaluation<'a> {
     authority: Option<&'a Authority>,
     key: Option<NameKey<'a>>,
     class: Option<&'a Class>,
+    /// Read only where a rule asks for it.
+    path: RequestPath<'a>,
     /// Made when the first expression is evaluated.
     input: OnceCell<ExpressionInput<'a>>,
 }
@@ -75,6 +77,10 @@ impl Policy {
                 .and_then(|authority| authority.host.name())
                 .map(NameKey::new),
             class: self.rules.class_of(request.user),
+            path: match self.rules.read_path() {
+                true => RequestPath::of(request),
+                false => RequestPath::Unknown,
+            },
             input: OnceCell::new(),
         };
         if let Some(authority) = authority {
@@ -242,9 +248,15 @@ impl Policy {
             let matches = key.is_some_and(|key| domains.matching(key).is_some());
             ensure(Matcher::Domains, matches)?;
         }
-        let Some(Rule { matchers, .. }) = self.rules.get(index) else {
+        let Some(Rule {
+            matchers, action, ..
+        }) = self.rules.get(index)
+        else {
             return Ok(());
         };
+        if let Some(paths) = &matchers.paths {
+            ensure(Matcher::Paths, paths.matches(&evaluation.path, action))?;
+        }
         if matchers.networks.is_some() {
             ensure(Matcher::Networks, evaluation.authority.is_some())?;
         }
@@ -485,6 +497,9 @@ impl Evaluation<'_> {
             groups: &input.groups,
             client: self.request.client,
             time: self.request.time,
+            head: self.request.head,
+            path: &self.path,
+            claims: self.request.claims,
         }
     }
 }

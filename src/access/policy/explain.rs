@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use super::evaluate::{PortContext, RequestDecision};
 use super::trace::Step;
-use super::{DecidedBy, Decision, Denied, Matcher, Policy, Request, Rule, Scenario};
+use super::{
+    Action, DecidedBy, Decision, Denied, Matcher, Policy, Request, RequestPath, Role, Rule,
+    Scenario,
+};
 
 mod text;
 
@@ -43,6 +46,9 @@ pub struct Explanation {
     pub method: String,
     /// The target as it was parsed.
     pub target: String,
+    /// Path and query as sent, where rules read the path, the query or fields; absent for a tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The time of the request (RFC 3339).
     pub time: String,
     /// The rules that were evaluated, in order. Rules after the one that decided were not.
@@ -51,6 +57,9 @@ pub struct Explanation {
     pub addresses: Vec<EvaluatedAddress>,
     /// The `observe` rules that would have denied it.
     pub observed: Vec<String>,
+    /// Of a tunnel: the rules that could decide otherwise if the request in it came in the clear.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub in_the_clear: Vec<String>,
 }
 
 /// The decision about a request whose addresses may be unknown.
@@ -83,6 +92,9 @@ pub struct EvaluatedRule {
     /// Why the rule's expression failed, so that the rule denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What the rule reads of a request and this tunnel hides: `path`, `query`, `fields`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<&'static str>,
 }
 
 /// An address that would be dialled.
@@ -131,6 +143,8 @@ impl Policy {
             role: request.role().as_str(),
             method: request.method.to_owned(),
             target: scenario.target().to_owned(),
+            path: (self.needs_head() && !scenario.path().is_empty())
+                .then(|| scenario.path().to_owned()),
             time: scenario.time.to_string(),
             rules: self.evaluated_rules(&evaluated.steps, &request, None),
             addresses: evaluated
@@ -150,7 +164,36 @@ impl Policy {
                 })
                 .collect(),
             observed: evaluated.observed,
+            in_the_clear: self.otherwise_in_the_clear(scenario),
         }
+    }
+
+    /// The rules that could decide otherwise if the request in a tunnel came in the clear: those that match it, or
+    /// that only the parts hidden by the tunnel keep from matching.
+    fn otherwise_in_the_clear(&self, scenario: &Scenario) -> Vec<String> {
+        if !self.needs_head() {
+            return Vec::new();
+        }
+        let Some(clear) = scenario.in_the_clear() else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = Vec::new();
+        for (index, step) in self.evaluate_scenario(&clear).steps {
+            let Some(rule) = self.rules.get(index) else {
+                continue;
+            };
+            let may_match = match step {
+                Step::Skipped(matcher) => matches!(matcher, Matcher::Paths | Matcher::When),
+                Step::Pending | Step::Decides | Step::Failed(_) => true,
+                Step::Observed => false,
+            };
+            let reads_hidden = rule.matchers.need_head() && rule.action != Action::Observe;
+            let name = rule.name.as_str();
+            if may_match && reads_hidden && names.last().is_none_or(|last| last != name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
     }
 
     /// Evaluates a scenario, with every step.
@@ -235,6 +278,10 @@ impl Policy {
                     .filter(|_| outcome == "no_match")
                     .map(|matcher| self.value_of(rule, matcher, request, ip)),
                 error: failure.take(),
+                hidden: match request.role() {
+                    Role::Tunnel => rule.matchers.hidden_by_tunnel().names().collect(),
+                    Role::Forward | Role::Gateway => Vec::new(),
+                },
             });
         }
         evaluated_rules
@@ -266,6 +313,7 @@ impl Policy {
             Matcher::Methods => request.method.to_owned(),
             Matcher::ClientNetworks => request.client.to_string(),
             Matcher::Domains => authority.map_or_else(none, |authority| authority.host.to_string()),
+            Matcher::Paths => shown_path(rule, request),
             Matcher::Networks => ip.map_or_else(none, |ip| ip.to_string()),
             Matcher::Time => match &rule.matchers.time {
                 Some(schedule) => schedule.show(request.time),
@@ -273,6 +321,19 @@ impl Policy {
             },
             Matcher::When => "false".to_owned(),
         }
+    }
+}
+
+/// The path of a request that a rule does not match.
+fn shown_path(rule: &Rule, request: &Request<'_>) -> String {
+    let RequestPath::Sent(path, readings) = RequestPath::of(request) else {
+        return "none".to_owned();
+    };
+    let shown = String::from_utf8_lossy(path).into_owned();
+    let paths = rule.matchers.paths.as_ref();
+    match paths.is_some_and(|paths| readings.is_any_below(paths.prefixes())) {
+        true => format!("{shown}, which servers may read in several ways"),
+        false => shown,
     }
 }
 

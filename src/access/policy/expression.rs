@@ -9,6 +9,7 @@
 //! user.groups.exists(g, g.startsWith("team-")) && !("interns" in user.groups)
 //! request.host.matches("^build-[0-9]+[.]example[.]org$")
 //! ip_in(client.ip, ["10.0.0.0/8", "fd00::/8"])
+//! path_under("/v2/team-a") && field("user-agent").startsWith("curl/")
 //! time.getDayOfWeek("Europe/Berlin") in [1, 2, 3, 4, 5]     // 0 is Sunday
 //! time.getHours("Europe/Berlin") >= 8 && time.getHours("Europe/Berlin") < 18
 //! time < timestamp("2027-01-01T00:00:00Z") - duration("48h")
@@ -21,13 +22,15 @@
 //! | `request.method` | string | as sent; `CONNECT` for a tunnel |
 //! | `request.host` | string | lower case and in ASCII, no trailing dot, an IPv6 address without brackets; empty for `gateway` |
 //! | `request.port` | int | 0 for `gateway` |
+//! | `request.path` | string | as sent, percent-encoded; empty where there is none |
+//! | `request.query` | string | as sent, without the `?`; empty where there is none |
 //! | `user.name` | string | |
 //! | `user.groups` | list of strings | |
 //! | `client.ip` | string | canonical: `10.0.0.1`, `2001:db8::1`, never `::ffff:10.0.0.1` |
 //! | `time` | timestamp | now; its accessors are in UTC unless they are given a time zone |
 //!
 //! Operators: `&& || !`, `? :`, `== !=`, `< <= > >=`, `+ - * / %`, `in`, `[...]`. Functions: `startsWith`,
-//! `endsWith`, `contains`, `matches`, `size`, `string` (of an int), `ip_in`, `timestamp`, `duration`, the
+//! `endsWith`, `contains`, `matches`, `size`, `string` (of an int), `ip_in`, `path_under`, `field`, `claim`, `timestamp`, `duration`, the
 //! accessors `getFullYear` to `getMilliseconds`, and `all`, `exists`, `exists_one`, `filter` and `map` on
 //! lists. `matches` finds the pattern anywhere in the text, so patterns need `^` and `$`. Not supported:
 //! doubles, unsigned ints, bytes, `null`, maps, messages, `has`, `dyn`, lists of lists.
@@ -45,7 +48,7 @@
 //! | [`MAX_NESTING`] brackets and conditionals, [`MAX_DEPTH`] operators in each other | load | parser and evaluation use the stack |
 //! | [`MAX_COST`] steps in the worst case | load | time, and at most 64 bytes of memory a step |
 //! | [`MAX_STRING`] bytes a string, patterns of [`MAX_PATTERN`] bytes once compiled | load | `x + x` in nested `map`s would double without end |
-//! | [`MAX_FACT`] bytes a fact, [`MAX_GROUPS`] groups | evaluation | the worst case is computed with them |
+//! | [`MAX_FACT`] bytes a fact, [`MAX_HEAD_FACT`] bytes a path, a query or a field, [`MAX_GROUPS`] groups | evaluation | the worst case is computed with them |
 //!
 //! An evaluation that fails is an [`EvaluationError`], never `false`: the caller decides what
 //! that means. As in CEL, `false && x` is false and `true || x` is true also when `x` fails, on either side:
@@ -68,6 +71,7 @@ mod evaluate;
 mod facts;
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
+mod head;
 mod literals;
 mod loops;
 mod operands;
@@ -78,6 +82,11 @@ mod value_type;
 
 pub use error::{EvaluationError, ExpressionError};
 pub use value_type::{Scalar, ValueType};
+
+use self::facts::Fact;
+use self::head::Reading;
+use super::{Hidden, RequestPath};
+use crate::http::http1::KeptHead;
 
 /// The longest expression, in bytes.
 pub const MAX_TEXT: usize = 4096;
@@ -97,6 +106,8 @@ pub const MAX_STRING: u64 = 4096;
 pub const MAX_PATTERN: usize = 12 * 1024;
 /// The longest string of a request or a user, in bytes.
 pub const MAX_FACT: usize = 256;
+/// The longest path, query or field of a request, in bytes.
+pub const MAX_HEAD_FACT: usize = 2048;
 /// The most groups of a user.
 pub const MAX_GROUPS: usize = 256;
 
@@ -119,6 +130,12 @@ pub struct Facts<'a> {
     pub client: IpAddr,
     /// `time`.
     pub time: SystemTime,
+    /// The head, for `request.query` and `field`; none: they fail.
+    pub head: Option<&'a KeptHead>,
+    /// The path, for `request.path` and `path_under`.
+    pub path: &'a RequestPath<'a>,
+    /// The claims, for `claim`.
+    pub claims: &'a [(Box<str>, Box<str>)],
 }
 
 /// A checked expression.
@@ -149,7 +166,7 @@ impl Expression {
     /// [`EvaluationError`] when the evaluation fails. Callers must not treat it as `false`: a rule that denies
     /// would then admit.
     pub fn matches(&self, facts: &Facts<'_>) -> Result<bool, EvaluationError> {
-        let known = facts::FactValues::new(facts, &self.checked.constants, self.checked.used)?;
+        let known = facts::FactValues::new(facts, &self.checked)?;
         let value = evaluate::evaluate(&self.checked.expr, &known)?;
         let result = value.downcast_ref::<CelBool>().map(|value| *value.inner());
         result.ok_or(EvaluationError::Unexpected)
@@ -158,6 +175,23 @@ impl Expression {
     /// The text that the expression was read from.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it reads the path, the query or a field.
+    pub fn needs_head(&self) -> bool {
+        self.hidden_by_tunnel() != Hidden::default()
+    }
+
+    /// What it reads of a request and a tunnel hides.
+    pub fn hidden_by_tunnel(&self) -> Hidden {
+        let checked = &self.checked;
+        let reads = |is: fn(&Reading) -> bool| checked.readings.iter().any(is);
+        Hidden {
+            path: checked.used.contains(Fact::Path)
+                || reads(|reading| matches!(reading, Reading::PathUnder(_))),
+            query: checked.used.contains(Fact::Query),
+            fields: reads(|reading| matches!(reading, Reading::Field(_))),
+        }
     }
 
     /// The steps of one evaluation in the worst case, at most [`MAX_COST`].

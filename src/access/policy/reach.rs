@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::{Action, Matchers, Moment, Name, Policy, Rule};
+use super::{Matchers, Moment, Name, Policy, Rule};
 
 mod cover;
 mod ranges;
@@ -48,6 +48,8 @@ pub enum DeadReason {
     Over(Option<Moment>),
     /// Its expression is always false.
     NeverTrue,
+    /// Only requests without a path match its other matchers.
+    NoPath,
 }
 
 impl Policy {
@@ -96,12 +98,7 @@ impl Policy {
             .map(|(index, rule)| {
                 let classes = self.rules.classes().iter();
                 let about = classes.map(|class| class.rules.contains(index));
-                Cover::new(
-                    Source::Rule(index),
-                    rule.action == Action::Observe,
-                    &rule.matchers,
-                )
-                .about(about)
+                Cover::new(Source::Rule(index), &rule.action, &rule.matchers).about(about)
             })
             .collect()
     }
@@ -137,6 +134,7 @@ impl Policy {
     ) -> Option<DeadReason> {
         let Matchers {
             domains,
+            paths,
             time,
             when,
             ..
@@ -146,6 +144,9 @@ impl Policy {
         }
         if when.as_ref().and_then(|when| when.always()) == Some(false) {
             return Some(DeadReason::NeverTrue);
+        }
+        if paths.is_some() && (rule.matchers.are_for_tunnels() || cover.roles == [false; 3]) {
+            return Some(DeadReason::NoPath);
         }
         if let Some(time) = time
             && budget.spend_on_time(time)
@@ -186,6 +187,7 @@ impl DeadRule {
             DeadReason::NoMember => Some("groups"),
             DeadReason::Over(_) => Some("time"),
             DeadReason::NeverTrue => Some("when"),
+            DeadReason::NoPath => Some("paths"),
         }
     }
 
@@ -211,6 +213,9 @@ impl DeadRule {
             }
             DeadReason::Over(_) => "set a later not_after, or remove the rule".to_owned(),
             DeadReason::NeverTrue => "correct the expression, or remove the rule".to_owned(),
+            DeadReason::NoPath => {
+                "add forward or gateway to its roles, or remove the key `paths`".to_owned()
+            }
         }
     }
 }
@@ -243,6 +248,9 @@ impl fmt::Display for DeadRule {
             DeadReason::Over(Some(last)) => write!(f, "its time is over, not_after is {last}"),
             DeadReason::Over(None) => f.write_str("its time is over"),
             DeadReason::NeverTrue => f.write_str("its expression is always false"),
+            DeadReason::NoPath => {
+                f.write_str("it has paths and matches tunnels only, and a tunnel hides the path")
+            }
         }
     }
 }

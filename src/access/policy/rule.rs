@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 
-use super::{DecidedBy, DomainLists, Expression, Networks, Ports, Refusal, Role, Schedule};
+use super::{DecidedBy, DomainLists, Expression, Networks, Paths, Ports, Refusal, Role, Schedule};
 
 /// A set of roles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Matchers {
     pub networks: Option<Networks>,
     /// Ports of the target.
     pub ports: Option<Ports>,
+    /// Paths of the request.
+    pub paths: Option<Paths>,
     /// Networks of the client's address.
     pub client_networks: Option<Networks>,
     /// The time of the request.
@@ -91,12 +93,38 @@ pub enum Matcher {
     ClientNetworks,
     /// `domains`
     Domains,
+    /// `paths`
+    Paths,
     /// `networks`: evaluated here for a request without an authority, which never matches; else after all others.
     Networks,
     /// `time`
     Time,
     /// `when`
     When,
+}
+
+/// What a tunnel hides of the requests in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Their paths.
+    pub path: bool,
+    /// Their queries.
+    pub query: bool,
+    /// Their fields. Those of the CONNECT are visible.
+    pub fields: bool,
+}
+
+impl Hidden {
+    /// The names of what is hidden, as `explain` shows them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let parts = [
+            (self.path, "path"),
+            (self.query, "query"),
+            (self.fields, "fields"),
+        ];
+        let hidden = parts.into_iter().filter(|(is_hidden, _)| *is_hidden);
+        hidden.map(|(_, name)| name)
+    }
 }
 
 impl Roles {
@@ -176,6 +204,7 @@ impl Matchers {
             domains,
             networks,
             ports,
+            paths,
             client_networks,
             time,
             when,
@@ -187,6 +216,7 @@ impl Matchers {
             && domains.is_none()
             && networks.is_none()
             && ports.is_none()
+            && paths.is_none()
             && client_networks.is_none()
             && time.is_none()
             && when.is_none()
@@ -203,6 +233,31 @@ impl Matchers {
         } else {
             None
         }
+    }
+
+    /// Whether a matcher reads the path, the query or a field.
+    pub(super) fn need_head(&self) -> bool {
+        self.paths.is_some() || self.when.as_ref().is_some_and(Expression::needs_head)
+    }
+
+    /// What the matchers read of a request and a tunnel hides.
+    pub(super) fn hidden_by_tunnel(&self) -> Hidden {
+        let by_expression = self.when.as_ref().map(Expression::hidden_by_tunnel);
+        let mut hidden = by_expression.unwrap_or_default();
+        hidden.path |= self.paths.is_some();
+        hidden
+    }
+
+    /// Whether only tunnels can match: by the roles, or by the methods.
+    pub fn are_for_tunnels(&self) -> bool {
+        let only_roles = self
+            .roles
+            .is_some_and(|roles| !roles.contains(Role::Forward) && !roles.contains(Role::Gateway));
+        let only_connect = self.methods.as_ref().is_some_and(|methods| {
+            let mut methods = methods.iter();
+            methods.all(|method| method.eq_ignore_ascii_case("CONNECT"))
+        });
+        only_roles || only_connect
     }
 
     /// Whether the result of this matcher depends on the time.
@@ -231,6 +286,7 @@ impl Matcher {
             Matcher::Methods => "methods",
             Matcher::ClientNetworks => "client_networks",
             Matcher::Domains => "domains",
+            Matcher::Paths => "paths",
             Matcher::Networks => "networks",
             Matcher::Time => "time",
             Matcher::When => "when",

@@ -33,6 +33,9 @@ pub struct Rules {
     domains: Vec<Option<DomainLists>>,
     /// The rules with a matcher that is evaluated before the domains.
     with_early_matchers: RuleSet,
+    /// Whether a rule has `paths`, or an expression with the path or the query.
+    read_path: bool,
+    need_head: bool,
 }
 
 /// Users that the same rules can match.
@@ -111,6 +114,8 @@ impl Rules {
             of_roles: [RuleSet::default(); 3],
             domains: Vec::new(),
             with_early_matchers: RuleSet::default(),
+            read_path: false,
+            need_head: false,
         };
         list.sort_matchers();
         list.sort_roles();
@@ -148,6 +153,17 @@ impl Rules {
             .filter(|(index, rule)| rule.matchers.groups.is_some() && !about.contains(*index))
             .map(|(index, _)| index)
             .collect()
+    }
+
+    /// Whether a rule reads the path or the query of requests.
+    #[inline]
+    pub(super) fn read_path(&self) -> bool {
+        self.read_path
+    }
+
+    /// Whether a rule reads the path, the query or a field of requests.
+    pub(super) fn need_head(&self) -> bool {
+        self.need_head
     }
 
     /// The decision when no rule decides.
@@ -215,6 +231,9 @@ impl Rules {
                 self.with_early_matchers.insert(index);
             }
             self.domains.push(matchers.domains.clone());
+            let read = matchers.hidden_by_tunnel();
+            self.read_path |= read.path || read.query;
+            self.need_head |= matchers.need_head();
         }
     }
 

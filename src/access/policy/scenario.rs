@@ -1,9 +1,13 @@
 //! A request that was not sent: the input of `explain` and of the tests of a policy.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::{Destination, Moment, Request, Role};
+use crate::http::http1::{HeadError, KeptHead};
 use crate::http::target::{Authority, Scheme, Target, TargetError};
+
+mod head;
 
 /// A hypothetical request, with the addresses that its name would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,14 @@ pub struct Scenario {
     scheme: Option<Scheme>,
     authority: Option<Authority>,
     target: Box<str>,
+    /// Path and query as sent, or `*`; empty for a tunnel.
+    path: Box<str>,
+    /// None: a head that no client can send.
+    head: Option<Arc<KeptHead>>,
+    /// Of the tunnel of a URL: the request that is sent in it.
+    inner: Option<Arc<Scenario>>,
+    /// The claims of the user's token: name and text.
+    pub claims: Vec<(Box<str>, Box<str>)>,
 }
 
 /// One of the ways in which clients request a target.
@@ -64,8 +76,13 @@ impl Scenario {
             Target::Absolute { scheme, .. } => Some(*scheme),
             Target::Authority(_) | Target::Origin | Target::Asterisk => None,
         };
+        let path = match &parsed {
+            Target::Absolute { path_start, .. } => target.get(*path_start..).unwrap_or_default(),
+            Target::Authority(_) => "",
+            Target::Origin | Target::Asterisk => target,
+        };
         let authority = parsed.authority().cloned();
-        Ok(Scenario {
+        let scenario = Scenario {
             user: user.into(),
             groups: Vec::new(),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -80,6 +97,62 @@ impl Scenario {
                 None => target.into(),
             },
             authority,
+            path: path.into(),
+            head: None,
+            inner: None,
+            claims: Vec::new(),
+        };
+        Ok(Scenario {
+            head: scenario.head_with(&[]).ok().map(Arc::new),
+            ..scenario
+        })
+    }
+
+    /// The same request with these fields, name and value. A tunnel of a URL has them inside, where they are hidden;
+    /// a tunnel of `host:port` has them in its CONNECT.
+    ///
+    /// # Errors
+    /// No client can send a head with these fields.
+    pub fn with_fields<N: AsRef<str>, V: AsRef<str>>(
+        self,
+        fields: &[(N, V)],
+    ) -> Result<Scenario, HeadError> {
+        if let Some(inner) = self.inner {
+            let inner = Scenario::clone(&inner).with_fields(fields)?;
+            return Ok(Scenario {
+                inner: Some(Arc::new(inner)),
+                ..self
+            });
+        }
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+            .collect();
+        Ok(Scenario {
+            head: Some(Arc::new(self.head_with(&fields)?)),
+            ..self
+        })
+    }
+
+    /// The request in a tunnel as it would be evaluated if it came in the clear; none for other roles.
+    pub(super) fn in_the_clear(&self) -> Option<Scenario> {
+        if self.role != Role::Tunnel {
+            return None;
+        }
+        let clear = match &self.inner {
+            Some(inner) => Scenario::clone(inner),
+            None => {
+                let url = format!("https://{}/", self.authority.as_ref()?);
+                Scenario::new(&self.user, &url, None, self.time).ok()?
+            }
+        };
+        Some(Scenario {
+            user: self.user.clone(),
+            client: self.client,
+            time: self.time,
+            resolve: self.resolve.clone(),
+            claims: self.claims.clone(),
+            ..clear
         })
     }
 
@@ -143,11 +216,17 @@ impl Scenario {
     }
 
     fn as_tunnel(&self) -> Scenario {
-        Scenario {
+        let tunnel = Scenario {
             method: "CONNECT".into(),
             role: Role::Tunnel,
             scheme: None,
+            path: Box::default(),
+            inner: Some(Arc::new(self.clone())),
             ..self.clone()
+        };
+        Scenario {
+            head: tunnel.head_with(&[]).ok().map(Arc::new),
+            ..tunnel
         }
     }
 
@@ -187,7 +266,14 @@ impl Scenario {
             groups: &self.groups,
             client: self.client.to_canonical(),
             time: self.time.into(),
+            head: self.head.as_deref(),
+            claims: &self.claims,
         }
+    }
+
+    /// The path and the query, as sent.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The addresses to evaluate: the target itself when it is an address.

@@ -14,6 +14,7 @@ mod agreement;
 mod allocation;
 mod dead_rules;
 mod evaluation;
+mod paths;
 pub(super) mod rule_text;
 mod spellings;
 
@@ -44,6 +45,8 @@ fn request(destination: Destination<'_>) -> Request<'_> {
         groups: &[],
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         time: SystemTime::UNIX_EPOCH,
+        head: None,
+        claims: &[],
     }
 }
 

@@ -56,6 +56,8 @@ pub(in super::super) enum Shape {
         what: &'static str,
         pattern: &'static str,
     },
+    /// A map from texts to texts; what it is.
+    Texts(&'static str),
     /// A value of a type of YAML, which is not read from its text: of Pingora's keys.
     Typed(Typed),
     Either(Vec<Shape>),

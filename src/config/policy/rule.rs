@@ -13,7 +13,7 @@ use super::super::keys::keys;
 use super::super::lists::DomainFile;
 use super::super::lists::Lists;
 use super::super::reader::{Item, Section};
-use crate::access::policy::{Action, Matchers, Name, Refusal, Roles, Rule};
+use crate::access::policy::{Action, Matchers, Name, Paths, Refusal, Roles, Rule};
 
 keys! {
     /// One rule.
@@ -41,6 +41,9 @@ keys! {
         networks: Option<Item<'d>> = Means("every address"), Raw => Shape::network().some();
         /// Ports of the target. An `admit` opens them.
         ports: Option<Item<'d>> = Means("every port"), Raw => Shape::some_ports();
+        /// Paths, each for itself and all below it, of requests to forward and to the gateway. A tunnel hides them. Not
+        /// evaded by [other spellings](policy.md#paths).
+        paths: Option<Item<'d>> = Means("every path"), Raw => Shape::text("a path such as /api").some();
         /// Networks and addresses of clients.
         client_networks: Option<Item<'d>> = Means("every client"), Raw => Shape::network().some();
         /// When the rule matches; one of the keys besides `zone` at least.
@@ -94,6 +97,7 @@ pub(super) fn read<'d>(
             }
             egress::ports(item)
         }),
+        paths: reader.values(&keys.paths, value::path).map(Paths::new),
         client_networks: reader.part(&keys.client_networks, |item| {
             egress::networks(&not_empty(item)?)
         }),

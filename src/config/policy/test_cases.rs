@@ -22,6 +22,8 @@ keys! {
         client: Option<Item<'d>> = Is("127.0.0.1"), Raw => Shape::ip();
         /// The method of the request.
         method: Option<Item<'d>> = Means("CONNECT for `host:port`, else GET"), Raw => Shape::method();
+        /// Fields of the request. Those of an `https://` URL are not in the CONNECT.
+        request_headers: Option<Item<'d>> = Means("none"), Raw => Shape::Texts("a map of names and values");
         /// When the request is made; needed where a rule has `time`.
         time: Option<Item<'d>> = Means("none"), Raw => Shape::moment();
         /// The addresses of the target's name; needed where a rule has `networks`.
@@ -160,6 +162,7 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
     let resolve = part(&keys.resolve, &mut whole, addresses);
     let expect = part(&keys.expect, &mut whole, verdict);
     let decides = part(&keys.rule, &mut whole, |item| rule_name(item, policy));
+    let fields = part(&keys.request_headers, &mut whole, fields);
     let text = part(&keys.target, &mut whole, |item| item.text());
     section.finish();
     if !whole {
@@ -180,6 +183,18 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
             return None;
         }
     };
+    if let Some(fields) = fields {
+        scenario = match scenario.with_fields(&fields) {
+            Ok(scenario) => scenario,
+            Err(error) => {
+                keys.request_headers?.report(
+                    format!("a client cannot send these: {error}"),
+                    "correct the names and values",
+                );
+                return None;
+            }
+        };
+    }
     scenario.client = client.unwrap_or(scenario.client);
     scenario.resolve = resolve.unwrap_or_default();
     scenario.groups = groups.unwrap_or_default();
@@ -218,6 +233,17 @@ fn address(item: &Item<'_>) -> Option<IpAddr> {
         );
     }
     ip
+}
+
+/// Names and values of fields.
+fn fields<'d>(item: &Item<'d>) -> Option<Vec<(&'d str, &'d str)>> {
+    let entries = item.entries()?;
+    // Each is read, so that each is reported.
+    let fields: Vec<_> = entries
+        .into_iter()
+        .map(|(name, item)| Some((name, item.text()?)))
+        .collect();
+    fields.into_iter().collect()
 }
 
 fn addresses(item: &Item<'_>) -> Option<Vec<IpAddr>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::problem::Diagnostics;
 use super::super::units::{UnitError, parse_duration, parse_size, show_duration, show_size};
-use super::super::yaml::{Node, Value};
+use super::super::yaml::{Entry, Node, Value, join};
 use super::{Section, core};
 
 /// One value of the file with its place.
@@ -125,6 +125,25 @@ impl<'d> Item<'d> {
             is_on_reload: self.is_on_reload,
             ..Section::empty(self.diagnostics, Some(self.line))
         }
+    }
+
+    /// The entries of a map whose keys are values themselves, in order.
+    pub(in super::super) fn entries(&self) -> Option<Vec<(&'d str, Item<'d>)>> {
+        let Value::Map(entries) = &self.node.value else {
+            self.report_type("a map", "write {name: value}");
+            return None;
+        };
+        let entry = |entry: &'d Entry| {
+            let item = Item {
+                diagnostics: self.diagnostics,
+                path: join(&self.path, &entry.key),
+                line: entry.line,
+                is_on_reload: self.is_on_reload,
+                node: &entry.node,
+            };
+            (entry.key.as_str(), item)
+        };
+        Some(entries.iter().map(entry).collect())
     }
 
     /// Whether the value is a map.

@@ -186,6 +186,7 @@ fn wrong(shape: &Shape) -> Vec<&'static str> {
         Shape::Text(..) | Shape::Form { .. } => vec!["[[a]]", "{ a: 1 }", "null", "''"],
         Shape::Either(_) => vec!["{ a: 1 }", "null", "[[a]]"],
         Shape::List { .. } => vec!["zzz", "7", "{ a: 1 }", "null", "[[a]]", "[null]"],
+        Shape::Texts(_) => vec!["zzz", "7", "[a]", "{ a: [b] }", "{ a: '' }", "null"],
         Shape::Map(_) => vec!["zzz", "7", "[a]", "null"],
         Shape::Part(_) => vec!["zzz", "7", "[a]"],
         Shape::Typed(Typed::Optional(inner)) => wrong_type(inner),

@@ -129,7 +129,9 @@ pub(super) fn say(shape: &Shape) -> String {
             let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
             words.join(", ")
         }
-        Shape::Text(what, None) | Shape::Form { what, .. } => (*what).to_owned(),
+        Shape::Text(what, None) | Shape::Form { what, .. } | Shape::Texts(what) => {
+            (*what).to_owned()
+        }
         Shape::Text(what, Some(most)) => format!("{what}, up to {most} characters"),
         Shape::Either(shapes) => {
             let shapes: Vec<_> = shapes.iter().map(say).collect();

@@ -122,6 +122,10 @@ fn of(shape: &Shape) -> Map<String, Value> {
             }
             return schema;
         }
+        Shape::Texts(_) => json!({
+            "type": "object",
+            "additionalProperties": of(&Shape::Text("text", None)),
+        }),
         Shape::Form { pattern, .. } => json!({ "type": "string", "pattern": pattern }),
         Shape::Either(shapes) => {
             let shapes: Vec<_> = shapes.iter().map(of).collect();

@@ -79,6 +79,28 @@ const ODD: &[Odd] = &[
             "tollgate.policy.rules[5].users[0]: rule missing names user \"mallory\"",
         ],
     },
+    // A tunnel hides it.
+    Odd {
+        policy: "
+  policy:
+    rules:
+      - { name: own, action: admit, users: [alice], roles: [tunnel], paths: [/v2/team-a] } # !
+      - { name: connects, action: deny, methods: [CONNECT], paths: [/v2] } # !
+      - { name: reads, action: deny, roles: [tunnel], when: 'request.path == \"/v2\" || request.query != \"\"' } # !
+      - { name: under, action: deny, roles: [tunnel], when: 'path_under(\"/v2\")' } # !
+      - { name: agent, action: deny, roles: [tunnel], when: 'field(\"user-agent\") == \"x\"' }
+      - { name: paths, action: admit, paths: [/v2] }
+      - { name: below, action: deny, paths: [/v2/team-a, /v2/team-b] }
+      - { name: again, action: admit, paths: [/v2/team-c] } # !
+",
+        said: &[
+            "tollgate.policy.rules[0].paths: rule own never applies: it has paths and matches tunnels only, and a tunnel hides the path; add forward or gateway to its roles, or remove the key `paths`",
+            "tollgate.policy.rules[1].paths: rule connects never applies: it has paths and matches tunnels only",
+            "tollgate.policy.rules[2].when: reads the path and the query, which a tunnel hides: always empty in this rule; add forward or gateway to its roles, or correct the expression",
+            "tollgate.policy.rules[3].when: reads the path, which a tunnel hides",
+            "tollgate.policy.rules[7]: rule again never applies: rule paths above it decides",
+        ],
+    },
     // A test of a URL says nothing of the tunnel.
     Odd {
         policy: "

@@ -35,8 +35,12 @@ impl Explanation {
         if !self.groups.is_empty() {
             user += &format!(", in {}", self.groups.join(", "));
         }
+        let path = match &self.path {
+            Some(path) => format!("\npath     {path}"),
+            None => String::new(),
+        };
         format!(
-            "user     {user}\nclient   {}\nrequest  {}\ntime     {}",
+            "user     {user}\nclient   {}\nrequest  {}{path}\ntime     {}",
             self.client,
             self.request_line(),
             self.time
@@ -65,6 +69,13 @@ impl Explanation {
         if !self.observed.is_empty() {
             let rules = self.observed.join(", ");
             text += &format!("\n\nwould be denied by rules that observe: {rules}");
+        }
+        if !self.in_the_clear.is_empty() {
+            let rules = self.in_the_clear.join(", ");
+            text += &format!(
+                "\n\nrules that could decide otherwise if the request in the tunnel came in the clear, as an https:// URL to \
+                 forward: {rules}"
+            );
         }
         text
     }
@@ -131,6 +142,7 @@ fn table(head: &str, rules: &[EvaluatedRule]) -> String {
         matcher,
         value,
         error,
+        hidden,
     } in rules
     {
         text += &format!("\n  {rule:width$}  {action:7}  ");
@@ -145,6 +157,13 @@ fn table(head: &str, rules: &[EvaluatedRule]) -> String {
         }
         if let Some(error) = error {
             text += &format!(": its expression failed, so it denies: {error}");
+        }
+        if !hidden.is_empty() {
+            let hidden = hidden.join(", ");
+            text += &format!(
+                "\n  {:width$}  {:7}  not visible in a tunnel: {hidden}",
+                "", ""
+            );
         }
     }
     text

@@ -8,11 +8,16 @@ impl Expression {
     /// The value of the expression, when it is the same for every request.
     pub fn always(&self) -> Option<bool> {
         // A client or a user can make these facts too long, and then the expression fails.
-        let may_fail = [Fact::Method, Fact::User, Fact::Groups, Fact::Time];
-        if may_fail
-            .iter()
-            .any(|fact| self.checked.used.contains(*fact))
-        {
+        let may_fail = [
+            Fact::Method,
+            Fact::Path,
+            Fact::Query,
+            Fact::User,
+            Fact::Groups,
+            Fact::Time,
+        ];
+        let is_used = |fact: &Fact| self.checked.used.contains(*fact);
+        if may_fail.iter().any(is_used) || !self.checked.readings.is_empty() {
             return None;
         }
         truth(&self.checked.expr.expr)
@@ -69,6 +74,10 @@ mod tests {
             // A name that is too long makes it fail, which denies.
             ("false && user.name == \"x\"", None),
             ("\"ops\" in user.groups", None),
+            ("false && request.path == \"/\"", None),
+            ("false && request.query == \"\"", None),
+            ("false && field(\"a\") == \"\"", None),
+            ("false && path_under(\"/a\")", None),
         ] {
             let Ok(expression) = Expression::parse(text) else {
                 assert_eq!(expected, None, "{text}");

@@ -40,7 +40,7 @@ macro_rules! functions {
     };
 }
 
-const FUNCTIONS: [Function; 25] = functions! {
+const FUNCTIONS: [Function; 28] = functions! {
     "startsWith" "text.startsWith(\"text\")" 2..=2, NEVER;
     "endsWith" "text.endsWith(\"text\")" 2..=2, NEVER;
     "contains" "text.contains(\"text\")" 2..=2, NEVER;
@@ -48,6 +48,9 @@ const FUNCTIONS: [Function; 25] = functions! {
     "size" "size(text) or size(list)" 1..=1, 1..=1;
     "string" "string(443)" NEVER, 1..=1;
     "ip_in" "ip_in(client.ip, [\"10.0.0.0/8\"])" NEVER, 2..=2;
+    "path_under" "path_under(\"/v2/team-a\")" NEVER, 1..=1;
+    "field" "field(\"user-agent\")" NEVER, 1..=1;
+    "claim" "claim(\"repository\")" NEVER, 1..=1;
     "timestamp" "timestamp(\"2026-11-24T10:00:00Z\")" NEVER, 1..=1;
     "duration" "duration(\"1h30m\")" NEVER, 1..=1;
     "getFullYear" "time.getFullYear(\"Europe/Berlin\")" 1..=2, NEVER;
@@ -97,6 +100,7 @@ impl Checker<'_> {
             "size" => self.size(at, function, next()),
             "string" => self.string(at, function, next()),
             "ip_in" => self.ip_in(at, function, &next(), &next()),
+            "path_under" | "field" | "claim" => self.reading(at, function, &next()),
             "timestamp" => self.timestamp(at, function, &next()),
             "duration" => self.duration(at, function, &next()),
             "exists" | "all" | "exists_one" | "existsOne" | "filter" | "map" => {

@@ -17,6 +17,7 @@ use super::{
     error::{EvaluationError, ExpressionError, ExpressionProblem, Position, nearest},
     evaluate::evaluate,
     facts::{Compared, Constants, Fact, UsedFacts, constant_name},
+    head::{Reading, reading_name},
     operands,
     value_type::Size,
 };
@@ -25,7 +26,7 @@ use super::{
 const ROOTS: [(&str, &str); 3] = [
     (
         "request",
-        "request.role, request.method, request.host or request.port",
+        "request.role, request.method, request.host, request.port, request.path or request.query",
     ),
     ("user", "user.name or user.groups"),
     ("client", "client.ip"),
@@ -37,6 +38,8 @@ pub(super) struct Checked {
     /// The constants that cannot be literals.
     pub(super) constants: Vec<Box<dyn Val>>,
     pub(super) used: UsedFacts,
+    /// What calls read of the head and the token.
+    pub(super) readings: Vec<Reading>,
     pub(super) cost: u64,
 }
 
@@ -68,6 +71,7 @@ pub(super) struct Checker<'t> {
     source: SourceInfo,
     constants: Vec<Box<dyn Val>>,
     used: UsedFacts,
+    readings: Vec<Reading>,
     pub(super) locals: Vec<LoopVariable>,
     pub(super) depth: usize,
 }
@@ -79,6 +83,7 @@ pub(super) fn check(text: &str, syntax: Syntax) -> Result<Checked, ExpressionErr
         source: syntax.source,
         constants: Vec::new(),
         used: UsedFacts::default(),
+        readings: Vec::new(),
         locals: Vec::new(),
         depth: 0,
     };
@@ -104,6 +109,7 @@ pub(super) fn check(text: &str, syntax: Syntax) -> Result<Checked, ExpressionErr
         expr: node.into_expr(),
         constants: checker.constants,
         used: checker.used,
+        readings: checker.readings,
     })
 }
 
@@ -192,6 +198,15 @@ impl Checker<'_> {
     pub(super) fn constant(&mut self, value: Box<dyn Val>) -> Expr {
         self.constants.push(value);
         Expr::Ident(constant_name(self.constants.len() - 1))
+    }
+
+    /// Keeps what a call reads, once, and returns the name of its value.
+    pub(super) fn note_reading(&mut self, reading: Reading) -> String {
+        let known = self.readings.iter().position(|known| *known == reading);
+        reading_name(known.unwrap_or_else(|| {
+            self.readings.push(reading);
+            self.readings.len() - 1
+        }))
     }
 
     /// Rejects texts that the fact can never equal.

@@ -5,7 +5,7 @@ use std::fmt;
 use cel::{ExecutionError, ParseErrors};
 
 use super::{
-    MAX_DEPTH, MAX_FACT, MAX_GROUPS, MAX_STRING, ValueType,
+    MAX_DEPTH, MAX_FACT, MAX_GROUPS, MAX_HEAD_FACT, MAX_STRING, ValueType,
     facts::{Fact, Quoted},
 };
 use crate::access::policy::EntryError;
@@ -259,6 +259,22 @@ pub enum ExpressionProblem {
     /// Networks that cannot be read.
     #[error("{0}")]
     Network(#[source] EntryError),
+    /// `field("user agent")`
+    #[error("not the name of a field; write one such as field(\"user-agent\")")]
+    FieldName,
+    /// `field("proxy-authorization")`
+    #[error(
+        "credentials are not visible to rules; write user.name, user.groups or claim(\"name\")"
+    )]
+    Credentials,
+    /// `claim("")`
+    #[error("not the name of a claim; write one such as claim(\"repository\")")]
+    ClaimName,
+    /// `path_under("v2")`
+    #[error(
+        "not a path that has one spelling; write one such as path_under(\"/v2/team-a\"), of letters, digits, -, ., _ and ~ between slashes"
+    )]
+    Prefix,
     /// A constant part that fails.
     #[error("this always fails: {0}")]
     AlwaysFails(#[source] EvaluationError),
@@ -279,9 +295,26 @@ pub enum ExpressionProblem {
 /// Never has a value of the request, since a client sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
-    /// A string of the request or the user above [`MAX_FACT`].
-    #[error("{} is longer than {MAX_FACT} bytes", .0.name())]
+    /// A string of the request or the user above its limit.
+    #[error("{} is longer than {} bytes", .0.name(), .0.size().bytes)]
     LongFact(Fact),
+    /// The lines of a field together above [`MAX_HEAD_FACT`].
+    #[error("a field that it reads is longer than {MAX_HEAD_FACT} bytes")]
+    LongField,
+    /// A claim above [`MAX_FACT`].
+    #[error("a claim that it reads is longer than {MAX_FACT} bytes")]
+    LongClaim,
+    /// A path, a query or a field with other bytes than UTF-8.
+    #[error("the path, the query or a field that it reads is not UTF-8")]
+    NotText,
+    /// Servers read the path in several ways, and not all of them are below the prefix of `path_under`.
+    #[error(
+        "servers may read the path in several ways, and only some of them are below that of path_under"
+    )]
+    AmbiguousPath,
+    /// The head was not kept for this request: the rules are newer than the request.
+    #[error("the path and the fields of this request are not known")]
+    NoHead,
     /// More groups than [`MAX_GROUPS`].
     #[error("the user is in more than {MAX_GROUPS} groups")]
     ManyGroups,

@@ -17,9 +17,11 @@ use cel::{
 use chrono::DateTime;
 
 use super::{
-    Facts, MAX_FACT, MAX_GROUPS, Scalar, ValueType,
+    Facts, MAX_FACT, MAX_GROUPS, MAX_HEAD_FACT, Scalar, ValueType,
+    check::Checked,
     error::{EvaluationError, nearest},
     evaluate::Opaque,
+    head,
     value_type::Size,
 };
 use crate::http::role::Role;
@@ -38,6 +40,10 @@ pub enum Fact {
     Host,
     /// `request.port`
     Port,
+    /// `request.path`
+    Path,
+    /// `request.query`
+    Query,
     /// `user.name`
     User,
     /// `user.groups`
@@ -50,11 +56,13 @@ pub enum Fact {
 
 impl Fact {
     /// Every one.
-    pub const ALL: [Fact; 8] = [
+    pub const ALL: [Fact; 10] = [
         Fact::Role,
         Fact::Method,
         Fact::Host,
         Fact::Port,
+        Fact::Path,
+        Fact::Query,
         Fact::User,
         Fact::Groups,
         Fact::Client,
@@ -68,6 +76,8 @@ impl Fact {
             Fact::Method => "request.method",
             Fact::Host => "request.host",
             Fact::Port => "request.port",
+            Fact::Path => "request.path",
+            Fact::Query => "request.query",
             Fact::User => "user.name",
             Fact::Groups => "user.groups",
             Fact::Client => "client.ip",
@@ -77,9 +87,13 @@ impl Fact {
 
     pub(super) const fn value_type(self) -> ValueType {
         match self {
-            Fact::Role | Fact::Method | Fact::Host | Fact::User | Fact::Client => {
-                ValueType::One(Scalar::String)
-            }
+            Fact::Role
+            | Fact::Method
+            | Fact::Host
+            | Fact::Path
+            | Fact::Query
+            | Fact::User
+            | Fact::Client => ValueType::One(Scalar::String),
             Fact::Port => ValueType::One(Scalar::Int),
             Fact::Groups => ValueType::List(Some(Scalar::String)),
             Fact::Time => ValueType::One(Scalar::Timestamp),
@@ -90,6 +104,7 @@ impl Fact {
         let (bytes, len) = match self {
             Fact::Role | Fact::Client => (64, 0),
             Fact::Method | Fact::Host | Fact::User => (MAX_FACT as u64, 0),
+            Fact::Path | Fact::Query => (MAX_HEAD_FACT as u64, 0),
             Fact::Groups => (MAX_FACT as u64, MAX_GROUPS as u64),
             Fact::Port | Fact::Time => (0, 0),
         };
@@ -130,6 +145,12 @@ impl Fact {
                 let upper = text.to_ascii_uppercase();
                 (upper != text).then(|| quoted(&upper))
             }
+            Fact::Path if whole && !text.is_empty() && !text.starts_with('/') => {
+                Some(format!("paths begin with a slash; write {:?}", format!("/{text}")).into())
+            }
+            Fact::Path if text.contains('?') => {
+                Some("the query is in request.query, without the ?".into())
+            }
             Fact::Client if whole => match text.parse::<IpAddr>() {
                 Ok(ip) => {
                     let canonical = ip.to_canonical().to_string();
@@ -168,7 +189,7 @@ pub(super) fn constant_name(index: usize) -> String {
 
 /// The facts that an expression uses. The others are not computed and cannot fail the evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct UsedFacts(u8);
+pub(super) struct UsedFacts(u16);
 
 impl UsedFacts {
     pub(super) fn insert(&mut self, fact: Fact) {
@@ -192,6 +213,8 @@ pub(super) struct FactValues<'a> {
     host: CelString<'a>,
     port: CelInt,
     user: CelString<'a>,
+    path: CelString<'a>,
+    query: CelString<'a>,
     client: CelString<'a>,
     address: Opaque,
     time: CelTimestamp,
@@ -199,15 +222,17 @@ pub(super) struct FactValues<'a> {
     /// Made on first use: it allocates, and `&&` may never need it.
     groups: OnceLock<CelList<'a>>,
     constants: Constants<'a>,
+    /// The values of the checker's readings, in order.
+    readings: Vec<Box<dyn Val + 'a>>,
 }
 
 impl<'a> FactValues<'a> {
     /// Checks the used facts against the limits with which the worst case was computed.
     pub(super) fn new(
         facts: &Facts<'a>,
-        constants: &'a [Box<dyn Val>],
-        used: UsedFacts,
+        checked: &'a Checked,
     ) -> Result<FactValues<'a>, EvaluationError> {
+        let used = checked.used;
         for (fact, text) in [
             (Fact::Role, facts.role),
             (Fact::Method, facts.method),
@@ -226,6 +251,11 @@ impl<'a> FactValues<'a> {
                 return Err(EvaluationError::LongFact(Fact::Groups));
             }
         }
+        let of_head = |fact| match used.contains(fact) {
+            true => head::fact(fact, facts).map(CelString::from),
+            false => Ok(CelString::default()),
+        };
+        let readings = checked.readings.iter();
         let client = facts.client.to_canonical();
         Ok(FactValues {
             role: facts.role.into(),
@@ -246,7 +276,12 @@ impl<'a> FactValues<'a> {
             },
             group_names: facts.groups,
             groups: OnceLock::new(),
-            constants: Constants(constants),
+            path: of_head(Fact::Path)?,
+            query: of_head(Fact::Query)?,
+            constants: Constants(&checked.constants),
+            readings: readings
+                .map(|reading| reading.value(facts))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -270,12 +305,17 @@ impl VariableResolver for FactValues<'_> {
             "request.method" => &self.method,
             "request.host" => &self.host,
             "request.port" => &self.port,
+            "request.path" => &self.path,
+            "request.query" => &self.query,
             "user.name" => &self.user,
             "user.groups" => self.groups(),
             "client.ip" => &self.client,
             ADDRESS => &self.address,
             "time" => &self.time,
-            _ => return self.constants.resolve(variable),
+            _ => match head::reading_index(variable) {
+                Some(index) => self.readings.get(index)?.as_ref(),
+                None => return self.constants.resolve(variable),
+            },
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! Invariants of expressions, for the fuzz target and property tests.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,6 +9,8 @@ use cel::{common::value::CowVal, context::VariableResolver};
 use super::{
     EvaluationError, Expression, Facts, MAX_COST, MAX_GROUPS, evaluate, facts::FactValues,
 };
+use crate::access::policy::RequestPath;
+use crate::http::http1::{HeadLimits, KeptHead, RequestHead};
 use crate::text::fuzz::shape;
 
 /// Reads `data` as an expression, and evaluates it for a fixed request.
@@ -57,7 +60,7 @@ pub(super) fn check_cost(
     let answer = expression.matches(facts);
     assert_ne!(answer, Err(EvaluationError::Unexpected), "{expression}");
     let checked = &expression.checked;
-    if let Ok(values) = FactValues::new(facts, &checked.constants, checked.used) {
+    if let Ok(values) = FactValues::new(facts, checked) {
         let counting = Counting {
             values,
             lookups: AtomicU64::new(0),
@@ -83,7 +86,22 @@ pub(super) fn facts() -> Facts<'static> {
         groups: &["ci", "team-a"],
         client: [10, 1, 2, 3].into(),
         time: UNIX_EPOCH + Duration::from_millis(1_795_516_205_250),
+        head: Some(connect_head()),
+        path: &RequestPath::None,
+        claims: &[],
     }
+}
+
+/// The head of the tunnel.
+fn connect_head() -> &'static KeptHead {
+    static HEAD: OnceLock<KeptHead> = OnceLock::new();
+    HEAD.get_or_init(|| {
+        let head = "CONNECT build-7.example.org:8443 HTTP/1.1\r\nHost: build-7.example.org:8443\r\n\
+            User-Agent: curl/8.5.0\r\nX-Team: a\r\nx-team: b\r\n\r\n";
+        let head = RequestHead::parse(head.as_bytes().into(), &HeadLimits::default());
+        #[expect(clippy::expect_used, reason = "a fixed head, read in every test")]
+        KeptHead::of(&head.expect("a valid head"))
+    })
 }
 
 /// Facts that count their look-ups.

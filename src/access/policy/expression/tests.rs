@@ -3,6 +3,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::facts::Fact;
 use super::fuzz::facts;
 use super::*;
+use crate::http::http1::{HeadLimits, RequestHead};
+use crate::http::path::Readings;
 
 mod bounds;
 mod generated;
@@ -370,10 +372,19 @@ fn worst_cases_end() {
     let host: String = (0..MAX_FACT).map(|n| ["a", "b"][bit(n)]).collect();
     let names: Vec<String> = (0..MAX_GROUPS).map(|n| format!("{n:0256}")).collect();
     let groups: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let query = host.repeat(MAX_HEAD_FACT / MAX_FACT);
+    let lines = "b: \r\n".repeat(90);
+    let head = format!("GET /?{query} HTTP/1.1\r\nHost: h\r\n{lines}x-a: {query}\r\n\r\n");
+    let head = RequestHead::parse(head.as_bytes().into(), &HeadLimits::default());
+    let head = KeptHead::of(&head.unwrap());
+    let odd = format!("/{}", "a;\\%2f/".repeat(290));
+    let path = RequestPath::Sent(odd.as_bytes(), Readings::of(odd.as_bytes()));
     let facts = Facts {
         host: &host,
         user: &host,
         groups: &groups,
+        head: Some(&head),
+        path: &path,
         ..facts()
     };
     let row = |part: &str, times: usize| vec![part; times].join(" && ");
@@ -396,6 +407,16 @@ fn worst_cases_end() {
             "[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, [1,2,3,4,5,6,7,8,9].all(c, a + b + c + request.port > 0)))",
             3,
         ),
+        row("!request.query.matches('(x+x+)+y')", 2),
+        row("!field('x-a').matches('^[ab]*a[ab]{3}[cd]$')", 1),
+        row(
+            "!request.query.matches('^/v2/[a-z0-9-]+/(manifests|blobs)/')",
+            1,
+        ),
+        row("!field('x-a').matches('^curl/[0-9]+[.]')", 1),
+        row("field('x-a') == request.query", 50),
+        row("!path_under('/b')", 80),
+        row("field('x-a') != 'z'", 70),
         row("time.getHours('Europe/Berlin') < 24", 50),
         row("ip_in(client.ip, ['10.0.0.0/8', '10.0.0.0/9'])", 35),
     ] {
@@ -427,7 +448,7 @@ fn shown_text_is_read_back() {
     let shown = source.split("//! ```").nth(1).unwrap();
     let lines = shown.lines().filter_map(|line| line.strip_prefix("//! "));
     let lines: Vec<&str> = lines.collect();
-    assert_eq!(lines.len(), 10);
+    assert_eq!(lines.len(), 11);
     for line in lines {
         matches(line, &facts()).unwrap();
     }

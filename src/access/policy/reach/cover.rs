@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::Ranges;
 use super::search::Search;
 use crate::access::policy::{
-    DomainLists, Domains, Expression, Matchers, Moment, Ports, Schedule, Zone,
+    Action, DomainLists, Domains, Expression, Matchers, Moment, Paths, Ports, Quantifier, Schedule,
+    Zone,
 };
 use crate::http::role::Role;
 
@@ -51,6 +52,7 @@ pub(super) struct Cover<'r> {
     pub(super) clients: Option<Ranges>,
     pub(super) networks: Option<Ranges>,
     pub(super) domains: Option<&'r DomainLists>,
+    pub(super) paths: Option<(Quantifier, &'r Paths)>,
     pub(super) time: Option<Time>,
     pub(super) when: Option<&'r Expression>,
 }
@@ -98,16 +100,18 @@ impl Budget {
 }
 
 impl<'r> Cover<'r> {
-    pub(super) fn new(source: Source, observes: bool, matchers: &'r Matchers) -> Cover<'r> {
+    pub(super) fn new(source: Source, action: &Action, matchers: &'r Matchers) -> Cover<'r> {
         let gateway = matchers.of_authority().is_none();
+        let tunnel = matchers.paths.is_none();
         let roles = Role::ALL.map(|role| {
             matchers.roles.is_none_or(|roles| roles.contains(role))
                 && (gateway || role != Role::Gateway)
+                && (tunnel || role != Role::Tunnel)
         });
         let when = matchers.when.as_ref();
         Cover {
             source,
-            observes,
+            observes: *action == Action::Observe,
             roles,
             methods: matchers.methods.as_deref(),
             classes: None,
@@ -123,6 +127,10 @@ impl<'r> Cover<'r> {
                 .map(|networks| networks.ranges()),
             networks: matchers.networks.as_ref().map(|networks| networks.ranges()),
             domains: matchers.domains.as_ref(),
+            paths: matchers
+                .paths
+                .as_ref()
+                .map(|paths| (Quantifier::of(action), paths)),
             time: matchers.time.as_ref().map(|time| Time {
                 zone: time.zone(),
                 week: time.week(),
@@ -158,6 +166,7 @@ impl<'r> Cover<'r> {
             clients: None,
             networks: None,
             domains: None,
+            paths: None,
             time: None,
             when: None,
         }
@@ -215,7 +224,10 @@ impl<'r> Cover<'r> {
             .iter()
             .enumerate()
             .filter(|(_, other)| {
-                other.may_meet(self) && other.fits_expression(self) && other.fits_window(self)
+                other.may_meet(self)
+                    && other.fits_expression(self)
+                    && other.fits_window(self)
+                    && other.fits_paths(self, budget)
             })
             .map(|(index, _)| index)
             .collect();
@@ -291,6 +303,7 @@ impl<'r> Cover<'r> {
             && classes
             && self.fits_expression(rule)
             && self.fits_window(rule)
+            && self.fits_paths(rule, budget)
             && within(&self.ports, &rule.ports)
             && within(&self.clients, &rule.clients)
             && within(&self.networks, &rule.networks)
@@ -350,6 +363,20 @@ impl<'r> Cover<'r> {
             // The same text has the same value, or fails alike.
             (Some(mine), Some(other)) => mine.as_str() == other.as_str(),
             (Some(_), None) => false,
+        }
+    }
+
+    /// The same for paths. One of several readings of a path is enough for a rule that denies, and not for one that
+    /// admits: that one does not cover the other, even with the same paths.
+    fn fits_paths(&self, rule: &Cover<'_>, budget: &mut Budget) -> bool {
+        match (&self.paths, &rule.paths) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some((Quantifier::Every, _)), Some((Quantifier::Any, _))) => false,
+            (Some((_, mine)), Some((_, wanted))) => {
+                let steps = mine.prefixes().len() * wanted.prefixes().len();
+                budget.spend(steps as u64).is_ok() && mine.cover(wanted)
+            }
         }
     }
 

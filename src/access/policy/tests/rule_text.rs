@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::access::policy::*;
+use crate::http::path::Prefix;
 
 /// `NAME ACTION KEY=VALUE,VALUE ...`; `when` comes last and takes the rest of the line. `deny:451` has a status.
 pub(in crate::access::policy) fn rule(text: &str) -> Rule {
@@ -45,6 +46,10 @@ pub(in crate::access::policy) fn rule(text: &str) -> Rule {
             "domains" => matchers.domains = Some(Domains::parse(values).unwrap().into()),
             "networks" => matchers.networks = Some(Networks::parse(values).unwrap()),
             "client_networks" => matchers.client_networks = Some(Networks::parse(values).unwrap()),
+            "paths" => {
+                let prefix = |value: &&str| Prefix::parse(value).unwrap();
+                matchers.paths = Some(Paths::new(values.iter().map(prefix)));
+            }
             "ports" => matchers.ports = Some(Ports::parse(values).unwrap()),
             // `time=from-until`, in UTC.
             "time" => {

@@ -8,6 +8,7 @@ use super::super::super::egress::report_with;
 use super::super::super::reader::{Item, nearest};
 use crate::access::auth::parse_any_name;
 use crate::access::policy::{Expression, ExpressionError, Name, NameError, Refusal};
+use crate::http::path::Prefix;
 use crate::http::role::Role;
 
 pub(super) fn name(item: &Item<'_>) -> Option<Name> {
@@ -62,6 +63,21 @@ pub(super) fn role(item: &Item<'_>) -> Option<Role> {
         item.report("not a role", remedy);
     }
     found
+}
+
+pub(super) fn path(item: &Item<'_>) -> Option<Prefix> {
+    let text = item.text()?;
+    let prefix = Prefix::parse(text);
+    if prefix.is_none() {
+        let remedy = match text.contains(['*', '?']) {
+            true => {
+                "write the path alone, such as /v2/team-a: it is for all below it, with any query"
+            }
+            false => "write segments of letters, digits, `-`, `.`, `_` and `~`, such as /v2/team-a",
+        };
+        item.report("not a path that has one spelling", remedy);
+    }
+    prefix
 }
 
 /// A token (RFC 9110 §5.6.2). Those that are defined are in capitals, and `get` is not GET.

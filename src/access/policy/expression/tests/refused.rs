@@ -86,7 +86,7 @@ fn grammar_and_names() {
         ),
         (
             "request == 'x'",
-            "column 1: request alone has no value; write request.role, request.method, request.host or request.port",
+            "column 1: request alone has no value; write request.role, request.method, request.host, request.port, request.path or request.query",
         ),
         (
             "user",
@@ -101,8 +101,8 @@ fn grammar_and_names() {
             "column 9: request has no field hots; write request.host",
         ),
         (
-            "request.path == '/'",
-            "column 9: request has no field path; write request.role, request.method, request.host or request.port",
+            "request.url == '/'",
+            "column 9: request has no field url; write request.role, request.method, request.host, request.port, request.path or request.query",
         ),
         (
             "user.group == 'x'",
@@ -170,6 +170,50 @@ fn grammar_and_names() {
             "column 1: every name has a value; remove has()",
         ),
         ("int('1') == 1", "column 1: unknown function int"),
+        (
+            "field('Proxy-Authorization') == ''",
+            "column 7: credentials are not visible to rules; write user.name, user.groups or claim(\"name\")",
+        ),
+        (
+            "field('user agent') == ''",
+            "column 7: not the name of a field; write one such as field(\"user-agent\")",
+        ),
+        (
+            "field(user.name) == ''",
+            "column 1: field needs its argument in quotes, not computed; write field(\"user-agent\")",
+        ),
+        (
+            "user.name.field('a') == ''",
+            "column 11: field is not used like this; write field(\"user-agent\")",
+        ),
+        (
+            "field('a')",
+            "the expression is a string, not a bool; compare it with something, as in request.port == 443",
+        ),
+        (
+            "claim('') == 'a'",
+            "column 7: not the name of a claim; write one such as claim(\"repository\")",
+        ),
+        (
+            "path_under('v2/a')",
+            "column 12: not a path that has one spelling; write one such as path_under(\"/v2/team-a\"), of letters, digits, -, ., _ and ~ between slashes",
+        ),
+        (
+            "path_under('/v2/%61')",
+            "column 12: not a path that has one spelling; write one such as path_under(\"/v2/team-a\"), of letters, digits, -, ., _ and ~ between slashes",
+        ),
+        (
+            "request.path == 'v2'",
+            "column 14: request.path is never \"v2\": paths begin with a slash; write \"/v2\"",
+        ),
+        (
+            "request.path.endsWith('?a')",
+            "column 14: request.path is never \"?a\": the query is in request.query, without the ?",
+        ),
+        (
+            "request.path.matches('[ab]{100}')",
+            "an evaluation could take 245882 steps, more than 50000; loop over one list at a time, and write startsWith, endsWith or contains for matches",
+        ),
     ] {
         assert_eq!(refused(text), message, "{text}");
     }

@@ -11,8 +11,9 @@ use crate::access::policy::tests::rule_text::{policy, scenario};
 use crate::access::policy::tests::{domains, networks};
 use crate::access::policy::*;
 
-/// A request: user, host, port, method or `gateway`, addresses, client and time.
+/// A request: user, host, port, method or `gateway`, path, addresses, client and time.
 type RequestParts = (
+    &'static str,
     &'static str,
     &'static str,
     &'static str,
@@ -28,6 +29,7 @@ fn requests() -> impl Strategy<Value = Vec<RequestParts>> {
         prop_oneof![select(HOSTS), select(ADDRESSES)],
         select(vec!["22", "443", "85", "90"]),
         select(vec!["CONNECT", "GET", "POST", "gateway"]),
+        select(vec!["/", "/v2/a/x", "/v2/..%2fb", "/b;/v2", "//v2/a", "/c"]),
         subsequence(ADDRESSES.to_vec(), 0..4),
         select(vec!["192.168.1.1", "172.16.1.1", "9.9.9.9"]),
         select(vec![
@@ -62,7 +64,11 @@ fn coarse_rules() -> impl Strategy<Value = Vec<String>> {
         "domains=a.example,.test",
         "time=08:00-18:00",
         "time=18:00-08:00",
+        "paths=/v2",
+        "paths=/v2/a,/b",
+        "paths=/",
         "when=request.port == 443",
+        "when=path_under('/v2')",
     ];
     let rule = (
         select(vec!["admit", "deny", "deny", "observe"]),
@@ -91,7 +97,7 @@ fn coarse_rules() -> impl Strategy<Value = Vec<String>> {
 /// Fails when a rule that is said to be dead decides on a request, or is noted.
 fn check(policy: &Policy, requests: &[RequestParts]) -> Result<(), TestCaseError> {
     let dead = policy.dead_rules(SystemTime::UNIX_EPOCH);
-    for (user, host, port, method, resolve, client, time) in requests {
+    for (user, host, port, method, path, resolve, client, time) in requests {
         let host = if host.contains(':') {
             format!("[{host}]")
         } else {
@@ -99,8 +105,8 @@ fn check(policy: &Policy, requests: &[RequestParts]) -> Result<(), TestCaseError
         };
         let text = match *method {
             "CONNECT" => format!("{user} CONNECT {host}:{port}"),
-            "gateway" => format!("{user} GET /"),
-            _ => format!("{user} {method} http://{host}:{port}/"),
+            "gateway" => format!("{user} GET {path}"),
+            _ => format!("{user} {method} http://{host}:{port}{path}"),
         };
         let mut scenario = scenario(&text, resolve);
         scenario.client = client.parse().unwrap();
