@@ -71,6 +71,7 @@ mod access {
     mod rule_actions;
     mod rule_matchers;
     mod rule_networks;
+    mod rule_paths;
     mod token_examples;
     mod token_keys;
     mod token_tunnels;
