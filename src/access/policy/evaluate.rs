@@ -10,10 +10,14 @@ use smallvec::SmallVec;
 use super::rules::{Class, RuleSet};
 use super::trace::{Step, Trace};
 use super::{
-    Action, DecidedBy, Decision, Denied, EvaluationError, Facts, Matcher, NameKey, Policy, Refusal,
+    Action, DecidedBy, Decision, Denied, EvaluationError, Matcher, NameKey, Policy, Refusal,
     Request, RequestPath, Rule, special,
 };
-use crate::http::target::{Authority, Host};
+use crate::http::target::Authority;
+
+mod input;
+
+use self::input::ExpressionInput;
 
 /// A request with the values that all rules need, computed once.
 pub(super) struct Evaluation<'a> {
@@ -25,13 +29,6 @@ pub(super) struct Evaluation<'a> {
     path: RequestPath<'a>,
     /// Made when the first expression is evaluated.
     input: OnceCell<ExpressionInput<'a>>,
-}
-
-/// The texts that only expressions need.
-struct ExpressionInput<'a> {
-    method: String,
-    host: String,
-    groups: Vec<&'a str>,
 }
 
 /// Positions of rules in order, mostly few: without an allocation.
@@ -475,31 +472,4 @@ pub(super) fn groups_of<'a>(class: Option<&'a Class>, of_token: &'a [Box<str>]) 
     let of_class = class.map_or(&[][..], |class| &class.groups);
     let more = of_token.iter().filter(|group| !of_class.contains(group));
     of_class.iter().chain(more).map(AsRef::as_ref).collect()
-}
-
-impl Evaluation<'_> {
-    fn facts(&self) -> Facts<'_> {
-        let input = self.input.get_or_init(|| ExpressionInput {
-            method: self.request.method.to_ascii_uppercase(),
-            host: match self.authority.map(|authority| &authority.host) {
-                None => String::new(),
-                Some(Host::Name(name)) => String::from(&**name),
-                Some(Host::Ip(ip)) => ip.to_canonical().to_string(),
-            },
-            groups: groups_of(self.class, self.request.groups),
-        });
-        Facts {
-            role: self.request.role().as_str(),
-            method: &input.method,
-            host: &input.host,
-            port: self.authority.map_or(0, |authority| authority.port),
-            user: self.request.user,
-            groups: &input.groups,
-            client: self.request.client,
-            time: self.request.time,
-            head: self.request.head,
-            path: &self.path,
-            claims: self.request.claims,
-        }
-    }
 }

@@ -89,6 +89,22 @@ fn a_tunnel_has_no_path() {
     let mut wire = proxy.connect();
     let tunnel = request_of(BOB, "CONNECT", &origin.address.to_string());
     assert_eq!(wire.exchange(tunnel).status(), 200);
+    // The handshake of a WebSocket has one.
+    for [start, path] in [["http://", "/admin/ws"], ["", "/admin/ws"]] {
+        let host = if start.is_empty() {
+            String::new()
+        } else {
+            origin.address.to_string()
+        };
+        let text = request_of(BOB, "GET", &format!("{start}{host}{path}"));
+        let handshake = "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let (answer, record) = proxy.ask(text.replacen("\r\n\r\n", handshake, 1));
+        assert_eq!(
+            (answer.status(), &record["rule"]),
+            (404, &json!("no-admin"))
+        );
+    }
 }
 
 #[test]
@@ -232,7 +248,7 @@ fn explain_says_what_a_tunnel_hides() {
         "admit, by team-a\n  for GET registry.test:443 (forward)",
         "  no-curl  deny     no match: when: false\n                    not visible in a tunnel: query, fields\n",
         "  team-a   admit    no match: paths: none\n                    not visible in a tunnel: path\n",
-        "rules that could decide otherwise if the request in the tunnel came in the clear, as an https:// URL to forward: no-curl, team-a\n",
+        "rules that could decide otherwise if the request in the tunnel came in the clear, as a URL to forward: no-curl, team-a\n",
     ] {
         assert!(outcome.stdout.contains(line), "{line}\n{}", outcome.stdout);
     }

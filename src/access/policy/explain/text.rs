@@ -73,7 +73,7 @@ impl Explanation {
         if !self.in_the_clear.is_empty() {
             let rules = self.in_the_clear.join(", ");
             text += &format!(
-                "\n\nrules that could decide otherwise if the request in the tunnel came in the clear, as an https:// URL to \
+                "\n\nrules that could decide otherwise if the request in the tunnel came in the clear, as a URL to \
                  forward: {rules}"
             );
         }

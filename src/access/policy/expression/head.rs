@@ -152,7 +152,7 @@ pub(super) fn fact<'a>(fact: Fact, facts: &Facts<'a>) -> Result<&'a str, Evaluat
 fn field<'a>(head: &'a KeptHead, name: &str) -> Result<Cow<'a, str>, EvaluationError> {
     let mut joined = Cow::Borrowed("");
     for (index, line) in head.values(name.as_bytes()).enumerate() {
-        if joined.len() + line.len() + 2 > MAX_HEAD_FACT + 2 {
+        if joined.len() + line.len() > MAX_HEAD_FACT {
             return Err(EvaluationError::LongField);
         }
         let line = std::str::from_utf8(line).or(Err(EvaluationError::NotText))?;
