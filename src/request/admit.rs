@@ -109,6 +109,7 @@ impl AccessControl {
             credentials,
             outcome,
             run,
+            head,
             ..
         } = exchange;
         let identity = self.identity(&access, std::mem::take(credentials), request);
@@ -124,7 +125,8 @@ impl AccessControl {
             let groups = access.policy.groups_of(user, identity.groups());
             run.authenticated(user, groups.into_iter().map(Box::from).collect());
         }
-        let asked = request.for_policy(&identity)?;
+        let head = head.take();
+        let asked = request.for_policy(&identity, head.as_deref())?;
         let admission = access.policy.admit_request(&asked);
         let admitted =
             Admitted(admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?);
@@ -279,6 +281,11 @@ impl Access {
     /// Whether a client is told the name of what denies its request.
     pub fn rule_names(&self) -> RuleNames {
         self.policy.names()
+    }
+
+    /// Whether the policy reads the heads of requests.
+    pub fn needs_head(&self) -> bool {
+        self.policy.needs_head()
     }
 
     /// The hooks, if there are any.

@@ -10,7 +10,7 @@ use super::request_id::RequestId;
 use crate::access::auth::Identity;
 use crate::access::policy::{self, Destination};
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::http1::{Framing, RequestHead, Version};
+use crate::http::http1::{Framing, KeptHead, RequestHead, Version};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme, Target};
 use crate::upstream::pool::Choice;
@@ -132,6 +132,7 @@ impl Request {
     pub fn for_policy<'a>(
         &'a self,
         identity: &'a Identity,
+        head: Option<&'a KeptHead>,
     ) -> Result<policy::Request<'a>, RequestError> {
         let role = self.role.ok_or(ErrorKind::Internal)?;
         Ok(policy::Request {
@@ -141,8 +142,8 @@ impl Request {
             groups: identity.groups(),
             client: self.source.client.ip(),
             time: self.time,
-            head: None,
-            claims: &[],
+            head,
+            claims: identity.claims(),
         })
     }
 

@@ -17,10 +17,15 @@ impl Exchange {
     /// Begins with the users, the policy and the hooks of now. The request keeps them, whatever a reload brings.
     /// `head` is that of the client, before Tollgate's own fields are in it.
     pub fn begin(&mut self, access: Arc<Access>, head: &RequestHead) {
-        // What this proxy answers itself is not for hooks.
-        if let Some(hooks) = access.hooks().filter(|_| !self.request.is_own) {
+        // What this proxy answers itself is neither for hooks nor for the policy.
+        let hooks = access.hooks().filter(|_| !self.request.is_own);
+        let needs_head = access.needs_head() && !self.request.is_own;
+        if needs_head || hooks.is_some() {
             let kept = Arc::new(KeptHead::of(head));
-            if let Some(facts) = facts(&self.request, kept) {
+            self.head = needs_head.then(|| Arc::clone(&kept));
+            if let Some(hooks) = hooks
+                && let Some(facts) = facts(&self.request, kept)
+            {
                 self.run = Some(Box::new(Run::new(hooks, facts)));
             }
         }

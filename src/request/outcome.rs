@@ -12,6 +12,7 @@ use crate::hook::Run;
 use crate::http::credentials::Credentials;
 use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::http1::KeptHead;
 use crate::telemetry::{Record, UpstreamAddress};
 use crate::upstream::server::Address;
 
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// Users, policy and hooks with which the request began, until it is admitted.
     pub access: Option<Arc<Access>>,
+    /// A copy of its head, where the policy reads it, until it is admitted.
+    pub head: Option<Arc<KeptHead>>,
     /// Whether the client is told the name of what denies.
     pub rule_names: RuleNames,
     /// The hooks of the request; none where no hook is configured.
@@ -123,6 +126,7 @@ impl Exchange {
             credentials,
             outcome: Outcome::default(),
             access: None,
+            head: None,
             rule_names: RuleNames::default(),
             run: None,
         }

@@ -42,13 +42,6 @@ impl Identity {
     }
 
     /// The scalar claims of the token as name and text: a limited number, in the order of the token.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "for rules and scripts, which do not read claims yet"
-        )
-    )]
     pub fn claims(&self) -> &[(Box<str>, Box<str>)] {
         self.token.as_deref().map_or(&[], |token| &token.claims)
     }

@@ -312,7 +312,7 @@ pub enum EvaluationError {
         "servers may read the path in several ways, and only some of them are below that of path_under"
     )]
     AmbiguousPath,
-    /// The head was not kept for this request: the rules are newer than the request.
+    /// The head was not kept for this request.
     #[error("the path and the fields of this request are not known")]
     NoHead,
     /// More groups than [`MAX_GROUPS`].
