@@ -75,14 +75,30 @@ impl Prefix {
 
     /// Whether the path is the prefix or below it.
     pub fn holds(&self, path: &ReadPath<'_>) -> bool {
+        self.holds_as(path, |one, other| one == other)
+    }
+
+    /// The same for a server that ignores the case of ASCII letters, as some do.
+    pub fn holds_in_any_case(&self, path: &ReadPath<'_>) -> bool {
+        self.holds_as(path, <[u8]>::eq_ignore_ascii_case)
+    }
+
+    fn holds_as(&self, path: &ReadPath<'_>, is_equal: fn(&[u8], &[u8]) -> bool) -> bool {
         match &path.0 {
-            Form::Plain(path) => path
-                .strip_prefix(self.text.as_bytes())
-                .is_some_and(|rest| matches!(rest, [] | [b'/', ..])),
+            Form::Plain(path) => {
+                path.split_at_checked(self.text.len())
+                    .is_some_and(|(start, rest)| {
+                        is_equal(start, self.text.as_bytes()) && matches!(rest, [] | [b'/', ..])
+                    })
+            }
             Form::Segments(segments) => {
                 let mut segments = segments.iter();
                 let mut own = self.text.split('/').skip(1);
-                own.all(|own| segments.next().is_some_and(|it| it == own.as_bytes()))
+                own.all(|own| {
+                    segments
+                        .next()
+                        .is_some_and(|it| is_equal(it, own.as_bytes()))
+                })
             }
         }
     }

@@ -37,11 +37,11 @@ impl<'a> Readings<'a> {
         }
     }
 
-    /// Whether a reading is below one of the prefixes: always for a path that is too long.
+    /// Whether a reading is below one of the prefixes, in any case of letters: always for a path that is too long.
     pub fn is_any_below(&self, prefixes: &[Prefix]) -> bool {
         match &self.0 {
-            Known::One(path) => is_below(path, prefixes),
-            Known::Several(readings) => readings.iter().any(|path| is_below(path, prefixes)),
+            Known::One(path) => may_be_below(path, prefixes),
+            Known::Several(readings) => readings.iter().any(|path| may_be_below(path, prefixes)),
             Known::TooLong => true,
         }
     }
@@ -49,6 +49,11 @@ impl<'a> Readings<'a> {
 
 fn is_below(path: &ReadPath<'_>, prefixes: &[Prefix]) -> bool {
     prefixes.iter().any(|prefix| prefix.holds(path))
+}
+
+fn may_be_below(path: &ReadPath<'_>, prefixes: &[Prefix]) -> bool {
+    let mut prefixes = prefixes.iter();
+    prefixes.any(|prefix| prefix.holds_in_any_case(path))
 }
 
 #[cfg(test)]
@@ -86,6 +91,9 @@ mod tests {
         // Each reading is below one of them, though not the same.
         assert_eq!(below("/a/..%2fb", &["/a", "/b"]), "all");
         assert_eq!(below("/a/%2e%2e/b", &["/a"]), "none");
+        assert_eq!(below("/A/x", &["/a"]), "some");
+        assert_eq!(below("/%41;/x", &["/a"]), "some");
+        assert_eq!(below("/Ab", &["/a"]), "none");
         let long = "x".repeat(MAX_READ);
         assert_eq!(below(&format!("/a/{long}"), &["/a"]), "all");
         assert_eq!(below(&format!("/a/%41/{long}"), &["/a"]), "all");

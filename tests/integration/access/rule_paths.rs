@@ -89,6 +89,14 @@ fn a_tunnel_has_no_path() {
     let mut wire = proxy.connect();
     let tunnel = request_of(BOB, "CONNECT", &origin.address.to_string());
     assert_eq!(wire.exchange(tunnel).status(), 200);
+    // Some servers ignore case.
+    for text in both(BOB, &origin, "/Admin/x") {
+        let (answer, record) = proxy.ask(text);
+        assert_eq!(
+            (answer.status(), &record["rule"]),
+            (404, &json!("no-admin"))
+        );
+    }
     // The handshake of a WebSocket has one.
     for [start, path] in [["http://", "/admin/ws"], ["", "/admin/ws"]] {
         let host = if start.is_empty() {
