@@ -4,7 +4,6 @@
 //! Pure: no I/O. The modules that can fail keep their own small errors and turn
 //! them into a [`RequestError`] themselves, so this file knows none of them.
 
-use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -242,7 +241,7 @@ pub struct RequestError {
     status: Option<StatusCode>,
     message: Option<Arc<str>>,
     denial: Option<Arc<Denial>>,
-    word: Option<Cow<'static, str>>,
+    word: Option<Box<str>>,
     retry_after: Option<Duration>,
     answer: Option<Arc<Answer>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -323,8 +322,8 @@ impl RequestError {
     /// Tells the client more than the kind, in a word or two: "expired". It names no address,
     /// user or policy entry, and has no quotes.
     #[must_use]
-    pub fn told(mut self, word: impl Into<Cow<'static, str>>) -> Self {
-        let word = word.into();
+    pub fn told(mut self, word: impl Into<Box<str>>) -> Self {
+        let word: Box<str> = word.into();
         let text = self.kind.text().trim_end_matches('.');
         self.message = Some(format!("{text}: {word}.").into());
         self.word = Some(word);

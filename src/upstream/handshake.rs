@@ -3,7 +3,6 @@
 //! Pingora keeps the text of the error alone, which is that of rustls: half of it is names of
 //! Rust. The tests make each text from the error itself.
 
-use std::borrow::Cow;
 use std::error::Error as _;
 use std::io;
 
@@ -86,7 +85,7 @@ pub(crate) fn of_rustls(text: &str) -> RequestError {
     protocol("handshake", format!("the TLS handshake failed: {text}"))
 }
 
-fn protocol(word: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> RequestError {
+fn protocol(word: impl Into<Box<str>>, detail: impl Into<String>) -> RequestError {
     RequestError::new(ErrorKind::TlsProtocol)
         .told(word)
         .because(detail.into())
