@@ -10,6 +10,7 @@
 //! Pure: no I/O, no Pingora types. The folder `request` calls it.
 
 mod answer;
+mod authentication;
 mod connection;
 mod erased;
 mod facts;
@@ -24,6 +25,7 @@ mod tunnel;
 use std::fmt;
 
 pub use self::answer::{Answer, Denial};
+pub use self::authentication::{Authentication, Credentials};
 pub use self::connection::{Connection, ConnectionFlow};
 pub(crate) use self::facts::Facts;
 pub use self::fields::FieldError;
@@ -129,11 +131,14 @@ impl Phases {
     pub const CONNECTION: Phases = Phases(1 << 9);
     /// The addresses of the target's host are looked up.
     pub const RESOLVE: Phases = Phases(1 << 10);
+    /// The client is authenticated.
+    pub const AUTHENTICATE: Phases = Phases(1 << 11);
 
     /// The names of all phases, in the order in which they run.
-    pub const NAMES: [(&'static str, Phases); 11] = [
+    pub const NAMES: [(&'static str, Phases); 12] = [
         ("connection", Phases::CONNECTION),
         ("request", Phases::REQUEST),
+        ("authenticate", Phases::AUTHENTICATE),
         ("authorize", Phases::AUTHORIZE),
         ("route", Phases::ROUTE),
         ("resolve", Phases::RESOLVE),
@@ -195,6 +200,21 @@ pub trait Hook: Send + Sync + 'static {
     /// The request gets 500.
     fn request(&self, _: &mut Request<'_>, _: &mut Self::State) -> Outcome {
         Ok(Flow::Go)
+    }
+
+    /// The client is authenticated: before tokens, passwords and trusted networks of the configuration. The only phase
+    /// that sees credentials. May take time, and is called for each request: it keeps a cache of its own where it needs
+    /// one.
+    ///
+    /// # Errors
+    /// The request gets 500.
+    fn authenticate(
+        &self,
+        _: &Credentials<'_>,
+        _: &Request<'_>,
+        _: &mut Self::State,
+    ) -> impl Future<Output = Outcome<Authentication>> + Send {
+        async { Ok(Authentication::Unknown) }
     }
 
     /// The client is authenticated, and the policy admits the request. [`Flow::Deny`] tightens the decision.

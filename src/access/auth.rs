@@ -28,11 +28,9 @@ mod trusted;
 
 pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check, TokenAttempt};
 pub use self::cache::{Clocks, EntropyError, VerifiedCache};
-#[cfg(any(test, feature = "internals"))]
-pub use self::credentials::Token68;
 #[cfg(test)]
 pub use self::credentials::UserError;
-pub use self::credentials::{Credentials, MAX_USER_LEN, User};
+pub use self::credentials::{AuthScheme, Credentials, MAX_USER_LEN, Token68, User};
 pub use self::htpasswd::{Htpasswd, NameError, parse_any_name, parse_name};
 pub use self::identity::Identity;
 pub use self::trusted::TrustedNetworks;

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::pin::Pin;
 
 use super::{
-    Connection, ConnectionFlow, Hook, HookError, Outcome, Phases, Request, Resolution, Response,
-    Traffic, Tunnel, TunnelFlow,
+    Authentication, Connection, ConnectionFlow, Credentials, Hook, HookError, Outcome, Phases,
+    Request, Resolution, Response, Traffic, Tunnel, TunnelFlow,
 };
 
 /// A future of a hook.
@@ -18,6 +18,12 @@ pub(super) trait Erased: Send + Sync {
     fn state(&self) -> Box<dyn Any + Send + Sync>;
     fn connection(&self, connection: &Connection) -> Outcome<ConnectionFlow>;
     fn request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials<'a>,
+        request: &'a Request<'a>,
+        state: &'a mut (dyn Any + Send + Sync),
+    ) -> Boxed<'a, Authentication>;
     fn resolve<'a>(
         &'a self,
         request: &'a Request<'a>,
@@ -71,16 +77,23 @@ impl<H: Hook> Erased for H {
         Hook::connection(self, connection)
     }
 
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials<'a>,
+        request: &'a Request<'a>,
+        state: &'a mut (dyn Any + Send + Sync),
+    ) -> Boxed<'a, Authentication> {
+        Box::pin(async move {
+            Hook::authenticate(self, credentials, request, state_of::<H>(state)?).await
+        })
+    }
+
     fn resolve<'a>(
         &'a self,
         request: &'a Request<'a>,
         state: &'a mut (dyn Any + Send + Sync),
     ) -> Boxed<'a, Resolution> {
-        Box::pin(async move {
-            let state = state.downcast_mut();
-            let state = state.ok_or_else(|| HookError::new("it has the state of another hook"))?;
-            Hook::resolve(self, request, state).await
-        })
+        Box::pin(async move { Hook::resolve(self, request, state_of::<H>(state)?).await })
     }
 
     fn request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome {

@@ -10,13 +10,13 @@ use std::task::Poll;
 
 use http::{HeaderMap, StatusCode};
 
-use super::erased::Erased;
+use super::erased::{Boxed, Erased};
 use super::facts::Facts;
 use super::fields::{Edits, OutgoingFields};
 use super::notes::Notes;
 use super::{
-    Answer, Connection, ConnectionFlow, Denial, Flow, Hook, HookError, Outcome, Phases, Request,
-    Resolution, Response, Traffic, Tunnel, TunnelFlow,
+    Answer, Authentication, Connection, ConnectionFlow, Credentials, Denial, Flow, Hook, HookError,
+    Outcome, Phases, Request, Resolution, Response, Traffic, Tunnel, TunnelFlow,
 };
 
 /// The hooks of a process, in the order in which they are called.
@@ -177,46 +177,55 @@ impl Run {
         })
     }
 
+    /// The phase `authenticate`: what a hook says, if one knows.
+    ///
+    /// # Errors
+    /// The request does not go on.
+    pub async fn authenticate(
+        &mut self,
+        credentials: &Credentials<'_>,
+    ) -> Result<Authentication, Stop> {
+        let mut hooks = self.waiting(Phases::AUTHENTICATE);
+        while let Some((hook, request, state)) = hooks.next() {
+            let said = unless_panic(hook.authenticate(credentials, &request, state)).await;
+            match said {
+                Ok(Authentication::Unknown) => {}
+                Ok(said) => return Ok(said),
+                Err(error) => {
+                    return Err(Stop::failed(hook.name(), Phases::AUTHENTICATE, &error));
+                }
+            }
+        }
+        Ok(Authentication::Unknown)
+    }
+
     /// The phase `resolve`: the addresses that a hook gives.
     ///
     /// # Errors
     /// The request does not go on.
     pub async fn resolve(&mut self) -> Result<Option<Vec<IpAddr>>, Stop> {
-        if !self.has(Phases::RESOLVE) {
-            return Ok(None);
-        }
-        let hooks = self.set.hooks.iter().zip(&mut self.states);
-        for ((phases, hook), state) in hooks {
-            if !phases.has(Phases::RESOLVE) {
-                continue;
-            }
-            let request = Request {
-                phase: Phases::RESOLVE,
-                facts: &self.facts,
-                user: self.user.as_deref(),
-                groups: &self.groups,
-                notes: &mut self.notes,
-            };
-            let mut resolving = hook.resolve(&request, state.as_mut());
-            let resolved = poll_fn(|cx| {
-                let polled = AssertUnwindSafe(|| resolving.as_mut().poll(cx));
-                catch_unwind(polled).unwrap_or_else(|_panic| Poll::Ready(Err(panicked())))
-            });
-            let why = match resolved.await {
+        let mut hooks = self.waiting(Phases::RESOLVE);
+        while let Some((hook, request, state)) = hooks.next() {
+            let error = match unless_panic(hook.resolve(&request, state)).await {
                 Ok(Resolution::Default) => continue,
                 Ok(Resolution::Addresses(addresses)) if !addresses.is_empty() => {
                     return Ok(Some(addresses));
                 }
-                Ok(Resolution::Addresses(_)) => "it gave no address".into(),
-                Err(error) => error.reason().into(),
+                Ok(Resolution::Addresses(_)) => HookError::new("it gave no address"),
+                Err(error) => error,
             };
-            return Err(Stop {
-                by: hook.name().into(),
-                phase: Phases::RESOLVE.name(),
-                how: How::Failed(why),
-            });
+            return Err(Stop::failed(hook.name(), Phases::RESOLVE, &error));
         }
         Ok(None)
+    }
+
+    /// The hooks of a phase that takes time, with what each is called with.
+    fn waiting(&mut self, phase: Phases) -> Waiting<'_> {
+        Waiting {
+            run: self,
+            phase,
+            next: 0,
+        }
     }
 
     /// The phase `upstream_request`; then all edits of the request are applied to `head`.
@@ -382,6 +391,51 @@ impl ResponseEdits {
     /// Applies them.
     pub fn apply(&self, head: &mut impl OutgoingFields) {
         self.0.apply(head);
+    }
+}
+
+/// See [`Run::waiting`].
+struct Waiting<'r> {
+    run: &'r mut Run,
+    phase: Phases,
+    next: usize,
+}
+
+impl Waiting<'_> {
+    fn next(&mut self) -> Option<(&dyn Erased, Request<'_>, &mut (dyn Any + Send + Sync))> {
+        let hooks = self.run.set.hooks.iter().enumerate().skip(self.next);
+        let phase = self.phase;
+        let found = hooks.into_iter().find(|(_, (phases, _))| phases.has(phase));
+        let (at, (_, hook)) = found?;
+        self.next = at + 1;
+        let request = Request {
+            phase,
+            facts: &self.run.facts,
+            user: self.run.user.as_deref(),
+            groups: &self.run.groups,
+            notes: &mut self.run.notes,
+        };
+        let state = self.run.states.get_mut(at)?;
+        Some((&**hook, request, state.as_mut()))
+    }
+}
+
+/// The result of a hook, whose panic is a failure.
+async fn unless_panic<T>(mut future: Boxed<'_, T>) -> Outcome<T> {
+    poll_fn(|cx| {
+        let polled = AssertUnwindSafe(|| future.as_mut().poll(cx));
+        catch_unwind(polled).unwrap_or_else(|_panic| Poll::Ready(Err(panicked())))
+    })
+    .await
+}
+
+impl Stop {
+    fn failed(by: &str, phase: Phases, error: &HookError) -> Self {
+        Self {
+            by: by.into(),
+            phase: phase.name(),
+            how: How::Failed(error.reason().into()),
+        }
     }
 }
 

@@ -6,8 +6,10 @@ use super::admit::Access;
 use super::app::App;
 use super::facts::Request;
 use super::outcome::Exchange;
+use crate::access::auth::{AuthScheme, Identity, Token68, User};
 use crate::access::policy::{DecidedBy, HookName, RuleNames};
-use crate::hook::{Facts, How, Run, Stop};
+use crate::hook::{self, Authentication, Facts, How, Phases, Run, Stop};
+use crate::http::credentials::Credentials;
 use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{KeptHead, RequestHead};
@@ -101,6 +103,70 @@ pub fn before_admission(exchange: &mut Exchange) -> Result<(), RequestError> {
         exchange.request.authority = Some(authority.clone());
     }
     settle(exchange, done)
+}
+
+/// Why hooks do not say who a client is.
+#[derive(Debug)]
+pub enum Unidentified {
+    /// The credentials are wrong.
+    Refused,
+    /// A hook failed.
+    Failed(Stop),
+}
+
+/// The phase that says who the client is. None: no hook knows.
+///
+/// # Errors
+/// See [`Unidentified`].
+pub async fn authenticate(
+    run: &mut Run,
+    credentials: &Credentials,
+) -> Result<Option<Identity>, Unidentified> {
+    if !run.has(Phases::AUTHENTICATE) {
+        return Ok(None);
+    }
+    let token = credentials
+        .value()
+        .and_then(|value| Token68::parse_any(value).ok());
+    let basic = token.filter(|token| token.scheme() == AuthScheme::Basic);
+    let basic = basic.and_then(|token| token.decode().ok());
+    let bearer = token.filter(|token| token.scheme() == AuthScheme::Bearer);
+    let shown = hook::Credentials {
+        user: basic.as_ref().map(|basic| basic.user.as_str()),
+        password: basic.as_ref().map(|basic| basic.password.expose()),
+        token: bearer.and_then(|token| std::str::from_utf8(token.expose()).ok()),
+    };
+    match run.authenticate(&shown).await {
+        Ok(Authentication::Unknown) => Ok(None),
+        Ok(Authentication::Refused) => Err(Unidentified::Refused),
+        Ok(Authentication::User { name, groups }) => match identity(&name, &groups) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(why) => Err(Unidentified::Failed(Stop {
+                by: "authenticate".into(),
+                phase: "authenticate",
+                how: How::Failed(why.into()),
+            })),
+        },
+        Err(stop) => Err(Unidentified::Failed(stop)),
+    }
+}
+
+/// The identity that a hook gives.
+fn identity(name: &str, groups: &[String]) -> Result<Identity, &'static str> {
+    let user = User::parse(name).or(Err("it gave a name that is none of a user"))?;
+    if groups.len() > Authentication::MAX_GROUPS {
+        return Err("it gave more than 64 groups");
+    }
+    let is_name = |group: &String| {
+        !group.is_empty()
+            && group.len() <= Authentication::MAX_NAME
+            && !group.contains(char::is_control)
+    };
+    if !groups.iter().all(is_name) {
+        return Err("it gave a name that is none of a group");
+    }
+    let groups = groups.iter().map(|group| group.as_str().into());
+    Ok(Identity::with_groups(user, groups.collect()))
 }
 
 /// The phases behind the decision of the policy.

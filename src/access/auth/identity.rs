@@ -20,7 +20,8 @@ pub struct TokenFacts {
     pub(super) groups: Vec<Box<str>>,
     /// Claims that are text, numbers or flags, by name.
     pub(super) claims: Vec<(Box<str>, Box<str>)>,
-    pub(super) expires: SystemTime,
+    /// None: not by time.
+    pub(super) expires: Option<SystemTime>,
 }
 
 impl Identity {
@@ -29,6 +30,17 @@ impl Identity {
             user,
             token: Some(Arc::new(facts)),
         }
+    }
+
+    /// A user with these groups, besides those of the group file.
+    pub fn with_groups(user: User, groups: Vec<Box<str>>) -> Self {
+        let facts = TokenFacts {
+            groups,
+            claims: Vec::new(),
+            expires: None,
+        };
+        let token = (!facts.groups.is_empty()).then(|| Arc::new(facts));
+        Self { user, token }
     }
 
     /// The user, by its password, its token or its network.
@@ -48,7 +60,7 @@ impl Identity {
 
     /// When the token is accepted no longer: its `exp` and the leeway. None for a password.
     pub fn expires(&self) -> Option<SystemTime> {
-        self.token.as_deref().map(|token| token.expires)
+        self.token.as_deref()?.expires
     }
 }
 

@@ -7,7 +7,7 @@ use crate::support::dns::Dns;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::request::{auth, connect, request};
+use crate::support::request::{ALICE, BOB, auth, connect, request, request_of};
 
 fn start(name: &str, setup: Setup) -> Option<Proxy> {
     Some(setup.start_by(Command::new(example(name)?)))
@@ -94,6 +94,37 @@ fn a_tunnel() {
     assert!(ended.is_err(), "the tunnel goes on");
     let records = proxy.wait_records(1);
     assert_eq!(records[0]["end_reason"], "hook");
+}
+
+#[test]
+fn an_authenticator() {
+    let rules =
+        "policy: { default: deny, rules: [{ name: robots, action: admit, groups: [robots] }] }";
+    let Some(proxy) = start(
+        "hook_authenticator",
+        grouped("robots: alice\nguests: bob\n", rules),
+    ) else {
+        return;
+    };
+    let origin = Origin::ok("in");
+    let url = format!("http://{}/", origin.address);
+    for (user, password, status) in [
+        ("ci", "let-me-in", 200),
+        ("ci", "let-me-in ", 407),
+        ("ci", "", 407),
+        ("eve", "open", 403),
+        // The users of the file are users still.
+        ("alice", ALICE.1, 200),
+        ("alice", "wrong", 407),
+        ("bob", BOB.1, 403),
+    ] {
+        let answer = proxy.exchange(request_of((user, password), "GET", &url));
+        assert_eq!(answer.status(), status, "{user}:{password}");
+    }
+    let connect = request_of(("ci", "let-me-in"), "CONNECT", &origin.address.to_string());
+    assert_eq!(proxy.exchange(connect).status(), 200);
+    let gateway = request_of(("ci", "wrong"), "GET", "/").replace("Proxy-", "");
+    assert_eq!(proxy.exchange(gateway).status(), 401);
 }
 
 #[test]

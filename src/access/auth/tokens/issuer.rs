@@ -175,7 +175,7 @@ impl Issuer {
         let facts = TokenFacts {
             groups,
             claims: claims::kept(claims),
-            expires,
+            expires: Some(expires),
         };
         Ok(Identity::of_token(user, facts))
     }
