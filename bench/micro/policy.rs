@@ -61,11 +61,14 @@ fn main() {
 fn admit(policy: &Arc<Policy>, user: &str, authority: &Authority) -> bool {
     let request = Request {
         destination: Destination::Tunnel(authority),
+        scheme: None,
         method: "CONNECT",
         user,
         groups: &[],
         client: IpAddr::from([192, 0, 2, 1]),
         time: SystemTime::UNIX_EPOCH,
+        head: None,
+        claims: &[],
     };
     let address = SocketAddr::from(([93, 184, 216, 34], authority.port));
     let admitted = policy
@@ -116,6 +119,7 @@ fn rule(index: usize) -> Rule {
         name: name(index),
         action: Action::Deny(Default::default()),
         matchers,
+        upgrade: None,
     }
 }
 

@@ -24,7 +24,7 @@ use std::time::SystemTime;
 
 use crate::http::http1::KeptHead;
 use crate::http::role::Role;
-use crate::http::target::Authority;
+use crate::http::target::{Authority, Scheme};
 
 mod decision;
 mod domains;
@@ -48,6 +48,7 @@ mod test_case;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod upgrade;
 
 pub use decision::{DecidedBy, Decision, Denied, HookName, Refusal, RuleNames};
 pub use domains::{DomainMatch, Domains, NameKey};
@@ -68,6 +69,7 @@ pub use rules::{RuleError, RuleProblem, Rules};
 pub use scenario::Scenario;
 pub use schedule::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
 pub use test_case::{TestCase, TestFailure};
+pub use upgrade::{InjectedField, Upgrade};
 
 #[cfg(any(test, feature = "internals"))]
 pub use self::{domains::fuzz::lists, groups::fuzz::htgroup};
@@ -88,6 +90,8 @@ pub struct Policy {
 pub struct Request<'a> {
     /// The role and the target.
     pub destination: Destination<'a>,
+    /// The scheme of a request to forward; none in other roles.
+    pub scheme: Option<Scheme>,
     /// Its method as sent; `CONNECT` for a tunnel.
     pub method: &'a str,
     /// The authenticated user.
@@ -233,6 +237,11 @@ impl Admission {
         self.policy.names
     }
 
+    /// How the request is sent, where the rule that decides says so. The address does not change it.
+    pub fn upgrade(&self) -> Option<&Arc<Upgrade>> {
+        self.policy.upgrade_of(&self.decision)
+    }
+
     /// What admitted the request in the first phase: the final decision for the gateway, which dials no address.
     pub fn decided_by(&self) -> DecidedBy {
         self.policy.decided_by(&self.decision)
@@ -246,7 +255,19 @@ impl Admission {
     }
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// The same request over TLS to this target.
+    pub fn to_https<'b>(&self, target: &'b Authority) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        Request {
+            destination: Destination::Forward(target),
+            scheme: Some(Scheme::Https),
+            ..*self
+        }
+    }
+
     /// The role in which it is served.
     pub fn role(&self) -> Role {
         match self.destination {

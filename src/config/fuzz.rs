@@ -159,6 +159,7 @@ fn ask(config: &Config) -> String {
         let request = Request {
             groups: &[],
             destination,
+            scheme: None,
             method: "GET",
             user: "username",
             client: [127, 0, 0, 1].into(),

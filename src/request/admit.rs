@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use self::hashing::Hashing;
 use self::key_refresh::KeyRefresh;
 use super::facts::Request;
-use super::hooks::{after_admission, before_admission};
+use super::hooks::{self, Unidentified, after_admission, before_admission};
 use super::outcome::Exchange;
 use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
@@ -27,10 +27,11 @@ use crate::access::auth::{
 };
 use crate::access::policy::{Admission, Policy, RuleNames};
 use crate::config::Config;
-use crate::hook::HookSet;
+use crate::hook::{HookSet, Run};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
+use crate::http::target::{Authority, Scheme};
 use crate::upstream::pool::{Choice, PoolNumber};
 
 /// The users, the credentials that were verified lately, and the policy.
@@ -112,8 +113,20 @@ impl AccessControl {
             head,
             ..
         } = exchange;
-        let identity = self.identity(&access, std::mem::take(credentials), request);
-        let identity = identity.await?;
+        let credentials = std::mem::take(credentials);
+        let said = match run {
+            Some(run) => hooks::authenticate(run, &credentials).await,
+            None => Ok(None),
+        };
+        let identity = match said {
+            Ok(Some(identity)) => identity,
+            Ok(None) => self.identity(&access, credentials, request).await?,
+            Err(Unidentified::Refused) => {
+                let error = RequestError::from(ErrorKind::CredentialsWrong);
+                return Err(of_role(error, &credentials, request));
+            }
+            Err(Unidentified::Failed(stop)) => return Err(hooks::ended(exchange, stop)),
+        };
         outcome.user = Some(identity.user().clone());
         let cuts = |tokens: &Arc<Tokens>| tokens.cut_at_expiry;
         outcome.expires = identity.expires();
@@ -127,9 +140,18 @@ impl AccessControl {
         }
         let head = head.take();
         let asked = request.for_policy(&identity, head.as_deref())?;
-        let admission = access.policy.admit_request(&asked);
+        let target = access.policy.upgraded(&asked);
+        let admission = match &target {
+            Some(target) => access.policy.admit_request(&asked.to_https(target)),
+            None => access.policy.admit_request(&asked),
+        };
         let admitted =
             Admitted(admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?);
+        outcome.upgrade = admitted.upgrade().cloned();
+        if let Some(target) = target {
+            outcome.is_upgraded = true;
+            upgrade(request, run.as_deref_mut(), target);
+        }
         if request.is_loop {
             return Err(ErrorKind::Loop.into());
         }
@@ -179,16 +201,7 @@ impl AccessControl {
         request: &Request,
     ) -> Result<Identity, RequestError> {
         let identity = self.authenticate(access, &credentials, request).await;
-        // Who sent `Proxy-Authorization` asks a proxy.
-        let is_origin =
-            request.role == Some(Role::Gateway) && !matches!(credentials, Credentials::Proxy(_));
-        identity.map_err(|error| {
-            if is_origin {
-                error.of_an_origin()
-            } else {
-                error
-            }
-        })
+        identity.map_err(|error| of_role(error, &credentials, request))
     }
 
     /// Replaces users, trusted networks, tokens, policy and hooks at once. Credentials that were verified stay so where the
@@ -292,6 +305,25 @@ impl Access {
     pub fn hooks(&self) -> Option<Arc<HookSet>> {
         (!self.hooks.is_empty()).then(|| Arc::clone(&self.hooks))
     }
+}
+
+/// The error as a proxy answers, or as an origin: a client that sends `Proxy-Authorization` asks a proxy.
+fn of_role(error: RequestError, credentials: &Credentials, request: &Request) -> RequestError {
+    let is_gateway = request.role == Some(Role::Gateway);
+    if is_gateway && !matches!(credentials, Credentials::Proxy(_)) {
+        error.of_an_origin()
+    } else {
+        error
+    }
+}
+
+/// Has a request of http sent over https to `target`, as its hooks see it too.
+fn upgrade(request: &mut Request, run: Option<&mut Run>, target: Authority) {
+    request.scheme = Scheme::Https;
+    if let Some(run) = run {
+        run.notes.target = Some((Scheme::Https, target.clone()));
+    }
+    request.authority = Some(target);
 }
 
 /// The policy with the addresses of this machine, at which a listener on `0.0.0.0` or

@@ -137,6 +137,7 @@ impl Request {
         let role = self.role.ok_or(ErrorKind::Internal)?;
         Ok(policy::Request {
             destination: Destination::new(role, self.authority.as_ref()),
+            scheme: (role == Role::Forward).then_some(self.scheme),
             method: self.method.as_str(),
             user: identity.user().as_str(),
             groups: identity.groups(),

@@ -288,6 +288,7 @@ impl ProxyHttp for Forward {
         }
         // The version is that of this hop (RFC 9112 §2.3).
         response.set_version(Version::HTTP_11);
+        outgoing::restore_location(exchange, response);
         if is_final(response.status)
             && let Some(run) = &mut exchange.run
         {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
 use crate::access::auth::User;
-use crate::access::policy::{DecidedBy, Denied, Name, RuleNames};
+use crate::access::policy::{DecidedBy, Denied, Name, RuleNames, Upgrade};
 use crate::hook::Run;
 use crate::http::credentials::Credentials;
 use crate::http::denial::Denial;
@@ -54,6 +54,10 @@ pub struct Outcome {
     pub connect: Option<Duration>,
     /// From the first byte of the request to the first byte of the upstream's response.
     pub first_byte: Option<Duration>,
+    /// How the request is sent, where a rule says so.
+    pub upgrade: Option<Arc<Upgrade>>,
+    /// Whether the client asked for it over http, and it is sent over https.
+    pub is_upgraded: bool,
     /// Where the request was connected to.
     pub upstream: Option<Address>,
     /// The hook that failed the request.

@@ -1,7 +1,7 @@
 //! What a server is told beyond what the client sent: the user, and what hooks write. The one place for the requests
 //! that Pingora sends and for WebSocket handshakes.
 
-use http::header::HOST;
+use http::header::{HOST, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -10,6 +10,7 @@ use super::hooks::settle;
 use super::outcome::Exchange;
 use crate::hook::OutgoingFields;
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::target::{Scheme, Target};
 
 /// A head whose fields have any names.
 pub trait OutgoingHead: OutgoingFields {
@@ -50,7 +51,48 @@ pub fn complete(
         let done = run.upstream_request(head);
         settle(exchange, done)?;
     }
+    inject(exchange, head);
     Ok(())
+}
+
+/// Writes the fields of the rule that admitted the request: last, so that no hook sees or changes them, and over TLS
+/// alone.
+fn inject(exchange: &Exchange, head: &mut impl OutgoingFields) {
+    if let Some(upgrade) = &exchange.outcome.upgrade
+        && exchange.request.scheme == Scheme::Https
+    {
+        for field in upgrade.fields() {
+            head.set(field.name(), field.value());
+        }
+    }
+}
+
+/// Puts the scheme that the client knows back into a `Location` of the origin that was asked over TLS in its place: a
+/// client would go there itself, and without the fields that are injected.
+pub fn restore_location(exchange: &Exchange, response: &mut ResponseHeader) {
+    if !exchange.outcome.is_upgraded {
+        return;
+    }
+    let location = response.headers.get(LOCATION);
+    let location = location.and_then(|location| location.to_str().ok());
+    let Some((location, authority)) = location.zip(exchange.request.authority.as_ref()) else {
+        return;
+    };
+    let Ok(Target::Absolute {
+        scheme: Scheme::Https,
+        authority: named,
+        ..
+    }) = Target::parse(b"GET", location.as_bytes())
+    else {
+        return;
+    };
+    if named == *authority
+        && let Some((_, rest)) = location.split_once("://")
+        && let Some(path) = rest.find(['/', '?']).map_or(Some("/"), |at| rest.get(at..))
+        && let Ok(value) = HeaderValue::from_str(&format!("http://{}{path}", named.host))
+    {
+        response.set(&LOCATION, &value);
+    }
 }
 
 /// Implements the edits for a head with these three functions.

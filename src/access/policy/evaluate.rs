@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::rules::{Class, RuleSet};
-use super::trace::{Step, Trace};
+use super::trace::{NoTrace, Step, Trace};
 use super::{
     Action, DecidedBy, Decision, Denied, EvaluationError, Matcher, NameKey, Policy, Refusal,
     Request, RequestPath, Rule, special,
 };
-use crate::http::target::Authority;
+use crate::http::target::{Authority, Scheme};
 
 mod input;
 
@@ -38,7 +38,7 @@ type RuleList = SmallVec<[usize; 4]>;
 #[derive(Clone, Debug)]
 pub(super) struct RequestDecision {
     /// The rule that decides about addresses in no pending rule's networks; none: the default.
-    decides: Option<usize>,
+    pub(super) decides: Option<usize>,
     /// Rules before it that match except for their networks, which need an address; in order.
     pending: RuleList,
     /// Rules before it that match and observe; in order.
@@ -102,6 +102,10 @@ impl Policy {
         if !may_admit {
             return Err(self.denied_by(&decision, decision.decides));
         }
+        // The response to TRACE has the fields of the request (RFC 9110 §9.3.8), secrets too.
+        if self.injects(&decision) && request.method.eq_ignore_ascii_case("TRACE") {
+            return Err(Denied::request(self.rules.name_of(decision.decides)));
+        }
         if let Some(authority) = authority
             && !opens_port
         {
@@ -142,7 +146,7 @@ impl Policy {
     ) -> impl Iterator<Item = (usize, &'a Rule)> {
         let ip = ip.map(|ip| ip.to_canonical());
         let decides = match ip {
-            Some(ip) => self.deciding(decision, ip, &mut super::trace::NoTrace).rule,
+            Some(ip) => self.deciding(decision, ip, &mut NoTrace).rule,
             None => decision.decides,
         };
         let holds = move |rule: &Rule| {
@@ -246,11 +250,18 @@ impl Policy {
             ensure(Matcher::Domains, matches)?;
         }
         let Some(Rule {
-            matchers, action, ..
+            matchers,
+            action,
+            upgrade,
+            ..
         }) = self.rules.get(index)
         else {
             return Ok(());
         };
+        if upgrade.is_some() {
+            let is_https = evaluation.request.scheme == Some(Scheme::Https);
+            ensure(Matcher::Upgrade, is_https)?;
+        }
         if let Some(paths) = &matchers.paths {
             ensure(Matcher::Paths, paths.matches(&evaluation.path, action))?;
         }

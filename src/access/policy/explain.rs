@@ -2,7 +2,9 @@
 //!
 //! The evaluator is the one that serves requests; here it traces each of its steps.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -10,10 +12,13 @@ use super::evaluate::{PortContext, RequestDecision};
 use super::trace::Step;
 use super::{
     Action, DecidedBy, Decision, Denied, Matcher, Policy, Request, RequestPath, Role, Rule,
-    Scenario,
+    Scenario, Upgrade,
 };
 
 mod text;
+mod upgrade;
+
+use self::upgrade::ExplainedUpgrade;
 
 /// A decision with its reasons. Prints as text for people; serialises for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,6 +60,9 @@ pub struct Explanation {
     pub rules: Vec<EvaluatedRule>,
     /// The addresses that would be dialled.
     pub addresses: Vec<EvaluatedAddress>,
+    /// How the request is sent, where the rule that decides has `upgrade`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<ExplainedUpgrade>,
     /// The `observe` rules that would have denied it.
     pub observed: Vec<String>,
     /// Of a tunnel: the rules that could decide otherwise if the request in it came in the clear.
@@ -113,6 +121,7 @@ pub struct EvaluatedAddress {
 impl Policy {
     /// Evaluates a hypothetical request, and explains the decision.
     pub fn explain(&self, scenario: &Scenario) -> Explanation {
+        let scenario = &self.as_sent(scenario);
         let evaluated = self.evaluate_scenario(scenario);
         let request = scenario.request();
         let (decision, denied) = match &evaluated.result {
@@ -163,6 +172,9 @@ impl Policy {
                     rules: self.evaluated_rules(steps, &request, Some(*ip)),
                 })
                 .collect(),
+            upgrade: evaluated
+                .upgrade
+                .map(|upgrade| ExplainedUpgrade::new(scenario.target(), &upgrade)),
             observed: evaluated.observed,
             in_the_clear: self.otherwise_in_the_clear(scenario),
         }
@@ -196,8 +208,17 @@ impl Policy {
         names
     }
 
+    /// The request as the policy has it sent.
+    fn as_sent<'a>(&self, scenario: &'a Scenario) -> Cow<'a, Scenario> {
+        match self.upgraded(&scenario.request()) {
+            Some(target) => Cow::Owned(scenario.to_https(target)),
+            None => Cow::Borrowed(scenario),
+        }
+    }
+
     /// Evaluates a scenario, with every step.
     pub(super) fn evaluate_scenario(&self, scenario: &Scenario) -> ScenarioResult {
+        let scenario = &self.as_sent(scenario);
         let request = scenario.request();
         let context = PortContext::of(&request);
         let mut steps = Vec::new();
@@ -225,6 +246,7 @@ impl Policy {
             return ScenarioResult {
                 awaited,
                 observed: self.observed_by(&decision, None),
+                upgrade: self.upgrade_of(&decision).cloned(),
                 ..ScenarioResult::without_addresses(steps, result)
             };
         };
@@ -236,6 +258,10 @@ impl Policy {
             result: result.clone(),
             awaited: None,
             observed,
+            upgrade: result
+                .is_ok()
+                .then(|| self.upgrade_of(&decision).cloned())
+                .flatten(),
             steps,
             addresses,
         }
@@ -309,6 +335,10 @@ impl Policy {
                     }
                 }
             }
+            Matcher::Upgrade => match request.scheme {
+                Some(scheme) => format!("{scheme}, which is not to port 80 and over no TLS"),
+                None => format!("role {}", request.role().as_str()),
+            },
             Matcher::Ports => authority.map_or_else(none, |authority| authority.port.to_string()),
             Matcher::Methods => request.method.to_owned(),
             Matcher::ClientNetworks => request.client.to_string(),
@@ -343,6 +373,8 @@ pub(super) struct ScenarioResult {
     /// A rule that may decide differently once there is an address.
     pub(super) awaited: Option<String>,
     pub(super) observed: Vec<String>,
+    /// How the request is sent, if it is admitted.
+    pub(super) upgrade: Option<Arc<Upgrade>>,
     pub(super) steps: Vec<(usize, Step)>,
     addresses: Vec<AddressSteps>,
 }
@@ -358,6 +390,7 @@ impl ScenarioResult {
             result,
             awaited: None,
             observed: Vec::new(),
+            upgrade: None,
             steps,
             addresses: Vec::new(),
         }

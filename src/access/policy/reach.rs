@@ -98,7 +98,11 @@ impl Policy {
             .map(|(index, rule)| {
                 let classes = self.rules.classes().iter();
                 let about = classes.map(|class| class.rules.contains(index));
-                Cover::new(Source::Rule(index), &rule.action, &rule.matchers).about(about)
+                let cover = Cover::new(Source::Rule(index), &rule.action, &rule.matchers);
+                Cover {
+                    upgrades: rule.upgrade.is_some(),
+                    ..cover.about(about)
+                }
             })
             .collect()
     }

@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 
-use super::{DecidedBy, DomainLists, Expression, Networks, Paths, Ports, Refusal, Role, Schedule};
+use super::{
+    DecidedBy, DomainLists, Expression, Networks, Paths, Ports, Refusal, Role, Schedule, Upgrade,
+};
 
 /// A set of roles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Rule {
     pub action: Action,
     /// The matchers.
     pub matchers: Matchers,
+    /// How a request that it admits is sent. Such a rule matches requests over https alone, and those that become one.
+    pub upgrade: Option<Arc<Upgrade>>,
 }
 
 /// What a rule does with a request that matches.
@@ -93,6 +97,8 @@ pub enum Matcher {
     ClientNetworks,
     /// `domains`
     Domains,
+    /// `upgrade`: matches requests over https.
+    Upgrade,
     /// `paths`
     Paths,
     /// `networks`: evaluated here for a request without an authority, which never matches; else after all others.
@@ -286,6 +292,7 @@ impl Matcher {
             Matcher::Methods => "methods",
             Matcher::ClientNetworks => "client_networks",
             Matcher::Domains => "domains",
+            Matcher::Upgrade => "upgrade",
             Matcher::Paths => "paths",
             Matcher::Networks => "networks",
             Matcher::Time => "time",

@@ -36,6 +36,8 @@ pub struct Rules {
     /// Whether a rule has `paths`, or an expression with the path or the query.
     read_path: bool,
     need_head: bool,
+    /// Whether a rule has `upgrade`.
+    have_upgrades: bool,
 }
 
 /// Users that the same rules can match.
@@ -116,11 +118,18 @@ impl Rules {
             with_early_matchers: RuleSet::default(),
             read_path: false,
             need_head: false,
+            have_upgrades: false,
         };
+        list.have_upgrades = list.rules.iter().any(|rule| rule.upgrade.is_some());
         list.sort_matchers();
         list.sort_roles();
         list.sort_users(groups);
         Ok(list)
+    }
+
+    /// Whether a rule has `upgrade`.
+    pub(super) fn have_upgrades(&self) -> bool {
+        self.have_upgrades
     }
 
     /// The rules in order.

@@ -261,6 +261,7 @@ impl Scenario {
     pub fn request(&self) -> Request<'_> {
         Request {
             destination: Destination::new(self.role, self.authority.as_ref()),
+            scheme: self.scheme,
             method: &self.method,
             user: &self.user,
             groups: &self.groups,
@@ -268,6 +269,16 @@ impl Scenario {
             time: self.time.into(),
             head: self.head.as_deref(),
             claims: &self.claims,
+        }
+    }
+
+    /// The same request over TLS to this target.
+    pub(super) fn to_https(&self, target: Authority) -> Scenario {
+        Scenario {
+            scheme: Some(Scheme::Https),
+            target: target.to_string().into(),
+            authority: Some(target),
+            ..self.clone()
         }
     }
 

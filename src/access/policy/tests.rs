@@ -17,6 +17,7 @@ mod evaluation;
 mod paths;
 pub(super) mod rule_text;
 mod spellings;
+mod upgrade;
 
 fn networks(entries: &[&str]) -> Networks {
     Networks::parse(entries).unwrap()
@@ -37,6 +38,7 @@ fn guarded(guard: Guard) -> Arc<Policy> {
 fn request(destination: Destination<'_>) -> Request<'_> {
     Request {
         destination,
+        scheme: None,
         method: match destination {
             Destination::Tunnel(_) => "CONNECT",
             Destination::Forward(_) | Destination::Gateway => "GET",

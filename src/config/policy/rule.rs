@@ -115,6 +115,7 @@ pub(super) fn read<'d>(
         name: name.clone(),
         action,
         matchers,
+        upgrade: None,
     });
     (Some(name), rule)
 }

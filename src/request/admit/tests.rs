@@ -32,6 +32,7 @@ fn only(user: &str) -> Policy {
             users: Some(vec![user.into()]),
             ..Default::default()
         },
+        upgrade: None,
     };
     let rules = Rules::new(vec![rule], Decision::Deny, &Groups::default()).unwrap();
     Policy::new(Guard::default(), rules)
@@ -134,6 +135,7 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
             networks: Some(crate::access::policy::Networks::parse([network]).unwrap()),
             ..Default::default()
         },
+        upgrade: None,
     };
     let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];
     let rules = Rules::new(rules, Decision::Deny, &Groups::default()).unwrap();

@@ -66,6 +66,9 @@ impl Explanation {
         {
             text += "\n\nevery address of the name is evaluated too; give addresses with --resolve";
         }
+        if let Some(upgrade) = &self.upgrade {
+            text += &format!("\n\n{upgrade}");
+        }
         if !self.observed.is_empty() {
             let rules = self.observed.join(", ");
             text += &format!("\n\nwould be denied by rules that observe: {rules}");

@@ -44,6 +44,8 @@ pub(super) enum Source {
 pub(super) struct Cover<'r> {
     pub(super) source: Source,
     pub(super) observes: bool,
+    /// Whether it matches requests over https alone, so that it covers no other rule.
+    pub(super) upgrades: bool,
     /// As [`Role::ALL`]. A rule with a matcher for the authority does not match the gateway.
     pub(super) roles: [bool; 3],
     pub(super) methods: Option<&'r [Box<str>]>,
@@ -112,6 +114,7 @@ impl<'r> Cover<'r> {
         Cover {
             source,
             observes: *action == Action::Observe,
+            upgrades: false,
             roles,
             methods: matchers.methods.as_deref(),
             classes: None,
@@ -159,6 +162,7 @@ impl<'r> Cover<'r> {
         Cover {
             source,
             observes: false,
+            upgrades: false,
             roles: Role::ALL.map(|role| role != Role::Gateway),
             methods: None,
             classes: None,
@@ -200,7 +204,9 @@ impl<'r> Cover<'r> {
     /// A rule with networks decides about addresses only. A rule without them can decide before there is an
     /// address; and an `observe` rule matches an address by the IPv4 addresses in it, too.
     pub(super) fn decides_before(&self, rule: &Cover<'_>) -> bool {
-        !self.observes && (self.networks.is_none() || (rule.networks.is_some() && !rule.observes))
+        !self.observes
+            && !self.upgrades
+            && (self.networks.is_none() || (rule.networks.is_some() && !rule.observes))
     }
 
     /// The first of the others that covers this rule.

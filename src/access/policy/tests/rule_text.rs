@@ -65,6 +65,7 @@ pub(in crate::access::policy) fn rule(text: &str) -> Rule {
         name,
         action,
         matchers,
+        upgrade: None,
     }
 }
 
