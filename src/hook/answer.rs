@@ -112,6 +112,11 @@ impl Answer {
         self.0.status
     }
 
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.0.body
+    }
+
     pub(crate) fn into_inner(self) -> answer::Answer {
         self.0
     }

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
+use super::detached::Wish;
 use crate::http::fields::HopField;
 
 /// The most edits of one head.
@@ -74,6 +75,27 @@ impl Edit {
     }
 }
 
+impl Edit {
+    /// The edit as a text.
+    pub(super) fn wish(&self) -> Wish {
+        let text = |value| String::from_utf8_lossy(shown(value)).into();
+        match self {
+            Edit::Set(name, value) => Wish::Set(name.as_str().into(), text(value)),
+            Edit::Add(name, value) => Wish::Add(name.as_str().into(), text(value)),
+            Edit::Remove(name) => Wish::Remove(name.as_str().into()),
+        }
+    }
+}
+
+/// A value as a hook sees it.
+fn shown(value: &HeaderValue) -> &[u8] {
+    if value.is_sensitive() {
+        b"***"
+    } else {
+        value.as_bytes()
+    }
+}
+
 impl Edits {
     pub(super) fn push(&mut self, edit: Edit) -> Result<(), FieldError> {
         let size = edit.size();
@@ -86,6 +108,10 @@ impl Edits {
         self.bytes += size;
         self.edits.push(edit);
         Ok(())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Edit> {
+        self.edits.iter()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -110,7 +136,7 @@ impl Edits {
         }
     }
 
-    /// The values of a field after the edits; `original` are those before.
+    /// The values of a field after the edits; `original` are those before. That of a secret is `***`.
     pub(super) fn values<'a>(
         &'a self,
         name: &str,
@@ -121,10 +147,10 @@ impl Edits {
             match edit {
                 Edit::Set(other, value) if other.as_str().eq_ignore_ascii_case(name) => {
                     values.clear();
-                    values.push(value.as_bytes());
+                    values.push(shown(value));
                 }
                 Edit::Add(other, value) if other.as_str().eq_ignore_ascii_case(name) => {
-                    values.push(value.as_bytes());
+                    values.push(shown(value));
                 }
                 Edit::Remove(other) if other.as_str().eq_ignore_ascii_case(name) => {
                     values.clear();
@@ -163,6 +189,16 @@ pub(super) fn added_name(name: &str) -> Result<HeaderName, FieldError> {
         return Err(FieldError::Single);
     }
     request_name(name)
+}
+
+/// Why a hook cannot write a field of this name, into a response or a request.
+pub fn name_fault(name: &str, is_response: bool) -> Option<FieldError> {
+    let checked = if is_response {
+        response_name(name)
+    } else {
+        request_name(name)
+    };
+    checked.err()
 }
 
 fn checked(name: &str, is_protected: bool) -> Result<HeaderName, FieldError> {

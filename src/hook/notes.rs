@@ -55,7 +55,7 @@ const MAX_NAME: usize = 64;
 const MAX_VALUE: usize = 256;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Notes {
     pub(super) request: Edits,
     /// In place of the target of the request.
@@ -64,6 +64,19 @@ pub struct Notes {
     pub(crate) pool: Option<Box<str>>,
     pub(crate) tags: SmallVec<[Tag; 2]>,
     pub(crate) counts: SmallVec<[Count; 2]>,
+    /// Failures of hooks that were passed over.
+    pub(crate) skipped: SmallVec<[Skipped; 1]>,
+}
+
+/// A failure of a hook that was passed over, as the hook asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The hook, by its name.
+    pub by: Box<str>,
+    /// The phase, by its name.
+    pub phase: &'static str,
+    /// The reason for the log.
+    pub reason: Box<str>,
 }
 
 impl Notes {

@@ -25,13 +25,18 @@ pub enum PathError {
     Ambiguous,
 }
 
+/// What is wrong with a prefix for [`Request::path_under`].
+pub fn prefix_fault(prefix: &str) -> Option<PathError> {
+    Prefix::parse(prefix).is_none().then_some(PathError::Prefix)
+}
+
 /// A request in one phase: its facts, and what hooks want of it so far.
 #[derive(Debug)]
 pub struct Request<'a> {
     pub(super) phase: Phases,
     pub(super) facts: &'a Arc<Facts>,
-    pub(super) user: Option<&'a str>,
-    pub(super) groups: &'a [Box<str>],
+    pub(super) user: Option<&'a Arc<str>>,
+    pub(super) groups: &'a Arc<[Box<str>]>,
     pub(super) notes: &'a mut Notes,
 }
 
@@ -129,7 +134,7 @@ impl Request<'_> {
 
     /// The user; none in the phase `request`.
     pub fn user(&self) -> Option<&str> {
-        self.user
+        self.user.map(|user| &**user)
     }
 
     /// The groups of the user.
@@ -143,7 +148,7 @@ impl Request<'_> {
     }
 
     /// The value of a field, as it goes on: the values of all its lines with `, ` between them (RFC 9110 §5.3). None
-    /// without a line.
+    /// without a line. A value of [`set_secret_field`](Self::set_secret_field) is `***`.
     pub fn field(&self, name: &str) -> Option<Cow<'_, str>> {
         let original = self.facts.head.values(name.as_bytes());
         // The lines of one head, which a client may fill; edits are few.

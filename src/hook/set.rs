@@ -109,8 +109,8 @@ pub enum How {
 pub struct Run {
     set: Arc<HookSet>,
     facts: Arc<Facts>,
-    user: Option<Box<str>>,
-    groups: Vec<Box<str>>,
+    user: Option<Arc<str>>,
+    groups: Arc<[Box<str>]>,
     /// That of each hook.
     states: Vec<Box<dyn Any + Send + Sync>>,
     /// How many edits there were before the phase `upstream_request`, which a request has once for each try.
@@ -129,9 +129,9 @@ impl Run {
             set,
             facts: Arc::new(facts),
             user: None,
-            groups: Vec::new(),
             edits_before: None,
             report_every: None,
+            groups: Arc::default(),
             notes: Notes::default(),
         }
     }
@@ -144,7 +144,7 @@ impl Run {
     /// Tells the hooks who the user is.
     pub fn authenticated(&mut self, user: &str, groups: Vec<Box<str>>) {
         self.user = Some(user.into());
-        self.groups = groups;
+        self.groups = groups.into();
     }
 
     /// The phase `request`.
@@ -352,7 +352,7 @@ impl Run {
             let request = Request {
                 phase,
                 facts: &self.facts,
-                user: self.user.as_deref(),
+                user: self.user.as_ref(),
                 groups: &self.groups,
                 notes: &mut self.notes,
             };
@@ -411,7 +411,7 @@ impl Waiting<'_> {
         let request = Request {
             phase,
             facts: &self.run.facts,
-            user: self.run.user.as_deref(),
+            user: self.run.user.as_ref(),
             groups: &self.run.groups,
             notes: &mut self.run.notes,
         };

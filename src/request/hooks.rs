@@ -43,6 +43,13 @@ impl Exchange {
         if let Some(stop) = run.log(status) {
             app.hook_failed(&stop);
         }
+        for skipped in run.notes.skipped.drain(..) {
+            app.hook_failed(&Stop {
+                by: skipped.by,
+                phase: skipped.phase,
+                how: How::Failed(skipped.reason),
+            });
+        }
         for count in &run.notes.counts {
             app.telemetry.hook_event(&count.name, &count.label);
         }

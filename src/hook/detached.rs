@@ -1,0 +1,256 @@
+//! What a hook sees and wants in one phase, without a borrow: for the values of a script, which cannot have one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::facts::Facts;
+use super::fields::{Edit, Edits};
+use super::notes::{Notes, Skipped, Tag};
+use super::{Phases, Request, Response, Tunnel};
+
+/// The most failures of one request that are noted.
+const MAX_SKIPPED: usize = 16;
+
+/// A [`Request`], [`Response`] or [`Tunnel`] that owns what it has.
+///
+/// It is taken from a hook's argument, and what hooks want goes back there ([`Request::attach`]).
+#[derive(Clone, Debug)]
+pub struct Detached {
+    pub(super) phase: Phases,
+    pub(super) facts: Arc<Facts>,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) groups: Arc<[Box<str>]>,
+    pub(super) notes: Notes,
+    pub(super) response: Option<Head>,
+    pub(super) report_every: Option<u64>,
+}
+
+/// The head of a response.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) fields: HeaderMap,
+    pub(super) edits: Edits,
+}
+
+/// A change that a hook wants, as a text for people. A secret value is `***`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// One line in place of all lines of a field.
+    Set(Box<str>, Box<str>),
+    /// One more line of a field.
+    Add(Box<str>, Box<str>),
+    /// No line of a field.
+    Remove(Box<str>),
+    /// Another target.
+    Target(Box<str>),
+    /// A pool.
+    Pool(Box<str>),
+    /// A tag of the log.
+    Tag(Box<str>, Box<str>),
+    /// A count in the metrics.
+    Count(Box<str>, Box<str>),
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wish::Set(name, value) => write!(f, "sets {name}: {value}"),
+            Wish::Add(name, value) => write!(f, "adds {name}: {value}"),
+            Wish::Remove(name) => write!(f, "removes {name}"),
+            Wish::Target(target) => write!(f, "changes the target to {target}"),
+            Wish::Pool(pool) => write!(f, "chooses the pool {pool}"),
+            Wish::Tag(name, value) => write!(f, "tags {name}: {value}"),
+            Wish::Count(name, label) if label.is_empty() => write!(f, "counts {name}"),
+            Wish::Count(name, label) => write!(f, "counts {name}: {label}"),
+        }
+    }
+}
+
+impl Detached {
+    /// What is known in a phase, without a wish of any hook so far.
+    pub fn new(facts: Arc<Facts>, user: Option<&str>, groups: &[Box<str>]) -> Self {
+        Self {
+            phase: Phases::REQUEST,
+            facts,
+            user: user.map(Arc::from),
+            groups: groups.into(),
+            notes: Notes::default(),
+            response: None,
+            report_every: None,
+        }
+    }
+
+    /// Goes on to another phase.
+    pub fn enter(&mut self, phase: Phases) {
+        self.phase = phase;
+    }
+
+    /// Tells who the user is.
+    pub fn authenticate(&mut self, user: &str, groups: &[Box<str>]) {
+        self.user = Some(user.into());
+        self.groups = groups.into();
+    }
+
+    /// Gives it the head of a response.
+    pub fn respond(&mut self, status: StatusCode, fields: HeaderMap) {
+        self.response = Some(Head {
+            status,
+            fields,
+            edits: Edits::default(),
+        });
+    }
+
+    /// The request.
+    pub fn request(&mut self) -> Request<'_> {
+        Request {
+            phase: self.phase,
+            facts: &self.facts,
+            user: self.user.as_ref(),
+            groups: &self.groups,
+            notes: &mut self.notes,
+        }
+    }
+
+    /// The response, in the phase of that name.
+    pub fn response(&mut self) -> Option<Response<'_>> {
+        let head = self.response.as_mut()?;
+        Some(Response {
+            request: Request {
+                phase: self.phase,
+                facts: &self.facts,
+                user: self.user.as_ref(),
+                groups: &self.groups,
+                notes: &mut self.notes,
+            },
+            status: head.status,
+            fields: &head.fields,
+            edits: &mut head.edits,
+        })
+    }
+
+    /// The tunnel, in its phases.
+    pub fn tunnel(&mut self) -> Tunnel<'_> {
+        Tunnel {
+            request: Request {
+                phase: self.phase,
+                facts: &self.facts,
+                user: self.user.as_ref(),
+                groups: &self.groups,
+                notes: &mut self.notes,
+            },
+            report_every: &mut self.report_every,
+        }
+    }
+
+    /// What hooks want now and did not want in `before`, in the order of the edits, then the others.
+    pub fn wishes_since(&self, before: &Detached) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        let edits = |now: &Edits, then: &Edits, wishes: &mut Vec<Wish>| {
+            wishes.extend(now.iter().skip(then.len()).map(Edit::wish));
+        };
+        edits(&self.notes.request, &before.notes.request, &mut wishes);
+        if let (Some(now), Some(then)) = (&self.response, &before.response) {
+            edits(&now.edits, &then.edits, &mut wishes);
+        }
+        if self.notes.target != before.notes.target
+            && let Some((_, authority)) = &self.notes.target
+        {
+            wishes.push(Wish::Target(authority.to_string().into()));
+        }
+        if self.notes.pool != before.notes.pool
+            && let Some(pool) = &self.notes.pool
+        {
+            wishes.push(Wish::Pool(pool.clone()));
+        }
+        let is_new = |tag: &&Tag| !before.notes.tags.contains(tag);
+        let tags = self.notes.tags.iter().filter(is_new);
+        wishes.extend(tags.map(|tag| Wish::Tag(tag.name.clone(), tag.value.clone())));
+        let counts = self.notes.counts.iter().skip(before.notes.counts.len());
+        wishes.extend(counts.map(|count| Wish::Count(count.name.clone(), count.label.clone())));
+        wishes
+    }
+
+    /// Notes a failure that is passed over.
+    pub fn skip(&mut self, by: &str, phase: Phases, reason: &str) {
+        // One for each phase of each hook at most, but for those of a tunnel's bytes.
+        if self.notes.skipped.len() < MAX_SKIPPED {
+            self.notes.skipped.push(Skipped {
+                by: by.into(),
+                phase: phase.name(),
+                reason: reason.into(),
+            });
+        }
+    }
+
+    /// The pool that hooks chose.
+    pub fn pool(&self) -> Option<&str> {
+        self.notes.pool.as_deref()
+    }
+
+    /// The target that hooks chose, as `host:port`.
+    pub fn target(&self) -> Option<String> {
+        let (_, authority) = self.notes.target.as_ref()?;
+        Some(authority.to_string())
+    }
+}
+
+impl Request<'_> {
+    /// Takes all of it out, and leaves nothing that hooks want until [`attach`](Self::attach).
+    pub(crate) fn detach(&mut self) -> Detached {
+        Detached {
+            phase: self.phase,
+            facts: Arc::clone(self.facts),
+            user: self.user.cloned(),
+            groups: Arc::clone(self.groups),
+            notes: std::mem::take(self.notes),
+            response: None,
+            report_every: None,
+        }
+    }
+
+    /// Puts back what hooks want.
+    pub(crate) fn attach(&mut self, detached: Detached) {
+        *self.notes = detached.notes;
+    }
+}
+
+impl Response<'_> {
+    /// As [`Request::detach`]. Without `has_fields`, the fields of the response are left out, which then cannot be read.
+    pub(crate) fn detach(&mut self, has_fields: bool) -> Detached {
+        let mut detached = self.request.detach();
+        detached.response = Some(Head {
+            status: self.status,
+            fields: if has_fields {
+                self.fields.clone()
+            } else {
+                HeaderMap::new()
+            },
+            edits: std::mem::take(self.edits),
+        });
+        detached
+    }
+
+    /// Puts back what hooks want.
+    pub(crate) fn attach(&mut self, mut detached: Detached) {
+        *self.edits = detached.response.take().unwrap_or_default().edits;
+        self.request.attach(detached);
+    }
+}
+
+impl Tunnel<'_> {
+    /// As [`Request::detach`].
+    pub(crate) fn detach(&mut self) -> Detached {
+        let mut detached = self.request.detach();
+        detached.report_every = *self.report_every;
+        detached
+    }
+
+    /// Puts back what hooks want.
+    pub(crate) fn attach(&mut self, detached: Detached) {
+        *self.report_every = detached.report_every;
+        self.request.attach(detached);
+    }
+}
