@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub use self::campaign::{Campaign, MAX_INPUT};
 pub use crate::access::policy;
 pub use crate::http::target;
+pub use crate::script::bench as script;
 
 /// The functions of the targets, by their names.
 pub mod targets {

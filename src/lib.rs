@@ -40,6 +40,7 @@ mod http;
 pub mod internals;
 mod proxy;
 mod request;
+mod script;
 mod server;
 mod telemetry;
 mod text;

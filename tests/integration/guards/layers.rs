@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["upstream", "client"],
     &["tunnel", "config"],
     &["telemetry"],
+    &["script"],
     &["hook"],
     &["access"],
     &["http", "text"],
@@ -29,13 +30,14 @@ const LAYERS: &[&[&str]] = &[
 
 /// Crates of a runtime or a framework, and the folders that may not know them.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("tokio", &["access", "hook", "http", "text"]),
+    ("tokio", &["access", "hook", "http", "script", "text"]),
     (
         "pingora",
         &[
             "access",
             "hook",
             "http",
+            "script",
             "text",
             "tunnel",
             "telemetry",

@@ -1,0 +1,331 @@
+//! What a script can call: the request, response or tunnel as `r`, and the functions beside it.
+//!
+//! Each goes through [`Request`], [`Response`] or [`Tunnel`], which check what a hook may do.
+
+mod answers;
+mod values;
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use rhai::{
+    Array, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module,
+    NativeCallContext,
+};
+
+pub(super) use self::answers::Return;
+pub(super) use self::values::{Moved, own_module, type_name};
+use self::values::{SecretValue, text_of};
+use super::engine::Subject;
+use crate::hook::{self, Phases, Request};
+
+/// The `r` of a script.
+#[derive(Clone)]
+pub(super) struct Handle(pub Rc<RefCell<Option<Subject>>>);
+
+/// A call that the script should not make; the reason is for the log.
+#[derive(Clone, Debug)]
+pub(super) struct Misuse(ImmutableString);
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a function of the host returns.
+type Fallible<T> = Result<T, Box<EvalAltResult>>;
+
+/// The error of a function: its name and why.
+fn misuse(function: &str, why: impl fmt::Display) -> Box<EvalAltResult> {
+    let misuse = Misuse(format!("{function}: {why}").into());
+    let error = EvalAltResult::ErrorRuntime(Dynamic::from(misuse), rhai::Position::NONE);
+    Box::new(error)
+}
+
+/// A text, or `()`.
+fn text(text: Option<Cow<'_, str>>) -> Dynamic {
+    text.map_or(Dynamic::UNIT, |text| ImmutableString::from(&*text).into())
+}
+
+impl Handle {
+    /// Runs with what the call is about.
+    fn with<T>(&self, run: impl FnOnce(&mut Subject) -> T) -> Fallible<T> {
+        let mut subject = self.0.borrow_mut();
+        let subject = subject
+            .as_mut()
+            .ok_or_else(|| misuse("r", "the call is over"))?;
+        Ok(run(subject))
+    }
+
+    /// Runs with the request.
+    fn request<T>(&self, run: impl FnOnce(&mut Request<'_>) -> T) -> Fallible<T> {
+        self.with(|subject| run(&mut subject.detached.request()))
+    }
+
+    /// The value of a field: that of the response, where there is one.
+    fn field(&self, name: &str) -> Fallible<Dynamic> {
+        self.with(|subject| match subject.detached.response() {
+            Some(response) => text(response.field(name)),
+            None => text(subject.detached.request().field(name)),
+        })
+    }
+
+    fn edit(&self, function: &str, edit: Edit, name: &str, value: &str) -> Fallible<()> {
+        let edited = self.with(|subject| match (subject.detached.response(), edit) {
+            (Some(mut response), Edit::Set) => response.set_field(name, value),
+            (Some(mut response), Edit::Add) => response.add_field(name, value),
+            (Some(mut response), Edit::Remove) => response.remove_field(name),
+            (None, Edit::Set) => subject.detached.request().set_field(name, value),
+            (None, Edit::Add) => subject.detached.request().add_field(name, value),
+            (None, Edit::Remove) => subject.detached.request().remove_field(name),
+        })?;
+        edited.map_err(|error| misuse(function, format_args!("{name}: {error}")))
+    }
+}
+
+/// A change of a head.
+#[derive(Clone, Copy)]
+enum Edit {
+    Set,
+    Add,
+    Remove,
+}
+
+/// The functions that are the same for every script.
+pub(super) fn module() -> Module {
+    let mut module = Module::new();
+    module.set_custom_type::<Handle>("request");
+    facts(&mut module);
+    questions(&mut module);
+    fields(&mut module);
+    wishes(&mut module);
+    answers::register(&mut module);
+    values::register(&mut module);
+    module
+}
+
+/// A property of the request.
+fn property(module: &mut Module, name: &str, read: impl Fn(&mut Request<'_>) -> Dynamic + 'static) {
+    FuncRegistration::new_getter(name).set_into_module(module, move |r: &mut Handle| {
+        r.request(|request| read(request))
+    });
+}
+
+fn facts(module: &mut Module) {
+    let constant = |text: &str| ImmutableString::from(text).into();
+    property(module, "id", move |r| constant(r.id()));
+    property(module, "role", move |r| constant(r.role().as_str()));
+    property(module, "method", move |r| constant(r.method()));
+    property(module, "version", move |r| constant(r.version()));
+    property(module, "scheme", move |r| constant(r.scheme()));
+    property(module, "host", |r| text(r.host()));
+    property(module, "port", |r| {
+        r.port()
+            .map_or(Dynamic::UNIT, |port| INT::from(port).into())
+    });
+    property(module, "path", |r| text(r.path()));
+    property(module, "query", |r| text(r.query()));
+    property(module, "client", |r| {
+        ImmutableString::from(r.client().to_string()).into()
+    });
+    property(module, "tls", |r| r.is_tls().into());
+    property(module, "user", |r| text(r.user().map(Cow::Borrowed)));
+    property(module, "groups", |r| {
+        let groups = r.groups().map(|group| ImmutableString::from(group).into());
+        Dynamic::from_array(groups.collect::<Array>())
+    });
+    FuncRegistration::new_getter("status").set_into_module(module, |r: &mut Handle| {
+        r.with(|subject| {
+            let response = subject
+                .detached
+                .response()
+                .map(|response| response.status());
+            let status = response.or(subject.status);
+            status.map_or(Dynamic::UNIT, |status| INT::from(status).into())
+        })
+    });
+}
+
+fn questions(module: &mut Module) {
+    FuncRegistration::new("group").set_into_module(module, |r: &mut Handle| {
+        r.request(|request| text(request.groups().next().map(Cow::Borrowed)))
+    });
+    FuncRegistration::new("in_group").set_into_module(module, |r: &mut Handle, group: &str| {
+        r.request(|request| request.in_group(group))
+    });
+    FuncRegistration::new("host_under").set_into_module(
+        module,
+        |r: &mut Handle, domain: &str| -> Fallible<bool> {
+            if let Some(why) = domain_fault(domain) {
+                return Err(misuse("host_under", why));
+            }
+            r.request(|request| request.host_under(domain))
+        },
+    );
+    FuncRegistration::new("path_under").set_into_module(
+        module,
+        |r: &mut Handle, prefix: &str| -> Fallible<bool> {
+            let is_under = r.request(|request| request.path_under(prefix))?;
+            is_under.map_err(|error| misuse("path_under", error))
+        },
+    );
+}
+
+/// What is wrong with the argument of `host_under`, which no host would be under.
+pub(super) fn domain_fault(domain: &str) -> Option<&'static str> {
+    let is_canonical = !domain.is_empty()
+        && !domain.starts_with('.')
+        && !domain.ends_with('.')
+        && !domain.bytes().any(|byte| byte.is_ascii_uppercase());
+    (!is_canonical)
+        .then_some("not a domain in lower case without a dot at its ends, such as corp.example")
+}
+
+fn fields(module: &mut Module) {
+    FuncRegistration::new("header")
+        .set_into_module(module, |r: &mut Handle, name: &str| r.field(name));
+    FuncRegistration::new("request_header")
+        .set_into_module(module, |r: &mut Handle, name: &str| {
+            r.request(|request| text(request.field(name)))
+        });
+    for (name, edit) in [("set_header", Edit::Set), ("add_header", Edit::Add)] {
+        FuncRegistration::new(name)
+            .set_into_module(module, move |r: &mut Handle, field: &str, value: &str| {
+                r.edit(name, edit, field, value)
+            });
+        FuncRegistration::new(name).set_into_module(
+            module,
+            move |r: &mut Handle, field: &str, value: Dynamic| -> Fallible<()> {
+                let value = text_of(&value).ok_or_else(|| {
+                    let found = type_name(value.type_name());
+                    misuse(
+                        name,
+                        format_args!("{field}: the value is {found}, where a text is expected"),
+                    )
+                })?;
+                r.edit(name, edit, field, &value)
+            },
+        );
+    }
+    FuncRegistration::new("set_header").set_into_module(
+        module,
+        |r: &mut Handle, field: &str, value: SecretValue| -> Fallible<()> {
+            let edited = r.with(|subject| {
+                if subject.detached.response().is_some() {
+                    return Err("a secret goes to servers alone, in the phase upstream_request or one before it".to_owned());
+                }
+                let mut request = subject.detached.request();
+                let edited = request.set_secret_field(field, value.expose());
+                edited.map_err(|error| error.to_string())
+            })?;
+            edited.map_err(|why| misuse("set_header", format_args!("{field}: {why}")))
+        },
+    );
+    FuncRegistration::new("remove_header")
+        .set_into_module(module, |r: &mut Handle, field: &str| {
+            r.edit("remove_header", Edit::Remove, field, "")
+        });
+}
+
+fn wishes(module: &mut Module) {
+    FuncRegistration::new("set_target").set_into_module(
+        module,
+        |r: &mut Handle, target: &str| -> Fallible<()> {
+            let set = r.request(|request| request.set_target(target))?;
+            set.map_err(|error| misuse("set_target", error))
+        },
+    );
+    FuncRegistration::new("pool").set_into_module(
+        module,
+        |r: &mut Handle, pool: &str| -> Fallible<()> {
+            let set = r.request(|request| request.use_pool(pool))?;
+            set.map_err(|error| misuse("pool", error))
+        },
+    );
+    for name in ["tag", "count"] {
+        let note = move |r: &mut Handle, label: &str, value: &str| -> Fallible<()> {
+            let noted = r.request(|request| match name {
+                "tag" => request.tag(label, value),
+                _ => request.count(label, value),
+            })?;
+            noted.map_err(|error| misuse(name, error))
+        };
+        FuncRegistration::new(name).set_into_module(module, note);
+        FuncRegistration::new(name).set_into_module(
+            module,
+            move |r: &mut Handle, label: &str, value: Dynamic| -> Fallible<()> {
+                if value.is_unit() {
+                    return note(r, label, "");
+                }
+                let value = text_of(&value).ok_or_else(|| {
+                    let found = type_name(value.type_name());
+                    misuse(
+                        name,
+                        format_args!("the value is {found}, where a text is expected"),
+                    )
+                })?;
+                note(r, label, &value)
+            },
+        );
+    }
+    FuncRegistration::new("count").set_into_module(
+        module,
+        |r: &mut Handle, name: &str| -> Fallible<()> {
+            let noted = r.request(|request| request.count(name, ""))?;
+            noted.map_err(|error| misuse("count", error))
+        },
+    );
+    FuncRegistration::new("report_every").set_into_module(
+        module,
+        |r: &mut Handle, bytes: INT| -> Fallible<()> {
+            let bytes = u64::try_from(bytes).ok();
+            let bytes = bytes.ok_or_else(|| misuse("report_every", "less than 0"))?;
+            r.with(|subject| subject.detached.tunnel().report_every(bytes))
+        },
+    );
+}
+
+/// Replaces, and refuses a result that is too large before it is made.
+fn replaced(
+    context: &NativeCallContext<'_>,
+    string: &mut ImmutableString,
+    found: &str,
+    by: &str,
+) -> Fallible<()> {
+    let so_many = if found.is_empty() {
+        string.chars().count() + 1
+    } else {
+        string.matches(found).count()
+    };
+    let size = string
+        .len()
+        .saturating_add(so_many.saturating_mul(by.len()));
+    if size > context.engine().max_string_size() + so_many.saturating_mul(found.len()) {
+        return Err(EvalAltResult::ErrorDataTooLarge("String".into(), rhai::Position::NONE).into());
+    }
+    *string = string.replace(found, by).into();
+    Ok(())
+}
+
+/// Whether a method of a request is for this phase alone.
+pub(super) fn phases_of(method: &str) -> Option<Phases> {
+    match method {
+        "set_target" => Some(Phases::REQUEST),
+        "pool" => Some(Phases::REQUEST.and(Phases::AUTHORIZE).and(Phases::ROUTE)),
+        "report_every" => Some(Phases::TUNNEL_OPEN.and(Phases::TUNNEL_BYTES)),
+        _ => None,
+    }
+}
+
+/// What is wrong with the argument of `path_under`.
+pub(super) fn prefix_fault(prefix: &str) -> Option<String> {
+    hook::prefix_fault(prefix).map(|error| error.to_string())
+}
+
+/// Why a field cannot be written.
+pub(super) fn field_fault(name: &str, is_response: bool) -> Option<String> {
+    hook::name_fault(name, is_response).map(|error| error.to_string())
+}

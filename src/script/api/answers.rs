@@ -1,0 +1,70 @@
+//! What a function returns: `deny`, `answer` and `cut`.
+
+use rhai::{Dynamic, FuncRegistration, INT, Map, Module};
+
+use super::values::text_of;
+use super::{Fallible, misuse, type_name};
+use crate::hook::{Answer, Denial};
+use crate::script::engine::Returned;
+
+/// The value of `deny`, `answer` and `cut`.
+#[derive(Clone)]
+pub(in crate::script) struct Return(pub Returned);
+
+pub(super) fn register(module: &mut Module) {
+    module.set_custom_type::<Return>("verdict");
+    FuncRegistration::new("deny")
+        .set_into_module(module, || Return(Returned::Denial(Denial::new())));
+    FuncRegistration::new("deny").set_into_module(module, |message: &str| {
+        Return(Returned::Denial(Denial::new().with_message(message)))
+    });
+    FuncRegistration::new("deny").set_into_module(module, |status: INT| denial(status));
+    FuncRegistration::new("deny").set_into_module(
+        module,
+        |status: INT, message: &str| -> Fallible<Return> {
+            let Return(returned) = denial(status)?;
+            Ok(Return(match returned {
+                Returned::Denial(denial) => Returned::Denial(denial.with_message(message)),
+                other => other,
+            }))
+        },
+    );
+    FuncRegistration::new("answer").set_into_module(module, |status: INT, body: &str| {
+        answer(status, &Map::new(), body)
+    });
+    FuncRegistration::new("answer")
+        .set_into_module(module, |status: INT, fields: Map, body: &str| {
+            answer(status, &fields, body)
+        });
+    FuncRegistration::new("cut").set_into_module(module, || Return(Returned::Cut));
+}
+
+fn denial(status: INT) -> Fallible<Return> {
+    let status = u16::try_from(status).unwrap_or_default();
+    let denial = Denial::new().with_status(status);
+    if denial.status().as_u16() != status {
+        return Err(misuse(
+            "deny",
+            "the status of a denial is 400 to 599, and not 401 or 407",
+        ));
+    }
+    Ok(Return(Returned::Denial(denial)))
+}
+
+fn answer(status: INT, fields: &Map, body: &str) -> Fallible<Return> {
+    let status = u16::try_from(status).unwrap_or_default();
+    let mut answer =
+        Answer::new(status, body.to_owned()).map_err(|error| misuse("answer", error))?;
+    for (name, value) in fields {
+        let value: &Dynamic = value;
+        let value = text_of(value).ok_or_else(|| {
+            let found = type_name(value.type_name());
+            let why = format!("{name}: the value is {found}, where a text is expected");
+            misuse("answer", why)
+        })?;
+        answer = answer
+            .with_field(name, &value)
+            .map_err(|error| misuse("answer", format_args!("{name}: {error}")))?;
+    }
+    Ok(Return(Returned::Answer(answer)))
+}

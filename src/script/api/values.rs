@@ -1,0 +1,185 @@
+//! Values beside the request: secrets, settings, the bytes of a tunnel, and texts.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rhai::{Array, Dynamic, FuncRegistration, INT, ImmutableString, Module, NativeCallContext};
+
+use super::{Fallible, Misuse, misuse, replaced};
+use crate::hook::Traffic;
+use crate::script::{SecretText, Secrets, Setting, Settings};
+
+/// The value of `secret`, `bearer` and `basic`. It has no function but those that write it into a field.
+#[derive(Clone)]
+pub(in crate::script) struct SecretValue(SecretText);
+
+impl SecretValue {
+    pub(super) fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+/// What went through a tunnel.
+#[derive(Clone)]
+pub(in crate::script) struct Moved {
+    /// Since the last call.
+    pub moved: Traffic,
+    /// In all.
+    pub total: Traffic,
+}
+
+/// `settings`.
+#[derive(Clone)]
+struct Constants(Rc<BTreeMap<ImmutableString, Dynamic>>);
+
+pub(super) fn register(module: &mut Module) {
+    module.set_custom_type::<SecretValue>("secret");
+    module.set_custom_type::<Moved>("traffic");
+    module.set_custom_type::<Constants>("settings");
+    module.set_custom_type::<Misuse>("error");
+    for name in ["to_string", "print"] {
+        FuncRegistration::new(name).set_into_module(module, |error: &mut Misuse| {
+            ImmutableString::from(error.to_string())
+        });
+    }
+    FuncRegistration::new("bearer").set_into_module(module, |secret: SecretValue| {
+        let text = format!("Bearer {}", secret.expose());
+        SecretValue(SecretText::of(text.into_bytes()))
+    });
+    FuncRegistration::new("basic").set_into_module(
+        module,
+        |user: &str, secret: SecretValue| -> Fallible<SecretValue> {
+            if user.contains(':') {
+                return Err(misuse(
+                    "basic",
+                    "a user with a colon, which Basic cannot have",
+                ));
+            }
+            let mut pair = format!("{user}:{}", secret.expose());
+            let text = format!("Basic {}", STANDARD.encode(&pair));
+            zeroize::Zeroize::zeroize(&mut pair);
+            Ok(SecretValue(SecretText::of(text.into_bytes())))
+        },
+    );
+    register_traffic(module);
+    FuncRegistration::new_index_getter().set_into_module(
+        module,
+        |settings: &mut Constants, name: &str| -> Fallible<Dynamic> {
+            let setting = settings.0.get(name).cloned();
+            setting.ok_or_else(|| misuse("settings", format_args!("there is no {name:?}")))
+        },
+    );
+    FuncRegistration::new("contains")
+        .set_into_module(module, |settings: &mut Constants, name: &str| {
+            settings.0.contains_key(name)
+        });
+    register_texts(module);
+}
+
+fn register_traffic(module: &mut Module) {
+    type Read = fn(&Moved) -> u64;
+    let properties: [(&str, Read); 4] = [
+        ("bytes_from_client", |it| it.moved.bytes_from_client),
+        ("bytes_from_upstream", |it| it.moved.bytes_from_upstream),
+        ("total_from_client", |it| it.total.bytes_from_client),
+        ("total_from_upstream", |it| it.total.bytes_from_upstream),
+    ];
+    for (name, read) in properties {
+        FuncRegistration::new_getter(name).set_into_module(module, move |moved: &mut Moved| {
+            INT::try_from(read(moved)).unwrap_or(INT::MAX)
+        });
+    }
+}
+
+/// In place of Rhai's own, which make a result before they look how large it is.
+fn register_texts(module: &mut Module) {
+    FuncRegistration::new("replace").set_into_module(
+        module,
+        |context: NativeCallContext<'_>, string: &mut ImmutableString, found: &str, by: &str| {
+            replaced(&context, string, found, by)
+        },
+    );
+    FuncRegistration::new("replace").set_into_module(
+        module,
+        |context: NativeCallContext<'_>, string: &mut ImmutableString, found: &str, by: char| {
+            replaced(&context, string, found, by.encode_utf8(&mut [0; 4]))
+        },
+    );
+    FuncRegistration::new("replace").set_into_module(
+        module,
+        |context: NativeCallContext<'_>, string: &mut ImmutableString, found: char, by: &str| {
+            replaced(&context, string, found.encode_utf8(&mut [0; 4]), by)
+        },
+    );
+    FuncRegistration::new("replace").set_into_module(
+        module,
+        |context: NativeCallContext<'_>, string: &mut ImmutableString, found: char, by: char| {
+            let (found, by) = (found.to_string(), by.to_string());
+            replaced(&context, string, &found, &by)
+        },
+    );
+}
+
+/// The functions and constants of one script.
+pub(in crate::script) fn own_module(
+    settings: &Settings,
+    secrets: &Secrets,
+    _max_string: usize,
+) -> Module {
+    let mut module = Module::new();
+    let constants = settings
+        .iter()
+        .map(|(name, setting)| (ImmutableString::from(name), dynamic(setting)));
+    module.set_var(
+        "settings",
+        Dynamic::from(Constants(Rc::new(constants.collect()))),
+    );
+    let secrets = secrets.clone();
+    FuncRegistration::new("secret").set_into_module(
+        &mut module,
+        move |name: &str| -> Fallible<SecretValue> {
+            let secret = secrets.get(name).cloned();
+            let secret = secret.ok_or_else(|| {
+                misuse("secret", format_args!("tollgate.secrets has no {name:?}"))
+            })?;
+            Ok(SecretValue(secret))
+        },
+    );
+    module
+}
+
+fn dynamic(setting: &Setting) -> Dynamic {
+    match setting {
+        Setting::Text(text) => ImmutableString::from(&**text).into(),
+        Setting::Number(number) => (*number).into(),
+        Setting::Flag(flag) => (*flag).into(),
+        Setting::List(list) => Dynamic::from_array(list.iter().map(dynamic).collect::<Array>()),
+    }
+}
+
+/// A text, a number or a flag as a text.
+pub(super) fn text_of(value: &Dynamic) -> Option<ImmutableString> {
+    if let Some(text) = value.read_lock::<ImmutableString>() {
+        return Some(text.clone());
+    }
+    let is_plain = value.is_int() || value.is_bool() || value.is_char();
+    is_plain.then(|| value.to_string().into())
+}
+
+/// The name of a type as a script knows it.
+pub(in crate::script) fn type_name(name: &str) -> &str {
+    match name {
+        "()" => "()",
+        "i64" => "a number",
+        "bool" => "true or false",
+        "string" | "char" => "a text",
+        "array" => "an array",
+        "map" => "a map",
+        _ if name.ends_with("SecretValue") => "a secret",
+        _ if name.ends_with("Handle") => "the request",
+        _ if name.ends_with("Return") => "a verdict",
+        _ => "another value",
+    }
+}

@@ -1,0 +1,131 @@
+//! Secrets of the configuration, which scripts write into fields and cannot read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::http::secret::Secret;
+
+/// A secret: text without control characters. `Debug` does not show it.
+#[derive(Clone, Debug)]
+pub struct SecretText(Arc<Secret<Zeroizing<Vec<u8>>>>);
+
+/// Why a value is no secret. The value is not repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SecretError {
+    /// Nothing, or a line end alone.
+    #[error("is empty")]
+    Empty,
+    /// More than [`SecretText::MAX`] bytes.
+    #[error("is longer than {} bytes", SecretText::MAX)]
+    TooLong,
+    /// More than one line, or another character that no field has.
+    #[error("has a control character or a second line, which no field can have")]
+    Control,
+    /// Not UTF-8.
+    #[error("is not UTF-8")]
+    Encoding,
+}
+
+impl SecretText {
+    /// The longest secret, in bytes.
+    pub const MAX: usize = 4096;
+
+    /// Reads a secret, without the line end behind it.
+    ///
+    /// # Errors
+    /// [`SecretError`]
+    pub fn parse(bytes: &[u8]) -> Result<Self, SecretError> {
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Err(SecretError::Empty);
+        }
+        if bytes.len() > Self::MAX {
+            return Err(SecretError::TooLong);
+        }
+        let text = std::str::from_utf8(bytes).or(Err(SecretError::Encoding))?;
+        if text.chars().any(char::is_control) {
+            return Err(SecretError::Control);
+        }
+        Ok(Self::of(bytes.to_vec()))
+    }
+
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Secret::hide(Zeroizing::new(bytes))))
+    }
+
+    /// The text, for a field.
+    pub(super) fn expose(&self) -> &str {
+        // Each is made of text.
+        std::str::from_utf8(self.0.expose()).unwrap_or_default()
+    }
+
+    /// What a reload compares.
+    pub fn digest(&self) -> blake3::Hash {
+        blake3::hash(self.0.expose())
+    }
+}
+
+/// The secrets by name.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets(Arc<BTreeMap<Box<str>, SecretText>>);
+
+impl Secrets {
+    /// The secret of a name.
+    pub fn get(&self, name: &str) -> Option<&SecretText> {
+        self.0.get(name)
+    }
+
+    /// The names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(AsRef::as_ref)
+    }
+}
+
+impl FromIterator<(Box<str>, SecretText)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, SecretText)>>(secrets: I) -> Self {
+        Self(Arc::new(secrets.into_iter().collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_one_line_of_text() {
+        for (bytes, expected) in [
+            (&b"hunter2"[..], Ok("hunter2")),
+            (b"hunter2\n", Ok("hunter2")),
+            (b"hunter2\r\n", Ok("hunter2")),
+            ("pässe".as_bytes(), Ok("pässe")),
+            (b"", Err(SecretError::Empty)),
+            (b"\n", Err(SecretError::Empty)),
+            (b"a\nb", Err(SecretError::Control)),
+            (b"a\n\n", Err(SecretError::Control)),
+            (b"a\0", Err(SecretError::Control)),
+            (b"\xff", Err(SecretError::Encoding)),
+        ] {
+            let parsed = SecretText::parse(bytes);
+            let parsed = parsed.as_ref().map(SecretText::expose);
+            assert_eq!(parsed.map_err(|error| *error), expected);
+        }
+        let longest = vec![b'a'; SecretText::MAX];
+        assert!(SecretText::parse(&longest).is_ok());
+        let longer = vec![b'a'; SecretText::MAX + 1];
+        assert_eq!(
+            SecretText::parse(&longer).unwrap_err(),
+            SecretError::TooLong
+        );
+    }
+
+    #[test]
+    fn debug_does_not_show_them() {
+        let secret = SecretText::parse(b"hunter2").unwrap();
+        let secrets: Secrets = [("name".into(), secret)].into_iter().collect();
+        assert!(!format!("{secrets:?}").contains("hunter2"));
+    }
+}

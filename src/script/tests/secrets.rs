@@ -1,0 +1,106 @@
+//! A secret goes into fields of requests, and nowhere else.
+
+use super::*;
+use crate::hook::{HookSet, Run};
+
+/// All that is shown of a run.
+fn shown(text: &str) -> String {
+    let source = in_role(Role::Forward, text);
+    let script = unchecked(source);
+    let trial = run(&script, Role::Forward, &[]);
+    let json: Vec<String> = trial
+        .steps
+        .iter()
+        .map(|step| serde_json::to_string(step).unwrap())
+        .collect();
+    let mut hooks = Run::new(
+        Arc::new(HookSet::default().with(script.clone())),
+        facts(Role::Forward, &[]),
+    );
+    let stop = hooks.request();
+    format!(
+        "{trial} {trial:?} {json:?} {script:?} {:?} {stop:?} {:?}",
+        script.0.source, hooks.notes
+    )
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    for text in [
+        "fn request(r) { r.set_header(\"authorization\", secret(\"github\")); }",
+        "fn request(r) { r.set_header(\"authorization\", bearer(secret(\"github\"))); r.tag(\"x\", r.header(\"authorization\")); }",
+        "fn request(r) { r.set_header(\"authorization\", basic(\"u\", secret(\"github\"))); throw r.header(\"authorization\"); }",
+        "fn request(r) { r.tag(\"x\", secret(\"github\")); }",
+        "fn request(r) { r.tag(\"x\", `${secret(\"github\")}`); }",
+        "fn request(r) { r.tag(\"x\", secret(\"github\").to_string()); }",
+        "fn request(r) { r.tag(\"x\", secret(\"github\").to_debug()); }",
+        "fn request(r) { r.tag(\"x\", \"\" + secret(\"github\")); }",
+        "fn request(r) { let s = \"\"; s += secret(\"github\"); r.tag(\"x\", s); }",
+        "fn request(r) { r.tag(\"x\", [secret(\"github\")].to_string()); }",
+        "fn request(r) { r.tag(\"x\", #{ a: secret(\"github\") }.to_string()); }",
+        "fn request(r) { throw secret(\"github\"); }",
+        "fn request(r) { throw #{ a: secret(\"github\") }; }",
+        "fn request(r) { deny(403, secret(\"github\")) }",
+        "fn request(r) { answer(200, #{\"x\": secret(\"github\")}, \"\") }",
+        "fn request(r) { secret(\"github\") }",
+        "fn request(r) { r.add_header(\"x\", secret(\"github\")); }",
+        "fn request(r) { secret(\"github\").len() }",
+        "fn request(r) { for c in secret(\"github\") { r.tag(\"x\", c); } }",
+    ] {
+        let shown = shown(text);
+        assert!(!shown.contains(SECRET), "{text}: {shown}");
+        assert!(!shown.contains("czNjcjN0"), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn a_secret_is_equal_to_nothing() {
+    let text = format!(
+        "fn request(r) {{ if secret(\"github\") == \"{SECRET}\" || \"{SECRET}\" == secret(\"github\") || secret(\"github\") in [\"{SECRET}\"] {{ r.tag(\"x\", \"equal\"); }} }}"
+    );
+    assert!(!shown(&text).contains("equal\""), "{}", shown(&text));
+}
+
+#[test]
+fn it_goes_upstream() {
+    let script = unchecked(in_role(
+        Role::Forward,
+        "fn upstream_request(r) { r.set_header(\"authorization\", bearer(secret(\"github\"))); \
+         r.set_header(\"x-basic\", basic(\"u\", secret(\"github\"))); }",
+    ));
+    let mut run = Run::new(
+        Arc::new(HookSet::default().with(script)),
+        facts(Role::Forward, &[]),
+    );
+    #[derive(Default)]
+    struct Lines(Vec<String>);
+    impl crate::hook::OutgoingFields for Lines {
+        fn set(&mut self, name: &http::HeaderName, value: &http::HeaderValue) {
+            self.0.push(format!("{name}: {}", value.to_str().unwrap()));
+        }
+        fn add(&mut self, _: &http::HeaderName, _: &http::HeaderValue) {}
+        fn remove(&mut self, _: &http::HeaderName) {}
+    }
+    let mut lines = Lines::default();
+    run.upstream_request(&mut lines).unwrap();
+    assert_eq!(
+        lines.0,
+        [
+            format!("authorization: Bearer {SECRET}"),
+            "x-basic: Basic dTpzM2NyM3QtdjRsdTMtOWQxZg==".to_owned()
+        ]
+    );
+}
+
+#[test]
+fn it_does_not_go_downstream() {
+    let script = unchecked(in_role(
+        Role::Forward,
+        "fn response(r) { r.set_header(\"x\", secret(\"github\")); }",
+    ));
+    let trial = run(&script, Role::Forward, &[]);
+    assert_eq!(
+        trial.steps[0].verdict.to_string(),
+        "fails: set_header: x: a secret goes to servers alone, in the phase upstream_request or one before it (line 1)"
+    );
+}
