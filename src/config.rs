@@ -39,6 +39,8 @@ mod reference;
 mod reload;
 mod rights;
 mod roots;
+mod scripts;
+mod secrets;
 mod sections;
 mod senders;
 #[cfg(test)]
@@ -82,11 +84,13 @@ use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
 use self::problem::Diagnostics;
 use self::reader::Section;
+use self::scripts::Surroundings;
 use self::sections::Sections;
 use self::tokens::TokenSection;
 use self::trusted::Credulous;
 use crate::access::policy::{Groups, Policy};
 use crate::config::identity::Identity;
+use crate::script::Script;
 use crate::telemetry::{self, Destination};
 
 /// The most that a configuration file may have.
@@ -110,6 +114,8 @@ pub struct Config {
     /// Who may go where. Has the listeners and the admin service as own listeners; the machine's
     /// addresses are for the server to add. Its tests have passed.
     pub(crate) policy: Policy,
+    /// The scripts, in the order in which they are called.
+    pub(crate) scripts: Vec<Script>,
     /// How many entries of lenient lists of domains are left out, as they could not be used.
     pub(crate) left_out: usize,
     /// How names are resolved.
@@ -352,6 +358,16 @@ fn interpret(
         groups.as_ref(),
         auth.has_groups(),
     );
+    let secrets = secrets::read(sections.secrets.as_ref(), base);
+    let script_files = scripts::files(sections.scripts.as_ref());
+    let secret_files = secrets::files(sections.secrets.as_ref());
+    let around = Surroundings {
+        base,
+        limits: &sections.script_limits,
+        secrets: &secrets,
+        gateway: &gateway,
+    };
+    let scripts = scripts::read(sections.scripts, &around);
     let policy_tests = policy::read_tests(sections.policy_tests, &written);
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
@@ -374,7 +390,12 @@ fn interpret(
             path: base.directory.join(path.file_name()?),
             item: None,
         }];
-        let named = auth.files().chain(&key_files).chain(server.ca_file());
+        let named = auth
+            .files()
+            .chain(&key_files)
+            .chain(server.ca_file())
+            .chain(&script_files)
+            .chain(&secret_files);
         inputs.extend(named.filter_map(|item| {
             Some(Input {
                 path: item.file(&base.directory)?,
@@ -419,7 +440,7 @@ fn interpret(
             auth.warn_of_strangers(groups, &document, diagnostics);
         }
         written.warn(&policy, &auth, SystemTime::now());
-        policy_tests.run(&policy, &auth);
+        policy_tests.run(&policy, &scripts, &auth);
     }
     Some(Config {
         file: base.directory.join(path.file_name()?),
@@ -429,6 +450,7 @@ fn interpret(
         auth,
         gateway,
         policy,
+        scripts,
         left_out: lists.left_out(),
         dns,
         timeouts,

@@ -137,8 +137,13 @@ fn replace(
         left_out: parts.left_out,
         changes: running.changes_to(&parts.values),
     };
-    app.access
-        .replace(parts.users, parts.trusted, parts.tokens, &parts.policy);
+    app.access.replace(
+        parts.users,
+        parts.trusted,
+        parts.tokens,
+        &parts.policy,
+        &parts.scripts,
+    );
     running.apply(&parts.values);
     Ok(summary)
 }

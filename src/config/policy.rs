@@ -16,8 +16,10 @@ use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rule, Ru
 
 mod problem;
 mod rule;
+mod script_cases;
 mod test_cases;
 
+pub(super) use self::rule::role;
 #[cfg(test)]
 pub(super) use self::test_cases::Keys as TestKeys;
 pub(super) use self::test_cases::read_tests;

@@ -77,6 +77,7 @@ fn maps(shape: &Shape) -> Vec<(String, Vec<Key>)> {
                 .map(|(suffix, keys)| (format!("[]{suffix}"), keys))
                 .collect()
         }
+        Shape::NamedMaps(keys) => vec![(".NAME".to_owned(), keys())],
         Shape::Either(shapes) => shapes.iter().flat_map(maps).collect(),
         _ => Vec::new(),
     }

@@ -11,6 +11,7 @@ use super::{Config, ConfigError, Problems, Scope, own_listeners, trusted};
 use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Htpasswd, TrustedNetworks};
 use crate::access::policy::Policy;
+use crate::script::Script;
 
 /// Knows where the configuration of the running process is.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Reloaded {
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
+    /// The scripts, with the secrets as they are now.
+    pub scripts: Vec<Script>,
     /// What is most likely not meant, although it can be used.
     pub warnings: Problems,
     /// How many entries of lenient lists of domains are left out.
@@ -85,6 +88,7 @@ impl Reloader {
             trusted: config.auth.trusted,
             tokens: config.auth.tokens,
             policy: config.policy,
+            scripts: config.scripts,
             warnings: config.warnings,
             left_out: config.left_out,
             values: config.values,

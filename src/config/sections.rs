@@ -1,14 +1,15 @@
 //! The keys of `tollgate`: the sections of the file.
 
 use super::keys::form::Absent::{Defaults, Is, Means, Required};
-use super::keys::form::{Map, Raw, RawList};
+use super::keys::form::{Map, Nested, Raw, RawList};
 use super::keys::keys;
 use super::reader::{Item, Part, Section};
+use super::scripts::ScriptLimits;
 #[cfg(test)]
 use super::{
     auth, egress, gateway,
     limits::{self, Limits, Timeouts},
-    listeners, policy,
+    listeners, policy, scripts, secrets,
 };
 
 keys! {
@@ -29,6 +30,12 @@ keys! {
         policy: Part<'d> = Defaults, Map => Shape::Part(policy::Keys::keys), on reload;
         /// Requests, and the decision expected for each.
         policy_tests: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(policy::TestKeys::keys).list(usize::MAX), on reload;
+        /// [Scripts](scripts.md), in the order in which they are called.
+        scripts: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(scripts::Keys::keys).list(scripts::MAX_SCRIPTS), on reload;
+        /// How much one call of a script may take. A call that takes more fails.
+        script_limits: ScriptLimits = ScriptLimits::default(), Nested, on reload;
+        /// Secrets that scripts write into fields with `secret(name)`, by name. A reload reads them again.
+        secrets: Option<Item<'d>> = Means("none"), Raw => Shape::NamedMaps(secrets::Keys::keys), on reload;
         /// How names are resolved.
         dns: Part<'d> = Defaults, Map => Shape::Part(gateway::Dns::keys);
         /// How long things may take.

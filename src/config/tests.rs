@@ -3,6 +3,7 @@
 mod policy;
 mod reload;
 mod repository;
+mod scripts;
 mod sections;
 mod senders;
 mod server;

@@ -32,6 +32,7 @@ use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme};
+use crate::script::Script;
 use crate::upstream::pool::{Choice, PoolNumber};
 
 /// The users, the credentials that were verified lately, and the policy.
@@ -39,6 +40,8 @@ use crate::upstream::pool::{Choice, PoolNumber};
 pub struct AccessControl {
     access: ArcSwap<Access>,
     hashing: Hashing,
+    /// The hooks of the program that Tollgate is a part of.
+    hooks: HookSet,
     /// By their names, for hooks that choose one.
     pools: Vec<(Box<str>, PoolNumber)>,
     /// What fetches the keys of tokens, off the way of requests.
@@ -68,7 +71,7 @@ impl Deref for Admitted {
 }
 
 impl AccessControl {
-    /// The users and the policy of `config`, with these hooks. `pools` are those that a hook can choose.
+    /// The users, the policy and the scripts of `config`, with these hooks before the scripts. `pools` are those that a hook can choose.
     ///
     /// # Errors
     /// The system has no random numbers for the cache's secret.
@@ -81,10 +84,12 @@ impl AccessControl {
         let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
         let (users, trusted) = (Arc::clone(&auth.users), Arc::clone(&auth.trusted));
         let authenticator = Authenticator::new(users, trusted, auth.tokens.clone(), verified);
-        let access = Access::new(authenticator, &config.policy, Arc::new(hooks));
+        let all = with_scripts(&hooks, &config.scripts);
+        let access = Access::new(authenticator, &config.policy, all);
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
+            hooks,
             pools,
             key_refresh: KeyRefresh::default(),
         })
@@ -204,7 +209,7 @@ impl AccessControl {
         identity.map_err(|error| of_role(error, &credentials, request))
     }
 
-    /// Replaces users, trusted networks, tokens, policy and hooks at once. Credentials that were verified stay so where the
+    /// Replaces users, trusted networks, tokens, policy and scripts at once. Credentials that were verified stay so where the
     /// user has the same hash as before, or the issuer the same settings and key, and nowhere else. Not for two callers
     /// at a time.
     pub fn replace(
@@ -213,10 +218,11 @@ impl AccessControl {
         trusted: Arc<TrustedNetworks>,
         tokens: Option<Arc<Tokens>>,
         policy: &Policy,
+        scripts: &[Script],
     ) {
         let access = self.access.load();
         let authenticator = access.authenticator.succeeded_by(users, trusted, tokens);
-        let hooks = Arc::clone(&access.hooks);
+        let hooks = with_scripts(&self.hooks, scripts);
         self.access
             .store(Arc::new(Access::new(authenticator, policy, hooks)));
         self.key_refresh.wake();
@@ -324,6 +330,12 @@ fn upgrade(request: &mut Request, run: Option<&mut Run>, target: Authority) {
         run.notes.target = Some((Scheme::Https, target.clone()));
     }
     request.authority = Some(target);
+}
+
+/// The hooks of the program, and the scripts of the configuration behind them.
+fn with_scripts(hooks: &HookSet, scripts: &[Script]) -> Arc<HookSet> {
+    let scripts = scripts.iter().cloned();
+    Arc::new(scripts.fold(hooks.clone(), HookSet::with))
 }
 
 /// The policy with the addresses of this machine, at which a listener on `0.0.0.0` or

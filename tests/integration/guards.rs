@@ -89,6 +89,7 @@ fn every_yaml_block_of_the_documents_loads() {
                 .file("cert.pem", &certificate.certificate_pem)
                 .file("key.pem", &certificate.key_pem)
                 .file("clients.pem", authority.pem())
+                .file("github.secret", "hunter2\n")
                 .file("users.htpasswd", sha_line(ALICE));
             for name in block.split(['"', '\'', ' ', ',', '[', ']']) {
                 if let Some(list) = name.strip_prefix('@') {

@@ -67,6 +67,10 @@ pub(in super::super) enum Shape {
     },
     /// A map with these keys.
     Map(fn() -> Vec<Key>),
+    /// A map with names that the file chooses. What each value is.
+    Names(&'static str),
+    /// The same, where each value is a map with these keys.
+    NamedMaps(fn() -> Vec<Key>),
     /// As `Map`, which may be left empty.
     Part(fn() -> Vec<Key>),
 }
@@ -98,6 +102,11 @@ impl Shape {
             of: Box::new(self),
             length: 1..=usize::MAX,
         }
+    }
+
+    /// A map with names that the file chooses.
+    pub(in super::super) fn names(of: &'static str) -> Shape {
+        Shape::Names(of)
     }
 
     /// This, or one of these words.

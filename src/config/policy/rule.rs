@@ -4,6 +4,7 @@ mod time;
 mod value;
 
 pub(super) use self::time::moment;
+pub(in super::super) use self::value::role;
 pub(super) use self::value::{method, user};
 use super::super::egress::{self, entry};
 use super::super::keys::form::Absent::{Is, Means, Required};

@@ -7,9 +7,11 @@ use super::super::keys::form::Absent::{Is, Means, Required};
 use super::super::keys::form::Raw;
 use super::super::keys::keys;
 use super::super::reader::{Item, nearest};
+use super::script_cases::{self, Failure, ScriptCase};
 use super::{PolicySection, rule, verdict};
 use crate::access::policy::{DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure};
 use crate::http::role::Role;
+use crate::script::Script;
 
 keys! {
     /// One test.
@@ -28,10 +30,18 @@ keys! {
         time: Option<Item<'d>> = Means("none"), Raw => Shape::moment();
         /// The addresses of the target's name; needed where a rule has `networks`.
         resolve: Option<Item<'d>> = Means("none"), Raw => Shape::ip().some();
+        /// Fields as scripts send them upstream; null for one that is absent. The value of a secret is `***`.
+        expect_headers: Option<Item<'d>> = Means("any"), Raw => Shape::names("a text or null");
+        /// The status with which the request is denied or answered.
+        expect_status: Option<Item<'d>> = Means("any"), Raw => Shape::Number(200..=599);
+        /// The message of the denial.
+        expect_message: Option<Item<'d>> = Means("any"), Raw => Shape::text("a text");
+        /// The pool that a script chooses.
+        expect_pool: Option<Item<'d>> = Means("any"), Raw => Shape::text("the name of a pool");
         /// The decision that is expected.
         expect: Option<Item<'d>> = Required, Raw => Shape::words(&["admit", "deny"]);
         /// What is expected to decide: the name of a rule, `default`, or a part of the guard as in the log, with or
-        /// without what follows the colon.
+        /// without what follows the colon, `hook:NAME` for a script.
         rule: Option<Item<'d>> = Means("any"), Raw => Shape::text("a name");
         /// `host:port` for a tunnel, a URL to forward, a path for the gateway. An `https://` URL is a request to
         /// forward; browsers send `host:443`.
@@ -41,7 +51,7 @@ keys! {
 
 /// The tests with the places where they are written.
 pub(in super::super) struct Tests<'d> {
-    cases: Vec<(Item<'d>, TestCase)>,
+    cases: Vec<(Item<'d>, TestCase, ScriptCase)>,
 }
 
 /// Reads the tests of the rules.
@@ -52,7 +62,7 @@ pub(in super::super) fn read_tests<'d>(
     let items = item.and_then(|item| item.list()).unwrap_or_default();
     let cases = items
         .into_iter()
-        .filter_map(|item| read(&item, policy).map(|case| (item, case)));
+        .filter_map(|item| read(&item, policy).map(|(case, scripts)| (item, case, scripts)));
     Tests {
         cases: cases.collect(),
     }
@@ -61,8 +71,8 @@ pub(in super::super) fn read_tests<'d>(
 impl Tests<'_> {
     /// Runs the tests and reports those that fail. Warns of a test whose user does not exist: it tests
     /// nothing.
-    pub(in super::super) fn run(&self, policy: &Policy, auth: &Auth) {
-        for (item, case) in &self.cases {
+    pub(in super::super) fn run(&self, policy: &Policy, scripts: &[Script], auth: &Auth) {
+        for (item, case, of_scripts) in &self.cases {
             if !case.scenario.groups.is_empty() && !auth.has_token_groups() {
                 item.warn(
                     "has groups, and no token has any: `auth.tokens` has no groups_claim",
@@ -83,7 +93,7 @@ impl Tests<'_> {
                 );
             }
             self.warn_of_tunnel(item, case, policy);
-            if let Err(failure) = case.run(policy) {
+            if let Err(failure) = of_scripts.run(case, policy, scripts) {
                 item.report(failure.to_string(), remedy(&failure, &case.scenario));
             }
         }
@@ -102,7 +112,7 @@ impl Tests<'_> {
             (other.request().role(), other.target(), &other.user)
                 == (Role::Tunnel, scenario.target(), &scenario.user)
         };
-        if self.cases.iter().any(|(_, other)| is_tested(other)) {
+        if self.cases.iter().any(|(_, other, _)| is_tested(other)) {
             return;
         }
         let target = scenario.target().to_owned();
@@ -123,7 +133,16 @@ impl Tests<'_> {
     }
 }
 
-fn remedy(failure: &TestFailure, scenario: &Scenario) -> String {
+fn remedy(failure: &Failure, scenario: &Scenario) -> String {
+    let failure = match failure {
+        Failure::Policy(failure) => failure,
+        Failure::Scripts(_) => {
+            return format!(
+                "correct the scripts or the test; `tollgate explain` with {} says why",
+                scenario.target()
+            );
+        }
+    };
     match failure {
         TestFailure::Unexpected { .. } => format!(
             "correct the rules or the test; `tollgate explain` with {} says why",
@@ -136,7 +155,7 @@ fn remedy(failure: &TestFailure, scenario: &Scenario) -> String {
     }
 }
 
-fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
+fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<(TestCase, ScriptCase)> {
     let mut section = item.section();
     let keys = Keys::take(&mut section);
     let mut whole = true;
@@ -164,6 +183,26 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
     let decides = part(&keys.rule, &mut whole, |item| rule_name(item, policy));
     let fields = part(&keys.request_headers, &mut whole, fields);
     let text = part(&keys.target, &mut whole, |item| item.text());
+    let of_scripts = ScriptCase {
+        target: text.unwrap_or_default().into(),
+        fields: fields
+            .iter()
+            .flatten()
+            .map(|(name, value)| (Box::from(*name), Box::from(*value)))
+            .collect(),
+        headers: part(
+            &keys.expect_headers,
+            &mut whole,
+            script_cases::expected_fields,
+        ),
+        status: part(&keys.expect_status, &mut whole, script_cases::status),
+        message: part(&keys.expect_message, &mut whole, |item| {
+            item.text().map(Box::from)
+        }),
+        pool: part(&keys.expect_pool, &mut whole, |item| {
+            item.text().map(Box::from)
+        }),
+    };
     section.finish();
     if !whole {
         return None;
@@ -198,12 +237,13 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<TestCase> {
     scenario.client = client.unwrap_or(scenario.client);
     scenario.resolve = resolve.unwrap_or_default();
     scenario.groups = groups.unwrap_or_default();
-    Some(TestCase {
+    let case = TestCase {
         scenario,
         timed: time.is_some(),
         expect: expect.unwrap_or(Decision::Deny),
         rule: decides,
-    })
+    };
+    Some((case, of_scripts))
 }
 
 /// The value of a key as `read` takes it. `whole` says whether all that is there could be read.
@@ -280,7 +320,9 @@ fn rule_name(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<Box<str>> {
     let text = item.text()?;
     let label = text.split(':').next().unwrap_or(text);
     let own = policy.names.iter().any(|name| name.as_str() == text);
-    if own || DecidedBy::RESERVED.contains(&label) {
+    // That of a script, as it is in the log.
+    let is_hook = text.starts_with("hook:");
+    if own || is_hook || DecidedBy::RESERVED.contains(&label) {
         return Some(text.into());
     }
     let names = policy.names.iter().map(|name| name.as_str());

@@ -127,28 +127,36 @@ impl<'d> Item<'d> {
         }
     }
 
-    /// The entries of a map whose keys are values themselves, in order.
+    /// The values of a map whose names the file chooses. Each is noted, for a reload to compare.
     pub(in super::super) fn entries(&self) -> Option<Vec<(&'d str, Item<'d>)>> {
         let Value::Map(entries) = &self.node.value else {
-            self.report_type("a map", "write {name: value}");
+            self.report_type("a map of names", "write `name: value` lines");
             return None;
         };
-        let entry = |entry: &'d Entry| {
+        let item = |entry: &'d Entry| {
+            let path = join(&self.path, &entry.key);
+            let values = &self.diagnostics.values;
+            values.note(&path, Some(&entry.node), self.is_on_reload);
             let item = Item {
                 diagnostics: self.diagnostics,
-                path: join(&self.path, &entry.key),
+                path,
                 line: entry.line,
                 is_on_reload: self.is_on_reload,
                 node: &entry.node,
             };
             (entry.key.as_str(), item)
         };
-        Some(entries.iter().map(entry).collect())
+        Some(entries.iter().map(item).collect())
     }
 
     /// Whether the value is a map.
     pub(in super::super) fn is_map(&self) -> bool {
         matches!(self.node.value, Value::Map(_))
+    }
+
+    /// Whether there is no value: `null`, or nothing behind the colon.
+    pub(in super::super) fn is_null(&self) -> bool {
+        self.node.is_null()
     }
 
     /// Whether the value is a list.

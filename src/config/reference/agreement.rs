@@ -20,7 +20,7 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 10] = [
+const MAPS: [(&str, &str); 12] = [
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
@@ -44,6 +44,11 @@ const MAPS: [(&str, &str); 10] = [
         "tollgate.policy_tests",
         "[{ user: alice, target: 'example.org:443', expect: admit }]",
     ),
+    (
+        "tollgate.scripts",
+        "[{ name: s, source: 'fn request(r) { }' }]",
+    ),
+    ("tollgate.secrets.NAME", "{ file: list.txt }"),
     ("tollgate.egress.allow_domains", "[{ list: list.txt }]"),
     ("tollgate.egress.deny_domains", "[{ list: list.txt }]"),
 ];
@@ -187,6 +192,8 @@ fn wrong(shape: &Shape) -> Vec<&'static str> {
         Shape::Either(_) => vec!["{ a: 1 }", "null", "[[a]]"],
         Shape::List { .. } => vec!["zzz", "7", "{ a: 1 }", "null", "[[a]]", "[null]"],
         Shape::Texts(_) => vec!["zzz", "7", "[a]", "{ a: [b] }", "{ a: '' }", "null"],
+        Shape::Names(_) => vec!["zzz", "7", "[a]", "null", "{ a: { b: 1 } }"],
+        Shape::NamedMaps(_) => vec!["zzz", "7", "[a]", "null", "{ a: 1 }", "{ a: [] }"],
         Shape::Map(_) => vec!["zzz", "7", "[a]", "null"],
         Shape::Part(_) => vec!["zzz", "7", "[a]"],
         Shape::Typed(Typed::Optional(inner)) => wrong_type(inner),

@@ -153,6 +153,8 @@ pub(super) fn say(shape: &Shape) -> String {
             }
         }
         Shape::Map(_) | Shape::Part(_) => "a map".to_owned(),
+        Shape::Names(of) => format!("a map; of each name: {of}"),
+        Shape::NamedMaps(_) => "a map of names and maps".to_owned(),
         Shape::Typed(typed) => say_typed(typed),
     }
 }

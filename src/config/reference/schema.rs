@@ -142,6 +142,14 @@ fn of(shape: &Shape) -> Map<String, Value> {
             return schema;
         }
         Shape::Map(keys) => return map(&keys(), "object".into()),
+        Shape::Names(_) => json!({
+            "type": "object",
+            "additionalProperties": { "type": ["string", "number", "boolean", "array", "null"] },
+        }),
+        Shape::NamedMaps(keys) => json!({
+            "type": "object",
+            "additionalProperties": map(&keys(), "object".into()),
+        }),
         Shape::Part(keys) => return map(&keys(), json!(["object", "null"])),
         Shape::Typed(typed) => of_typed(typed),
     })

@@ -122,6 +122,11 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     setup.file("users.htpasswd", ALICE);
     setup.file("groups.htgroup", "ci: alice\n");
     setup.file("paste.txt", "paste.example.org\n");
+    setup.file("github.secret", "hunter2\n");
+    setup.file(
+        "team.rhai",
+        "fn request(r) { r.set_header(\"x-team\", settings.team); r.remove_header(\"cookie\"); }",
+    );
     let local = uncommented
         .replace("/etc/ssl/certs/ca-certificates.crt", "ca.pem")
         .replace("/var/log/tollgate/", "")
@@ -138,7 +143,10 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     assert_eq!(config.listeners.len(), 2);
 
     // Some maps are in several places, such as list files; one of them is enough.
-    let keys = keys_of(&uncommented);
+    let named = uncommented.replace("github_readonly", "NAME");
+    let mut keys = keys_of(&named);
+    // A secret has one of the three keys, and these two need another environment.
+    keys.extend(["env", "credential"].map(|key| format!("tollgate.secrets.NAME.{key}")));
     let missing: Vec<_> = reference::places()
         .into_iter()
         .filter(|places| places.iter().all(|path| !keys.contains(path)))
@@ -185,6 +193,7 @@ fn the_documentation_loads() {
         ("clients.pem", &identity.authority),
         ("users.htpasswd", ALICE),
         ("allowed.txt", "example.org\n"),
+        ("github.secret", "hunter2\n"),
         ("denied.txt", ".example.net\n"),
     ] {
         setup.file(name, content);

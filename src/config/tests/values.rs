@@ -111,7 +111,12 @@ const RESTART: [(&str, &str); 82] = [
     ("=tollgate.gateway.pools", "[]"),
 ];
 
-const APPLIED: [(&str, &str); 14] = [
+const APPLIED: [(&str, &str); 16] = [
+    (
+        "tollgate.scripts",
+        "[{ name: s, source: 'fn request(r) { }' }]",
+    ),
+    ("tollgate.secrets.s.file", "secret"),
     ("tollgate.auth.htpasswd", "others"),
     ("tollgate.auth.groups", "groups"),
     (
@@ -173,6 +178,7 @@ fn setup() -> Setup {
     let setup = Setup::new();
     setup.file("others", super::DEMO.replace("username", "bob"));
     setup.file("groups", "team: alice\n");
+    setup.file("secret", "hunter2\n");
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = |name: &str| {
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -42,6 +42,7 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
     let authenticator = Authenticator::new(users(names), Arc::default(), None, verified);
     AccessControl {
+        hooks: HookSet::default(),
         access: ArcSwap::from_pointee(Access::new(authenticator, policy, Arc::default())),
         hashing: Hashing::new(2, 64),
         pools: Vec::new(),
@@ -77,7 +78,7 @@ async fn new_users_and_rules_count_at_once() {
     let gate = gatekeeper(&["ann", "bob"], &only("ann"));
     assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
     assert_eq!(ask(&gate, BOB).await, Err(ErrorKind::Denied));
-    gate.replace(users(&["bob"]), Arc::default(), None, &only("bob"));
+    gate.replace(users(&["bob"]), Arc::default(), None, &only("bob"), &[]);
     // Verified a moment ago, and gone.
     assert_eq!(ask(&gate, ANN).await, Err(ErrorKind::CredentialsWrong));
     assert_eq!(ask(&gate, BOB).await, Ok("bob".to_owned()));
@@ -118,7 +119,7 @@ async fn a_thousand_reloads_show_no_mixture() {
     });
     for round in 0..1_000 {
         let name = if round % 2 == 0 { "bob" } else { "ann" };
-        gate.replace(users(&[name]), Arc::default(), None, &only(name));
+        gate.replace(users(&[name]), Arc::default(), None, &only(name), &[]);
         tokio::task::yield_now().await;
     }
     reloaded.store(true, Ordering::Relaxed);

@@ -52,7 +52,7 @@ pub(in super::super) fn user(item: &Item<'_>) -> Option<Box<str>> {
     }
 }
 
-pub(super) fn role(item: &Item<'_>) -> Option<Role> {
+pub(in super::super::super) fn role(item: &Item<'_>) -> Option<Role> {
     let text = item.text()?;
     let found = Role::ALL.into_iter().find(|role| role.as_str() == text);
     if found.is_none() {
