@@ -1,5 +1,7 @@
 //! `tollgate explain`: the decision of the policy about a hypothetical request.
 
+mod scripts;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
@@ -7,6 +9,8 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
+use self::scripts::try_scripts;
+pub use self::scripts::{Ran, ScriptQuery, Seen, run_script};
 use crate::access::auth::User;
 use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario};
@@ -14,6 +18,7 @@ use crate::config::Config;
 use crate::http::target::{Authority, Host};
 use crate::request::admit::on_this_machine;
 use crate::request::app;
+use crate::script::{Step, Trial};
 use crate::text::count;
 
 /// The request to explain.
@@ -33,6 +38,8 @@ pub struct Query<'a> {
     pub target: &'a str,
     /// The addresses of the target's name; looked up when empty.
     pub resolve: &'a [IpAddr],
+    /// What scripts see beside it.
+    pub seen: Seen<'a>,
     /// The time of the request (RFC 3339); by default now.
     pub time: Option<&'a str>,
 }
@@ -58,12 +65,20 @@ struct ExplainedWay {
     sent_by: &'static str,
     #[serde(flatten)]
     explanation: Explanation,
+    /// The calls of scripts, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scripts: Vec<Step>,
 }
 
 impl ExplainedTarget {
-    /// The decision about the usual way.
-    pub fn decision(&self) -> ExplainedDecision {
-        self.usual.decision
+    /// Whether the usual way is admitted, and no script ends it.
+    pub fn is_admitted(&self) -> bool {
+        let steps = self.ways.first().map(|way| way.scripts.as_slice());
+        let goes_on = steps
+            .unwrap_or_default()
+            .iter()
+            .all(|step| step.verdict.goes_on());
+        self.usual.decision == ExplainedDecision::Admit && goes_on
     }
 }
 
@@ -72,13 +87,16 @@ impl fmt::Display for ExplainedTarget {
     /// decision.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let usual = &self.usual;
+        let usual_scripts = self.ways.first().map(|way| way.scripts.as_slice());
+        let usual_scripts = Calls(usual_scripts.unwrap_or_default());
         if self.ways.len() < 2 {
-            return write!(f, "{usual}");
+            return write!(f, "{usual}{usual_scripts}");
         }
         for (index, way) in self.ways.iter().enumerate() {
             let ExplainedWay {
                 sent_by,
                 explanation,
+                ..
             } = way;
             let line_end = if index == 0 { "" } else { "\n" };
             let (headline, request) = (explanation.headline(), explanation.request_line());
@@ -87,11 +105,17 @@ impl fmt::Display for ExplainedTarget {
                 "{line_end}{headline}\n  for {request}, sent by {sent_by}"
             )?;
         }
-        write!(f, "\n\n{}{}", usual.circumstances(), usual.reasons())?;
-        for ExplainedWay { explanation, .. } in self.ways.iter().skip(1) {
+        let (circumstances, reasons) = (usual.circumstances(), usual.reasons());
+        write!(f, "\n\n{circumstances}{reasons}{usual_scripts}")?;
+        for way in self.ways.iter().skip(1) {
+            let explanation = &way.explanation;
+            let (request, calls) = (explanation.request_line(), Calls(&way.scripts));
             if explanation.decision != usual.decision {
-                let (request, headline) = (explanation.request_line(), explanation.headline());
-                write!(f, "\n\n{request}: {headline}{}", explanation.reasons())?;
+                let headline = explanation.headline();
+                let reasons = explanation.reasons();
+                write!(f, "\n\n{request}: {headline}{reasons}{calls}")?;
+            } else if !way.scripts.is_empty() {
+                write!(f, "\n\n{request}:{calls}")?;
             }
         }
         Ok(())
@@ -156,11 +180,25 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
                 .map_err(|error| anyhow!("--header: a client cannot send these: {error}"))?;
             way.scenario.client = query.client.to_canonical();
             way.scenario.resolve.clone_from(&resolve);
-            let groups = query.groups.iter();
-            way.scenario.groups = groups.map(|group| group.as_str().into()).collect();
+            let of_token = query.groups.iter().map(|group| group.as_str().into());
+            way.scenario.groups = of_token.collect();
+            let groups = policy.groups_of(user, &way.scenario.groups).into_iter();
+            let groups: Vec<Box<str>> = groups.map(Box::from).collect();
+            let explanation = policy.explain(&way.scenario);
+            let is_admitted = explanation.decision == ExplainedDecision::Admit;
+            let trial = try_scripts(
+                &config.scripts,
+                &way.scenario,
+                query.target,
+                &groups,
+                query.seen,
+                is_admitted,
+            )?;
+            note_target(&trial, &mut notes);
             Ok(ExplainedWay {
                 sent_by: way.sent_by,
-                explanation: policy.explain(&way.scenario),
+                explanation,
+                scripts: trial.steps,
             })
         })
         .collect::<anyhow::Result<_>>()?;
@@ -181,6 +219,36 @@ fn fields<'a>(given: &'a [String]) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
         Ok((name, value.trim()))
     };
     given.iter().map(split).collect()
+}
+
+/// A script may change the target, about which the policy then decides.
+fn note_target(trial: &Trial, notes: &mut Vec<String>) {
+    let note = |target| {
+        format!(
+            "a script changes the target to {target}, and the policy decides about that: explain it with --target"
+        )
+    };
+    if let Some(note) = trial.target().map(note)
+        && !notes.contains(&note)
+    {
+        notes.push(note);
+    }
+}
+
+/// The calls of scripts as text, behind an empty line.
+struct Calls<'a>(&'a [Step]);
+
+impl fmt::Display for Calls<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        f.write_str("\n")?;
+        for step in self.0 {
+            write!(f, "\n{step}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The addresses of the target: the given ones, else those that the proxy would find.

@@ -82,6 +82,9 @@ pub enum Command {
         /// A field of the request, such as 'User-Agent: curl/8.5.0'; may be given several times
         #[structopt(long, value_name = "NAME: VALUE", number_of_values = 1)]
         header: Vec<String>,
+        /// Call the scripts for a response with this status, too
+        #[structopt(long, value_name = "STATUS")]
+        status: Option<u16>,
         /// The client's address
         #[structopt(long, value_name = "IP", default_value = "127.0.0.1")]
         client: IpAddr,
@@ -103,6 +106,12 @@ pub enum Command {
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
         conf: PathBuf,
     },
+    /// Try a script of an operator; see docs/scripts.md
+    Script {
+        /// What to do with it
+        #[structopt(subcommand)]
+        command: ScriptCommand,
+    },
     /// Set a user's password in an htpasswd file, as an argon2id hash; prompts for it,
     /// or reads it from standard input. argon2id uses all of a password, bcrypt ($2y$)
     /// the first 72 bytes only
@@ -116,8 +125,50 @@ pub enum Command {
     },
 }
 
+/// The commands for scripts.
+#[derive(Debug, StructOpt)]
+pub enum ScriptCommand {
+    /// Call the functions of a script for a request, without a configuration; exits with 0 when
+    /// the request goes on, with 1 when it is denied or answered, with 78 when the script fails
+    Run {
+        /// The file of the script
+        #[structopt(value_name = "FILE", parse(from_os_str))]
+        file: PathBuf,
+        /// The user
+        #[structopt(long, value_name = "USER")]
+        user: String,
+        /// A URL, host:port for a tunnel, or a path for the gateway
+        #[structopt(long, value_name = "TARGET")]
+        target: String,
+        /// The method
+        #[structopt(long, value_name = "METHOD")]
+        method: Option<String>,
+        /// A field of the request; may be given several times
+        #[structopt(long, value_name = "NAME: VALUE", number_of_values = 1)]
+        header: Vec<String>,
+        /// A group of the user; may be given several times
+        #[structopt(long, value_name = "GROUP", number_of_values = 1)]
+        group: Vec<String>,
+        /// Call the function for a response with this status, too
+        #[structopt(long, value_name = "STATUS")]
+        status: Option<u16>,
+        /// A constant of `settings`; may be given several times
+        #[structopt(long, value_name = "NAME=VALUE", number_of_values = 1)]
+        setting: Vec<String>,
+        /// The name of a secret, whose value is a placeholder; may be given several times
+        #[structopt(long, value_name = "NAME", number_of_values = 1)]
+        secret: Vec<String>,
+        /// The client's address
+        #[structopt(long, value_name = "IP", default_value = "127.0.0.1")]
+        client: IpAddr,
+        /// Print JSON
+        #[structopt(long)]
+        json: bool,
+    },
+}
+
 /// The names of the commands.
-const COMMANDS: [&str; 4] = ["check", "explain", "passwd", "reload"];
+const COMMANDS: [&str; 5] = ["check", "explain", "passwd", "reload", "script"];
 
 /// The message for an invalid command line, with what to type in its last line.
 pub fn explain_usage(error: &Error) -> String {
@@ -221,7 +272,7 @@ mod tests {
             ),
             (
                 "run",
-                "tollgate: \"run\" is not understood; the commands are check, explain, passwd, reload; without one, \
+                "tollgate: \"run\" is not understood; the commands are check, explain, passwd, reload, script; without one, \
                  `tollgate -c FILE` serves",
             ),
             (

@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 
-use super::arguments::{Cli, Command, explain_usage};
+use super::arguments::{Cli, Command, ScriptCommand, explain_usage};
 use crate::access::auth::passwd;
-use crate::access::policy::ExplainedDecision;
 use crate::admin::{self, Changes, ReloadAnswer};
 use crate::config::Config;
-use crate::explain::{self, Query};
+use crate::explain::{self, Query, Ran, ScriptQuery, Seen};
 use crate::hook::HookSet;
+use crate::script::Verdict;
 use crate::server::{self, Side, StartMode};
 use crate::text::{count, without_numbers};
 use crate::upstream::dial;
@@ -50,6 +50,7 @@ pub fn main() -> ExitCode {
             ),
         },
         Some(Command::Reload { conf }) => reload(&conf),
+        Some(Command::Script { command }) => run_script(&command),
         Some(Command::Passwd { file, user }) => set_password(&file, &user),
         Some(Command::Explain {
             conf,
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
             target,
             method,
             header,
+            status,
             client,
             resolve,
             time,
@@ -70,6 +72,10 @@ pub fn main() -> ExitCode {
                 method: method.as_deref(),
                 fields: &header,
                 target: &target,
+                seen: Seen {
+                    fields: &header,
+                    status,
+                },
                 resolve: &resolve,
                 time: time.as_deref(),
             };
@@ -186,9 +192,68 @@ fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
         writeln!(out, "{answer}")
     };
     match written {
-        Ok(()) if answer.decision() == ExplainedDecision::Admit => ExitCode::SUCCESS,
+        Ok(()) if answer.is_admitted() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => fail(1, &format_args!("tollgate: cannot write: {error}")),
+    }
+}
+
+fn run_script(command: &ScriptCommand) -> ExitCode {
+    let ScriptCommand::Run {
+        file,
+        user,
+        target,
+        method,
+        header,
+        group,
+        status,
+        setting,
+        secret,
+        client,
+        json,
+    } = command;
+    let query = ScriptQuery {
+        file,
+        user,
+        groups: group,
+        target,
+        method: method.as_deref(),
+        client: *client,
+        seen: Seen {
+            fields: header,
+            status: *status,
+        },
+        settings: setting,
+        secrets: secret,
+    };
+    let trial = match explain::run_script(&query) {
+        Ok(Ran::Tried(trial)) => trial,
+        Ok(Ran::Faulty(faults)) => {
+            let lines: Vec<String> = faults.iter().map(|fault| fault.in_file(file)).collect();
+            return fail(EX_CONFIG, &lines.join("\n"));
+        }
+        Err(error) => return fail(EX_USAGE, &format_args!("tollgate: {error:#}")),
+    };
+    if trial.steps.is_empty() {
+        eprintln!("note: the script has no function for a request of this role");
+    }
+    let mut out = std::io::stdout().lock();
+    let written = if *json {
+        serde_json::to_writer(&mut out, &trial.steps)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out))
+    } else if trial.steps.is_empty() {
+        Ok(())
+    } else {
+        writeln!(out, "{trial}")
+    };
+    if let Err(error) = written {
+        return fail(1, &format_args!("tollgate: cannot write: {error}"));
+    }
+    match trial.stop().map(|step| &step.verdict) {
+        None => ExitCode::SUCCESS,
+        Some(Verdict::Fails { .. }) => ExitCode::from(EX_CONFIG),
+        Some(_) => ExitCode::FAILURE,
     }
 }
 

@@ -1,0 +1,166 @@
+//! The scripts on a hypothetical request: those of a configuration for `tollgate explain`, and one file alone for
+//! `tollgate script run`.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use http::StatusCode;
+
+use crate::access::policy::{Moment, Scenario};
+use crate::script::{
+    Fault, Limits, OnError, Script, SecretText, Setting, Source, Trial, scenario_facts,
+};
+
+/// The fields and the status of a request that scripts see.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen<'a> {
+    /// Fields of the request, each as `name: value`.
+    pub fields: &'a [String],
+    /// The status of the response; without it, no function `response` is called.
+    pub status: Option<u16>,
+}
+
+impl Seen<'_> {
+    fn fields(&self) -> anyhow::Result<Vec<(Box<str>, Box<str>)>> {
+        let split = |field: &String| {
+            // The message names no value, which may be a secret.
+            let (name, value) = field
+                .split_once(':')
+                .context("--header: no colon; write it as in --header 'User-Agent: curl/8.5.0'")?;
+            Ok((name.into(), value.trim().into()))
+        };
+        self.fields.iter().map(split).collect()
+    }
+
+    fn status(&self) -> anyhow::Result<Option<StatusCode>> {
+        let Some(status) = self.status else {
+            return Ok(None);
+        };
+        let status = StatusCode::from_u16(status).ok();
+        let status = status.filter(|status| status.as_u16() >= 200);
+        let status = status.context("--status: not the status of a response; write 200 to 599")?;
+        Ok(Some(status))
+    }
+}
+
+/// Calls the scripts for a request of a user. Without `is_admitted`, those alone that come before the policy.
+///
+/// # Errors
+/// No client can send the request.
+pub fn try_scripts(
+    scripts: &[Script],
+    way: &Scenario,
+    target: &str,
+    groups: &[Box<str>],
+    seen: Seen<'_>,
+    is_admitted: bool,
+) -> anyhow::Result<Trial> {
+    let fields = seen.fields()?;
+    let facts = scenario_facts(way, target, &fields);
+    let facts = facts.map_err(|error| anyhow!("--header: no client sends this: {error}"))?;
+    let status = seen.status()?;
+    Ok(Trial::run(
+        scripts.iter(),
+        facts,
+        &way.user,
+        groups,
+        status,
+        is_admitted,
+    ))
+}
+
+/// What `tollgate script run` tries.
+#[derive(Clone, Debug)]
+pub struct ScriptQuery<'a> {
+    /// The file of the script.
+    pub file: &'a Path,
+    /// The user.
+    pub user: &'a str,
+    /// The groups of the user.
+    pub groups: &'a [String],
+    /// The target.
+    pub target: &'a str,
+    /// The method; by default that of the target's form.
+    pub method: Option<&'a str>,
+    /// The client's address.
+    pub client: IpAddr,
+    /// Fields and status.
+    pub seen: Seen<'a>,
+    /// Constants, each as `name=value`.
+    pub settings: &'a [String],
+    /// The names of secrets. Their value is a placeholder.
+    pub secrets: &'a [String],
+}
+
+/// What becomes of a script that is run alone.
+#[derive(Debug)]
+pub enum Ran {
+    /// It was called.
+    Tried(Box<Trial>),
+    /// It cannot be.
+    Faulty(Vec<Fault>),
+}
+
+/// Runs one file, without a configuration.
+///
+/// # Errors
+/// The file cannot be read, or an argument.
+pub fn run_script(query: &ScriptQuery<'_>) -> anyhow::Result<Ran> {
+    let shown = query.file.display();
+    let text = std::fs::read(query.file).with_context(|| format!("cannot read {shown}"))?;
+    if text.len() > Script::MAX_TEXT {
+        bail!("{shown} is larger than {} KiB", Script::MAX_TEXT >> 10);
+    }
+    let text = crate::text::decode(text).with_context(|| shown.to_string())?;
+    let time = Moment::from(std::time::SystemTime::now());
+    let way = Scenario::new(query.user, query.target, query.method, time)
+        .map_err(|error| anyhow!("--target: {error}; {}", Scenario::remedy(error)))?;
+    let mut way = way;
+    way.client = query.client;
+    let settings: anyhow::Result<Vec<(Box<str>, Setting)>> =
+        query.settings.iter().map(|text| setting(text)).collect();
+    let secrets = query.secrets.iter().map(|name| {
+        let placeholder = SecretText::parse(b"placeholder").map_err(|error| anyhow!("{error}"))?;
+        Ok((Box::from(name.as_str()), placeholder))
+    });
+    let secrets: anyhow::Result<Vec<_>> = secrets.collect();
+    let source = Source {
+        name: query
+            .file
+            .file_stem()
+            .map_or_else(|| "script".into(), |stem| stem.to_string_lossy().into()),
+        text: text.into(),
+        roles: vec![way.request().role()],
+        on_error: OnError::Deny,
+        settings: settings?.into_iter().collect(),
+        secrets: secrets?.into_iter().collect(),
+        limits: Limits::default(),
+        pools: None,
+    };
+    let script = match Script::new(source) {
+        Ok((script, _)) => script,
+        Err(faults) => return Ok(Ran::Faulty(faults)),
+    };
+    let groups: Vec<Box<str>> = query
+        .groups
+        .iter()
+        .map(|group| group.as_str().into())
+        .collect();
+    let trial = try_scripts(&[script], &way, query.target, &groups, query.seen, true)?;
+    Ok(Ran::Tried(Box::new(trial)))
+}
+
+/// `name=value`: a number, a flag or a text.
+fn setting(text: &str) -> anyhow::Result<(Box<str>, Setting)> {
+    let (name, value) = text
+        .split_once('=')
+        .context("--setting: no `=`; write it as in --setting team=blue")?;
+    let value = match (value, value.parse()) {
+        (_, Ok(number)) => Setting::Number(number),
+        ("true", _) => Setting::Flag(true),
+        ("false", _) => Setting::Flag(false),
+        _ => Setting::Text(value.into()),
+    };
+    Ok((name.into(), value))
+}
