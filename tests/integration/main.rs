@@ -87,6 +87,7 @@ mod programming {
     mod hooks;
     mod phases;
     mod resolution;
+    mod scripts;
 }
 
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
