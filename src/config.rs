@@ -352,13 +352,14 @@ fn interpret(
         true => groups.map(Groups::open),
         false => groups,
     };
+    let secrets = secrets::read(sections.secrets.as_ref(), base);
     let mut written = policy::read(
         sections.policy,
         &mut lists,
+        &secrets,
         groups.as_ref(),
         auth.has_groups(),
     );
-    let secrets = secrets::read(sections.secrets.as_ref(), base);
     let script_files = scripts::files(sections.scripts.as_ref());
     let secret_files = secrets::files(sections.secrets.as_ref());
     let around = Surroundings {

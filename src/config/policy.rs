@@ -13,6 +13,7 @@ use super::reader::{Item, Part};
 #[cfg(test)]
 use crate::access::policy::MAX_RULES;
 use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rule, RuleNames, Rules};
+use crate::script::Secrets;
 
 mod problem;
 mod rule;
@@ -55,6 +56,7 @@ pub(super) struct PolicySection<'d> {
 pub(super) fn read<'d>(
     part: Part<'d>,
     lists: &mut Lists<'_>,
+    secrets: &Secrets,
     groups: Option<&Groups>,
     has_groups: bool,
 ) -> PolicySection<'d> {
@@ -78,7 +80,7 @@ pub(super) fn read<'d>(
     };
     let mut rules = Vec::new();
     for item in &items {
-        let (name, rule) = rule::read(item, lists, &mut written.users);
+        let (name, rule) = rule::read(item, lists, secrets, &mut written.users);
         written.names.extend(name);
         match rule {
             Some(rule) => {

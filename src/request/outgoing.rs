@@ -89,7 +89,12 @@ pub fn restore_location(exchange: &Exchange, response: &mut ResponseHeader) {
     if named == *authority
         && let Some((_, rest)) = location.split_once("://")
         && let Some(path) = rest.find(['/', '?']).map_or(Some("/"), |at| rest.get(at..))
-        && let Ok(value) = HeaderValue::from_str(&format!("http://{}{path}", named.host))
+        && let host = match named.port == Scheme::Https.default_port() {
+            true => named.host.to_string(),
+            // Upgraded to the port that the client has asked for.
+            false => named.to_string(),
+        }
+        && let Ok(value) = HeaderValue::from_str(&format!("http://{host}{path}"))
     {
         response.set(&LOCATION, &value);
     }

@@ -58,7 +58,7 @@ impl SecretText {
     }
 
     /// The text, for a field.
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         // Each is made of text.
         std::str::from_utf8(self.0.expose()).unwrap_or_default()
     }

@@ -65,6 +65,7 @@ mod access {
     mod explain;
     mod explain_ways;
     mod hash_queue;
+    mod injection;
     mod password_files;
     mod policy_errors;
     mod policy_warnings;

@@ -259,8 +259,12 @@ impl Policy {
             return Ok(());
         };
         if upgrade.is_some() {
+            // Another port is another origin, which the rule has to name.
+            let is_named = matchers.ports.is_some()
+                || evaluation.authority.map(|authority| authority.port)
+                    == Some(Scheme::Https.default_port());
             let is_https = evaluation.request.scheme == Some(Scheme::Https);
-            ensure(Matcher::Upgrade, is_https)?;
+            ensure(Matcher::Upgrade, is_https && is_named)?;
         }
         if let Some(paths) = &matchers.paths {
             ensure(Matcher::Paths, paths.matches(&evaluation.path, action))?;

@@ -335,9 +335,9 @@ impl Policy {
                     }
                 }
             }
-            Matcher::Upgrade => match request.scheme {
-                Some(scheme) => format!("{scheme}, which is not to port 80 and over no TLS"),
-                None => format!("role {}", request.role().as_str()),
+            Matcher::Upgrade => match (request.scheme, authority) {
+                (Some(scheme), Some(authority)) => format!("{scheme} to port {}", authority.port),
+                _ => format!("role {}", request.role().as_str()),
             },
             Matcher::Ports => authority.map_or_else(none, |authority| authority.port.to_string()),
             Matcher::Methods => request.method.to_owned(),

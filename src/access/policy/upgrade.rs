@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::evaluate::RequestDecision;
 use super::trace::NoTrace;
-use super::{Policy, Request};
+use super::{Policy, Request, Scenario};
 use crate::http::target::{Authority, Scheme};
 
 /// The key `upgrade` of a rule, with its `inject`.
@@ -34,23 +34,30 @@ impl Policy {
         self.rules.get(decision.decides?)?.upgrade.as_ref()
     }
 
-    /// The target over TLS of a request that the policy sends so: one over http to port 80, where the rule that decides
-    /// about it as one over https to port 443 has `upgrade`. It is then evaluated as that.
+    /// The target over TLS of a request that the policy sends so: one over http, where the rule that decides about it as
+    /// one over https has `upgrade`. It is then evaluated as that. Port 80 becomes 443, and another port stays.
     pub fn upgraded(&self, request: &Request<'_>) -> Option<Authority> {
         if !self.rules.have_upgrades() || request.scheme != Some(Scheme::Http) {
             return None;
         }
         let sent = request.destination.authority()?;
-        if sent.port != Scheme::Http.default_port() {
-            return None;
-        }
         let target = Authority {
             host: sent.host.clone(),
-            port: Scheme::Https.default_port(),
+            port: match sent.port == Scheme::Http.default_port() {
+                true => Scheme::Https.default_port(),
+                false => sent.port,
+            },
         };
         let decision = self.evaluate_request(&request.to_https(&target), &mut NoTrace);
         let is_upgraded = self.upgrade_of(&decision.ok()?).is_some();
         is_upgraded.then_some(target)
+    }
+
+    /// The names of the fields that the deciding rule writes into this request.
+    pub fn injected(&self, scenario: &Scenario) -> Vec<String> {
+        let upgrade = self.evaluate_scenario(scenario).upgrade;
+        let fields = upgrade.iter().flat_map(|upgrade| upgrade.fields());
+        fields.map(|field| field.name.to_string()).collect()
     }
 
     /// Whether the rule that decides without an address writes fields into the request.

@@ -1,6 +1,7 @@
 //! One rule of `tollgate.policy.rules`.
 
 mod time;
+mod upgrade;
 mod value;
 
 pub(super) use self::time::moment;
@@ -15,6 +16,7 @@ use super::super::lists::DomainFile;
 use super::super::lists::Lists;
 use super::super::reader::{Item, Section};
 use crate::access::policy::{Action, Matchers, Name, Paths, Refusal, Roles, Rule};
+use crate::script::Secrets;
 
 keys! {
     /// One rule.
@@ -47,6 +49,12 @@ keys! {
         paths: Option<Item<'d>> = Means("every path"), Raw => Shape::text("a path such as /api").some();
         /// Networks and addresses of clients.
         client_networks: Option<Item<'d>> = Means("every client"), Raw => Shape::network().some();
+        /// With `https`, a request for `http://` is sent over TLS, and evaluated as that: to port 443 instead of 80, and to
+        /// another port where `ports` has it. The rule matches requests over https of the role forward alone, and those.
+        upgrade: Option<Item<'d>> = Means("sent as it came"), Raw => Shape::words(&["https"]);
+        /// Fields that are written into the request from `secrets`, and that the client never sees; with `upgrade` and
+        /// `domains` only. TRACE is denied.
+        inject: Option<Item<'d>> = Means("nothing"), Raw => Shape::Map(upgrade::Inject::keys);
         /// When the rule matches; one of the keys besides `zone` at least.
         time: Option<Item<'d>> = Means("always"), Raw => Shape::Map(time::Keys::keys);
         /// A [CEL expression](policy.md#cel) that is true.
@@ -63,6 +71,7 @@ struct Reader {
 pub(super) fn read<'d>(
     item: &Item<'d>,
     lists: &mut Lists<'_>,
+    secrets: &Secrets,
     named: &mut Vec<(Name, Item<'d>, Box<str>)>,
 ) -> (Option<Name>, Option<Rule>) {
     let mut section = item.section();
@@ -75,7 +84,7 @@ pub(super) fn read<'d>(
     }
     let action = action(&mut reader, &keys, &section);
     let mut users = Vec::new();
-    let matchers = Matchers {
+    let mut matchers = Matchers {
         users: reader.values(&keys.users, |item| {
             let user = user(item)?;
             users.push((item.clone(), user.clone()));
@@ -105,6 +114,9 @@ pub(super) fn read<'d>(
         time: reader.part(&keys.time, time::schedule),
         when: reader.part(&keys.when, value::expression),
     };
+    let both = (keys.upgrade.as_ref(), keys.inject.as_ref());
+    let upgrade = upgrade::read(both, action.as_ref(), &mut matchers, secrets);
+    reader.whole &= upgrade.is_some();
     section.finish();
     let Some(name) = name else {
         return (None, None);
@@ -116,7 +128,7 @@ pub(super) fn read<'d>(
         name: name.clone(),
         action,
         matchers,
-        upgrade: None,
+        upgrade: upgrade.flatten(),
     });
     (Some(name), rule)
 }

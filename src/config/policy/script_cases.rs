@@ -83,7 +83,8 @@ impl ScriptCase {
             Some(step) => self.stopped(case, step),
             None => {
                 case.run(policy).map_err(Failure::Policy)?;
-                self.went_on(&mut trial)
+                let injected = policy.injected(&case.scenario);
+                self.went_on(&mut trial, &injected)
             }
         }
     }
@@ -149,7 +150,7 @@ impl ScriptCase {
     }
 
     /// The request goes upstream.
-    fn went_on(&self, trial: &mut Trial) -> Result<(), Failure> {
+    fn went_on(&self, trial: &mut Trial, injected: &[String]) -> Result<(), Failure> {
         if self.status.is_some() || self.message.is_some() {
             let text = "expected an answer, found that the request goes on";
             return Err(Failure::Scripts(text.to_owned()));
@@ -162,7 +163,13 @@ impl ScriptCase {
             return Err(Failure::Scripts(text));
         }
         for (name, expected) in self.headers.iter().flatten() {
-            let found = trial.field(name);
+            let is_injected = injected
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(name));
+            let found = match is_injected {
+                true => Some("***".into()),
+                false => trial.field(name),
+            };
             if found.as_deref() != expected.as_deref() {
                 let show = |value: Option<&str>| match value {
                     Some(value) => format!("{value:?}"),

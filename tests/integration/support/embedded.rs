@@ -1,7 +1,6 @@
 //! The proxy in the process of the test, with a hook.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use serde_json::Value;
 use tollgate::hook::Hook;
@@ -42,15 +41,18 @@ impl Embedded {
 
     /// The record of the only request.
     pub(crate) fn record(&self) -> Value {
-        record_in(self.directory.path())
+        self.record_with(|_| true)
     }
-}
 
-fn record_in(directory: &Path) -> Value {
-    let path = directory.join("access.log");
-    eventually("a record", || {
-        let text = std::fs::read_to_string(&path).ok()?;
-        let line = text.lines().last()?;
-        serde_json::from_str(line).ok()
-    })
+    /// The first such record.
+    pub(crate) fn record_with(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let path = self.directory.path().join("access.log");
+        eventually("a record", || {
+            let text = std::fs::read_to_string(&path).ok()?;
+            let records = text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            records.into_iter().find(|record| wanted(record))
+        })
+    }
 }

@@ -61,10 +61,10 @@ fn requests_over_http_become_https_where_the_rule_decides() {
         ("alice GET http://api.example/", "https github true"),
         ("alice GET http://api.example:80/", "https github true"),
         ("alice GET https://api.example/", "https github true"),
-        ("alice GET https://api.example:8443/", "https github true"),
-        // To another port over http: no TLS is known to be there, and no secret is sent.
+        ("alice GET http://api.example:443/", "https github true"),
+        // Another port is another origin.
+        ("alice GET https://api.example:8443/", "https other false"),
         ("alice GET http://api.example:8080/", "http other false"),
-        ("alice GET http://api.example:443/", "http other false"),
         ("alice POST http://api.example/", "http other false"),
         ("alice GET http://b.example/", "http other false"),
         ("alice GET http://closed.example/", "http denied by closed"),
@@ -94,6 +94,18 @@ fn the_ports_of_rules_are_those_of_the_request_as_it_is_sent() {
     assert_eq!(decided, "https github true");
     let decided = sent(&policy, "alice GET http://b.example/");
     assert_eq!(decided, "http denied by plain");
+    let other = self::policy(
+        &[],
+        "registry admit roles=forward domains=api.example ports=5000",
+        &[],
+    );
+    for (request, expected) in [
+        ("alice GET http://api.example:5000/", "https registry true"),
+        ("alice GET https://api.example:5000/", "https registry true"),
+        ("alice GET http://api.example/", "http denied by default"),
+    ] {
+        assert_eq!(sent(&other, request), expected, "{request}");
+    }
 }
 
 #[test]
