@@ -21,11 +21,14 @@ fn blocks(text: &str) -> Vec<(Vec<Role>, String)> {
 
 #[test]
 fn each_script_of_the_document_is_right_and_runs() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scripts.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let blocks = blocks(&text);
-    assert!(blocks.len() >= 7, "{}", blocks.len());
-    for (roles, text) in blocks {
+    let read = |name| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        blocks(&std::fs::read_to_string(path).unwrap())
+    };
+    let [scripts, programming] = ["docs/scripts.md", "docs/programming.md"].map(read);
+    assert!(scripts.len() >= 7, "{}", scripts.len());
+    assert!(!programming.is_empty());
+    for (roles, text) in scripts.into_iter().chain(programming) {
         assert!(!roles.is_empty(), "{text}");
         let secret = SecretText::parse(SECRET.as_bytes()).unwrap();
         let source = Source {
