@@ -28,6 +28,8 @@ pub struct Query<'a> {
     pub user: Option<&'a str>,
     /// The groups that a token of the user says.
     pub groups: &'a [String],
+    /// Claims of that token, each as `name=text`.
+    pub claims: &'a [String],
     /// The client's address.
     pub client: IpAddr,
     /// The method; by default that of the target's form.
@@ -143,11 +145,15 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
     let ways = Scenario::ways(user, query.target, query.method, time)
         .map_err(|error| anyhow!("--target: {error}; {}", Scenario::remedy(error)))?;
     let fields = fields(query.fields)?;
+    let claims = claims(query.claims)?;
     let mut notes = Vec::new();
     let may_be_of_token = auth
         .tokens
         .as_deref()
         .is_some_and(|tokens| tokens.may_name(user));
+    if !claims.is_empty() && !may_be_of_token {
+        notes.push("--claim: no token makes this user: `auth.tokens` says so".to_owned());
+    }
     let may_have_groups = may_be_of_token && auth.has_token_groups();
     if !query.groups.is_empty() && !may_have_groups {
         notes.push(
@@ -182,6 +188,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             way.scenario.resolve.clone_from(&resolve);
             let of_token = query.groups.iter().map(|group| group.as_str().into());
             way.scenario.groups = of_token.collect();
+            way.scenario.claims.clone_from(&claims);
             let groups = policy.groups_of(user, &way.scenario.groups).into_iter();
             let groups: Vec<Box<str>> = groups.map(Box::from).collect();
             let explanation = policy.explain(&way.scenario);
@@ -249,6 +256,15 @@ impl fmt::Display for Calls<'_> {
         }
         Ok(())
     }
+}
+
+/// Claims from `name=text`.
+fn claims(given: &[String]) -> anyhow::Result<Vec<(Box<str>, Box<str>)>> {
+    let split = |claim: &String| {
+        let (name, text) = claim.split_once('=').context("--claim: write NAME=TEXT")?;
+        Ok((name.into(), text.into()))
+    };
+    given.iter().map(split).collect()
 }
 
 /// The addresses of the target: the given ones, else those that the proxy would find.

@@ -73,6 +73,9 @@ pub enum Command {
         /// A group that the token of the user says; several times for several
         #[structopt(long = "group", value_name = "GROUP", number_of_values = 1)]
         groups: Vec<String>,
+        /// A claim of that token, such as repository=example/app; several times for several
+        #[structopt(long = "claim", value_name = "NAME=TEXT", number_of_values = 1)]
+        claims: Vec<String>,
         /// A URL, host:port for a tunnel only, or a path for the gateway
         #[structopt(long, value_name = "TARGET")]
         target: String,

@@ -56,6 +56,7 @@ pub fn main() -> ExitCode {
             conf,
             user,
             groups,
+            claims,
             target,
             method,
             header,
@@ -68,6 +69,7 @@ pub fn main() -> ExitCode {
             let query = Query {
                 user: user.as_deref(),
                 groups: &groups,
+                claims: &claims,
                 client,
                 method: method.as_deref(),
                 fields: &header,

@@ -22,6 +22,8 @@ keys! {
         groups: Option<Item<'d>> = Means("none"), Raw => Shape::text("the name of a group").some();
         /// The client's address.
         client: Option<Item<'d>> = Is("127.0.0.1"), Raw => Shape::ip();
+        /// Claims of the token of the user, as `claim` of an expression reads them.
+        claims: Option<Item<'d>> = Means("none"), Raw => Shape::Texts("a map of claims and their texts");
         /// The method of the request.
         method: Option<Item<'d>> = Means("CONNECT for `host:port`, else GET"), Raw => Shape::method();
         /// Fields of the request. Those of an `https://` URL are not in the CONNECT.
@@ -73,6 +75,13 @@ impl Tests<'_> {
     /// nothing.
     pub(in super::super) fn run(&self, policy: &Policy, scripts: &[Script], auth: &Auth) {
         for (item, case, of_scripts) in &self.cases {
+            if !case.scenario.claims.is_empty() && auth.tokens.is_none() {
+                item.report(
+                    "has claims, and no token is accepted: `auth.tokens` is missing",
+                    "configure it, or remove the key",
+                );
+                continue;
+            }
             if !case.scenario.groups.is_empty() && !auth.has_token_groups() {
                 item.warn(
                     "has groups, and no token has any: `auth.tokens` has no groups_claim",
@@ -175,6 +184,7 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<(TestCase, Script
     }
     let user = part(&keys.user, &mut whole, rule::user);
     let groups = part(&keys.groups, &mut whole, groups);
+    let claims = part(&keys.claims, &mut whole, fields);
     let client = part(&keys.client, &mut whole, address);
     let method = part(&keys.method, &mut whole, rule::method);
     let time = part(&keys.time, &mut whole, rule::moment);
@@ -237,6 +247,10 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<(TestCase, Script
     scenario.client = client.unwrap_or(scenario.client);
     scenario.resolve = resolve.unwrap_or_default();
     scenario.groups = groups.unwrap_or_default();
+    let claims = claims.into_iter().flatten();
+    scenario.claims = claims
+        .map(|(name, text)| (name.into(), text.into()))
+        .collect();
     let case = TestCase {
         scenario,
         timed: time.is_some(),
