@@ -62,6 +62,8 @@ pub struct Notes {
     pub(crate) target: Option<(Scheme, Authority)>,
     /// The name of a pool.
     pub(crate) pool: Option<Box<str>>,
+    /// The hook that failed the request.
+    pub(crate) failed: Option<Box<str>>,
     pub(crate) tags: SmallVec<[Tag; 2]>,
     pub(crate) counts: SmallVec<[Count; 2]>,
     /// Failures of hooks that were passed over.

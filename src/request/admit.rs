@@ -104,12 +104,14 @@ impl AccessControl {
     /// decided.
     ///
     /// # Errors
-    /// A hook that ends the request. Missing (where the client is in no trusted network), malformed or wrong credentials, or a token that is not
-    /// accepted (407, or 401 at the gateway), too many that wait to be verified (503), a request that the policy denies (403, or the status of its
-    /// rule), or one that came through this proxy before (508).
+    /// A hook that ends the request. Missing (where the client is in no trusted network), malformed or wrong credentials,
+    /// or a token that is not accepted (407, or 401 at the gateway), too many that wait to be verified (503), a request
+    /// that the policy denies (403, or the status of its rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
-        before_admission(exchange)?;
+        if exchange.run.is_some() {
+            before_admission(exchange)?;
+        }
         let Exchange {
             request,
             credentials,
@@ -119,25 +121,28 @@ impl AccessControl {
             ..
         } = exchange;
         let credentials = std::mem::take(credentials);
-        let said = match run {
-            Some(run) => hooks::authenticate(run, &credentials).await,
-            None => Ok(None),
+        let by_hook = match run {
+            None => None,
+            // Boxed: few requests have hooks, and none is to be larger for it.
+            Some(run) => match Box::pin(hooks::authenticate(run, &credentials)).await {
+                Ok(identity) => identity,
+                Err(Unidentified::Refused) => {
+                    let error = RequestError::from(ErrorKind::CredentialsWrong);
+                    return Err(of_role(error, &credentials, request));
+                }
+                Err(Unidentified::Failed(stop)) => return Err(hooks::ended(exchange, stop)),
+            },
         };
-        let identity = match said {
-            Ok(Some(identity)) => identity,
-            Ok(None) => self.identity(&access, credentials, request).await?,
-            Err(Unidentified::Refused) => {
-                let error = RequestError::from(ErrorKind::CredentialsWrong);
-                return Err(of_role(error, &credentials, request));
-            }
-            Err(Unidentified::Failed(stop)) => return Err(hooks::ended(exchange, stop)),
+        let identity = match by_hook {
+            Some(identity) => identity,
+            None => self.identity(&access, credentials, request).await?,
         };
         outcome.user = Some(identity.user().clone());
-        let cuts = |tokens: &Arc<Tokens>| tokens.cut_at_expiry;
-        outcome.expires = identity.expires();
-        outcome
-            .expires
-            .take_if(|_| !access.authenticator.tokens().is_some_and(cuts));
+        if let Some(expires) = identity.expires() {
+            let cuts = |tokens: &Arc<Tokens>| tokens.cut_at_expiry;
+            let is_cut = access.authenticator.tokens().is_some_and(cuts);
+            outcome.terms().expires = is_cut.then_some(expires);
+        }
         if let Some(run) = run {
             let user = identity.user().as_str();
             let groups = access.policy.groups_of(user, identity.groups());
@@ -152,9 +157,11 @@ impl AccessControl {
         };
         let admitted =
             Admitted(admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?);
-        outcome.upgrade = admitted.upgrade().cloned();
+        if let Some(upgrade) = admitted.upgrade() {
+            outcome.terms().upgrade = Some(Arc::clone(upgrade));
+        }
         if let Some(target) = target {
-            outcome.is_upgraded = true;
+            outcome.terms().is_upgraded = true;
             upgrade(request, run.as_deref_mut(), target);
         }
         if request.is_loop {
@@ -164,8 +171,10 @@ impl AccessControl {
             // The gateway's upstreams are the operator's: there is no address to evaluate.
             outcome.admit(&admitted, admitted.decided_by(), None);
         }
-        after_admission(exchange)?;
-        self.choose_pool(exchange)?;
+        if exchange.run.is_some() {
+            after_admission(exchange)?;
+            self.choose_pool(exchange)?;
+        }
         Ok(admitted)
     }
 

@@ -36,23 +36,27 @@ impl Exchange {
     }
 
     /// The phase `log`, and what hooks count. Once, before the last record of the request.
+    #[inline]
     pub fn end(&mut self, app: &App, status: Option<u16>) {
-        let Some(run) = &mut self.run else {
-            return;
-        };
-        if let Some(stop) = run.log(status) {
-            app.hook_failed(&stop);
+        if let Some(run) = &mut self.run {
+            end(run, app, status);
         }
-        for skipped in run.notes.skipped.drain(..) {
-            app.hook_failed(&Stop {
-                by: skipped.by,
-                phase: skipped.phase,
-                how: How::Failed(skipped.reason),
-            });
-        }
-        for count in &run.notes.counts {
-            app.telemetry.hook_event(&count.name, &count.label);
-        }
+    }
+}
+
+fn end(run: &mut Run, app: &App, status: Option<u16>) {
+    if let Some(stop) = run.log(status) {
+        app.hook_failed(&stop);
+    }
+    for skipped in run.notes.skipped.drain(..) {
+        app.hook_failed(&Stop {
+            by: skipped.by,
+            phase: skipped.phase,
+            how: How::Failed(skipped.reason),
+        });
+    }
+    for count in &run.notes.counts {
+        app.telemetry.hook_event(&count.name, &count.label);
     }
 }
 
@@ -82,7 +86,9 @@ pub fn ended(exchange: &mut Exchange, stop: Stop) -> RequestError {
             RequestError::answered(answer.into_inner())
         }
         How::Failed(why) => {
-            outcome.failed_hook = Some(by.clone());
+            if let Some(run) = &mut exchange.run {
+                run.notes.failed = Some(by.clone());
+            }
             ErrorKind::Internal.because(format!("hook:{by} in {phase}: {why}"))
         }
     }

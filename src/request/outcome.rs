@@ -38,8 +38,8 @@ pub struct Exchange {
 pub struct Outcome {
     /// The user, by credentials or by the network of the client.
     pub user: Option<User>,
-    /// When a tunnel ends, since the token of its user expires.
-    pub expires: Option<SystemTime>,
+    /// On which terms the request was admitted, where there are any.
+    pub terms: Option<Box<Terms>>,
     /// What decided whether the request is admitted.
     pub decided_by: Option<DecidedBy>,
     /// Rules that only observe, and would have denied it.
@@ -54,14 +54,8 @@ pub struct Outcome {
     pub connect: Option<Duration>,
     /// From the first byte of the request to the first byte of the upstream's response.
     pub first_byte: Option<Duration>,
-    /// How the request is sent, where a rule says so.
-    pub upgrade: Option<Arc<Upgrade>>,
-    /// Whether the client asked for it over http, and it is sent over https.
-    pub is_upgraded: bool,
     /// Where the request was connected to.
     pub upstream: Option<Address>,
-    /// The hook that failed the request.
-    pub failed_hook: Option<Box<str>>,
     /// How it failed.
     pub error: Option<ErrorKind>,
     /// What the client is told of its denial, if the policy denied the request.
@@ -70,12 +64,28 @@ pub struct Outcome {
     pub error_detail: Option<Box<str>>,
 }
 
+/// What few requests have: terms of their admission. Apart, since a request is moved several times.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// When a tunnel ends, since the token of its user expires.
+    pub expires: Option<SystemTime>,
+    /// How the request is sent, where a rule says so.
+    pub upgrade: Option<Arc<Upgrade>>,
+    /// Whether the client asked for it over http, and it is sent over https.
+    pub is_upgraded: bool,
+}
+
 /// Adds the time since `begun` to a phase, which a request that is tried again has several times.
 pub fn add_time(phase: &mut Option<Duration>, begun: Instant) {
     *phase = Some(phase.unwrap_or_default() + begun.elapsed());
 }
 
 impl Outcome {
+    /// The terms, to add one.
+    pub fn terms(&mut self) -> &mut Terms {
+        self.terms.get_or_insert_default()
+    }
+
     /// Notes how the request failed.
     pub fn fail(&mut self, error: &RequestError) {
         self.error = Some(error.kind());
@@ -167,8 +177,8 @@ impl Exchange {
         record.error_detail = outcome.error_detail.as_deref();
         record.decided_by = outcome.decided_by.as_ref();
         record.observed = &outcome.observed;
-        record.failed_hook = outcome.failed_hook.as_deref();
         if let Some(run) = run {
+            record.failed_hook = run.notes.failed.as_deref();
             record.tags = &run.notes.tags;
         }
         record.denial = outcome.denial.as_deref();

@@ -58,7 +58,8 @@ pub fn complete(
 /// Writes the fields of the rule that admitted the request: last, so that no hook sees or changes them, and over TLS
 /// alone.
 fn inject(exchange: &Exchange, head: &mut impl OutgoingFields) {
-    if let Some(upgrade) = &exchange.outcome.upgrade
+    if let Some(terms) = &exchange.outcome.terms
+        && let Some(upgrade) = &terms.upgrade
         && exchange.request.scheme == Scheme::Https
     {
         for field in upgrade.fields() {
@@ -70,7 +71,8 @@ fn inject(exchange: &Exchange, head: &mut impl OutgoingFields) {
 /// Puts the scheme that the client knows back into a `Location` of the origin that was asked over TLS in its place: a
 /// client would go there itself, and without the fields that are injected.
 pub fn restore_location(exchange: &Exchange, response: &mut ResponseHeader) {
-    if !exchange.outcome.is_upgraded {
+    let terms = exchange.outcome.terms.as_ref();
+    if !terms.is_some_and(|terms| terms.is_upgraded) {
         return;
     }
     let location = response.headers.get(LOCATION);

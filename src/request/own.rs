@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use memchr::memchr;
 
 use super::app::App;
 use super::outcome::Exchange;
@@ -22,6 +23,14 @@ const NOT_FOUND: &str = "404 Not Found\n\n\
 
 /// Whether a server may read the path of this target as one below `/.tollgate/`. Such a request goes to no upstream.
 pub fn is_own(target: &[u8]) -> bool {
+    // Most are too short, or have neither the letters nor an encoded one.
+    let may_be = || {
+        let has_letters = |bytes: &[u8]| bytes.eq_ignore_ascii_case(b"tollgate");
+        memchr(b'%', target).is_some() || target.windows(8).any(has_letters)
+    };
+    if target.len() <= SEGMENT.len() || !may_be() {
+        return false;
+    }
     ReadPath::readings(target).any(|path| path.begins_with(SEGMENT))
 }
 

@@ -36,10 +36,13 @@ impl Policy {
 
     /// The target over TLS of a request that the policy sends so: one over http, where the rule that decides about it as
     /// one over https has `upgrade`. It is then evaluated as that. Port 80 becomes 443, and another port stays.
+    #[inline]
     pub fn upgraded(&self, request: &Request<'_>) -> Option<Authority> {
-        if !self.rules.have_upgrades() || request.scheme != Some(Scheme::Http) {
-            return None;
-        }
+        let may_be = self.rules.have_upgrades() && request.scheme == Some(Scheme::Http);
+        may_be.then(|| self.find_upgraded(request)).flatten()
+    }
+
+    fn find_upgraded(&self, request: &Request<'_>) -> Option<Authority> {
         let sent = request.destination.authority()?;
         let target = Authority {
             host: sent.host.clone(),

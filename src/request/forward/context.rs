@@ -29,7 +29,7 @@ impl Context {
 #[derive(Debug)]
 pub struct Forwarded {
     /// Its facts, and what has become of it.
-    pub(super) exchange: Exchange,
+    pub(in super::super) exchange: Exchange,
     /// Where the client's connection comes back.
     pub(super) connection: Arc<ConnectionReturn>,
     /// Made by `request_filter` alone: without it, `upstream_peer` refuses. Dropped with the first byte of the

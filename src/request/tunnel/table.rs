@@ -84,7 +84,12 @@ impl Tunnels {
             bytes_from_client: AtomicU64::new(0),
             bytes_from_upstream: AtomicU64::new(0),
             abort: CancellationToken::new(),
-            expires: request.exchange.outcome.expires,
+            expires: request
+                .exchange
+                .outcome
+                .terms
+                .as_ref()
+                .and_then(|terms| terms.expires),
             is_expired: AtomicBool::new(false),
         });
         let mut table = self.0.lock();
