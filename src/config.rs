@@ -15,6 +15,7 @@
 
 mod auth;
 mod egress;
+mod external;
 mod files;
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
@@ -347,8 +348,9 @@ fn interpret(
         files: key_files,
         has_groups: has_token_groups,
     } = auth.tokens(base);
+    let external = auth.external();
     let groups = auth.groups(diagnostics, base);
-    let groups = match has_token_groups {
+    let groups = match has_token_groups || auth.has_external() {
         true => groups.map(Groups::open),
         false => groups,
     };
@@ -432,7 +434,15 @@ fn interpret(
         roots::settle(&mut server.conf, path, diagnostics);
     }
 
-    let auth = auth.open(threads, trusted, tokens, diagnostics, base, exposed)?;
+    let auth = auth.open(
+        threads,
+        trusted,
+        tokens,
+        external,
+        diagnostics,
+        base,
+        exposed,
+    )?;
     let policy = Policy::new(guard, written.rules()?).with_names(written.rule_names);
     // Of a policy that is not whole they would only say so again.
     if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {

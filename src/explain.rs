@@ -12,6 +12,7 @@ use serde::Serialize;
 use self::scripts::try_scripts;
 pub use self::scripts::{Ran, ScriptQuery, Seen, run_script};
 use crate::access::auth::User;
+use crate::access::auth::external::{Ask, External};
 use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario};
 use crate::config::Config;
@@ -154,13 +155,24 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
     if !claims.is_empty() && !may_be_of_token {
         notes.push("--claim: no token makes this user: `auth.tokens` says so".to_owned());
     }
-    let may_have_groups = may_be_of_token && auth.has_token_groups();
+    let is_known = auth.users.contains(user) || trusted == Some(user) || may_be_of_token;
+    let may_have_groups = match &auth.external {
+        Some(external) => is_known == (external.ask == Ask::Always),
+        None => may_be_of_token && auth.has_other_groups(),
+    };
     if !query.groups.is_empty() && !may_have_groups {
         notes.push(
             "--group: no token makes this user with groups: `auth.tokens` says so".to_owned(),
         );
     }
-    if !auth.users.contains(user) && trusted != Some(user) && !may_be_of_token {
+    if let Some(note) = auth
+        .external
+        .as_deref()
+        .and_then(|external| asked(external, is_known))
+    {
+        notes.push(note.to_owned());
+    }
+    if !is_known && !auth.asks_who() {
         notes.push(format!(
             "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
             user,
@@ -215,6 +227,21 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
         ways,
         notes,
     })
+}
+
+/// What an external authoriser has to do with a request of a user that is known here, or is not.
+fn asked(external: &External, is_known: bool) -> Option<&'static str> {
+    match (external.ask, is_known) {
+        (Ask::Always, true) => Some(
+            "auth.external is asked about this request, and is not asked here: it may deny, or give the user groups, \
+             as --group does",
+        ),
+        (Ask::UnknownUsers, false) => Some(
+            "auth.external is asked who this user is, and is not asked here: it may deny, or give the user another \
+             name and groups, as --group does",
+        ),
+        (Ask::Always, false) | (Ask::UnknownUsers, true) => None,
+    }
 }
 
 /// The names and values of `--header`.

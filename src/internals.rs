@@ -19,6 +19,7 @@ pub use crate::script::bench as script;
 
 /// The functions of the targets, by their names.
 pub mod targets {
+    pub use crate::access::auth::external::fuzz::authorizer_answer;
     pub use crate::access::auth::fuzz::{credentials, htpasswd};
     pub use crate::access::auth::tokens::fuzz::{key_set, token};
     pub use crate::access::policy::expression::fuzz::expression;
@@ -54,6 +55,7 @@ macro_rules! each_target {
             htpasswd,
             token,
             key_set,
+            authorizer_answer,
             htgroup,
             lists,
             pem,

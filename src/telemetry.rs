@@ -227,6 +227,18 @@ impl Telemetry {
         self.metrics.key_fetches.inc(result);
     }
 
+    /// Counts a request to the external authoriser.
+    pub fn authorizer_asked(&self, result: &'static str, duration: Duration) {
+        self.metrics.authorizer_requests.inc(result);
+        let seconds = duration.as_secs_f64();
+        self.metrics.authorizer_duration.observe(seconds);
+    }
+
+    /// Counts an answer of the external authoriser that was kept.
+    pub fn authorizer_cache_hit(&self) {
+        self.metrics.authorizer_cache_hits.inc();
+    }
+
     /// Counts a request as waiting for the local pool until the guard is dropped.
     pub fn gateway_queued(self: &Arc<Self>) -> Queued {
         Queued::new(Arc::clone(self))

@@ -13,24 +13,30 @@
 //!                               v
 //!                            Tokens -> signature
 //! ```
+//!
+//! [`external`] has the questions to an external authoriser and its answers.
 
 mod authenticator;
 mod cache;
 mod credentials;
+pub mod external;
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
 mod hash;
 mod htpasswd;
 mod identity;
+mod json;
 pub mod passwd;
 pub mod tokens;
 mod trusted;
 
 pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check, TokenAttempt};
-pub use self::cache::{Clocks, EntropyError, VerifiedCache};
+pub use self::cache::{Clocks, EntropyError, VerifiedCache, random_secret};
 #[cfg(test)]
 pub use self::credentials::UserError;
-pub use self::credentials::{AuthScheme, Credentials, MAX_USER_LEN, Token68, User};
+pub use self::credentials::{
+    AuthScheme, Credentials, CredentialsError, MAX_USER_LEN, Token68, User, password,
+};
 pub use self::htpasswd::{Htpasswd, NameError, parse_any_name, parse_name};
 pub use self::identity::Identity;
 pub use self::trusted::TrustedNetworks;

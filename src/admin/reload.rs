@@ -141,6 +141,7 @@ fn replace(
         parts.users,
         parts.trusted,
         parts.tokens,
+        parts.external,
         &parts.policy,
         &parts.scripts,
     );

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::external;
 use super::files::{self, Base};
 use super::keys::form::Absent::{Is, Means, Required};
 use super::keys::form::{Form, Given, Raw, RawList, Within};
@@ -17,6 +18,7 @@ use super::tokens::{self, TokenSection};
 use super::trusted::{self, Credulous};
 use super::units::{days, milliseconds, minutes};
 use super::yaml::Node;
+use crate::access::auth::external::{Ask, External};
 use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Credentials, Htpasswd, TrustedNetworks, User};
 use crate::access::policy::{GroupError, Groups};
@@ -50,6 +52,8 @@ pub struct Auth {
     pub trusted: Arc<TrustedNetworks>,
     /// The tokens that are accepted, if any are.
     pub tokens: Option<Arc<Tokens>>,
+    /// The external authoriser, if there is one.
+    pub external: Option<Arc<External>>,
     /// Where the users were read from; absolute.
     pub htpasswd: PathBuf,
     /// How long a successful verification is cached.
@@ -76,6 +80,9 @@ keys! {
         trusted_networks: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(trusted::TrustedKeys::keys).list(usize::MAX), on reload;
         /// Signed tokens (JWT) that are accepted instead of a password. See [tokens.md](tokens.md).
         tokens: Option<Item<'d>> = Means("none: passwords alone"), Raw => Shape::Map(tokens::TokenKeys::keys), on reload;
+        /// A service of your own that decides who a client is, or whether a request is admitted. See
+        /// [authorizer.md](authorizer.md).
+        external: Option<Item<'d>> = Means("none"), Raw => Shape::Map(external::ExternalKeys::keys), on reload;
         /// The name of the protection space in the challenge.
         realm: String = "tollgate".to_owned(), Realm;
         /// How long a successful verification is cached. A reload forgets those of users whose hash has changed, or who
@@ -115,6 +122,16 @@ impl<'d> AuthSection<'d> {
     pub(super) fn tokens(&self, base: &Base) -> TokenSection<'d> {
         let tokens = self.tokens.as_ref().map(|item| tokens::read(item, base));
         tokens.unwrap_or_default()
+    }
+
+    /// Reads the external authoriser: none when the key is not there, or when it cannot be used.
+    pub(super) fn external(&self) -> Option<Arc<External>> {
+        self.external.as_ref().and_then(external::read)
+    }
+
+    /// Whether an external authoriser is named, which can give groups.
+    pub(super) fn has_external(&self) -> bool {
+        self.external.is_some()
     }
 
     /// Whether a group file is named.
@@ -171,6 +188,7 @@ impl<'d> AuthSection<'d> {
         threads: usize,
         trusted: TrustedNetworks,
         tokens: Option<Tokens>,
+        external: Option<Arc<External>>,
         diagnostics: &Diagnostics,
         base: &Base,
         exposed: bool,
@@ -197,6 +215,7 @@ impl<'d> AuthSection<'d> {
             users: Arc::new(users),
             trusted: Arc::new(trusted),
             tokens: tokens.map(Arc::new),
+            external,
             htpasswd,
             cache_ttl: self.cache_ttl,
             cache_entries: self.cache_entries,
@@ -207,17 +226,25 @@ impl<'d> AuthSection<'d> {
 }
 
 impl Auth {
-    /// Whether a request can be of this user: by password, by the network of its client, or by a token.
+    /// Whether a request can be of this user: by password, by the network of its client, by a token, or by the
+    /// external authoriser.
     pub fn knows(&self, user: &str) -> bool {
         let tokens = self.tokens.as_deref();
         self.users.contains(user)
             || self.trusted.has(user)
             || tokens.is_some_and(|tokens| tokens.may_name(user))
+            || self.asks_who()
     }
 
-    /// Whether a token may have groups, of which no file says who is in them.
-    pub(crate) fn has_token_groups(&self) -> bool {
-        self.tokens.as_deref().is_some_and(Tokens::have_groups)
+    /// Whether an external authoriser makes users, of any name.
+    pub(crate) fn asks_who(&self) -> bool {
+        let external = self.external.as_deref();
+        external.is_some_and(|external| external.ask == Ask::UnknownUsers)
+    }
+
+    /// Whether a token or the external authoriser may say groups, of which no file says who is in them.
+    pub(crate) fn has_other_groups(&self) -> bool {
+        self.external.is_some() || self.tokens.as_deref().is_some_and(Tokens::have_groups)
     }
 
     /// The sign in a name that is no user, between names that are: `alice/bob`.

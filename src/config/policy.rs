@@ -134,7 +134,7 @@ impl PolicySection<'_> {
         }
         let rules = policy.rules();
         // Who has a group of a token is not known.
-        let is_open = auth.has_token_groups();
+        let is_open = auth.has_other_groups();
         for index in rules.matching_no_user(|user| auth.knows(user)) {
             if !is_open && dead.iter().all(|rule| rule.rule != index) {
                 let message = format!(
@@ -191,7 +191,7 @@ fn mistaken_user(name: &str, auth: &Auth) -> Option<host::Mistake> {
     if host::is_variable(name) {
         return Some((host::VARIABLE, host::FILL_IN.to_owned()));
     }
-    if name.contains(':') && auth.tokens.is_none() {
+    if name.contains(':') && auth.tokens.is_none() && !auth.asks_who() {
         let advice = "write the name as in the htpasswd file".to_owned();
         return Some(("the user name has a colon", advice));
     }

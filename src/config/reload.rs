@@ -8,6 +8,7 @@ use super::load::read;
 use super::problem::Diagnostics;
 use super::values::Values;
 use super::{Config, ConfigError, Problems, Scope, own_listeners, trusted};
+use crate::access::auth::external::External;
 use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Htpasswd, TrustedNetworks};
 use crate::access::policy::Policy;
@@ -32,6 +33,8 @@ pub struct Reloaded {
     pub trusted: Arc<TrustedNetworks>,
     /// The tokens that are accepted, if any are.
     pub tokens: Option<Arc<Tokens>>,
+    /// The external authoriser, if there is one.
+    pub external: Option<Arc<External>>,
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
@@ -87,6 +90,7 @@ impl Reloader {
             users: config.auth.users,
             trusted: config.auth.trusted,
             tokens: config.auth.tokens,
+            external: config.auth.external,
             policy: config.policy,
             scripts: config.scripts,
             warnings: config.warnings,

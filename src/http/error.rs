@@ -144,6 +144,9 @@ kinds! {
     /// Too many password checks are waiting already.
     AuthenticationOverloaded => "authentication_overloaded", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "Too many password checks are waiting; try again shortly.";
+    /// The external authoriser has not answered, or not in a way that counts.
+    AuthorizerFailed => "authorizer_failed", "proxy_internal_error", SERVICE_UNAVAILABLE, Internal,
+        "The service that authorises requests has not answered; try again shortly.";
     /// The policy denies the name, the port or the method.
     Denied => "http_request_denied", "http_request_denied", FORBIDDEN, Downstream,
         "The policy of this proxy denies this request.";
@@ -327,6 +330,13 @@ impl RequestError {
         let text = self.kind.text().trim_end_matches('.');
         self.message = Some(format!("{text}: {word}.").into());
         self.word = Some(word);
+        self
+    }
+
+    /// Tells the client a sentence of the operator's in the place of that of the kind. It has no control characters.
+    #[must_use]
+    pub fn saying(mut self, message: Arc<str>) -> Self {
+        self.message = Some(message);
         self
     }
 

@@ -3,6 +3,7 @@
 //! Pingora's `request_filter` and the opening of tunnels call [`AccessControl::admit`], so that the two cannot
 //! differ. Whatever is sent upstream needs the [`Admitted`] that only it makes.
 
+mod external;
 mod hashing;
 pub mod key_refresh;
 #[cfg(test)]
@@ -15,11 +16,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use self::external::Asking;
+use self::external::Authorizer;
 use self::hashing::Hashing;
 use self::key_refresh::KeyRefresh;
 use super::facts::Request;
-use super::hooks::{self, Unidentified, after_admission, before_admission};
+use super::hooks::{self, after_admission, before_admission};
 use super::outcome::Exchange;
+use crate::access::auth::external::{Ask, External};
 use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
     Authenticator, Check, Clocks, EntropyError, Htpasswd, Identity, TokenAttempt, TrustedNetworks,
@@ -44,6 +48,8 @@ pub struct AccessControl {
     hooks: HookSet,
     /// By their names, for hooks that choose one.
     pools: Vec<(Box<str>, PoolNumber)>,
+    /// What the external authoriser is asked with.
+    asking: Asking,
     /// What fetches the keys of tokens, off the way of requests.
     pub key_refresh: KeyRefresh,
 }
@@ -55,6 +61,7 @@ pub struct Access {
     authenticator: Arc<Authenticator>,
     policy: Arc<Policy>,
     hooks: Arc<HookSet>,
+    external: Option<Arc<Authorizer>>,
 }
 
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
@@ -79,18 +86,23 @@ impl AccessControl {
         config: &Config,
         hooks: HookSet,
         pools: Vec<(Box<str>, PoolNumber)>,
+        asking: Asking,
     ) -> Result<Self, EntropyError> {
         let auth = &config.auth;
         let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
         let (users, trusted) = (Arc::clone(&auth.users), Arc::clone(&auth.trusted));
         let authenticator = Authenticator::new(users, trusted, auth.tokens.clone(), verified);
         let all = with_scripts(&hooks, &config.scripts);
-        let access = Access::new(authenticator, &config.policy, all);
+        let external = auth.external.clone();
+        let external = external.map(|external| Authorizer::new(external, asking.clone()));
+        let external = external.map(Arc::new);
+        let access = Access::new(authenticator, &config.policy, all, external);
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
             hooks,
             pools,
+            asking,
             key_refresh: KeyRefresh::default(),
         })
     }
@@ -104,39 +116,28 @@ impl AccessControl {
     /// decided.
     ///
     /// # Errors
-    /// A hook that ends the request. Missing (where the client is in no trusted network), malformed or wrong credentials,
-    /// or a token that is not accepted (407, or 401 at the gateway), too many that wait to be verified (503), a request
-    /// that the policy denies (403, or the status of its rule), or one that came through this proxy before (508).
+    /// A hook that ends the request, or an external authoriser that denies it or does not answer (503). Missing (where
+    /// the client is in no trusted network), malformed or wrong credentials, or a token that is not accepted (407, or 401
+    /// at the gateway), too many that wait to be verified (503), a request that the policy denies (403, or the status of
+    /// its rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
-        if exchange.run.is_some() {
-            before_admission(exchange)?;
-        }
+        let by_hook = match exchange.run {
+            None => None,
+            Some(_) => {
+                before_admission(exchange)?;
+                // Boxed: few requests have hooks, and none is to be larger for it.
+                Box::pin(hooks::authenticate(exchange)).await?
+            }
+        };
+        let identity = self.identity(&access, by_hook, exchange).await?;
         let Exchange {
             request,
-            credentials,
             outcome,
             run,
             head,
             ..
         } = exchange;
-        let credentials = std::mem::take(credentials);
-        let by_hook = match run {
-            None => None,
-            // Boxed: few requests have hooks, and none is to be larger for it.
-            Some(run) => match Box::pin(hooks::authenticate(run, &credentials)).await {
-                Ok(identity) => identity,
-                Err(Unidentified::Refused) => {
-                    let error = RequestError::from(ErrorKind::CredentialsWrong);
-                    return Err(of_role(error, &credentials, request));
-                }
-                Err(Unidentified::Failed(stop)) => return Err(hooks::ended(exchange, stop)),
-            },
-        };
-        let identity = match by_hook {
-            Some(identity) => identity,
-            None => self.identity(&access, credentials, request).await?,
-        };
         outcome.user = Some(identity.user().clone());
         if let Some(expires) = identity.expires() {
             let cuts = |tokens: &Arc<Tokens>| tokens.cut_at_expiry;
@@ -184,14 +185,20 @@ impl AccessControl {
         let Some(name) = run.and_then(|run| run.notes.pool.as_deref()) else {
             return Ok(());
         };
-        let found = self.pools.iter().find(|(other, _)| **other == *name);
-        let (_, pool) = found.ok_or_else(|| {
+        let pool = self.pool(name).ok_or_else(|| {
             ErrorKind::Internal.because(format!(
                 "a hook names the pool {name:?}, which is not configured"
             ))
         })?;
-        exchange.request.pool = Choice::Pool(*pool);
+        exchange.request.pool = Choice::Pool(pool);
         Ok(())
+    }
+
+    /// The pool of this name.
+    fn pool(&self, name: &str) -> Option<PoolNumber> {
+        let mut pools = self.pools.iter();
+        let (_, pool) = pools.find(|(other, _)| **other == *name)?;
+        Some(*pool)
     }
 
     /// Authenticates the client of a request that this proxy answers itself, and evaluates nothing. Notes in the
@@ -201,9 +208,8 @@ impl AccessControl {
     /// Those of [`admit`](Self::admit) that are about credentials.
     pub async fn identify(&self, exchange: &mut Exchange) -> Result<(), RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
-        let credentials = std::mem::take(&mut exchange.credentials);
-        let identity = self.identity(&access, credentials, &exchange.request);
-        exchange.outcome.user = Some(identity.await?.user().clone());
+        let identity = self.identity(&access, None, exchange).await?;
+        exchange.outcome.user = Some(identity.user().clone());
         Ok(())
     }
 
@@ -211,29 +217,48 @@ impl AccessControl {
     async fn identity(
         &self,
         access: &Access,
-        credentials: Credentials,
-        request: &Request,
+        by_hook: Option<Identity>,
+        exchange: &mut Exchange,
     ) -> Result<Identity, RequestError> {
-        let identity = self.authenticate(access, &credentials, request).await;
-        identity.map_err(|error| of_role(error, &credentials, request))
+        let credentials = std::mem::take(&mut exchange.credentials);
+        let mut identity = match by_hook {
+            Some(identity) => Ok(identity),
+            None => self.authenticate(access, &credentials, exchange).await,
+        };
+        // What this proxy answers itself shows a user what is the user's own: there is nothing to deny.
+        if let Some(external) = access
+            .asked(Ask::Always)
+            .filter(|_| !exchange.request.is_own)
+            && let Ok(known) = identity
+        {
+            // Boxed: it is not to make the requests larger of a proxy that asks nobody.
+            identity =
+                Box::pin(self.tighten(external, access, known, &credentials, exchange)).await;
+        }
+        identity.map_err(|error| of_role(error, &credentials, &exchange.request))
     }
 
     /// Replaces users, trusted networks, tokens, policy and scripts at once. Credentials that were verified stay so where the
-    /// user has the same hash as before, or the issuer the same settings and key, and nowhere else. Not for two callers
-    /// at a time.
+    /// user has the same hash as before, or the issuer the same settings and key, and nowhere else. Answers of an
+    /// authoriser are kept where its settings are the same. Not for two callers at a time.
     pub fn replace(
         &self,
         users: Arc<Htpasswd>,
         trusted: Arc<TrustedNetworks>,
         tokens: Option<Arc<Tokens>>,
+        external: Option<Arc<External>>,
         policy: &Policy,
         scripts: &[Script],
     ) {
         let access = self.access.load();
         let authenticator = access.authenticator.succeeded_by(users, trusted, tokens);
         let hooks = with_scripts(&self.hooks, scripts);
-        self.access
-            .store(Arc::new(Access::new(authenticator, policy, hooks)));
+        let external = external.map(|settings| match &access.external {
+            Some(same) if *same.settings() == *settings => Arc::clone(same),
+            _ => Arc::new(Authorizer::new(settings, self.asking.clone())),
+        });
+        let access = Access::new(authenticator, policy, hooks, external);
+        self.access.store(Arc::new(access));
         self.key_refresh.wake();
     }
 
@@ -246,8 +271,9 @@ impl AccessControl {
         &self,
         access: &Access,
         credentials: &Credentials,
-        request: &Request,
+        exchange: &mut Exchange,
     ) -> Result<Identity, RequestError> {
+        let request = &exchange.request;
         let client = request.source.client.ip();
         let authenticator = &access.authenticator;
         let Some(value) = credentials.value() else {
@@ -266,6 +292,13 @@ impl AccessControl {
                 Box::pin(self.verify_token(authenticator, &attempt, now)).await
             }
             Check::Unverified(attempt) => {
+                if let Some(external) = access.asked(Ask::UnknownUsers)
+                    && !authenticator.is_taken(attempt.user().as_str())
+                {
+                    let asked =
+                        self.authenticate_by(external, access, &attempt, credentials, exchange);
+                    return Box::pin(asked).await;
+                }
                 let verified = self.hashing.verify(authenticator, attempt, client).await?;
                 let user: User = verified.ok_or(ErrorKind::CredentialsWrong)?;
                 Ok(user.into())
@@ -298,8 +331,14 @@ impl AccessControl {
 }
 
 impl Access {
-    fn new(authenticator: Authenticator, policy: &Policy, hooks: Arc<HookSet>) -> Self {
+    fn new(
+        authenticator: Authenticator,
+        policy: &Policy,
+        hooks: Arc<HookSet>,
+        external: Option<Arc<Authorizer>>,
+    ) -> Self {
         Self {
+            external,
             authenticator: Arc::new(authenticator),
             policy: Arc::new(on_this_machine(policy)),
             hooks,
@@ -311,9 +350,16 @@ impl Access {
         self.policy.names()
     }
 
-    /// Whether the policy reads the heads of requests.
-    pub fn needs_head(&self) -> bool {
-        self.policy.needs_head()
+    /// Whether the head of a request is read: by the policy, to which requests that this proxy answers itself do not
+    /// come, or for an external authoriser.
+    pub fn needs_head(&self, is_own: bool) -> bool {
+        self.external.is_some() || (self.policy.needs_head() && !is_own)
+    }
+
+    /// The authoriser, if it is asked about these requests.
+    fn asked(&self, ask: Ask) -> Option<&Authorizer> {
+        let external = self.external.as_deref();
+        external.filter(|external| external.settings().ask == ask)
     }
 
     /// The hooks, if there are any.
@@ -323,7 +369,11 @@ impl Access {
 }
 
 /// The error as a proxy answers, or as an origin: a client that sends `Proxy-Authorization` asks a proxy.
-fn of_role(error: RequestError, credentials: &Credentials, request: &Request) -> RequestError {
+pub(super) fn of_role(
+    error: RequestError,
+    credentials: &Credentials,
+    request: &Request,
+) -> RequestError {
     let is_gateway = request.role == Some(Role::Gateway);
     if is_gateway && !matches!(credentials, Credentials::Proxy(_)) {
         error.of_an_origin()

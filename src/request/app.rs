@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use http::HeaderValue;
 
-use super::admit::{AccessControl, on_this_machine};
+use super::admit::{AccessControl, Asking, on_this_machine};
 use super::lifecycle::Lifecycle;
 use super::outcome::Exchange;
 use super::reply::Reply;
@@ -56,7 +56,7 @@ pub struct App {
     /// Those of heads, as their parser takes them.
     pub head_limits: HeadLimits,
     /// The client for what the program itself asks for.
-    pub fetcher: Fetcher,
+    pub fetcher: Arc<Fetcher>,
     /// Lines about keys that cannot be fetched.
     pub key_failures: Throttle,
     /// One for each scheme; that of Bearer only where tokens are accepted.
@@ -90,12 +90,13 @@ impl App {
         let dialer = Arc::new(dialer(config));
         let tls = OriginTls::new(ca_file, &certificates, config.timeouts.tls_handshake)?;
         let origin_tls = Arc::new(tls);
-        let fetcher = Fetcher::new(
+        let fetcher = Arc::new(Fetcher::new(
             Arc::clone(&dialer),
             config.server.ca_file.clone(),
             config.sources(),
             config.timeouts.connect,
-        );
+        ));
+        let asking = Asking::new(Arc::clone(&fetcher), Arc::clone(&telemetry))?;
         let policy = on_this_machine(&config.policy);
         let is_own =
             move |address: SocketAddr| policy.guard().is_own_listener(address.ip(), address.port());
@@ -110,7 +111,7 @@ impl App {
         };
         let pools = Pools::new(&config.gateway, parts);
         Ok(Arc::new(Self {
-            access: AccessControl::new(config, hooks, pools.names())?,
+            access: AccessControl::new(config, hooks, pools.names(), asking)?,
             dialer,
             origin_tls,
             certificates,

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::admit::Access;
+use super::admit::{Access, of_role};
 use super::app::App;
 use super::facts::Request;
 use super::outcome::Exchange;
 use crate::access::auth::{AuthScheme, Identity, Token68, User};
 use crate::access::policy::{DecidedBy, HookName, RuleNames};
 use crate::hook::{self, Authentication, Facts, How, Phases, Run, Stop};
-use crate::http::credentials::Credentials;
 use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{KeptHead, RequestHead};
@@ -21,7 +20,7 @@ impl Exchange {
     pub fn begin(&mut self, access: Arc<Access>, head: &RequestHead) {
         // What this proxy answers itself is neither for hooks nor for the policy.
         let hooks = access.hooks().filter(|_| !self.request.is_own);
-        let needs_head = access.needs_head() && !self.request.is_own;
+        let needs_head = access.needs_head(self.request.is_own);
         if needs_head || hooks.is_some() {
             let kept = Arc::new(KeptHead::of(head));
             self.head = needs_head.then(|| Arc::clone(&kept));
@@ -118,26 +117,20 @@ pub fn before_admission(exchange: &mut Exchange) -> Result<(), RequestError> {
     settle(exchange, done)
 }
 
-/// Why hooks do not say who a client is.
-#[derive(Debug)]
-pub enum Unidentified {
-    /// The credentials are wrong.
-    Refused,
-    /// A hook failed.
-    Failed(Stop),
-}
-
 /// The phase that says who the client is. None: no hook knows.
 ///
 /// # Errors
-/// See [`Unidentified`].
-pub async fn authenticate(
-    run: &mut Run,
-    credentials: &Credentials,
-) -> Result<Option<Identity>, Unidentified> {
-    if !run.has(Phases::AUTHENTICATE) {
+/// A hook refuses the credentials (407, or 401 at the gateway), or fails.
+pub async fn authenticate(exchange: &mut Exchange) -> Result<Option<Identity>, RequestError> {
+    let Exchange {
+        request,
+        credentials,
+        run,
+        ..
+    } = exchange;
+    let Some(run) = run.as_mut().filter(|run| run.has(Phases::AUTHENTICATE)) else {
         return Ok(None);
-    }
+    };
     let token = credentials
         .value()
         .and_then(|value| Token68::parse_any(value).ok());
@@ -149,19 +142,19 @@ pub async fn authenticate(
         password: basic.as_ref().map(|basic| basic.password.expose()),
         token: bearer.and_then(|token| std::str::from_utf8(token.expose()).ok()),
     };
-    match run.authenticate(&shown).await {
-        Ok(Authentication::Unknown) => Ok(None),
-        Ok(Authentication::Refused) => Err(Unidentified::Refused),
+    let why = match run.authenticate(&shown).await {
+        Ok(Authentication::Unknown) => return Ok(None),
+        Ok(Authentication::Refused) => {
+            let error = RequestError::from(ErrorKind::CredentialsWrong);
+            return Err(of_role(error, credentials, request));
+        }
         Ok(Authentication::User { name, groups }) => match identity(&name, &groups) {
-            Ok(identity) => Ok(Some(identity)),
-            Err(why) => Err(Unidentified::Failed(Stop {
-                by: "authenticate".into(),
-                phase: "authenticate",
-                how: How::Failed(why.into()),
-            })),
+            Ok(identity) => return Ok(Some(identity)),
+            Err(why) => why,
         },
-        Err(stop) => Err(Unidentified::Failed(stop)),
-    }
+        Err(stop) => return Err(ended(exchange, stop)),
+    };
+    Err(ErrorKind::Internal.because(format!("a hook in authenticate: {why}")))
 }
 
 /// The identity that a hook gives.
@@ -179,7 +172,8 @@ fn identity(name: &str, groups: &[String]) -> Result<Identity, &'static str> {
         return Err("it gave a name that is none of a group");
     }
     let groups = groups.iter().map(|group| group.as_str().into());
-    Ok(Identity::with_groups(user, groups.collect()))
+    let groups: Vec<Box<str>> = groups.collect();
+    Ok(Identity::from(user).with_groups(&groups))
 }
 
 /// The phases behind the decision of the policy.

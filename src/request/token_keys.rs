@@ -78,6 +78,8 @@ async fn read(app: &App, issuer: &Issuer) -> Result<(usize, KeyChanges), String>
         url,
         content: None,
         accept: "application/jwk-set+json, application/json",
+        fields: Vec::new(),
+        is_repeatable: false,
         max_body: MAX_KEY_SET,
         timeout: TIMEOUT,
     };

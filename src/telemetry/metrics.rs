@@ -66,6 +66,13 @@ metrics! {
     "tollgate_token_key_fetches_total" counter ["result"] => key_fetches: LabelledCounters<MAX_KINDS>,
         "Fetches of the keys of issuers of tokens, by result."
         "`success`; `failure`, after which the keys from before stay in use.";
+    "tollgate_authorizer_requests_total" counter ["result"] => authorizer_requests: LabelledCounters<MAX_KINDS>,
+        "Requests to the external authoriser, by result."
+        "`admit`, `deny`, `challenge` (the credentials are wrong), `timeout`, `failure`. Requests of clients that share one count once.";
+    "tollgate_authorizer_duration_seconds" histogram CONNECT_BUCKETS => authorizer_duration: Histogram,
+        "Time to the answer of the external authoriser, or to its failure.";
+    "tollgate_authorizer_cache_hits_total" counter => authorizer_cache_hits: IntCounter,
+        "Requests of clients for which an answer of the external authoriser was kept.";
     "tollgate_bytes_total" counter ["role", "direction"] => bytes: ByRole<Bytes>,
         "Bytes of content by role and direction; of a tunnel, live.";
     "tollgate_open_connections" gauge => open_connections: IntGauge,

@@ -87,6 +87,8 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.auth_failed("wrong_password");
     telemetry.token_refused("signature");
     telemetry.keys_fetched(true);
+    telemetry.authorizer_asked("admit", DEADLINE);
+    telemetry.authorizer_cache_hit();
     telemetry.reloaded(ReloadOutcome::Succeeded);
     telemetry.reloaded(ReloadOutcome::Failed);
     drop(telemetry.gateway_queued());

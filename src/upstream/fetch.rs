@@ -1,5 +1,5 @@
-//! A small HTTP client for what the program itself asks for: keys of token issuers. No request of a client goes
-//! through it, and no policy evaluates it: its URLs are of the configuration.
+//! A small HTTP client for what the program itself asks for: keys of token issuers, and the authoriser. No request of
+//! a client goes through it, and no policy evaluates it: its URLs are of the configuration.
 //!
 //! It follows no redirect, asks no proxy and keeps no cookie. Every answer is limited in size and time. TLS is verified
 //! with the authorities of `ca_file`, or those of the system.
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::v1::Connector;
@@ -28,7 +28,7 @@ use crate::http::target::{Host, Scheme};
 use crate::http::url::HttpUrl;
 
 /// Idle connections that are kept, of all servers.
-const KEPT_CONNECTIONS: usize = 16;
+const KEPT_CONNECTIONS: usize = 64;
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -49,6 +49,11 @@ pub struct FetchRequest<'a> {
     pub content: Option<(&'static str, Bytes)>,
     /// The media type that is wanted.
     pub accept: &'static str,
+    /// Further fields.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the server may get it twice: then it is sent again when the server has closed a connection that was
+    /// kept. A GET always is.
+    pub is_repeatable: bool,
     /// The longest content of the answer.
     pub max_body: usize,
     /// The longest time for all of it.
@@ -60,6 +65,8 @@ pub struct FetchRequest<'a> {
 pub struct FetchResponse {
     /// The final status.
     pub status: StatusCode,
+    /// The fields of its head.
+    pub fields: HeaderMap,
     /// The content.
     pub body: Bytes,
 }
@@ -114,7 +121,8 @@ impl Fetcher {
         }
     }
 
-    /// Asks, and reads the whole answer. A GET that fails on a connection of an earlier request is tried on a new one.
+    /// Asks, and reads the whole answer. A GET, or another request that is
+    /// repeatable, that fails on a connection of an earlier request is tried on a new one.
     ///
     /// # Errors
     /// [`FetchError`]. A status is none.
@@ -136,6 +144,7 @@ impl Fetcher {
                 found.map_err(|error| FetchError::Resolve(authority.host.clone(), error))?
             }
         };
+        let may_repeat = request.is_repeatable || request.method == Method::GET;
         let mut last = FetchError::Exchange("the name has no address".to_owned());
         for ip in addresses.into_iter().take(MAX_ADDRESSES) {
             let address = SocketAddr::new(ip, authority.port);
@@ -164,7 +173,7 @@ impl Fetcher {
                         return Ok(response);
                     }
                     // The server may have closed it meanwhile.
-                    Err(FetchError::Exchange(_)) if is_reused && request.method == Method::GET => {}
+                    Err(FetchError::Exchange(_)) if is_reused && may_repeat => {}
                     // A server that accepts has answered for its name.
                     Err(error) => return Err(error),
                 }
@@ -217,6 +226,9 @@ async fn ask(
             head.insert_header(CONTENT_TYPE, *kind)?;
             head.insert_header(CONTENT_LENGTH, content.len())?;
         }
+        for (name, value) in &request.fields {
+            head.append_header(name.clone(), value.clone())?;
+        }
         Ok(head)
     };
     let head = Box::new(build().map_err(exchange)?);
@@ -235,6 +247,7 @@ async fn ask(
     }
     let status = status.filter(|status| !status.is_informational());
     let status = status.ok_or(FetchError::Incomplete)?;
+    let fields = session.resp_header().map(|head| head.headers.clone());
     let mut body = BytesMut::new();
     while let Some(part) = session.read_body_bytes().await.map_err(exchange)? {
         if body.len() + part.len() > request.max_body {
@@ -247,6 +260,7 @@ async fn ask(
     }
     Ok(FetchResponse {
         status,
+        fields: fields.unwrap_or_default(),
         body: body.freeze(),
     })
 }

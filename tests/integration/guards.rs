@@ -172,6 +172,7 @@ fn repository_has_what_a_reader_looks_for() {
         "docs/operations.md",
         "docs/policy.md",
         "docs/protocol.md",
+        "docs/authorizer.md",
         "docs/tokens.md",
     ] {
         assert!(root().join(name).is_file(), "{name}");

@@ -78,6 +78,11 @@ impl Attempt {
         self.hash.map(|_| &self.credentials.user)
     }
 
+    /// The user as the client says.
+    pub fn user(&self) -> &User {
+        &self.credentials.user
+    }
+
     /// What it has in common with attempts of the same outcome.
     pub fn id(&self) -> AttemptId {
         AttemptId {
@@ -220,12 +225,15 @@ impl Authenticator {
         Ok(found)
     }
 
+    /// Whether a password or a network makes this user.
+    pub fn is_taken(&self, user: &str) -> bool {
+        self.users.contains(user) || self.trusted.has(user)
+    }
+
     /// A token does not make the user that another proof makes: what is written for one must not be for the other.
     fn refuse_taken(&self, identity: &Identity) -> Result<(), TokenError> {
         let user = identity.user().as_str();
-        let is_taken =
-            identity.expires().is_some() && (self.users.contains(user) || self.trusted.has(user));
-        match is_taken {
+        match identity.expires().is_some() && self.is_taken(user) {
             true => Err(TokenError::Taken(user.into())),
             false => Ok(()),
         }

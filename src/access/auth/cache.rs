@@ -35,6 +35,16 @@ pub struct CacheKey([u8; 32], AuthScheme);
 #[error("cannot get random bytes from the system: {0}")]
 pub struct EntropyError(getrandom::Error);
 
+/// Random bytes for the key of a MAC.
+///
+/// # Errors
+/// [`EntropyError`] when the system has none.
+pub fn random_secret() -> Result<[u8; 32], EntropyError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(EntropyError)?;
+    Ok(secret)
+}
+
 #[derive(Clone)]
 struct Verification {
     proof: Proof,
@@ -76,10 +86,8 @@ impl VerifiedCache {
     /// # Errors
     /// [`EntropyError`] when no secret can be made.
     pub fn new(capacity: usize, ttl: Duration) -> Result<Self, EntropyError> {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(EntropyError)?;
         Ok(Self {
-            secret,
+            secret: random_secret()?,
             entries: Cache::new(capacity),
             ttl,
         })

@@ -30,7 +30,7 @@ pub const MAX_USER_LEN: usize = 255;
 const MAX_LONG_LEN: usize = MAX_USER_LEN + 1 + MAX_TOKEN_LEN;
 
 /// The name of a user: not empty, at most [`MAX_USER_LEN`] bytes, no
-/// control character, and no colon unless a token says the name. Compared byte by byte; cheap to clone.
+/// control character, and no colon unless a token or an authoriser says the name. Compared byte by byte; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct User(Arc<str>);
 
@@ -142,7 +142,7 @@ impl User {
         Ok(Self(name.into()))
     }
 
-    /// Checks a name that a token says. It may have colons, as `system:serviceaccount:ns:name`; for people it has
+    /// Checks a name that a token or an authoriser says. It may have colons, as `system:serviceaccount:ns:name`; for people it has
     /// neither invisible characters nor spaces around it.
     ///
     /// # Errors
@@ -182,6 +182,18 @@ impl Credentials {
     /// See [`CredentialsError`].
     pub fn parse(field_value: &[u8]) -> Result<Self, CredentialsError> {
         Token68::parse(field_value)?.decode()
+    }
+}
+
+/// The password or the token of a field value.
+///
+/// # Errors
+/// See [`CredentialsError`].
+pub fn password(field_value: &[u8]) -> Result<Password, CredentialsError> {
+    let token = Token68::parse_any(field_value)?;
+    match token.scheme() {
+        AuthScheme::Basic => Ok(token.decode()?.password),
+        AuthScheme::Bearer => Ok(Password::new(token.expose())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The result of authentication: the user, and what a token says beside it.
+//! The result of authentication: the user, and what a token or an external authoriser says beside it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,37 +10,43 @@ use super::credentials::User;
 pub struct Identity {
     user: User,
     /// None: a password, or the network of the client.
-    token: Option<Arc<TokenFacts>>,
+    facts: Option<Arc<IdentityFacts>>,
 }
 
-/// What a verified token says. Its size is limited, see [`super::tokens`].
-#[derive(Debug, PartialEq, Eq)]
-pub struct TokenFacts {
-    /// The groups of the configured claim, each once.
+/// What a verified token or an authoriser says. Its size is limited, see [`super::tokens`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct IdentityFacts {
+    /// The groups of the configured claim, or of the answer, each once.
     pub(super) groups: Vec<Box<str>>,
     /// Claims that are text, numbers or flags, by name.
     pub(super) claims: Vec<(Box<str>, Box<str>)>,
-    /// None: not by time.
+    /// Of a token, always; of an authoriser, never.
     pub(super) expires: Option<SystemTime>,
 }
 
 impl Identity {
-    pub(super) fn of_token(user: User, facts: TokenFacts) -> Self {
+    pub(super) fn with_facts(user: User, facts: IdentityFacts) -> Self {
         Self {
             user,
-            token: Some(Arc::new(facts)),
+            facts: Some(Arc::new(facts)),
         }
     }
 
-    /// A user with these groups, besides those of the group file.
-    pub fn with_groups(user: User, groups: Vec<Box<str>>) -> Self {
-        let facts = TokenFacts {
+    /// The same with further groups.
+    #[must_use]
+    pub fn with_groups(self, more: &[Box<str>]) -> Self {
+        if more.is_empty() {
+            return self;
+        }
+        let mut groups = self.groups().to_vec();
+        let new = more.iter().filter(|group| !self.groups().contains(group));
+        groups.extend(new.cloned());
+        let facts = IdentityFacts {
             groups,
-            claims: Vec::new(),
-            expires: None,
+            claims: self.claims().to_vec(),
+            expires: self.expires(),
         };
-        let token = (!facts.groups.is_empty()).then(|| Arc::new(facts));
-        Self { user, token }
+        Self::with_facts(self.user, facts)
     }
 
     /// The user, by its password, its token or its network.
@@ -48,24 +54,24 @@ impl Identity {
         &self.user
     }
 
-    /// The groups that the token says. Those of the group file are not among them.
+    /// The groups that the token and the authoriser say. Those of the group file are not among them.
     pub fn groups(&self) -> &[Box<str>] {
-        self.token.as_deref().map_or(&[], |token| &token.groups)
+        self.facts.as_deref().map_or(&[], |facts| &facts.groups)
     }
 
     /// The scalar claims of the token as name and text: a limited number, in the order of the token.
     pub fn claims(&self) -> &[(Box<str>, Box<str>)] {
-        self.token.as_deref().map_or(&[], |token| &token.claims)
+        self.facts.as_deref().map_or(&[], |facts| &facts.claims)
     }
 
     /// When the token is accepted no longer: its `exp` and the leeway. None for a password.
     pub fn expires(&self) -> Option<SystemTime> {
-        self.token.as_deref()?.expires
+        self.facts.as_deref().and_then(|facts| facts.expires)
     }
 }
 
 impl From<User> for Identity {
     fn from(user: User) -> Self {
-        Self { user, token: None }
+        Self { user, facts: None }
     }
 }

@@ -15,7 +15,6 @@ mod error;
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
 mod issuer;
-mod json;
 mod jws;
 mod key;
 mod key_set;
@@ -26,14 +25,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use self::claims::ClaimPath;
+pub(super) use self::claims::group_names;
 pub use self::error::TokenError;
 pub use self::issuer::{Issuer, IssuerSettings, KeyChanges, KeySource};
-use self::json::Json;
 use self::jws::Jws;
 pub use self::jws::{MAX_TOKEN_LEN, is_token};
 use self::key::Key;
 pub use self::key_set::{KeySet, MAX_KEY_SET};
 use super::identity::Identity;
+use super::json::Json;
 
 /// The tokens that are accepted.
 #[derive(Clone, Debug)]

@@ -56,6 +56,8 @@ pub enum DecidedBy {
     OwnListener,
     /// `hook:team-headers`: a hook or a script, by its name.
     Hook(HookName),
+    /// `external`: the external authoriser.
+    External,
 }
 
 /// A hook by its name in the log, which begins with `hook:`. A clone copies a pointer.
@@ -114,7 +116,7 @@ impl Decision {
 
 impl DecidedBy {
     /// The names of the guard's parts, which are reserved.
-    pub const RESERVED: [&'static str; 9] = [
+    pub const RESERVED: [&'static str; 10] = [
         "default",
         "connect_ports",
         "http_ports",
@@ -124,6 +126,7 @@ impl DecidedBy {
         "deny_networks",
         "special_purpose",
         "own_listener",
+        "external",
     ];
 
     /// The name as in the log. Allocates when the name has an entry.
@@ -151,6 +154,7 @@ impl DecidedBy {
             DecidedBy::SpecialPurpose(_) => "special_purpose",
             DecidedBy::OwnListener => "own_listener",
             DecidedBy::Hook(HookName(name)) => name,
+            DecidedBy::External => "external",
         }
     }
 }
@@ -168,7 +172,8 @@ impl fmt::Display for DecidedBy {
             | DecidedBy::HttpPorts
             | DecidedBy::AllowDomains
             | DecidedBy::OwnListener
-            | DecidedBy::Hook(_) => Ok(()),
+            | DecidedBy::Hook(_)
+            | DecidedBy::External => Ok(()),
         }
     }
 }
@@ -269,6 +274,7 @@ mod tests {
             (DecidedBy::DenyNetworks(net), "deny_networks:10.0.0.0/8"),
             (DecidedBy::SpecialPurpose(block), "special_purpose:loopback"),
             (DecidedBy::OwnListener, "own_listener"),
+            (DecidedBy::External, "external"),
         ];
         assert_eq!(all.len(), DecidedBy::RESERVED.len());
         for (by, expected) in all {

@@ -84,6 +84,32 @@ impl Form<bool> for Flag {
     }
 }
 
+/// One of some words, each of which means a value.
+pub(in super::super) struct OneOf<T: 'static>(pub(in super::super) &'static [(&'static str, T)]);
+
+impl<T: Copy + PartialEq> Form<T> for OneOf<T> {
+    fn read(&self, item: &Item<'_>) -> Option<T> {
+        let text = item.text()?;
+        let found = self.0.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let words: Vec<_> = self.0.iter().map(|(word, _)| *word).collect();
+            item.report("another word", format!("write {}", words.join(" or ")));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    fn show(&self, value: &T) -> String {
+        let found = self.0.iter().find(|(_, other)| other == value);
+        found.map_or_else(String::new, |(word, _)| (*word).to_owned())
+    }
+
+    #[cfg(test)]
+    fn shape(&self) -> Shape {
+        let words: Vec<_> = self.0.iter().map(|(word, _)| *word).collect();
+        Shape::words(&words)
+    }
+}
+
 /// A whole number, or a duration with its unit, in a range.
 pub(in super::super) struct Within<T>(pub(in super::super) RangeInclusive<T>);
 

@@ -82,13 +82,14 @@ impl Tests<'_> {
                 );
                 continue;
             }
-            if !case.scenario.groups.is_empty() && !auth.has_token_groups() {
+            if !case.scenario.groups.is_empty() && !auth.has_other_groups() {
                 item.warn(
-                    "has groups, and no token has any: `auth.tokens` has no groups_claim",
+                    "has groups, and no token has any: `auth.tokens` has no groups_claim, and there is no `auth.external`",
                     "name the groups of the user in the group file, and remove the key",
                 );
             }
-            let is_claimed = case.scenario.user.contains(':') && auth.tokens.is_none();
+            let has_colon = case.scenario.user.contains(':');
+            let is_claimed = has_colon && auth.tokens.is_none() && !auth.asks_who();
             if is_claimed && let Some(item) = item.section().item("user") {
                 item.report(
                     "the user name has a colon",

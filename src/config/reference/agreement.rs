@@ -20,7 +20,7 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 12] = [
+const MAPS: [(&str, &str); 13] = [
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
@@ -29,6 +29,10 @@ const MAPS: [(&str, &str); 12] = [
     (
         "tollgate.auth.tokens",
         "{ issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }",
+    ),
+    (
+        "tollgate.auth.external",
+        "{ url: 'http://127.0.0.1:9000/' }",
     ),
     (
         "tollgate.auth.trusted_networks",

@@ -19,6 +19,7 @@ tollgate:
   auth:
     htpasswd: users
     tokens: { issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }
+    external: { url: 'http://127.0.0.1:9000/', ask: always }
 ";
 
 /// Where `reload` has no part.
@@ -111,7 +112,7 @@ const RESTART: [(&str, &str); 82] = [
     ("=tollgate.gateway.pools", "[]"),
 ];
 
-const APPLIED: [(&str, &str); 16] = [
+const APPLIED: [(&str, &str); 20] = [
     (
         "tollgate.scripts",
         "[{ name: s, source: 'fn request(r) { }' }]",
@@ -127,6 +128,10 @@ const APPLIED: [(&str, &str); 16] = [
         "tollgate.auth.tokens.issuers",
         "[{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'q:' }]",
     ),
+    ("tollgate.auth.external.url", "'https://a.test/'"),
+    ("tollgate.auth.external.mode", "status"),
+    ("tollgate.auth.external.ask", "unknown_users"),
+    ("tollgate.auth.external.on_failure", "admit"),
     ("tollgate.egress.connect_ports", "any"),
     ("tollgate.egress.http_ports", "[80]"),
     ("tollgate.egress.allow_networks", "[10.0.0.0/8]"),

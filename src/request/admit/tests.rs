@@ -9,6 +9,9 @@ use crate::access::policy::{DecidedBy, Decision, Groups, Guard, Name, Rules};
 use crate::http::http1::{HeadLimits, RequestHead};
 use crate::request::facts::{Arrival, Request, Source};
 use crate::request::request_id::RequestId;
+use crate::telemetry::{self, Telemetry};
+use crate::upstream::dial::{Dialer, DnsOptions, Sources};
+use crate::upstream::fetch::Fetcher;
 
 /// SHA-1 of "new": cheap, so that the reloads are what takes the time.
 const SHA1_NEW: &str = "{SHA}wqawPxkN+ytKqR+K+NR3qbw0Adw=";
@@ -38,12 +41,25 @@ fn only(user: &str) -> Policy {
     Policy::new(Guard::default(), rules)
 }
 
+/// Nothing is asked by it.
+fn asking() -> Asking {
+    let dialer = Dialer::new(DnsOptions::default(), Sources::new(&[]), Duration::ZERO);
+    let fetcher = Fetcher::new(Arc::new(dialer), None, Vec::new(), Duration::ZERO);
+    let settings = telemetry::Settings {
+        access: telemetry::Destination::Off,
+        ..Default::default()
+    };
+    let telemetry = Telemetry::new(&settings).unwrap();
+    Asking::new(Arc::new(fetcher), Arc::new(telemetry)).unwrap()
+}
+
 fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
     let authenticator = Authenticator::new(users(names), Arc::default(), None, verified);
     AccessControl {
+        access: ArcSwap::from_pointee(Access::new(authenticator, policy, Arc::default(), None)),
+        asking: asking(),
         hooks: HookSet::default(),
-        access: ArcSwap::from_pointee(Access::new(authenticator, policy, Arc::default())),
         hashing: Hashing::new(2, 64),
         pools: Vec::new(),
         key_refresh: KeyRefresh::default(),
@@ -78,7 +94,14 @@ async fn new_users_and_rules_count_at_once() {
     let gate = gatekeeper(&["ann", "bob"], &only("ann"));
     assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
     assert_eq!(ask(&gate, BOB).await, Err(ErrorKind::Denied));
-    gate.replace(users(&["bob"]), Arc::default(), None, &only("bob"), &[]);
+    gate.replace(
+        users(&["bob"]),
+        Arc::default(),
+        None,
+        None,
+        &only("bob"),
+        &[],
+    );
     // Verified a moment ago, and gone.
     assert_eq!(ask(&gate, ANN).await, Err(ErrorKind::CredentialsWrong));
     assert_eq!(ask(&gate, BOB).await, Ok("bob".to_owned()));
@@ -119,7 +142,7 @@ async fn a_thousand_reloads_show_no_mixture() {
     });
     for round in 0..1_000 {
         let name = if round % 2 == 0 { "bob" } else { "ann" };
-        gate.replace(users(&[name]), Arc::default(), None, &only(name), &[]);
+        gate.replace(users(&[name]), Arc::default(), None, None, &only(name), &[]);
         tokio::task::yield_now().await;
     }
     reloaded.store(true, Ordering::Relaxed);

@@ -33,7 +33,13 @@ impl<C: Copy + Eq + Hash, J> Turns<C, J> {
     }
 
     pub(super) fn pop(&mut self) -> Option<J> {
-        let client = self.order.pop_front()?;
+        self.pop_where(|_| true)
+    }
+
+    /// The next job of the clients that may have one now. The turn of the others stays.
+    pub(super) fn pop_where(&mut self, may: impl Fn(C) -> bool) -> Option<J> {
+        let at = self.order.iter().position(|client| may(*client))?;
+        let client = self.order.remove(at)?;
         let Entry::Occupied(mut jobs) = self.jobs.entry(client) else {
             return None;
         };

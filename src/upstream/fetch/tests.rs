@@ -77,6 +77,8 @@ fn get(url: &HttpUrl) -> FetchRequest<'_> {
         url,
         content: None,
         accept: "application/json",
+        fields: Vec::new(),
+        is_repeatable: false,
         max_body: 16,
         timeout: WAIT,
     }

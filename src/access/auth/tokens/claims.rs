@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::TokenError;
-use super::json::{Json, Object};
+use crate::access::auth::json::{Json, Object};
 use crate::access::auth::{MAX_USER_LEN, User};
 use crate::text::is_invisible;
 
@@ -136,26 +136,36 @@ pub(super) fn user(claims: &Object, path: &ClaimPath, prefix: &str) -> Result<Us
 
 /// The groups: a text, or a list of texts; none when the claim is missing.
 pub(super) fn groups(claims: &Object, path: &ClaimPath) -> Result<Vec<Box<str>>, TokenError> {
-    let texts: Option<Vec<&str>> = match path.of(claims) {
-        None => return Ok(Vec::new()),
-        Some(Json::Text(group)) => Some(vec![group]),
-        Some(Json::List(list)) if list.len() <= MAX_VALUES => list.iter().map(Json::text).collect(),
-        Some(_) => None,
+    let Some(value) = path.of(claims) else {
+        return Ok(Vec::new());
     };
+    let texts: Option<Vec<&str>> = match value {
+        Json::Text(group) => Some(vec![group]),
+        Json::List(list) => list.iter().map(Json::text).collect(),
+        _ => None,
+    };
+    let groups = texts.and_then(group_names);
+    groups.ok_or_else(|| path.missing())
+}
+
+/// Checks the names of groups that a peer says: a limited number of names without control characters. Each is there
+/// once.
+pub(in crate::access::auth) fn group_names(names: Vec<&str>) -> Option<Vec<Box<str>>> {
     let is_group = |group: &&str| {
         !group.is_empty()
             && group.len() <= MAX_USER_LEN
             && !group.contains(|c: char| c.is_control() || is_invisible(c))
     };
-    let texts = texts.filter(|texts| texts.iter().all(is_group));
-    let texts = texts.ok_or_else(|| path.missing())?;
-    let mut groups: Vec<Box<str>> = Vec::with_capacity(texts.len());
-    for text in texts {
-        if !groups.iter().any(|group| **group == *text) {
-            groups.push(text.into());
+    if names.len() > MAX_VALUES || !names.iter().all(is_group) {
+        return None;
+    }
+    let mut groups: Vec<Box<str>> = Vec::with_capacity(names.len());
+    for name in names {
+        if !groups.iter().any(|group| **group == *name) {
+            groups.push(name.into());
         }
     }
-    Ok(groups)
+    Some(groups)
 }
 
 /// The claims that have one value, as text. Those that would exceed the limit are left out.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::json::JsonError;
+use crate::access::auth::json::JsonError;
 use crate::http::error::{ErrorKind, RequestError};
 
 /// Why a token is refused. The client learns only whether it has expired; the log has the rest.

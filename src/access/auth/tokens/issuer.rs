@@ -9,12 +9,12 @@ use arc_swap::ArcSwap;
 
 use super::claims::{self, ClaimPath};
 use super::error::TokenError;
-use super::json::Object;
 use super::jws::Jws;
 use super::key::Key;
 use super::key_set::KeySet;
 use crate::access::auth::Identity;
-use crate::access::auth::identity::TokenFacts;
+use crate::access::auth::identity::IdentityFacts;
+use crate::access::auth::json::Object;
 use crate::http::url::HttpUrl;
 
 /// What the configuration says of an issuer.
@@ -172,12 +172,12 @@ impl Issuer {
             Some(path) => claims::groups(claims, path)?,
             None => Vec::new(),
         };
-        let facts = TokenFacts {
+        let facts = IdentityFacts {
             groups,
             claims: claims::kept(claims),
             expires: Some(expires),
         };
-        Ok(Identity::of_token(user, facts))
+        Ok(Identity::with_facts(user, facts))
     }
 }
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::error::TokenError;
-use super::json::{Json, Object};
+use crate::access::auth::json::{Json, Object};
 
 /// The longest token.
 pub const MAX_TOKEN_LEN: usize = 16 * 1024;

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use thiserror::Error;
 
-use super::json::{Json, JsonError, Object};
 use super::key::{Material, PublicKey};
+use crate::access::auth::json::{Json, JsonError, Object};
 
 /// The largest set, in bytes.
 pub const MAX_KEY_SET: usize = 256 * 1024;

@@ -125,8 +125,9 @@ pub(super) fn because(by: &DecidedBy, request: &Request<'_>) -> Option<String> {
              tollgate.egress.allow_networks open it",
             block.name
         ),
-        // Hooks are not a part of the policy.
+        // Neither hooks nor the authoriser are a part of the policy.
         DecidedBy::Hook(_) => "a hook ends the request".to_owned(),
+        DecidedBy::External => "the external authoriser denies it".to_owned(),
         DecidedBy::OwnListener => "this program itself listens on the address".to_owned(),
     })
 }

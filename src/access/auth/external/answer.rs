@@ -1,0 +1,229 @@
+//! What the service answers, read strictly: a value of a wrong type, or one that is too long, makes the whole answer
+//! one that does not count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+use super::Ask;
+use crate::access::auth::User;
+use crate::access::auth::json::{Json, JsonError, Object};
+use crate::access::auth::tokens::group_names;
+use crate::access::policy::Refusal;
+
+/// Values of one answer, at any depth; more than the groups.
+const MAX_VALUES: usize = 1024;
+
+/// The longest name of a pool.
+const MAX_POOL: usize = 64;
+
+/// The longest `ttl`: more is a mistake, such as a time.
+const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The fields of an answer by status.
+const USER_FIELD: &str = "x-tollgate-user";
+const GROUPS_FIELD: &str = "x-tollgate-groups";
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What it decides.
+    pub verdict: Verdict,
+    /// The longest time for which it may be kept; none for that of the configuration.
+    pub ttl: Option<Duration>,
+}
+
+/// What the service decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request is admitted, as far as the service is concerned.
+    Admit(Grant),
+    /// The credentials are wrong: the client is asked for others.
+    Challenge {
+        /// The sentence for the client.
+        message: Option<Arc<str>>,
+    },
+    /// The request is denied.
+    Deny {
+        /// The answer to the client.
+        refusal: Refusal,
+        /// Who the client is, for the log.
+        user: Option<User>,
+    },
+}
+
+/// What comes with an admission.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Who the client is; none for whom it says that it is.
+    pub user: Option<User>,
+    /// Groups of the user, each once.
+    pub groups: Vec<Box<str>>,
+    /// Where the request goes, at the gateway.
+    pub pool: Option<Box<str>>,
+}
+
+/// Why an answer does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    /// Another status than one with a meaning.
+    #[error("the service answers {}", .0.as_u16())]
+    Status(StatusCode),
+    /// No JSON object.
+    #[error("the answer is {0}")]
+    Json(#[from] JsonError),
+    /// A member is missing or has a value that it cannot have.
+    #[error("the member {0} of the answer is missing or has a value that it cannot have")]
+    Member(&'static str),
+    /// A field has a value that it cannot have, or is there twice.
+    #[error("the field {0} of the answer has a value that it cannot have")]
+    Field(&'static str),
+}
+
+impl Answer {
+    /// Reads the answer to a POST. Where it denies and names no status, that is 403, or 401 where the service
+    /// authenticates.
+    ///
+    /// # Errors
+    /// See [`AnswerError`].
+    pub fn of_json(status: StatusCode, content: &[u8], ask: Ask) -> Result<Self, AnswerError> {
+        if status != StatusCode::OK {
+            return Err(AnswerError::Status(status));
+        }
+        let object = Object::parse(content, MAX_VALUES)?;
+        let allow = match object.get("allow") {
+            Some(Json::Flag(allow)) => *allow,
+            _ => return Err(AnswerError::Member("allow")),
+        };
+        // Each member is read, so that a wrong one is not found only when it is needed.
+        let user = member(&object, "user", |value| user(value.text()?))?;
+        let groups = member(&object, "groups", |value| {
+            let texts: Option<Vec<&str>> = value.list()?.iter().map(Json::text).collect();
+            group_names(texts?)
+        })?;
+        let message = member(&object, "message", |value| Some(message(value.text()?)))?;
+        let code = member(&object, "status", code)?;
+        let pool = member(&object, "pool", |value| pool(value.text()?))?;
+        let ttl = member(&object, "ttl", ttl)?;
+        let message = message.flatten();
+        let verdict = match (allow, code) {
+            (true, _) => Verdict::Admit(Grant {
+                user,
+                groups: groups.unwrap_or_default(),
+                pool,
+            }),
+            (false, None) if ask == Ask::UnknownUsers => Verdict::Challenge { message },
+            (false, Some(StatusCode::UNAUTHORIZED)) => Verdict::Challenge { message },
+            (false, code) => Verdict::Deny {
+                refusal: Refusal {
+                    status: code.unwrap_or(StatusCode::FORBIDDEN),
+                    message,
+                },
+                user,
+            },
+        };
+        Ok(Self { verdict, ttl })
+    }
+
+    /// Reads the answer to a GET: 2xx admits, 401 asks for credentials, 403 denies.
+    ///
+    /// # Errors
+    /// [`AnswerError::Status`], [`AnswerError::Field`]
+    pub fn of_status(status: StatusCode, fields: &HeaderMap) -> Result<Self, AnswerError> {
+        let verdict = match status {
+            StatusCode::UNAUTHORIZED => Verdict::Challenge { message: None },
+            StatusCode::FORBIDDEN => Verdict::Deny {
+                refusal: Refusal::default(),
+                user: None,
+            },
+            status if status.is_success() => Verdict::Admit(grant(fields)?),
+            status => return Err(AnswerError::Status(status)),
+        };
+        Ok(Self { verdict, ttl: None })
+    }
+}
+
+/// What the fields of an answer say.
+fn grant(fields: &HeaderMap) -> Result<Grant, AnswerError> {
+    let user = match text(fields, USER_FIELD)? {
+        None => None,
+        Some(name) => Some(user(name).ok_or(AnswerError::Field(USER_FIELD))?),
+    };
+    let groups = match text(fields, GROUPS_FIELD)? {
+        None => Vec::new(),
+        Some(list) => {
+            let names = list.split(',').map(str::trim);
+            let names = names.filter(|name| !name.is_empty()).collect();
+            group_names(names).ok_or(AnswerError::Field(GROUPS_FIELD))?
+        }
+    };
+    Ok(Grant {
+        user,
+        groups,
+        pool: None,
+    })
+}
+
+/// The one value of a field. Two would be two answers.
+fn text<'a>(fields: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, AnswerError> {
+    let mut values = fields.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(value.as_bytes()).ok();
+    let text = text.filter(|_| values.next().is_none());
+    text.map(Some).ok_or(AnswerError::Field(name))
+}
+
+/// Reads a member. One that is null is not there.
+fn member<T>(
+    object: &Object,
+    name: &'static str,
+    read: impl FnOnce(&Json) -> Option<T>,
+) -> Result<Option<T>, AnswerError> {
+    match object.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(value) => read(value).map(Some).ok_or(AnswerError::Member(name)),
+    }
+}
+
+fn user(name: &str) -> Option<User> {
+    User::of_token(name).ok()
+}
+
+/// As much of a message as a rule may have, without control characters.
+fn message(text: &str) -> Option<Arc<str>> {
+    let shown = text.chars().filter(|c| !c.is_control());
+    let shown: String = shown.take(Refusal::MAX_MESSAGE).collect();
+    (!shown.is_empty()).then(|| shown.into())
+}
+
+/// A status that a rule can deny with, or 401; 407 is the same.
+fn code(value: &Json) -> Option<StatusCode> {
+    let Json::Integer(number) = value else {
+        return None;
+    };
+    let status = StatusCode::from_u16(u16::try_from(*number).ok()?).ok()?;
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Some(StatusCode::UNAUTHORIZED)
+        }
+        status => Refusal::STATUSES.contains(&status).then_some(status),
+    }
+}
+
+fn pool(name: &str) -> Option<Box<str>> {
+    let is_name = !name.is_empty() && name.len() <= MAX_POOL;
+    is_name.then(|| name.into())
+}
+
+fn ttl(value: &Json) -> Option<Duration> {
+    let ttl = match value {
+        Json::Integer(seconds) => Duration::from_secs(u64::try_from(*seconds).ok()?),
+        Json::Fraction(seconds) => Duration::try_from_secs_f64(*seconds).ok()?,
+        _ => return None,
+    };
+    (ttl <= MAX_TTL).then_some(ttl)
+}

@@ -1,0 +1,238 @@
+//! What the external authoriser is asked about a request, and what becomes of the request by its answer.
+
+mod answers;
+mod authorizer;
+mod calls;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::authorizer::Asking;
+pub(super) use self::authorizer::Authorizer;
+use super::{Access, AccessControl};
+use crate::access::auth::external::{Grant, OnFailure, Question, Verdict};
+use crate::access::auth::{Attempt, CredentialsError, Identity, User, password};
+use crate::access::client::Client;
+use crate::access::policy::{DecidedBy, Denied};
+use crate::http::credentials::Credentials;
+use crate::http::error::{ErrorKind, RequestError};
+use crate::http::role::Role;
+use crate::request::outcome::Exchange;
+use crate::upstream::pool::Choice;
+
+/// When a client may try again that the service has not been asked about.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a question says beside what the request says.
+struct Asked<'a> {
+    user: &'a str,
+    groups: Vec<&'a str>,
+    credentials: &'a Credentials,
+    client: Client,
+}
+
+impl AccessControl {
+    /// Asks the service who the client is, for credentials whose user is not known here.
+    ///
+    /// # Errors
+    /// The service denies, or it has not answered, whatever `on_failure` says.
+    pub(super) async fn authenticate_by(
+        &self,
+        authorizer: &Authorizer,
+        access: &Access,
+        attempt: &Attempt,
+        credentials: &Credentials,
+        exchange: &mut Exchange,
+    ) -> Result<Identity, RequestError> {
+        let claimed = attempt.user();
+        let asked = Asked {
+            user: claimed.as_str(),
+            groups: Vec::new(),
+            credentials,
+            client: Client::site(exchange.request.source.client.ip()),
+        };
+        let verdict = ask(authorizer, asked, exchange).await;
+        let is_free = |user: &User| !access.authenticator.is_taken(user.as_str());
+        match &*verdict.map_err(failed)? {
+            Verdict::Admit(grant) => {
+                let user = grant.user.as_ref().unwrap_or(claimed);
+                if !is_free(user) {
+                    // What is written for the user of one proof must not be for that of another.
+                    let why = authorizer.failed("it names a user of another kind of credentials");
+                    return Err(failed(why));
+                }
+                let identity = Identity::from(user.clone()).with_groups(&grant.groups);
+                let chosen = self.choose_granted(authorizer, grant, exchange);
+                chosen.map_err(failed)?;
+                Ok(identity)
+            }
+            refused => {
+                if let Verdict::Deny { user, .. } = refused {
+                    exchange.outcome.user = user.clone().filter(is_free);
+                }
+                Err(refusal(refused, access, exchange))
+            }
+        }
+    }
+
+    /// Asks the service about the request of a user, which it may deny, or give further groups and a pool.
+    ///
+    /// # Errors
+    /// The service denies, or it has not answered where `on_failure` says deny.
+    pub(super) async fn tighten(
+        &self,
+        authorizer: &Authorizer,
+        access: &Access,
+        identity: Identity,
+        credentials: &Credentials,
+        exchange: &mut Exchange,
+    ) -> Result<Identity, RequestError> {
+        let user = identity.user();
+        exchange.outcome.user = Some(user.clone());
+        let asked = Asked {
+            user: user.as_str(),
+            groups: access.policy.groups_of(user.as_str(), identity.groups()),
+            credentials,
+            client: Client::new(Some(user), exchange.request.source.client.ip()),
+        };
+        let verdict = match ask(authorizer, asked, exchange).await {
+            Ok(verdict) => verdict,
+            Err(why) => return on_failure(authorizer, why, identity),
+        };
+        match &*verdict {
+            Verdict::Admit(grant) => match self.choose_granted(authorizer, grant, exchange) {
+                Ok(()) => Ok(identity.with_groups(&grant.groups)),
+                Err(why) => on_failure(authorizer, why, identity),
+            },
+            refused => Err(refusal(refused, access, exchange)),
+        }
+    }
+
+    /// Sends a request to the gateway to the pool that the service names. In other roles a pool has no meaning.
+    fn choose_granted(
+        &self,
+        authorizer: &Authorizer,
+        grant: &Grant,
+        exchange: &mut Exchange,
+    ) -> Result<(), Arc<str>> {
+        let request = &mut exchange.request;
+        let Some(name) = &grant.pool else {
+            return Ok(());
+        };
+        if request.role != Some(Role::Gateway) || request.is_own {
+            return Ok(());
+        }
+        let Some(pool) = self.pool(name) else {
+            return Err(authorizer.failed("it names a pool that is not configured"));
+        };
+        request.pool = Choice::Pool(pool);
+        Ok(())
+    }
+}
+
+/// Asks the service about the request of `exchange`.
+async fn ask(
+    authorizer: &Authorizer,
+    asked: Asked<'_>,
+    exchange: &Exchange,
+) -> Result<Arc<Verdict>, Arc<str>> {
+    let request = &exchange.request;
+    let role = request.role.unwrap_or(Role::Gateway);
+    let head = exchange.head.as_deref();
+    let path = head
+        .filter(|_| role != Role::Tunnel)
+        .map(|head| visible(head.target()));
+    let target = match &request.authority {
+        Some(authority) => authority.to_string(),
+        None => path.clone().unwrap_or_default(),
+    };
+    let uri = request.canonical_target(path.as_deref().unwrap_or_default());
+    let value = match authorizer.settings().send_password {
+        true => asked.credentials.value(),
+        false => None,
+    };
+    // They were read before.
+    let secret = value.map(password).transpose();
+    let secret = secret.map_err(|error: CredentialsError| error.to_string())?;
+    let secret = secret.as_ref().map(|secret| secret.expose());
+    let secret = secret.map(|secret| std::str::from_utf8(secret).unwrap_or_default());
+    let question = Question {
+        id: request.id.as_str(),
+        user: Some(asked.user),
+        client: request.source.client.ip().to_canonical(),
+        role,
+        method: request.method.as_str(),
+        scheme: (role != Role::Tunnel).then(|| request.scheme.as_str()),
+        target: &target,
+        path: path.as_deref(),
+        tls: request.source.tls,
+        groups: asked.groups,
+        password: secret,
+        uri: &uri,
+        authorization: value.map(<[u8]>::trim_ascii),
+    };
+    authorizer.ask(&question, asked.client).await
+}
+
+/// The refusal of a request that the service does not admit.
+fn refusal(verdict: &Verdict, access: &Access, exchange: &mut Exchange) -> RequestError {
+    match verdict {
+        Verdict::Deny { refusal, .. } => {
+            let denied = Denied {
+                refusal: refusal.clone(),
+                ..Denied::request(DecidedBy::External)
+            };
+            exchange.outcome.deny(denied, access.policy.names())
+        }
+        Verdict::Challenge { message } => {
+            let error = ErrorKind::CredentialsWrong.because("auth.external answers so");
+            match message {
+                Some(message) => error.saying(Arc::clone(message)),
+                None => error,
+            }
+        }
+        Verdict::Admit(_) => ErrorKind::Internal.into(),
+    }
+}
+
+fn on_failure(
+    authorizer: &Authorizer,
+    why: Arc<str>,
+    identity: Identity,
+) -> Result<Identity, RequestError> {
+    match authorizer.settings().on_failure {
+        OnFailure::Deny => Err(failed(why)),
+        OnFailure::Admit => Ok(identity),
+    }
+}
+
+fn failed(why: Arc<str>) -> RequestError {
+    let error = ErrorKind::AuthorizerFailed.because(&*why);
+    error.retry_after(RETRY_AFTER)
+}
+
+/// A request-target as text. Its bytes beyond ASCII, which are allowed nowhere (RFC 3986 §2), are written as they
+/// would have to be.
+fn visible(target: &[u8]) -> String {
+    let mut text = String::with_capacity(target.len());
+    for byte in target {
+        match byte {
+            b'!'..=b'~' => text.push(char::from(*byte)),
+            // Writing to a String cannot fail.
+            other => drop(write!(text, "%{other:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_target_is_visible() {
+        assert_eq!(visible(b"/a%20?b=c~"), "/a%20?b=c~");
+        assert_eq!(visible("/é".as_bytes()), "/%C3%A9");
+    }
+}

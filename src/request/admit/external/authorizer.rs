@@ -1,0 +1,250 @@
+//! The service that is asked: its settings, its answers that are kept, and the calls to it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Method;
+
+use super::answers::Answers;
+use super::calls::Calls;
+use crate::access::auth::external::{
+    Answer, External, MAX_ANSWER, Mode, Question, QuestionKey, Verdict,
+};
+use crate::access::auth::{EntropyError, random_secret};
+use crate::access::client::Client;
+use crate::telemetry::Telemetry;
+use crate::telemetry::throttle::Throttle;
+use crate::upstream::fetch::{FetchError, FetchRequest, Fetcher};
+
+/// What a service is asked with, whatever its settings.
+#[derive(Clone)]
+pub struct Asking {
+    /// The client.
+    fetcher: Arc<Fetcher>,
+    telemetry: Arc<Telemetry>,
+    /// The key of the keys of questions, for this process only and never stored.
+    secret: [u8; 32],
+    /// Lines about a service that fails.
+    failures: Arc<Throttle>,
+}
+
+/// A service, with the answers that are kept.
+pub(in crate::request::admit) struct Authorizer {
+    settings: Arc<External>,
+    asking: Asking,
+    answers: Arc<Answers>,
+    calls: Calls<Result<Arc<Verdict>, Arc<str>>>,
+}
+
+/// A call that can be made.
+struct Call {
+    settings: Arc<External>,
+    asking: Asking,
+    answers: Arc<Answers>,
+    key: QuestionKey,
+    content: Option<Bytes>,
+    fields: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+impl Asking {
+    /// With this client.
+    ///
+    /// # Errors
+    /// The system has no random numbers for the secret.
+    pub fn new(fetcher: Arc<Fetcher>, telemetry: Arc<Telemetry>) -> Result<Self, EntropyError> {
+        Ok(Self {
+            fetcher,
+            telemetry,
+            secret: random_secret()?,
+            failures: Arc::default(),
+        })
+    }
+}
+
+impl Authorizer {
+    /// The service of these settings. No answer is kept yet.
+    pub(in crate::request::admit) fn new(settings: Arc<External>, asking: Asking) -> Self {
+        Self {
+            asking,
+            answers: Arc::new(Answers::new(&settings)),
+            calls: Calls::new(settings.concurrency),
+            settings,
+        }
+    }
+
+    pub(in crate::request::admit) fn settings(&self) -> &External {
+        &self.settings
+    }
+
+    /// Asks, or has the answer to the same question from before. Why there is none, otherwise.
+    pub(super) async fn ask(
+        &self,
+        question: &Question<'_>,
+        client: Client,
+    ) -> Result<Arc<Verdict>, Arc<str>> {
+        let cannot = |error: &dyn fmt::Display| self.failed(&error.to_string());
+        let key = question.key(&self.asking.secret);
+        let key = key.map_err(|error| cannot(&error))?;
+        let known = || {
+            let known = self.answers.lookup(&key, Instant::now())?;
+            self.asking.telemetry.authorizer_cache_hit();
+            Some(known)
+        };
+        if let Some(verdict) = known() {
+            return Ok(verdict);
+        }
+        let call = self.call(question, key).map_err(|error| cannot(&error))?;
+        let timeout = self.settings.timeout;
+        let known = || known().map(Ok);
+        let asked = self.calls.ask(
+            key,
+            client,
+            timeout,
+            known,
+            Box::new(|left| Box::pin(call.make(left))),
+        );
+        match asked.await {
+            Some(result) => result,
+            None => Err(self.failed(&format!("no answer within {timeout:?}"))),
+        }
+    }
+
+    fn call(
+        &self,
+        question: &Question<'_>,
+        key: QuestionKey,
+    ) -> Result<Call, crate::access::auth::external::QuestionError> {
+        let (content, fields) = match self.settings.mode {
+            Mode::Json => (Some(Bytes::from_owner(question.content()?)), Vec::new()),
+            Mode::Status => (None, question.fields()?),
+        };
+        Ok(Call {
+            settings: Arc::clone(&self.settings),
+            asking: self.asking.clone(),
+            answers: Arc::clone(&self.answers),
+            key,
+            content,
+            fields,
+        })
+    }
+
+    /// Notes a failure in the log, now and then. The reason, for the record of the request.
+    pub(super) fn failed(&self, why: &str) -> Arc<str> {
+        failed(&self.asking, why)
+    }
+}
+
+impl Call {
+    /// Asks the service and keeps its answer.
+    async fn make(self, left: Duration) -> Result<Arc<Verdict>, Arc<str>> {
+        let asked = Instant::now();
+        let answered = self.answer(left).await;
+        let result = match &answered {
+            Ok(answer) => match &answer.verdict {
+                Verdict::Admit(_) => "admit",
+                Verdict::Challenge { .. } => "challenge",
+                Verdict::Deny { .. } => "deny",
+            },
+            Err((result, _)) => result,
+        };
+        let telemetry = &self.asking.telemetry;
+        telemetry.authorizer_asked(result, asked.elapsed());
+        match answered {
+            Ok(answer) => Ok(self.answers.insert(self.key, &answer, asked)),
+            Err((_, why)) => Err(failed(&self.asking, &why)),
+        }
+    }
+
+    async fn answer(&self, left: Duration) -> Result<Answer, (&'static str, String)> {
+        let settings = &*self.settings;
+        let (method, accept) = match settings.mode {
+            Mode::Json => (Method::POST, "application/json"),
+            Mode::Status => (Method::GET, "*/*"),
+        };
+        let request = FetchRequest {
+            method,
+            url: &settings.url,
+            content: self
+                .content
+                .clone()
+                .map(|content| ("application/json", content)),
+            accept,
+            fields: self.fields.clone(),
+            // A question changes nothing.
+            is_repeatable: true,
+            max_body: MAX_ANSWER,
+            timeout: left,
+        };
+        let fetched = self.asking.fetcher.fetch(request).await;
+        let response = fetched.map_err(|error| match error {
+            FetchError::Timeout(_) => {
+                let timeout = settings.timeout;
+                ("timeout", format!("no answer within {timeout:?}"))
+            }
+            other => ("failure", chain(&other)),
+        })?;
+        let answer = match settings.mode {
+            Mode::Json => Answer::of_json(response.status, &response.body, settings.ask),
+            Mode::Status => Answer::of_status(response.status, &response.fields),
+        };
+        answer.map_err(|error| ("failure", error.to_string()))
+    }
+}
+
+/// The URL is not repeated: its query may have a key of the service in it.
+fn failed(asking: &Asking, why: &str) -> Arc<str> {
+    let why: Arc<str> = format!("auth.external: {why}").into();
+    if let Some(passed) = asking.failures.pass() {
+        log::warn!("{why}{passed}");
+    }
+    why
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asking").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Authorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorizer")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::access::auth::external::{Ask, OnFailure};
+    use crate::http::url::HttpUrl;
+
+    /// Settings as by default.
+    pub(in super::super) fn settings(ask: Ask) -> External {
+        External {
+            url: HttpUrl::parse("http://127.0.0.1:9/").unwrap(),
+            mode: Mode::Json,
+            ask,
+            timeout: Duration::from_millis(500),
+            cache: Duration::from_secs(60),
+            cache_entries: 10_000,
+            concurrency: 64,
+            on_failure: OnFailure::Deny,
+            send_password: false,
+        }
+    }
+}
