@@ -81,6 +81,7 @@ async fn read(app: &App, issuer: &Issuer) -> Result<(usize, KeyChanges), String>
         fields: Vec::new(),
         is_repeatable: false,
         max_body: MAX_KEY_SET,
+        cuts_body: false,
         timeout: TIMEOUT,
     };
     let response = app.fetcher.fetch(request).await;

@@ -56,6 +56,8 @@ pub struct FetchRequest<'a> {
     pub is_repeatable: bool,
     /// The longest content of the answer.
     pub max_body: usize,
+    /// Whether longer content is left out, and is no error.
+    pub cuts_body: bool,
     /// The longest time for all of it.
     pub timeout: Duration,
 }
@@ -167,9 +169,11 @@ impl Fetcher {
                     }
                 };
                 match ask(&mut session, request).await {
-                    Ok(response) => {
-                        let kept = Some(KEEP_ALIVE);
-                        connector.release_http_session(session, &peer, kept).await;
+                    Ok((response, is_complete)) => {
+                        if is_complete {
+                            let kept = Some(KEEP_ALIVE);
+                            connector.release_http_session(session, &peer, kept).await;
+                        }
                         return Ok(response);
                     }
                     // The server may have closed it meanwhile.
@@ -206,11 +210,11 @@ impl Fetcher {
     }
 }
 
-/// One exchange on a connection.
+/// One exchange on a connection, and whether all of the answer was read.
 async fn ask(
     session: &mut HttpSession,
     request: &FetchRequest<'_>,
-) -> Result<FetchResponse, FetchError> {
+) -> Result<(FetchResponse, bool), FetchError> {
     let HttpUrl {
         scheme,
         authority,
@@ -249,20 +253,26 @@ async fn ask(
     let status = status.ok_or(FetchError::Incomplete)?;
     let fields = session.resp_header().map(|head| head.headers.clone());
     let mut body = BytesMut::new();
+    let mut is_cut = false;
     while let Some(part) = session.read_body_bytes().await.map_err(exchange)? {
         if body.len() + part.len() > request.max_body {
-            return Err(FetchError::TooLarge(request.max_body));
+            if !request.cuts_body {
+                return Err(FetchError::TooLarge(request.max_body));
+            }
+            is_cut = true;
+            break;
         }
         body.extend_from_slice(&part);
     }
-    if !session.is_body_done() {
+    if !is_cut && !session.is_body_done() {
         return Err(FetchError::Incomplete);
     }
-    Ok(FetchResponse {
+    let response = FetchResponse {
         status,
         fields: fields.unwrap_or_default(),
         body: body.freeze(),
-    })
+    };
+    Ok((response, !is_cut))
 }
 
 /// What Pingora says, on one line.

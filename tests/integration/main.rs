@@ -56,6 +56,10 @@ mod roles {
 
 /// Who may do what: Basic authentication, password files, the policy and `tollgate explain`.
 mod access {
+    mod authorizer;
+    mod authorizer_answers;
+    mod authorizer_failures;
+    mod authorizer_status;
     mod basic_authentication;
     mod denial_answers;
     mod denials;

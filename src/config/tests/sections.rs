@@ -375,3 +375,86 @@ fn tokens_that_cannot_be_used() {
     let with_groups = whole.replace("}", ", groups_claim: groups}");
     assert_eq!(load(&(tokens(&with_groups) + policy)), "");
 }
+
+/// What `tollgate check` says of an external authoriser.
+#[test]
+fn an_authorizer_that_cannot_be_used() {
+    let setup = Setup::new();
+    let load = |keys: &str, more: &str| {
+        let yaml = format!(
+            "version: 1\ntollgate:\n  listeners: [{{address: '127.0.0.1:1'}}]\n  auth: {{htpasswd: users, \
+             external: {{{keys}}}}}\n{more}"
+        );
+        match setup.load(&yaml) {
+            Ok(config) => config.warnings.to_string(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let local = "url: 'http://127.0.0.1:9000/', send_password: true";
+    assert_eq!(load(local, ""), "");
+    for (keys, expected) in [
+        (
+            "",
+            "external.url: missing; write one such as http://127.0.0.1:9000/check",
+        ),
+        (
+            "url: 'http://u:canary@a.test/'",
+            "external.url: user information in the authority",
+        ),
+        ("url: 'ftp://a.test/'", "write an http:// or https:// URL"),
+        ("url: /canary", "external.url: "),
+        (
+            "url: 'http://127.0.0.1/', mode: xml",
+            "mode: another word; write json or status",
+        ),
+        (
+            "url: 'http://127.0.0.1/', ask: rule",
+            "ask: another word; write always or unknown_users",
+        ),
+        (
+            "url: 'http://127.0.0.1/', on_failure: no",
+            "on_failure: another word; write deny or admit",
+        ),
+        (
+            "url: 'http://127.0.0.1/', timeout: 1ms",
+            "external.timeout: ",
+        ),
+        (
+            "url: 'http://127.0.0.1/', concurrency: 0",
+            "external.concurrency: ",
+        ),
+        (
+            "url: 'http://127.0.0.1/', password: true",
+            "external.password: unknown key",
+        ),
+        (
+            "url: 'http://127.0.0.1/', send_password: true, on_failure: admit",
+            "external.on_failure: admits users that nothing has authenticated; write deny, or `ask: always`",
+        ),
+        (
+            "url: 'http://127.0.0.1/'",
+            "warning: tollgate.auth.external: asks who unknown users are, and does not send their passwords",
+        ),
+        (
+            "url: 'http://a.test/', ask: always",
+            "warning: tollgate.auth.external.url: decisions over http",
+        ),
+        (
+            "url: 'http://a.test/', send_password: true",
+            "warning: tollgate.auth.external.url: passwords over http",
+        ),
+    ] {
+        let said = load(keys, "");
+        assert!(said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+    // It makes users of any name, and groups.
+    let policy =
+        "  policy: {rules: [{name: r, action: admit, users: ['p:x', eve], groups: [dev]}]}\n";
+    assert_eq!(load(local, policy), "");
+    let said = load("url: 'https://a.test/', ask: always", policy);
+    assert!(
+        said.contains("users[0]: the user name has a colon") && !said.contains("no such group"),
+        "{said}"
+    );
+}

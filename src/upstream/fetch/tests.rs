@@ -80,6 +80,7 @@ fn get(url: &HttpUrl) -> FetchRequest<'_> {
         fields: Vec::new(),
         is_repeatable: false,
         max_body: 16,
+        cuts_body: false,
         timeout: WAIT,
     }
 }
@@ -171,6 +172,27 @@ async fn answers_that_are_not_taken() {
         &*fetcher.fetch(get(&server.url())).await.unwrap().body,
         b"ok"
     );
+}
+
+#[tokio::test]
+async fn content_that_is_not_needed_is_left_out() {
+    let (fetcher, _file) = fetcher();
+    let long = "HTTP/1.1 403 No\r\nX-A: b\r\nContent-Length: 17\r\n\r\n12345678901234567";
+    let server = Server::start(vec![vec![long], vec![OK]]).await;
+    let url = server.url();
+    for (status, body) in [(403, 0), (200, 2)] {
+        let request = FetchRequest {
+            cuts_body: true,
+            ..get(&url)
+        };
+        let response = fetcher.fetch(request).await.unwrap();
+        assert_eq!(
+            (response.status.as_u16(), response.body.len()),
+            (status, body)
+        );
+        let field = response.fields.get("x-a").map(HeaderValue::as_bytes);
+        assert_eq!(field, (status == 403).then_some(&b"b"[..]));
+    }
 }
 
 #[tokio::test]

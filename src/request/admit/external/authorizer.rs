@@ -175,6 +175,8 @@ impl Call {
             // A question changes nothing.
             is_repeatable: true,
             max_body: MAX_ANSWER,
+            // The page for a person in an answer by status is not for the proxy.
+            cuts_body: settings.mode == Mode::Status,
             timeout: left,
         };
         let fetched = self.asking.fetcher.fetch(request).await;
