@@ -434,15 +434,12 @@ fn interpret(
         roots::settle(&mut server.conf, path, diagnostics);
     }
 
-    let auth = auth.open(
-        threads,
+    let others = auth::Others {
         trusted,
         tokens,
         external,
-        diagnostics,
-        base,
-        exposed,
-    )?;
+    };
+    let auth = auth.open(threads, others, diagnostics, base, exposed)?;
     let policy = Policy::new(guard, written.rules()?).with_names(written.rule_names);
     // Of a policy that is not whole they would only say so again.
     if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {

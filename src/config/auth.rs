@@ -98,6 +98,13 @@ keys! {
     }
 }
 
+/// What authenticates beside passwords.
+pub(super) struct Others {
+    pub(super) trusted: TrustedNetworks,
+    pub(super) tokens: Option<Tokens>,
+    pub(super) external: Option<Arc<External>>,
+}
+
 impl<'d> AuthSection<'d> {
     pub(super) fn read(part: Part<'d>) -> AuthSection<'d> {
         let mut section = part.section();
@@ -186,9 +193,7 @@ impl<'d> AuthSection<'d> {
     pub(super) fn open(
         self,
         threads: usize,
-        trusted: TrustedNetworks,
-        tokens: Option<Tokens>,
-        external: Option<Arc<External>>,
+        others: Others,
         diagnostics: &Diagnostics,
         base: &Base,
         exposed: bool,
@@ -213,9 +218,9 @@ impl<'d> AuthSection<'d> {
         Some(Auth {
             realm: self.realm,
             users: Arc::new(users),
-            trusted: Arc::new(trusted),
-            tokens: tokens.map(Arc::new),
-            external,
+            trusted: Arc::new(others.trusted),
+            tokens: others.tokens.map(Arc::new),
+            external: others.external,
             htpasswd,
             cache_ttl: self.cache_ttl,
             cache_entries: self.cache_entries,
