@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::hook::{HookSet, Run};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::http1::{KeptHead, RequestHead};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme};
 use crate::script::Script;
@@ -348,6 +349,14 @@ impl Access {
     /// Whether a client is told the name of what denies its request.
     pub fn rule_names(&self) -> RuleNames {
         self.policy.names()
+    }
+
+    /// A copy of the head of a request, where the policy, a hook or an external authoriser reads it: before Tollgate's own
+    /// fields are in it.
+    pub fn keep(&self, head: &RequestHead, request: &Request) -> Option<Arc<KeptHead>> {
+        let is_for_hooks = !self.hooks.is_empty() && !request.is_own;
+        let is_read = is_for_hooks || self.needs_head(request.is_own);
+        is_read.then(|| Arc::new(KeptHead::of(head)))
     }
 
     /// Whether the head of a request is read: by the policy, to which requests that this proxy answers itself do not

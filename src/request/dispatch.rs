@@ -118,12 +118,14 @@ impl<'a> Requests<'a> {
             request.pool = app.pools.choose(&head);
         }
         let is_local = is_gateway && (request.is_own || request.pool == Choice::Page);
+        let access = app.access.current();
+        let kept = access.keep(&head, &request);
+        self.add_forwarding_fields(&mut head, &request);
         let credentials = std::mem::take(&mut head.credentials);
         let is_connect = head.method == Method::CONNECT;
         if is_connect || (head.is_websocket_handshake && !is_local) {
             let mut exchange = Exchange::new(request, credentials);
-            exchange.begin(app.access.current(), &head);
-            self.add_forwarding_fields(&mut head, &exchange.request);
+            exchange.begin(access, kept);
             let request = Box::new(TunnelRequest::new(exchange, &head));
             return Begun::Tunnel(if is_connect {
                 Box::pin(connect.serve(stream, request))
@@ -135,8 +137,7 @@ impl<'a> Requests<'a> {
         // In its box before it begins: each move of a request costs.
         let exchange = Exchange::new(request, credentials);
         let mut forwarded = Box::new(Forwarded::new(exchange, Arc::clone(&self.connection)));
-        forwarded.exchange.begin(app.access.current(), &head);
-        self.add_forwarding_fields(&mut head, &forwarded.exchange.request);
+        forwarded.exchange.begin(access, kept);
         let stream = self.connection.lend(stream, head.framing);
         let mut session = ServerSession::new_http1(Box::new(stream));
         session.set_pipelined_prefix(head.wire_head);

@@ -11,27 +11,30 @@ use crate::access::policy::{DecidedBy, HookName, RuleNames};
 use crate::hook::{self, Authentication, Facts, How, Phases, Run, Stop};
 use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::http1::{KeptHead, RequestHead};
+use crate::http::http1::KeptHead;
 use crate::http::role::Role;
 
 impl Exchange {
     /// Begins with the users, the policy and the hooks of now. The request keeps them, whatever a reload brings.
-    /// `head` is that of the client, before Tollgate's own fields are in it.
-    pub fn begin(&mut self, access: Arc<Access>, head: &RequestHead) {
-        // What this proxy answers itself is neither for hooks nor for the policy.
-        let hooks = access.hooks().filter(|_| !self.request.is_own);
-        let needs_head = access.needs_head(self.request.is_own);
-        if needs_head || hooks.is_some() {
-            let kept = Arc::new(KeptHead::of(head));
-            self.head = needs_head.then(|| Arc::clone(&kept));
-            if let Some(hooks) = hooks
-                && let Some(facts) = facts(&self.request, kept)
-            {
-                self.run = Some(Box::new(Run::new(hooks, facts)));
-            }
-        }
+    /// `kept` is what [`Access::keep`] gives.
+    #[inline]
+    pub fn begin(&mut self, access: Arc<Access>, kept: Option<Arc<KeptHead>>) {
         self.rule_names = access.rule_names();
+        if let Some(kept) = kept {
+            self.begin_with_head(&access, kept);
+        }
         self.access = Some(access);
+    }
+
+    fn begin_with_head(&mut self, access: &Access, kept: Arc<KeptHead>) {
+        let is_own = self.request.is_own;
+        self.head = access.needs_head(is_own).then(|| Arc::clone(&kept));
+        // What this proxy answers itself is not for hooks.
+        if let Some(hooks) = access.hooks().filter(|_| !is_own)
+            && let Some(facts) = facts(&self.request, kept)
+        {
+            self.run = Some(Box::new(Run::new(hooks, facts)));
+        }
     }
 
     /// The phase `log`, and what hooks count. Once, before the last record of the request.

@@ -178,3 +178,25 @@ fn repository_has_what_a_reader_looks_for() {
         assert!(root().join(name).is_file(), "{name}");
     }
 }
+
+/// The first screen of docs/programming.md shows code that other tests run.
+#[test]
+fn the_first_examples_of_programming_are_those_that_run() {
+    let document = read(&root().join("docs/programming.md"));
+    let block = |language: &str| {
+        let start = format!("```{language}\n");
+        let (_, rest) = document.split_once(&start).unwrap();
+        rest.split_once("\n```").unwrap().0.to_owned()
+    };
+    for (language, place) in [
+        ("rust", "examples/hook_denial.rs"),
+        ("python", "docs/authorizer.md"),
+        ("rhai forward", "docs/scripts.md"),
+    ] {
+        let code = block(language);
+        assert!(
+            code.lines().count() > 2 && read(&root().join(place)).contains(&code),
+            "{code}"
+        );
+    }
+}
