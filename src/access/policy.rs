@@ -257,14 +257,14 @@ impl Admission {
 
 impl<'a> Request<'a> {
     /// The same request over TLS to this target.
-    pub fn to_https<'b>(&self, target: &'b Authority) -> Request<'b>
+    pub fn to_https<'b>(self, target: &'b Authority) -> Request<'b>
     where
         'a: 'b,
     {
         Request {
             destination: Destination::Forward(target),
             scheme: Some(Scheme::Https),
-            ..*self
+            ..self
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a script can call: the request, response or tunnel as `r`, and the functions beside it.
 //!
-//! Each goes through [`Request`], [`Response`] or [`Tunnel`], which check what a hook may do.
+//! Each goes through `Request`, `Response` or `Tunnel` of `hook`, which check what a hook may do.
 
 mod answers;
 mod values;
