@@ -1,7 +1,7 @@
 //! What hooks change, and what they cannot, in a proxy of this process.
 
 use serde_json::Value;
-use tollgate::hook::{Answer, Denial, Flow, Hook, Outcome, Phases, Request};
+use tollgate::hook::{Answer, Denial, Flow, Hook, Outcome, Phases, Request, Response};
 
 use crate::support::client::Wire;
 use crate::support::embedded::Embedded;
@@ -239,4 +239,53 @@ fn two_proxies_in_one_process_have_their_own_hooks() {
     one.running.stop().unwrap();
     let answer = two.exchange(fetch(&format!("http://{}/", origin.address)));
     assert_eq!(answer.text(), "two");
+}
+
+/// Replaces each response of a server.
+struct Replacing;
+
+impl Hook for Replacing {
+    type State = ();
+
+    fn phases(&self) -> Phases {
+        Phases::RESPONSE
+    }
+
+    fn response(&self, response: &mut Response<'_>, (): &mut ()) -> Outcome {
+        let text = format!("in place of {}", response.status());
+        Ok(Flow::Answer(Answer::new(502, text)?))
+    }
+}
+
+#[test]
+fn a_response_is_replaced_as_a_whole() {
+    let proxy = Embedded::start("", Replacing);
+    let origin = Origin::raw(|mut wire, _| {
+        while let Some(request) = wire.request()? {
+            match request.head.fields.has("upgrade") {
+                true => wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nsecret")?,
+                false => wire.send("HTTP/1.1 200 OK\r\nX-Own: secret\r\nContent-Length: 6\r\n\r\nsecret")?,
+            }
+        }
+        Ok(())
+    });
+    let url = format!("http://{}/", origin.address);
+    let mut wire = Wire::connect(proxy.address()).unwrap();
+    for _ in 0..2 {
+        let answer = wire.exchange(fetch(&url));
+        assert_eq!(
+            (answer.status(), answer.text().as_str()),
+            (502, "in place of 200")
+        );
+        assert!(!answer.head.fields.has("x-own"));
+    }
+    let upgrade = fetch(&url).replace(
+        "\r\n\r\n",
+        "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    );
+    let answer = proxy.exchange(upgrade);
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (502, "in place of 101")
+    );
 }
