@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::task::coop::{RestoreOnPending, has_budget_remaining, poll_proceed, unconstrained};
 
 /// The budget of a turn in which a response may begin: a small one is read, queued as head and body, and taken.
-const BUDGET: u8 = 6;
+const BUDGET: u8 = 5;
 
 /// The budget of a turn for a write to the client, which itself needs none.
 const FOR_WRITE: u8 = 1;
