@@ -13,6 +13,7 @@ pub struct Facts {
     /// The id that the client can quote.
     pub(crate) id: Box<str>,
     pub(crate) role: Role,
+    /// In capitals: a server may take `put` for PUT.
     pub(crate) method: Box<str>,
     pub(crate) version: &'static str,
     /// That of the target, else of the connection.

@@ -51,7 +51,7 @@ impl Request<'_> {
         self.facts.role
     }
 
-    /// The method as sent; `CONNECT` for a tunnel.
+    /// The method in capitals, as rules and expressions read it; `CONNECT` for a tunnel. It is sent on as it came.
     pub fn method(&self) -> &str {
         &self.facts.method
     }

@@ -208,7 +208,7 @@ fn facts(request: &Request, head: Arc<KeptHead>) -> Option<Facts> {
     Some(Facts {
         id: request.id.as_str().into(),
         role: request.role?,
-        method: request.method.as_str().into(),
+        method: request.method.as_str().to_ascii_uppercase().into(),
         version: request.version.as_str(),
         scheme: request.scheme,
         authority: request.authority.clone(),

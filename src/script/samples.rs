@@ -58,7 +58,7 @@ pub fn facts(request: &RequestText<'_>) -> Result<Facts, String> {
     Ok(Facts {
         id: "0000000000000000".into(),
         role: Role::of(&parsed),
-        method: (*method).into(),
+        method: method.to_ascii_uppercase().into(),
         version: "HTTP/1.1",
         scheme,
         authority: parsed.authority().cloned(),

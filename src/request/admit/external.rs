@@ -157,12 +157,13 @@ async fn ask(
     let secret = secret.map_err(|error: CredentialsError| error.to_string())?;
     let secret = secret.as_ref().map(|secret| secret.expose());
     let secret = secret.map(|secret| std::str::from_utf8(secret).unwrap_or_default());
+    let method = request.method.as_str().to_ascii_uppercase();
     let question = Question {
         id: request.id.as_str(),
         user: Some(asked.user),
         client: request.source.client.ip().to_canonical(),
         role,
-        method: request.method.as_str(),
+        method: &method,
         scheme: (role != Role::Tunnel).then(|| request.scheme.as_str()),
         target: &target,
         path: path.as_deref(),

@@ -24,7 +24,7 @@ pub struct Question<'a> {
     /// The role in which the request is served.
     #[serde(serialize_with = "role")]
     pub role: Role,
-    /// The method.
+    /// The method, in capitals.
     pub method: &'a str,
     /// The scheme of the URL; none for a tunnel.
     #[serde(skip_serializing_if = "Option::is_none")]
