@@ -238,6 +238,8 @@ fn a_skipped_failure_costs_nothing_and_is_counted() {
     let answer = proxy.fetch(&format!("http://{}/", origin.address));
     assert_eq!(answer.status(), 200);
     assert!(!origin.request().head.fields.has("x-odd"));
+    // It is counted before the record is written.
+    proxy.wait_records(1);
     assert_eq!(
         proxy.metric("tollgate_hook_failures_total{hook=\"odd\"}"),
         1
