@@ -23,7 +23,9 @@ mod response;
 mod set;
 mod tunnel;
 
+use std::any::Any;
 use std::fmt;
+use std::time::Duration;
 
 pub use self::answer::{Answer, Denial};
 pub use self::authentication::{Authentication, Credentials};
@@ -74,31 +76,59 @@ impl TunnelFlow {
     }
 }
 
-/// Why a hook failed: any error. The request gets 500, and the log the reason.
+/// How long the hooks of a request have for `authenticate`, and for `resolve`. A hook that takes longer fails.
+pub const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Why a hook failed: any error. The request gets 500, and the log the reason. With [`PathError::Ambiguous`] it gets 400:
+/// the client sent what the hook cannot decide about.
+///
+/// An `anyhow::Error` is no `std::error::Error`: `map_err(|error| HookError::new(format!("{error:#}")))`.
 #[derive(Debug)]
-pub struct HookError(Box<str>);
+pub struct HookError {
+    reason: Box<str>,
+    is_of_request: bool,
+}
 
 impl HookError {
     /// An error with this reason for the log.
     pub fn new(reason: impl Into<Box<str>>) -> Self {
-        Self(reason.into())
+        Self {
+            reason: reason.into(),
+            is_of_request: false,
+        }
+    }
+
+    /// The same, where the request is at fault and no hook.
+    pub(crate) fn of_request(reason: impl Into<Box<str>>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_of_request: true,
+        }
     }
 
     /// The reason.
     pub fn reason(&self) -> &str {
-        &self.0
+        &self.reason
+    }
+
+    pub(crate) fn is_of_request(&self) -> bool {
+        self.is_of_request
     }
 }
 
 impl fmt::Display for HookError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
-impl<E: std::error::Error> From<E> for HookError {
+impl<E: std::error::Error + 'static> From<E> for HookError {
     fn from(error: E) -> Self {
-        Self(error.to_string().into())
+        let path: Option<&PathError> = (&error as &dyn Any).downcast_ref();
+        Self {
+            is_of_request: path == Some(&PathError::Ambiguous),
+            reason: error.to_string().into(),
+        }
     }
 }
 
@@ -153,6 +183,9 @@ impl Phases {
         ("log", Phases::LOG),
     ];
 
+    /// Every phase.
+    pub const ALL: Phases = Phases((1 << Self::NAMES.len()) - 1);
+
     /// Both sets.
     #[must_use]
     pub const fn and(self, other: Phases) -> Phases {
@@ -186,8 +219,11 @@ pub trait Hook: Send + Sync + 'static {
         name.rsplit("::").next().unwrap_or(name)
     }
 
-    /// The phases in which it is called. Read once.
-    fn phases(&self) -> Phases;
+    /// The phases in which it is called, read once. Those alone that it has functions for cost less; **a function whose
+    /// phase is missing here is never called**, so that a denial in it never applies.
+    fn phases(&self) -> Phases {
+        Phases::ALL
+    }
 
     /// A connection is accepted; PROXY header and TLS handshake are over. It has no state: there is no request yet.
     ///

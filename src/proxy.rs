@@ -43,6 +43,7 @@ impl Proxy {
     /// # Errors
     /// The process cannot serve: an address is in use, a log cannot be opened.
     pub fn run(self) -> anyhow::Result<()> {
+        self.config.warnings.log();
         server::run(self.config, StartMode::default(), self.hooks)
     }
 
@@ -52,6 +53,7 @@ impl Proxy {
     /// # Errors
     /// The proxy cannot serve: an address is in use, a log cannot be opened.
     pub fn start(self) -> anyhow::Result<Running> {
+        self.config.warnings.log();
         server::start(self.config, self.hooks)
     }
 }

@@ -76,7 +76,8 @@ impl Request<'_> {
         })
     }
 
-    /// Whether the host of the target is this domain or a name below it, at a dot. `domain` is in lower case.
+    /// Whether the host of the target is this domain or a name below it, at a dot. A dot before `domain` and the case
+    /// of its letters do not count.
     pub fn host_under(&self, domain: &str) -> bool {
         let Some((_, authority)) = self.target() else {
             return false;
@@ -84,8 +85,12 @@ impl Request<'_> {
         let Host::Name(name) = &authority.host else {
             return false;
         };
-        let above = name.strip_suffix(domain);
-        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        let domain = domain.strip_prefix('.').unwrap_or(domain);
+        let above = name.len().checked_sub(domain.len());
+        let Some((above, end)) = above.and_then(|at| name.split_at_checked(at)) else {
+            return false;
+        };
+        end.eq_ignore_ascii_case(domain) && (above.is_empty() || above.ends_with('.'))
     }
 
     /// The port of the target; none in the role gateway.

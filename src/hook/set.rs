@@ -2,9 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -16,7 +17,7 @@ use super::fields::{Edits, OutgoingFields};
 use super::notes::Notes;
 use super::{
     Answer, Authentication, Connection, ConnectionFlow, Credentials, Denial, Flow, Hook, HookError,
-    Outcome, Phases, Request, Resolution, Response, Traffic, Tunnel, TunnelFlow,
+    MAX_WAIT, Outcome, Phases, Request, Resolution, Response, Traffic, Tunnel, TunnelFlow,
 };
 
 /// The hooks of a process, in the order in which they are called.
@@ -60,7 +61,7 @@ impl HookSet {
             let how = match catch_unwind(called).unwrap_or_else(|_panic| Err(panicked())) {
                 Ok(ConnectionFlow::Go) => continue,
                 Ok(ConnectionFlow::Close) => How::Denied(Denial::new()),
-                Err(error) => How::Failed(error.reason().into()),
+                Err(error) => How::of(&error),
             };
             return Err(Stop {
                 by: hook.name().into(),
@@ -103,6 +104,18 @@ pub enum How {
     Answered(Answer),
     /// The hook failed, with the reason for the log.
     Failed(Box<str>),
+    /// The request is one that the hook cannot decide about, with the reason for the log.
+    Ambiguous(Box<str>),
+}
+
+impl How {
+    fn of(error: &HookError) -> Self {
+        let reason = error.reason().into();
+        match error.is_of_request() {
+            true => How::Ambiguous(reason),
+            false => How::Failed(reason),
+        }
+    }
 }
 
 /// The hooks of one request. It keeps the set with which it began, whatever a reload brings.
@@ -177,18 +190,19 @@ impl Run {
         })
     }
 
-    /// The phase `authenticate`: what a hook says, if one knows.
+    /// The phase `authenticate`: what a hook says, if one knows. `limit` is ready when they have had [`MAX_WAIT`].
     ///
     /// # Errors
     /// The request does not go on.
     pub async fn authenticate(
         &mut self,
         credentials: &Credentials<'_>,
+        mut limit: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Authentication, Stop> {
         let mut hooks = self.waiting(Phases::AUTHENTICATE);
         while let Some((hook, request, state)) = hooks.next() {
-            let said = unless_panic(hook.authenticate(credentials, &request, state)).await;
-            match said {
+            let said = hook.authenticate(credentials, &request, state);
+            match unless_panic(said, limit.as_mut()).await {
                 Ok(Authentication::Unknown) => {}
                 Ok(said) => return Ok(said),
                 Err(error) => {
@@ -199,14 +213,17 @@ impl Run {
         Ok(Authentication::Unknown)
     }
 
-    /// The phase `resolve`: the addresses that a hook gives.
+    /// The phase `resolve`: the addresses that a hook gives. `limit` is ready when they have had [`MAX_WAIT`].
     ///
     /// # Errors
     /// The request does not go on.
-    pub async fn resolve(&mut self) -> Result<Option<Vec<IpAddr>>, Stop> {
+    pub async fn resolve(
+        &mut self,
+        mut limit: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<Vec<IpAddr>>, Stop> {
         let mut hooks = self.waiting(Phases::RESOLVE);
         while let Some((hook, request, state)) = hooks.next() {
-            let error = match unless_panic(hook.resolve(&request, state)).await {
+            let error = match unless_panic(hook.resolve(&request, state), limit.as_mut()).await {
                 Ok(Resolution::Default) => continue,
                 Ok(Resolution::Addresses(addresses)) if !addresses.is_empty() => {
                     return Ok(Some(addresses));
@@ -363,7 +380,7 @@ impl Run {
                 Ok(Flow::Go) => continue,
                 Ok(Flow::Deny(denial)) => How::Denied(denial),
                 Ok(Flow::Answer(answer)) => How::Answered(answer),
-                Err(error) => How::Failed(error.reason().into()),
+                Err(error) => How::of(&error),
             };
             return Err(Stop {
                 by: hook.name().into(),
@@ -420,11 +437,19 @@ impl Waiting<'_> {
     }
 }
 
-/// The result of a hook, whose panic is a failure.
-async fn unless_panic<T>(mut future: Boxed<'_, T>) -> Outcome<T> {
+/// The result of a hook, whose panic is a failure, as is one that takes too long.
+async fn unless_panic<T>(
+    mut future: Boxed<'_, T>,
+    mut limit: Pin<&mut impl Future<Output = ()>>,
+) -> Outcome<T> {
     poll_fn(|cx| {
         let polled = AssertUnwindSafe(|| future.as_mut().poll(cx));
-        catch_unwind(polled).unwrap_or_else(|_panic| Poll::Ready(Err(panicked())))
+        let polled = catch_unwind(polled).unwrap_or_else(|_panic| Poll::Ready(Err(panicked())));
+        if polled.is_pending() && limit.as_mut().poll(cx).is_ready() {
+            let why = format!("no result in {} seconds", MAX_WAIT.as_secs());
+            return Poll::Ready(Err(HookError::new(why)));
+        }
+        polled
     })
     .await
 }
@@ -434,11 +459,29 @@ impl Stop {
         Self {
             by: by.into(),
             phase: phase.name(),
-            how: How::Failed(error.reason().into()),
+            how: How::of(error),
         }
     }
 }
 
 fn panicked() -> HookError {
     HookError::new("it panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hook_that_never_answers_fails_when_its_time_is_over() {
+        let late: Boxed<'_, ()> = Box::pin(pending());
+        let error = unless_panic(late, pin!(ready(()))).await.unwrap_err();
+        assert_eq!(error.reason(), "no result in 10 seconds");
+        // One that has its result in time has it.
+        let done: Boxed<'_, u8> = Box::pin(async { Ok(7) });
+        assert_eq!(unless_panic(done, pin!(ready(()))).await.unwrap(), 7);
+    }
 }

@@ -1,6 +1,11 @@
 //! The hooks of a request, between the code that serves it and [`crate::hook`].
 
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+
+use tokio::time::sleep;
 
 use super::admit::{Access, of_role};
 use super::app::App;
@@ -8,11 +13,14 @@ use super::facts::Request;
 use super::outcome::Exchange;
 use crate::access::auth::{AuthScheme, Identity, Token68, User};
 use crate::access::policy::{DecidedBy, HookName, RuleNames};
-use crate::hook::{self, Authentication, Facts, How, Phases, Run, Stop};
+use crate::hook::{self, Authentication, Facts, How, MAX_WAIT, Phases, Run, Stop};
 use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::KeptHead;
 use crate::http::role::Role;
+
+/// What hooks say of the addresses of a host; none: nothing.
+type Resolved = Result<Option<Vec<IpAddr>>, Stop>;
 
 impl Exchange {
     /// Begins with the users, the policy and the hooks of now. The request keeps them, whatever a reload brings.
@@ -74,8 +82,11 @@ pub fn ended(exchange: &mut Exchange, stop: Stop) -> RequestError {
             if exchange.rule_names == RuleNames::Hidden {
                 told = told.without_rule();
             }
-            RequestError::denied(told, denial.status())
-                .because(format!("denied by hook:{by} in {phase}"))
+            let mut detail = format!("denied by hook:{by} in {phase}");
+            if let Some(message) = denial.message() {
+                detail = format!("{detail}: {message}");
+            }
+            RequestError::denied(told, denial.status()).because(detail)
         }
         How::Answered(answer) => {
             outcome.decided_by = Some(DecidedBy::Hook(HookName::new(&by)));
@@ -93,6 +104,9 @@ pub fn ended(exchange: &mut Exchange, stop: Stop) -> RequestError {
             }
             ErrorKind::Internal.because(format!("hook:{by} in {phase}: {why}"))
         }
+        How::Ambiguous(why) => ErrorKind::BadRequest
+            .because(format!("hook:{by} in {phase}: {why}"))
+            .told("ambiguous path"),
     }
 }
 
@@ -145,7 +159,8 @@ pub async fn authenticate(exchange: &mut Exchange) -> Result<Option<Identity>, R
         password: basic.as_ref().map(|basic| basic.password.expose()),
         token: bearer.and_then(|token| std::str::from_utf8(token.expose()).ok()),
     };
-    let why = match run.authenticate(&shown).await {
+    let limit = pin!(sleep(MAX_WAIT));
+    let why = match run.authenticate(&shown, limit).await {
         Ok(Authentication::Unknown) => return Ok(None),
         Ok(Authentication::Refused) => {
             let error = RequestError::from(ErrorKind::CredentialsWrong);
@@ -158,6 +173,16 @@ pub async fn authenticate(exchange: &mut Exchange) -> Result<Option<Identity>, R
         Err(stop) => return Err(ended(exchange, stop)),
     };
     Err(ErrorKind::Internal.because(format!("a hook in authenticate: {why}")))
+}
+
+/// The addresses that a hook gives. Boxed: few requests have hooks, and none is to be larger for it.
+pub fn resolve(run: &mut Run) -> Pin<Box<dyn Future<Output = Resolved> + Send + '_>> {
+    Box::pin(async {
+        match run.has(Phases::RESOLVE) {
+            true => run.resolve(pin!(sleep(MAX_WAIT))).await,
+            false => Ok(None),
+        }
+    })
 }
 
 /// The identity that a hook gives.

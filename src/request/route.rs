@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::admit::Admitted;
 use super::app::App;
-use super::hooks::ended;
+use super::hooks::{ended, resolve};
 use super::outcome::{Exchange, add_time};
 use crate::access::client::Client;
 use crate::http::error::{ErrorKind, RequestError};
@@ -42,7 +42,7 @@ pub async fn route(
     };
     let evaluate = |address| admitted.admit_address(address);
     let given = match &mut exchange.run {
-        Some(run) if authority.host.is_name() => run.resolve().await,
+        Some(run) if authority.host.is_name() => resolve(run).await,
         _ => Ok(None),
     };
     let given = match given {

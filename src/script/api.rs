@@ -19,7 +19,7 @@ pub(super) use self::answers::Return;
 pub(super) use self::values::{Moved, own_module, type_name};
 use self::values::{SecretValue, text_of};
 use super::engine::Subject;
-use crate::hook::{self, Phases, Request};
+use crate::hook::{self, PathError, Phases, Request};
 
 /// The `r` of a script.
 #[derive(Clone)]
@@ -27,11 +27,15 @@ pub(super) struct Handle(pub Rc<RefCell<Option<Subject>>>);
 
 /// A call that the script should not make; the reason is for the log.
 #[derive(Clone, Debug)]
-pub(super) struct Misuse(ImmutableString);
+pub(super) struct Misuse {
+    reason: ImmutableString,
+    /// Whether it is the request that cannot be decided about.
+    pub is_of_request: bool,
+}
 
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
@@ -40,7 +44,13 @@ type Fallible<T> = Result<T, Box<EvalAltResult>>;
 
 /// The error of a function: its name and why.
 fn misuse(function: &str, why: impl fmt::Display) -> Box<EvalAltResult> {
-    let misuse = Misuse(format!("{function}: {why}").into());
+    fail(Misuse {
+        reason: format!("{function}: {why}").into(),
+        is_of_request: false,
+    })
+}
+
+fn fail(misuse: Misuse) -> Box<EvalAltResult> {
     let error = EvalAltResult::ErrorRuntime(Dynamic::from(misuse), rhai::Position::NONE);
     Box::new(error)
 }
@@ -169,7 +179,12 @@ fn questions(module: &mut Module) {
         module,
         |r: &mut Handle, prefix: &str| -> Fallible<bool> {
             let is_under = r.request(|request| request.path_under(prefix))?;
-            is_under.map_err(|error| misuse("path_under", error))
+            is_under.map_err(|error| {
+                fail(Misuse {
+                    reason: format!("path_under: {error}").into(),
+                    is_of_request: error == PathError::Ambiguous,
+                })
+            })
         },
     );
 }

@@ -56,6 +56,8 @@ pub(super) struct Failure {
     pub column: Option<usize>,
     /// Whether the script itself throws it.
     pub is_thrown: bool,
+    /// Whether it is the request that the script cannot decide about.
+    pub is_of_request: bool,
 }
 
 impl fmt::Display for Failure {

@@ -163,6 +163,9 @@ impl Script {
 
 impl From<Failure> for HookError {
     fn from(failure: Failure) -> Self {
-        HookError::new(failure.to_string())
+        match failure.is_of_request {
+            true => HookError::of_request(failure.to_string()),
+            false => HookError::new(failure.to_string()),
+        }
     }
 }

@@ -245,14 +245,18 @@ impl Language {
             }
             (_, error) => error.to_string(),
         };
-        let is_misuse =
-            matches!(&error, EvalAltResult::ErrorRuntime(thrown, _) if thrown.is::<Misuse>());
-        let is_thrown = matches!(&error, EvalAltResult::ErrorRuntime(..)) && !is_misuse;
+        let misuse = match &error {
+            EvalAltResult::ErrorRuntime(thrown, _) => thrown.read_lock::<Misuse>(),
+            _ => None,
+        };
+        let is_thrown = matches!(&error, EvalAltResult::ErrorRuntime(..)) && misuse.is_none();
+        let is_of_request = misuse.is_some_and(|misuse| misuse.is_of_request);
         Failure {
             reason: one_line(&reason),
             line: position.line(),
             column: position.position(),
             is_thrown,
+            is_of_request,
         }
     }
 }
@@ -322,6 +326,7 @@ fn returned_in(phase: Phases, value: Dynamic) -> Result<Returned, Failure> {
         line: None,
         column: None,
         is_thrown: false,
+        is_of_request: false,
     })
 }
 
@@ -332,6 +337,7 @@ pub(super) fn syntax(error: &ParseError) -> Failure {
         line: error.position().line(),
         column: error.position().position(),
         is_thrown: false,
+        is_of_request: false,
     }
 }
 

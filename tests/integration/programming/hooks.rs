@@ -289,3 +289,87 @@ fn a_response_is_replaced_as_a_whole() {
         (502, "in place of 101")
     );
 }
+
+#[test]
+fn a_method_is_in_capitals_to_hooks_and_goes_on_as_it_came() {
+    let proxy = Embedded::start(
+        "",
+        In(Phases::AUTHORIZE, |request: &mut Request<'_>| {
+            Ok(match request.method() {
+                "PUT" => Flow::Deny(Denial::new()),
+                _ => Flow::Go,
+            })
+        }),
+    );
+    let origin = Origin::ok("in");
+    let send = |method: &str| {
+        proxy.exchange(format!(
+            "{method} http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{1}\r\n",
+            origin.address,
+            auth()
+        ))
+    };
+    for method in ["PUT", "put", "Put"] {
+        assert_eq!(send(method).status(), 403, "{method}");
+    }
+    assert!(origin.requests().is_empty());
+    assert_eq!(send("get").text(), "in");
+    assert!(origin.request().head.start.starts_with("get "));
+}
+
+#[test]
+fn a_path_that_a_hook_cannot_decide_about_is_the_client_s_fault() {
+    let proxy = Embedded::start(
+        "",
+        In(Phases::AUTHORIZE, |request: &mut Request<'_>| {
+            Ok(match request.path_under("/v2/team-a")? {
+                true => Flow::Go,
+                false => Flow::Deny(Denial::new()),
+            })
+        }),
+    );
+    let origin = Origin::ok("in");
+    let get = |path: &str| proxy.exchange(fetch(&format!("http://{}{path}", origin.address)));
+    assert_eq!(get("/v2/team-a/app").text(), "in");
+    assert_eq!(get("/v2/team-b").status(), 403);
+    let answer = get("/v2/team-a/..%2fteam-b");
+    assert_eq!(answer.status(), 400, "{}", answer.text());
+    assert!(
+        answer.text().contains("ambiguous path"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(origin.requests().len(), 1);
+    let record = proxy.record_with(|record| record["status"] == 400);
+    assert_eq!(record["error"], "http_request_error", "{record}");
+    let detail = record["error_detail"].as_str().unwrap_or_default();
+    assert!(detail.starts_with("hook:test in authorize: "), "{record}");
+}
+
+/// Without `phases`, so that none can be forgotten.
+struct NoPhases;
+
+impl Hook for NoPhases {
+    type State = ();
+
+    fn authorize(&self, request: &mut Request<'_>, (): &mut ()) -> Outcome {
+        let domains = ["Denied.Example", ".denied.example", "denied.example"];
+        let is_under = domains.map(|domain| request.host_under(domain));
+        assert!(is_under.iter().all(|other| *other == is_under[0]));
+        assert!(!request.host_under("") && !request.host_under("nied.example"));
+        Ok(match is_under[0] {
+            true => Flow::Deny(Denial::new()),
+            false => Flow::Go,
+        })
+    }
+}
+
+#[test]
+fn a_hook_without_phases_is_called_in_each() {
+    let proxy = Embedded::start("", NoPhases);
+    let origin = Origin::ok("in");
+    let answer = proxy.exchange(fetch("http://a.denied.example/"));
+    assert_eq!(answer.status(), 403);
+    let answer = proxy.exchange(fetch(&format!("http://{}/", origin.address)));
+    assert_eq!(answer.text(), "in");
+}
