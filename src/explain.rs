@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::http::target::{Authority, Host};
 use crate::request::admit::on_this_machine;
 use crate::request::app;
-use crate::script::{Step, Trial};
+use crate::script::{Decided, Step, Trial};
 use crate::text::count;
 
 /// The request to explain.
@@ -204,14 +204,17 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             let groups = policy.groups_of(user, &way.scenario.groups).into_iter();
             let groups: Vec<Box<str>> = groups.map(Box::from).collect();
             let explanation = policy.explain(&way.scenario);
-            let is_admitted = explanation.decision == ExplainedDecision::Admit;
+            let decided = match explanation.decision {
+                ExplainedDecision::Admit => Decided::admitted(&policy, &way.scenario),
+                _ => Decided::Denied,
+            };
             let trial = try_scripts(
                 &config.scripts,
                 &way.scenario,
                 query.target,
                 &groups,
                 query.seen,
-                is_admitted,
+                &decided,
             )?;
             note_target(&trial, &mut notes);
             Ok(ExplainedWay {

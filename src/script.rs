@@ -33,7 +33,7 @@ pub use self::check::Fault;
 pub use self::scenario::scenario_facts;
 pub use self::secret::{SecretText, Secrets};
 pub use self::setting::{Setting, Settings};
-pub use self::trial::{Step, Trial, Verdict};
+pub use self::trial::{Decided, Step, Trial, Verdict};
 use crate::hook::{Phases, Role};
 
 /// How much one call may take.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Base};
 use super::keys::form::Absent::Means;
-use super::keys::form::Raw;
+use super::keys::form::{Flag, Raw};
 use super::keys::keys;
 use super::reader::Item;
 use crate::script::{SecretText, Secrets};
@@ -19,7 +19,7 @@ const MAX_NAME: usize = 64;
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 keys! {
-    /// Where one secret is: one of these keys.
+    /// Where one secret is, in one of the first three keys.
     pub(super) struct Keys<'d> {
         /// A file with the secret alone, one line of up to 4096 bytes; a line end behind it is removed.
         file: Option<Item<'d>> = Means("none"), Raw => Shape::path();
@@ -27,6 +27,9 @@ keys! {
         env: Option<Item<'d>> = Means("none"), Raw => Shape::text("a name");
         /// The name of a credential of systemd (`LoadCredential=`): a file in `$CREDENTIALS_DIRECTORY`.
         credential: Option<Item<'d>> = Means("none"), Raw => Shape::text("a name");
+        /// Whether a script may send it over http, where others can read it. Without it, a script sends it over https and
+        /// to the pools of the gateway alone. Rules always send secrets over https.
+        clear_text: bool = false, Flag;
     }
 }
 
@@ -91,7 +94,7 @@ fn read_one(item: &Item<'_>, base: &Base) -> Option<SecretText> {
         None
     };
     section.finish();
-    secret
+    secret.map(|secret| secret.with_clear_text(keys.clear_text))
 }
 
 fn from_file(item: &Item<'_>, path: &Path, base: &Base) -> Option<SecretText> {

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::access::policy::{Moment, Scenario};
 use crate::script::{
-    Fault, Limits, OnError, Script, SecretText, Setting, Source, Trial, scenario_facts,
+    Decided, Fault, Limits, OnError, Script, SecretText, Setting, Source, Trial, scenario_facts,
 };
 
 /// The fields and the status of a request that scripts see.
@@ -44,7 +44,7 @@ impl Seen<'_> {
     }
 }
 
-/// Calls the scripts for a request of a user. Without `is_admitted`, those alone that come before the policy.
+/// Calls the scripts for a request of a user.
 ///
 /// # Errors
 /// No client can send the request.
@@ -54,7 +54,7 @@ pub fn try_scripts(
     target: &str,
     groups: &[Box<str>],
     seen: Seen<'_>,
-    is_admitted: bool,
+    decided: &Decided,
 ) -> anyhow::Result<Trial> {
     let fields = seen.fields()?;
     let facts = scenario_facts(way, target, &fields);
@@ -66,7 +66,7 @@ pub fn try_scripts(
         &way.user,
         groups,
         status,
-        is_admitted,
+        decided,
     ))
 }
 
@@ -147,7 +147,14 @@ pub fn run_script(query: &ScriptQuery<'_>) -> anyhow::Result<Ran> {
         .iter()
         .map(|group| group.as_str().into())
         .collect();
-    let trial = try_scripts(&[script], &way, query.target, &groups, query.seen, true)?;
+    let trial = try_scripts(
+        &[script],
+        &way,
+        query.target,
+        &groups,
+        query.seen,
+        &Decided::Admitted,
+    )?;
     Ok(Ran::Tried(Box::new(trial)))
 }
 

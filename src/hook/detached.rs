@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::fields::{Edit, Edits};
 use super::notes::{Notes, Skipped, Tag};
 use super::{Phases, Request, Response, Tunnel};
+use crate::http::target::{Authority, Scheme};
 
 /// The most failures of one request that are noted.
 const MAX_SKIPPED: usize = 16;
@@ -190,10 +191,14 @@ impl Detached {
         self.notes.pool.as_deref()
     }
 
-    /// The target that hooks chose, as `host:port`.
-    pub fn target(&self) -> Option<String> {
-        let (_, authority) = self.notes.target.as_ref()?;
-        Some(authority.to_string())
+    /// The phase.
+    pub fn phase(&self) -> Phases {
+        self.phase
+    }
+
+    /// The policy has the request sent over https, to this target.
+    pub fn upgrade(&mut self, target: Authority) {
+        self.notes.target = Some((Scheme::Https, target));
     }
 }
 

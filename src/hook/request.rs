@@ -176,7 +176,8 @@ impl Request<'_> {
         self.notes.request.push(Edit::Set(name, value))
     }
 
-    /// The same with a value that no log and no `Debug` shows.
+    /// The same with a value that no log and no `Debug` shows. In the role forward, [`scheme`](Self::scheme) in the phases
+    /// after `request` says whether it goes over TLS.
     ///
     /// # Errors
     /// See [`FieldError`].

@@ -18,8 +18,9 @@ use rhai::{
 pub(super) use self::answers::Return;
 pub(super) use self::values::{Moved, own_module, type_name};
 use self::values::{SecretValue, text_of};
+use super::SecretText;
 use super::engine::Subject;
-use crate::hook::{self, PathError, Phases, Request};
+use crate::hook::{self, PathError, Phases, Request, Role};
 
 /// The `r` of a script.
 #[derive(Clone)]
@@ -232,8 +233,12 @@ fn fields(module: &mut Module) {
                 if subject.detached.response().is_some() {
                     return Err("a secret goes to servers alone, in the phase upstream_request or one before it".to_owned());
                 }
+                let phase = subject.detached.phase();
                 let mut request = subject.detached.request();
-                let edited = request.set_secret_field(field, value.expose());
+                if let Some(why) = clear_text(phase, &request, value.text()) {
+                    return Err(why.to_owned());
+                }
+                let edited = request.set_secret_field(field, value.text().expose());
                 edited.map_err(|error| error.to_string())
             })?;
             edited.map_err(|why| misuse("set_header", format_args!("{field}: {why}")))
@@ -243,6 +248,21 @@ fn fields(module: &mut Module) {
         .set_into_module(module, |r: &mut Handle, field: &str| {
             r.edit("remove_header", Edit::Remove, field, "")
         });
+}
+
+/// Why a secret would be sent where others can read it. The gateway's pools are those of the operator.
+fn clear_text(phase: Phases, request: &Request<'_>, secret: &SecretText) -> Option<&'static str> {
+    if request.role() != Role::Forward || secret.may_be_in_clear_text() {
+        return None;
+    }
+    if phase == Phases::REQUEST {
+        return Some(
+            "a secret is set when the policy has decided, in the phase authorize or a later one",
+        );
+    }
+    (request.scheme() != "https").then_some(
+        "the request goes over http, which shows a secret to others; admit it by a rule with `upgrade: https`, or let the secret have `clear_text: true`",
+    )
 }
 
 fn wishes(module: &mut Module) {

@@ -72,7 +72,8 @@ pub fn facts(request: &RequestText<'_>) -> Result<Facts, String> {
 fn sample(role: Role, has_fields: bool) -> Option<Facts> {
     let (method, target) = match role {
         Role::Tunnel => ("CONNECT", "sample.example:443"),
-        Role::Forward => ("GET", "http://sample.example/sample/path?query=1"),
+        // Over https, where a secret may be sent.
+        Role::Forward => ("GET", "https://sample.example/sample/path?query=1"),
         Role::Gateway => ("GET", "/sample/path?query=1"),
     };
     let fields: Vec<(Box<str>, Box<str>)> = [
@@ -82,8 +83,8 @@ fn sample(role: Role, has_fields: bool) -> Option<Facts> {
         ("Accept-Language", "en"),
         ("Content-Type", "text/plain"),
         ("Cookie", "sample=1"),
-        ("Origin", "http://sample.example"),
-        ("Referer", "http://sample.example/"),
+        ("Origin", "https://sample.example"),
+        ("Referer", "https://sample.example/"),
         ("Authorization", "Bearer sample"),
     ]
     .into_iter()

@@ -1,7 +1,8 @@
 //! The facts of a request that was not sent, from the scenario of the policy.
 
+use super::Decided;
 use super::samples::{RequestText, facts};
-use crate::access::policy::Scenario;
+use crate::access::policy::{Policy, Scenario};
 use crate::hook::Facts;
 use crate::http::role::Role;
 
@@ -30,4 +31,14 @@ pub fn scenario_facts(
         fields,
         client: scenario.client,
     })
+}
+
+impl Decided {
+    /// How a policy that admits the request of a scenario has it sent.
+    pub fn admitted(policy: &Policy, scenario: &Scenario) -> Self {
+        match policy.upgraded(&scenario.request()) {
+            Some(target) => Decided::Upgraded(target),
+            None => Decided::Admitted,
+        }
+    }
 }

@@ -10,7 +10,10 @@ use crate::http::secret::Secret;
 
 /// A secret: text without control characters. `Debug` does not show it.
 #[derive(Clone, Debug)]
-pub struct SecretText(Arc<Secret<Zeroizing<Vec<u8>>>>);
+pub struct SecretText {
+    bytes: Arc<Secret<Zeroizing<Vec<u8>>>>,
+    clear_text: bool,
+}
 
 /// Why a value is no secret. The value is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -53,19 +56,38 @@ impl SecretText {
         Ok(Self::of(bytes.to_vec()))
     }
 
-    pub(super) fn of(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Secret::hide(Zeroizing::new(bytes))))
+    fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: Arc::new(Secret::hide(Zeroizing::new(bytes))),
+            clear_text: false,
+        }
+    }
+
+    /// The same; with `clear_text`, scripts may send it over http.
+    #[must_use]
+    pub fn with_clear_text(self, clear_text: bool) -> Self {
+        Self { clear_text, ..self }
+    }
+
+    /// Whether scripts may send it over http.
+    pub(super) fn may_be_in_clear_text(&self) -> bool {
+        self.clear_text
+    }
+
+    /// Another text that is made of this one, and as secret.
+    pub(super) fn derived(&self, bytes: Vec<u8>) -> Self {
+        Self::of(bytes).with_clear_text(self.clear_text)
     }
 
     /// The text, for a field.
     pub(crate) fn expose(&self) -> &str {
         // Each is made of text.
-        std::str::from_utf8(self.0.expose()).unwrap_or_default()
+        std::str::from_utf8(self.bytes.expose()).unwrap_or_default()
     }
 
     /// What a reload compares.
     pub fn digest(&self) -> blake3::Hash {
-        blake3::hash(self.0.expose())
+        blake3::hash(self.bytes.expose())
     }
 }
 

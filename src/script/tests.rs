@@ -71,7 +71,7 @@ fn rand() -> u32 {
 pub(super) fn facts(role: Role, fields: &[(&str, &str)]) -> Facts {
     let (method, target) = match role {
         Role::Tunnel => ("CONNECT", "api.example.org:443"),
-        Role::Forward => ("GET", "http://api.example.org/admin/x?a=1"),
+        Role::Forward => ("GET", "https://api.example.org/admin/x?a=1"),
         Role::Gateway => ("GET", "/admin/x?a=1"),
     };
     let fields: Vec<(Box<str>, Box<str>)> = fields
@@ -97,6 +97,6 @@ pub(super) fn run(script: &Script, role: Role, fields: &[(&str, &str)]) -> Trial
         "alice",
         &groups,
         Some(StatusCode::OK),
-        true,
+        &Decided::Admitted,
     )
 }

@@ -12,6 +12,7 @@ use super::engine::Returned;
 use super::samples::has_phase;
 use super::{OnError, Script};
 use crate::hook::{Detached, Facts, Phases, Role, Wish};
+use crate::http::target::Authority;
 
 /// The calls of scripts, in order, up to the one that ends the request.
 #[derive(Clone, Debug)]
@@ -19,6 +20,17 @@ pub struct Trial {
     /// Each call.
     pub steps: Vec<Step>,
     detached: Detached,
+}
+
+/// What the policy decides about the request.
+#[derive(Clone, Debug)]
+pub enum Decided {
+    /// It denies: the scripts before it alone are called.
+    Denied,
+    /// It admits.
+    Admitted,
+    /// It admits, and has a request over http sent over https to this target.
+    Upgraded(Authority),
 }
 
 /// One call.
@@ -107,15 +119,14 @@ const BEFORE: [Phases; 5] = [
 ];
 
 impl Trial {
-    /// Calls the scripts for a request of this user. With a status, also for a response with it. Without `is_admitted`,
-    /// those alone that come before the policy.
+    /// Calls the scripts for a request of this user. With a status, also for a response with it.
     pub fn run<'s>(
         scripts: impl Iterator<Item = &'s Script> + Clone,
         facts: Facts,
         user: &str,
         groups: &[Box<str>],
         status: Option<StatusCode>,
-        is_admitted: bool,
+        decided: &Decided,
     ) -> Trial {
         let role = facts.role;
         let facts = Arc::new(facts);
@@ -127,8 +138,16 @@ impl Trial {
         for phase in BEFORE.into_iter().chain(response) {
             // A WebSocket is not tried: its request is one to forward until the upstream answers.
             let is_tunnel = phase == Phases::TUNNEL_OPEN;
-            if !is_admitted && phase != Phases::REQUEST {
-                break;
+            if phase != Phases::REQUEST {
+                match decided {
+                    Decided::Denied => break,
+                    Decided::Admitted => {}
+                    // What the policy decides about another target is not tried.
+                    Decided::Upgraded(target) if trial.target().is_none() => {
+                        trial.detached.upgrade(target.clone());
+                    }
+                    Decided::Upgraded(_) => {}
+                }
             }
             if !has_phase(role, phase) || (is_tunnel && role != Role::Tunnel) {
                 continue;
@@ -210,8 +229,13 @@ impl Trial {
     }
 
     /// The target that scripts choose.
-    pub fn target(&self) -> Option<String> {
-        self.detached.target()
+    pub fn target(&self) -> Option<&str> {
+        let effects = self.steps.iter().flat_map(|step| &step.effects);
+        let targets = effects.filter_map(|effect| match effect {
+            Wish::Target(target) => Some(&**target),
+            _ => None,
+        });
+        targets.last()
     }
 
     /// The value of a field as it goes upstream; that of a secret is `***`.

@@ -93,6 +93,7 @@ mod programming {
     mod phases;
     mod resolution;
     mod scripts;
+    mod secrets;
 }
 
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has

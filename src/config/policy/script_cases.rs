@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::super::reader::Item;
 use crate::access::policy::{Decision, Denied, Policy, TestCase, TestFailure};
-use crate::script::{Script, Step, Trial, scenario_facts};
+use crate::script::{Decided, Script, Step, Trial, scenario_facts};
 
 /// Names of fields, with the values that are expected; none for a field that is absent.
 type Fields = Vec<(Box<str>, Option<Box<str>>)>;
@@ -78,7 +78,8 @@ impl ScriptCase {
         let user = &case.scenario.user;
         let groups = policy.groups_of(user, &case.scenario.groups).into_iter();
         let groups: Vec<Box<str>> = groups.map(Box::from).collect();
-        let mut trial = Trial::run(scripts.iter(), facts, user, &groups, None, true);
+        let decided = Decided::admitted(policy, &case.scenario);
+        let mut trial = Trial::run(scripts.iter(), facts, user, &groups, None, &decided);
         match trial.stop() {
             Some(step) => self.stopped(case, step),
             None => {

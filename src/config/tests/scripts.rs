@@ -11,7 +11,7 @@ fn scripts_are_compiled_in_their_order() {
     let setup = Setup::new();
     setup.file(
         "one.rhai",
-        "fn request(r) { r.set_header(\"x-a\", secret(\"token\")); }",
+        "fn upstream_request(r) { r.set_header(\"x-a\", secret(\"token\")); }",
     );
     setup.file("token", format!("{SECRET}\n"));
     let yaml = with(
@@ -161,7 +161,7 @@ fn secrets_are_read_and_never_shown() {
 fn tests_of_a_configuration_call_scripts() {
     let setup = Setup::new();
     setup.file("token", SECRET);
-    let scripts = "  secrets: { token: { file: token } }\n  \
+    let scripts = "  secrets: { token: { file: token, clear_text: true } }\n  \
         gateway: { pools: [{ name: api, path: /api, upstreams: ['127.0.0.1:80'] }] }\n  \
         scripts:\n    - name: s\n      source: |\n        \
           fn request(r) {\n          if (r.header(\"user-agent\") ?? \"\").contains(\"curl\") { return deny(451, \"no curl\"); }\n          \

@@ -20,6 +20,7 @@ tollgate:
     htpasswd: users
     tokens: { issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }
     external: { url: 'http://127.0.0.1:9000/', ask: always }
+  secrets: { NAME: { file: secret } }
 ";
 
 /// Where `reload` has no part.
@@ -117,7 +118,7 @@ const APPLIED: [(&str, &str); 20] = [
         "tollgate.scripts",
         "[{ name: s, source: 'fn request(r) { }' }]",
     ),
-    ("tollgate.secrets.s.file", "secret"),
+    ("tollgate.secrets.NAME.file", "other-secret"),
     ("tollgate.auth.htpasswd", "others"),
     ("tollgate.auth.groups", "groups"),
     (
@@ -151,10 +152,13 @@ const APPLIED: [(&str, &str); 20] = [
 ];
 
 /// Keys that cannot be changed alone, or to another value.
-const EXCEPT: [&str; 3] = [
+const EXCEPT: [&str; 5] = [
     "version",
     "s2n_config_cache_size",
     "runtime_metrics_poll_time_histogram_scale",
+    // In the place of `file`.
+    "tollgate.secrets.NAME.env",
+    "tollgate.secrets.NAME.credential",
 ];
 
 fn set(document: &mut Value, path: &str, value: Value) {
@@ -184,6 +188,7 @@ fn setup() -> Setup {
     setup.file("others", super::DEMO.replace("username", "bob"));
     setup.file("groups", "team: alice\n");
     setup.file("secret", "hunter2\n");
+    setup.file("other-secret", "hunter3\n");
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = |name: &str| {
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();

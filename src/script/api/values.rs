@@ -16,8 +16,8 @@ use crate::script::{SecretText, Secrets, Setting, Settings};
 pub(in crate::script) struct SecretValue(SecretText);
 
 impl SecretValue {
-    pub(super) fn expose(&self) -> &str {
-        self.0.expose()
+    pub(super) fn text(&self) -> &SecretText {
+        &self.0
     }
 }
 
@@ -45,8 +45,8 @@ pub(super) fn register(module: &mut Module) {
         });
     }
     FuncRegistration::new("bearer").set_into_module(module, |secret: SecretValue| {
-        let text = format!("Bearer {}", secret.expose());
-        SecretValue(SecretText::of(text.into_bytes()))
+        let text = format!("Bearer {}", secret.0.expose());
+        SecretValue(secret.0.derived(text.into_bytes()))
     });
     FuncRegistration::new("basic").set_into_module(
         module,
@@ -57,10 +57,10 @@ pub(super) fn register(module: &mut Module) {
                     "a user with a colon, which Basic cannot have",
                 ));
             }
-            let mut pair = format!("{user}:{}", secret.expose());
+            let mut pair = format!("{user}:{}", secret.0.expose());
             let text = format!("Basic {}", STANDARD.encode(&pair));
             zeroize::Zeroize::zeroize(&mut pair);
-            Ok(SecretValue(SecretText::of(text.into_bytes())))
+            Ok(SecretValue(secret.0.derived(text.into_bytes())))
         },
     );
     register_traffic(module);

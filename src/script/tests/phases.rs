@@ -22,7 +22,7 @@ fn the_facts_of_a_request() {
     assert_eq!(
         steps(Role::Forward, text, &[("x-a", "1"), ("X-A", "2")]),
         [
-            "authorize goes on: tags all: forward GET HTTP/1.1 http api.example.org 80 /admin/x a=1 127.0.0.1 false \
+            "authorize goes on: tags all: forward GET HTTP/1.1 https api.example.org 443 /admin/x a=1 127.0.0.1 false \
           alice dev [\"dev\", \"ops\"] true true true 1, 2 blue 3"
         ]
     );

@@ -17,7 +17,7 @@ fn shown(text: &str) -> String {
         Arc::new(HookSet::default().with(script.clone())),
         facts(Role::Forward, &[]),
     );
-    let stop = hooks.request();
+    let stop = hooks.authorize();
     format!(
         "{trial} {trial:?} {json:?} {script:?} {:?} {stop:?} {:?}",
         script.0.source, hooks.notes
@@ -27,25 +27,25 @@ fn shown(text: &str) -> String {
 #[test]
 fn nothing_shows_a_secret() {
     for text in [
-        "fn request(r) { r.set_header(\"authorization\", secret(\"github\")); }",
-        "fn request(r) { r.set_header(\"authorization\", bearer(secret(\"github\"))); r.tag(\"x\", r.header(\"authorization\")); }",
-        "fn request(r) { r.set_header(\"authorization\", basic(\"u\", secret(\"github\"))); throw r.header(\"authorization\"); }",
-        "fn request(r) { r.tag(\"x\", secret(\"github\")); }",
-        "fn request(r) { r.tag(\"x\", `${secret(\"github\")}`); }",
-        "fn request(r) { r.tag(\"x\", secret(\"github\").to_string()); }",
-        "fn request(r) { r.tag(\"x\", secret(\"github\").to_debug()); }",
-        "fn request(r) { r.tag(\"x\", \"\" + secret(\"github\")); }",
-        "fn request(r) { let s = \"\"; s += secret(\"github\"); r.tag(\"x\", s); }",
-        "fn request(r) { r.tag(\"x\", [secret(\"github\")].to_string()); }",
-        "fn request(r) { r.tag(\"x\", #{ a: secret(\"github\") }.to_string()); }",
-        "fn request(r) { throw secret(\"github\"); }",
-        "fn request(r) { throw #{ a: secret(\"github\") }; }",
-        "fn request(r) { deny(403, secret(\"github\")) }",
-        "fn request(r) { answer(200, #{\"x\": secret(\"github\")}, \"\") }",
-        "fn request(r) { secret(\"github\") }",
-        "fn request(r) { r.add_header(\"x\", secret(\"github\")); }",
-        "fn request(r) { secret(\"github\").len() }",
-        "fn request(r) { for c in secret(\"github\") { r.tag(\"x\", c); } }",
+        "fn authorize(r) { r.set_header(\"authorization\", secret(\"github\")); }",
+        "fn authorize(r) { r.set_header(\"authorization\", bearer(secret(\"github\"))); r.tag(\"x\", r.header(\"authorization\")); }",
+        "fn authorize(r) { r.set_header(\"authorization\", basic(\"u\", secret(\"github\"))); throw r.header(\"authorization\"); }",
+        "fn authorize(r) { r.tag(\"x\", secret(\"github\")); }",
+        "fn authorize(r) { r.tag(\"x\", `${secret(\"github\")}`); }",
+        "fn authorize(r) { r.tag(\"x\", secret(\"github\").to_string()); }",
+        "fn authorize(r) { r.tag(\"x\", secret(\"github\").to_debug()); }",
+        "fn authorize(r) { r.tag(\"x\", \"\" + secret(\"github\")); }",
+        "fn authorize(r) { let s = \"\"; s += secret(\"github\"); r.tag(\"x\", s); }",
+        "fn authorize(r) { r.tag(\"x\", [secret(\"github\")].to_string()); }",
+        "fn authorize(r) { r.tag(\"x\", #{ a: secret(\"github\") }.to_string()); }",
+        "fn authorize(r) { throw secret(\"github\"); }",
+        "fn authorize(r) { throw #{ a: secret(\"github\") }; }",
+        "fn authorize(r) { deny(403, secret(\"github\")) }",
+        "fn authorize(r) { answer(200, #{\"x\": secret(\"github\")}, \"\") }",
+        "fn authorize(r) { secret(\"github\") }",
+        "fn authorize(r) { r.add_header(\"x\", secret(\"github\")); }",
+        "fn authorize(r) { secret(\"github\").len() }",
+        "fn authorize(r) { for c in secret(\"github\") { r.tag(\"x\", c); } }",
     ] {
         let shown = shown(text);
         assert!(!shown.contains(SECRET), "{text}: {shown}");
@@ -56,7 +56,7 @@ fn nothing_shows_a_secret() {
 #[test]
 fn a_secret_is_equal_to_nothing() {
     let text = format!(
-        "fn request(r) {{ if secret(\"github\") == \"{SECRET}\" || \"{SECRET}\" == secret(\"github\") || secret(\"github\") in [\"{SECRET}\"] {{ r.tag(\"x\", \"equal\"); }} }}"
+        "fn authorize(r) {{ if secret(\"github\") == \"{SECRET}\" || \"{SECRET}\" == secret(\"github\") || secret(\"github\") in [\"{SECRET}\"] {{ r.tag(\"x\", \"equal\"); }} }}"
     );
     assert!(!shown(&text).contains("equal\""), "{}", shown(&text));
 }
@@ -103,4 +103,56 @@ fn it_does_not_go_downstream() {
         trial.steps[0].verdict.to_string(),
         "fails: set_header: x: a secret goes to servers alone, in the phase upstream_request or one before it (line 1)"
     );
+}
+
+#[test]
+fn it_goes_in_clear_text_by_choice_alone() {
+    let over_http = |secret: SecretText, text: &str, role, target| {
+        let script = unchecked(Source {
+            secrets: [("github".into(), secret)].into_iter().collect(),
+            ..in_role(role, text)
+        });
+        let request = RequestText {
+            method: "GET",
+            target,
+            fields: &[],
+            client: [127, 0, 0, 1].into(),
+        };
+        let facts = crate::script::samples::facts(&request).unwrap();
+        let trial = Trial::run(
+            [&script].into_iter(),
+            facts,
+            "alice",
+            &[],
+            None,
+            &Decided::Admitted,
+        );
+        trial.steps[0].verdict.to_string()
+    };
+    let secret = || SecretText::parse(SECRET.as_bytes()).unwrap();
+    let late = "fn upstream_request(r) { r.set_header(\"x\", bearer(secret(\"github\"))); }";
+    let early = "fn request(r) { r.set_header(\"x\", basic(\"u\", secret(\"github\"))); }";
+    let plain = "http://api.example/";
+    for (text, role, target, expected) in [
+        (
+            late,
+            Role::Forward,
+            plain,
+            "fails: set_header: x: the request goes over http",
+        ),
+        (late, Role::Forward, "https://api.example/", "goes on"),
+        (late, Role::Gateway, "/", "goes on"),
+        (
+            early,
+            Role::Forward,
+            "https://api.example/",
+            "fails: set_header: x: a secret is set when",
+        ),
+        (early, Role::Gateway, "/", "goes on"),
+    ] {
+        let verdict = over_http(secret(), text, role, target);
+        assert!(verdict.starts_with(expected), "{text} {target}: {verdict}");
+        let verdict = over_http(secret().with_clear_text(true), text, role, target);
+        assert_eq!(verdict, "goes on", "{text} {target}");
+    }
 }

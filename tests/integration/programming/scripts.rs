@@ -35,7 +35,7 @@ fn log(r) { r.tag("team", settings.team); r.count("seen", r.role); }
 fn with_scripts(scripts: &str) -> Setup {
     Setup::new()
         .file("token", format!("{SECRET}\n"))
-        .config("secrets: { token: { file: token } }")
+        .config("secrets: { token: { file: token, clear_text: true } }")
         .config(scripts)
 }
 
@@ -204,7 +204,7 @@ fn a_websocket_has_the_fields_and_the_tunnel_of_a_script() {
     let proxy = all()
         .config("scripts: [{ name: all, file: all.rhai, settings: { team: blue } }, { name: t, file: t.rhai, settings: { target: 'a:1' } }]")
         .file("t.rhai", TUNNELS)
-        .config("secrets: { token: { file: token } }")
+        .config("secrets: { token: { file: token, clear_text: true } }")
         .start();
     let mut wire = proxy.connect();
     let answer = wire.exchange(format!(
@@ -388,16 +388,16 @@ fn commands_show_what_scripts_do_and_no_secret() {
     let given = ["--setting", "team=red", "--secret", "token"];
     let target = |url| [&["--target", url][..], &given].concat();
     for (url, code, expected) in [
-        ("http://a.test/x", 0, "sets x-team: red"),
-        ("http://a.test/denied", 1, "denies with 451: not for alice"),
-        ("http://a.test/whoami", 1, "answers with 200"),
-        ("http://a.test/throws", 78, "fails: throws odd (line 8)"),
+        ("https://a.test/x", 0, "sets x-team: red"),
+        ("https://a.test/denied", 1, "denies with 451: not for alice"),
+        ("https://a.test/whoami", 1, "answers with 200"),
+        ("https://a.test/throws", 78, "fails: throws odd (line 8)"),
     ] {
         let outcome = run(&target(url));
         assert_eq!(outcome.code(), Some(code), "{}", outcome.output());
         assert!(outcome.stdout.contains(expected), "{}", outcome.output());
     }
-    let outcome = run(&["--target", "http://a.test/x", "--setting", "team=red"]);
+    let outcome = run(&["--target", "https://a.test/x", "--setting", "team=red"]);
     assert_eq!(outcome.code(), Some(78));
     assert!(
         outcome.stderr.contains("tollgate.secrets has no \"token\""),
