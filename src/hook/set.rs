@@ -490,8 +490,8 @@ mod tests {
 
     /// What comes of a future when its time is over.
     fn at_the_limit<T>(future: Boxed<'_, T>) -> Outcome<T> {
-        let polled = pin!(unless_panic(future, pin!(ready(()))));
-        match polled.poll(&mut Context::from_waker(Waker::noop())) {
+        let limit = pin!(ready(()));
+        match pin!(unless_panic(future, limit)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => result,
             Poll::Pending => panic!("it waits"),
         }

@@ -231,11 +231,11 @@ impl Trial {
     /// The target that scripts choose.
     pub fn target(&self) -> Option<&str> {
         let effects = self.steps.iter().flat_map(|step| &step.effects);
-        let targets = effects.filter_map(|effect| match effect {
+        let mut targets = effects.filter_map(|effect| match effect {
             Wish::Target(target) => Some(&**target),
             _ => None,
         });
-        targets.last()
+        targets.next_back()
     }
 
     /// The value of a field as it goes upstream; that of a secret is `***`.
