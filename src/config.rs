@@ -89,6 +89,7 @@ use self::scripts::Surroundings;
 use self::sections::Sections;
 use self::tokens::TokenSection;
 use self::trusted::Credulous;
+use crate::access::auth::external::External;
 use crate::access::policy::{Groups, Policy};
 use crate::config::identity::Identity;
 use crate::script::Script;
@@ -350,7 +351,10 @@ fn interpret(
     } = auth.tokens(base);
     let external = auth.external();
     let groups = auth.groups(diagnostics, base);
-    let groups = match has_token_groups || auth.has_external() {
+    // Of one that cannot be used it is not known.
+    let has_other_groups =
+        auth.external_item().is_some() && external.as_deref().is_none_or(External::gives_groups);
+    let groups = match has_token_groups || has_other_groups {
         true => groups.map(Groups::open),
         false => groups,
     };
@@ -362,6 +366,7 @@ fn interpret(
         groups.as_ref(),
         auth.has_groups(),
     );
+    written.check_asks(auth.external_item(), external.as_deref());
     let script_files = scripts::files(sections.scripts.as_ref());
     let secret_files = secrets::files(sections.secrets.as_ref());
     let around = Surroundings {

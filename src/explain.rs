@@ -157,8 +157,8 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
     }
     let is_known = auth.users.contains(user) || trusted == Some(user) || may_be_of_token;
     let may_have_groups = match &auth.external {
-        Some(external) => is_known == (external.ask == Ask::Always),
-        None => may_be_of_token && auth.has_other_groups(),
+        Some(external) if external.gives_groups() => is_known == (external.ask == Ask::Always),
+        _ => may_be_of_token && auth.has_other_groups(),
     };
     if !query.groups.is_empty() && !may_have_groups {
         notes.push(
@@ -243,7 +243,8 @@ fn asked(external: &External, is_known: bool) -> Option<&'static str> {
             "auth.external is asked who this user is, and is not asked here: it may deny, or give the user another \
              name and groups, as --group does",
         ),
-        (Ask::Always, false) | (Ask::UnknownUsers, true) => None,
+        // The explanation of the policy says it.
+        (Ask::Rule, _) | (Ask::Always, false) | (Ask::UnknownUsers, true) => None,
     }
 }
 

@@ -120,6 +120,7 @@ fn rule(index: usize) -> Rule {
         action: Action::Deny(Default::default()),
         matchers,
         upgrade: None,
+        asks: false,
     }
 }
 

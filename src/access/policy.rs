@@ -26,6 +26,7 @@ use crate::http::http1::KeptHead;
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme};
 
+mod asking;
 mod decision;
 mod domains;
 mod entry;
@@ -50,6 +51,7 @@ mod tests;
 mod trace;
 mod upgrade;
 
+pub use asking::Asks;
 pub use decision::{DecidedBy, Decision, Denied, HookName, Refusal, RuleNames};
 pub use domains::{DomainMatch, Domains, NameKey};
 pub use entry::{EntryError, EntryProblem};

@@ -136,9 +136,9 @@ impl<'d> AuthSection<'d> {
         self.external.as_ref().and_then(external::read)
     }
 
-    /// Whether an external authoriser is named, which can give groups.
-    pub(super) fn has_external(&self) -> bool {
-        self.external.is_some()
+    /// The section of the external authoriser.
+    pub(super) fn external_item(&self) -> Option<&Item<'d>> {
+        self.external.as_ref()
     }
 
     /// Whether a group file is named.
@@ -249,7 +249,9 @@ impl Auth {
 
     /// Whether a token or the external authoriser may say groups, of which no file says who is in them.
     pub(crate) fn has_other_groups(&self) -> bool {
-        self.external.is_some() || self.tokens.as_deref().is_some_and(Tokens::have_groups)
+        let external = self.external.as_deref();
+        external.is_some_and(External::gives_groups)
+            || self.tokens.as_deref().is_some_and(Tokens::have_groups)
     }
 
     /// The sign in a name that is no user, between names that are: `alice/bob`.

@@ -16,6 +16,7 @@ const MODES: OneOf<Mode> = OneOf(&[("json", Mode::Json), ("status", Mode::Status
 
 const ASK: OneOf<Ask> = OneOf(&[
     ("always", Ask::Always),
+    ("rule", Ask::Rule),
     ("unknown_users", Ask::UnknownUsers),
 ]);
 
@@ -31,7 +32,8 @@ keys! {
         /// status, as for `auth_request` of nginx.
         mode: Mode = Mode::Json, MODES;
         /// `unknown_users`: it authenticates users that are in no file and no trusted network. `always`: it decides
-        /// about each request of a user, beside the rules.
+        /// about each request of a user, beside the rules. `rule`: it decides about requests that a rule with `ask: true`
+        /// admits, and no other.
         ask: Ask = Ask::UnknownUsers, ASK;
         /// How long a request waits for its answer, its turn among the others included.
         timeout: Duration = milliseconds(500), Within(milliseconds(10)..=seconds(60));

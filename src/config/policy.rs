@@ -10,6 +10,7 @@ use super::keys::form::{Flag, Raw, RawList};
 use super::keys::keys;
 use super::lists::Lists;
 use super::reader::{Item, Part};
+use crate::access::auth::external::{Ask, External};
 #[cfg(test)]
 use crate::access::policy::MAX_RULES;
 use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rule, RuleNames, Rules};
@@ -49,6 +50,10 @@ pub(super) struct PolicySection<'d> {
     users: Vec<(Name, Item<'d>, Box<str>)>,
     /// The names of all rules that could be read, in or out of order.
     names: Vec<Name>,
+    /// The keys `ask` of rules that put requests to the authoriser.
+    asking: Vec<Item<'d>>,
+    /// Whether all rules could be read.
+    is_whole: bool,
 }
 
 /// Reads `policy`. `groups` is `None` when the group file cannot be used, and `has_groups` says whether one is
@@ -77,6 +82,8 @@ pub(super) fn read<'d>(
         places: Vec::new(),
         users: Vec::new(),
         names: Vec::new(),
+        asking: Vec::new(),
+        is_whole: true,
     };
     let mut rules = Vec::new();
     for item in &items {
@@ -84,10 +91,16 @@ pub(super) fn read<'d>(
         written.names.extend(name);
         match rule {
             Some(rule) => {
+                if rule.asks {
+                    written.asking.extend(item.section().item("ask"));
+                }
                 rules.push(rule);
                 written.places.push(item.clone());
             }
-            None => whole = false,
+            None => {
+                whole = false;
+                written.is_whole = false;
+            }
         }
     }
     let default = default.flatten().unwrap_or_default();
@@ -109,6 +122,38 @@ impl PolicySection<'_> {
     /// The rules, if all is well.
     pub(super) fn rules(&mut self) -> Option<Rules> {
         self.rules.take()
+    }
+
+    /// Reports rules that ask an authoriser which is not there, or is not asked by rules, and one that no rule asks.
+    /// `item` is the section of the authoriser, and `external` what it says, if it can be used.
+    pub(super) fn check_asks(&self, item: Option<&Item<'_>>, external: Option<&External>) {
+        let by_rule = external.map(|external| external.ask == Ask::Rule);
+        let problem = match (item, by_rule) {
+            (None, _) => Some((
+                "no authoriser to ask: `auth.external` is missing",
+                "configure it, with `ask: rule`, or remove the key",
+            )),
+            (Some(_), Some(false)) => Some((
+                "`auth.external` is asked before the rules, and not by one",
+                "write `ask: rule` in `auth.external`, or remove the key",
+            )),
+            (Some(_), _) => None,
+        };
+        for ask in &self.asking {
+            if let Some((message, remedy)) = problem {
+                ask.report(message, remedy);
+            }
+        }
+        if by_rule == Some(true)
+            && self.asking.is_empty()
+            && self.is_whole
+            && let Some(ask) = item.and_then(|item| item.section().item("ask"))
+        {
+            ask.report(
+                "no rule asks, so that the authoriser is asked about no request",
+                "write `ask: true` in a rule that admits, or `ask: always` here",
+            );
+        }
     }
 
     /// Warns of what has no effect. Users may have been removed, and times end: neither must keep a policy

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use self::external::Asking;
-use self::external::Authorizer;
+use self::external::{Authorizer, Unasked};
 use self::hashing::Hashing;
 use self::key_refresh::KeyRefresh;
 use super::facts::Request;
@@ -68,13 +68,17 @@ pub struct Access {
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
 /// name is resolved.
 #[derive(Debug)]
-pub struct Admitted(Admission);
+pub struct Admitted {
+    admission: Admission,
+    /// What an external authoriser is asked with once the addresses are known; none where it is not asked then.
+    unasked: Option<Box<Unasked>>,
+}
 
 impl Deref for Admitted {
     type Target = Admission;
 
     fn deref(&self) -> &Admission {
-        &self.0
+        &self.admission
     }
 }
 
@@ -113,8 +117,8 @@ impl AccessControl {
         self.access.load_full()
     }
 
-    /// Authenticates the client and evaluates the policy. Notes in the exchange which user it is and what
-    /// decided.
+    /// Authenticates the client, evaluates the policy, and asks the external authoriser where a rule says so. Notes in
+    /// the exchange which user it is and what decided.
     ///
     /// # Errors
     /// A hook that ends the request, or an external authoriser that denies it or does not answer (503). Missing (where
@@ -161,9 +165,8 @@ impl AccessControl {
             Some(target) => access.policy.admit_request(&asked.to_https(target)),
             None => access.policy.admit_request(&asked),
         };
-        let admitted =
-            Admitted(admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?);
-        if let Some(upgrade) = admitted.upgrade() {
+        let admission = admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?;
+        if let Some(upgrade) = admission.upgrade() {
             outcome.terms().upgrade = Some(Arc::clone(upgrade));
         }
         if let Some(target) = target {
@@ -173,8 +176,17 @@ impl AccessControl {
         if request.is_loop {
             return Err(ErrorKind::Loop.into());
         }
-        if request.authority.is_none() {
+        let admitted = match access.asked(Ask::Rule) {
+            None => Admitted::asked(admission),
+            // Boxed: it is not to make the requests larger of a proxy that asks nobody.
+            Some(_) => {
+                let asked = self.ask_by_rule(&access, admission, identity, head, exchange);
+                Box::pin(asked).await?
+            }
+        };
+        if exchange.request.authority.is_none() {
             // The gateway's upstreams are the operator's: there is no address to evaluate.
+            let outcome = &mut exchange.outcome;
             outcome.admit(&admitted, admitted.decided_by(), None);
         }
         if exchange.run.is_some() {
@@ -240,7 +252,11 @@ impl AccessControl {
             identity =
                 Box::pin(self.tighten(external, access, known, &credentials, exchange)).await;
         }
-        identity.map_err(|error| of_role(error, &credentials, &exchange.request))
+        let identity = identity.map_err(|error| of_role(error, &credentials, &exchange.request))?;
+        if access.asked(Ask::Rule).is_some() && !exchange.request.is_own {
+            exchange.credentials = credentials;
+        }
+        Ok(identity)
     }
 
     /// Replaces users, trusted networks, tokens, policy and scripts at once. Credentials that were verified stay so where the
@@ -373,7 +389,9 @@ impl Access {
         };
         match self.authenticator.check(value, now) {
             Ok(Check::Verified(identity)) => {
-                exchange.credentials = Credentials::Missing;
+                if self.asked(Ask::Rule).is_none() {
+                    exchange.credentials = Credentials::Missing;
+                }
                 Some(identity)
             }
             _ => None,

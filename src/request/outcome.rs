@@ -20,7 +20,8 @@ use crate::upstream::server::Address;
 #[derive(Debug)]
 pub struct Exchange {
     pub request: Request,
-    /// What the client proves its identity with, until that is verified.
+    /// What the client proves its identity with, until that is verified and, where a rule may ask an external authoriser
+    /// with it, until the rules are evaluated.
     pub credentials: Credentials,
     pub outcome: Outcome,
     /// Users, policy and hooks with which the request began, until it is admitted.
@@ -73,6 +74,8 @@ pub struct Terms {
     pub upgrade: Option<Arc<Upgrade>>,
     /// Whether the client asked for it over http, and it is sent over https.
     pub is_upgraded: bool,
+    /// The rules that put it to the external authoriser, which admitted it.
+    pub answered: Vec<Name>,
 }
 
 /// Adds the time since `begun` to a phase, which a request that is tried again has several times.
@@ -106,11 +109,20 @@ impl Outcome {
         decided_by: DecidedBy,
         address: Option<SocketAddr>,
     ) {
-        self.decided_by = Some(decided_by);
+        self.decided_by = Some(match decided_by {
+            DecidedBy::Rule(rule) if self.is_answered(&rule) => DecidedBy::External(Some(rule)),
+            other => other,
+        });
         self.decided_address = address;
         let ip = address.map(|address| address.ip());
         self.observed.clear();
         self.observed.extend(admitted.observed(ip).cloned());
+    }
+
+    /// Whether the external authoriser has admitted the request, asked by this rule.
+    fn is_answered(&self, rule: &Name) -> bool {
+        let terms = self.terms.as_deref();
+        terms.is_some_and(|terms| terms.answered.contains(rule))
     }
 
     /// Notes where the request went: a dial can end at another address than the first candidate.

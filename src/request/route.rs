@@ -31,7 +31,8 @@ pub enum Route {
 /// Notes in the exchange what admits the first address.
 ///
 /// # Errors
-/// The name cannot be resolved, or the policy denies every address.
+/// The name cannot be resolved, the policy denies every address, or the external authoriser denies the request, where a
+/// rule asks it by the address.
 pub async fn route(
     app: &App,
     exchange: &mut Exchange,
@@ -61,6 +62,11 @@ pub async fn route(
     };
     match found {
         Ok(found) => {
+            if admitted.is_unasked() {
+                let addresses = found.candidates.iter();
+                // Boxed: few requests wait for it, and none is to be larger for it.
+                Box::pin(app.access.ask_by_address(admitted, addresses, exchange)).await?;
+            }
             let first = found.candidates.first();
             exchange
                 .outcome

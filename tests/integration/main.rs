@@ -59,6 +59,9 @@ mod access {
     mod authorizer;
     mod authorizer_answers;
     mod authorizer_failures;
+    mod authorizer_rule_addresses;
+    mod authorizer_rules;
+    mod authorizer_rules_checked;
     mod authorizer_status;
     mod basic_authentication;
     mod denial_answers;

@@ -49,6 +49,14 @@ pub struct External {
     pub send_password: bool,
 }
 
+impl External {
+    /// Whether the groups of its answers count in rules.
+    pub fn gives_groups(&self) -> bool {
+        // By a rule it is asked when the rules are through.
+        self.ask != Ask::Rule
+    }
+}
+
 /// The form of questions and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -63,6 +71,8 @@ pub enum Mode {
 pub enum Ask {
     /// All that are authenticated: it denies, or adds groups.
     Always,
+    /// Those that a rule with `ask` admits: it denies.
+    Rule,
     /// Those whose user no file and no network knows: it authenticates.
     UnknownUsers,
 }

@@ -56,8 +56,8 @@ pub enum DecidedBy {
     OwnListener,
     /// `hook:team-headers`: a hook or a script, by its name.
     Hook(HookName),
-    /// `external`: the external authoriser.
-    External,
+    /// `external`: the external authoriser; `external:uploads` where this rule asks it.
+    External(Option<Name>),
 }
 
 /// A hook by its name in the log, which begins with `hook:`. A clone copies a pointer.
@@ -135,7 +135,8 @@ impl DecidedBy {
             DecidedBy::DenyDomains(_)
             | DecidedBy::AllowNetworks(_)
             | DecidedBy::DenyNetworks(_)
-            | DecidedBy::SpecialPurpose(_) => Cow::Owned(self.to_string()),
+            | DecidedBy::SpecialPurpose(_)
+            | DecidedBy::External(Some(_)) => Cow::Owned(self.to_string()),
             _ => Cow::Borrowed(self.label()),
         }
     }
@@ -154,7 +155,15 @@ impl DecidedBy {
             DecidedBy::SpecialPurpose(_) => "special_purpose",
             DecidedBy::OwnListener => "own_listener",
             DecidedBy::Hook(HookName(name)) => name,
-            DecidedBy::External => "external",
+            DecidedBy::External(_) => "external",
+        }
+    }
+
+    /// The name for a client: a part of the guard is named without what follows the colon.
+    fn told(&self) -> Cow<'_, str> {
+        match self {
+            DecidedBy::External(_) => self.name(),
+            _ => Cow::Borrowed(self.label()),
         }
     }
 }
@@ -166,6 +175,7 @@ impl fmt::Display for DecidedBy {
             DecidedBy::DenyDomains(entry) => write!(f, ":{entry}"),
             DecidedBy::AllowNetworks(net) | DecidedBy::DenyNetworks(net) => write!(f, ":{net}"),
             DecidedBy::SpecialPurpose(block) => write!(f, ":{}", block.name),
+            DecidedBy::External(Some(rule)) => write!(f, ":{rule}"),
             DecidedBy::Default
             | DecidedBy::Rule(_)
             | DecidedBy::ConnectPorts
@@ -173,7 +183,7 @@ impl fmt::Display for DecidedBy {
             | DecidedBy::AllowDomains
             | DecidedBy::OwnListener
             | DecidedBy::Hook(_)
-            | DecidedBy::External => Ok(()),
+            | DecidedBy::External(None) => Ok(()),
         }
     }
 }
@@ -211,7 +221,7 @@ impl Denied {
             DenyReason::DestinationIpProhibited => ErrorKind::AddressDenied,
             DenyReason::HttpRequestDenied => ErrorKind::Denied,
         };
-        let denial = Denial::new(kind, self.by.label(), self.refusal.message.clone());
+        let denial = Denial::new(kind, &self.by.told(), self.refusal.message.clone());
         let denial = match names {
             RuleNames::Shown => denial,
             RuleNames::Hidden => denial.without_rule(),
@@ -274,7 +284,7 @@ mod tests {
             (DecidedBy::DenyNetworks(net), "deny_networks:10.0.0.0/8"),
             (DecidedBy::SpecialPurpose(block), "special_purpose:loopback"),
             (DecidedBy::OwnListener, "own_listener"),
-            (DecidedBy::External, "external"),
+            (DecidedBy::External(None), "external"),
         ];
         assert_eq!(all.len(), DecidedBy::RESERVED.len());
         for (by, expected) in all {
@@ -286,6 +296,17 @@ mod tests {
         assert_eq!(
             (rule.label(), rule.to_string().as_str()),
             ("no-uploads", "no-uploads")
+        );
+        let asked = DecidedBy::External(Some(Name::parse("uploads").unwrap()));
+        assert_eq!(
+            (asked.label(), &*asked.name(), &*asked.told()),
+            ("external", "external:uploads", "external:uploads")
+        );
+        // A client learns neither addresses nor networks.
+        let guard = DecidedBy::DenyNetworks(net);
+        assert_eq!(
+            (&*guard.name(), &*guard.told()),
+            ("deny_networks:10.0.0.0/8", "deny_networks")
         );
     }
 

@@ -40,7 +40,7 @@ pub(super) struct RequestDecision {
     /// The rule that decides about addresses in no pending rule's networks; none: the default.
     pub(super) decides: Option<usize>,
     /// Rules before it that match except for their networks, which need an address; in order.
-    pending: RuleList,
+    pub(super) pending: RuleList,
     /// Rules before it that match and observe; in order.
     observed: RuleList,
     /// Rules that deny because their expression failed.
@@ -49,8 +49,8 @@ pub(super) struct RequestDecision {
 
 /// The rule that decides about an address, and its network that has the address.
 #[derive(Clone, Copy, Debug)]
-struct DecidingRule {
-    rule: Option<usize>,
+pub(super) struct DecidingRule {
+    pub(super) rule: Option<usize>,
     network: Option<IpNet>,
 }
 
@@ -361,7 +361,7 @@ impl Policy {
     }
 
     /// The rule that decides about this address.
-    fn deciding<T: Trace>(
+    pub(super) fn deciding<T: Trace>(
         &self,
         decision: &RequestDecision,
         ip: IpAddr,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::evaluate::{PortContext, RequestDecision};
 use super::trace::Step;
 use super::{
-    Action, DecidedBy, Decision, Denied, Matcher, Policy, Request, RequestPath, Role, Rule,
+    Action, Asks, DecidedBy, Decision, Denied, Matcher, Policy, Request, RequestPath, Role, Rule,
     Scenario, Upgrade,
 };
 
@@ -63,6 +63,9 @@ pub struct Explanation {
     /// How the request is sent, where the rule that decides has `upgrade`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<ExplainedUpgrade>,
+    /// Whether the request is put to the external authoriser, which may deny it: `yes`, or `depends_on_address`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<&'static str>,
     /// The `observe` rules that would have denied it.
     pub observed: Vec<String>,
     /// Of a tunnel: the rules that could decide otherwise if the request in it came in the clear.
@@ -175,6 +178,11 @@ impl Policy {
             upgrade: evaluated
                 .upgrade
                 .map(|upgrade| ExplainedUpgrade::new(scenario.target(), &upgrade)),
+            asks: match (evaluated.asks, decision) {
+                (false, _) => None,
+                (true, ExplainedDecision::DependsOnAddress) => Some("depends_on_address"),
+                (true, _) => Some("yes"),
+            },
             observed: evaluated.observed,
             in_the_clear: self.otherwise_in_the_clear(scenario),
         }
@@ -246,6 +254,7 @@ impl Policy {
             return ScenarioResult {
                 awaited,
                 observed: self.observed_by(&decision, None),
+                asks: self.asks(&decision) != Asks::Never,
                 upgrade: self.upgrade_of(&decision).cloned(),
                 ..ScenarioResult::without_addresses(steps, result)
             };
@@ -254,10 +263,13 @@ impl Policy {
             Ok(_) => self.observed_by(&decision, Some(*ip)),
             Err(_) => Vec::new(),
         };
+        let mut admitted = addresses.iter().filter(|(_, _, result)| result.is_ok());
+        let asks = admitted.any(|(ip, ..)| self.asking_at(&decision, *ip).next().is_some());
         ScenarioResult {
             result: result.clone(),
             awaited: None,
             observed,
+            asks,
             upgrade: result
                 .is_ok()
                 .then(|| self.upgrade_of(&decision).cloned())
@@ -373,6 +385,8 @@ pub(super) struct ScenarioResult {
     /// A rule that may decide differently once there is an address.
     pub(super) awaited: Option<String>,
     pub(super) observed: Vec<String>,
+    /// Whether it is put to the external authoriser, if it is admitted; without an address, whether it may be.
+    pub(super) asks: bool,
     /// How the request is sent, if it is admitted.
     pub(super) upgrade: Option<Arc<Upgrade>>,
     pub(super) steps: Vec<(usize, Step)>,
@@ -390,6 +404,7 @@ impl ScenarioResult {
             result,
             awaited: None,
             observed: Vec::new(),
+            asks: false,
             upgrade: None,
             steps,
             addresses: Vec::new(),

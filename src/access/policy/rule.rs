@@ -40,6 +40,8 @@ pub struct Rule {
     pub matchers: Matchers,
     /// How a request that it admits is sent. Such a rule matches requests over https alone, and those that become one.
     pub upgrade: Option<Arc<Upgrade>>,
+    /// Whether a request that it admits is put to the external authoriser, which may still deny it.
+    pub asks: bool,
 }
 
 /// What a rule does with a request that matches.

@@ -38,6 +38,8 @@ pub struct Rules {
     need_head: bool,
     /// Whether a rule has `upgrade`.
     have_upgrades: bool,
+    /// Whether a rule has `ask`.
+    have_asks: bool,
 }
 
 /// Users that the same rules can match.
@@ -119,7 +121,9 @@ impl Rules {
             read_path: false,
             need_head: false,
             have_upgrades: false,
+            have_asks: false,
         };
+        list.have_asks = list.rules.iter().any(|rule| rule.asks);
         list.have_upgrades = list.rules.iter().any(|rule| rule.upgrade.is_some());
         list.sort_matchers();
         list.sort_roles();
@@ -130,6 +134,12 @@ impl Rules {
     /// Whether a rule has `upgrade`.
     pub(super) fn have_upgrades(&self) -> bool {
         self.have_upgrades
+    }
+
+    /// Whether a rule has `ask`.
+    #[inline]
+    pub(super) fn have_asks(&self) -> bool {
+        self.have_asks
     }
 
     /// The rules in order.

@@ -16,6 +16,8 @@ pub struct TestCase {
     pub expect: Decision,
     /// What is expected to decide, if the test has it: as in the log, or without what follows the colon.
     pub rule: Option<Box<str>>,
+    /// Whether the request is expected to be put to the external authoriser, if the test has it.
+    pub ask: Option<bool>,
 }
 
 /// Why a test fails.
@@ -30,6 +32,16 @@ pub enum TestFailure {
         rule: Option<Box<str>>,
         /// The decision.
         found: Result<DecidedBy, Denied>,
+    },
+    /// A rule puts the request to the authoriser, and is not expected to, or the other way round.
+    #[error(
+        "expected that the request is {}put to auth.external, found that it is{}",
+        if *.expected { "" } else { "not " },
+        if *.expected { " not" } else { "" }
+    )]
+    Asks {
+        /// Whether it is expected.
+        expected: bool,
     },
     /// The decision depends on addresses, and the test has none.
     #[error("rule {0} depends on the address of the target")]
@@ -68,14 +80,16 @@ impl TestCase {
             .rule
             .as_deref()
             .is_none_or(|rule| rule == by.label() || rule == by.to_string());
-        if verdict == self.expect && by_whom {
-            Ok(())
-        } else {
-            Err(TestFailure::Unexpected {
+        if verdict != self.expect || !by_whom {
+            return Err(TestFailure::Unexpected {
                 expect: self.expect,
                 rule: self.rule.clone(),
                 found: evaluated.result,
-            })
+            });
+        }
+        match self.ask {
+            Some(expected) if expected != evaluated.asks => Err(TestFailure::Asks { expected }),
+            _ => Ok(()),
         }
     }
 }

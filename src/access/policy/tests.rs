@@ -12,6 +12,7 @@ use crate::http::target::Host;
 
 mod agreement;
 mod allocation;
+mod asking;
 mod dead_rules;
 mod evaluation;
 mod paths;

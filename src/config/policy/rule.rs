@@ -30,6 +30,9 @@ keys! {
         message: Option<Item<'d>> = Means("a general sentence"), Raw => Shape::Text("text", Some(Refusal::MAX_MESSAGE));
         /// What happens with a request that matches; `observe` logs that it would have been denied, and continues.
         action: Option<Item<'d>> = Required, Raw => Shape::words(&["admit", "deny", "observe"]);
+        /// Whether a request that the rule admits is put to `auth.external`, which may deny it; only with `admit`, and
+        /// with `ask: rule` there.
+        ask: Option<Item<'d>> = Is("false"), Raw => Shape::Flag;
         /// Names of users. With `groups` too, one of both is enough.
         users: Option<Item<'d>> = Means("every user"), Raw => Shape::user().some();
         /// Names of groups in the file of `auth.groups`.
@@ -117,6 +120,7 @@ pub(super) fn read<'d>(
     let both = (keys.upgrade.as_ref(), keys.inject.as_ref());
     let upgrade = upgrade::read(both, action.as_ref(), &mut matchers, secrets);
     reader.whole &= upgrade.is_some();
+    let asks = asks(&mut reader, &keys, action.as_ref());
     section.finish();
     let Some(name) = name else {
         return (None, None);
@@ -129,6 +133,7 @@ pub(super) fn read<'d>(
         action,
         matchers,
         upgrade: upgrade.flatten(),
+        asks,
     });
     (Some(name), rule)
 }
@@ -176,6 +181,21 @@ fn not_empty<'d>(item: &Item<'d>) -> Option<Vec<Item<'d>>> {
         return None;
     }
     Some(items)
+}
+
+/// Whether a request that the rule admits is put to the authoriser.
+fn asks(reader: &mut Reader, keys: &Keys<'_>, action: Option<&Action>) -> bool {
+    let asks = reader.part(&keys.ask, Item::flag) == Some(true);
+    if asks
+        && !matches!(action, Some(Action::Admit) | None)
+        && let Some(item) = &keys.ask
+    {
+        let message =
+            "only for rules that admit: the authoriser opens nothing that the policy denies";
+        item.report(message, "remove it, or write `action: admit`");
+        reader.whole = false;
+    }
+    asks
 }
 
 fn action(reader: &mut Reader, keys: &Keys<'_>, section: &Section<'_>) -> Option<Action> {

@@ -40,6 +40,8 @@ keys! {
         expect_message: Option<Item<'d>> = Means("any"), Raw => Shape::text("a text");
         /// The pool that a script chooses.
         expect_pool: Option<Item<'d>> = Means("any"), Raw => Shape::text("the name of a pool");
+        /// Whether a rule with `ask` puts the request to `auth.external`, which is not asked here.
+        expect_ask: Option<Item<'d>> = Means("any"), Raw => Shape::Flag;
         /// The decision that is expected.
         expect: Option<Item<'d>> = Required, Raw => Shape::words(&["admit", "deny"]);
         /// What is expected to decide: the name of a rule, `default`, or a part of the guard as in the log, with or
@@ -154,7 +156,7 @@ fn remedy(failure: &Failure, scenario: &Scenario) -> String {
         }
     };
     match failure {
-        TestFailure::Unexpected { .. } => format!(
+        TestFailure::Unexpected { .. } | TestFailure::Asks { .. } => format!(
             "correct the rules or the test; `tollgate explain` with {} says why",
             scenario.target()
         ),
@@ -191,6 +193,7 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<(TestCase, Script
     let time = part(&keys.time, &mut whole, rule::moment);
     let resolve = part(&keys.resolve, &mut whole, addresses);
     let expect = part(&keys.expect, &mut whole, verdict);
+    let ask = part(&keys.expect_ask, &mut whole, |item| item.flag());
     let decides = part(&keys.rule, &mut whole, |item| rule_name(item, policy));
     let fields = part(&keys.request_headers, &mut whole, fields);
     let text = part(&keys.target, &mut whole, |item| item.text());
@@ -257,6 +260,7 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<(TestCase, Script
         timed: time.is_some(),
         expect: expect.unwrap_or(Decision::Deny),
         rule: decides,
+        ask,
     };
     Some((case, of_scripts))
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod authorizer;
 mod calls;
+mod rule;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 pub use self::authorizer::Asking;
 pub(super) use self::authorizer::Authorizer;
+pub(super) use self::rule::Unasked;
 use super::{Access, AccessControl};
 use crate::access::auth::external::{Grant, OnFailure, Question, Verdict};
 use crate::access::auth::{Attempt, CredentialsError, Identity, User, password};
 use crate::access::client::Client;
-use crate::access::policy::{DecidedBy, Denied};
+use crate::access::policy::{DecidedBy, Denied, Name};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
@@ -30,6 +32,8 @@ struct Asked<'a> {
     groups: Vec<&'a str>,
     credentials: &'a Credentials,
     client: Client,
+    /// The rule that has it asked.
+    rule: Option<&'a Name>,
 }
 
 impl AccessControl {
@@ -51,6 +55,7 @@ impl AccessControl {
             groups: Vec::new(),
             credentials,
             client: Client::site(exchange.request.source.client.ip()),
+            rule: None,
         };
         let verdict = ask(authorizer, asked, exchange).await;
         let is_free = |user: &User| !access.authenticator.is_taken(user.as_str());
@@ -71,7 +76,7 @@ impl AccessControl {
                 if let Verdict::Deny { user, .. } = refused {
                     exchange.outcome.user = user.clone().filter(is_free);
                 }
-                Err(refusal(refused, access, exchange))
+                Err(refusal(refused, None, access, exchange))
             }
         }
     }
@@ -95,17 +100,35 @@ impl AccessControl {
             groups: access.policy.groups_of(user.as_str(), identity.groups()),
             credentials,
             client: Client::new(Some(user), exchange.request.source.client.ip()),
+            rule: None,
         };
+        let verdict = self.consult(authorizer, access, asked, exchange).await?;
+        Ok(match verdict.as_deref() {
+            Some(Verdict::Admit(grant)) => identity.with_groups(&grant.groups),
+            _ => identity,
+        })
+    }
+
+    /// Asks the service about the request of an authenticated user, and sends it to the pool that the service chooses. The
+    /// answer, if there is one, else the request goes on without.
+    async fn consult(
+        &self,
+        authorizer: &Authorizer,
+        access: &Access,
+        asked: Asked<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Arc<Verdict>>, RequestError> {
+        let rule = asked.rule;
         let verdict = match ask(authorizer, asked, exchange).await {
             Ok(verdict) => verdict,
-            Err(why) => return on_failure(authorizer, why, identity),
+            Err(why) => return on_failure(authorizer, why, rule, exchange),
         };
         match &*verdict {
             Verdict::Admit(grant) => match self.choose_granted(authorizer, grant, exchange) {
-                Ok(()) => Ok(identity.with_groups(&grant.groups)),
-                Err(why) => on_failure(authorizer, why, identity),
+                Ok(()) => Ok(Some(verdict)),
+                Err(why) => on_failure(authorizer, why, rule, exchange),
             },
-            refused => Err(refusal(refused, access, exchange)),
+            refused => Err(refusal(refused, rule, access, exchange)),
         }
     }
 
@@ -169,6 +192,7 @@ async fn ask(
         path: path.as_deref(),
         tls: request.source.tls,
         groups: asked.groups,
+        rule: asked.rule.map(Name::as_str),
         password: secret,
         uri: &uri,
         authorization: value.map(<[u8]>::trim_ascii),
@@ -176,17 +200,24 @@ async fn ask(
     authorizer.ask(&question, asked.client).await
 }
 
-/// The refusal of a request that the service does not admit.
-fn refusal(verdict: &Verdict, access: &Access, exchange: &mut Exchange) -> RequestError {
+/// The refusal of a request that the service does not admit, which this rule put to it.
+fn refusal(
+    verdict: &Verdict,
+    rule: Option<&Name>,
+    access: &Access,
+    exchange: &mut Exchange,
+) -> RequestError {
+    let by = DecidedBy::External(rule.cloned());
     match verdict {
         Verdict::Deny { refusal, .. } => {
             let denied = Denied {
                 refusal: refusal.clone(),
-                ..Denied::request(DecidedBy::External)
+                ..Denied::request(by)
             };
             exchange.outcome.deny(denied, access.policy.names())
         }
         Verdict::Challenge { message } => {
+            note_rule(rule, exchange);
             let error = ErrorKind::CredentialsWrong.because("auth.external answers so");
             match message {
                 Some(message) => error.saying(Arc::clone(message)),
@@ -197,14 +228,26 @@ fn refusal(verdict: &Verdict, access: &Access, exchange: &mut Exchange) -> Reque
     }
 }
 
-fn on_failure(
+/// Nothing, where a request without an answer goes on.
+fn on_failure<T>(
     authorizer: &Authorizer,
     why: Arc<str>,
-    identity: Identity,
-) -> Result<Identity, RequestError> {
+    rule: Option<&Name>,
+    exchange: &mut Exchange,
+) -> Result<Option<T>, RequestError> {
     match authorizer.settings().on_failure {
-        OnFailure::Deny => Err(failed(why)),
-        OnFailure::Admit => Ok(identity),
+        OnFailure::Deny => {
+            note_rule(rule, exchange);
+            Err(failed(why))
+        }
+        OnFailure::Admit => Ok(None),
+    }
+}
+
+/// Notes for the record which rule put a request to the service that is refused without being denied.
+fn note_rule(rule: Option<&Name>, exchange: &mut Exchange) {
+    if let Some(rule) = rule {
+        exchange.outcome.decided_by = Some(DecidedBy::External(Some(rule.clone())));
     }
 }
 

@@ -36,6 +36,7 @@ fn only(user: &str) -> Policy {
             ..Default::default()
         },
         upgrade: None,
+        asks: false,
     };
     let rules = Rules::new(vec![rule], Decision::Deny, &Groups::default()).unwrap();
     Policy::new(Guard::default(), rules)
@@ -160,6 +161,7 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
             ..Default::default()
         },
         upgrade: None,
+        asks: false,
     };
     let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];
     let rules = Rules::new(rules, Decision::Deny, &Groups::default()).unwrap();

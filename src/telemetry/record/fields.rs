@@ -87,7 +87,7 @@ record! {
         "error_detail": optional error_detail: &'a str, Text(1024),
             "Why, in words: what denied the request, what each name server did, what is wrong with a certificate or with credentials. For a malformed request it has a name of [another table](#malformed-requests). Apart from such a name the text may change: programs read `error` and `rule`.";
         "rule": optional decided_by: &'a DecidedBy, Decision(256),
-            "What decided about the request: a rule of the configuration, a part of the guard (`deny_domains:.example.org`, `special_purpose:loopback`), or `default`; left out if the request was refused before that. [policy.md](policy.md#how-a-decision-is-made) says how.";
+            "What decided about the request: a rule of the configuration, a part of the guard (`deny_domains:.example.org`, `special_purpose:loopback`), the external authoriser (`external`, or `external:NAME` with the rule that asks it), or `default`; left out if the request was refused before that. [policy.md](policy.md#how-a-decision-is-made) says how.";
         "observed": list observed: Name, Names { count: 16, each: 256 },
             "Rules with `action: observe` that would have denied the request.";
         "tags": list tags: Tag, Tags { count: 16, each: 256 },

@@ -47,6 +47,14 @@ pub(crate) fn proxy(service: &Origin, keys: &str) -> Proxy {
     Setup::new().config(&config(service, keys)).start()
 }
 
+/// A setup of a proxy where these rules, and no other, admit and ask this service.
+pub(crate) fn asked_by(service: &Origin, keys: &str, rules: &str) -> Setup {
+    let keys = format!("ask: rule{keys}");
+    Setup::new()
+        .config(&config(service, &keys))
+        .config(&format!("policy: {{ default: deny, rules: [{rules}] }}"))
+}
+
 /// A service in Python, ended with its value.
 pub(crate) struct PythonService {
     process: Child,

@@ -39,6 +39,9 @@ pub struct Question<'a> {
     /// The groups of an authenticated user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<&'a str>,
+    /// The rule that has the service asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'a str>,
     /// The password, or the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<&'a str>,
@@ -108,7 +111,7 @@ impl Question<'_> {
     /// # Errors
     /// [`QuestionError::Value`]
     pub fn fields(&self) -> Result<Vec<(HeaderName, HeaderValue)>, QuestionError> {
-        let mut fields = Vec::with_capacity(7);
+        let mut fields = Vec::with_capacity(8);
         let client = self.client.to_string();
         for (name, what, value) in [
             ("x-original-method", "method", Some(self.method)),
@@ -116,6 +119,7 @@ impl Question<'_> {
             ("x-tollgate-user", "name of the user", self.user),
             ("x-tollgate-client", "client", Some(&*client)),
             ("x-tollgate-role", "role", Some(self.role.as_str())),
+            ("x-tollgate-rule", "name of the rule", self.rule),
             ("x-request-id", "id", Some(self.id)),
         ] {
             let Some(value) = value else { continue };

@@ -19,6 +19,7 @@ fn question() -> Question<'static> {
         path: Some("/x?y"),
         tls: false,
         groups: vec!["dev"],
+        rule: None,
         password: None,
         uri: "http://a.example/x?y",
         authorization: None,
@@ -77,6 +78,18 @@ fn a_question_in_both_forms() {
             "authorization: Basic YTpi",
         ]
     );
+    let by_rule = Question {
+        rule: Some("uploads"),
+        ..question()
+    };
+    let content = by_rule.content().unwrap();
+    let content = std::str::from_utf8(&content).unwrap();
+    assert!(
+        content.ends_with(r#""groups":["dev"],"rule":"uploads"}"#),
+        "{content}"
+    );
+    let fields_of_rule = fields(by_rule).unwrap();
+    assert!(fields_of_rule.contains(&"x-tollgate-rule: uploads".to_owned()));
     // A server would read another name.
     for user in [" ann", "ann ", "a\nb"] {
         let odd = Question {
@@ -97,7 +110,7 @@ fn the_key_is_of_all_that_an_answer_may_depend_on() {
         ..question()
     };
     assert_eq!(key(other_id), base);
-    let change: [fn(&mut Question<'_>); 12] = [
+    let change: [fn(&mut Question<'_>); 13] = [
         |question| question.user = None,
         |question| question.user = Some("bob"),
         |question| question.client = "192.0.2.2".parse().unwrap(),
@@ -108,6 +121,7 @@ fn the_key_is_of_all_that_an_answer_may_depend_on() {
         |question| question.path = Some("/x"),
         |question| question.tls = true,
         |question| question.groups = vec![],
+        |question| question.rule = Some("uploads"),
         |question| question.password = Some("p"),
         |question| question.authorization = Some(b"Basic YTpi"),
     ];

@@ -9,6 +9,9 @@ impl Explanation {
     pub fn headline(&self) -> String {
         let rule = &self.rule;
         let mut line = match self.decision {
+            ExplainedDecision::Admit if self.asks.is_some() => {
+                format!("admit, by {rule}, if auth.external admits it")
+            }
             ExplainedDecision::Admit => format!("admit, by {rule}"),
             ExplainedDecision::Deny => format!("deny, by {rule}"),
             ExplainedDecision::DependsOnAddress => {
@@ -69,6 +72,16 @@ impl Explanation {
         if let Some(upgrade) = &self.upgrade {
             text += &format!("\n\n{upgrade}");
         }
+        if let Some(asks) = self.asks {
+            text += match asks {
+                "yes" => {
+                    "\n\nauth.external is asked about this request, and is not asked here: it may deny"
+                }
+                _ => {
+                    "\n\nauth.external is asked about this request if a rule with `ask` has its address"
+                }
+            };
+        }
         if !self.observed.is_empty() {
             let rules = self.observed.join(", ");
             text += &format!("\n\nwould be denied by rules that observe: {rules}");
@@ -127,7 +140,7 @@ pub(super) fn because(by: &DecidedBy, request: &Request<'_>) -> Option<String> {
         ),
         // Neither hooks nor the authoriser are a part of the policy.
         DecidedBy::Hook(_) => "a hook ends the request".to_owned(),
-        DecidedBy::External => "the external authoriser denies it".to_owned(),
+        DecidedBy::External(_) => "the external authoriser denies it".to_owned(),
         DecidedBy::OwnListener => "this program itself listens on the address".to_owned(),
     })
 }

@@ -25,6 +25,7 @@ fn run(text: &str) -> String {
             "admit" => Decision::Admit,
             _ => Decision::Deny,
         },
+        ask: None,
         rule: Some(rule).filter(|rule| !rule.is_empty()).map(Box::from),
     };
     match case.run(&policy(Guard::default(), Decision::Deny, RULES)) {

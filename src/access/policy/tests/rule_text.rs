@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::access::policy::*;
 use crate::http::path::Prefix;
 
-/// `NAME ACTION KEY=VALUE,VALUE ...`; `when` comes last and takes the rest of the line. `deny:451` has a status.
+/// `NAME ACTION KEY=VALUE,VALUE ...`, with the word `ask` where the authoriser is asked; `when` comes last and takes the rest of the line. `deny:451` has a status.
 pub(in crate::access::policy) fn rule(text: &str) -> Rule {
     let (text, when) = match text.split_once(" when=") {
         Some((text, when)) => (text, Some(Expression::parse(when).unwrap())),
@@ -28,7 +28,12 @@ pub(in crate::access::policy) fn rule(text: &str) -> Rule {
         when,
         ..Matchers::default()
     };
+    let mut asks = false;
     for word in words {
+        if word == "ask" {
+            asks = true;
+            continue;
+        }
         let (key, values) = word.split_once('=').unwrap();
         let values: Vec<&str> = values.split(',').collect();
         let boxed = || Some(values.iter().map(|value| Box::from(*value)).collect());
@@ -66,6 +71,7 @@ pub(in crate::access::policy) fn rule(text: &str) -> Rule {
         action,
         matchers,
         upgrade: None,
+        asks,
     }
 }
 

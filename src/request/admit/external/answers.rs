@@ -82,6 +82,7 @@ mod tests {
             path: None,
             tls: false,
             groups: vec![],
+            rule: None,
             password: None,
             uri: "",
             authorization: None,
