@@ -63,6 +63,7 @@ mod access {
     mod authorizer_rules;
     mod authorizer_rules_checked;
     mod authorizer_status;
+    mod authorizer_tokens;
     mod basic_authentication;
     mod denial_answers;
     mod denials;
