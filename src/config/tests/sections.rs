@@ -408,8 +408,12 @@ fn an_authorizer_that_cannot_be_used() {
             "mode: another word; write json or status",
         ),
         (
+            "url: 'http://127.0.0.1/', ask: rules",
+            "ask: another word; write always or rule or unknown_users",
+        ),
+        (
             "url: 'http://127.0.0.1/', ask: rule",
-            "ask: another word; write always or unknown_users",
+            "external.ask: no rule asks, so that the authoriser is asked about no request; write `ask: true` in a rule",
         ),
         (
             "url: 'http://127.0.0.1/', on_failure: no",

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::access::policy::*;
 use crate::http::path::Prefix;
 
-/// `NAME ACTION KEY=VALUE,VALUE ...`, with the word `ask` where the authoriser is asked; `when` comes last and takes the rest of the line. `deny:451` has a status.
+/// `NAME ACTION KEY=VALUE,VALUE ...`; `when` comes last and takes the rest of the line. `deny:451` has a status, and
+/// with the word `ask` the rule asks the authoriser.
 pub(in crate::access::policy) fn rule(text: &str) -> Rule {
     let (text, when) = match text.split_once(" when=") {
         Some((text, when)) => (text, Some(Expression::parse(when).unwrap())),
