@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use super::evaluate::{PortContext, RequestDecision};
 use super::trace::Step;
+use super::upgrade::over_https;
 use super::{
     Action, Asks, DecidedBy, Decision, Denied, Matcher, Policy, Request, RequestPath, Role, Rule,
     Scenario, Upgrade,
 };
+use crate::http::target::Scheme;
 
 mod text;
 mod upgrade;
@@ -307,14 +309,24 @@ impl Policy {
                     continue;
                 }
             };
+            let (matcher, value) = match (outcome, matcher) {
+                ("no_match", Some(matcher)) => {
+                    let other = match matcher {
+                        Matcher::Upgrade => self.otherwise_over_https(rule, *index, request),
+                        _ => None,
+                    };
+                    let shown = || (matcher, self.value_of(rule, matcher, request, ip));
+                    let (matcher, value) = other.unwrap_or_else(shown);
+                    (Some(matcher), Some(value))
+                }
+                (_, matcher) => (matcher, None),
+            };
             evaluated_rules.push(EvaluatedRule {
                 rule: rule.name.to_string(),
                 action: rule.action.as_str(),
                 outcome,
                 matcher: matcher.map(|matcher| shown_key(rule, matcher)),
-                value: matcher
-                    .filter(|_| outcome == "no_match")
-                    .map(|matcher| self.value_of(rule, matcher, request, ip)),
+                value,
                 error: failure.take(),
                 hidden: match request.role() {
                     Role::Tunnel => rule.matchers.hidden_by_tunnel().names().collect(),
@@ -323,6 +335,30 @@ impl Policy {
             });
         }
         evaluated_rules
+    }
+
+    /// Why a rule with `upgrade` would not match a request over http if it came over https: a request is upgraded only
+    /// where the rule matches it so.
+    fn otherwise_over_https(
+        &self,
+        rule: &Rule,
+        index: usize,
+        request: &Request<'_>,
+    ) -> Option<(Matcher, String)> {
+        if request.scheme != Some(Scheme::Http) {
+            return None;
+        }
+        let target = over_https(request)?;
+        let request = request.to_https(&target);
+        let mut steps = Vec::new();
+        // What it decides is known; this is about one rule.
+        drop(self.evaluate_request(&request, &mut steps));
+        let of_rule = |(other, step): &(usize, Step)| match step {
+            Step::Skipped(matcher) if *other == index => Some(*matcher),
+            _ => None,
+        };
+        let matcher = steps.iter().find_map(of_rule)?;
+        Some((matcher, self.value_of(rule, matcher, &request, None)))
     }
 
     /// The value of the request that a matcher was compared with.
@@ -348,6 +384,9 @@ impl Policy {
                 }
             }
             Matcher::Upgrade => match (request.scheme, authority) {
+                (Some(Scheme::Https), Some(authority)) => {
+                    format!("port {}, which `ports` does not name", authority.port)
+                }
                 (Some(scheme), Some(authority)) => format!("{scheme} to port {}", authority.port),
                 _ => format!("role {}", request.role().as_str()),
             },

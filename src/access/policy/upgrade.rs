@@ -43,14 +43,7 @@ impl Policy {
     }
 
     fn find_upgraded(&self, request: &Request<'_>) -> Option<Authority> {
-        let sent = request.destination.authority()?;
-        let target = Authority {
-            host: sent.host.clone(),
-            port: match sent.port == Scheme::Http.default_port() {
-                true => Scheme::Https.default_port(),
-                false => sent.port,
-            },
-        };
+        let target = over_https(request)?;
         let decision = self.evaluate_request(&request.to_https(&target), &mut NoTrace);
         let is_upgraded = self.upgrade_of(&decision.ok()?).is_some();
         is_upgraded.then_some(target)
@@ -125,4 +118,16 @@ impl fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.fields).finish()
     }
+}
+
+/// The target over https of a request over http.
+pub(super) fn over_https(request: &Request<'_>) -> Option<Authority> {
+    let sent = request.destination.authority()?;
+    Some(Authority {
+        host: sent.host.clone(),
+        port: match sent.port == Scheme::Http.default_port() {
+            true => Scheme::Https.default_port(),
+            false => sent.port,
+        },
+    })
 }

@@ -143,3 +143,33 @@ fn explain_names_the_secret_and_does_not_show_it() {
         assert!(!shown.contains(SECRET), "{shown}");
     }
 }
+
+/// The rule matches over https alone, and what keeps it from that is said.
+#[test]
+fn explain_says_why_a_request_is_not_upgraded() {
+    let policy = policy(
+        &[],
+        "push admit roles=forward domains=api.example methods=PUT paths=/v2/team-a when=request.port == 443",
+        &[],
+    );
+    for (request, key, value) in [
+        ("alice GET http://api.example/v2/team-a/x", "methods", "GET"),
+        (
+            "alice PUT http://api.example/v2/team-b/x",
+            "paths",
+            "/v2/team-b/x",
+        ),
+        ("alice PUT http://api.example/v2/team-a/x", "", ""),
+        (
+            "alice PUT http://api.example:8443/v2/team-a/x",
+            "upgrade",
+            "port 8443, which `ports` does not name",
+        ),
+    ] {
+        let explained = serde_json::to_value(policy.explain(&scenario(request, &[]))).unwrap();
+        let rule = &explained["rules"][0];
+        let found = (rule["matcher"].as_str(), rule["value"].as_str());
+        let found = (found.0.unwrap_or_default(), found.1.unwrap_or_default());
+        assert_eq!(found, (key, value), "{request}: {explained}");
+    }
+}
