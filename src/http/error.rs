@@ -146,7 +146,7 @@ kinds! {
         "Too many password checks are waiting; try again shortly.";
     /// The external authoriser has not answered, or not in a way that counts.
     AuthorizerFailed => "authorizer_failed", "proxy_internal_error", SERVICE_UNAVAILABLE, Internal,
-        "The service that authorises requests has not answered; try again shortly.";
+        "The service that authorises requests does not work; try again shortly, or tell the operator.";
     /// The policy denies the name, the port or the method.
     Denied => "http_request_denied", "http_request_denied", FORBIDDEN, Downstream,
         "The policy of this proxy denies this request.";

@@ -8,6 +8,8 @@
 
 mod readings;
 
+use std::borrow::Cow;
+
 pub use readings::Readings;
 
 /// How a server may read a path, beyond RFC 3986: a bit for each of the ways.
@@ -117,6 +119,25 @@ impl<'a> ReadPath<'a> {
             .filter(move |bits| bits & !differ == 0)
             .map(move |bits| ReadPath(Form::Segments(segments(path, Reading(bits)))));
         plain.into_iter().chain(others)
+    }
+
+    /// The path in this reading: as it was sent where every server reads it so, else with unreserved characters
+    /// decoded and dot segments resolved.
+    pub fn text(&self) -> Cow<'a, [u8]> {
+        match &self.0 {
+            Form::Plain(path) => Cow::Borrowed(path),
+            Form::Segments(segments) => {
+                let mut text = Vec::new();
+                for segment in segments {
+                    text.push(b'/');
+                    text.extend_from_slice(segment);
+                }
+                match text.is_empty() {
+                    true => Cow::Borrowed(b"/"),
+                    false => Cow::Owned(text),
+                }
+            }
+        }
     }
 
     /// Whether the first segment is this one.

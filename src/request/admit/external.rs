@@ -19,7 +19,9 @@ use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, Denied, Name};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::path::ReadPath;
 use crate::http::role::Role;
+use crate::http::target::Authority;
 use crate::request::outcome::Exchange;
 use crate::upstream::pool::Choice;
 
@@ -64,7 +66,7 @@ impl AccessControl {
                 let user = grant.user.as_ref().unwrap_or(claimed);
                 if !is_free(user) {
                     // What is written for the user of one proof must not be for that of another.
-                    let why = authorizer.failed("it names a user of another kind of credentials");
+                    let why = authorizer.failed("it names a user of the password file or of a trusted network, whose own credentials alone make it");
                     return Err(failed(why));
                 }
                 let identity = Identity::from(user.clone()).with_groups(&grant.groups);
@@ -163,14 +165,15 @@ async fn ask(
     let request = &exchange.request;
     let role = request.role.unwrap_or(Role::Gateway);
     let head = exchange.head.as_deref();
-    let path = head
-        .filter(|_| role != Role::Tunnel)
-        .map(|head| visible(head.target()));
-    let target = match &request.authority {
-        Some(authority) => authority.to_string(),
-        None => path.clone().unwrap_or_default(),
+    let head = head.filter(|_| role != Role::Tunnel);
+    let sent = head.map_or_else(String::new, |head| visible(head.target()));
+    let uri = request.canonical_target(&sent);
+    let mut paths = head.map_or_else(Vec::new, |head| paths(head.target()));
+    let path = match paths.len() {
+        1 => paths.pop(),
+        _ => None,
     };
-    let uri = request.canonical_target(path.as_deref().unwrap_or_default());
+    let target = request.authority.as_ref().map(Authority::to_string);
     let value = match authorizer.settings().send_password {
         true => asked.credentials.value(),
         false => None,
@@ -188,8 +191,10 @@ async fn ask(
         role,
         method: &method,
         scheme: (role != Role::Tunnel).then(|| request.scheme.as_str()),
-        target: &target,
+        target: target.as_deref(),
         path: path.as_deref(),
+        paths: &paths,
+        query: sent.split_once('?').map(|(_, query)| query),
         tls: request.source.tls,
         groups: asked.groups,
         rule: asked.rule.map(Name::as_str),
@@ -214,7 +219,13 @@ fn refusal(
                 refusal: refusal.clone(),
                 ..Denied::request(by)
             };
-            exchange.outcome.deny(denied, access.policy.names())
+            let detail = refusal.message.as_ref();
+            let detail = detail.map(|message| format!("{denied}: {message}"));
+            let error = exchange.outcome.deny(denied, access.policy.names());
+            match detail {
+                Some(detail) => error.because(detail),
+                None => error,
+            }
         }
         Verdict::Challenge { message } => {
             note_rule(rule, exchange);
@@ -256,6 +267,19 @@ fn failed(why: Arc<str>) -> RequestError {
     error.retry_after(RETRY_AFTER)
 }
 
+/// The path of a request-target in each way in which servers may read it. A service that got it as it was sent would
+/// take `/a/..%2fb` for a path below `/a`.
+fn paths(target: &[u8]) -> Vec<String> {
+    let mut paths = Vec::new();
+    for reading in ReadPath::readings(target) {
+        let path = visible(&reading.text());
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
 /// A request-target as text. Its bytes beyond ASCII, which are allowed nowhere (RFC 3986 §2), are written as they
 /// would have to be.
 fn visible(target: &[u8]) -> String {
@@ -278,5 +302,28 @@ mod tests {
     fn every_byte_of_a_target_is_visible() {
         assert_eq!(visible(b"/a%20?b=c~"), "/a%20?b=c~");
         assert_eq!(visible("/é".as_bytes()), "/%C3%A9");
+    }
+
+    #[test]
+    fn the_ways_to_read_a_path() {
+        for (target, expected) in [
+            ("/v2/team-a/x?y=/..", &["/v2/team-a/x"][..]),
+            ("/", &["/"]),
+            ("*", &["*"]),
+            ("/%61%20b/", &["/a%20b/"]),
+            ("/é/./", &["/%C3%A9/"]),
+            ("/v2/team-a/../team-b", &["/v2/team-b"]),
+            ("/v2/team-a/%2e%2E/team-b", &["/v2/team-b"]),
+            ("/..", &["/"]),
+            ("/@scope%2fname", &["/@scope%2fname", "/@scope/name"]),
+            ("/a/..%2fb", &["/a/..%2fb", "/b"]),
+            ("/a/..;/b", &["/a/..;/b", "/b"]),
+            ("/a\\..\\b", &["/a\\..\\b", "/b"]),
+            ("/a//b", &["/a//b", "/a/b"]),
+        ] {
+            assert_eq!(paths(target.as_bytes()), expected, "{target}");
+        }
+        // The most that there is, from a path with each oddity.
+        assert!(paths(b"//a;b//..%2f\\c/%3b/%5c..;").len() <= 32);
     }
 }

@@ -93,11 +93,11 @@ fn what_is_asked_about_a_user() {
     let records = proxy.wait_records(3);
     let expected = [
         json!({"user":"alice","client":"127.0.0.1","role":"forward","method":"GET","scheme":"http",
-            "target":upstream.to_string(),"path":"/a%20b?c=d","tls":false,"groups":["dev"]}),
+            "target":upstream.to_string(),"path":"/a%20b","query":"c=d","tls":false,"groups":["dev"]}),
         json!({"user":"alice","client":"127.0.0.1","role":"tunnel","method":"CONNECT",
             "target":upstream.to_string(),"tls":false,"groups":["dev"]}),
         json!({"user":"bob","client":"127.0.0.1","role":"gateway","method":"PUT","scheme":"http",
-            "target":"/x?y","path":"/x?y","tls":false}),
+            "path":"/x","query":"y","tls":false}),
     ];
     let ids: BTreeSet<String> = records
         .iter()
@@ -223,7 +223,10 @@ fn it_says_who_an_unknown_user_is() {
             (503, &json!("authorizer_failed"))
         );
         let detail = record["error_detail"].as_str().unwrap();
-        assert!(detail.contains("another kind of credentials"), "{detail}");
+        assert!(
+            detail.contains("of the password file or of a trusted network"),
+            "{detail}"
+        );
     }
     // Nothing is asked about those who are known here, or say nothing.
     let before = service.requests().len();
@@ -243,7 +246,7 @@ fn it_says_who_an_unknown_user_is() {
 /// The page of one's own denials is for users of the service too.
 #[test]
 fn a_user_reads_why_the_service_denies() {
-    let service = service(|asked| match asked["target"].as_str().unwrap() {
+    let service = service(|asked| match asked["path"].as_str().unwrap_or_default() {
         "/.tollgate/denials" => json!({"allow": true}),
         _ => json!({"allow": false, "status": 451, "user": "ann", "message": "not today"}),
     });
@@ -426,4 +429,45 @@ fn explain_says_that_it_would_be_asked() {
         assert!(!said.contains("auth.external"), "{said}");
     }
     service.assert_untouched();
+}
+
+/// A prefix in a service holds for each way in which servers read a path.
+#[test]
+fn a_service_sees_how_servers_read_a_path() {
+    let service = service(|asked| {
+        let one = asked["path"].as_str().into_iter();
+        let several = asked["paths"].as_array().into_iter().flatten();
+        let mut paths = one.chain(several.filter_map(Value::as_str));
+        json!({"allow": paths.all(|path| path.starts_with("/v2/team-a/")), "message": "not of team a"})
+    });
+    let origin = Origin::ok("in");
+    let proxy = proxy(&service, "ask: always");
+    let get = |path: &str| proxy.ask(fetch(&format!("http://{}{path}", origin.address)));
+    for path in [
+        "/v2/team-a/app?x=/..",
+        "/v2/team-b/%2e%2e/team-a/app",
+        "/v2/team-a/b%2fc",
+    ] {
+        assert_eq!(get(path).0.text(), "in", "{path}");
+    }
+    for path in [
+        "/v2/team-ab",
+        "/v2/team-a/../team-b/x",
+        "/v2/team-a/%2e%2e/team-b/x",
+        "/v2/team-a/..%2fteam-b/x",
+        "/v2/team-a/..;/team-b/x",
+        "/v2/team-a/..\\team-b/x",
+        "/v2/team-b/..%2fteam-a/x",
+    ] {
+        let (answer, record) = get(path);
+        assert_eq!(answer.status(), 403, "{path}");
+        assert_eq!(record["error_detail"], "denied by external: not of team a");
+    }
+    assert_eq!(origin.requests().len(), 3);
+    let asked = questions(&service);
+    let odd = asked.iter().find(|asked| asked.get("paths").is_some());
+    assert_eq!(
+        odd.map(|asked| (&asked["paths"], asked.get("path"))),
+        Some((&json!(["/v2/team-a/b%2fc", "/v2/team-a/b/c"]), None))
+    );
 }

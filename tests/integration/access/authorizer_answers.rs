@@ -18,9 +18,9 @@ fn get(proxy: &Proxy, user: (&str, &str), path: &str) -> u16 {
 
 #[test]
 fn an_answer_counts_for_the_same_question() {
-    let service = service(|asked| match asked["path"].as_str().unwrap() {
-        "/?never" => json!({"allow": true, "ttl": 0}),
-        "/?deny" => json!({"allow": false, "ttl": 3600}),
+    let service = service(|asked| match asked["query"].as_str().unwrap_or_default() {
+        "never" => json!({"allow": true, "ttl": 0}),
+        "deny" => json!({"allow": false, "ttl": 3600}),
         _ => json!({"allow": true, "ttl": 3600}),
     });
     let proxy = proxy(&service, "ask: always");

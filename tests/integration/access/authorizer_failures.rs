@@ -39,7 +39,10 @@ fn failing() -> Vec<(&'static str, Origin)> {
         ),
         ("not JSON", Origin::ok("allow")),
         ("not a JSON object", Origin::ok("[true]")),
-        ("member allow", service(|_| json!({"allow": "yes"}))),
+        (
+            "the member allow of the answer is not true or false",
+            service(|_| json!({"allow": "yes"})),
+        ),
         (
             "member groups",
             service(|_| json!({"allow": true, "groups": [1]})),
@@ -51,7 +54,7 @@ fn failing() -> Vec<(&'static str, Origin)> {
             Origin::fixed(response("500 Oops", "", "{\"allow\":true}")),
         ),
         (
-            "answers 302",
+            "answers 302, and not 200 with a JSON object",
             Origin::fixed(response("302 Found", "Location: /\r\n", "")),
         ),
     ]

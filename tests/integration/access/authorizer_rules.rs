@@ -53,9 +53,9 @@ fn what_is_asked_by_a_rule() {
 
     let expected = [
         json!({"user":"alice","client":"127.0.0.1","role":"forward","method":"PUT","scheme":"http",
-            "target":upstream.to_string(),"path":"/a%20b?c=d","tls":false,"groups":["dev"],"rule":"uploads"}),
+            "target":upstream.to_string(),"path":"/a%20b","query":"c=d","tls":false,"groups":["dev"],"rule":"uploads"}),
         json!({"user":"bob","client":"127.0.0.1","role":"gateway","method":"PUT","scheme":"http",
-            "target":"/x?y","path":"/x?y","tls":false,"rule":"uploads"}),
+            "path":"/x","query":"y","tls":false,"rule":"uploads"}),
         json!({"user":"alice","client":"127.0.0.1","role":"tunnel","method":"CONNECT",
             "target":upstream.to_string(),"tls":false,"groups":["dev"],"rule":"uploads"}),
     ];

@@ -74,8 +74,14 @@ pub enum AnswerError {
     /// No JSON object.
     #[error("the answer is {0}")]
     Json(#[from] JsonError),
-    /// A member is missing or has a value that it cannot have.
-    #[error("the member {0} of the answer is missing or has a value that it cannot have")]
+    /// Another status than 200, in JSON mode.
+    #[error("the service answers {}, and not 200 with a JSON object; with allow: false it denies", .0.as_u16())]
+    StatusOfJson(StatusCode),
+    /// No member `allow`.
+    #[error("the answer has no member allow")]
+    Missing,
+    /// A member has a value that it cannot have.
+    #[error("the member {} of the answer is not {}", .0, expected(.0))]
     Member(&'static str),
     /// A field has a value that it cannot have, or is there twice.
     #[error("the field {0} of the answer has a value that it cannot have")]
@@ -90,12 +96,13 @@ impl Answer {
     /// See [`AnswerError`].
     pub fn of_json(status: StatusCode, content: &[u8], ask: Ask) -> Result<Self, AnswerError> {
         if status != StatusCode::OK {
-            return Err(AnswerError::Status(status));
+            return Err(AnswerError::StatusOfJson(status));
         }
         let object = Object::parse(content, MAX_VALUES)?;
         let allow = match object.get("allow") {
             Some(Json::Flag(allow)) => *allow,
-            _ => return Err(AnswerError::Member("allow")),
+            Some(_) => return Err(AnswerError::Member("allow")),
+            None => return Err(AnswerError::Missing),
         };
         // Each member is read, so that a wrong one is not found only when it is needed.
         let user = member(&object, "user", |value| user(value.text()?))?;
@@ -175,6 +182,19 @@ fn text<'a>(fields: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>
     let text = std::str::from_utf8(value.as_bytes()).ok();
     let text = text.filter(|_| values.next().is_none());
     text.map(Some).ok_or(AnswerError::Field(name))
+}
+
+/// What a member has to be.
+fn expected(name: &str) -> &'static str {
+    match name {
+        "allow" => "true or false",
+        "user" => "the name of a user, up to 255 bytes",
+        "groups" => "a list of up to 256 names of groups",
+        "status" => "401, 403, 404, 407, 429, 451 or 503",
+        "pool" => "the name of a pool",
+        "ttl" => "a number of seconds, up to a year",
+        _ => "a text",
+    }
 }
 
 /// Reads a member. One that is null is not there.

@@ -75,7 +75,9 @@ fn word(answer: Result<&Answer, &AnswerError>) -> &'static str {
             message.for_each(|message| text(message, 4 * Refusal::MAX_MESSAGE));
             "deny"
         }
-        Err(AnswerError::Status(_)) => "status",
+        Err(AnswerError::Status(_) | AnswerError::StatusOfJson(_) | AnswerError::Missing) => {
+            "status"
+        }
         Err(AnswerError::Json(_)) => "json",
         Err(AnswerError::Member(name) | AnswerError::Field(name)) => name,
     }

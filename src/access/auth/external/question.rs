@@ -29,11 +29,18 @@ pub struct Question<'a> {
     /// The scheme of the URL; none for a tunnel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<&'a str>,
-    /// Host and port; at the gateway, the path.
-    pub target: &'a str,
-    /// Path and query, where they are in the clear.
+    /// Host and port; none at the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<&'a str>,
+    /// The path, where it is in the clear and every server reads it in the same way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<&'a str>,
+    /// In place of it, each of the ways in which servers may read it.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub paths: &'a [String],
+    /// The query, without its `?`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<&'a str>,
     /// Whether the connection of the client is encrypted.
     pub tls: bool,
     /// The groups of an authenticated user.
@@ -78,6 +85,8 @@ impl Question<'_> {
         serde_json::to_writer(&mut mac, self)?;
         // JSON has no zero byte, so that the parts cannot run into each other.
         mac.update(b"\0");
+        mac.update(self.uri.as_bytes());
+        mac.update(b"\0");
         mac.update(self.authorization.unwrap_or_default());
         Ok(QuestionKey(*mac.finalize().as_bytes()))
     }
@@ -94,8 +103,12 @@ impl Question<'_> {
             question: &'a Question<'a>,
         }
         // Twice the size of the texts, and more for the names: a vector that grows leaves copies of the password.
-        let texts = [Some(self.target), self.path, self.password, self.user];
-        let size = texts.into_iter().flatten().map(str::len).sum::<usize>();
+        let texts = [self.target, self.path, self.query, self.password, self.user];
+        let texts = texts
+            .into_iter()
+            .flatten()
+            .chain(self.paths.iter().map(String::as_str));
+        let size = texts.map(|text| text.len() + 3).sum::<usize>();
         let groups: usize = self.groups.iter().map(|group| group.len() + 3).sum();
         let mut content = Zeroizing::new(Vec::with_capacity(512 + 2 * size + groups));
         let whole = Whole {

@@ -15,8 +15,10 @@ fn question() -> Question<'static> {
         role: Role::Forward,
         method: "GET",
         scheme: Some("http"),
-        target: "a.example:80",
-        path: Some("/x?y"),
+        target: Some("a.example:80"),
+        path: Some("/x"),
+        paths: &[],
+        query: Some("y"),
         tls: false,
         groups: vec!["dev"],
         rule: None,
@@ -35,7 +37,7 @@ fn a_question_in_both_forms() {
     let content = question().content().unwrap();
     assert_eq!(
         std::str::from_utf8(&content).unwrap(),
-        r#"{"id":"7-1","user":"ann","client":"192.0.2.1","role":"forward","method":"GET","scheme":"http","target":"a.example:80","path":"/x?y","tls":false,"groups":["dev"]}"#
+        r#"{"id":"7-1","user":"ann","client":"192.0.2.1","role":"forward","method":"GET","scheme":"http","target":"a.example:80","path":"/x","query":"y","tls":false,"groups":["dev"]}"#
     );
     let tunnel = Question {
         user: None,
@@ -43,6 +45,7 @@ fn a_question_in_both_forms() {
         method: "CONNECT",
         scheme: None,
         path: None,
+        query: None,
         tls: true,
         groups: vec![],
         password: Some("p\"w"),
@@ -110,15 +113,18 @@ fn the_key_is_of_all_that_an_answer_may_depend_on() {
         ..question()
     };
     assert_eq!(key(other_id), base);
-    let change: [fn(&mut Question<'_>); 13] = [
+    let change: [fn(&mut Question<'_>); 16] = [
         |question| question.user = None,
         |question| question.user = Some("bob"),
         |question| question.client = "192.0.2.2".parse().unwrap(),
         |question| question.role = Role::Gateway,
         |question| question.method = "POST",
         |question| question.scheme = Some("https"),
-        |question| question.target = "a.example:81",
-        |question| question.path = Some("/x"),
+        |question| question.target = Some("a.example:81"),
+        |question| question.path = Some("/y"),
+        |question| question.path = None,
+        |question| question.query = Some("z"),
+        |question| question.uri = "http://a.example/x?z",
         |question| question.tls = true,
         |question| question.groups = vec![],
         |question| question.rule = Some("uploads"),
@@ -231,7 +237,7 @@ fn answers_that_do_not_count() {
     for status in [201, 204, 301, 401, 403, 500] {
         let status = StatusCode::from_u16(status).unwrap();
         let answer = Answer::of_json(status, br#"{"allow":true}"#, Ask::Always);
-        assert_eq!(answer, Err(AnswerError::Status(status)));
+        assert_eq!(answer, Err(AnswerError::StatusOfJson(status)));
     }
 }
 
