@@ -157,6 +157,7 @@ mod clients {
     mod programs;
     mod python;
     mod ssh;
+    mod tokens;
 }
 
 mod document_links;

@@ -1,14 +1,13 @@
 //! Programs that people use, through the proxy. `make test` installs them: one that is missing
 //! is a failure and no reason to skip.
 
-use std::path::Path;
-
-use crate::support::command::{Outcome, run};
-use crate::support::message::{Request, ok, response};
+use crate::support::command::run;
+use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::payload;
-use crate::support::programs::{assert_output, command, curl, proxy_url};
+use crate::support::programs::{Way, assert_output, command, curl, proxy_url};
 use crate::support::proxy::{Proxy, Setup};
+use crate::support::repository::Repository;
 use crate::support::request::ALICE;
 use crate::support::tls::Authority;
 
@@ -152,80 +151,21 @@ for url in ({plain:?}, {secure:?}):
     assert_output(&outcome, "plain\nsecure\n");
 }
 
-/// Serves the files of a directory.
-fn files(root: &Path) -> impl Fn(&Request) -> Vec<u8> + Send + Sync + use<> {
-    let root = root.to_owned();
-    move |request| {
-        let path = request
-            .head
-            .target()
-            .split('?')
-            .next()
-            .unwrap_or("")
-            .to_owned();
-        match std::fs::read(root.join(path.trim_start_matches('/'))) {
-            Ok(content) => ok(content),
-            Err(_) => response("404 Not Found", "", "absent"),
-        }
-    }
-}
-
-fn git(directory: &Path, arguments: &[&str]) -> Outcome {
-    let mut git = command("git");
-    // Its variable would win over the option.
-    git.env_remove("GIT_SSL_CAINFO")
-        .env_remove("GIT_SSL_CAPATH");
-    // No configuration but our own.
-    git.env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .args([
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.test",
-            "-c",
-            "init.defaultBranch=main",
-        ])
-        .args(arguments)
-        .current_dir(directory);
-    let outcome = run(&mut git, "");
-    assert!(
-        outcome.status.success(),
-        "{arguments:?}: {}",
-        outcome.output()
-    );
-    outcome
-}
-
 #[test]
 fn git_clones_over_http_and_https() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = directory.path();
-    git(root, &["init", "-q", "work"]);
-    std::fs::write(root.join("work/file"), payload::bytes(300_000)).unwrap();
-    git(&root.join("work"), &["add", "file"]);
-    git(&root.join("work"), &["commit", "-q", "-m", "first"]);
-    git(root, &["clone", "-q", "--bare", "work", "served.git"]);
-    git(&root.join("served.git"), &["update-server-info"]);
-
+    let repository = Repository::new();
     let authority = Authority::new();
     let identity = authority.issue(&["127.0.0.1"]);
-    let plain = Origin::http(files(root));
-    let secure = Origin::https(identity.server(), files(root));
+    let plain = Origin::http(repository.answer());
+    let secure = Origin::https(identity.server(), repository.answer());
     let proxy = Setup::new().file("ca.pem", authority.pem()).start();
-    let through = format!("http.proxy={}", proxy_url(&proxy));
-    let ca = format!("http.sslCAInfo={}", proxy.path("ca.pem").display());
-    for (url, name) in [
-        (format!("http://{}/served.git", plain.address), "plain"),
-        (format!("https://{}/served.git", secure.address), "secure"),
-    ] {
-        git(
-            root,
-            &["-c", &through, "-c", &ca, "clone", "-q", &url, name],
-        );
-        let cloned = std::fs::read(root.join(name).join("file")).unwrap();
-        assert!(cloned == payload::bytes(300_000), "{name}: another file");
+    for (scheme, origin) in [("http", &plain), ("https", &secure)] {
+        let url = format!("{scheme}://{}", origin.address);
+        let proxy_url = proxy_url(&proxy);
+        let way = Way::Option(&proxy_url);
+        let outcome = repository.clone_through(way, &proxy.path("ca.pem"), &url, scheme);
+        assert!(outcome.status.success(), "{scheme}: {}", outcome.output());
+        repository.assert_cloned(scheme);
     }
     assert!(!plain.requests().is_empty() && !secure.requests().is_empty());
 }

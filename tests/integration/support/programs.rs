@@ -17,6 +17,27 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
+/// How a program is told of the proxy, by its URL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way<'a> {
+    /// By its own option.
+    Option(&'a str),
+    /// By the variables that most programs read, in lower case.
+    Environment(&'a str),
+}
+
+impl Way<'_> {
+    /// The command with the variables or, by `option`, with the option.
+    pub(crate) fn apply(self, command: &mut Command, option: impl FnOnce(&mut Command, &str)) {
+        match self {
+            Self::Option(url) => option(command, url),
+            Self::Environment(url) => {
+                command.env("http_proxy", url).env("https_proxy", url);
+            }
+        }
+    }
+}
+
 pub(crate) fn proxy_url(proxy: &Proxy) -> String {
     format!("http://{}:{}@{}", ALICE.0, ALICE.1, proxy.address)
 }
