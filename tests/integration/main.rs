@@ -94,6 +94,7 @@ mod access {
 mod programming {
     mod examples;
     mod hooks;
+    mod hostile;
     mod phases;
     mod resolution;
     mod scripts;

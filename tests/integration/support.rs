@@ -14,6 +14,7 @@ pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod http2;
 pub(crate) mod issuer;
+pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod nginx;
 pub(crate) mod origin;
