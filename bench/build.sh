@@ -34,21 +34,43 @@ build_yardsticks() {
     YARDSTICKS=$target_dir/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}$profile
 }
 
+# build_embedded PROFILE: the reference hook of examples/, which has Tollgate as a library.
+build_embedded() {
+    local target_dir package=$WORK/embedded
+    [ -z "${EMBEDDED:-}" ] || return 0
+    mkdir -p "$package"
+    cp "$ROOT/Cargo.lock" "$package/"
+    {
+        printf '[package]\nname = "embedded"\nversion = "0.0.0"\nedition = "2024"\nautobins = false\n'
+        printf '[[bin]]\nname = "embedded"\npath = "%s/examples/reference_hook.rs"\n' "$ROOT"
+        printf '[dependencies]\ntollgate = { path = "%s" }\nanyhow = "1"\n' "$ROOT"
+        awk '/^\[/ { keep = /^\[profile\./ } keep' "$ROOT/Cargo.toml"
+    } >"$package/Cargo.toml"
+    note "building the embedded hook, profile $1"
+    target_dir=$(bash "$ROOT/scripts/target-dir.sh")
+    CARGO_TARGET_DIR=$target_dir cargo build --manifest-path "$package/Cargo.toml" --profile "$1" || return
+    EMBEDDED=$target_dir/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}$1/embedded
+}
+
 # build_binaries: Tollgate, the yardsticks that are wanted, the load generator.
 # Only Tollgate must be there.
 build_binaries() {
     local wanted=()
-    build_tollgate release
+    build_tollgate "$PROFILE"
     case " $PEERS " in *" bare-pingora "*) [ -n "${BARE_PINGORA:-}" ] || wanted+=(bare_pingora) ;; esac
     case " $PEERS " in *" bare-tokio "*) [ -n "${BARE_TOKIO:-}" ] || wanted+=(bare_tokio) ;; esac
     if [ "${#wanted[@]}" -gt 0 ]; then
-        if build_yardsticks release "${wanted[@]}"; then
+        if build_yardsticks "$PROFILE" "${wanted[@]}"; then
             BARE_PINGORA=${BARE_PINGORA:-$YARDSTICKS/bare_pingora}
             BARE_TOKIO=${BARE_TOKIO:-$YARDSTICKS/bare_tokio}
         else
             note "the yardsticks do not build: left out"
         fi
     fi
+    case "$TOLLGATE $ONLY $PEERS " in
+        none*) ;;
+        *" hooks "*" embedded "*) build_embedded "$PROFILE" || note "the embedded hook does not build: left out" ;;
+    esac
     # Only std, so no package is needed.
     rustc --edition 2024 -C opt-level=3 -o "$WORK/connect_load" "$ROOT/examples/connect_load/main.rs"
 }

@@ -97,7 +97,7 @@ policy_workload() {
 # rules_load POLICY: whether this build takes a policy.
 rules_load() {
     (
-        export PORT=9 NAME=check HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=$1
+        export PORT=9 NAME=check HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=$1 HOOK=
         # Where the configuration wants its files to be.
         mkdir -p "$WORK/$NAME"
         render "$BENCH/peers/tollgate.yaml" >"$WORK/check.yaml"

@@ -84,6 +84,7 @@ wrk_load() {
         case "$argument" in
             users=*) script=users.lua arguments+=("$argument") ;;
             url=*) arguments+=("$argument") ;;
+            header=*) options+=(-H "${argument#header=}") probe_with+=(-H "${argument#header=}") ;;
             close) options+=(-H "Connection: close") probe_with=(-H "Connection: close") ;;
         esac
     done

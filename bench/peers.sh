@@ -65,6 +65,7 @@ squid_state() {
 installed() {
     case "$1" in
         tollgate) [ "$TOLLGATE" != none ] && have "$TOLLGATE" ;;
+        embedded) [ -n "${EMBEDDED:-}" ] && have "$EMBEDDED" ;;
         bare-pingora) [ -n "${BARE_PINGORA:-}" ] && have "$BARE_PINGORA" ;;
         bare-tokio) [ -n "${BARE_TOKIO:-}" ] && have "$BARE_TOKIO" ;;
         squid)
@@ -79,13 +80,18 @@ installed() {
             export APACHE_MODULES APACHE_THREADS
             [ -n "$APACHE" ] && [ -n "$APACHE_MODULES" ]
             ;;
+        nginx-lua)
+            NGINX_LUA=$(compgen -G "/usr/lib*/nginx/modules/ngx_http_lua_module.so" || true)
+            have nginx && [ -n "$NGINX_LUA" ]
+            ;;
+        haproxy-lua) have haproxy && grep -qE '\+LUA|USE_LUA=1' <<<"$(haproxy -vv)" ;;
         *) have "$1" ;;
     esac
 }
 
 # start_peer PEER [NAME [SETTING=VALUE...]]: false, with a line that says why,
-# when it is not there. NAME tells several of one kind apart; the settings are
-# Tollgate's (see peers/tollgate.yaml).
+# when it is not there. NAME tells several of one kind apart; the settings fill in
+# the peer's file in peers/.
 start_peer() {
     local peer=$1 name=${2:-$1} template config setting
     installed "$peer" || {
@@ -95,7 +101,7 @@ start_peer() {
     PORT=$(free_port)
     PORT_TLS=$(free_port)
     while [ "$PORT_TLS" = "$PORT" ]; do PORT_TLS=$(free_port); done
-    export PORT PORT_TLS NAME=$name HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json WORK_STEALING=${WORK_STEALING:-false} DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY=
+    export PORT PORT_TLS NAME=$name HTPASSWD=$WORK/users.htpasswd ACCESS_LOG=off LOG_FORMAT=json WORK_STEALING=${WORK_STEALING:-false} DENY_NETWORKS='[]' DENY_DOMAINS='[]' POLICY= HOOK= HOOK_LOAD=
     export SQUID_LOG=none TINYPROXY_LEVEL=Critical
     APACHE_LOG=()
     if [ -n "$LOGGED" ]; then
@@ -110,13 +116,14 @@ start_peer() {
     case "$peer" in
         bare-*) ;;
         *)
-            template=$(compgen -G "$BENCH/peers/$peer.*")
+            template=$(compgen -G "$BENCH/peers/${peer/embedded/tollgate}.*")
             config="$WORK/$name/$peer.${template##*.}"
             render "$template" >"$config"
             ;;
     esac
     case "$peer" in
         tollgate) start "$name" "$PORT" "$TOLLGATE" -c "$config" ;;
+        embedded) start "$name" "$PORT" "$EMBEDDED" -c "$config" ${EMBEDDED_HOOK:+hook} ;;
         bare-pingora) start "$name" "$PORT" "$BARE_PINGORA" "127.0.0.1:$PORT" "127.0.0.1:$ORIGIN" "Basic $BASIC" "$WORKERS" ;;
         bare-tokio) start "$name" "$PORT" "$BARE_TOKIO" "127.0.0.1:$PORT" "Basic $BASIC" "$WORKERS" ;;
         nginx) start "$name" "$PORT" nginx -p "$WORK/$name" -e "$WORK/$name/error.log" -c "$config" ;;

@@ -2,17 +2,18 @@
 # Measures Tollgate beside other proxies, on this machine, in one run.
 # What it does and how to read it: bench/README.md. Settings, with their defaults:
 #
-#   BENCH_ONLY=            workloads, with commas: http,close,siege,sweep,latency,connect,logged,bulk,idle,tls,http2,auth,log,policy
+#   BENCH_ONLY=            workloads, with commas: http,close,siege,sweep,latency,connect,logged,bulk,idle,tls,http2,auth,log,policy,hooks
 #   BENCH_QUICK=           1: short and few rounds, a look
 #   BENCH_RUNS=bench/runs  where the results go
 #   BENCH_MINUTES=25       no further rounds after this; the first of each workload is always run
-#   ROUNDS=3               COST_ROUNDS=8 for auth, log and policy
+#   ROUNDS=3               COST_ROUNDS=8 for auth, log, policy and hooks
 #   DURATION=2             seconds of a row in a round
 #   CONNECTIONS=100  TUNNELS=50  IDLE_TUNNELS=3000  RATE=2000  WORKERS=2  ORIGIN_WORKERS=2
 #   PAYLOADS="71B 1K 16K 128K 1M"  SWEEP="100 1000 5000 9000"
 #   WORK_STEALING=false    true: threads of Tollgate share their work
-#   PEERS="direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio"
-#   TOLLGATE, BARE_PINGORA, BARE_TOKIO=paths of binaries; none given: they are built
+#   PEERS="direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio embedded"
+#   PROFILE=release        bench-dev builds faster
+#   TOLLGATE, BARE_PINGORA, BARE_TOKIO, EMBEDDED=paths of binaries; none given: they are built
 set -euo pipefail
 PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export LC_ALL=C
@@ -33,6 +34,8 @@ ROOT=$(dirname "$BENCH")
 . "$BENCH/workloads.sh"
 # shellcheck source=bench/costs.sh
 . "$BENCH/costs.sh"
+# shellcheck source=bench/hooks.sh
+. "$BENCH/hooks.sh"
 # shellcheck source=bench/versions.sh
 . "$BENCH/versions.sh"
 
@@ -52,8 +55,9 @@ IDLE_SECONDS=2
 RATE=${RATE:-2000}
 PAYLOADS=${PAYLOADS:-71B 1K 16K 128K 1M}
 SWEEP=${SWEEP:-100 1000 5000 9000}
-PEERS=${PEERS:-direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio}
-ALL='http close siege sweep latency connect logged bulk idle tls http2 auth log policy'
+PROFILE=${PROFILE:-release}
+PEERS=${PEERS:-direct tollgate nginx haproxy apache squid tinyproxy bare-pingora bare-tokio embedded}
+ALL='http close siege sweep latency connect logged bulk idle tls http2 auth log policy hooks'
 ONLY=${BENCH_ONLY:-$ALL}
 ONLY=${ONLY//,/ }
 export WORK_STEALING=${WORK_STEALING:-false} WORKERS=${WORKERS:-2}
@@ -88,7 +92,7 @@ header >"$RUN/raw.csv"
 versions >"$RUN/versions.txt" 2>&1
 
 if [ "$TOLLGATE" = none ]; then
-    ALL='http close siege sweep latency connect logged bulk idle tls http2'
+    ALL='http close siege sweep latency connect logged bulk idle tls http2 hooks'
 fi
 for WORKLOAD in $ALL; do
     case " $ONLY " in

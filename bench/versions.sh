@@ -21,9 +21,14 @@ versions() {
     binary tollgate "$TOLLGATE"
     binary bare-pingora "${BARE_PINGORA:-}"
     binary bare-tokio "${BARE_TOKIO:-}"
+    binary embedded "${EMBEDDED:-}"
     rustc --version 2>/dev/null || true
     nginx -v 2>&1
     have haproxy && haproxy -v | sed -n 1p
+    have haproxy && haproxy -vv | grep -i 'Lua version' || true
+    if have dpkg-query; then
+        dpkg-query -W -f '${Package} ${Version}\n' libnginx-mod-http-lua libluajit-5.1-2 2>/dev/null | grep ' .' || true
+    fi
     have squid && squid -v | sed -n 1p
     { apache2 -v || httpd -v; } 2>/dev/null | sed -n 1p || true
     have tinyproxy && tinyproxy -v

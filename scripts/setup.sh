@@ -16,7 +16,7 @@ PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # The list of all dependencies. Package names joined by + are installed together;
 # - means that the system has the command already, or no package for it; a/b is one
-# command with two names.
+# command with two names, and NAME_module a file among the modules of nginx.
 # group command    apt                  dnf                  apk                  brew
 TOOLS='
 build   cc         gcc+libc6-dev        gcc+glibc-devel      gcc+musl-dev         -
@@ -61,6 +61,7 @@ bench   python3    python3              python3              python3            
 bench   wrk        wrk                  wrk                  wrk                  wrk
 bench   siege      siege                siege                siege                siege
 bench   haproxy    haproxy              haproxy              haproxy              haproxy
+bench   ngx_http_lua_module libnginx-mod-http-lua - nginx-mod-http-lua -
 bench   squid      squid                squid                squid                squid
 bench   apache2/httpd apache2-bin       httpd                apache2+apache2-proxy  httpd
 bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
@@ -70,7 +71,12 @@ SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }
-have() { command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1; }
+have() {
+    case "$1" in
+        *_module) compgen -G "/usr/lib*/nginx/modules/$1.so" >/dev/null ;;
+        *) command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1 ;;
+    esac
+}
 
 # Prints a command, then runs it without standard input.
 run() {

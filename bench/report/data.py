@@ -6,6 +6,7 @@ import statistics
 PEERS = {
     "direct": "no proxy",
     "tollgate": "Tollgate",
+    "embedded": "Tollgate, embedded",
     "nginx": "nginx",
     "haproxy": "HAProxy",
     "apache": "Apache",
@@ -16,7 +17,7 @@ PEERS = {
 }
 
 # Workloads whose answers come from the counting origin.
-COUNTED = {"http", "close", "siege", "sweep", "latency", "tls", "http2", "auth", "log", "policy"}
+COUNTED = {"http", "close", "siege", "sweep", "latency", "tls", "http2", "auth", "log", "policy", "hooks"}
 
 
 class Row:
@@ -184,3 +185,15 @@ class Run:
         ours, theirs = left.values(metric), right.values(metric)
         ratios = [ours[n] / theirs[n] for n in ours if theirs.get(n)]
         return statistics.median(ratios) if ratios else None
+
+    def differences(self, left, right, metric):
+        """left - right in each round; none if one is missing."""
+        if left is None or right is None:
+            return []
+        ours, theirs = left.values(metric), right.values(metric)
+        return [ours[n] - theirs[n] for n in ours if n in theirs]
+
+    def hook_adds(self, peer):
+        """What the reference hook adds to a request of the peer in each round, in CPU µs."""
+        with_hook = self.find("hooks", "hook", peer, "gateway")
+        return self.differences(with_hook, self.find("hooks", "plain", peer, "gateway"), "cpu_us")

@@ -1,5 +1,7 @@
 """The tables of summary.md."""
 
+import statistics
+
 TITLES = {
     "http": ("Kept-alive connections, {case}", "wrk, {connections} connections."),
     "close": ("A new connection for each request, {case}", "wrk with `Connection: close`, {connections} at a time."),
@@ -23,6 +25,14 @@ COSTS = {
         "Cost of a policy",
         "`lists`: 100,000 domains and 1,000 networks, none of which match. `rules`: the last of 200 admits.",
     ),
+}
+
+
+HOOKS = {
+    "tollgate": "script, Rhai",
+    "embedded": "hook, Rust",
+    "haproxy": "Lua",
+    "nginx": "LuaJIT",
 }
 
 
@@ -173,9 +183,38 @@ def cost_table(run, workload):
     return f"### {title}\n\nwrk, {base.rows[0].text['connections']} connections, {base.role}. {text}\n\n{render(header, lines)}"
 
 
+def hook_table(run):
+    """Each gateway with the reference hook, beside itself without."""
+    lines = []
+    for peer, language in HOOKS.items():
+        plain, hook = (run.find("hooks", case, peer, "gateway") for case in ("plain", "hook"))
+        added = run.hook_adds(peer)
+        if not added:
+            continue
+        marks = "".join(sorted(set(plain.marks() + hook.marks())))
+        bad = plain.is_bad or hook.is_bad
+        lines.append([
+            f"{hook.label}: {language}" + (f" !({marks})" if bad else ""),
+            number(plain.median("rate")),
+            number(hook.median("rate")),
+            number(plain.median("cpu_us"), 2),
+            number(hook.median("cpu_us"), 2),
+            number(statistics.median(added), 2),
+            f"{number(min(added), 2)} to {number(max(added), 2)}",
+            number(plain.median("p99_ms"), 2),
+            number(hook.median("p99_ms"), 2),
+        ])
+    header = ["", "requests/s plain", "with hook", "CPU µs/request plain", "with hook", "added CPU µs", "rounds", "p99 ms plain", "with hook"]
+    connections = run.table("hooks", "plain")[0].rows[0].text["connections"]
+    text = "The reference hook reads two fields and the path, and sets two fields. `added` is the median of the rounds' differences."
+    return f"### Cost of a hook\n\nwrk, {connections} connections, gateway. {text}\n\n{render(header, lines)}"
+
+
 def all_tables(run):
     parts = []
     for workload in TITLES:
         parts += [workload_table(run, workload, case) for case in run.cases(workload)]
     parts += [cost_table(run, workload) for workload in COSTS if run.cases(workload)]
+    if run.cases("hooks"):
+        parts.append(hook_table(run))
     return "\n".join(parts)

@@ -1,5 +1,7 @@
 """What Tollgate wants to reach, and whether this run did."""
 
+import statistics
+
 from tables import number
 
 MET, MISSED, OPEN = "met", "**missed**", "not measured"
@@ -89,6 +91,16 @@ def logged_targets(run):
     ]
 
 
+def hook_target(run):
+    """What a script adds, beside what HAProxy's Lua adds for the same hook."""
+    ours, theirs = run.hook_adds("tollgate"), run.hook_adds("haproxy")
+    bound = statistics.median(theirs) if theirs else None
+    # Where the peer's hook costs nothing that can be measured, there is no ratio.
+    ratio = statistics.median(ours) / bound if ours and bound and bound > 0 else None
+    series = [run.find("hooks", case, peer, "gateway") for case in ("plain", "hook") for peer in ("tollgate", "haproxy")]
+    return Target("reference hook", "added CPU/request of the script, x HAProxy's Lua", ratio, 1, True, series)
+
+
 def targets(run):
     """All of them, in order."""
     small = ("http", "71B")
@@ -131,7 +143,7 @@ def targets(run):
     one = run.find("auth", "1-user", "tollgate", "gateway")
     many = run.find("auth", "10000-users", "tollgate", "gateway")
     found.append(Target("argon2id, 10,000 users", "CPU/request, x one user's", run.ratio(many, one, "cpu_us"), 1.02, True, [one, many], 3))
-    return found + latency_targets(run)
+    return [*found, hook_target(run), *latency_targets(run)]
 
 
 def table(run):
