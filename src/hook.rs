@@ -21,6 +21,7 @@ mod request;
 mod resolution;
 mod response;
 mod set;
+mod stop;
 mod tunnel;
 
 use std::any::Any;
@@ -31,7 +32,7 @@ pub use self::answer::{Answer, Denial};
 pub use self::authentication::{Authentication, Credentials};
 pub use self::connection::{Connection, ConnectionFlow};
 pub(crate) use self::detached::{Detached, Wish};
-pub(crate) use self::facts::Facts;
+pub(crate) use self::facts::{Facts, in_capitals};
 pub use self::fields::FieldError;
 pub(crate) use self::fields::{OutgoingFields, name_fault};
 pub use self::notes::NoteError;
@@ -41,7 +42,8 @@ pub use self::request::{PathError, Request};
 pub use self::resolution::Resolution;
 pub use self::response::Response;
 pub use self::set::HookSet;
-pub(crate) use self::set::{How, Run, Stop};
+pub(crate) use self::set::Run;
+pub(crate) use self::stop::{How, Stop};
 pub use self::tunnel::{Traffic, Tunnel};
 pub use crate::http::role::Role;
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use super::facts::Facts;
 use super::fields::{Edit, Edits};
 use super::notes::{Notes, Skipped, Tag};
-use super::{Phases, Request, Response, Tunnel};
+use super::{Phases, Request, Response, Traffic, Tunnel};
 use crate::http::target::{Authority, Scheme};
 
 /// The most failures of one request that are noted.
@@ -22,9 +22,9 @@ pub struct Detached {
     pub(super) phase: Phases,
     pub(super) facts: Arc<Facts>,
     pub(super) user: Option<Arc<str>>,
-    pub(super) groups: Arc<[Box<str>]>,
+    pub(super) groups: Option<Arc<[Box<str>]>>,
     pub(super) notes: Notes,
-    pub(super) response: Option<Head>,
+    pub(super) response: Option<Box<Head>>,
     pub(super) report_every: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ impl Detached {
             phase: Phases::REQUEST,
             facts,
             user: user.map(Arc::from),
-            groups: groups.into(),
+            groups: Some(groups.into()),
             notes: Notes::default(),
             response: None,
             report_every: None,
@@ -92,16 +92,16 @@ impl Detached {
     /// Tells who the user is.
     pub fn authenticate(&mut self, user: &str, groups: &[Box<str>]) {
         self.user = Some(user.into());
-        self.groups = groups.into();
+        self.groups = Some(groups.into());
     }
 
     /// Gives it the head of a response.
     pub fn respond(&mut self, status: StatusCode, fields: HeaderMap) {
-        self.response = Some(Head {
+        self.response = Some(Box::new(Head {
             status,
             fields,
             edits: Edits::default(),
-        });
+        }));
     }
 
     /// The request.
@@ -110,7 +110,7 @@ impl Detached {
             phase: self.phase,
             facts: &self.facts,
             user: self.user.as_ref(),
-            groups: &self.groups,
+            groups: self.groups.as_ref(),
             notes: &mut self.notes,
         }
     }
@@ -123,7 +123,7 @@ impl Detached {
                 phase: self.phase,
                 facts: &self.facts,
                 user: self.user.as_ref(),
-                groups: &self.groups,
+                groups: self.groups.as_ref(),
                 notes: &mut self.notes,
             },
             status: head.status,
@@ -139,10 +139,11 @@ impl Detached {
                 phase: self.phase,
                 facts: &self.facts,
                 user: self.user.as_ref(),
-                groups: &self.groups,
+                groups: self.groups.as_ref(),
                 notes: &mut self.notes,
             },
             report_every: &mut self.report_every,
+            total: Traffic::default(),
         }
     }
 
@@ -156,20 +157,20 @@ impl Detached {
         if let (Some(now), Some(then)) = (&self.response, &before.response) {
             edits(&now.edits, &then.edits, &mut wishes);
         }
-        if self.notes.target != before.notes.target
-            && let Some((_, authority)) = &self.notes.target
+        if self.notes.target() != before.notes.target()
+            && let Some((_, authority)) = self.notes.target()
         {
             wishes.push(Wish::Target(authority.to_string().into()));
         }
-        if self.notes.pool != before.notes.pool
-            && let Some(pool) = &self.notes.pool
+        if self.notes.pool() != before.notes.pool()
+            && let Some(pool) = self.notes.pool()
         {
-            wishes.push(Wish::Pool(pool.clone()));
+            wishes.push(Wish::Pool(pool.into()));
         }
-        let is_new = |tag: &&Tag| !before.notes.tags.contains(tag);
-        let tags = self.notes.tags.iter().filter(is_new);
+        let is_new = |tag: &&Tag| !before.notes.tags().contains(tag);
+        let tags = self.notes.tags().iter().filter(is_new);
         wishes.extend(tags.map(|tag| Wish::Tag(tag.name.clone(), tag.value.clone())));
-        let counts = self.notes.counts.iter().skip(before.notes.counts.len());
+        let counts = self.notes.counts().iter().skip(before.notes.counts().len());
         wishes.extend(counts.map(|count| Wish::Count(count.name.clone(), count.label.clone())));
         wishes
     }
@@ -177,8 +178,8 @@ impl Detached {
     /// Notes a failure that is passed over.
     pub fn skip(&mut self, by: &str, phase: Phases, reason: &str) {
         // One for each phase of each hook at most, but for those of a tunnel's bytes.
-        if self.notes.skipped.len() < MAX_SKIPPED {
-            self.notes.skipped.push(Skipped {
+        if self.notes.skipped().len() < MAX_SKIPPED {
+            self.notes.skip(Skipped {
                 by: by.into(),
                 phase: phase.name(),
                 reason: reason.into(),
@@ -188,7 +189,7 @@ impl Detached {
 
     /// The pool that hooks chose.
     pub fn pool(&self) -> Option<&str> {
-        self.notes.pool.as_deref()
+        self.notes.pool()
     }
 
     /// The phase.
@@ -198,7 +199,7 @@ impl Detached {
 
     /// The policy has the request sent over https, to this target.
     pub fn upgrade(&mut self, target: Authority) {
-        self.notes.target = Some((Scheme::Https, target));
+        self.notes.set_target(Scheme::Https, target);
     }
 }
 
@@ -209,7 +210,7 @@ impl Request<'_> {
             phase: self.phase,
             facts: Arc::clone(self.facts),
             user: self.user.cloned(),
-            groups: Arc::clone(self.groups),
+            groups: self.groups.cloned(),
             notes: std::mem::take(self.notes),
             response: None,
             report_every: None,
@@ -226,7 +227,7 @@ impl Response<'_> {
     /// As [`Request::detach`]. Without `has_fields`, the fields of the response are left out, which then cannot be read.
     pub(crate) fn detach(&mut self, has_fields: bool) -> Detached {
         let mut detached = self.request.detach();
-        detached.response = Some(Head {
+        detached.response = Some(Box::new(Head {
             status: self.status,
             fields: if has_fields {
                 self.fields.clone()
@@ -234,7 +235,7 @@ impl Response<'_> {
                 HeaderMap::new()
             },
             edits: std::mem::take(self.edits),
-        });
+        }));
         detached
     }
 

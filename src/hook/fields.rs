@@ -1,6 +1,7 @@
 //! Edits of fields: which names and values a hook may write, and how the edits are applied to a head.
 
 use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::detached::Wish;
@@ -141,8 +142,8 @@ impl Edits {
         &'a self,
         name: &str,
         original: impl Iterator<Item = &'a [u8]>,
-    ) -> Vec<&'a [u8]> {
-        let mut values: Vec<&[u8]> = original.collect();
+    ) -> SmallVec<[&'a [u8]; 4]> {
+        let mut values: SmallVec<[&[u8]; 4]> = original.collect();
         for edit in &self.edits {
             match edit {
                 Edit::Set(other, value) if other.as_str().eq_ignore_ascii_case(name) => {

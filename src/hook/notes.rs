@@ -1,6 +1,5 @@
 //! What hooks want of one request: edits of its head, another target, a pool, tags and counts.
 
-use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::fields::Edits;
@@ -54,20 +53,23 @@ const MAX_NOTES: usize = 16;
 const MAX_NAME: usize = 64;
 const MAX_VALUE: usize = 256;
 
-/// See the module.
+/// See the module. It is small, since it moves with each call of a script.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     pub(super) request: Edits,
-    /// In place of the target of the request.
-    pub(crate) target: Option<(Scheme, Authority)>,
-    /// The name of a pool.
-    pub(crate) pool: Option<Box<str>>,
-    /// The hook that failed the request.
-    pub(crate) failed: Option<Box<str>>,
-    pub(crate) tags: SmallVec<[Tag; 2]>,
-    pub(crate) counts: SmallVec<[Count; 2]>,
-    /// Failures of hooks that were passed over.
-    pub(crate) skipped: SmallVec<[Skipped; 1]>,
+    /// None, as long as there is nothing in it.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few requests have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    target: Option<(Scheme, Authority)>,
+    pool: Option<Box<str>>,
+    failed: Option<Box<str>>,
+    tags: Vec<Tag>,
+    counts: Vec<Count>,
+    skipped: Vec<Skipped>,
 }
 
 /// A failure of a hook that was passed over, as the hook asks for.
@@ -82,22 +84,71 @@ pub struct Skipped {
 }
 
 impl Notes {
+    /// In place of the target of the request.
+    pub(crate) fn target(&self) -> Option<&(Scheme, Authority)> {
+        self.rare.as_ref()?.target.as_ref()
+    }
+
+    /// The name of a pool.
+    pub(crate) fn pool(&self) -> Option<&str> {
+        self.rare.as_ref()?.pool.as_deref()
+    }
+
+    /// The hook that failed the request.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.rare.as_ref()?.failed.as_deref()
+    }
+
+    pub(crate) fn tags(&self) -> &[Tag] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.tags)
+    }
+
+    pub(crate) fn counts(&self) -> &[Count] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.counts)
+    }
+
+    /// Failures of hooks that were passed over.
+    pub(crate) fn skipped(&self) -> &[Skipped] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.skipped)
+    }
+
+    pub(crate) fn set_target(&mut self, scheme: Scheme, authority: Authority) {
+        self.rare().target = Some((scheme, authority));
+    }
+
+    pub(super) fn set_pool(&mut self, pool: &str) {
+        self.rare().pool = Some(pool.into());
+    }
+
+    pub(crate) fn set_failed(&mut self, by: &str) {
+        self.rare().failed = Some(by.into());
+    }
+
+    pub(super) fn skip(&mut self, skipped: Skipped) {
+        self.rare().skipped.push(skipped);
+    }
+
     pub(super) fn tag(&mut self, name: &str, value: &str) -> Result<(), NoteError> {
-        let name = checked(name, self.tags.len())?;
+        let name = checked(name, self.tags().len())?;
         let value = shown(value, MAX_VALUE);
+        let tags = &mut self.rare().tags;
         // The last value of a name is the one that is logged.
-        match self.tags.iter_mut().find(|tag| tag.name == name) {
+        match tags.iter_mut().find(|tag| tag.name == name) {
             Some(tag) => tag.value = value,
-            None => self.tags.push(Tag { name, value }),
+            None => tags.push(Tag { name, value }),
         }
         Ok(())
     }
 
     pub(super) fn count(&mut self, name: &str, label: &str) -> Result<(), NoteError> {
-        let name = checked(name, self.counts.len())?;
+        let name = checked(name, self.counts().len())?;
         let label = shown(label, MAX_NAME);
-        self.counts.push(Count { name, label });
+        self.rare().counts.push(Count { name, label });
         Ok(())
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 }
 

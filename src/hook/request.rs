@@ -36,7 +36,7 @@ pub struct Request<'a> {
     pub(super) phase: Phases,
     pub(super) facts: &'a Arc<Facts>,
     pub(super) user: Option<&'a Arc<str>>,
-    pub(super) groups: &'a Arc<[Box<str>]>,
+    pub(super) groups: Option<&'a Arc<[Box<str>]>>,
     pub(super) notes: &'a mut Notes,
 }
 
@@ -53,7 +53,7 @@ impl Request<'_> {
 
     /// The method in capitals, as rules and expressions read it; `CONNECT` for a tunnel. It is sent on as it came.
     pub fn method(&self) -> &str {
-        &self.facts.method
+        self.facts.method.as_str()
     }
 
     /// The version that the client speaks, as `HTTP/1.1`.
@@ -144,7 +144,8 @@ impl Request<'_> {
 
     /// The groups of the user.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().map(AsRef::as_ref)
+        let groups = self.groups.map_or(&[][..], |groups| &**groups);
+        groups.iter().map(AsRef::as_ref)
     }
 
     /// Whether the user is in this group.
@@ -216,7 +217,7 @@ impl Request<'_> {
             return Err(NoteError::LateTarget);
         }
         let authority = Authority::parse(target.as_bytes()).or(Err(NoteError::Target))?;
-        self.notes.target = Some((scheme, authority));
+        self.notes.set_target(scheme, authority);
         Ok(())
     }
 
@@ -232,7 +233,7 @@ impl Request<'_> {
         if !before.has(self.phase) {
             return Err(NoteError::LatePool);
         }
-        self.notes.pool = Some(pool.into());
+        self.notes.set_pool(pool);
         Ok(())
     }
 
@@ -254,7 +255,7 @@ impl Request<'_> {
 
     /// Scheme and authority as hooks have left them; none in the role gateway.
     fn target(&self) -> Option<(Scheme, &Authority)> {
-        match &self.notes.target {
+        match self.notes.target() {
             Some((scheme, authority)) => Some((*scheme, authority)),
             None => Some((self.facts.scheme, self.facts.authority.as_ref()?)),
         }

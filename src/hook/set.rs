@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::{HeaderMap, StatusCode};
+use smallvec::SmallVec;
 
 use super::erased::{Boxed, Erased};
 use super::facts::Facts;
 use super::fields::{Edits, OutgoingFields};
 use super::notes::Notes;
+use super::stop::{How, Stop};
 use super::{
-    Answer, Authentication, Connection, ConnectionFlow, Credentials, Denial, Flow, Hook, HookError,
+    Authentication, Connection, ConnectionFlow, Credentials, Denial, Flow, Hook, HookError,
     MAX_WAIT, Outcome, Phases, Request, Resolution, Response, Traffic, Tunnel, TunnelFlow,
 };
 
@@ -84,52 +86,20 @@ impl fmt::Debug for HookSet {
     }
 }
 
-/// Why a request does not go on after a phase.
-#[derive(Debug)]
-pub struct Stop {
-    /// The hook, by its name.
-    pub by: Box<str>,
-    /// The phase, by its name.
-    pub phase: &'static str,
-    /// What the client gets.
-    pub how: How,
-}
-
-/// See [`Stop`].
-#[derive(Debug)]
-pub enum How {
-    /// A denial.
-    Denied(Denial),
-    /// An answer in place of a server's.
-    Answered(Answer),
-    /// The hook failed, with the reason for the log.
-    Failed(Box<str>),
-    /// The request is one that the hook cannot decide about, with the reason for the log.
-    Ambiguous(Box<str>),
-}
-
-impl How {
-    fn of(error: &HookError) -> Self {
-        let reason = error.reason().into();
-        match error.is_of_request() {
-            true => How::Ambiguous(reason),
-            false => How::Failed(reason),
-        }
-    }
-}
-
 /// The hooks of one request. It keeps the set with which it began, whatever a reload brings.
 pub struct Run {
     set: Arc<HookSet>,
     facts: Arc<Facts>,
     user: Option<Arc<str>>,
-    groups: Arc<[Box<str>]>,
+    groups: Option<Arc<[Box<str>]>>,
     /// That of each hook.
-    states: Vec<Box<dyn Any + Send + Sync>>,
+    states: SmallVec<[Box<dyn Any + Send + Sync>; 2]>,
     /// How many edits there were before the phase `upstream_request`, which a request has once for each try.
     edits_before: Option<usize>,
     /// The bytes between two calls of `tunnel_bytes`.
     report_every: Option<u64>,
+    /// What went through the tunnel so far.
+    total: Traffic,
     /// What they want.
     pub notes: Notes,
 }
@@ -144,7 +114,8 @@ impl Run {
             user: None,
             edits_before: None,
             report_every: None,
-            groups: Arc::default(),
+            total: Traffic::default(),
+            groups: None,
             notes: Notes::default(),
         }
     }
@@ -155,9 +126,10 @@ impl Run {
     }
 
     /// Tells the hooks who the user is.
-    pub fn authenticated(&mut self, user: &str, groups: Vec<Box<str>>) {
-        self.user = Some(user.into());
-        self.groups = groups.into();
+    pub fn authenticated(&mut self, user: Arc<str>, groups: &[&str]) {
+        self.user = Some(user);
+        let is_in_some = !groups.is_empty();
+        self.groups = is_in_some.then(|| groups.iter().copied().map(Box::from).collect());
     }
 
     /// The phase `request`.
@@ -291,6 +263,7 @@ impl Run {
             let mut tunnel = Tunnel {
                 request,
                 report_every: &mut report_every,
+                total: Traffic::default(),
             };
             hook.tunnel_open(&mut tunnel, state)
         })?;
@@ -306,10 +279,14 @@ impl Run {
     /// The phase `tunnel_bytes`: the hook that cuts the tunnel, if one does.
     pub fn tunnel_bytes(&mut self, moved: Traffic) -> Option<Stop> {
         let mut report_every = None;
+        self.total.bytes_from_client += moved.bytes_from_client;
+        self.total.bytes_from_upstream += moved.bytes_from_upstream;
+        let total = self.total;
         let stopped = self.each(Phases::TUNNEL_BYTES, |hook, request, state| {
             let mut tunnel = Tunnel {
                 request,
                 report_every: &mut report_every,
+                total,
             };
             Ok(match hook.tunnel_bytes(&mut tunnel, moved, state)? {
                 TunnelFlow::Go => Flow::Go,
@@ -326,6 +303,7 @@ impl Run {
             let mut tunnel = Tunnel {
                 request,
                 report_every: &mut report_every,
+                total,
             };
             hook.tunnel_close(&mut tunnel, total, state)?;
             Ok(Flow::Go)
@@ -370,7 +348,7 @@ impl Run {
                 phase,
                 facts: &self.facts,
                 user: self.user.as_ref(),
-                groups: &self.groups,
+                groups: self.groups.as_ref(),
                 notes: &mut self.notes,
             };
             // What a hook that panics leaves behind is of this request alone, which ends.
@@ -429,7 +407,7 @@ impl Waiting<'_> {
             phase,
             facts: &self.run.facts,
             user: self.run.user.as_ref(),
-            groups: &self.run.groups,
+            groups: self.run.groups.as_ref(),
             notes: &mut self.run.notes,
         };
         let state = self.run.states.get_mut(at)?;
@@ -452,16 +430,6 @@ async fn unless_panic<T>(
         polled
     })
     .await
-}
-
-impl Stop {
-    fn failed(by: &str, phase: Phases, error: &HookError) -> Self {
-        Self {
-            by: by.into(),
-            phase: phase.name(),
-            how: How::of(error),
-        }
-    }
 }
 
 fn panicked() -> HookError {

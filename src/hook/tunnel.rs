@@ -17,9 +17,15 @@ pub struct Tunnel<'a> {
     /// The request that opened it.
     pub request: Request<'a>,
     pub(super) report_every: &'a mut Option<u64>,
+    pub(super) total: Traffic,
 }
 
 impl Tunnel<'_> {
+    /// What went through so far.
+    pub fn total(&self) -> Traffic {
+        self.total
+    }
+
     /// Asks for a call of `tunnel_bytes` after each so many bytes of a direction; at least 4 KiB. Without it, a call
     /// comes after some megabytes.
     pub fn report_every(&mut self, bytes: u64) {

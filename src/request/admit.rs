@@ -154,9 +154,9 @@ impl AccessControl {
             outcome.terms().expires = is_cut.then_some(expires);
         }
         if let Some(run) = run {
-            let user = identity.user().as_str();
-            let groups = access.policy.groups_of(user, identity.groups());
-            run.authenticated(user, groups.into_iter().map(Box::from).collect());
+            let user = identity.user();
+            let groups = access.policy.groups_of(user.as_str(), identity.groups());
+            run.authenticated(user.shared(), &groups);
         }
         let head = head.take();
         let asked = request.for_policy(&identity, head.as_deref())?;
@@ -199,7 +199,7 @@ impl AccessControl {
     /// Sends the request to the pool that a hook names.
     fn choose_pool(&self, exchange: &mut Exchange) -> Result<(), RequestError> {
         let run = exchange.run.as_ref();
-        let Some(name) = run.and_then(|run| run.notes.pool.as_deref()) else {
+        let Some(name) = run.and_then(|run| run.notes.pool()) else {
             return Ok(());
         };
         let pool = self.pool(name).ok_or_else(|| {
@@ -442,7 +442,7 @@ pub(super) fn of_role(
 fn upgrade(request: &mut Request, run: Option<&mut Run>, target: Authority) {
     request.scheme = Scheme::Https;
     if let Some(run) = run {
-        run.notes.target = Some((Scheme::Https, target.clone()));
+        run.notes.set_target(Scheme::Https, target.clone());
     }
     request.authority = Some(target);
 }

@@ -58,14 +58,14 @@ fn end(run: &mut Run, app: &App, status: Option<u16>) {
     if let Some(stop) = run.log(status) {
         app.hook_failed(&stop);
     }
-    for skipped in run.notes.skipped.drain(..) {
+    for skipped in run.notes.skipped() {
         app.hook_failed(&Stop {
-            by: skipped.by,
+            by: skipped.by.clone(),
             phase: skipped.phase,
-            how: How::Failed(skipped.reason),
+            how: How::Failed(skipped.reason.clone()),
         });
     }
-    for count in &run.notes.counts {
+    for count in run.notes.counts() {
         app.telemetry.hook_event(&count.name, &count.label);
     }
 }
@@ -100,7 +100,7 @@ pub fn ended(exchange: &mut Exchange, stop: Stop) -> RequestError {
         }
         How::Failed(why) => {
             if let Some(run) = &mut exchange.run {
-                run.notes.failed = Some(by.clone());
+                run.notes.set_failed(&by);
             }
             ErrorKind::Internal.because(format!("hook:{by} in {phase}: {why}"))
         }
@@ -127,7 +127,7 @@ pub fn before_admission(exchange: &mut Exchange) -> Result<(), RequestError> {
         return Ok(());
     };
     let done = run.request();
-    if let Some((scheme, authority)) = &run.notes.target {
+    if let Some((scheme, authority)) = run.notes.target() {
         exchange.request.scheme = *scheme;
         exchange.request.authority = Some(authority.clone());
     }
@@ -233,7 +233,7 @@ fn facts(request: &Request, head: Arc<KeptHead>) -> Option<Facts> {
     Some(Facts {
         id: request.id.as_str().into(),
         role: request.role?,
-        method: request.method.as_str().to_ascii_uppercase().into(),
+        method: hook::in_capitals(&request.method),
         version: request.version.as_str(),
         scheme: request.scheme,
         authority: request.authority.clone(),

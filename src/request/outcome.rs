@@ -190,8 +190,8 @@ impl Exchange {
         record.decided_by = outcome.decided_by.as_ref();
         record.observed = &outcome.observed;
         if let Some(run) = run {
-            record.failed_hook = run.notes.failed.as_deref();
-            record.tags = &run.notes.tags;
+            record.failed_hook = run.notes.failed();
+            record.tags = run.notes.tags();
         }
         record.denial = outcome.denial.as_deref();
         record

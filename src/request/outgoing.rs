@@ -40,7 +40,7 @@ pub fn complete(
         head.set(&name, &value);
     }
     if let Some(run) = &mut exchange.run {
-        if let Some((scheme, authority)) = &run.notes.target {
+        if let Some((scheme, authority)) = run.notes.target() {
             let host = authority.host_field(*scheme).to_string();
             let host = HeaderValue::from_str(&host);
             head.set(

@@ -49,7 +49,7 @@ impl Bench {
     /// One request: its hooks begin, and the phase `authorize` is called. Whether the request goes on.
     pub fn call(&self) -> bool {
         let mut run = Run::new(Arc::clone(&self.set), self.facts.clone());
-        run.authenticated("alice", Vec::new());
+        run.authenticated("alice".into(), &[]);
         run.authorize().is_ok()
     }
 }

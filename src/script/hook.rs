@@ -8,8 +8,7 @@ use crate::hook::{
 };
 
 impl Hook for Script {
-    /// What went through the tunnel of the request so far.
-    type State = Traffic;
+    type State = ();
 
     fn name(&self) -> &str {
         Script::name(self)
@@ -19,23 +18,23 @@ impl Hook for Script {
         Script::phases(self)
     }
 
-    fn request(&self, request: &mut Request<'_>, _: &mut Traffic) -> Outcome {
+    fn request(&self, request: &mut Request<'_>, _: &mut ()) -> Outcome {
         self.on_request(Phases::REQUEST, request, None)
     }
 
-    fn authorize(&self, request: &mut Request<'_>, _: &mut Traffic) -> Outcome {
+    fn authorize(&self, request: &mut Request<'_>, _: &mut ()) -> Outcome {
         self.on_request(Phases::AUTHORIZE, request, None)
     }
 
-    fn route(&self, request: &mut Request<'_>, _: &mut Traffic) -> Outcome {
+    fn route(&self, request: &mut Request<'_>, _: &mut ()) -> Outcome {
         self.on_request(Phases::ROUTE, request, None)
     }
 
-    fn upstream_request(&self, request: &mut Request<'_>, _: &mut Traffic) -> Outcome {
+    fn upstream_request(&self, request: &mut Request<'_>, _: &mut ()) -> Outcome {
         self.on_request(Phases::UPSTREAM_REQUEST, request, None)
     }
 
-    fn response(&self, response: &mut Response<'_>, _: &mut Traffic) -> Outcome {
+    fn response(&self, response: &mut Response<'_>, _: &mut ()) -> Outcome {
         if !self.has_role(response.request.role()) {
             return Ok(Flow::Go);
         }
@@ -47,7 +46,7 @@ impl Hook for Script {
         outcome.map(flow)
     }
 
-    fn tunnel_open(&self, tunnel: &mut Tunnel<'_>, _: &mut Traffic) -> Outcome {
+    fn tunnel_open(&self, tunnel: &mut Tunnel<'_>, _: &mut ()) -> Outcome {
         self.on_tunnel(Phases::TUNNEL_OPEN, tunnel, None).map(flow)
     }
 
@@ -55,11 +54,9 @@ impl Hook for Script {
         &self,
         tunnel: &mut Tunnel<'_>,
         moved: Traffic,
-        total: &mut Traffic,
+        _: &mut (),
     ) -> Outcome<TunnelFlow> {
-        total.bytes_from_client += moved.bytes_from_client;
-        total.bytes_from_upstream += moved.bytes_from_upstream;
-        let traffic = Some((moved, *total));
+        let traffic = Some((moved, tunnel.total()));
         let returned = self.on_tunnel(Phases::TUNNEL_BYTES, tunnel, traffic)?;
         Ok(match returned {
             Returned::Nothing => TunnelFlow::Go,
@@ -67,17 +64,12 @@ impl Hook for Script {
         })
     }
 
-    fn tunnel_close(
-        &self,
-        tunnel: &mut Tunnel<'_>,
-        total: Traffic,
-        _: &mut Traffic,
-    ) -> Outcome<()> {
+    fn tunnel_close(&self, tunnel: &mut Tunnel<'_>, total: Traffic, _: &mut ()) -> Outcome<()> {
         self.on_tunnel(Phases::TUNNEL_CLOSE, tunnel, Some((total, total)))?;
         Ok(())
     }
 
-    fn log(&self, request: &mut Request<'_>, status: Option<u16>, _: &mut Traffic) -> Outcome<()> {
+    fn log(&self, request: &mut Request<'_>, status: Option<u16>, _: &mut ()) -> Outcome<()> {
         self.on_request(Phases::LOG, request, status)?;
         Ok(())
     }

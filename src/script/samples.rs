@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::check::Fault;
 use super::{OnError, Script, vocabulary};
-use crate::hook::{Detached, Facts, Phases, Role, Traffic};
+use crate::hook::{self, Detached, Facts, Phases, Role, Traffic};
 use crate::http::http1::{HeadLimits, KeptHead, RequestHead};
 use crate::http::target::{Scheme, Target};
 
@@ -58,7 +58,7 @@ pub fn facts(request: &RequestText<'_>) -> Result<Facts, String> {
     Ok(Facts {
         id: "0000000000000000".into(),
         role: Role::of(&parsed),
-        method: method.to_ascii_uppercase().into(),
+        method: hook::in_capitals(&head.method),
         version: "HTTP/1.1",
         scheme,
         authority: parsed.authority().cloned(),

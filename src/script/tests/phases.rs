@@ -118,7 +118,7 @@ fn a_script_is_a_hook() {
     let mut run = hooks([script.clone()], Role::Tunnel);
     assert!(run.has(Phases::REQUEST) && !run.has(Phases::ROUTE));
     run.request().unwrap();
-    run.authenticated("bob", Vec::new());
+    run.authenticated("bob".into(), &[]);
     let stop = run.authorize().unwrap_err();
     assert_eq!((&*stop.by, stop.phase), ("test", "authorize"));
     let How::Denied(denial) = stop.how else {
@@ -135,14 +135,14 @@ fn a_script_is_a_hook() {
     assert!(run.log(Some(200)).is_none());
     let tags: Vec<_> = run
         .notes
-        .tags
+        .tags()
         .iter()
         .map(|tag| (&*tag.name, &*tag.value))
         .collect();
     assert_eq!(tags, [("sent", "21"), ("status", "200")]);
     // Another role than that of the script.
     let mut other = hooks([script], Role::Forward);
-    other.authenticated("bob", Vec::new());
+    other.authenticated("bob".into(), &[]);
     other.authorize().unwrap();
 }
 
@@ -158,8 +158,8 @@ fn a_failure_denies_or_is_undone_and_noted() {
     };
     let mut run = hooks([unchecked(skipped)], Role::Forward);
     run.request().unwrap();
-    assert!(run.notes.tags.is_empty());
-    let skipped = &run.notes.skipped[0];
+    assert!(run.notes.tags().is_empty());
+    let skipped = &run.notes.skipped()[0];
     assert_eq!(
         (&*skipped.by, skipped.phase, &*skipped.reason),
         ("test", "request", "throws late (line 1)")
@@ -180,7 +180,7 @@ fn what_earlier_scripts_want_is_seen_and_kept() {
     run.request().unwrap();
     let tags: Vec<_> = run
         .notes
-        .tags
+        .tags()
         .iter()
         .map(|tag| (&*tag.name, &*tag.value))
         .collect();
