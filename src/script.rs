@@ -16,6 +16,7 @@ mod check;
 mod engine;
 mod hook;
 mod language;
+mod meter;
 mod samples;
 mod scenario;
 mod secret;

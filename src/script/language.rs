@@ -2,22 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
     BasicMathPackage, BasicStringPackage, LogicPackage, MoreStringPackage, Package,
 };
-use rhai::{AST, Dynamic, EvalAltResult, Module, OptimizationLevel, ParseError, Scope, Shared};
-use rustix::time::{ClockId, clock_gettime};
+use rhai::{
+    AST, ASTNode, Caches, Dynamic, EvalAltResult, ImmutableString, Module, OptimizationLevel,
+    ParseError, Position, Scope, ScriptFuncDef, Shared, Stmt,
+};
 
 use super::api::{self, Handle, Misuse};
 use super::engine::{Called, Engine, Failure, Returned, Subject};
-use super::{Limits, Source};
+use super::meter::{Ended, Meter};
+use super::{Limits, Source, vocabulary};
 use crate::hook::Phases;
-
-/// How many operations pass between two looks at the clock.
-const CLOCK_EVERY: u64 = 8;
 
 /// How deep an expression is.
 const MAX_EXPRESSION: usize = 32;
@@ -28,86 +27,34 @@ const MAX_VARIABLES: usize = 64;
 /// Functions of one script.
 const MAX_FUNCTIONS: usize = 128;
 
+/// The most functions that calls have resolved. A script calls some dozens, but can make names of functions from texts.
+const MAX_RESOLVED: usize = 512;
+
 /// A script, compiled for one thread.
 pub(super) struct Language {
     engine: rhai::Engine,
-    ast: AST,
+    /// The module of the functions, for those that functions call.
+    library: Shared<Module>,
+    functions: Vec<Function>,
     meter: Rc<Meter>,
     handle: Handle,
+    /// Taken by a call, and given back by one that succeeds: what a failure or a panic leaves is not used again.
+    kept: Cell<Option<Kept>>,
 }
 
-/// What a call has taken so far.
-struct Meter {
-    /// Also those of functions that are given to `map`, `filter` and the like, which Rhai's own count forgets.
-    operations: Cell<u64>,
-    max_operations: u64,
-    /// Set when the clock is read first, so that a short call never reads it.
-    deadline: Cell<Option<Instant>>,
-    /// The time of the processor when the deadline passed first.
-    late_since: Cell<Option<Duration>>,
-    time: Duration,
-    /// Why the call was ended.
-    ended: Cell<Option<Ended>>,
+/// The function of a phase.
+struct Function {
+    phase: Phases,
+    parameters: Vec<ImmutableString>,
+    body: Vec<Stmt>,
 }
 
-#[derive(Clone, Copy)]
-enum Ended {
-    Operations,
-    Time,
-}
-
-impl Meter {
-    fn reset(&self) {
-        self.operations.set(0);
-        self.deadline.set(None);
-        self.late_since.set(None);
-        self.ended.set(None);
-    }
-
-    /// Counts one operation. A value ends the call.
-    fn count(&self) -> Option<Dynamic> {
-        let operations = self.operations.get() + 1;
-        self.operations.set(operations);
-        if operations > self.max_operations {
-            self.ended.set(Some(Ended::Operations));
-            return Some(Dynamic::UNIT);
-        }
-        if operations.is_multiple_of(CLOCK_EVERY) {
-            let now = Instant::now();
-            match self.deadline.get() {
-                None => self.deadline.set(Some(now + self.time)),
-                Some(deadline) if now >= deadline => return self.late(now),
-                Some(_) => {}
-            }
-        }
-        None
-    }
-
-    /// The deadline has passed, perhaps because the thread had no turn: the call gets its time once more, of the processor.
-    fn late(&self, now: Instant) -> Option<Dynamic> {
-        let used = processor_time();
-        let Some(start) = self.late_since.get() else {
-            self.late_since.set(Some(used));
-            self.deadline.set(Some(now + self.time));
-            return None;
-        };
-        let left = self.time.saturating_sub(used.saturating_sub(start));
-        if left.is_zero() {
-            self.ended.set(Some(Ended::Time));
-            return Some(Dynamic::UNIT);
-        }
-        self.deadline.set(Some(now + left));
-        None
-    }
-}
-
-/// The time that this thread has had a processor.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().unwrap_or_default(),
-        time.tv_nsec.try_into().unwrap_or_default(),
-    )
+/// What one call leaves to the next one: which functions the names are, and memory without a value.
+struct Kept {
+    caches: Caches,
+    scope: Scope<'static>,
+    /// The handle as a value of the script.
+    handle: Dynamic,
 }
 
 thread_local! {
@@ -171,22 +118,22 @@ impl Language {
         });
         let own = api::own_module(&source.settings, &source.secrets, limits.string);
         engine.register_global_module(own.into());
-        let meter = Rc::new(Meter {
-            operations: Cell::new(0),
-            max_operations: limits.operations,
-            deadline: Cell::new(None),
-            late_since: Cell::new(None),
-            time: limits.time,
-            ended: Cell::new(None),
-        });
+        let meter = Rc::new(Meter::new(limits.operations, limits.time));
         let counted = Rc::clone(&meter);
-        engine.on_progress(move |_| counted.count());
+        engine.on_progress(move |_| (!counted.count()).then_some(Dynamic::UNIT));
         let ast = parse(&engine, &source.text).map_err(|error| syntax(&error))?;
+        // What a client sends is not to be kept, nor found by its hash.
+        engine.set_max_strings_interned(0);
+        let functions = ast
+            .iter_fn_def()
+            .filter_map(|function| Function::of(&ast, function));
         Ok(Self {
+            functions: functions.collect(),
+            library: Shared::clone(ast.shared_lib()),
             engine,
-            ast,
             meter,
             handle: Handle(Rc::new(RefCell::new(None))),
+            kept: Cell::new(None),
         })
     }
 
@@ -215,12 +162,12 @@ impl Language {
             error = *inner;
         }
         let position = error.take_position();
-        let max = self.meter.max_operations;
-        let reason = match (self.meter.ended.get(), &error) {
+        let max = self.engine.max_operations();
+        let reason = match (self.meter.ended(), &error) {
             (Some(Ended::Operations), _) | (_, EvalAltResult::ErrorTooManyOperations(_)) => {
                 format!("more than {max} operations")
             }
-            (Some(Ended::Time), _) => format!("longer than {:?}", self.meter.time),
+            (Some(Ended::Time), _) => format!("longer than {:?}", self.meter.time()),
             (_, EvalAltResult::ErrorStackOverflow(_)) => {
                 format!(
                     "more than {} calls inside of calls",
@@ -261,28 +208,108 @@ impl Language {
     }
 }
 
+impl Language {
+    /// Runs the function of a phase. `Engine::call_fn` would look for each function that it calls anew.
+    fn evaluate(
+        &self,
+        phase: Phases,
+        moved: Option<api::Moved>,
+    ) -> Result<Dynamic, Box<EvalAltResult>> {
+        let arity = 1 + usize::from(moved.is_some());
+        let is_wanted = |other: &&Function| other.phase == phase && other.parameters.len() == arity;
+        let Some(function) = self.functions.iter().find(is_wanted) else {
+            let name = phase.name().to_owned();
+            return Err(EvalAltResult::ErrorFunctionNotFound(name, Position::NONE).into());
+        };
+        let kept = self.kept.take();
+        let mut kept = kept.unwrap_or_else(|| Kept::new(&self.handle));
+        let arguments = [
+            Some(std::mem::take(&mut kept.handle)),
+            moved.map(Dynamic::from),
+        ];
+        for (name, value) in function
+            .parameters
+            .iter()
+            .zip(arguments.into_iter().flatten())
+        {
+            kept.scope.push_dynamic(name.clone(), value);
+        }
+        let mut global = self.engine.new_global_runtime_state();
+        global.lib.push(Shared::clone(&self.library));
+        #[expect(
+            deprecated,
+            reason = "no other call takes caches; a call by name would look for the function again"
+        )]
+        let returned = self.engine.eval_statements_raw(
+            &mut global,
+            &mut kept.caches,
+            &mut kept.scope,
+            &function.body,
+        )?;
+        self.kept.set(kept.cleared(function));
+        Ok(returned)
+    }
+}
+
+impl Function {
+    /// The function of a phase, from the tree that has it.
+    fn of(ast: &AST, function: &ScriptFuncDef) -> Option<Self> {
+        let phase = vocabulary::phase(&function.name)?;
+        let count = function.params.len();
+        let mut one = ast.clone();
+        one.retain_functions(|_, _, name, params| *name == *function.name && params == count);
+        let mut body = Vec::new();
+        one.walk(&mut |path| {
+            if let [ASTNode::Stmt(statement)] = path {
+                body.push((*statement).clone());
+            }
+            true
+        });
+        Some(Self {
+            phase,
+            parameters: function.params.iter().cloned().collect(),
+            body,
+        })
+    }
+}
+
+impl Kept {
+    fn new(handle: &Handle) -> Self {
+        Self {
+            caches: Caches::new(),
+            scope: Scope::new(),
+            handle: Dynamic::from(handle.clone()),
+        }
+    }
+
+    /// Takes out what is of the call that is over. None: it is not worth keeping.
+    fn cleared(mut self, function: &Function) -> Option<Self> {
+        self.scope.rewind(1);
+        let handle = self.scope.get_mut(function.parameters.first()?)?;
+        self.handle = std::mem::take(handle);
+        self.scope.clear();
+        // A function may give its parameter another value.
+        let is_whole = self.handle.is::<Handle>();
+        let is_small = self.caches.fn_resolution_caches_len() <= 1
+            && self.caches.fn_resolution_cache_mut().dict.len() <= MAX_RESOLVED;
+        (is_whole && is_small).then_some(self)
+    }
+}
+
 impl Engine for Language {
     fn call(&self, phase: Phases, subject: Subject) -> Called {
         self.meter.reset();
-        let traffic = subject.traffic;
+        let moved = subject.traffic;
+        let moved = moved.map(|(moved, total)| api::Moved { moved, total });
         self.handle.0.replace(Some(subject));
-        let name = phase.name();
-        let mut scope = Scope::new();
-        let handle = Dynamic::from(self.handle.clone());
-        let returned: Result<Dynamic, _> = match traffic {
-            Some((moved, total)) => {
-                let arguments = (handle, api::Moved { moved, total });
-                self.engine.call_fn(&mut scope, &self.ast, name, arguments)
-            }
-            None => self.engine.call_fn(&mut scope, &self.ast, name, (handle,)),
-        };
-        let result = returned
+        let result = self
+            .evaluate(phase, moved)
             .map_err(|error| self.failure(*error))
             .and_then(|value| returned_in(phase, value));
         Called {
             subject: self.handle.0.take(),
             result,
-            operations: self.meter.operations.get(),
+            operations: self.meter.operations(),
         }
     }
 }

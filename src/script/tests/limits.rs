@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::hook::Wish;
 
 /// The reason for which a call fails, and how long it took.
 fn failure(text: &str) -> (String, Duration) {
@@ -127,6 +128,27 @@ fn the_next_call_has_all_of_its_limits() {
         let trial = run(&script, Role::Forward, &[]);
         assert_eq!(trial.steps[0].verdict, Verdict::GoesOn);
         assert!(trial.steps[0].operations < 50);
+    }
+}
+
+#[test]
+fn a_call_leaves_nothing_to_the_next_one() {
+    let script = unchecked(in_role(
+        Role::Forward,
+        "fn request(r) { if r.header(\"x-first\") == \"1\" { r = 5; let a = 1; return; } r.tag(\"a\", \"b\"); } \
+         fn authorize(q) { let r = [q]; q.tag(\"c\", `${r.len()}`); if q.header(\"x-throw\") == \"1\" { throw 1 } }",
+    ));
+    let tag = |name: &str, value: &str| Wish::Tag(name.into(), value.into());
+    for field in ["x-first", "x-throw", "x-other", "x-first"] {
+        let trial = run(&script, Role::Forward, &[(field, "1")]);
+        let effects: Vec<_> = trial.steps.iter().map(|step| &step.effects[..]).collect();
+        let first = match field {
+            "x-first" => vec![],
+            _ => vec![tag("a", "b")],
+        };
+        assert_eq!(effects[..2], [&first[..], &[tag("c", "1")]], "{field}");
+        let fails = !trial.steps[1].verdict.goes_on();
+        assert_eq!(fails, field == "x-throw", "{field}");
     }
 }
 
