@@ -1,8 +1,11 @@
 //! Rhai as the language of scripts: the engine with its limits, and calls of functions.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
+use std::sync::Once;
 
+use rhai::config::hashing::set_hashing_seed;
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
     BasicMathPackage, BasicStringPackage, LogicPackage, MoreStringPackage, Package,
@@ -85,8 +88,21 @@ pub(super) fn parse(engine: &rhai::Engine, text: &str) -> Result<AST, ParseError
     engine.compile_with_scope(&scope, text)
 }
 
+/// Has Rhai hash with a seed of this process. It finds the case of a `switch` by the hash of the value alone, and with its
+/// own seed, which all programs have, a client could make a path or a field that leads to the case of another one.
+fn seed() {
+    static SEEDED: Once = Once::new();
+    SEEDED.call_once(|| {
+        let random = RandomState::new();
+        let seed = [0, 1, 2, 3].map(|part: u8| random.hash_one(part));
+        // Its only error is that a seed is set, and this is the one place that sets it.
+        let _ = set_hashing_seed(Some(seed));
+    });
+}
+
 /// An engine with the limits, without functions.
 pub(super) fn bare_engine(limits: &Limits) -> rhai::Engine {
+    seed();
     let mut engine = rhai::Engine::new_raw();
     engine
         .set_strict_variables(true)
