@@ -28,6 +28,7 @@ mod limits;
 mod listeners;
 mod lists;
 mod load;
+mod lockout;
 mod pem;
 mod pingora;
 mod places;

@@ -206,6 +206,21 @@ impl Telemetry {
         self.metrics.auth_failures.inc(reason);
     }
 
+    /// Counts that a user is locked out at a network.
+    pub fn user_locked_out(&self) {
+        self.metrics.lockouts.users.inc();
+    }
+
+    /// Counts that a network is locked out.
+    pub fn network_locked_out(&self) {
+        self.metrics.lockouts.networks.inc();
+    }
+
+    /// Counts a login that was refused since its user or its network is locked out.
+    pub fn lockout_refused(&self) {
+        self.metrics.lockout_refusals.inc();
+    }
+
     /// Counts a hook that failed where no record tells it.
     pub fn hook_failed(&self, hook: &str) {
         self.metrics.hook_failures.inc(hook);

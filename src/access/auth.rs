@@ -14,7 +14,7 @@
 //!                            Tokens -> signature
 //! ```
 //!
-//! [`external`] has the questions to an external authoriser and its answers.
+//! [`lockout`] counts the logins that fail. [`external`] has the questions to an external authoriser and its answers.
 
 mod authenticator;
 mod cache;
@@ -26,6 +26,7 @@ mod hash;
 mod htpasswd;
 mod identity;
 mod json;
+pub mod lockout;
 pub mod passwd;
 pub mod tokens;
 mod trusted;

@@ -32,10 +32,15 @@ impl Client {
     /// A client whose user is not known, or does not count: an address of IPv4, or a network of IPv6 (/64), which
     /// is one site.
     pub fn site(address: IpAddr) -> Self {
-        Self(NUMBERS.hash_one(match address.to_canonical() {
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-            ip => ip,
-        }))
+        Self(NUMBERS.hash_one(network_of(address)))
+    }
+}
+
+/// The network that is one site: an address of IPv4, or the first address of a network of IPv6 (/64).
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
     }
 }
 

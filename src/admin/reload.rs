@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config::{Changes, Config, ConfigError, Reloader, Values};
 use crate::http::error::ErrorKind;
+use crate::request::admit::NewAccess;
 use crate::request::app::App;
 use crate::telemetry::ReloadOutcome;
 use crate::text::count;
@@ -137,14 +138,16 @@ fn replace(
         left_out: parts.left_out,
         changes: running.changes_to(&parts.values),
     };
-    app.access.replace(
-        parts.users,
-        parts.trusted,
-        parts.tokens,
-        parts.external,
-        &parts.policy,
-        &parts.scripts,
-    );
+    let replaced = app.access.replace(NewAccess {
+        users: parts.users,
+        trusted: parts.trusted,
+        tokens: parts.tokens,
+        external: parts.external,
+        lockout: parts.lockout,
+        policy: &parts.policy,
+        scripts: &parts.scripts,
+    });
+    replaced.map_err(|error| ReloadError::System(error.to_string()))?;
     running.apply(&parts.values);
     Ok(summary)
 }

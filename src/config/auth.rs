@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::external;
 use super::files::{self, Base};
-use super::keys::form::Absent::{Is, Means, Required};
+use super::keys::form::Absent::{Defaults, Is, Means, Required};
 use super::keys::form::{Form, Given, Raw, RawList, Within};
 use super::keys::keys;
 #[cfg(test)]
 use super::keys::shape::Shape;
 use super::kind::TextKind;
+use super::lockout::LockoutOrOff;
 use super::problem::Diagnostics;
 use super::reader::{Item, Part};
 use super::tokens::{self, TokenSection};
@@ -19,6 +20,7 @@ use super::trusted::{self, Credulous};
 use super::units::{days, milliseconds, minutes};
 use super::yaml::Node;
 use crate::access::auth::external::{Ask, External};
+use crate::access::auth::lockout::LockoutSettings;
 use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Credentials, Htpasswd, TrustedNetworks, User};
 use crate::access::policy::{GroupError, Groups};
@@ -54,6 +56,8 @@ pub struct Auth {
     pub tokens: Option<Arc<Tokens>>,
     /// The external authoriser, if there is one.
     pub external: Option<Arc<External>>,
+    /// When failed logins lock out; none where they do not.
+    pub lockout: Option<LockoutSettings>,
     /// Where the users were read from; absolute.
     pub htpasswd: PathBuf,
     /// How long a successful verification is cached.
@@ -83,12 +87,15 @@ keys! {
         /// A service of your own that decides who a client is, or whether a request is admitted. See
         /// [authorizer.md](authorizer.md).
         external: Option<Item<'d>> = Means("none"), Raw => Shape::Map(external::ExternalKeys::keys), on reload;
+        /// When failed logins lock a user or a network out, or `off`. See
+        /// [lock-out](operations.md#lock-out).
+        lockout: Option<LockoutSettings> = Defaults, LockoutOrOff, on reload;
         /// The name of the protection space in the challenge.
         realm: String = "tollgate".to_owned(), Realm;
         /// How long a successful verification is cached. A reload forgets those of users whose hash has changed, or who
         /// are gone.
         cache_ttl: Duration = minutes(5), Within(milliseconds(1)..=days(1));
-        /// Successful verifications in the cache.
+        /// Successful verifications in the cache. With `lockout`, those of each network count.
         cache_entries: usize = 65_536, Within(1..=10_000_000);
         /// Passwords hashed at the same time. argon2id as written by `tollgate passwd` needs 19 MiB for each.
         hash_threads: Option<usize> = Means("`threads`"), Given(Within(1..=1024));
@@ -221,6 +228,7 @@ impl<'d> AuthSection<'d> {
             trusted: Arc::new(others.trusted),
             tokens: others.tokens.map(Arc::new),
             external: others.external,
+            lockout: self.lockout,
             htpasswd,
             cache_ttl: self.cache_ttl,
             cache_entries: self.cache_entries,

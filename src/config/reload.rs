@@ -9,6 +9,7 @@ use super::problem::Diagnostics;
 use super::values::Values;
 use super::{Config, ConfigError, Problems, Scope, own_listeners, trusted};
 use crate::access::auth::external::External;
+use crate::access::auth::lockout::LockoutSettings;
 use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Htpasswd, TrustedNetworks};
 use crate::access::policy::Policy;
@@ -35,6 +36,8 @@ pub struct Reloaded {
     pub tokens: Option<Arc<Tokens>>,
     /// The external authoriser, if there is one.
     pub external: Option<Arc<External>>,
+    /// When failed logins lock out; none where they do not.
+    pub lockout: Option<LockoutSettings>,
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
@@ -68,7 +71,7 @@ impl Config {
 }
 
 impl Reloader {
-    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups`, `auth.trusted_networks`, `auth.tokens` and the lists of
+    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups`, `auth.trusted_networks`, `auth.tokens`, `auth.lockout` and the lists of
     /// `egress` and `policy`, and runs `policy_tests`.
     ///
     /// The whole file is checked, so that a mistake does not wait for the next start; all other
@@ -91,6 +94,7 @@ impl Reloader {
             trusted: config.auth.trusted,
             tokens: config.auth.tokens,
             external: config.auth.external,
+            lockout: config.auth.lockout,
             policy: config.policy,
             scripts: config.scripts,
             warnings: config.warnings,

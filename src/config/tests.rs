@@ -1,5 +1,6 @@
 //! What all tests share, and what concerns the file as a whole.
 
+mod lockout;
 mod policy;
 mod reload;
 mod repository;

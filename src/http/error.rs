@@ -141,6 +141,9 @@ kinds! {
     /// A token after its time.
     TokenExpired => "token_expired", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
         "The token has expired: get a new one.";
+    /// Too many logins of the user at the network of the client, or of the network, have failed.
+    LockedOut => "locked_out", "http_request_denied", TOO_MANY_REQUESTS, Downstream,
+        "Too many logins have failed; try again later.";
     /// Too many password checks are waiting already.
     AuthenticationOverloaded => "authentication_overloaded", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal,
         "Too many password checks are waiting; try again shortly.";

@@ -6,6 +6,8 @@
 mod external;
 mod hashing;
 pub mod key_refresh;
+mod logins;
+mod replace;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -20,15 +22,17 @@ pub use self::external::Asking;
 use self::external::{Authorizer, Unasked};
 use self::hashing::Hashing;
 use self::key_refresh::KeyRefresh;
+use self::logins::Logins;
+pub use self::replace::NewAccess;
 use super::facts::Request;
 use super::hooks::{self, after_admission, before_admission};
 use super::outcome::Exchange;
-use crate::access::auth::external::{Ask, External};
+use crate::access::auth::external::Ask;
 use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
-    Authenticator, Check, Clocks, EntropyError, Htpasswd, Identity, TokenAttempt, TrustedNetworks,
-    User, VerifiedCache,
+    Authenticator, Check, Clocks, EntropyError, Identity, TokenAttempt, VerifiedCache,
 };
+use crate::access::client::network_of;
 use crate::access::policy::{Admission, Policy, RuleNames};
 use crate::config::Config;
 use crate::hook::{HookSet, Run};
@@ -63,6 +67,8 @@ pub struct Access {
     policy: Arc<Policy>,
     hooks: Arc<HookSet>,
     external: Option<Arc<Authorizer>>,
+    /// The failed logins, where they lock out.
+    logins: Option<Arc<Logins>>,
 }
 
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
@@ -101,7 +107,10 @@ impl AccessControl {
         let external = auth.external.clone();
         let external = external.map(|external| Authorizer::new(external, asking.clone()));
         let external = external.map(Arc::new);
-        let access = Access::new(authenticator, &config.policy, all, external);
+        let lockout = auth.lockout.clone();
+        let logins = lockout.map(|settings| Logins::new(settings, asking.telemetry()));
+        let logins = logins.transpose()?.map(Arc::new);
+        let access = Access::new(authenticator, &config.policy, all, external, logins);
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
@@ -123,7 +132,7 @@ impl AccessControl {
     /// # Errors
     /// A hook that ends the request, or an external authoriser that denies it or does not answer (503). Missing (where
     /// the client is in no trusted network), malformed or wrong credentials, or a token that is not accepted (407, or 401
-    /// at the gateway), too many that wait to be verified (503), a request that the policy denies (403, or the status of
+    /// at the gateway), a user or a network that is locked out (429), too many that wait to be verified (503), a request that the policy denies (403, or the status of
     /// its rule), or one that came through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
@@ -259,30 +268,6 @@ impl AccessControl {
         Ok(identity)
     }
 
-    /// Replaces users, trusted networks, tokens, policy and scripts at once. Credentials that were verified stay so where the
-    /// user has the same hash as before, or the issuer the same settings and key, and nowhere else. Answers of an
-    /// authoriser are kept where its settings are the same. Not for two callers at a time.
-    pub fn replace(
-        &self,
-        users: Arc<Htpasswd>,
-        trusted: Arc<TrustedNetworks>,
-        tokens: Option<Arc<Tokens>>,
-        external: Option<Arc<External>>,
-        policy: &Policy,
-        scripts: &[Script],
-    ) {
-        let access = self.access.load();
-        let authenticator = access.authenticator.succeeded_by(users, trusted, tokens);
-        let hooks = with_scripts(&self.hooks, scripts);
-        let external = external.map(|settings| match &access.external {
-            Some(same) if *same.settings() == *settings => Arc::clone(same),
-            _ => Arc::new(Authorizer::new(settings, self.asking.clone())),
-        });
-        let access = Access::new(authenticator, policy, hooks, external);
-        self.access.store(Arc::new(access));
-        self.key_refresh.wake();
-    }
-
     /// The tokens, where some are accepted.
     pub fn tokens(&self) -> Option<Arc<Tokens>> {
         self.access.load().authenticator.tokens().cloned()
@@ -306,7 +291,7 @@ impl AccessControl {
             instant: request.arrival.completed,
             time: request.time,
         };
-        match authenticator.check(value, now)? {
+        match authenticator.check(value, access.network(client), now)? {
             Check::Verified(identity) => Ok(identity),
             Check::Token(attempt) => {
                 // Boxed: it waits seldom, and is not to make every request larger.
@@ -320,9 +305,8 @@ impl AccessControl {
                         self.authenticate_by(external, access, &attempt, credentials, exchange);
                     return Box::pin(asked).await;
                 }
-                let verified = self.hashing.verify(authenticator, attempt, client).await?;
-                let user: User = verified.ok_or(ErrorKind::CredentialsWrong)?;
-                Ok(user.into())
+                let verified = self.verify_password(access, attempt, client, now);
+                Ok(Box::pin(verified).await?.into())
             }
         }
     }
@@ -357,9 +341,11 @@ impl Access {
         policy: &Policy,
         hooks: Arc<HookSet>,
         external: Option<Arc<Authorizer>>,
+        logins: Option<Arc<Logins>>,
     ) -> Self {
         Self {
             external,
+            logins,
             authenticator: Arc::new(authenticator),
             policy: Arc::new(on_this_machine(policy)),
             hooks,
@@ -387,7 +373,8 @@ impl Access {
             instant: request.arrival.completed,
             time: request.time,
         };
-        match self.authenticator.check(value, now) {
+        let network = self.network(request.source.client.ip());
+        match self.authenticator.check(value, network, now) {
             Ok(Check::Verified(identity)) => {
                 if self.asked(Ask::Rule).is_none() {
                     exchange.credentials = Credentials::Missing;
@@ -396,6 +383,12 @@ impl Access {
             }
             _ => None,
         }
+    }
+
+    /// The network at which verified credentials count: where failed logins lock out, else they would be guessed from a
+    /// network that is locked. Otherwise they count everywhere.
+    fn network(&self, client: IpAddr) -> Option<IpAddr> {
+        self.logins.is_some().then(|| network_of(client))
     }
 
     /// A copy of the head of a request, where the policy, a hook or an external authoriser reads it: before Tollgate's own

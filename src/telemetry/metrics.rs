@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use self::declare::metrics;
-use self::series::{ByRole, Bytes, Losses, Reloads};
+use self::series::{ByRole, Bytes, Lockouts, Losses, Reloads};
 use super::counters::{LabelledCounters, PairCounters, StatusCounters};
 use super::record::Record;
 
@@ -60,6 +60,12 @@ metrics! {
     "tollgate_auth_failures_total" counter ["reason"] => auth_failures: LabelledCounters<MAX_KINDS>,
         "Requests whose credentials were missing or wrong, by reason."
         "`credentials_missing`, `credentials_malformed`, `credentials_wrong`, `token_invalid`, `token_expired`.";
+    "tollgate_lockouts_total" counter ["scope"] => lockouts: Lockouts,
+        "Times that failed logins have locked out, by scope."
+        "`user`, a user at one network; `network`, all users of a network.";
+    "tollgate_lockout_refusals_total" counter => lockout_refusals: IntCounter,
+        "Logins refused with 429 since the user or the network is locked out."
+        "They count in `tollgate_errors_total` too.";
     "tollgate_tokens_refused_total" counter ["reason"] => tokens_refused: LabelledCounters<MAX_KINDS>,
         "Requests whose token was not accepted, by reason."
         "Reasons as in [the table of tokens.md](tokens.md#errors). They count in `tollgate_auth_failures_total` too.";

@@ -85,6 +85,9 @@ fn exercised() -> Arc<Telemetry> {
     drop(telemetry.connection_opened());
     telemetry.connection_rejected("max_connections");
     telemetry.auth_failed("wrong_password");
+    telemetry.user_locked_out();
+    telemetry.network_locked_out();
+    telemetry.lockout_refused();
     telemetry.token_refused("signature");
     telemetry.keys_fetched(true);
     telemetry.authorizer_asked("admit", DEADLINE);

@@ -4,10 +4,14 @@
 //! It has two steps, since the second one hashes: [`Authenticator::check`] runs on
 //! the thread that serves the connection, [`Authenticator::verify`] on one that
 //! may block. The caller limits how many run at once.
-
+//!
+//! Where failed logins lock out, a verified pair counts at the network that it came from ([`Authenticator::check`] with a
+//! network): else a client that is locked out could try passwords of users whose pairs are cached. At another network,
+//! [`Authenticator::recall`] takes the place of the hash.
 //!
 //! A token is not hashed: its signature is verified by [`Authenticator::verify_token`], on the thread of the connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,10 +64,17 @@ pub struct TokenAttempt {
 #[derive(Debug)]
 pub struct Attempt {
     credentials: Credentials,
+    /// At all networks.
     key: CacheKey,
+    /// At that of the client.
+    here: Here,
     /// Which hash of the user it is verified against; none for a user that does not exist.
     hash: Option<u64>,
 }
+
+/// The credentials of an attempt at the network of its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Here(CacheKey);
 
 /// Equal for attempts that have the same outcome: of equal credentials, and verified against the same hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +100,16 @@ impl Attempt {
             key: self.key,
             hash: self.hash,
         }
+    }
+
+    /// Its credentials at the network of its client.
+    pub fn here(&self) -> Here {
+        self.here
+    }
+
+    /// The MAC of the credentials, and which hash they are verified against.
+    pub(super) fn parts(&self) -> (&[u8; 32], Option<u64>) {
+        (self.key.mac(), self.hash)
     }
 }
 
@@ -145,17 +166,22 @@ impl Authenticator {
         &self.trusted
     }
 
-    /// Looks up the credentials of one request, in the value of its field. Never hashes, and for cached
-    /// credentials neither decodes nor allocates.
+    /// Looks up the credentials of one request, in the value of its field: at all networks, or at that of the client
+    /// alone. Never hashes, and for cached credentials neither decodes nor allocates.
     ///
     /// # Errors
     /// See [`Failure`]; malformed credentials cost no hash.
-    pub fn check(&self, field_value: &[u8], now: Clocks) -> Result<Check, Failure> {
+    pub fn check(
+        &self,
+        field_value: &[u8],
+        network: Option<IpAddr>,
+        now: Clocks,
+    ) -> Result<Check, Failure> {
         let token = match self.tokens {
             None => Token68::parse(field_value)?,
             Some(_) => Token68::parse_any(field_value)?,
         };
-        let key = self.verified.key(token);
+        let key = self.verified.key(token).at(network);
         if let Some(identity) = self.lookup(&key, now)? {
             return Ok(Check::Verified(identity));
         }
@@ -171,13 +197,44 @@ impl Authenticator {
         Ok(Check::Unverified(Attempt {
             hash: known.map(|known| known.since()),
             credentials,
-            key,
+            key: key.at(None),
+            here: Here(key),
         }))
+    }
+
+    /// Whether these credentials were verified at this network before, however long ago, against the hash that the user
+    /// still has: they are right.
+    pub fn was_verified(&self, here: Here) -> bool {
+        let generation = self.users.generation();
+        self.verified.was_verified(&here.0, generation)
+    }
+
+    /// The user of credentials that are verified at another network.
+    pub fn recall(&self, here: Here, now: Clocks) -> Option<User> {
+        let generation = self.users.generation();
+        let everywhere = here.0.at(None);
+        let identity = self.verified.lookup(&everywhere, generation, now)?;
+        Some(identity.user().clone())
+    }
+
+    /// Notes that credentials that are verified elsewhere are in use at this network.
+    pub fn note_network(&self, here: Here) {
+        self.verified.copy(&here.0.at(None), here.0);
+    }
+
+    /// Notes that an external authoriser accepts these credentials at this network, or that it does not.
+    pub fn note_authorizer(&self, here: Here, accepts: bool) {
+        match accepts {
+            true => self
+                .verified
+                .insert(here.0, Proof::Authorizer, Instant::now()),
+            false => self.verified.remove(&here.0),
+        }
     }
 
     /// Verifies credentials and caches them when they are valid. `None` means
     /// a wrong password or an unknown user, without distinction. Slow by design.
-    pub fn verify(&self, attempt: Attempt, now: Instant) -> Option<User> {
+    pub fn verify(&self, attempt: &Attempt, now: Instant) -> Option<User> {
         let Attempt {
             credentials, key, ..
         } = attempt;
@@ -188,12 +245,12 @@ impl Authenticator {
             ..Clocks::now()
         };
         let generation = self.users.generation();
-        if let Some(identity) = self.verified.lookup(&key, generation, now_in_time) {
+        if let Some(identity) = self.verified.lookup(key, generation, now_in_time) {
             return Some(identity.user().clone());
         }
-        let known = self.users.authenticate(&credentials)?;
+        let known = self.users.authenticate(credentials)?;
         let proof = Proof::Password(Arc::clone(known));
-        self.verified.insert(key, proof, now);
+        self.verified.insert(*key, proof, now);
         Some(known.user().clone())
     }
 

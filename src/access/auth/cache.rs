@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,15 +28,37 @@ pub struct VerifiedCache {
     ttl: Duration,
 }
 
-/// Identifies one pair of credentials in one cache.
+/// Identifies one pair of credentials in one cache: at all networks, or at one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct CacheKey([u8; 32], AuthScheme);
+pub struct CacheKey {
+    mac: [u8; 32],
+    scheme: AuthScheme,
+    network: Option<IpAddr>,
+}
+
+impl CacheKey {
+    /// The MAC of the credentials.
+    pub(super) fn mac(&self) -> &[u8; 32] {
+        &self.mac
+    }
+
+    /// The same credentials at this network, or at all of them.
+    pub(super) fn at(self, network: Option<IpAddr>) -> Self {
+        Self { network, ..self }
+    }
+}
 
 impl Hash for CacheKey {
     /// A part is enough: each part of a MAC is as random as a hash of all of it.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let part = self.0.first_chunk().copied().unwrap_or_default();
-        state.write_u64(u64::from_le_bytes(part));
+        let part = self.mac.first_chunk().copied().unwrap_or_default();
+        let network = match self.network {
+            None => 0,
+            Some(IpAddr::V4(ip)) => u64::from(ip.to_bits()),
+            // The lower half is zero in a network.
+            Some(IpAddr::V6(ip)) => (ip.to_bits() >> 64) as u64,
+        };
+        state.write_u64(u64::from_le_bytes(part) ^ network);
     }
 }
 
@@ -67,6 +90,8 @@ pub enum Proof {
     Password(Arc<KnownUser>),
     /// The key of an issuer.
     Token(Arc<VerifiedToken>),
+    /// The answer of an external authoriser, which is asked again each time.
+    Authorizer,
 }
 
 /// When a request came: by the clock that only goes forward, and by the one that tokens mean.
@@ -105,7 +130,11 @@ impl VerifiedCache {
     /// The key for credentials as they were sent.
     pub fn key(&self, token: Token68<'_>) -> CacheKey {
         let mac = blake3::keyed_hash(&self.secret, token.expose());
-        CacheKey(*mac.as_bytes(), token.scheme())
+        CacheKey {
+            mac: *mac.as_bytes(),
+            scheme: token.scheme(),
+            network: None,
+        }
     }
 
     /// Whose credentials these are, if they were verified within the `ttl` before `now`, and count: against the hash
@@ -125,7 +154,33 @@ impl VerifiedCache {
                 let is_valid = token.is_valid(now.time);
                 is_valid.then(|| token.identity.clone())
             }
+            Proof::Authorizer => None,
         }
+    }
+
+    /// Whether this is a password that was verified, however long ago, against the hash that the user has in the file of
+    /// that `generation`, or one that an authoriser has accepted.
+    pub fn was_verified(&self, key: &CacheKey, generation: u64) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| match &entry.proof {
+            Proof::Password(known) => known.is_in(generation),
+            Proof::Token(_) => false,
+            Proof::Authorizer => true,
+        })
+    }
+
+    /// Adds what is known of one key to another one of the same credentials.
+    pub fn copy(&self, from: &CacheKey, to: CacheKey) {
+        if *from != to
+            && let Some(entry) = self.entries.get(from)
+        {
+            self.entries.insert(to, entry);
+        }
+    }
+
+    /// Forgets credentials.
+    pub fn remove(&self, key: &CacheKey) {
+        self.entries.remove(key);
     }
 
     /// Adds credentials that were verified at `now`.

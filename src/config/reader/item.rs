@@ -149,6 +149,11 @@ impl<'d> Item<'d> {
         Some(entries.iter().map(item).collect())
     }
 
+    /// Whether the value is this word. Reports nothing.
+    pub(in super::super) fn is_word(&self, word: &str) -> bool {
+        self.node.text() == Some(word)
+    }
+
     /// Whether the value is a map.
     pub(in super::super) fn is_map(&self) -> bool {
         matches!(self.node.value, Value::Map(_))

@@ -24,7 +24,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 82] = [
+const RESTART: [(&str, &str); 83] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -111,9 +111,10 @@ const RESTART: [(&str, &str); 82] = [
     ("=tollgate.limits.request_body", "none"),
     ("=tollgate.gateway.upstreams", "[]"),
     ("=tollgate.gateway.pools", "[]"),
+    ("=tollgate.auth.lockout.window", "60s"),
 ];
 
-const APPLIED: [(&str, &str); 20] = [
+const APPLIED: [(&str, &str); 21] = [
     (
         "tollgate.scripts",
         "[{ name: s, source: 'fn request(r) { }' }]",
@@ -129,6 +130,7 @@ const APPLIED: [(&str, &str); 20] = [
         "tollgate.auth.tokens.issuers",
         "[{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'q:' }]",
     ),
+    ("tollgate.auth.lockout", "off"),
     ("tollgate.auth.external.url", "'https://a.test/'"),
     ("tollgate.auth.external.mode", "status"),
     ("tollgate.auth.external.ask", "unknown_users"),

@@ -6,14 +6,17 @@ mod calls;
 mod rule;
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::authorizer::Asking;
 pub(super) use self::authorizer::Authorizer;
 pub(super) use self::rule::Unasked;
+use super::logins::Begins;
 use super::{Access, AccessControl};
 use crate::access::auth::external::{Grant, OnFailure, Question, Verdict};
+use crate::access::auth::lockout::Standing;
 use crate::access::auth::{Attempt, CredentialsError, Identity, User, password};
 use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, Denied, Name};
@@ -42,7 +45,8 @@ impl AccessControl {
     /// Asks the service who the client is, for credentials whose user is not known here.
     ///
     /// # Errors
-    /// The service denies, or it has not answered, whatever `on_failure` says.
+    /// The service denies, or it has not answered, whatever `on_failure` says. The user or the network is locked out: the
+    /// service is not asked.
     pub(super) async fn authenticate_by(
         &self,
         authorizer: &Authorizer,
@@ -52,14 +56,19 @@ impl AccessControl {
         exchange: &mut Exchange,
     ) -> Result<Identity, RequestError> {
         let claimed = attempt.user();
+        let client = exchange.request.source.client.ip();
+        let begun = begin(access, attempt, client)?;
         let asked = Asked {
             user: claimed.as_str(),
             groups: Vec::new(),
             credentials,
-            client: Client::site(exchange.request.source.client.ip()),
+            client: Client::site(client),
             rule: None,
         };
         let verdict = ask(authorizer, asked, exchange).await;
+        if let Ok(verdict) = &verdict {
+            end(access, attempt, client, begun, verdict);
+        }
         let is_free = |user: &User| !access.authenticator.is_taken(user.as_str());
         match &*verdict.map_err(failed)? {
             Verdict::Admit(grant) => {
@@ -153,6 +162,56 @@ impl AccessControl {
         };
         request.pool = Choice::Pool(pool);
         Ok(())
+    }
+}
+
+/// A place for credentials that the service has not accepted yet at this network, and may find wrong. None for others,
+/// which may be in use many times at once, and where failed logins do not lock out.
+///
+/// # Errors
+/// The user or the network is locked out (429).
+fn begin(
+    access: &Access,
+    attempt: &Attempt,
+    client: IpAddr,
+) -> Result<Option<Begins>, RequestError> {
+    let Some(logins) = &access.logins else {
+        return Ok(None);
+    };
+    if access.authenticator.was_verified(attempt.here()) {
+        return Ok(None);
+    }
+    let counted = logins.of(attempt, client);
+    let left = match counted.standing() {
+        Standing::Locked { left } => return Err(counted.locked(left)),
+        // The service may accept by now what it has refused.
+        Standing::KnownWrong => 1,
+        Standing::Open { left } => left,
+    };
+    counted.begin(left).map(Some)
+}
+
+/// Notes what the service says of credentials. A denial says nothing of them.
+fn end(
+    access: &Access,
+    attempt: &Attempt,
+    client: IpAddr,
+    begun: Option<Begins>,
+    verdict: &Verdict,
+) {
+    let Some(logins) = &access.logins else {
+        return;
+    };
+    match (verdict, begun) {
+        (Verdict::Admit(_), Some(begun)) => {
+            access.authenticator.note_authorizer(attempt.here(), true);
+            begun.counted().succeeded();
+        }
+        (Verdict::Challenge { .. }, _) => {
+            access.authenticator.note_authorizer(attempt.here(), false);
+            logins.of(attempt, client).failed();
+        }
+        (Verdict::Admit(_) | Verdict::Deny { .. }, _) => {}
     }
 }
 

@@ -5,6 +5,9 @@
 //! limit, so that many users behind one address all get in, and a client that guesses does not keep them out.
 //! Clients take turns. Requests with the same credentials wait for one hash together, so that a client that opens a
 //! thousand connections at once costs one.
+//!
+//! Where failed logins lock out, the login that a hash is for is asked about again when its turn comes: the guesses that
+//! wait behind those that have failed meanwhile are not hashed.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -15,7 +18,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::logins::{Begins, Counted};
 use super::turns::Turns;
+use crate::access::auth::lockout::Standing;
 use crate::access::auth::{Attempt, AttemptId, Authenticator, User};
 use crate::access::client::Client;
 use crate::http::error::{ErrorKind, RequestError};
@@ -29,8 +34,19 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// How many times the limit first attempts of users that exist may have.
 const FIRST_ATTEMPTS: usize = 16;
 
-/// The result of a verification; none while it runs.
-type Verification = Option<Result<Option<User>, ErrorKind>>;
+/// How a verification ended; none while it runs.
+type Verification = Option<Result<Verified, ErrorKind>>;
+
+/// What became of credentials.
+#[derive(Clone, Debug)]
+pub(super) enum Verified {
+    /// They are those of this user.
+    User(User),
+    /// The password is wrong, or there is no such user.
+    Wrong,
+    /// The login that began the verification has been locked out meanwhile: they were not verified.
+    Not,
+}
 
 /// The bounded place where passwords are verified.
 #[derive(Debug)]
@@ -60,9 +76,11 @@ struct Attempts {
 #[derive(Debug)]
 struct Job {
     authenticator: Arc<Authenticator>,
-    attempt: Attempt,
+    attempt: Arc<Attempt>,
     id: AttemptId,
     client: Client,
+    /// The login that begins it, where failed ones count.
+    begins: Option<Begins>,
     /// The user, where this is the client's first attempt for it.
     first: Option<User>,
     since: Instant,
@@ -80,21 +98,24 @@ impl Hashing {
         }
     }
 
-    /// Verifies the credentials of `attempt`: the user, or none.
+    /// Verifies the credentials of `attempt`. With the login as it counts, and how many of its pair may be under way.
     ///
     /// # Errors
-    /// [`ErrorKind::AuthenticationOverloaded`] when the queue is full, or the turn does not come in time.
+    /// [`ErrorKind::AuthenticationOverloaded`] when the queue is full, or the turn does not come in time;
+    /// [`ErrorKind::LockedOut`] when too many logins of the pair are under way.
     pub(super) async fn verify(
         &self,
         authenticator: &Arc<Authenticator>,
-        attempt: Attempt,
+        attempt: &Arc<Attempt>,
         client: IpAddr,
-    ) -> Result<Option<User>, RequestError> {
-        let mut verification = self.share_or_start(authenticator, attempt, Client::site(client))?;
+        counted: Option<(&Counted, u32)>,
+    ) -> Result<Verified, RequestError> {
+        let client = Client::site(client);
+        let mut verification = self.share_or_start(authenticator, attempt, client, counted)?;
         let verified = verification.wait_for(Option::is_some);
         match tokio::time::timeout(MAX_WAIT, verified).await {
             Ok(Ok(verified)) => match verified.clone() {
-                Some(Ok(user)) => Ok(user),
+                Some(Ok(verified)) => Ok(verified),
                 Some(Err(ErrorKind::AuthenticationOverloaded)) => Err(overloaded()),
                 Some(Err(_)) | None => Err(ErrorKind::Internal.into()),
             },
@@ -108,8 +129,9 @@ impl Hashing {
     fn share_or_start(
         &self,
         authenticator: &Arc<Authenticator>,
-        attempt: Attempt,
+        attempt: &Arc<Attempt>,
         client: Client,
+        counted: Option<(&Counted, u32)>,
     ) -> Result<watch::Receiver<Verification>, RequestError> {
         let id = attempt.id();
         let mut under_way = self.under_way.lock();
@@ -126,15 +148,18 @@ impl Hashing {
         {
             return Err(overloaded());
         }
+        let begins = counted.map(|(counted, left)| counted.begin(left));
+        let begins = begins.transpose()?;
         let (result, receiver) = watch::channel(None);
         under_way.verifications.insert(id, receiver.clone());
         under_way.by_client.insert(client, begun + 1);
         under_way.first.extend(first.clone());
         let job = Job {
             authenticator: Arc::clone(authenticator),
-            attempt,
+            attempt: Arc::clone(attempt),
             id,
             client,
+            begins,
             first: first.map(|(_, user)| user),
             since: Instant::now(),
             result,
@@ -175,16 +200,18 @@ async fn run(under_way: Arc<Mutex<Attempts>>, job: Job) {
             attempt,
             id,
             client,
+            begins,
             first,
             since,
             result,
         } = job;
         let verified = if since.elapsed() < MAX_WAIT {
-            hash(authenticator, attempt).await
+            verify(authenticator, attempt, begins.as_ref()).await
         } else {
             // Whoever began it was told so.
             Err(ErrorKind::AuthenticationOverloaded)
         };
+        drop(begins);
         {
             let mut under_way = under_way.lock();
             // First out of the map, so that later requests ask the cache.
@@ -198,11 +225,37 @@ async fn run(under_way: Arc<Mutex<Attempts>>, job: Job) {
     }
 }
 
+/// Verifies a password, unless its login is locked out by now. Counts a failure here, since the request may be gone.
+async fn verify(
+    authenticator: Arc<Authenticator>,
+    attempt: Arc<Attempt>,
+    begins: Option<&Begins>,
+) -> Result<Verified, ErrorKind> {
+    let counted = begins.map(Begins::counted);
+    if let Some(counted) = counted
+        && !authenticator.was_verified(attempt.here())
+    {
+        match counted.standing() {
+            Standing::Locked { .. } => return Ok(Verified::Not),
+            Standing::KnownWrong => return Ok(Verified::Wrong),
+            Standing::Open { .. } => {}
+        }
+    }
+    match (hash(authenticator, attempt).await?, counted) {
+        (Some(user), _) => Ok(Verified::User(user)),
+        (None, counted) => {
+            counted.inspect(|counted| counted.failed());
+            Ok(Verified::Wrong)
+        }
+    }
+}
+
 async fn hash(
     authenticator: Arc<Authenticator>,
-    attempt: Attempt,
+    attempt: Arc<Attempt>,
 ) -> Result<Option<User>, ErrorKind> {
-    let hashed = tokio::task::spawn_blocking(move || authenticator.verify(attempt, Instant::now()));
+    let hashed =
+        tokio::task::spawn_blocking(move || authenticator.verify(&attempt, Instant::now()));
     hashed.await.map_err(|error| {
         log::error!("password verification failed: {error}");
         ErrorKind::Internal

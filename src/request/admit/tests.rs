@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::access::auth::Htpasswd;
 use crate::access::policy::{DecidedBy, Decision, Groups, Guard, Name, Rules};
 use crate::http::http1::{HeadLimits, RequestHead};
 use crate::request::facts::{Arrival, Request, Source};
@@ -58,13 +59,32 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
     let authenticator = Authenticator::new(users(names), Arc::default(), None, verified);
     AccessControl {
-        access: ArcSwap::from_pointee(Access::new(authenticator, policy, Arc::default(), None)),
+        access: ArcSwap::from_pointee(Access::new(
+            authenticator,
+            policy,
+            Arc::default(),
+            None,
+            None,
+        )),
         asking: asking(),
         hooks: HookSet::default(),
         hashing: Hashing::new(2, 64),
         pools: Vec::new(),
         key_refresh: KeyRefresh::default(),
     }
+}
+
+fn replace(gate: &AccessControl, users: Arc<Htpasswd>, policy: &Policy) {
+    let new = NewAccess {
+        users,
+        trusted: Arc::default(),
+        tokens: None,
+        external: None,
+        lockout: None,
+        policy,
+        scripts: &[],
+    };
+    gate.replace(new).unwrap();
 }
 
 fn exchange(credentials: &str) -> Exchange {
@@ -95,14 +115,7 @@ async fn new_users_and_rules_count_at_once() {
     let gate = gatekeeper(&["ann", "bob"], &only("ann"));
     assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
     assert_eq!(ask(&gate, BOB).await, Err(ErrorKind::Denied));
-    gate.replace(
-        users(&["bob"]),
-        Arc::default(),
-        None,
-        None,
-        &only("bob"),
-        &[],
-    );
+    replace(&gate, users(&["bob"]), &only("bob"));
     // Verified a moment ago, and gone.
     assert_eq!(ask(&gate, ANN).await, Err(ErrorKind::CredentialsWrong));
     assert_eq!(ask(&gate, BOB).await, Ok("bob".to_owned()));
@@ -143,7 +156,7 @@ async fn a_thousand_reloads_show_no_mixture() {
     });
     for round in 0..1_000 {
         let name = if round % 2 == 0 { "bob" } else { "ann" };
-        gate.replace(users(&[name]), Arc::default(), None, None, &only(name), &[]);
+        replace(&gate, users(&[name]), &only(name));
         tokio::task::yield_now().await;
     }
     reloaded.store(true, Ordering::Relaxed);

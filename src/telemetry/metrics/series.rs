@@ -91,6 +91,22 @@ impl Counters for Reloads {
     }
 }
 
+/// Times that failed logins have locked out, by scope.
+pub(crate) struct Lockouts {
+    /// Users, each at a network.
+    pub(crate) users: IntCounter,
+    pub(crate) networks: IntCounter,
+}
+
+impl Counters for Lockouts {
+    fn of(family: IntCounterVec) -> Self {
+        Self {
+            users: family.with_label_values(&["user"]),
+            networks: family.with_label_values(&["network"]),
+        }
+    }
+}
+
 /// Lines of the access log that were lost, by reason.
 #[derive(Debug, Clone)]
 pub(crate) struct Losses {

@@ -27,6 +27,7 @@ members! {
     failed_visits: u64, "All other requests but challenges.";
     challenges: u64,
         "Requests without credentials, answered with 407 or 401: a browser's first one, before it asks its user. Wrong credentials are failed visits.";
+    lockouts: Lockouts as "lockouts" of Lockouts, "Logins that failed too often.";
     open_connections: i64, "Client connections that are open.";
     open_tunnels: i64, "Tunnels that are open.";
     total_tunnels: u64, "Tunnels established.";
@@ -46,6 +47,14 @@ members! {
     from_client: u64, "Content read from clients.";
     to_client: u64, "Content written to clients.";
     total: u64, "The sum of both.";
+}
+
+members! {
+    /// Logins that failed too often.
+    pub(crate) struct Lockouts;
+    users: u64, "Times that a user was locked out at a network.";
+    networks: u64, "Times that a network was locked out.";
+    refused: u64, "Logins refused with 429 while a lock lasted. They are failed visits too.";
 }
 
 members! {
@@ -90,6 +99,11 @@ impl Report {
             successful_visits,
             failed_visits,
             challenges,
+            lockouts: Lockouts {
+                users: metrics.lockouts.users.get(),
+                networks: metrics.lockouts.networks.get(),
+                refused: metrics.lockout_refusals.get(),
+            },
             open_connections: metrics.open_connections.get(),
             open_tunnels: metrics.open_tunnels.get(),
             total_tunnels: metrics.tunnels.get(),

@@ -58,10 +58,13 @@ fn admit(
     field_value: &[u8],
     now: Instant,
 ) -> Result<Option<String>, CredentialsError> {
-    let user = match auth.check(field_value, at(now)).map_err(credentials)? {
+    let user = match auth
+        .check(field_value, None, at(now))
+        .map_err(credentials)?
+    {
         Check::Verified(identity) => Some(identity.user().clone()),
         Check::Token(_) => unreachable!("no tokens are accepted"),
-        Check::Unverified(attempt) => auth.verify(attempt, now),
+        Check::Unverified(attempt) => auth.verify(&attempt, now),
     };
     Ok(user.map(|user| user.to_string()))
 }
@@ -107,6 +110,58 @@ fn truth_table() {
     }
 }
 
+// Else a client whose network is locked could try passwords of users that are verified elsewhere.
+#[test]
+fn verified_credentials_count_at_their_network() {
+    let auth = authenticator();
+    let value = basic("ann:a:b");
+    let now = Instant::now();
+    let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|ip| Some(ip.into()));
+    let attempt = |network: Option<IpAddr>, now| match auth.check(&value, network, at(now)) {
+        Ok(Check::Unverified(attempt)) => Some(attempt),
+        Ok(Check::Verified(_)) => None,
+        unexpected => panic!("{unexpected:?}"),
+    };
+    let first = attempt(one, now).unwrap();
+    let here = first.here();
+    assert!(auth.recall(here, at(now)).is_none() && !auth.was_verified(here));
+    auth.verify(&first, now).unwrap();
+    auth.note_network(here);
+    assert!(attempt(one, now).is_none() && auth.was_verified(here));
+    // At another one they are known, but not in use.
+    let second = attempt(other, now).unwrap();
+    let there = second.here();
+    assert!(!auth.was_verified(there));
+    let cost = verifications(|| assert!(auth.recall(there, at(now)).is_some()));
+    assert_eq!(cost, 0);
+    assert!(attempt(other, now).is_some(), "until this is noted");
+    auth.note_network(there);
+    assert!(attempt(other, now).is_none());
+    // For no longer than where they were verified; right they were.
+    let late = now + TTL;
+    assert!(attempt(one, late).is_some() && attempt(other, late).is_some());
+    assert!(auth.recall(there, at(late)).is_none());
+    assert!(auth.was_verified(there));
+    // Against another hash they are not.
+    let changed = USERS.replace("saltsalt$CPQ", "saltsalt$APQ");
+    assert!(!next(&auth, users(&changed)).was_verified(there));
+}
+
+#[test]
+fn what_an_authorizer_accepts_is_asked_about_again() {
+    let auth = authenticator();
+    let network = Some([192, 0, 2, 1].into());
+    let check = || auth.check(&basic("eve:x"), network, at(Instant::now()));
+    let Ok(Check::Unverified(attempt)) = check() else {
+        panic!("verified");
+    };
+    auth.note_authorizer(attempt.here(), true);
+    assert!(auth.was_verified(attempt.here()));
+    assert!(matches!(check(), Ok(Check::Unverified(_))));
+    auth.note_authorizer(attempt.here(), false);
+    assert!(!auth.was_verified(attempt.here()));
+}
+
 #[test]
 fn valid_credentials_cost_one_hash_and_wrong_ones_one_each_time() {
     let auth = authenticator();
@@ -133,14 +188,14 @@ fn queued_attempts_of_one_client_share_the_first_ones_hash() {
     let now = Instant::now();
     let value = basic("ann:a:b");
     let attempts: Vec<_> = (0..10)
-        .map(|_| match auth.check(&value, at(now)).unwrap() {
+        .map(|_| match auth.check(&value, None, at(now)).unwrap() {
             Check::Unverified(attempt) => attempt,
             Check::Verified(_) | Check::Token(_) => panic!("nothing was verified yet"),
         })
         .collect();
     let cost = verifications(|| {
         for attempt in attempts {
-            assert_eq!(auth.verify(attempt, now).unwrap().as_str(), "ann");
+            assert_eq!(auth.verify(&attempt, now).unwrap().as_str(), "ann");
         }
     });
     assert_eq!(cost, 1);
@@ -151,7 +206,7 @@ fn never_shows_the_password() {
     let auth = authenticator();
     let value = basic("ann:canary-7f3a");
     let now = Instant::now();
-    let check = auth.check(&value, at(now)).unwrap();
+    let check = auth.check(&value, None, at(now)).unwrap();
     let shown = format!("{check:?} {auth:?}");
     let encoded = STANDARD.encode("ann:canary-7f3a");
     assert!(
@@ -215,7 +270,7 @@ fn a_verification_against_an_old_hash_counts_for_the_old_file_alone() {
     let now = Instant::now();
     let attempt = |auth: &Authenticator, user_pass: &str| {
         let value = basic(user_pass);
-        match auth.check(&value, at(now)).unwrap() {
+        match auth.check(&value, None, at(now)).unwrap() {
             Check::Unverified(attempt) => attempt,
             other => panic!("{other:?}"),
         }
@@ -229,8 +284,8 @@ fn a_verification_against_an_old_hash_counts_for_the_old_file_alone() {
     assert_ne!(late.id(), attempt(&after, juergen).id());
     assert_ne!(late_stranger.id(), attempt(&after, "bob:new").id());
     assert_eq!(late_ann.id(), attempt(&after, "ann:a:b").id());
-    assert_eq!(before.verify(late, now).unwrap().as_str(), "jürgen");
-    assert_eq!(before.verify(late_ann, now).unwrap().as_str(), "ann");
+    assert_eq!(before.verify(&late, now).unwrap().as_str(), "jürgen");
+    assert_eq!(before.verify(&late_ann, now).unwrap().as_str(), "ann");
     assert_eq!(ask(&after, juergen), (None, 1));
     assert_eq!(ask(&after, "ann:a:b"), verified("ann", 0));
 }
@@ -272,7 +327,7 @@ fn ask_with_tokens(auth: &Authenticator, value: &[u8], seconds: u64) -> String {
         instant: Instant::now(),
         time: token_tests::at(seconds),
     };
-    match auth.check(value, now) {
+    match auth.check(value, None, now) {
         Ok(Check::Verified(identity)) => format!("cached {}", identity.user()),
         Ok(Check::Token(attempt)) => match auth.verify_token(&attempt, now) {
             Ok(identity) => identity.user().to_string(),
@@ -410,13 +465,13 @@ fn a_cached_token_and_a_password_do_not_allocate() {
         time: token_tests::at(1500),
         ..Clocks::now()
     };
-    let Ok(Check::Unverified(attempt)) = auth.check(&password, now) else {
+    let Ok(Check::Unverified(attempt)) = auth.check(&password, None, now) else {
         panic!()
     };
-    auth.verify(attempt, now.instant).unwrap();
+    auth.verify(&attempt, now.instant).unwrap();
     for value in [&token, &password] {
         let counted = allocation_counter::measure(|| {
-            let check = auth.check(value, now);
+            let check = auth.check(value, None, now);
             assert!(matches!(check, Ok(Check::Verified(_))));
         });
         assert_eq!(counted.count_total, 0);

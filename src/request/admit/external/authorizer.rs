@@ -61,6 +61,11 @@ impl Asking {
             failures: Arc::default(),
         })
     }
+
+    /// Where calls are counted.
+    pub(in crate::request::admit) fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(&self.telemetry)
+    }
 }
 
 impl Authorizer {

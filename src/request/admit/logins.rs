@@ -1,0 +1,246 @@
+//! Passwords that are verified, and failed logins: what is locked out is refused before a hash and behind the queue of
+//! hashes, and each lock that begins is counted and logged.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::hashing::Verified;
+use super::{Access, AccessControl};
+use crate::access::auth::lockout::{Begun, Lockout, LockoutSettings, Login, Standing, UnderWay};
+use crate::access::auth::{Attempt, Clocks, EntropyError, User};
+use crate::access::client::network_of;
+use crate::http::error::{ErrorKind, RequestError};
+use crate::telemetry::Telemetry;
+use crate::telemetry::throttle::Throttle;
+
+/// When a client may try again that has as many logins under way as may fail.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a request joins the verification of another client that is locked out meanwhile.
+const MAX_JOINS: usize = 8;
+
+/// The failed logins that count, and where locks are told.
+pub struct Logins {
+    lockout: Lockout,
+    telemetry: Arc<Telemetry>,
+    told: Arc<Told>,
+}
+
+/// Lines about locks, of users and of networks.
+#[derive(Default)]
+struct Told {
+    users: Throttle,
+    networks: Throttle,
+}
+
+/// The attempt of a client, as it counts.
+#[derive(Debug)]
+pub(super) struct Counted {
+    logins: Arc<Logins>,
+    login: Login,
+    client: IpAddr,
+    /// The name, where a user has it: what else stands in its place may be a password.
+    user: Option<User>,
+}
+
+/// A login under way.
+#[derive(Debug)]
+pub(super) struct Begins {
+    counted: Counted,
+    _place: UnderWay,
+}
+
+impl Logins {
+    /// No login has failed yet.
+    ///
+    /// # Errors
+    /// The system has no random numbers for the secret of the lock-out.
+    pub fn new(settings: LockoutSettings, telemetry: Arc<Telemetry>) -> Result<Self, EntropyError> {
+        Ok(Self {
+            lockout: Lockout::new(settings)?,
+            telemetry,
+            told: Arc::default(),
+        })
+    }
+
+    /// The same failures with the settings of the next configuration.
+    pub fn succeeded_by(self: &Arc<Self>, settings: LockoutSettings) -> Arc<Self> {
+        if *self.lockout.settings() == settings {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            lockout: self.lockout.succeeded_by(settings, Instant::now()),
+            telemetry: Arc::clone(&self.telemetry),
+            told: Arc::clone(&self.told),
+        })
+    }
+
+    /// An attempt, as it counts.
+    pub(super) fn of(self: &Arc<Self>, attempt: &Attempt, client: IpAddr) -> Counted {
+        Counted {
+            login: self.lockout.login(attempt, client),
+            logins: Arc::clone(self),
+            client,
+            user: attempt.known_user().cloned(),
+        }
+    }
+
+    fn tell(&self, begun: Begun, counted: &Counted) {
+        let network = Network(counted.client);
+        if let Some(lock) = begun.user {
+            self.telemetry.user_locked_out();
+            if let Some(passed) = self.told.users.pass() {
+                match &counted.user {
+                    Some(user) => log::warn!(
+                        "auth.lockout: the user {:?} at {network} {lock}{passed}",
+                        user.as_str()
+                    ),
+                    None => log::warn!(
+                        "auth.lockout: a user that is not in the password file at {network} {lock}{passed}"
+                    ),
+                }
+            }
+        }
+        if let Some(lock) = begun.network {
+            self.telemetry.network_locked_out();
+            if let Some(passed) = self.told.networks.pass() {
+                log::warn!("auth.lockout: the network {network} {lock}{passed}");
+            }
+        }
+    }
+
+    fn locked(&self, left: Duration) -> RequestError {
+        self.telemetry.lockout_refused();
+        // Rounded up: a client that comes back when it was told to is not early.
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        RequestError::new(ErrorKind::LockedOut).retry_after(Duration::from_secs(seconds))
+    }
+}
+
+impl Counted {
+    /// What the login may do at this moment.
+    pub(super) fn standing(&self) -> Standing {
+        self.logins.lockout.standing(&self.login, Instant::now())
+    }
+
+    /// The refusal of a login that has to wait.
+    pub(super) fn locked(&self, left: Duration) -> RequestError {
+        self.logins.locked(left)
+    }
+
+    /// Has the login under way until what it gives is dropped.
+    ///
+    /// # Errors
+    /// As many are that may fail (429).
+    pub(super) fn begin(&self, left: u32) -> Result<Begins, RequestError> {
+        let place = self.logins.lockout.begin(&self.login, left);
+        let place = place.ok_or_else(|| self.locked(RETRY_AFTER))?;
+        let counted = Self {
+            logins: Arc::clone(&self.logins),
+            login: self.login,
+            client: self.client,
+            user: self.user.clone(),
+        };
+        Ok(Begins {
+            counted,
+            _place: place,
+        })
+    }
+
+    /// Counts a failure.
+    pub(super) fn failed(&self) {
+        let begun = self.logins.lockout.failed(&self.login, Instant::now());
+        self.logins.tell(begun, self);
+    }
+
+    /// Forgets the failures of the user at this network.
+    pub(super) fn succeeded(&self) {
+        self.logins.lockout.succeeded(&self.login);
+    }
+}
+
+impl Begins {
+    pub(super) fn counted(&self) -> &Counted {
+        &self.counted
+    }
+}
+
+impl AccessControl {
+    /// Verifies a password, which is not in the cache for the network of its client.
+    ///
+    /// # Errors
+    /// It is wrong (407), or the client is locked out (429), or too many wait (503).
+    pub(super) async fn verify_password(
+        &self,
+        access: &Access,
+        attempt: Attempt,
+        client: IpAddr,
+        now: Clocks,
+    ) -> Result<User, RequestError> {
+        let (authenticator, hashing) = (&access.authenticator, &self.hashing);
+        let attempt = Arc::new(attempt);
+        let Some(logins) = &access.logins else {
+            let verified = hashing.verify(authenticator, &attempt, client, None);
+            return match verified.await? {
+                Verified::User(user) => Ok(user),
+                Verified::Wrong | Verified::Not => Err(ErrorKind::CredentialsWrong.into()),
+            };
+        };
+        let here = attempt.here();
+        let counted = logins.of(&attempt, client);
+        for _ in 0..MAX_JOINS {
+            // Credentials that were right at this network are so still: what others try does not lock them out.
+            let left = match counted.standing() {
+                _ if authenticator.was_verified(here) => u32::MAX,
+                Standing::Locked { left } => return Err(counted.locked(left)),
+                Standing::KnownWrong => return Err(ErrorKind::CredentialsWrong.into()),
+                Standing::Open { left } => left,
+            };
+            let verified = match authenticator.recall(here, now) {
+                Some(user) => Verified::User(user),
+                None => {
+                    let counted = Some((&counted, left));
+                    hashing
+                        .verify(authenticator, &attempt, client, counted)
+                        .await?
+                }
+            };
+            match verified {
+                Verified::User(user) => {
+                    authenticator.note_network(here);
+                    counted.succeeded();
+                    return Ok(user);
+                }
+                // Here too: the verification may have been that of a request at another network.
+                Verified::Wrong => {
+                    counted.failed();
+                    return Err(ErrorKind::CredentialsWrong.into());
+                }
+                Verified::Not => {}
+            }
+        }
+        Err(counted.locked(RETRY_AFTER))
+    }
+}
+
+/// The network that is locked, as people write it.
+struct Network(IpAddr);
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match network_of(self.0) {
+            IpAddr::V4(ip) => write!(f, "{ip}"),
+            IpAddr::V6(ip) => write!(f, "{ip}/64"),
+        }
+    }
+}
+
+impl fmt::Debug for Logins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logins")
+            .field("lockout", &self.lockout)
+            .finish_non_exhaustive()
+    }
+}
