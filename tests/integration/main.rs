@@ -74,6 +74,7 @@ mod access {
     mod explain_ways;
     mod hash_queue;
     mod injection;
+    mod lockout;
     mod password_files;
     mod policy_errors;
     mod policy_warnings;
