@@ -386,6 +386,8 @@ fn interpret(
         pingora::is_key(key)
             .then(|| "write it at the top of the file, without spaces before it".to_owned())
     });
+    // What this machine has in the way does not keep the policy from being tried.
+    let before = diagnostics.count();
     if open {
         let mut places = server.places();
         if let Destination::File(path) = &log.access {
@@ -429,6 +431,7 @@ fn interpret(
     if open {
         ports::check_sources(&server.sources(), &document, diagnostics);
     }
+    let of_machine = diagnostics.count() - before;
     let threads = server.threads();
     let mut server = server.finish();
     root.finish_with(|key| {
@@ -448,7 +451,7 @@ fn interpret(
     let auth = auth.open(threads, others, diagnostics, base, exposed)?;
     let policy = Policy::new(guard, written.rules()?).with_names(written.rule_names);
     // Of a policy that is not whole they would only say so again.
-    if diagnostics.is_empty() && !matches!(scope, Scope::Explain) {
+    if diagnostics.count() == of_machine && !matches!(scope, Scope::Explain) {
         if let Some(groups) = &groups {
             auth.report_joined(groups, &document, diagnostics);
             auth.warn_of_strangers(groups, &document, diagnostics);

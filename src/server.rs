@@ -235,8 +235,15 @@ fn acquire_pid_file(
     is_foreground: bool,
 ) -> Result<Option<PidFile>, PidFileError> {
     match PidFile::acquire(path) {
-        Err(error @ PidFileError::Held { .. }) if is_foreground && !config.has_pid_file => {
-            log::info!("no PID file: {error}");
+        Err(PidFileError::Held { path, id }) if is_foreground && !config.has_pid_file => {
+            let process = id.map_or_else(
+                || "another process".to_owned(),
+                |id| format!("process {id}"),
+            );
+            log::info!(
+                "no PID file: {process} has the default one, {}; set `pid_file`, so that `check` and -u find this process",
+                path.display()
+            );
             Ok(None)
         }
         acquired => acquired.map(Some),

@@ -265,11 +265,16 @@ fn reload(conf: &Path) -> ExitCode {
         Err(error) => return fail(EX_CONFIG, &error),
     };
     let Some(address) = config.admin else {
+        let file = &config.server.pid_file;
+        // All configurations of a user have the same default.
+        let of_another = match config.has_pid_file {
+            true => String::new(),
+            false => format!("; without `pid_file`, the process in {file} may be another instance"),
+        };
         let message = format_args!(
             "{}: tollgate.admin: missing, and a reload is requested there; add it, or run \
-             `kill -HUP \"$(cat {})\"` and see the log",
+             `kill -HUP \"$(cat {file})\"` and see the log{of_another}",
             conf.display(),
-            config.server.pid_file
         );
         return fail(EX_CONFIG, &message);
     };

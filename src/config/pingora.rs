@@ -122,9 +122,12 @@ impl<'d> Server<'d> {
         self.run_directory.as_deref()
     }
 
-    /// Where the PID file is.
-    pub(super) fn pid_file(&self) -> &Path {
-        Path::new(&self.conf.pid_file)
+    /// Where the PID file is, and whether the configuration says so.
+    pub(super) fn pid_file(&self) -> (&Path, bool) {
+        (
+            Path::new(&self.conf.pid_file),
+            self.given.contains("pid_file"),
+        )
     }
 
     /// The source addresses of connections to upstreams, with their keys.
@@ -185,7 +188,7 @@ impl<'d> Server<'d> {
     /// Pingora's part, and what goes with it.
     pub(super) fn finish(self) -> Finished {
         Finished {
-            has_pid_file: self.given.contains("pid_file"),
+            has_pid_file: self.pid_file().1,
             conf: self.conf,
             run_directory: self.run_directory,
             identity: self.identity,

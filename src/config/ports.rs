@@ -14,8 +14,14 @@ use super::yaml::Node;
 use crate::text::system_message;
 
 /// Reports every address that cannot be listened on. An address on which the process of `pid_file` listens
-/// is one that an upgrade, or the start after its end, will have.
-pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, diagnostics: &Diagnostics) {
+/// is one that an upgrade, or the start after its end, will have. `is_named` says whether the configuration names
+/// that file; else it is a default, which the process of another configuration may have.
+pub(super) fn check(
+    bound: &[Bound],
+    (pid_file, is_named): (&Path, bool),
+    document: &Node,
+    diagnostics: &Diagnostics,
+) {
     for (address, path) in bound {
         let Err((address, error)) = try_all(*address, bound) else {
             continue;
@@ -24,32 +30,49 @@ pub(super) fn check(bound: &[Bound], pid_file: &Path, document: &Node, diagnosti
             match Holder::of(address, pid_file) {
                 Holder::LocalEndpoint => continue,
                 Holder::OwnElsewhere(pid) => {
+                    let (whose, else_) = whose(pid_file, is_named);
                     let message = format!(
-                        "process {pid}, the one of pid_file, listens on this port of another address that is in \
-                         the way"
+                        "process {pid}, {whose}, listens on this port of another address that is in the way"
                     );
-                    let remedy = "restart it: an upgrade with -u cannot take that over".to_owned();
+                    let remedy =
+                        format!("restart it: an upgrade with -u cannot take that over{else_}");
                     diagnostics.warn(document.line_of(path), path, message, remedy);
                     continue;
                 }
                 Holder::Unknown(pid) => {
+                    let (whose, else_) = whose(pid_file, is_named);
                     let message = format!(
-                        "{address} is in use, and this user cannot see whether by process {pid}, the one of pid_file"
+                        "{address} is in use, and this user cannot see whether by process {pid}, {whose}"
                     );
-                    let remedy = "run the check as root or as the user of that process".to_owned();
+                    let remedy =
+                        format!("run the check as root or as the user of that process{else_}");
                     diagnostics.warn(document.line_of(path), path, message, remedy);
                     continue;
                 }
                 Holder::Other => {}
             }
         }
-        let remedy = remedy(address, &error);
+        let mut remedy = remedy(address, &error);
+        if error.kind() == io::ErrorKind::AddrInUse && !is_named {
+            remedy += "; if it is the process of this configuration, set `pid_file`, by which `check` knows it";
+        }
         diagnostics.report(
             document.line_of(path),
             path,
             format!("cannot listen on {address}: {}", system_message(&error)),
             remedy,
         );
+    }
+}
+
+/// Whose process the PID file names, and what to do when that is another instance.
+fn whose(pid_file: &Path, is_named: bool) -> (String, &'static str) {
+    match is_named {
+        true => ("the one of pid_file".to_owned(), ""),
+        false => (
+            format!("the one of the default PID file {}", pid_file.display()),
+            "; if it is another instance, give each its own `pid_file` and its own address",
+        ),
     }
 }
 

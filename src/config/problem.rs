@@ -289,7 +289,12 @@ impl Diagnostics {
 
     /// Whether there is no error so far.
     pub(super) fn is_empty(&self) -> bool {
-        self.errors.borrow().is_empty()
+        self.count() == 0
+    }
+
+    /// How many errors there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.errors.borrow().len()
     }
 
     /// The warnings so far, for a configuration that can be used.

@@ -211,8 +211,8 @@ fn held(id: Option<u32>) -> String {
         None => ("another process".to_owned(), String::new()),
     };
     format!(
-        "{process} holds it, so Tollgate runs already; stop it{kill}, take over from it with -u and SIGQUIT, \
-         or set another pid_file"
+        "{process} holds it, so Tollgate runs already; if with this configuration, stop it{kill} or take over from it \
+         with -u and SIGQUIT; if with another one, set `pid_file` in each"
     )
 }
 

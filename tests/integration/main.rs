@@ -125,6 +125,7 @@ mod operations {
     mod daemon;
     mod daemon_environment;
     mod dual_stack;
+    mod instances;
     mod log_rotation;
     mod records_at_exit;
     mod reload;

@@ -171,7 +171,10 @@ fn second_start_names_the_process_that_runs() {
     let setup = with_error_log();
     let daemon = serve(&setup, &[]);
     let id = daemon.0.as_raw_pid();
-    let held = format!("process {id} holds it, so Tollgate runs already; stop it (`kill {id}`)");
+    let held = format!(
+        "process {id} holds it, so Tollgate runs already; if with this configuration, stop it (`kill {id}`) or take \
+         over from it with -u and SIGQUIT; if with another one, set `pid_file` in each"
+    );
     let before = fs::read(setup.path("tollgate.pid")).unwrap();
     for outcome in [foreground(&setup, &[]), start(&setup, &[])] {
         assert_eq!(outcome.code(), Some(1), "{}", outcome.output());
