@@ -42,7 +42,8 @@ pub(super) fn files<'d>(item: Option<&Item<'d>>) -> Vec<Item<'d>> {
         .collect()
 }
 
-/// Reads the secrets. One that cannot be read is reported, and left out.
+/// Reads the secrets. One that cannot be read is reported, so that the configuration is not used; a placeholder stands
+/// for it, so that what names it is not reported as well.
 pub(super) fn read(item: Option<&Item<'_>>, base: &Base) -> Secrets {
     let entries = item.and_then(Item::entries).unwrap_or_default();
     if let Some((_, item)) = entries.get(MAX_SECRETS) {
@@ -54,7 +55,9 @@ pub(super) fn read(item: Option<&Item<'_>>, base: &Base) -> Secrets {
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_part) {
             let remedy = format!("write up to {MAX_NAME} letters, digits, - and _");
             item.report("not the name of a secret", remedy);
-        } else if let Some(secret) = read_one(&item, base) {
+        } else {
+            let unknown = || SecretText::placeholder().with_clear_text(true);
+            let secret = read_one(&item, base).unwrap_or_else(unknown);
             secrets.push((name.into(), secret));
         }
     }

@@ -56,6 +56,11 @@ impl SecretText {
         Ok(Self::of(bytes.to_vec()))
     }
 
+    /// A text in the place of a secret that is not known.
+    pub fn placeholder() -> Self {
+        Self::of(b"placeholder".to_vec())
+    }
+
     fn of(bytes: Vec<u8>) -> Self {
         Self {
             bytes: Arc::new(Secret::hide(Zeroizing::new(bytes))),

@@ -149,6 +149,13 @@ fn secrets_are_read_and_never_shown() {
     ] {
         let found = setup.problems(&with(&format!("  secrets: {{ s: {secret} }}\n")));
         assert_eq!(found, expected);
+        // What names the secret is right, and not told to add it.
+        let named = setup.problems(&with(&format!(
+            "  secrets: {{ s: {secret} }}\n  scripts: [{{ name: a, roles: [forward], source: 'fn request(r) {{ \
+             r.set_header(\"x\", bearer(secret(\"s\"))); }}' }}]\n  policy: {{ rules: [{{ name: a, action: admit, \
+             domains: [a.example], upgrade: https, inject: {{ bearer: s }} }}] }}\n"
+        )));
+        assert_eq!(named, expected);
     }
     let long = setup.problems(&with("  secrets: { s: { file: long } }\n"));
     assert!(
