@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
-use self::scripts::try_scripts;
 pub use self::scripts::{Ran, ScriptQuery, Seen, run_script};
+use self::scripts::{ended, try_scripts};
 use crate::access::auth::User;
 use crate::access::auth::external::{Ask, External};
 use crate::access::client::Client;
@@ -54,6 +54,9 @@ pub struct Query<'a> {
 pub struct ExplainedTarget {
     #[serde(flatten)]
     usual: Explanation,
+    /// The calls of scripts on the usual way, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scripts: Vec<Step>,
     /// The usual way first.
     ways: Vec<ExplainedWay>,
     /// Facts beside the decision: an unknown user, a name that does not resolve.
@@ -76,12 +79,7 @@ struct ExplainedWay {
 impl ExplainedTarget {
     /// Whether the usual way is admitted, and no script ends it.
     pub fn is_admitted(&self) -> bool {
-        let steps = self.ways.first().map(|way| way.scripts.as_slice());
-        let goes_on = steps
-            .unwrap_or_default()
-            .iter()
-            .all(|step| step.verdict.goes_on());
-        self.usual.decision == ExplainedDecision::Admit && goes_on
+        self.usual.decision == ExplainedDecision::Admit
     }
 }
 
@@ -90,8 +88,7 @@ impl fmt::Display for ExplainedTarget {
     /// decision.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let usual = &self.usual;
-        let usual_scripts = self.ways.first().map(|way| way.scripts.as_slice());
-        let usual_scripts = Calls(usual_scripts.unwrap_or_default());
+        let usual_scripts = Calls(&self.scripts);
         if self.ways.len() < 2 {
             return write!(f, "{usual}{usual_scripts}");
         }
@@ -203,7 +200,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             way.scenario.claims.clone_from(&claims);
             let groups = policy.groups_of(user, &way.scenario.groups).into_iter();
             let groups: Vec<Box<str>> = groups.map(Box::from).collect();
-            let explanation = policy.explain(&way.scenario);
+            let mut explanation = policy.explain(&way.scenario);
             let decided = match explanation.decision {
                 ExplainedDecision::Admit => Decided::admitted(&policy, &way.scenario),
                 _ => Decided::Denied,
@@ -217,6 +214,9 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
                 &decided,
             )?;
             note_target(&trial, &mut notes);
+            if let Some(ended) = trial.stop().and_then(ended) {
+                explanation.end(ended);
+            }
             Ok(ExplainedWay {
                 sent_by: way.sent_by,
                 explanation,
@@ -224,9 +224,10 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             })
         })
         .collect::<anyhow::Result<_>>()?;
-    let usual = ways.first().map(|way| way.explanation.clone());
+    let usual = ways.first().context("--target: it cannot be requested")?;
     Ok(ExplainedTarget {
-        usual: usual.context("--target: it cannot be requested")?,
+        usual: usual.explanation.clone(),
+        scripts: usual.scripts.clone(),
         ways,
         notes,
     })

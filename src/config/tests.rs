@@ -94,6 +94,7 @@ fn decision(policy: &Policy, target: &str) -> String {
         ExplainedDecision::Admit => "admit",
         ExplainedDecision::Deny => "deny",
         ExplainedDecision::DependsOnAddress => "depends",
+        ExplainedDecision::Answer | ExplainedDecision::Fail => "of a script",
     };
     format!("{decision} {}", explanation.rule)
 }

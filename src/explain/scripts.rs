@@ -7,9 +7,11 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use http::StatusCode;
 
-use crate::access::policy::{Moment, Scenario};
+use crate::access::policy::{Ended, ExplainedDecision, Moment, Scenario};
+use crate::http::error::ErrorKind;
 use crate::script::{
-    Decided, Fault, Limits, OnError, Script, SecretText, Setting, Source, Trial, scenario_facts,
+    Decided, Fault, Limits, OnError, Script, SecretText, Setting, Source, Step, Trial, Verdict,
+    scenario_facts,
 };
 
 /// The fields and the status of a request that scripts see.
@@ -68,6 +70,31 @@ pub fn try_scripts(
         status,
         decided,
     ))
+}
+
+/// How a call ends the request; none where it goes on.
+pub(super) fn ended(step: &Step) -> Option<Ended> {
+    let (decision, reason, message) = match &step.verdict {
+        Verdict::GoesOn | Verdict::Skipped { .. } => return None,
+        Verdict::Denies { message, .. } => (
+            ExplainedDecision::Deny,
+            Some(ErrorKind::Denied.name()),
+            message.as_deref(),
+        ),
+        Verdict::Answers { .. } => (ExplainedDecision::Answer, None, None),
+        Verdict::Fails { reason } => (
+            ExplainedDecision::Fail,
+            Some(ErrorKind::Internal.name()),
+            Some(&**reason),
+        ),
+    };
+    Some(Ended {
+        decision,
+        rule: format!("hook:{}", step.script),
+        reason,
+        status: step.verdict.status(),
+        message: message.map(str::to_owned),
+    })
 }
 
 /// What `tollgate script run` tries.

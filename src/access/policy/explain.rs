@@ -17,9 +17,11 @@ use super::{
 };
 use crate::http::target::Scheme;
 
+mod ended;
 mod text;
 mod upgrade;
 
+pub use self::ended::{Ended, PolicyAlone};
 use self::upgrade::ExplainedUpgrade;
 
 /// A decision with its reasons. Prints as text for people; serialises for programs.
@@ -29,15 +31,18 @@ pub struct Explanation {
     pub decision: ExplainedDecision,
     /// What decided, as in the log.
     pub rule: String,
-    /// For a denial, its reason as in `Proxy-Status`.
+    /// For a denial or a failure, its reason as in `Proxy-Status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
-    /// For a denial, the status code of the answer.
+    /// The status code of the answer, unless the request goes upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// For a denial, the message of the rule.
+    /// For a denial, its message; for a failure, why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What the policy alone decides, where a script ends the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyAlone>,
     /// Why a part of the guard, or the default, decided, for people.
     #[serde(skip)]
     because: Option<String>,
@@ -85,6 +90,10 @@ pub enum ExplainedDecision {
     Deny,
     /// The decision depends on the addresses of the name.
     DependsOnAddress,
+    /// A script answers the request.
+    Answer,
+    /// A script fails, and the request with it.
+    Fail,
 }
 
 /// A rule that was evaluated.
@@ -147,6 +156,7 @@ impl Policy {
             message: denied
                 .and_then(|denied| denied.refusal.message.as_deref())
                 .map(str::to_owned),
+            policy: None,
             user: scenario.user.to_string(),
             groups: self
                 .groups_of(request.user, request.groups)

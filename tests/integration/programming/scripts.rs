@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::{Value, json};
+
 use crate::support::client::Wire;
 use crate::support::command::tollgate;
 use crate::support::http2;
@@ -373,12 +375,64 @@ fn commands_show_what_scripts_do_and_no_secret() {
         "{}",
         outcome.stdout
     );
-    let outcome = explain(&["--target", "http://a.test/throws", "--json"]);
+    let headline = outcome.stdout.lines().next().unwrap_or_default();
+    assert_eq!(
+        headline,
+        "deny, by hook:all (451, http_request_denied): not for alice"
+    );
+    let alone = "the policy alone: admit, by allow_networks:127.0.0.0/8";
+    assert!(outcome.stdout.contains(alone), "{}", outcome.stdout);
+    // The tunnel, which the script is not for, is decided otherwise.
     assert!(
-        outcome.stdout.contains("throws odd (line 8)"),
+        outcome
+            .stdout
+            .contains("admit, by allow_networks:127.0.0.0/8\n  for CONNECT"),
         "{}",
         outcome.stdout
     );
+    for (path, code, expected) in [
+        (
+            "x",
+            0,
+            json!(["admit", "allow_networks:127.0.0.0/8", null, null, null]),
+        ),
+        (
+            "denied",
+            1,
+            json!([
+                "deny",
+                "hook:all",
+                "http_request_denied",
+                451,
+                "not for alice"
+            ]),
+        ),
+        ("whoami", 1, json!(["answer", "hook:all", null, 200, null])),
+        (
+            "throws",
+            1,
+            json!([
+                "fail",
+                "hook:all",
+                "proxy_internal_error",
+                500,
+                "throws odd (line 8)"
+            ]),
+        ),
+    ] {
+        let outcome = explain(&["--target", &format!("http://a.test/{path}"), "--json"]);
+        assert_eq!(outcome.code(), Some(code), "{}", outcome.output());
+        let answer: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let keys = ["decision", "rule", "reason", "status", "message"];
+        assert_eq!(json!(keys.map(|key| &answer[key])), expected, "{answer:#}");
+        assert_eq!(answer["ways"][0]["rule"], answer["rule"]);
+        assert_eq!(answer["ways"][1]["rule"], "allow_networks:127.0.0.0/8");
+        let alone = match path {
+            "x" => Value::Null,
+            _ => json!({ "decision": "admit", "rule": "allow_networks:127.0.0.0/8" }),
+        };
+        assert_eq!(answer["policy"], alone, "{answer:#}");
+    }
 
     let file = setup.path("all.rhai");
     let run = |arguments: &[&str]| {

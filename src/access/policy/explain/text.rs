@@ -7,24 +7,12 @@ use super::{DecidedBy, EvaluatedRule, ExplainedDecision, Explanation, Request};
 impl Explanation {
     /// The decision and what made it, in one line.
     pub fn headline(&self) -> String {
-        let rule = &self.rule;
-        let mut line = match self.decision {
-            ExplainedDecision::Admit if self.asks.is_some() => {
-                format!("admit, by {rule}, if auth.external admits it")
-            }
-            ExplainedDecision::Admit => format!("admit, by {rule}"),
-            ExplainedDecision::Deny => format!("deny, by {rule}"),
-            ExplainedDecision::DependsOnAddress => {
-                format!("depends on the address: by {rule} for addresses in no network below")
-            }
-        };
-        if let (Some(status), Some(reason)) = (self.status, self.reason) {
-            line += &format!(" ({status}, {reason})");
-        }
-        if let Some(message) = &self.message {
-            line += &format!(": {message}");
-        }
-        line
+        headline(
+            (self.decision, self.asks.is_some()),
+            &self.rule,
+            (self.status, self.reason),
+            self.message.as_deref(),
+        )
     }
 
     /// The request as it is sent, `GET example.org:80 (forward)`.
@@ -50,12 +38,22 @@ impl Explanation {
         )
     }
 
-    /// The reasons: the part of the guard that decided, the rules and the addresses. Each paragraph begins with
+    /// The reasons: what the policy alone decides where a script ends the request, the part of the guard that decided, the rules and the addresses. Each paragraph begins with
     /// an empty line.
     pub fn reasons(&self) -> String {
         let mut text = String::new();
+        let (decision, rule) = match &self.policy {
+            Some(alone) => (alone.decision, &alone.rule),
+            None => (self.decision, &self.rule),
+        };
+        if let Some(alone) = &self.policy {
+            text += &format!(
+                "\n\nthe policy alone: {}",
+                alone.headline(self.asks.is_some())
+            );
+        }
         if let Some(because) = &self.because {
-            text += &format!("\n\n{}: {because}", self.rule);
+            text += &format!("\n\n{rule}: {because}");
         }
         text += &table("\n\nrules in order", &self.rules);
         for judged in &self.addresses {
@@ -65,7 +63,7 @@ impl Explanation {
         }
         if self.addresses.is_empty()
             && self.role != "gateway"
-            && self.decision != ExplainedDecision::Deny
+            && decision != ExplainedDecision::Deny
         {
             text += "\n\nevery address of the name is evaluated too; give addresses with --resolve";
         }
@@ -95,6 +93,36 @@ impl Explanation {
         }
         text
     }
+}
+
+/// A decision, whether the external authoriser is asked, and what made it, in one line. Status and reason are those of an answer that is not a server's.
+pub(super) fn headline(
+    (decision, asks): (ExplainedDecision, bool),
+    rule: &str,
+    answer: (Option<u16>, Option<&str>),
+    message: Option<&str>,
+) -> String {
+    let mut line = match decision {
+        ExplainedDecision::Admit if asks => {
+            format!("admit, by {rule}, if auth.external admits it")
+        }
+        ExplainedDecision::Admit => format!("admit, by {rule}"),
+        ExplainedDecision::Deny => format!("deny, by {rule}"),
+        ExplainedDecision::Answer => format!("answer, by {rule}"),
+        ExplainedDecision::Fail => format!("fail, by {rule}"),
+        ExplainedDecision::DependsOnAddress => {
+            format!("depends on the address: by {rule} for addresses in no network below")
+        }
+    };
+    match answer {
+        (Some(status), Some(reason)) => line += &format!(" ({status}, {reason})"),
+        (Some(status), None) => line += &format!(" ({status})"),
+        (None, _) => {}
+    }
+    if let Some(message) = message {
+        line += &format!(": {message}");
+    }
+    line
 }
 
 impl fmt::Display for Explanation {
