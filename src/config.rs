@@ -135,6 +135,7 @@ pub struct Config {
     pub(crate) identity: Option<Identity>,
     /// Whether `pid_file` is given; else it is a default.
     pub(crate) has_pid_file: bool,
+    is_embedded: bool,
     /// What every key says, for a reload to compare.
     values: Values,
     /// The sockets of free ports, which are bound already.
@@ -161,7 +162,19 @@ enum Scope<'a> {
         listening: &'a [SocketAddr],
         /// A listener of the process that believes every PROXY header.
         credulous: Option<SocketAddr>,
+        is_embedded: bool,
     },
+}
+
+impl Scope<'_> {
+    /// Whether it is for a part of another program, whose hooks may know users and groups that no file has.
+    fn is_embedded(self) -> bool {
+        match self {
+            Scope::Embedded => true,
+            Scope::Reload { is_embedded, .. } => is_embedded,
+            Scope::Start | Scope::Check | Scope::Explain => false,
+        }
+    }
 }
 
 impl Config {
@@ -375,6 +388,9 @@ fn interpret(
         limits: &sections.script_limits,
         secrets: &secrets,
         gateway: &gateway,
+        groups: groups
+            .as_ref()
+            .filter(|groups| !groups.are_open() && !scope.is_embedded()),
     };
     let scripts = scripts::read(sections.scripts, &around);
     let policy_tests = policy::read_tests(sections.policy_tests, &written);
@@ -476,6 +492,7 @@ fn interpret(
         warnings: diagnostics.warnings(),
         identity: server.identity,
         has_pid_file: server.has_pid_file,
+        is_embedded: scope.is_embedded(),
         values: diagnostics.values.take(),
         sockets: bound.sockets,
         run_directory: server.run_directory,

@@ -26,11 +26,13 @@ mod trial;
 mod vocabulary;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use self::check::Fault;
+use self::check::Names;
 pub use self::scenario::scenario_facts;
 pub use self::secret::{SecretText, Secrets};
 pub use self::setting::{Setting, Settings};
@@ -75,10 +77,12 @@ pub enum OnError {
 }
 
 /// What a script is made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// The name in the log and in metrics.
     pub name: Box<str>,
+    /// The file of the text; none for a text in the configuration.
+    pub file: Option<PathBuf>,
     /// The text.
     pub text: Box<str>,
     /// The roles in which it is called.
@@ -93,6 +97,10 @@ pub struct Source {
     pub limits: Limits,
     /// The names of the pools; none when they are not known, so that none is checked.
     pub pools: Option<Vec<Box<str>>>,
+    /// The names of the groups; none when credentials may say others, so that none is checked.
+    pub groups: Option<Vec<Box<str>>>,
+    /// Whether settings and secrets come from the command line, so that remedies name its options.
+    pub is_alone: bool,
 }
 
 /// A script that can be called.
@@ -119,20 +127,29 @@ impl Script {
     /// Every fault.
     pub fn new(source: Source) -> Result<(Script, Vec<Fault>), Vec<Fault>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (phases, reads_fields) = check::names(&source)?;
+        let Names {
+            phases,
+            reads_fields,
+            mut warnings,
+        } = check::names(&source)?;
         let script = Script(Arc::new(Compiled {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             source,
             phases,
             reads_fields,
         }));
-        let warnings = samples::run(&script)?;
+        warnings.extend(samples::run(&script)?);
         Ok((script, warnings))
     }
 
     /// The name in the log and in metrics.
     pub fn name(&self) -> &str {
         &self.0.source.name
+    }
+
+    /// What it is made of.
+    pub fn source(&self) -> &Source {
+        &self.0.source
     }
 
     /// The phases that it has functions for.

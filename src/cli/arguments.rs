@@ -131,9 +131,13 @@ pub enum Command {
 /// The commands for scripts.
 #[derive(Debug, StructOpt)]
 pub enum ScriptCommand {
-    /// Call the functions of a script for a request, without a configuration; exits with 0 when
-    /// the request goes on, with 1 when it is denied or answered, with 78 when the script fails
+    /// Call the functions of a script for a request, without a policy; exits with 0 when the
+    /// request goes on, with 1 when it is denied or answered, with 78 when the script fails
     Run {
+        /// A configuration with this script: its settings, secrets, roles and limits, and the
+        /// groups of the user
+        #[structopt(short, long, value_name = "CONF", parse(from_os_str))]
+        conf: Option<PathBuf>,
         /// The file of the script
         #[structopt(value_name = "FILE", parse(from_os_str))]
         file: PathBuf,
@@ -155,7 +159,7 @@ pub enum ScriptCommand {
         /// Call the function for a response with this status, too
         #[structopt(long, value_name = "STATUS")]
         status: Option<u16>,
-        /// A constant of `settings`; may be given several times
+        /// A constant of `settings`, in place of that of the configuration; may be given several times
         #[structopt(long, value_name = "NAME=VALUE", number_of_values = 1)]
         setting: Vec<String>,
         /// The name of a secret, whose value is a placeholder; may be given several times

@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
             ),
         },
         Some(Command::Reload { conf }) => reload(&conf),
-        Some(Command::Script { command }) => run_script(&command),
+        Some(Command::Script { command }) => run_script(&command, cli.conf.as_deref()),
         Some(Command::Passwd { file, user }) => set_password(&file, &user),
         Some(Command::Explain {
             conf,
@@ -200,8 +200,9 @@ fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
     }
 }
 
-fn run_script(command: &ScriptCommand) -> ExitCode {
+fn run_script(command: &ScriptCommand, outer: Option<&Path>) -> ExitCode {
     let ScriptCommand::Run {
+        conf,
         file,
         user,
         target,
@@ -214,8 +215,14 @@ fn run_script(command: &ScriptCommand) -> ExitCode {
         client,
         json,
     } = command;
+    let config = conf.as_deref().or(outer).map(Config::load_to_explain);
+    let config = match config.transpose() {
+        Ok(config) => config,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
     let query = ScriptQuery {
         file,
+        config: config.as_ref(),
         user,
         groups: group,
         target,

@@ -23,6 +23,7 @@ pub struct Reloader {
     listening: Vec<SocketAddr>,
     /// A listener that believes every PROXY header.
     credulous: Option<SocketAddr>,
+    is_embedded: bool,
 }
 
 /// What a running process can take over.
@@ -60,6 +61,7 @@ impl Config {
             exposed: self.is_exposed(),
             listening: own_listeners(&self.listeners, self.admin),
             credulous: trusted::credulous(&self.listeners),
+            is_embedded: self.is_embedded,
         }
     }
 
@@ -88,6 +90,7 @@ impl Reloader {
             exposed: self.exposed,
             listening: &self.listening,
             credulous: self.credulous,
+            is_embedded: self.is_embedded,
         };
         let reloaded = read(&self.file, &diagnostics, scope).map(|config| Reloaded {
             users: config.auth.users,

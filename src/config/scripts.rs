@@ -11,6 +11,7 @@ use super::keys::{keys, settings};
 use super::policy;
 use super::reader::Item;
 use super::units::milliseconds;
+use crate::access::policy::Groups;
 use crate::http::role::Role;
 use crate::script::{Fault, Limits, OnError, Script, Secrets, Setting, Settings, Source};
 
@@ -77,6 +78,8 @@ pub(super) struct Surroundings<'s> {
     pub(super) limits: &'s ScriptLimits,
     pub(super) secrets: &'s Secrets,
     pub(super) gateway: &'s Gateway,
+    /// The groups; none when there may be others.
+    pub(super) groups: Option<&'s Groups>,
 }
 
 /// Where the text of a script is.
@@ -153,6 +156,7 @@ fn read_one<'d>(item: &Item<'d>, around: &Surroundings<'_>) -> Option<(Script, I
     let pools = around.gateway.pools.iter().map(|pool| pool.name.clone());
     let source = Source {
         name,
+        file: text.file.clone(),
         text: text.text.as_str().into(),
         roles: roles.map_or(Some(Role::ALL.to_vec()), |roles| roles)?,
         on_error: on_error.map_or(Some(OnError::default()), |on_error| on_error)?,
@@ -160,6 +164,8 @@ fn read_one<'d>(item: &Item<'d>, around: &Surroundings<'_>) -> Option<(Script, I
         secrets: around.secrets.clone(),
         limits: around.limits.into(),
         pools: Some(pools.collect()),
+        groups,
+        is_alone: false,
     };
     match Script::new(source) {
         Ok((script, warnings)) => {

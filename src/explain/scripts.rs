@@ -8,10 +8,11 @@ use anyhow::{Context, anyhow, bail};
 use http::StatusCode;
 
 use crate::access::policy::{Ended, ExplainedDecision, Moment, Scenario};
+use crate::config::Config;
 use crate::http::error::ErrorKind;
 use crate::script::{
-    Decided, Fault, Limits, OnError, Script, SecretText, Setting, Source, Step, Trial, Verdict,
-    scenario_facts,
+    Decided, Fault, Limits, OnError, Script, SecretText, Secrets, Setting, Settings, Source, Step,
+    Trial, Verdict, scenario_facts,
 };
 
 /// The fields and the status of a request that scripts see.
@@ -102,6 +103,8 @@ pub(super) fn ended(step: &Step) -> Option<Ended> {
 pub struct ScriptQuery<'a> {
     /// The file of the script.
     pub file: &'a Path,
+    /// A configuration that has the script.
+    pub config: Option<&'a Config>,
     /// The user.
     pub user: &'a str,
     /// The groups of the user.
@@ -114,9 +117,9 @@ pub struct ScriptQuery<'a> {
     pub client: IpAddr,
     /// Fields and status.
     pub seen: Seen<'a>,
-    /// Constants, each as `name=value`.
+    /// Constants, each as `name=value`, before those of the configuration.
     pub settings: &'a [String],
-    /// The names of secrets. Their value is a placeholder.
+    /// The names of secrets that the configuration does not have. Their value is a placeholder.
     pub secrets: &'a [String],
 }
 
@@ -129,10 +132,10 @@ pub enum Ran {
     Faulty(Vec<Fault>),
 }
 
-/// Runs one file, without a configuration.
+/// Runs one file: without a configuration, or with the settings, secrets, roles, limits and groups of one.
 ///
 /// # Errors
-/// The file cannot be read, or an argument.
+/// The file or an argument cannot be read. No script of the configuration has the file.
 pub fn run_script(query: &ScriptQuery<'_>) -> anyhow::Result<Ran> {
     let shown = query.file.display();
     let text = std::fs::read(query.file).with_context(|| format!("cannot read {shown}"))?;
@@ -147,33 +150,52 @@ pub fn run_script(query: &ScriptQuery<'_>) -> anyhow::Result<Ran> {
     way.client = query.client;
     let settings: anyhow::Result<Vec<(Box<str>, Setting)>> =
         query.settings.iter().map(|text| setting(text)).collect();
-    let secrets = query.secrets.iter().map(|name| {
-        let placeholder = SecretText::parse(b"placeholder").map_err(|error| anyhow!("{error}"))?;
-        Ok((Box::from(name.as_str()), placeholder))
-    });
-    let secrets: anyhow::Result<Vec<_>> = secrets.collect();
-    let source = Source {
+    let secrets = query
+        .secrets
+        .iter()
+        .map(|name| (name.as_str().into(), SecretText::placeholder()));
+    let alone = || Source {
         name: query
             .file
             .file_stem()
             .map_or_else(|| "script".into(), |stem| stem.to_string_lossy().into()),
-        text: text.into(),
+        file: None,
+        text: Box::default(),
         roles: vec![way.request().role()],
         on_error: OnError::Deny,
-        settings: settings?.into_iter().collect(),
-        secrets: secrets?.into_iter().collect(),
+        settings: Settings::default(),
+        secrets: Secrets::default(),
         limits: Limits::default(),
         pools: None,
+        groups: None,
+        is_alone: true,
+    };
+    let source = match query.config {
+        Some(config) => configured(config, query.file)?,
+        None => alone(),
+    };
+    let source = Source {
+        text: text.into(),
+        settings: source.settings.with(settings?),
+        secrets: source.secrets.or(secrets),
+        ..source
     };
     let script = match Script::new(source) {
         Ok((script, _)) => script,
         Err(faults) => return Ok(Ran::Faulty(faults)),
     };
-    let groups: Vec<Box<str>> = query
+    let given: Vec<Box<str>> = query
         .groups
         .iter()
         .map(|group| group.as_str().into())
         .collect();
+    let groups = match query.config {
+        Some(config) => {
+            let groups = config.policy.groups_of(query.user, &given).into_iter();
+            groups.map(Box::from).collect()
+        }
+        None => given,
+    };
     let trial = try_scripts(
         &[script],
         &way,
@@ -183,6 +205,28 @@ pub fn run_script(query: &ScriptQuery<'_>) -> anyhow::Result<Ran> {
         &Decided::Admitted,
     )?;
     Ok(Ran::Tried(Box::new(trial)))
+}
+
+/// The script of a configuration that has this file.
+fn configured(config: &Config, file: &Path) -> anyhow::Result<Source> {
+    let wanted = file.canonicalize();
+    let wanted = wanted.with_context(|| format!("cannot read {}", file.display()))?;
+    let mut sources = config.scripts.iter().map(Script::source);
+    let has_file = |source: &&Source| {
+        let file = source
+            .file
+            .as_ref()
+            .and_then(|file| file.canonicalize().ok());
+        file.is_some_and(|file| file == wanted)
+    };
+    let found = sources.find(has_file).cloned();
+    found.with_context(|| {
+        format!(
+            "no script of {} has the file {}; add it to tollgate.scripts, or leave -c out and give --setting and --secret",
+            config.file.display(),
+            file.display()
+        )
+    })
 }
 
 /// `name=value`: a number, a flag or a text.

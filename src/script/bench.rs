@@ -23,6 +23,7 @@ impl Bench {
     pub fn new(text: &str) -> Option<Self> {
         let source = Source {
             name: "bench".into(),
+            file: None,
             text: text.into(),
             roles: vec![Role::Forward],
             on_error: OnError::Deny,
@@ -30,6 +31,8 @@ impl Bench {
             secrets: Default::default(),
             limits: Limits::default(),
             pools: None,
+            groups: None,
+            is_alone: true,
         };
         let fields = [("User-Agent", "curl/8.5.0"), ("Accept", "*/*")];
         let fields = fields.map(|(name, value)| (name.into(), value.into()));

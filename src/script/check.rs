@@ -51,11 +51,22 @@ impl From<Failure> for Fault {
     }
 }
 
-/// Checks syntax and names. Comes back with the phases, and whether a function reads fields of a response.
+/// What the names of a script say of it.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// The phases that it has functions for.
+    pub phases: Phases,
+    /// Whether a function reads fields of a response.
+    pub reads_fields: bool,
+    /// What is most likely not meant.
+    pub warnings: Vec<Fault>,
+}
+
+/// Checks syntax and names.
 ///
 /// # Errors
 /// Every fault.
-pub(super) fn names(source: &Source) -> Result<(Phases, bool), Vec<Fault>> {
+pub(super) fn names(source: &Source) -> Result<Names, Vec<Fault>> {
     let engine = language::bare_engine(&source.limits);
     let ast = language::parse(&engine, &source.text);
     let ast = ast.map_err(|error| vec![syntax(&language::syntax(&error))])?;
@@ -86,8 +97,12 @@ pub(super) fn names(source: &Source) -> Result<(Phases, bool), Vec<Fault>> {
     }
     let phases = phases(&mut walk);
     let reads_fields = walk.reads_fields;
-    walk.finish()?;
-    Ok((phases, reads_fields))
+    let warnings = walk.finish()?;
+    Ok(Names {
+        phases,
+        reads_fields,
+        warnings,
+    })
 }
 
 /// Runs with each statement of a tree that is not inside of another one.

@@ -106,6 +106,15 @@ impl Secrets {
         self.0.get(name)
     }
 
+    /// The same, and these, where there is none of the name.
+    #[must_use]
+    pub fn or(&self, secrets: impl IntoIterator<Item = (Box<str>, SecretText)>) -> Self {
+        let mut all: BTreeMap<Box<str>, SecretText> = secrets.into_iter().collect();
+        let own = self.0.iter();
+        all.extend(own.map(|(name, secret)| (name.clone(), secret.clone())));
+        Self(Arc::new(all))
+    }
+
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(AsRef::as_ref)

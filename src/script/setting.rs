@@ -26,6 +26,14 @@ impl Settings {
         self.0.keys().map(AsRef::as_ref)
     }
 
+    /// The same, and these, which come before those of the same name.
+    #[must_use]
+    pub fn with(&self, settings: impl IntoIterator<Item = (Box<str>, Setting)>) -> Self {
+        let mut all = BTreeMap::clone(&self.0);
+        all.extend(settings);
+        Self(Arc::new(all))
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.0.iter().map(|(name, setting)| (&**name, setting))

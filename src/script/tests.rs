@@ -27,6 +27,7 @@ pub(super) fn source(text: &str) -> Source {
     ];
     Source {
         name: "test".into(),
+        file: None,
         text: text.into(),
         roles: Role::ALL.to_vec(),
         on_error: OnError::Deny,
@@ -34,6 +35,8 @@ pub(super) fn source(text: &str) -> Source {
         secrets: [("github".into(), secret)].into_iter().collect(),
         limits: Limits::default(),
         pools: Some(vec!["api".into(), "web".into()]),
+        groups: Some(vec!["agents".into(), "guests".into()]),
+        is_alone: false,
     }
 }
 
@@ -54,12 +57,12 @@ pub(super) fn script(role: Role, text: &str) -> Script {
 
 /// A script that is not tried on samples.
 pub(super) fn unchecked(source: Source) -> Script {
-    let (phases, reads_fields) = check::names(&source).unwrap();
+    let names = check::names(&source).unwrap();
     Script(Arc::new(Compiled {
         id: u64::MAX - u64::from(rand()),
         source,
-        phases,
-        reads_fields,
+        phases: names.phases,
+        reads_fields: names.reads_fields,
     }))
 }
 

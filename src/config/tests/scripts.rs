@@ -104,6 +104,36 @@ fn keys_of_scripts() {
 }
 
 #[test]
+fn a_group_of_a_script_that_no_user_is_in_is_a_warning() {
+    let setup = Setup::new();
+    setup.file("groups", "agents: alice\n");
+    let script = "  scripts: [{ name: a, roles: [tunnel], source: 'fn authorize(r) { if r.in_group(\"agnets\") { \
+                  return deny(); } }' }]\n";
+    let warnings = |auth: &str| {
+        let yaml = with(script).replace("htpasswd: users", &format!("htpasswd: users{auth}"));
+        let config = setup.load(&yaml).unwrap();
+        config.warnings.to_string()
+    };
+    let expected = "tollgate.scripts[0].source: column 33: there is no group \"agnets\", and so no user is in it; did you \
+                    mean \"agents\"?";
+    let found = warnings(", groups: groups");
+    assert!(found.contains(expected), "{found}");
+    let found =
+        warnings(", groups: groups, external: { url: \"http://127.0.0.1:9000/\", ask: always }");
+    assert!(!found.contains("no group"), "{found}");
+    // A hook of a program may know other groups, after a reload as well.
+    setup.file(
+        "f.yaml",
+        with(script).replace("htpasswd: users", "htpasswd: users, groups: groups"),
+    );
+    let embedded = crate::config::Config::embedded(&setup.path()).unwrap();
+    let reloaded = embedded.reloader().reload().unwrap();
+    for warnings in [embedded.warnings, reloaded.warnings] {
+        assert!(!warnings.to_string().contains("no group"), "{warnings}");
+    }
+}
+
+#[test]
 fn secrets_are_read_and_never_shown() {
     let setup = Setup::new();
     setup.file("empty", "\n");

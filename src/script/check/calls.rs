@@ -10,6 +10,9 @@ use crate::script::vocabulary::{
     COMMON, FUNCTIONS, METHODS, PHASES, PROPERTIES, REFUSED, arities, nearest,
 };
 
+/// Where `tollgate script run` has settings and secrets from, too.
+const OF_CONFIGURATION: &str = "take all from a configuration: `-c FILE`";
+
 impl Walk<'_> {
     /// `r.name`
     pub(super) fn property(&mut self, name: &str, at: Position) {
@@ -42,6 +45,9 @@ impl Walk<'_> {
         }
         let remedy = match nearest(name, settings.names()) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if self.source.is_alone => {
+                format!("give it: `--setting {name}=VALUE`, or {OF_CONFIGURATION}")
+            }
             None => format!("add it to `settings` of the script {}", self.source.name),
         };
         self.report(at, format!("settings has no `{name}`"), remedy);
@@ -182,7 +188,12 @@ impl Walk<'_> {
             .iter()
             .map(|other| other.name.clone())
             .collect();
-        let near = nearest(name, own.iter().map(AsRef::as_ref)).or_else(|| nearest(name, names));
+        let own = nearest(name, own.iter().map(AsRef::as_ref));
+        // The call that is meant: that no function calls it would be said of the wrong place.
+        let meant = self.functions.iter().filter(|f| own == Some(&*f.name));
+        let meant = meant.map(|function| (function.name.clone(), function.parameters.len()));
+        self.called.extend(meant);
+        let near = own.or_else(|| nearest(name, names));
         let remedy = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None if arities(&METHODS, name).is_some() => {
@@ -202,11 +213,20 @@ impl Walk<'_> {
         if secrets.get(name).is_some() {
             return;
         }
+        let is_alone = self.source.is_alone;
         let remedy = match nearest(name, secrets.names()) {
             Some(near) => format!("did you mean \"{near}\"?"),
+            None if is_alone => {
+                format!("give a placeholder: `--secret {name}`, or {OF_CONFIGURATION}")
+            }
             None => format!("add it: `secrets: {{ {name}: {{ file: /run/secrets/{name} }} }}`"),
         };
-        let message = format!("tollgate.secrets has no {:?}", name.as_str());
+        let place = if is_alone {
+            "the command line"
+        } else {
+            "tollgate.secrets"
+        };
+        let message = format!("{place} has no {:?}", name.as_str());
         self.report(*at, message, remedy);
     }
 
@@ -221,6 +241,14 @@ impl Walk<'_> {
             let names: Vec<&str> = names.by_ref().map(|(name, _)| *name).collect();
             let message = format!("{name} has no effect in the phase {}", phase.name());
             self.report(at, message, format!("call it in {}", names.join(" or ")));
+        }
+        if is_subject && phase == Some(Phases::REQUEST) && matches!(name, "group" | "in_group") {
+            let value = if name == "group" { "()" } else { "false" };
+            let message = format!(
+                "{name} is always {value} in the phase request, which is before the user is known"
+            );
+            self.warn(at, message, "call it in authorize");
+            return;
         }
         let Some(Expr::StringConstant(argument, at)) = call.args.first() else {
             return;
@@ -244,8 +272,29 @@ impl Walk<'_> {
                 }
             }
             "pool" => self.pool(argument, *at),
+            "in_group" => self.group(argument, *at),
             _ => {}
         }
+    }
+
+    /// A group that no user is in.
+    fn group(&mut self, name: &str, at: Position) {
+        let Some(groups) = &self.source.groups else {
+            return;
+        };
+        if groups.iter().any(|group| **group == *name) {
+            return;
+        }
+        let remedy = match nearest(name, groups.iter().map(AsRef::as_ref)) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None if groups.is_empty() => "name a group file in auth.groups".to_owned(),
+            None => "add the group to the file of auth.groups".to_owned(),
+        };
+        self.warn(
+            at,
+            format!("there is no group {name:?}, and so no user is in it"),
+            remedy,
+        );
     }
 
     fn pool(&mut self, name: &str, at: Position) {

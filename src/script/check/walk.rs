@@ -28,6 +28,7 @@ pub(super) struct Walk<'s> {
     pub(super) source: &'s Source,
     pub(super) functions: Vec<Function>,
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
     /// The function that is walked through.
     pub(super) inside: Box<str>,
     /// The name of the request in it, and its phase; none in a function that is no phase.
@@ -42,6 +43,7 @@ impl<'s> Walk<'s> {
             source,
             functions,
             faults: Vec::new(),
+            warnings: Vec::new(),
             inside: Box::default(),
             subject: None,
             called: BTreeSet::new(),
@@ -63,14 +65,21 @@ impl<'s> Walk<'s> {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let fault = Fault {
-            line: at.line(),
-            column: at.position(),
-            message: message.into(),
-            remedy: remedy.into(),
-        };
+        let fault = fault(at, message, remedy);
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
+        }
+    }
+
+    pub(super) fn warn(
+        &mut self,
+        at: Position,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let warning = fault(at, message, remedy);
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
         }
     }
 
@@ -84,12 +93,14 @@ impl<'s> Walk<'s> {
         self.called.contains(&(function.name.clone(), count))
     }
 
+    /// Comes back with the warnings.
+    ///
     /// # Errors
     /// The faults, in the order of their places.
-    pub(super) fn finish(mut self) -> Result<(), Vec<Fault>> {
+    pub(super) fn finish(mut self) -> Result<Vec<Fault>, Vec<Fault>> {
         self.faults.sort_by_key(|fault| (fault.line, fault.column));
         if self.faults.is_empty() {
-            Ok(())
+            Ok(self.warnings)
         } else {
             Err(self.faults)
         }
@@ -228,5 +239,14 @@ impl<'s> Walk<'s> {
             Expr::MethodCall(call, at) => self.method(call, *at, is_subject),
             other => self.expression(other),
         }
+    }
+}
+
+fn fault(at: Position, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    Fault {
+        line: at.line(),
+        column: at.position(),
+        message: message.into(),
+        remedy: remedy.into(),
     }
 }

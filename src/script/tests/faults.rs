@@ -163,6 +163,10 @@ fn names_of_functions_and_values() {
             "1:39: helper has 2 arguments, and is called with 1; correct the call",
         ),
         (
+            "fn is_push(m) { m == \"PUT\" } fn request(r) { if is_pus(r.method) { r.tag(\"a\", \"b\"); } }",
+            "1:49: unknown function `is_pus`; did you mean `is_push`?",
+        ),
+        (
             "fn request(r) { settings.team = \"x\"; }",
             "1:25: settings are constant; use a variable: `let x = settings.name`",
         ),
@@ -218,6 +222,64 @@ fn samples_find_errors_of_types() {
     // What the script throws itself, and a denial, are no faults.
     check("fn request(r) { throw \"no\"; }", &[]);
     check("fn request(r) { deny(451, \"no\") }", &[]);
+}
+
+#[test]
+fn groups_that_no_user_is_in_are_warned_of() {
+    let text = "fn authorize(r) { if r.in_group(\"agnets\") || r.in_group(\"robots\") { return deny(); } }";
+    let warnings = |groups: Option<Vec<Box<str>>>| {
+        let source = in_role(Role::Forward, text);
+        faults(Source { groups, ..source })
+    };
+    let agnets = "warning 1:33: there is no group \"agnets\", and so no user is in it;";
+    let robots = "warning 1:57: there is no group \"robots\", and so no user is in it;";
+    assert_eq!(
+        warnings(Some(vec!["agents".into()])),
+        [
+            format!("{agnets} did you mean \"agents\"?"),
+            format!("{robots} add the group to the file of auth.groups"),
+        ]
+    );
+    assert_eq!(
+        warnings(Some(Vec::new())),
+        [agnets, robots].map(|text| format!("{text} name a group file in auth.groups"))
+    );
+    // Credentials may say any group.
+    assert!(warnings(None).is_empty());
+    check(
+        "fn request(r) { if r.in_group(\"agents\") || r.group() == \"x\" { return deny(); } }",
+        &[
+            "warning 1:22: in_group is always false in the phase request, which is before the user is known; call it in \
+             authorize",
+            "warning 1:46: group is always () in the phase request, which is before the user is known; call it in \
+             authorize",
+        ],
+    );
+}
+
+/// What `tollgate script run` says without a configuration.
+#[test]
+fn remedies_for_a_script_alone_name_options() {
+    let alone = |text: &str| {
+        let source = Source {
+            is_alone: true,
+            ..in_role(Role::Forward, text)
+        };
+        faults(source)
+    };
+    assert_eq!(
+        alone("fn request(r) { r.tag(\"a\", settings.other); }"),
+        [
+            "1:37: settings has no `other`; give it: `--setting other=VALUE`, or take all from a configuration: `-c FILE`"
+        ]
+    );
+    assert_eq!(
+        alone("fn request(r) { r.set_header(\"a\", secret(\"other_one\")); }"),
+        [
+            "1:42: the command line has no \"other_one\"; give a placeholder: `--secret other_one`, or take all from a \
+             configuration: `-c FILE`"
+        ]
+    );
 }
 
 #[test]

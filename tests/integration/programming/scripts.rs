@@ -451,14 +451,85 @@ fn commands_show_what_scripts_do_and_no_secret() {
         assert_eq!(outcome.code(), Some(code), "{}", outcome.output());
         assert!(outcome.stdout.contains(expected), "{}", outcome.output());
     }
-    let outcome = run(&["--target", "https://a.test/x", "--setting", "team=red"]);
+    let outcome = run(&["--target", "http://a.test/x"]);
     assert_eq!(outcome.code(), Some(78));
-    assert!(
-        outcome.stderr.contains("tollgate.secrets has no \"token\""),
-        "{}",
-        outcome.stderr
-    );
+    for remedy in [
+        "`--setting team=VALUE`",
+        "`--secret token`",
+        "from a configuration: `-c FILE`",
+    ] {
+        assert!(outcome.stderr.contains(remedy), "{}", outcome.stderr);
+    }
     assert_eq!(run(&["--target", "a b"]).code(), Some(64));
+}
+
+/// Settings, secrets, roles and groups are those of the configuration, but for the settings that are given.
+#[test]
+fn a_script_is_run_with_its_configuration() {
+    let setup = all()
+        .file("other.rhai", ALL)
+        .file("groups", "blue: alice\n")
+        .file(
+            "of_group.rhai",
+            "fn authorize(r) { if r.in_group(\"blue\") { return deny(`for ${settings.whom}`); } }",
+        )
+        .config(
+            "auth: { groups: groups }\nscripts: [\
+             { name: all, file: all.rhai, roles: [forward], settings: { team: blue } },\
+             { name: of_group, file: of_group.rhai, settings: { whom: them } }]",
+        );
+    let conf = setup.write();
+    let conf = conf.to_str().unwrap();
+    for (file, more, target, code, expected) in [
+        ("all.rhai", "", "http://a.test/x", 0, "sets x-team: blue"),
+        (
+            "all.rhai",
+            "",
+            "http://a.test/x",
+            0,
+            "sets authorization: ***",
+        ),
+        (
+            "all.rhai",
+            "--setting team=red",
+            "http://a.test/x",
+            0,
+            "sets x-team: red",
+        ),
+        (
+            "all.rhai",
+            "",
+            "a.test:443",
+            0,
+            "note: the script has no function for a request of this role",
+        ),
+        (
+            "of_group.rhai",
+            "",
+            "a.test:443",
+            1,
+            "script of_group, authorize: denies with 403: for them",
+        ),
+        (
+            "other.rhai",
+            "",
+            "http://a.test/x",
+            64,
+            "add it to tollgate.scripts, or leave -c out and give --setting and --secret",
+        ),
+    ] {
+        let file = setup.path(file);
+        let arguments = ["script", "run", "-c", conf, "--user", "alice", "--target"];
+        let arguments = arguments.into_iter().chain([target]);
+        let outcome = tollgate(
+            arguments
+                .chain(more.split_whitespace())
+                .chain([file.to_str().unwrap()]),
+        );
+        assert_eq!(outcome.code(), Some(code), "{}", outcome.output());
+        assert!(outcome.output().contains(expected), "{}", outcome.output());
+        assert!(!outcome.output().contains(SECRET));
+    }
 }
 
 /// A client of another role is not touched.
