@@ -382,6 +382,7 @@ fn interpret(
     );
     written.check_asks(auth.external_item(), external.as_deref());
     let script_files = scripts::files(sections.scripts.as_ref());
+    let script_names = scripts::names(sections.scripts.as_ref());
     let secret_files = secrets::files(sections.secrets.as_ref());
     let around = Surroundings {
         base,
@@ -393,7 +394,7 @@ fn interpret(
             .filter(|groups| !groups.are_open() && !scope.is_embedded()),
     };
     let scripts = scripts::read(sections.scripts, &around);
-    let policy_tests = policy::read_tests(sections.policy_tests, &written);
+    let policy_tests = policy::read_tests(sections.policy_tests, &written, &script_names);
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
     let limits = Limits::read(sections.limits);

@@ -17,6 +17,7 @@ use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rule, Ru
 use crate::script::Secrets;
 
 mod problem;
+mod reproduce;
 mod rule;
 mod script_cases;
 mod test_cases;

@@ -217,6 +217,11 @@ impl Diagnostics {
         }
     }
 
+    /// The configuration file, as the user named it.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Limits the warnings about values to those that a reload applies.
     pub(super) fn warn_of_reload_alone(&self) {
         self.is_whole.set(false);

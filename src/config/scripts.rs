@@ -99,6 +99,15 @@ pub(super) fn files<'d>(item: Option<&Item<'d>>) -> Vec<Item<'d>> {
         .collect()
 }
 
+/// The names of all scripts, also of those that have a fault.
+pub(super) fn names<'d>(item: Option<&Item<'d>>) -> Vec<&'d str> {
+    let items = item.filter(|item| item.is_list()).and_then(Item::list);
+    let items = items.unwrap_or_default();
+    let maps = items.iter().filter(|item| item.is_map());
+    maps.filter_map(|item| item.section().item("name")?.written())
+        .collect()
+}
+
 /// Reads the list, and compiles each script. One that has a fault is reported, and left out.
 pub(super) fn read(item: Option<Item<'_>>, around: &Surroundings<'_>) -> Vec<Script> {
     let items = item.as_ref().and_then(Item::list).unwrap_or_default();
@@ -154,6 +163,9 @@ fn read_one<'d>(item: &Item<'d>, around: &Surroundings<'_>) -> Option<(Script, I
     section.finish();
     let (name, text) = (name?, text?);
     let pools = around.gateway.pools.iter().map(|pool| pool.name.clone());
+    let groups = around
+        .groups
+        .map(|groups| groups.names().map(Box::from).collect());
     let source = Source {
         name,
         file: text.file.clone(),

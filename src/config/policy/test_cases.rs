@@ -7,6 +7,7 @@ use super::super::keys::form::Absent::{Is, Means, Required};
 use super::super::keys::form::Raw;
 use super::super::keys::keys;
 use super::super::reader::{Item, nearest};
+use super::reproduce;
 use super::script_cases::{self, Failure, ScriptCase};
 use super::{PolicySection, rule, verdict};
 use crate::access::policy::{DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure};
@@ -59,14 +60,16 @@ pub(in super::super) struct Tests<'d> {
 }
 
 /// Reads the tests of the rules.
+/// `scripts` are the names of all scripts, also of those that have a fault.
 pub(in super::super) fn read_tests<'d>(
     item: Option<Item<'d>>,
     policy: &PolicySection<'_>,
+    scripts: &[&str],
 ) -> Tests<'d> {
     let items = item.and_then(|item| item.list()).unwrap_or_default();
-    let cases = items
-        .into_iter()
-        .filter_map(|item| read(&item, policy).map(|(case, scripts)| (item, case, scripts)));
+    let cases = items.into_iter().filter_map(|item| {
+        read(&item, policy, scripts).map(|(case, scripts)| (item, case, scripts))
+    });
     Tests {
         cases: cases.collect(),
     }
@@ -106,7 +109,8 @@ impl Tests<'_> {
             }
             self.warn_of_tunnel(item, case, policy);
             if let Err(failure) = of_scripts.run(case, policy, scripts) {
-                item.report(failure.to_string(), remedy(&failure, &case.scenario));
+                let command = || reproduce::command(item.configuration(), case, of_scripts);
+                item.report(failure.to_string(), remedy(&failure, command));
             }
         }
     }
@@ -145,29 +149,29 @@ impl Tests<'_> {
     }
 }
 
-fn remedy(failure: &Failure, scenario: &Scenario) -> String {
-    let failure = match failure {
-        Failure::Policy(failure) => failure,
-        Failure::Scripts(_) => {
-            return format!(
-                "correct the scripts or the test; `tollgate explain` with {} says why",
-                scenario.target()
-            );
-        }
+fn remedy(failure: &Failure, command: impl FnOnce() -> String) -> String {
+    let (failure, what) = match failure {
+        Failure::Policy(failure) => (Some(failure), "rules"),
+        Failure::Scripts(_) => (None, "scripts"),
     };
     match failure {
-        TestFailure::Unexpected { .. } | TestFailure::Asks { .. } => format!(
-            "correct the rules or the test; `tollgate explain` with {} says why",
-            scenario.target()
-        ),
-        TestFailure::NeedsAddress(_) => {
+        None | Some(TestFailure::Unexpected { .. } | TestFailure::Asks { .. }) => {
+            format!("correct the {what} or the test; `{}` says why", command())
+        }
+        Some(TestFailure::NeedsAddress(_)) => {
             "add what it resolves to, as in `resolve: [10.1.2.3]`".to_owned()
         }
-        TestFailure::NeedsTime(_) => "add when, as in `time: 2027-01-31T18:00:00Z`".to_owned(),
+        Some(TestFailure::NeedsTime(_)) => {
+            "add when, as in `time: 2027-01-31T18:00:00Z`".to_owned()
+        }
     }
 }
 
-fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<(TestCase, ScriptCase)> {
+fn read(
+    item: &Item<'_>,
+    policy: &PolicySection<'_>,
+    scripts: &[&str],
+) -> Option<(TestCase, ScriptCase)> {
     let mut section = item.section();
     let keys = Keys::take(&mut section);
     let mut whole = true;
@@ -194,7 +198,9 @@ fn read(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<(TestCase, Script
     let resolve = part(&keys.resolve, &mut whole, addresses);
     let expect = part(&keys.expect, &mut whole, verdict);
     let ask = part(&keys.expect_ask, &mut whole, |item| item.flag());
-    let decides = part(&keys.rule, &mut whole, |item| rule_name(item, policy));
+    let decides = part(&keys.rule, &mut whole, |item| {
+        rule_name(item, policy, scripts)
+    });
     let fields = part(&keys.request_headers, &mut whole, fields);
     let text = part(&keys.target, &mut whole, |item| item.text());
     let of_scripts = ScriptCase {
@@ -335,14 +341,26 @@ fn groups(item: &Item<'_>) -> Option<Vec<Box<str>>> {
 }
 
 /// The name of a rule, or of a part of the guard with or without what follows the colon.
-fn rule_name(item: &Item<'_>, policy: &PolicySection<'_>) -> Option<Box<str>> {
+fn rule_name(item: &Item<'_>, policy: &PolicySection<'_>, scripts: &[&str]) -> Option<Box<str>> {
     let text = item.text()?;
     let label = text.split(':').next().unwrap_or(text);
     let own = policy.names.iter().any(|name| name.as_str() == text);
-    // That of a script, as it is in the log.
-    let is_hook = text.starts_with("hook:");
-    if own || is_hook || DecidedBy::RESERVED.contains(&label) {
+    if own || DecidedBy::RESERVED.contains(&label) {
         return Some(text.into());
+    }
+    // That of a script, as it is in the log.
+    if let Some(script) = text.strip_prefix("hook:") {
+        if scripts.contains(&script) {
+            return Some(text.into());
+        }
+        let remedy = match nearest(script, scripts.iter().copied()) {
+            Some(near) => format!("did you mean hook:{near}?"),
+            None => "name a script, or test the hook in its program".to_owned(),
+        };
+        let message =
+            format!("no script is named {script:?}, and hooks of a program are not tried");
+        item.report(message, remedy);
+        return None;
     }
     let names = policy.names.iter().map(|name| name.as_str());
     let remedy = match nearest(text, names.chain(DecidedBy::RESERVED)) {

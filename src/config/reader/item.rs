@@ -36,6 +36,11 @@ impl<'d> Item<'d> {
         }
     }
 
+    /// The configuration file, as the user named it.
+    pub(in super::super) fn configuration(&self) -> &'d Path {
+        self.diagnostics.file()
+    }
+
     /// Reports a problem of another file, which this value names.
     pub(in super::super) fn report_in(
         &self,

@@ -92,15 +92,46 @@ fn wrong_tests_are_problems() {
 ";
     check_rules(
         lines,
-        "f.yaml:11: tollgate.policy_tests[0]: expected deny, found admit by ci; correct the rules or the test; `tollgate explain` with x.a.example:443 says why\n\
-         f.yaml:12: tollgate.policy_tests[1]: expected admit by lab, found admit by ci; correct the rules or the test; `tollgate explain` with x.a.example:443 says why\n\
+        "f.yaml:11: tollgate.policy_tests[0]: expected deny, found admit by ci; correct the rules or the test; `tollgate explain -c f.yaml --user alice --target x.a.example:443` says why\n\
+         f.yaml:12: tollgate.policy_tests[1]: expected admit by lab, found admit by ci; correct the rules or the test; `tollgate explain -c f.yaml --user alice --target x.a.example:443` says why\n\
          f.yaml:14: tollgate.policy_tests[3]: rule lab depends on the address of the target; add what it resolves to, as in `resolve: [10.1.2.3]`\n\
          f.yaml:15: tollgate.policy_tests[4]: rule late depends on the time; add when, as in `time: 2027-01-31T18:00:00Z`\n\
-         f.yaml:16: tollgate.policy_tests[5]: expected admit, found deny by connect_ports; correct the rules or the test; `tollgate explain` with x.a.example:22 says why\n\
+         f.yaml:16: tollgate.policy_tests[5]: expected admit, found deny by connect_ports; correct the rules or the test; `tollgate explain -c f.yaml --user bob --target x.a.example:22` says why\n\
          f.yaml:4: warning: tollgate.auth.groups: 1 member without a line in users, such as \"bob\"; correct the name, add the user, or remove the member\n\
          f.yaml:15: warning: tollgate.policy_tests[4]: user \"bob\" is not in users; correct the name, or remove the test\n\
          f.yaml:16: warning: tollgate.policy_tests[5]: user \"bob\" is not in users; correct the name, or remove the test",
     );
+}
+
+/// The command for the request of a test that fails, with all that the test says of it. A method is in capitals.
+#[test]
+fn a_test_that_fails_is_told_with_the_command_that_explains_it() {
+    let problems = |test: &str| {
+        let lines =
+            format!("  policy: {{default: deny}}\n  policy_tests: [{{expect: admit, {test}}}]\n");
+        setup().problems(&with_groups(&lines))
+    };
+    for (test, expected) in [
+        (
+            "user: 'alice b', target: 'http://a.example/x?y=1', method: put, time: 2027-01-31T18:00:00Z",
+            "--user 'alice b' --target 'http://a.example/x?y=1' --method PUT --time 2027-01-31T18:00:00Z`",
+        ),
+        (
+            "user: alice, target: 'https://a.example/', client: 10.0.0.1, resolve: [10.1.2.3, '::1'], \
+             request_headers: {User-Agent: curl/8, Authorization: 'Bearer 5ecret'}",
+            "--user alice --target https://a.example/ --header 'User-Agent: curl/8' --header 'Authorization: ...' \
+             --client 10.0.0.1 --resolve 10.1.2.3,::1`",
+        ),
+        (
+            "user: alice, target: /x, groups: [ops, 'on call']",
+            "--user alice --target /x --group ops --group 'on call'`",
+        ),
+    ] {
+        let found = problems(test);
+        let expected = format!("`tollgate explain -c f.yaml {expected} says why");
+        assert!(found.contains(&expected), "{found}");
+        assert!(!found.contains("5ecret"), "{found}");
+    }
 }
 
 #[test]
@@ -109,7 +140,7 @@ fn tests_that_cannot_be_read() {
   policy_tests:
     - {}
     - {user: '#b', target: example.org, expect: allow, rule: no-upload}
-    - {user: alice, target: example.org, expect: deny, client: localhost, resolve: [], time: now, method: get}
+    - {user: alice, target: example.org, expect: deny, client: localhost, resolve: [], time: now, method: a b}
     - {user: alice, target: example.org, expect: deny, rule: special_purpose:loopback, resolved: []}
 ";
     check_rules(
@@ -121,7 +152,7 @@ fn tests_that_cannot_be_read() {
          f.yaml:8: tollgate.policy_tests[1].expect: neither admit nor deny; write admit or deny\n\
          f.yaml:8: tollgate.policy_tests[1].rule: no such rule; did you mean no-uploads?\n\
          f.yaml:9: tollgate.policy_tests[2].client: not an IP address; write one such as 192.0.2.1 or 2001:db8::1\n\
-         f.yaml:9: tollgate.policy_tests[2].method: methods are compared as they are sent, in capitals; write one such as GET\n\
+         f.yaml:9: tollgate.policy_tests[2].method: not a method; write one such as GET\n\
          f.yaml:9: tollgate.policy_tests[2].time: not an RFC 3339 time; write it as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00\n\
          f.yaml:9: tollgate.policy_tests[2].resolve: no address; write what the target resolves to, or remove the key\n\
          f.yaml:10: tollgate.policy_tests[3].resolved: unknown key; did you mean \"resolve\"?\n\
@@ -137,7 +168,7 @@ fn rules_that_cannot_be_read() {
       - {action: block, usres: [x]}
       - {name: Bad Name, action: admit, status: 404, message: m}
       - {name: default, action: deny, status: 418, message: ''}
-      - {name: lists, action: deny, users: [], groups: ci, methods: [get, 'A B'], domains: [], networks: [], ports: [], client_networks: []}
+      - {name: lists, action: deny, users: [], groups: ci, methods: ['*', 'A B'], domains: [], networks: [], ports: [], client_networks: []}
       - {name: values, action: deny, users: ['#b'], roles: [tunel, proxy], domains: ['*.x', '10.0.0.1', '@gone'], networks: [10.1.0.0/8], ports: [0], client_networks: [x]}
       - {name: time, action: deny, time: {days: [mo], from: '8:00', until: '25:00', zone: Berlin, not_before: x}}
       - {name: times, action: deny, time: {}}
@@ -159,7 +190,7 @@ fn rules_that_cannot_be_read() {
          f.yaml:10: tollgate.policy.rules[2].message: is empty; write a value or remove the key\n\
          f.yaml:11: tollgate.policy.rules[3].users: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
          f.yaml:11: tollgate.policy.rules[3].groups: a single value, where a list is expected; write [one, two], or [] for an empty one\n\
-         f.yaml:11: tollgate.policy.rules[3].methods[0]: methods are compared as they are sent, in capitals; write one such as GET\n\
+         f.yaml:11: tollgate.policy.rules[3].methods[0]: not a method: methods have no wildcard; remove the key to match every method\n\
          f.yaml:11: tollgate.policy.rules[3].methods[1]: not a method; write one such as GET\n\
          f.yaml:11: tollgate.policy.rules[3].domains: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
          f.yaml:11: tollgate.policy.rules[3].networks: an empty list, which nothing matches; fill it, or remove the key to match everything\n\
@@ -278,7 +309,7 @@ fn a_reload_reads_groups_lists_and_tests_again() {
         assert!(reloader.reload().is_ok());
         setup.file(name, content);
         let error = reloader.reload().unwrap_err();
-        let expected = "f.yaml:8: tollgate.policy_tests[0]: expected admit, found deny by default; correct the rules or the test; `tollgate explain` with a.example:443 says why";
+        let expected = "f.yaml:8: tollgate.policy_tests[0]: expected admit, found deny by default; correct the rules or the test; `tollgate explain -c f.yaml --user alice --target a.example:443` says why";
         let shown = setup.shown(&error);
         assert_eq!(shown.lines().next(), Some(expected), "{shown}");
     }

@@ -134,6 +134,35 @@ fn a_group_of_a_script_that_no_user_is_in_is_a_warning() {
 }
 
 #[test]
+fn a_test_that_expects_a_hook_names_a_script() {
+    let test = |name: &str| {
+        with(&format!(
+            "  scripts: [{{ name: team, source: 'fn authorize(r) {{ deny() }}' }}]\n  policy_tests: [{{ user: alice, \
+             target: 'a.example:443', expect: deny, rule: \"hook:{name}\" }}]\n"
+        ))
+    };
+    let problems = |name: &str| Setup::new().problems(&test(name));
+    assert!(Setup::new().load(&test("team")).is_ok());
+    assert_eq!(
+        problems("taem"),
+        "f.yaml:6: tollgate.policy_tests[0].rule: no script is named \"taem\", and hooks of a program are not tried; did \
+         you mean hook:team?"
+    );
+    assert_eq!(
+        problems("NoArchives"),
+        "f.yaml:6: tollgate.policy_tests[0].rule: no script is named \"NoArchives\", and hooks of a program are not tried; \
+         name a script, or test the hook in its program"
+    );
+    // One with a fault is named all the same.
+    let faulty = test("team").replace("deny()", "dney()");
+    let problems = Setup::new().problems(&faulty);
+    assert!(
+        problems.contains("unknown function") && !problems.contains("no script"),
+        "{problems}"
+    );
+}
+
+#[test]
 fn secrets_are_read_and_never_shown() {
     let setup = Setup::new();
     setup.file("empty", "\n");

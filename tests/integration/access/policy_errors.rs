@@ -85,7 +85,7 @@ const WRONG: &[Wrong] = &[
     - { target: /, expect: deny } # !
     - { user: alice, target: /, expect: deny, resolve: [] } # !
     - { user: alice, target: /, expect: deny, client: here } # !
-    - { user: alice, target: /, expect: deny, method: get } # !
+    - { user: alice, target: /, expect: deny, method: a b } # !
     - { user: alice, target: /, expect: deny, tiem: 1 } # !
 ",
         said: &[
@@ -95,7 +95,7 @@ const WRONG: &[Wrong] = &[
             "tollgate.policy_tests[3].user: missing",
             "tollgate.policy_tests[4].resolve: no address",
             "tollgate.policy_tests[5].client: not an IP address",
-            "tollgate.policy_tests[6].method: methods are compared as they are sent",
+            "tollgate.policy_tests[6].method: not a method",
             "tollgate.policy_tests[7].tiem: ",
         ],
     },
@@ -133,7 +133,7 @@ const WRONG: &[Wrong] = &[
       - { name: e2, action: allow, users: [alice] } # !
       - { name: e3, action: deny, users: [] } # !
       - { name: e4, action: deny, roles: [proxy] } # !
-      - { name: e5, action: deny, methods: [get] } # !
+      - { name: e5, action: deny, methods: ['a b'] } # !
       - { name: e6, action: deny, domains: [\"*.test\"] } # !
       - { name: e7, action: deny, networks: [10.0.0.1/8] } # !
       - { name: e8, action: deny, ports: [70000] } # !
@@ -156,7 +156,7 @@ const WRONG: &[Wrong] = &[
             "tollgate.policy.rules[4].action: neither admit, deny nor observe",
             "tollgate.policy.rules[5].users: an empty list",
             "tollgate.policy.rules[6].roles[0]: not a role",
-            "tollgate.policy.rules[7].methods[0]: methods are compared as they are sent",
+            "tollgate.policy.rules[7].methods[0]: not a method",
             "tollgate.policy.rules[8].domains[0]: wildcards are not read",
             "tollgate.policy.rules[9].networks[0]: has bits behind the prefix",
             "tollgate.policy.rules[10].ports[0]: not a port",

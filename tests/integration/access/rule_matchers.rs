@@ -124,7 +124,7 @@ fn roles_and_methods_tell_what() {
             case(BOB, "HEAD", &url, 200, "reading"),
             case(ALICE, "POST", &url, 451, "no-writing"),
             case(ALICE, "OPTIONS", &url, 403, "default"),
-            // Methods are compared as they are sent.
+            // Methods are compared as a whole.
             case(ALICE, "GETX", &url, 403, "default"),
             case(ALICE, "GET", "/", 200, "gate"),
             case(BOB, "HEAD", "/", 200, "gate"),

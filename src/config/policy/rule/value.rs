@@ -93,14 +93,8 @@ pub(in super::super) fn method(item: &Item<'_>) -> Option<Box<str>> {
         item.report("not a method", "write one such as GET");
         return None;
     }
-    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        item.report(
-            "methods are compared as they are sent, in capitals",
-            "write one such as GET",
-        );
-        return None;
-    }
-    Some(text.into())
+    // As the method of a request is, before anything decides by it.
+    Some(text.to_ascii_uppercase().into())
 }
 
 pub(super) fn expression(item: &Item<'_>) -> Option<Expression> {
