@@ -16,7 +16,7 @@ impl Hook for NoArchives {
     fn authorize(&self, request: &mut Request<'_>, (): &mut ()) -> Outcome {
         let is_upload = matches!(request.method(), "PUT" | "POST");
         if is_upload && request.field("content-type").as_deref() == Some("application/zip") {
-            let denial = Denial::new().with_status(451);
+            let denial = Denial::new().with_status(451)?;
             return Ok(Flow::Deny(
                 denial.with_message("archives stay here; ask it@corp.example"),
             ));

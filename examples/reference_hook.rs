@@ -21,7 +21,7 @@ impl Hook for Reference {
             request.set_field("X-Corp", "yes")?;
         }
         if request.path_under("/admin")? && request.user() != Some("admin") {
-            return Ok(Flow::Deny(Denial::new().with_status(403)));
+            return Ok(Flow::Deny(Denial::new().with_status(403)?));
         }
         if request
             .field("user-agent")

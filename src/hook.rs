@@ -28,12 +28,12 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-pub use self::answer::{Answer, Denial};
+pub use self::answer::{Answer, Denial, StatusError};
 pub use self::authentication::{Authentication, Credentials};
 pub use self::connection::{Connection, ConnectionFlow};
 pub(crate) use self::detached::{Detached, Wish};
 pub(crate) use self::facts::{Facts, in_capitals};
-pub use self::fields::FieldError;
+pub use self::fields::{FieldError, FieldName};
 pub(crate) use self::fields::{OutgoingFields, name_fault};
 pub use self::notes::NoteError;
 pub(crate) use self::notes::Tag;

@@ -59,6 +59,11 @@ impl Config {
 
 /// Reads a configuration; reports to `diagnostics`, and returns one only when it is whole.
 pub(super) fn read(path: &Path, diagnostics: &Diagnostics, scope: Scope<'_>) -> Option<Config> {
+    if path.as_os_str().is_empty() {
+        let remedy = "give one, such as conf/pingora.yaml".to_owned();
+        diagnostics.report(None, "", "no configuration file is named", remedy);
+        return None;
+    }
     let text = match files::read_text(path, MAX_FILE) {
         Ok(text) => text,
         Err(error) => {

@@ -44,11 +44,15 @@ pub struct Problem {
 
 impl Problem {
     fn write(&self, f: &mut fmt::Formatter<'_>, label: &str) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
+        // No file: what is wrong is that none is named.
+        if !self.file.as_os_str().is_empty() {
+            write!(f, "{}", self.file.display())?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+            f.write_str(": ")?;
         }
-        write!(f, ": {label}")?;
+        f.write_str(label)?;
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }

@@ -2,9 +2,19 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use thiserror::Error;
 
 use super::fields::{self, FieldError};
 use crate::http::answer;
+
+/// A status that no denial has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{0} is not the status of a denial; {remedy}", remedy = StatusError::REMEDY)]
+pub struct StatusError(pub u16);
+
+impl StatusError {
+    pub(crate) const REMEDY: &str = "write 400 to 599, but not 401 or 407";
+}
 
 /// A denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +35,20 @@ impl Denial {
         }
     }
 
-    /// The status, which has to be 400 to 599; another one becomes 403.
-    #[must_use]
-    pub fn with_status(mut self, status: u16) -> Self {
-        let status = StatusCode::from_u16(status).ok();
-        let status = status.filter(|status| {
+    /// The status, in place of 403.
+    ///
+    /// # Errors
+    /// [`StatusError`] for a status that is not 400 to 599, or that is 401 or 407, which ask for credentials. With `?` it
+    /// fails the request, which is not let through.
+    pub fn with_status(mut self, status: u16) -> Result<Self, StatusError> {
+        let code = StatusCode::from_u16(status).ok();
+        let code = code.filter(|code| {
             // These two ask for something that the answer would not have.
-            let is_challenge = matches!(status.as_u16(), 401 | 407);
-            (status.is_client_error() || status.is_server_error()) && !is_challenge
+            let is_challenge = matches!(code.as_u16(), 401 | 407);
+            (code.is_client_error() || code.is_server_error()) && !is_challenge
         });
-        self.status = status.unwrap_or(StatusCode::FORBIDDEN);
-        self
+        self.status = code.ok_or(StatusError(status))?;
+        Ok(self)
     }
 
     /// The message for the client: its first [`MAX_MESSAGE`](Self::MAX_MESSAGE) characters, without control
@@ -102,8 +115,8 @@ impl Answer {
         if self.0.fields.len() >= fields::MAX_EDITS {
             return Err(FieldError::TooMany);
         }
-        let name = fields::response_name(name)?;
-        self.0.fields.push((name, fields::value(value)?));
+        let (name, value) = (fields::response_name(name)?, fields::value(name, value)?);
+        self.0.fields.push((name, value));
         Ok(self)
     }
 

@@ -1,5 +1,7 @@
 //! Edits of fields: which names and values a hook may write, and how the edits are applied to a head.
 
+use std::fmt;
+
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -13,21 +15,21 @@ pub(super) const MAX_EDITS: usize = 64;
 /// The most bytes of names and values in the edits of one head.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// Why a field cannot be written, or an answer not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+/// Why a field cannot be written, or an answer not made. The text begins with the name of the field.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FieldError {
     /// The name is no token (RFC 9110 §5.1).
-    #[error("not a field name")]
-    Name,
+    #[error("{0}: not a field name")]
+    Name(FieldName),
     /// The value has CR, LF, NUL or another control character (RFC 9110 §5.5).
-    #[error("not a field value: it has a control character")]
-    Value,
+    #[error("{0}: not a field value: it has a control character")]
+    Value(FieldName),
     /// The field frames, routes or ends at this hop: Tollgate alone writes it.
-    #[error("the field is written by the proxy alone")]
-    Protected,
+    #[error("{0}: the field is written by the proxy alone")]
+    Protected(FieldName),
     /// The field has one line at most: set it.
-    #[error("the field has one line; set it")]
-    Single,
+    #[error("{0}: the field has one line; set it")]
+    Single(FieldName),
     /// More than 64 edits of one head.
     #[error("more than {MAX_EDITS} edits of one head")]
     TooMany,
@@ -37,6 +39,35 @@ pub enum FieldError {
     /// The status of an answer that cannot be made.
     #[error("not a status of an answer with a body")]
     Status,
+}
+
+/// The name of a field as a hook gave it, whatever that is: a text for logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldName(Box<str>);
+
+impl FieldName {
+    /// The longest name that is kept whole, in characters.
+    const MAX: usize = 64;
+
+    fn of(name: &str) -> Self {
+        Self(name.chars().take(Self::MAX).collect::<String>().into())
+    }
+
+    /// The name, or its first 64 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FieldName {
+    /// In quotes where it would not be seen as one word.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_word = !self.0.is_empty() && self.0.chars().all(|c| c.is_ascii_graphic());
+        match is_word {
+            true => f.write_str(&self.0),
+            false => write!(f, "{:?}", self.0),
+        }
+    }
 }
 
 /// One change of a head. The later one applies to what the earlier ones made.
@@ -187,7 +218,7 @@ pub(super) fn added_name(name: &str) -> Result<HeaderName, FieldError> {
         name,
         &["authorization", "content-type", "user-agent", "referer"],
     ) {
-        return Err(FieldError::Single);
+        return Err(FieldError::Single(FieldName::of(name)));
     }
     request_name(name)
 }
@@ -204,19 +235,21 @@ pub fn name_fault(name: &str, is_response: bool) -> Option<FieldError> {
 
 fn checked(name: &str, is_protected: bool) -> Result<HeaderName, FieldError> {
     if is_protected {
-        return Err(FieldError::Protected);
+        return Err(FieldError::Protected(FieldName::of(name)));
     }
-    HeaderName::from_bytes(name.as_bytes()).or(Err(FieldError::Name))
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_invalid| FieldError::Name(FieldName::of(name)))
 }
 
 fn is_any(name: &str, others: &[&str]) -> bool {
     others.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// The value of a field, without the white space at its ends.
-pub(super) fn value(text: &str) -> Result<HeaderValue, FieldError> {
+/// The value of the field `name`, without the white space at its ends.
+pub(super) fn value(name: &str, text: &str) -> Result<HeaderValue, FieldError> {
     let text = text.trim_matches([' ', '\t']);
-    HeaderValue::from_bytes(text.as_bytes()).or(Err(FieldError::Value))
+    HeaderValue::from_bytes(text.as_bytes())
+        .map_err(|_invalid| FieldError::Value(FieldName::of(name)))
 }
 
 #[cfg(test)]
@@ -240,7 +273,8 @@ mod tests {
             "Expect",
             "Max-Forwards",
         ] {
-            assert_eq!(request_name(name), Err(FieldError::Protected), "{name}");
+            let protected = FieldError::Protected(FieldName::of(name));
+            assert_eq!(request_name(name), Err(protected), "{name}");
         }
         for name in [
             "content-length",
@@ -249,18 +283,59 @@ mod tests {
             "Upgrade",
             "Proxy-Status",
         ] {
-            assert_eq!(response_name(name), Err(FieldError::Protected), "{name}");
+            let protected = FieldError::Protected(FieldName::of(name));
+            assert_eq!(response_name(name), Err(protected), "{name}");
         }
         for name in ["", "a b", "a:", "a\r\nb", "\u{e4}"] {
-            assert_eq!(request_name(name), Err(FieldError::Name), "{name:?}");
-            assert_eq!(response_name(name), Err(FieldError::Name), "{name:?}");
+            let invalid = FieldError::Name(FieldName::of(name));
+            assert_eq!(request_name(name), Err(invalid.clone()), "{name:?}");
+            assert_eq!(response_name(name), Err(invalid), "{name:?}");
         }
         for text in ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "a\x7fb"] {
-            assert_eq!(value(text), Err(FieldError::Value), "{text:?}");
+            let invalid = FieldError::Value(FieldName::of("x-a"));
+            assert_eq!(value("x-a", text), Err(invalid), "{text:?}");
         }
-        assert!(value("a\tb \u{e4}").is_ok() && value("").is_ok());
-        assert_eq!(added_name("Authorization"), Err(FieldError::Single));
+        assert!(value("x-a", "a\tb \u{e4}").is_ok() && value("x-a", "").is_ok());
+        let single = FieldError::Single(FieldName::of("Authorization"));
+        assert_eq!(added_name("Authorization"), Err(single));
         assert!(request_name("Authorization").is_ok() && response_name("set-cookie").is_ok());
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let long = format!("{}:", "x".repeat(99));
+        for (error, expected) in [
+            (
+                request_name("Host").unwrap_err(),
+                "Host: the field is written by the proxy alone".to_owned(),
+            ),
+            (
+                request_name("a b").unwrap_err(),
+                "\"a b\": not a field name".to_owned(),
+            ),
+            (
+                request_name("").unwrap_err(),
+                "\"\": not a field name".to_owned(),
+            ),
+            (
+                request_name("a\r\nb").unwrap_err(),
+                r#""a\r\nb": not a field name"#.to_owned(),
+            ),
+            (
+                request_name(&long).unwrap_err(),
+                format!("{}: not a field name", "x".repeat(64)),
+            ),
+            (
+                value("x-team", "a\nb").unwrap_err(),
+                "x-team: not a field value: it has a control character".to_owned(),
+            ),
+            (
+                added_name("user-agent").unwrap_err(),
+                "user-agent: the field has one line; set it".to_owned(),
+            ),
+        ] {
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]
@@ -355,7 +430,7 @@ mod tests {
                     text.push_str(PIECES[next(&mut seed) % PIECES.len()]);
                 }
                 let single = added_name(name.as_str()).is_err();
-                let edit = match (next(&mut seed) % 3, value(&text)) {
+                let edit = match (next(&mut seed) % 3, value("x-a", &text)) {
                     (0, Ok(value)) => Edit::Set(name, value),
                     (1, Ok(_)) if single => continue,
                     (1, Ok(value)) => Edit::Add(name, value),

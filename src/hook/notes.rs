@@ -66,6 +66,7 @@ pub struct Notes {
 struct Rare {
     target: Option<(Scheme, Authority)>,
     pool: Option<Box<str>>,
+    pool_by: Option<(Box<str>, &'static str)>,
     failed: Option<Box<str>>,
     tags: Vec<Tag>,
     counts: Vec<Count>,
@@ -94,6 +95,11 @@ impl Notes {
         self.rare.as_ref()?.pool.as_deref()
     }
 
+    /// The hook that chose the pool, and its phase.
+    pub(crate) fn pool_by(&self) -> Option<&(Box<str>, &'static str)> {
+        self.rare.as_ref()?.pool_by.as_ref()
+    }
+
     /// The hook that failed the request.
     pub(crate) fn failed(&self) -> Option<&str> {
         self.rare.as_ref()?.failed.as_deref()
@@ -117,7 +123,19 @@ impl Notes {
     }
 
     pub(super) fn set_pool(&mut self, pool: &str) {
-        self.rare().pool = Some(pool.into());
+        let rare = self.rare();
+        rare.pool = Some(pool.into());
+        rare.pool_by = None;
+    }
+
+    /// Notes who chose the pool, if that was now.
+    pub(super) fn pool_is_of(&mut self, hook: &str, phase: &'static str) {
+        if let Some(rare) = &mut self.rare
+            && rare.pool.is_some()
+            && rare.pool_by.is_none()
+        {
+            rare.pool_by = Some((hook.into(), phase));
+        }
     }
 
     pub(crate) fn set_failed(&mut self, by: &str) {

@@ -173,7 +173,7 @@ impl Request<'_> {
     /// # Errors
     /// See [`FieldError`].
     pub fn set_field(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
-        let (name, value) = (fields::request_name(name)?, fields::value(value)?);
+        let (name, value) = (fields::request_name(name)?, fields::value(name, value)?);
         self.notes.request.push(Edit::Set(name, value))
     }
 
@@ -183,7 +183,7 @@ impl Request<'_> {
     /// # Errors
     /// See [`FieldError`].
     pub fn set_secret_field(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
-        let (name, mut value) = (fields::request_name(name)?, fields::value(value)?);
+        let (name, mut value) = (fields::request_name(name)?, fields::value(name, value)?);
         value.set_sensitive(true);
         self.notes.request.push(Edit::Set(name, value))
     }
@@ -193,7 +193,7 @@ impl Request<'_> {
     /// # Errors
     /// See [`FieldError`].
     pub fn add_field(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
-        let (name, value) = (fields::added_name(name)?, fields::value(value)?);
+        let (name, value) = (fields::added_name(name)?, fields::value(name, value)?);
         self.notes.request.push(Edit::Add(name, value))
     }
 

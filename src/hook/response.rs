@@ -42,7 +42,7 @@ impl Response<'_> {
     /// # Errors
     /// See [`FieldError`].
     pub fn set_field(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
-        let (name, value) = (fields::response_name(name)?, fields::value(value)?);
+        let (name, value) = (fields::response_name(name)?, fields::value(name, value)?);
         self.edits.push(Edit::Set(name, value))
     }
 
@@ -51,7 +51,7 @@ impl Response<'_> {
     /// # Errors
     /// See [`FieldError`].
     pub fn add_field(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
-        let (name, value) = (fields::response_name(name)?, fields::value(value)?);
+        let (name, value) = (fields::response_name(name)?, fields::value(name, value)?);
         self.edits.push(Edit::Add(name, value))
     }
 

@@ -25,7 +25,7 @@ use self::key_refresh::KeyRefresh;
 use self::logins::Logins;
 pub use self::replace::NewAccess;
 use super::facts::Request;
-use super::hooks::{self, after_admission, before_admission};
+use super::hooks::{self, after_admission, before_admission, ended};
 use super::outcome::Exchange;
 use crate::access::auth::external::Ask;
 use crate::access::auth::tokens::{TokenError, Tokens};
@@ -35,7 +35,7 @@ use crate::access::auth::{
 use crate::access::client::network_of;
 use crate::access::policy::{Admission, Policy, RuleNames};
 use crate::config::Config;
-use crate::hook::{HookSet, Run};
+use crate::hook::{HookSet, How, Run, Stop};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{KeptHead, RequestHead};
@@ -207,17 +207,24 @@ impl AccessControl {
 
     /// Sends the request to the pool that a hook names.
     fn choose_pool(&self, exchange: &mut Exchange) -> Result<(), RequestError> {
-        let run = exchange.run.as_ref();
-        let Some(name) = run.and_then(|run| run.notes.pool()) else {
+        let Some(run) = &exchange.run else {
             return Ok(());
         };
-        let pool = self.pool(name).ok_or_else(|| {
-            ErrorKind::Internal.because(format!(
-                "a hook names the pool {name:?}, which is not configured"
-            ))
-        })?;
-        exchange.request.pool = Choice::Pool(pool);
-        Ok(())
+        let Some(name) = run.notes.pool() else {
+            return Ok(());
+        };
+        if let Some(pool) = self.pool(name) {
+            exchange.request.pool = Choice::Pool(pool);
+            return Ok(());
+        }
+        let why = format!("it chose the pool {name:?}, which is not configured");
+        let (by, phase) = run.notes.pool_by().cloned().unwrap_or_default();
+        let stop = Stop {
+            by,
+            phase,
+            how: How::Failed(why.into()),
+        };
+        Err(ended(exchange, stop))
     }
 
     /// The pool of this name.

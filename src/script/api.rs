@@ -93,7 +93,7 @@ impl Handle {
             (None, Edit::Add) => subject.detached.request().add_field(name, value),
             (None, Edit::Remove) => subject.detached.request().remove_field(name),
         })?;
-        edited.map_err(|error| misuse(function, format_args!("{name}: {error}")))
+        edited.map_err(|error| misuse(function, error))
     }
 }
 

@@ -4,7 +4,7 @@ use rhai::{Dynamic, FuncRegistration, INT, Map, Module};
 
 use super::values::text_of;
 use super::{Fallible, misuse, type_name};
-use crate::hook::{Answer, Denial};
+use crate::hook::{Answer, Denial, StatusError};
 use crate::script::engine::Returned;
 
 /// The value of `deny`, `answer` and `cut`.
@@ -40,15 +40,17 @@ pub(super) fn register(module: &mut Module) {
 }
 
 fn denial(status: INT) -> Fallible<Return> {
-    let status = u16::try_from(status).unwrap_or_default();
-    let denial = Denial::new().with_status(status);
-    if denial.status().as_u16() != status {
-        return Err(misuse(
+    let code = u16::try_from(status).unwrap_or_default();
+    match Denial::new().with_status(code) {
+        Ok(denial) => Ok(Return(Returned::Denial(denial))),
+        Err(_) => Err(misuse(
             "deny",
-            "the status of a denial is 400 to 599, and not 401 or 407",
-        ));
+            format_args!(
+                "{status} is not the status of a denial; {}",
+                StatusError::REMEDY
+            ),
+        )),
     }
-    Ok(Return(Returned::Denial(denial)))
 }
 
 fn answer(status: INT, fields: &Map, body: &str) -> Fallible<Return> {
@@ -64,7 +66,7 @@ fn answer(status: INT, fields: &Map, body: &str) -> Fallible<Return> {
         })?;
         answer = answer
             .with_field(name, &value)
-            .map_err(|error| misuse("answer", format_args!("{name}: {error}")))?;
+            .map_err(|error| misuse("answer", error))?;
     }
     Ok(Return(Returned::Answer(answer)))
 }

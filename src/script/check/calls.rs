@@ -267,8 +267,7 @@ impl Walk<'_> {
             }
             "set_header" | "add_header" | "remove_header" => {
                 if let Some(why) = api::field_fault(argument, is_response) {
-                    let message = format!("{}: {why}", argument.as_str());
-                    self.report(*at, message, "choose another field");
+                    self.report(*at, why, "choose another field");
                 }
             }
             "pool" => self.pool(argument, *at),

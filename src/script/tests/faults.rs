@@ -143,7 +143,7 @@ fn names_of_functions_and_values() {
         ),
         (
             "fn request(r) { r.remove_header(\"a b\"); }",
-            "1:33: a b: not a field name; choose another field",
+            "1:33: \"a b\": not a field name; choose another field",
         ),
         (
             "fn request(r) { if r.host_under(\".Example\") { } }",

@@ -2,12 +2,13 @@
 
 use std::process::Command;
 
-use crate::support::command::example;
+use crate::support::command::{example, run};
 use crate::support::dns::Dns;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::request::{ALICE, BOB, auth, connect, request, request_of};
+use crate::support::request::{ALICE, BOB, auth, connect, fetch, request, request_of};
+use crate::support::tls::Authority;
 
 fn start(name: &str, setup: Setup) -> Option<Proxy> {
     Some(setup.start_by(Command::new(example(name)?)))
@@ -78,7 +79,7 @@ fn a_pool() {
     assert_eq!(ask("/api/x").text(), "beta");
     assert_eq!(ask("/apix").text(), "stable");
     // Servers may read this path in two ways: neither answer is safe.
-    assert_eq!(ask("/x/..%2fapi").status(), 500);
+    assert_eq!(ask("/x/..%2fapi").status(), 400);
 }
 
 #[test]
@@ -125,6 +126,72 @@ fn an_authenticator() {
     assert_eq!(proxy.exchange(connect).status(), 200);
     let gateway = request_of(("ci", "wrong"), "GET", "/").replace("Proxy-", "");
     assert_eq!(proxy.exchange(gateway).status(), 401);
+}
+
+#[test]
+fn a_resolver() {
+    let dns = Dns::table(&[("other.test", &["127.0.0.1"])]);
+    let Some(proxy) = start("hook_resolver", Setup::new().config(&dns.config())) else {
+        return;
+    };
+    let origin = Origin::ok("in");
+    for (host, status) in [("wiki.svc", 200), ("old.svc", 403), ("other.test", 200)] {
+        let url = format!("http://{host}:{}/", origin.port());
+        assert_eq!(proxy.exchange(fetch(&url)).status(), status, "{host}");
+    }
+}
+
+#[test]
+fn a_secret() {
+    const TOKEN: &str = "t0k3n-of-the-operator";
+    let Some(program) = example("hook_secret") else {
+        return;
+    };
+    let dns = Dns::table(&[("api.corp.example", &["127.0.0.1"])]);
+    let authority = Authority::new();
+    let identity = authority.issue(&["api.corp.example"]);
+    let seen = |request: &crate::support::message::Request| {
+        let fields = &request.head.fields;
+        ok([fields.all("authorization"), fields.all("cookie")]
+            .concat()
+            .join(","))
+    };
+    let (secure, plain) = (Origin::https(identity.server(), seen), Origin::http(seen));
+    let setup = grouped("agents: alice\n", &dns.config())
+        .file("ca.pem", authority.pem())
+        .server("ca_file: ca.pem");
+    let mut command = Command::new(program);
+    command.env("API_TOKEN", TOKEN);
+    let proxy = setup.start_by(command);
+    let ask = |user, url: String| {
+        let request = request_of(user, "GET", &url);
+        let request = request.replacen("\r\n\r\n", "\r\nCookie: a=1\r\n\r\n", 1);
+        proxy.exchange(request).text()
+    };
+    let url =
+        |scheme: &str, origin: &Origin| format!("{scheme}://api.corp.example:{}/", origin.port());
+    assert_eq!(ask(ALICE, url("https", &secure)), format!("Bearer {TOKEN}"));
+    assert_eq!(ask(ALICE, url("http", &plain)), "a=1");
+    assert_eq!(ask(BOB, url("https", &secure)), "a=1");
+    let records: Vec<String> = proxy
+        .wait_records(3)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for text in [proxy.output(), proxy.errors(), records.concat()] {
+        assert!(!text.contains(TOKEN), "{text}");
+    }
+}
+
+#[test]
+fn an_example_without_a_file_says_what_is_missing() {
+    let Some(program) = example("hook_denial") else {
+        return;
+    };
+    let outcome = run(&mut Command::new(program), "");
+    assert_eq!(outcome.code(), Some(1));
+    let expected = "Error: no configuration file is named; give one, such as conf/pingora.yaml\n";
+    assert_eq!(outcome.stderr, expected);
 }
 
 #[test]

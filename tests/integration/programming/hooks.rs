@@ -77,7 +77,7 @@ fn a_denial_has_its_status_and_message_and_is_in_the_log() {
         let proxy = Embedded::start(
             "",
             In(phase, |_: &mut Request<'_>| {
-                let denial = Denial::new().with_status(451);
+                let denial = Denial::new().with_status(451)?;
                 Ok(Flow::Deny(denial.with_message("ask\r\nit")))
             }),
         );
@@ -150,7 +150,7 @@ fn a_failure_and_a_panic_cost_one_request() {
         let why = if panics {
             "it panicked"
         } else {
-            "not a field name"
+            "\"a b\": not a field name"
         };
         assert_eq!(detail, format!("hook:test in authorize: {why}"));
         let answer = wire.exchange(fetch(&format!("http://{}/", origin.address)));
@@ -372,4 +372,56 @@ fn a_hook_without_phases_is_called_in_each() {
     assert_eq!(answer.status(), 403);
     let answer = proxy.exchange(fetch(&format!("http://{}/", origin.address)));
     assert_eq!(answer.text(), "in");
+}
+
+/// What a hook does with a request.
+type Does = fn(&mut Request<'_>) -> Outcome;
+
+#[test]
+fn what_a_hook_does_wrong_names_the_hook_the_phase_and_the_field() {
+    let wrong: [(Phases, Does, &str); 4] = [
+        (
+            Phases::AUTHORIZE,
+            |request| {
+                request.use_pool("gone")?;
+                Ok(Flow::Go)
+            },
+            "hook:test in authorize: it chose the pool \"gone\", which is not configured",
+        ),
+        (
+            Phases::ROUTE,
+            |request| {
+                request.use_pool("gone")?;
+                Ok(Flow::Go)
+            },
+            "hook:test in route: it chose the pool \"gone\", which is not configured",
+        ),
+        (
+            Phases::AUTHORIZE,
+            |request| {
+                request.set_field("Content-Length", "1")?;
+                Ok(Flow::Go)
+            },
+            "hook:test in authorize: Content-Length: the field is written by the proxy alone",
+        ),
+        (
+            Phases::AUTHORIZE,
+            |_| Ok(Flow::Deny(Denial::new().with_status(200)?)),
+            "hook:test in authorize: 200 is not the status of a denial; write 400 to 599, but not 401 or 407",
+        ),
+    ];
+    for (phase, does, expected) in wrong {
+        let admin = "  admin: { address: \"127.0.0.1:0\" }\n";
+        let proxy = Embedded::start(admin, In(phase, does));
+        let credentials = auth().replace("Proxy-", "");
+        let answer = proxy.exchange(format!("GET / HTTP/1.1\r\nHost: a\r\n{credentials}\r\n"));
+        assert_eq!(answer.status(), 500, "{expected}");
+        let record = proxy.record();
+        assert_eq!(record["error_detail"], expected, "{record}");
+        let failures = "tollgate_hook_failures_total{hook=\"test\"} 1";
+        let mut admin = Wire::connect(proxy.running.addresses()[1]).unwrap();
+        let metrics = admin.exchange("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let metrics = metrics.text();
+        assert!(metrics.contains(failures), "{expected}: {metrics}");
+    }
 }
