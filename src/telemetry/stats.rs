@@ -16,7 +16,10 @@ use super::top::Top;
 pub(crate) struct Stats {
     pub(crate) started: Instant,
     successful: AtomicU64,
+    /// Neither successful nor denied nor challenged.
     failed: AtomicU64,
+    /// By the policy, a hook or the external authoriser.
+    denied: AtomicU64,
     /// Requests that were asked for credentials, since they had none.
     challenged: AtomicU64,
     /// Visits of the local pool: one site that every request to the gateway counts, and
@@ -31,6 +34,7 @@ impl Stats {
             started: Instant::now(),
             successful: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
             challenged: AtomicU64::new(0),
             gateway: AtomicU64::new(0),
             sites: Top::new(),
@@ -42,6 +46,8 @@ impl Stats {
             &self.successful
         } else if record.is_challenge() {
             &self.challenged
+        } else if record.denial.is_some() {
+            &self.denied
         } else {
             &self.failed
         };

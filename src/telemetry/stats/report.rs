@@ -25,6 +25,8 @@ members! {
     successful_visits: u64,
         "Requests answered with a status below 400 and no error, and tunnels established.";
     failed_visits: u64, "All other requests but challenges.";
+    denied_visits: u64,
+        "Those of them that were denied, by the policy, a hook or the external authoriser.";
     challenges: u64,
         "Requests without credentials, answered with 407 or 401: a browser's first one, before it asks its user. Wrong credentials are failed visits.";
     lockouts: Lockouts as "lockouts" of Lockouts, "Logins that failed too often.";
@@ -81,7 +83,9 @@ impl Report {
         let (from_client, to_client) = metrics.total_bytes();
         let total = from_client.saturating_add(to_client);
         let successful_visits = stats.successful.load(Ordering::Relaxed);
+        let denied_visits = stats.denied.load(Ordering::Relaxed);
         let failed_visits = stats.failed.load(Ordering::Relaxed);
+        let failed_visits = failed_visits.saturating_add(denied_visits);
         let challenges = stats.challenged.load(Ordering::Relaxed);
         let (users, other_users) = telemetry.users.report();
         Report {
@@ -98,6 +102,7 @@ impl Report {
                 .saturating_add(challenges),
             successful_visits,
             failed_visits,
+            denied_visits,
             challenges,
             lockouts: Lockouts {
                 users: metrics.lockouts.users.get(),
@@ -133,11 +138,12 @@ impl Report {
     /// passed the target parser.
     pub(crate) fn summary(&self) -> String {
         let mut text = format!(
-            "served {} ({} successful, {} failed, {} asked for credentials) and {} in {}; \
+            "served {} ({} successful, {} denied, {} failed, {} asked for credentials) and {} in {}; \
              {} from clients, {} to clients; {}",
             count(self.total_requests, "request"),
             self.successful_visits,
-            self.failed_visits,
+            self.denied_visits,
+            self.failed_visits.saturating_sub(self.denied_visits),
             self.challenges,
             count(self.total_tunnels, "tunnel"),
             human_seconds(self.uptime_seconds),

@@ -134,7 +134,13 @@ fn strangers_and_denied_requests_count_no_site() {
     });
     let stats = stats(&telemetry);
     assert_eq!(stats["top_sites"], json!([]));
-    assert_eq!(stats["failed_visits"], 2);
+    assert_eq!(
+        (&stats["failed_visits"], &stats["denied_visits"]),
+        (&json!(2), &json!(1))
+    );
+    let summary = telemetry.summary();
+    let counts = "(0 successful, 1 denied, 1 failed, 0 asked for credentials)";
+    assert!(summary.contains(counts), "{summary}");
     let denied = "tollgate_denied_total{rule=\"deny_domains\"}";
     assert_eq!(metric(&telemetry, denied), Some(1.0));
 }
