@@ -98,6 +98,7 @@ mod programming {
     mod hostile;
     mod phases;
     mod resolution;
+    mod script_commands;
     mod scripts;
     mod secrets;
 }
