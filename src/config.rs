@@ -41,6 +41,7 @@ mod reference;
 mod reload;
 mod rights;
 mod roots;
+mod scope;
 mod scripts;
 mod secrets;
 mod sections;
@@ -86,6 +87,7 @@ use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
 use self::problem::Diagnostics;
 use self::reader::Section;
+use self::scope::Scope;
 use self::scripts::Surroundings;
 use self::sections::Sections;
 use self::tokens::TokenSection;
@@ -142,39 +144,6 @@ pub struct Config {
     pub(crate) sockets: Vec<BoundSocket>,
     /// The directory of the default paths, when one of them is in use.
     run_directory: Option<PathBuf>,
-}
-
-/// What a file is read for.
-#[derive(Debug, Clone, Copy)]
-enum Scope<'a> {
-    /// To start. Ports are not tried: they will be bound.
-    Start,
-    /// To start as a part of another program, which may want a free port.
-    Embedded,
-    /// To say whether a start would succeed.
-    Check,
-    /// To explain what the policy decides, right or wrong: without running its tests.
-    Explain,
-    /// For a running process, which is exposed when one of its listeners is not loopback.
-    /// Where it listens is not what the file may say by now.
-    Reload {
-        exposed: bool,
-        listening: &'a [SocketAddr],
-        /// A listener of the process that believes every PROXY header.
-        credulous: Option<SocketAddr>,
-        is_embedded: bool,
-    },
-}
-
-impl Scope<'_> {
-    /// Whether it is for a part of another program, whose hooks may know users and groups that no file has.
-    fn is_embedded(self) -> bool {
-        match self {
-            Scope::Embedded => true,
-            Scope::Reload { is_embedded, .. } => is_embedded,
-            Scope::Start | Scope::Check | Scope::Explain => false,
-        }
-    }
 }
 
 impl Config {

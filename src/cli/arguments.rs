@@ -70,7 +70,7 @@ pub enum Command {
         /// The user; by default the one that the client is without credentials
         #[structopt(long, value_name = "USER")]
         user: Option<String>,
-        /// A group that the token of the user says; several times for several
+        /// A group that the token of the user says, or the authoriser; several times for several
         #[structopt(long = "group", value_name = "GROUP", number_of_values = 1)]
         groups: Vec<String>,
         /// A claim of that token, such as repository=example/app; several times for several

@@ -101,7 +101,11 @@ fn url(item: &Item<'_>, send_password: bool) -> Option<HttpUrl> {
                 TargetError::Scheme => "write an http:// or https:// URL",
                 _ => "write one such as http://127.0.0.1:9000/check",
             };
-            item.report(error.to_string(), remedy);
+            let message = match error {
+                TargetError::Form => "not a URL".to_owned(),
+                error => error.to_string(),
+            };
+            item.report(message, remedy);
             return None;
         }
     };

@@ -252,6 +252,7 @@ impl<'d> Item<'d> {
     pub(in super::super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let (start, end) = (show_duration(*range.start()), show_duration(*range.end()));
         let advice = format!("write one from {start} to {end}, such as {end}");
+        let whole = format!("write a whole number and a unit, from {start} to {end}");
         match parse_duration(self.scalar()?) {
             Ok(duration) if range.contains(&duration) => return Some(duration),
             Ok(_) | Err(UnitError::TooLarge) => self.report("out of range", advice),
@@ -261,7 +262,7 @@ impl<'d> Item<'d> {
                     "add one of ms, s, m, h, d, as in 30s",
                 );
             }
-            Err(UnitError::Malformed) => self.report("not a duration", advice),
+            Err(UnitError::Malformed) => self.report("not a duration", whole),
         }
         None
     }

@@ -287,7 +287,7 @@ fn mistakes_are_named_with_their_place_and_their_remedy() {
         ),
         (
             "domains: [a.test], upgrade: https, networks: [10.0.0.0/8]",
-            "rules[0].upgrade: not with `networks`: the address is known after the request is upgraded; name the host in `domains`",
+            "rules[0].upgrade: not with `networks`: the address is known after the request is upgraded; remove `networks`; a private address of the host goes into `tollgate.egress.allow_networks`",
         ),
         (
             "domains: [a.test], upgrade: https, inject: { bearer: apo }",
@@ -303,7 +303,7 @@ fn mistakes_are_named_with_their_place_and_their_remedy() {
         ),
         (
             "domains: [a.test], upgrade: https, inject: { fields: { content-length: api } }",
-            "rules[0].inject.fields.content-length: the field is written by the proxy alone; name another field",
+            "rules[0].inject.fields.content-length: content-length: the field is written by the proxy alone; name another field",
         ),
         (
             "domains: [a.test], upgrade: https, inject: { bearer: api, basic: { user: a, password: api } }",

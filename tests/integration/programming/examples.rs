@@ -188,7 +188,7 @@ fn an_example_without_a_file_says_what_is_missing() {
     let Some(program) = example("hook_denial") else {
         return;
     };
-    let outcome = run(&mut Command::new(program), "");
+    let outcome = run(Command::new(program).env_remove("RUST_BACKTRACE"), "");
     assert_eq!(outcome.code(), Some(1));
     let expected = "Error: no configuration file is named; give one, such as conf/pingora.yaml\n";
     assert_eq!(outcome.stderr, expected);

@@ -73,7 +73,11 @@ pub(super) fn read(
     }
     if matchers.networks.is_some() {
         let message = "not with `networks`: the address is known after the request is upgraded";
-        report(key, message, "name the host in `domains`");
+        report(
+            key,
+            message,
+            "remove `networks`; a private address of the host goes into `tollgate.egress.allow_networks`",
+        );
     }
     matchers.roles = Some(forward);
     let fields = match inject {
