@@ -2,5 +2,6 @@
 
 pub mod auth;
 pub mod client;
+pub mod limits;
 pub mod policy;
 pub mod shares;

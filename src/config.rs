@@ -60,6 +60,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pingora_core::server::configuration::ServerConf;
@@ -85,6 +86,7 @@ use self::kind::TextKind;
 use self::limits::Log;
 use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
+use self::policy::GroupContext;
 use self::problem::Diagnostics;
 use self::reader::Section;
 use self::scope::Scope;
@@ -93,6 +95,7 @@ use self::sections::Sections;
 use self::tokens::TokenSection;
 use self::trusted::Credulous;
 use crate::access::auth::external::External;
+use crate::access::limits::Classes;
 use crate::access::policy::{Groups, Policy};
 use crate::config::identity::Identity;
 use crate::script::Script;
@@ -129,6 +132,8 @@ pub struct Config {
     pub(crate) timeouts: Timeouts,
     /// How large and how many things may be.
     pub(crate) limits: Limits,
+    /// The classes of limits, if there are any.
+    pub(crate) classes: Option<Arc<Classes>>,
     /// Destination and format of the access log; a path in it is absolute.
     pub(crate) log: telemetry::Settings,
     /// What is most likely not meant, although it can be used.
@@ -212,36 +217,6 @@ impl Config {
     }
 }
 
-/// Reports that there is no `tollgate`, in one line where its keys are at the top.
-fn report_missing(mut root: Section<'_>) {
-    if let Some((line, keys)) = root.misplaced(Sections::NAMES) {
-        let keys_shown = list(&keys);
-        let message = format!("missing, and the file has its keys at the top: {keys_shown}");
-        let advice =
-            "write a line `tollgate:` above them, and two spaces before each line below it";
-        root.report_on(line, "tollgate", message, advice);
-        root.declare(&keys, &[]);
-    } else if !root.has_near("tollgate") {
-        let advice = "write `tollgate:` with `listeners` and `auth` below it";
-        root.report("tollgate", "missing", advice);
-    }
-    root.finish();
-}
-
-/// The first few of some keys.
-fn list(keys: &[&str]) -> String {
-    const SHOWN: usize = 3;
-    let shown: Vec<_> = keys
-        .iter()
-        .take(SHOWN)
-        .map(|key| format!("`{key}`"))
-        .collect();
-    match keys.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
 fn configured_addresses(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
     let addresses = listeners.iter().map(|listener| listener.address);
     addresses.chain(admin).collect()
@@ -288,7 +263,7 @@ fn interpret(
     let mut tollgate = match root.item("tollgate") {
         Some(item) => item.section(),
         None => {
-            report_missing(root);
+            sections::report_missing(root);
             return None;
         }
     };
@@ -342,13 +317,11 @@ fn interpret(
         false => groups,
     };
     let secrets = secrets::read(sections.secrets.as_ref(), base);
-    let mut written = policy::read(
-        sections.policy,
-        &mut lists,
-        &secrets,
-        groups.as_ref(),
-        auth.has_groups(),
-    );
+    let context = GroupContext {
+        groups: groups.as_ref(),
+        has_groups: auth.has_groups(),
+    };
+    let mut written = policy::read(sections.policy, &mut lists, &secrets, &context);
     written.check_asks(auth.external_item(), external.as_deref());
     let script_files = scripts::files(sections.scripts.as_ref());
     let script_names = scripts::names(sections.scripts.as_ref());
@@ -366,7 +339,7 @@ fn interpret(
     let policy_tests = policy::read_tests(sections.policy_tests, &written, &script_names);
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
-    let limits = Limits::read(sections.limits);
+    let (limits, classes) = Limits::read(sections.limits, &context);
     let (log, access) = Log::read(sections.log, &base.directory);
     tollgate.finish_with(|key| {
         pingora::is_key(key)
@@ -443,7 +416,8 @@ fn interpret(
             auth.warn_of_strangers(groups, &document, diagnostics);
         }
         written.warn(&policy, &auth, SystemTime::now());
-        policy_tests.run(&policy, &scripts, &auth);
+        classes.warn(&auth);
+        policy_tests.run(&policy, &scripts, classes.classes.as_deref(), &auth);
     }
     Some(Config {
         file: base.directory.join(path.file_name()?),
@@ -458,6 +432,7 @@ fn interpret(
         dns,
         timeouts,
         limits,
+        classes: classes.classes,
         log,
         warnings: diagnostics.warnings(),
         identity: server.identity,

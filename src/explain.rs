@@ -1,5 +1,6 @@
 //! `tollgate explain`: the decision of the policy about a hypothetical request.
 
+mod class;
 mod scripts;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
+use self::class::ExplainedClass;
 pub use self::scripts::{Ran, ScriptQuery, Seen, run_script};
 use self::scripts::{ended, try_scripts};
 use crate::access::auth::User;
@@ -71,6 +73,9 @@ struct ExplainedWay {
     sent_by: &'static str,
     #[serde(flatten)]
     explanation: Explanation,
+    /// The class of limits that holds, where the request is not denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<ExplainedClass>,
     /// The calls of scripts, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scripts: Vec<Step>,
@@ -89,8 +94,10 @@ impl fmt::Display for ExplainedTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let usual = &self.usual;
         let usual_scripts = Calls(&self.scripts);
+        let usual_class = self.ways.first().and_then(|way| way.class.as_ref());
+        let usual_class = Paragraph(usual_class);
         if self.ways.len() < 2 {
-            return write!(f, "{usual}{usual_scripts}");
+            return write!(f, "{usual}{usual_class}{usual_scripts}");
         }
         for (index, way) in self.ways.iter().enumerate() {
             let ExplainedWay {
@@ -106,16 +113,21 @@ impl fmt::Display for ExplainedTarget {
             )?;
         }
         let (circumstances, reasons) = (usual.circumstances(), usual.reasons());
-        write!(f, "\n\n{circumstances}{reasons}{usual_scripts}")?;
+        write!(
+            f,
+            "\n\n{circumstances}{reasons}{usual_class}{usual_scripts}"
+        )?;
         for way in self.ways.iter().skip(1) {
             let explanation = &way.explanation;
             let (request, calls) = (explanation.request_line(), Calls(&way.scripts));
+            let is_other = way.class.as_ref() != usual_class.0;
+            let class = Paragraph(way.class.as_ref().filter(|_| is_other));
             if explanation.decision != usual.decision {
                 let headline = explanation.headline();
                 let reasons = explanation.reasons();
-                write!(f, "\n\n{request}: {headline}{reasons}{calls}")?;
-            } else if !way.scripts.is_empty() {
-                write!(f, "\n\n{request}:{calls}")?;
+                write!(f, "\n\n{request}: {headline}{reasons}{class}{calls}")?;
+            } else if is_other || !way.scripts.is_empty() {
+                write!(f, "\n\n{request}:{class}{calls}")?;
             }
         }
         Ok(())
@@ -205,6 +217,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
                 ExplainedDecision::Admit => Decided::admitted(&policy, &way.scenario),
                 _ => Decided::Denied,
             };
+            let is_denied = explanation.decision == ExplainedDecision::Deny;
             let trial = try_scripts(
                 &config.scripts,
                 &way.scenario,
@@ -217,9 +230,12 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             if let Some(ended) = trial.stop().and_then(ended) {
                 explanation.end(ended);
             }
+            let class = config.classes.as_deref().filter(|_| !is_denied);
+            let class = class.map(|classes| ExplainedClass::new(classes, &way.scenario));
             Ok(ExplainedWay {
                 sent_by: way.sent_by,
                 explanation,
+                class,
                 scripts: trial.steps,
             })
         })
@@ -271,6 +287,18 @@ fn note_target(trial: &Trial, notes: &mut Vec<String>) {
         && !notes.contains(&note)
     {
         notes.push(note);
+    }
+}
+
+/// A text behind an empty line, if there is one.
+struct Paragraph<'a, T>(Option<&'a T>);
+
+impl<T: fmt::Display> fmt::Display for Paragraph<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(text) => write!(f, "\n\n{text}"),
+            None => Ok(()),
+        }
     }
 }
 

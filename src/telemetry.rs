@@ -31,12 +31,14 @@ pub mod throttle;
 mod top;
 mod users;
 
+use crate::access::limits::Classes;
 use crate::http::role::Role;
 use access_log::AccessLog;
 pub use access_log::{Destination, Format};
 use denials::Denials;
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
+use parking_lot::Mutex;
 use process::Process;
 use prometheus::Registry;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
@@ -101,6 +103,8 @@ pub struct Telemetry {
     stats: Stats,
     users: Users,
     denials: Denials,
+    /// The classes of limits, for the statistics.
+    classes: Mutex<Option<Arc<Classes>>>,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -136,6 +140,7 @@ impl Telemetry {
             stats: Stats::new(),
             users,
             denials: Denials::new(),
+            classes: Mutex::default(),
         })
     }
 
@@ -165,6 +170,11 @@ impl Telemetry {
     /// The last denials of a user as one JSON object.
     pub fn render_denials(&self, user: &str) -> Vec<u8> {
         self.denials.to_json(user)
+    }
+
+    /// Shows these classes of limits in the statistics from now on.
+    pub fn show_classes(&self, classes: Option<Arc<Classes>>) {
+        *self.classes.lock() = classes;
     }
 
     /// Whether records are written: the statistics take less from one.

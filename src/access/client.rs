@@ -19,9 +19,20 @@ pub struct Client(u64);
 impl Client {
     pub fn new(user: Option<&User>, address: IpAddr) -> Self {
         match user {
-            Some(user) => Self(NUMBERS.hash_one(user.as_str())),
+            Some(user) => Self::of_user(user.as_str()),
             None => Self::site(address),
         }
+    }
+
+    /// A user, wherever it is.
+    pub fn of_user(user: &str) -> Self {
+        Self(NUMBERS.hash_one(user))
+    }
+
+    /// Which of so many parts of a table has this client.
+    pub fn part(self, parts: usize) -> usize {
+        // The remainder is less than a usize.
+        usize::try_from(self.0 % (parts.max(1) as u64)).unwrap_or_default()
     }
 
     /// The proxy itself, which looks up the names of its upstreams.

@@ -146,8 +146,10 @@ fn replace(
         lockout: parts.lockout,
         policy: &parts.policy,
         scripts: &parts.scripts,
+        classes: parts.classes,
     });
     replaced.map_err(|error| ReloadError::System(error.to_string()))?;
+    app.telemetry.show_classes(app.access.classes());
     running.apply(&parts.values);
     Ok(summary)
 }

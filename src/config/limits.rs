@@ -1,12 +1,20 @@
 //! `tollgate.timeouts`, `tollgate.limits` and `tollgate.log`: how long, how large, how many, and
 //! where it is written down.
 
+mod classes;
+
 use std::path::Path;
 use std::time::Duration;
 
+pub(super) use self::classes::ClassSection;
+#[cfg(test)]
+use self::classes::ListKeys;
 use super::keys::form::Absent::Is;
 use super::keys::form::{Bytes, BytesOrNone, Flag, Raw, Within};
+#[cfg(test)]
+use super::keys::shape::Key;
 use super::keys::{keys, settings};
+use super::policy::GroupContext;
 use super::reader::{Item, Part};
 use super::units::{days, hours, milliseconds, minutes, seconds};
 use crate::telemetry::{Destination, Format, Settings};
@@ -70,10 +78,21 @@ settings! {
     }
 }
 
+/// The keys of the map: those of the limits for all, and the list of classes.
+#[cfg(test)]
+pub(super) fn keys() -> Vec<Key> {
+    Limits::keys().into_iter().chain(ListKeys::keys()).collect()
+}
+
 impl Limits {
-    pub(super) fn read(part: Part<'_>) -> Limits {
+    /// Reads the limits for all, and the classes.
+    pub(super) fn read<'d>(
+        part: Part<'d>,
+        context: &GroupContext<'_>,
+    ) -> (Limits, ClassSection<'d>) {
         let mut section = part.section();
         let limits = Limits::take(&mut section);
+        let classes = classes::read(&mut section, context);
         if limits.request_target > limits.request_head {
             section.report(
                 "request_target",
@@ -82,7 +101,7 @@ impl Limits {
             );
         }
         section.finish();
-        limits
+        (limits, classes)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use self::problem::Context;
+pub(super) use self::problem::GroupContext;
 use super::auth::Auth;
 use super::host;
 use super::keys::form::Absent::Is;
@@ -22,7 +22,7 @@ mod rule;
 mod script_cases;
 mod test_cases;
 
-pub(super) use self::rule::role;
+pub(super) use self::rule::{ValueReader, not_empty, role, user};
 #[cfg(test)]
 pub(super) use self::test_cases::Keys as TestKeys;
 pub(super) use self::test_cases::read_tests;
@@ -32,8 +32,8 @@ keys! {
     pub(super) struct Keys<'d> {
         /// The decision when no rule matches.
         default: Option<Item<'d>> = Is("admit"), Raw => Shape::words(&["admit", "deny"]);
-        /// Whether clients whose requests are denied learn the name of the rule, or of the part of the guard. The log
-        /// has it in any case, and a rule's `message` is sent in any case.
+        /// Whether clients whose requests are denied learn the name of the rule, or of the part of the guard, and those over
+        /// a limit the name of their class. The log has it in any case, and a rule's `message` is sent in any case.
         show_rules: bool = true, Flag;
         /// The rules. The first that matches decides.
         rules: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(rule::Keys::keys).list(MAX_RULES);
@@ -57,14 +57,12 @@ pub(super) struct PolicySection<'d> {
     is_whole: bool,
 }
 
-/// Reads `policy`. `groups` is `None` when the group file cannot be used, and `has_groups` says whether one is
-/// named at all.
+/// Reads `policy`.
 pub(super) fn read<'d>(
     part: Part<'d>,
     lists: &mut Lists<'_>,
     secrets: &Secrets,
-    groups: Option<&Groups>,
-    has_groups: bool,
+    context: &GroupContext<'_>,
 ) -> PolicySection<'d> {
     let mut section = part.section();
     let keys = Keys::take(&mut section);
@@ -72,7 +70,7 @@ pub(super) fn read<'d>(
     let items = keys.rules.and_then(|item| item.list()).unwrap_or_default();
     section.finish();
 
-    let context = Context { groups, has_groups };
+    let groups = context.groups;
     let mut whole = groups.is_some() && default != Some(None);
     let mut written = PolicySection {
         rules: None,
@@ -161,18 +159,7 @@ impl PolicySection<'_> {
     /// from being loaded.
     pub(super) fn warn(&self, policy: &Policy, auth: &Auth, now: SystemTime) {
         for (rule, item, user) in &self.users {
-            if auth.knows(user) {
-                continue;
-            }
-            if let Some((message, remedy)) = mistaken_user(user, auth) {
-                item.report(message, remedy);
-            } else {
-                let file = auth.htpasswd.display();
-                item.warn(
-                    format!("rule {rule} names user {user:?}, who is not in {file}"),
-                    "correct the name, or remove it",
-                );
-            }
+            warn_of_user("rule", rule, item, user, auth);
         }
         let dead = policy.dead_rules(now);
         for rule in &dead {
@@ -229,6 +216,22 @@ fn hidden_by_tunnel(rule: &Rule) -> Option<(String, &'static str)> {
         format!("reads the {what}, which a tunnel hides: always empty in this rule"),
         "add forward or gateway to its roles, or correct the expression",
     ))
+}
+
+/// Warns of a user that a rule or a class names and that does not exist. One that cannot exist is an error.
+pub(super) fn warn_of_user(what: &str, by: &Name, item: &Item<'_>, user: &str, auth: &Auth) {
+    if auth.knows(user) {
+        return;
+    }
+    if let Some((message, remedy)) = mistaken_user(user, auth) {
+        item.report(message, remedy);
+        return;
+    }
+    let file = auth.htpasswd.display();
+    item.warn(
+        format!("{what} {by} names user {user:?}, who is not in {file}"),
+        "correct the name, or remove it",
+    );
 }
 
 /// What is wrong with the name of a user that does not exist, where the name clearly means no user: a rule with

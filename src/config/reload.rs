@@ -12,6 +12,7 @@ use crate::access::auth::external::External;
 use crate::access::auth::lockout::LockoutSettings;
 use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{Htpasswd, TrustedNetworks};
+use crate::access::limits::Classes;
 use crate::access::policy::Policy;
 use crate::script::Script;
 
@@ -42,6 +43,8 @@ pub struct Reloaded {
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
+    /// The classes of limits, if there are any.
+    pub classes: Option<Arc<Classes>>,
     /// The scripts, with the secrets as they are now.
     pub scripts: Vec<Script>,
     /// What is most likely not meant, although it can be used.
@@ -73,7 +76,7 @@ impl Config {
 }
 
 impl Reloader {
-    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups`, `auth.trusted_networks`, `auth.tokens`, `auth.lockout` and the lists of
+    /// Reads the configuration file again, with `auth.htpasswd`, `auth.groups`, `auth.trusted_networks`, `auth.tokens`, `auth.lockout`, the classes of `limits` and the lists of
     /// `egress` and `policy`, and runs `policy_tests`.
     ///
     /// The whole file is checked, so that a mistake does not wait for the next start; all other
@@ -99,6 +102,7 @@ impl Reloader {
             external: config.auth.external,
             lockout: config.auth.lockout,
             policy: config.policy,
+            classes: config.classes,
             scripts: config.scripts,
             warnings: config.warnings,
             left_out: config.left_out,

@@ -8,7 +8,7 @@ use super::scripts::ScriptLimits;
 #[cfg(test)]
 use super::{
     auth, egress, gateway,
-    limits::{self, Limits, Timeouts},
+    limits::{self, Timeouts},
     listeners, policy, scripts, secrets,
 };
 
@@ -41,7 +41,7 @@ keys! {
         /// How long things may take.
         timeouts: Part<'d> = Defaults, Map => Shape::Part(Timeouts::keys);
         /// How large and how many things may be.
-        limits: Part<'d> = Defaults, Map => Shape::Part(Limits::keys);
+        limits: Part<'d> = Defaults, Map => Shape::Part(limits::keys);
         /// The access log.
         log: Part<'d> = Defaults, Map => Shape::Part(limits::Log::keys);
     }
@@ -50,5 +50,35 @@ keys! {
 impl<'d> Sections<'d> {
     pub(super) fn read(section: &mut Section<'d>) -> Sections<'d> {
         Sections::take(section)
+    }
+}
+
+/// Reports that there is no `tollgate`, in one line where its keys are at the top.
+pub(super) fn report_missing(mut root: Section<'_>) {
+    if let Some((line, keys)) = root.misplaced(Sections::NAMES) {
+        let keys_shown = list(&keys);
+        let message = format!("missing, and the file has its keys at the top: {keys_shown}");
+        let advice =
+            "write a line `tollgate:` above them, and two spaces before each line below it";
+        root.report_on(line, "tollgate", message, advice);
+        root.declare(&keys, &[]);
+    } else if !root.has_near("tollgate") {
+        let advice = "write `tollgate:` with `listeners` and `auth` below it";
+        root.report("tollgate", "missing", advice);
+    }
+    root.finish();
+}
+
+/// The first few of some keys.
+fn list(keys: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("`{key}`"))
+        .collect();
+    match keys.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

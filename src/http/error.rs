@@ -153,6 +153,9 @@ kinds! {
     /// The policy denies the name, the port or the method.
     Denied => "http_request_denied", "http_request_denied", FORBIDDEN, Downstream,
         "The policy of this proxy denies this request.";
+    /// The request is over a limit of its class.
+    LimitReached => "limit_reached", "connection_limit_reached", TOO_MANY_REQUESTS, Downstream,
+        "A limit of this proxy is reached; try again later.";
     /// The policy denies every address of the target.
     AddressDenied => "destination_ip_prohibited", "destination_ip_prohibited", FORBIDDEN, Downstream,
         "The policy of this proxy denies the address of this target.";

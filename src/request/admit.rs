@@ -3,6 +3,7 @@
 //! Pingora's `request_filter` and the opening of tunnels call [`AccessControl::admit`], so that the two cannot
 //! differ. Whatever is sent upstream needs the [`Admitted`] that only it makes.
 
+mod access;
 mod external;
 mod hashing;
 pub mod key_refresh;
@@ -32,13 +33,12 @@ use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
     Authenticator, Check, Clocks, EntropyError, Identity, TokenAttempt, VerifiedCache,
 };
-use crate::access::client::network_of;
-use crate::access::policy::{Admission, Policy, RuleNames};
+use crate::access::limits::Classes;
+use crate::access::policy::{Admission, Policy};
 use crate::config::Config;
 use crate::hook::{HookSet, How, Run, Stop};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::http1::{KeptHead, RequestHead};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme};
 use crate::script::Script;
@@ -69,6 +69,8 @@ pub struct Access {
     external: Option<Arc<Authorizer>>,
     /// The failed logins, where they lock out.
     logins: Option<Arc<Logins>>,
+    /// The limits of classes, where there are any.
+    classes: Option<Arc<Classes>>,
 }
 
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
@@ -110,7 +112,15 @@ impl AccessControl {
         let lockout = auth.lockout.clone();
         let logins = lockout.map(|settings| Logins::new(settings, asking.telemetry()));
         let logins = logins.transpose()?.map(Arc::new);
-        let access = Access::new(authenticator, &config.policy, all, external, logins);
+        let classes = config.classes.clone();
+        let access = Access::new(
+            authenticator,
+            &config.policy,
+            all,
+            external,
+            logins,
+            classes,
+        );
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),
@@ -132,8 +142,9 @@ impl AccessControl {
     /// # Errors
     /// A hook that ends the request, or an external authoriser that denies it or does not answer (503). Missing (where
     /// the client is in no trusted network), malformed or wrong credentials, or a token that is not accepted (407, or 401
-    /// at the gateway), a user or a network that is locked out (429), too many that wait to be verified (503), a request that the policy denies (403, or the status of
-    /// its rule), or one that came through this proxy before (508).
+    /// at the gateway), a user or a network that is locked out (429), too many that wait to be verified (503), a request
+    /// that the policy denies (403, or the status of its rule), one over a limit of its class (429), or one that came
+    /// through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
         let by_hook = match exchange.run {
@@ -175,6 +186,11 @@ impl AccessControl {
             None => access.policy.admit_request(&asked),
         };
         let admission = admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?;
+        if let Some(classes) = &access.classes
+            && let Some(got) = classes.admit(&asked, request.is_tunnel)
+        {
+            outcome.limit(got, access.policy.names())?;
+        }
         if let Some(upgrade) = admission.upgrade() {
             outcome.terms().upgrade = Some(Arc::clone(upgrade));
         }
@@ -275,6 +291,11 @@ impl AccessControl {
         Ok(identity)
     }
 
+    /// The classes of limits, where there are any.
+    pub fn classes(&self) -> Option<Arc<Classes>> {
+        self.access.load().classes.clone()
+    }
+
     /// The tokens, where some are accepted.
     pub fn tokens(&self) -> Option<Arc<Tokens>> {
         self.access.load().authenticator.tokens().cloned()
@@ -339,88 +360,6 @@ impl AccessControl {
             tokio::task::yield_now().await;
         }
         Ok(verified?)
-    }
-}
-
-impl Access {
-    fn new(
-        authenticator: Authenticator,
-        policy: &Policy,
-        hooks: Arc<HookSet>,
-        external: Option<Arc<Authorizer>>,
-        logins: Option<Arc<Logins>>,
-    ) -> Self {
-        Self {
-            external,
-            logins,
-            authenticator: Arc::new(authenticator),
-            policy: Arc::new(on_this_machine(policy)),
-            hooks,
-        }
-    }
-
-    /// Whether a client is told the name of what denies its request.
-    pub fn rule_names(&self) -> RuleNames {
-        self.policy.names()
-    }
-
-    /// Who sends a request, where that needs no waiting: by credentials that were verified before, or by its network. None
-    /// where a hook or an external authoriser has a say, and for everything else.
-    fn known(&self, exchange: &mut Exchange) -> Option<Identity> {
-        if exchange.run.is_some() || self.asked(Ask::Always).is_some() {
-            return None;
-        }
-        let request = &exchange.request;
-        let Some(value) = exchange.credentials.value() else {
-            let trusted = self.authenticator.trusted();
-            let user = trusted.user(request.source.client.ip());
-            return user.cloned().map(Identity::from);
-        };
-        let now = Clocks {
-            instant: request.arrival.completed,
-            time: request.time,
-        };
-        let network = self.network(request.source.client.ip());
-        match self.authenticator.check(value, network, now) {
-            Ok(Check::Verified(identity)) => {
-                if self.asked(Ask::Rule).is_none() {
-                    exchange.credentials = Credentials::Missing;
-                }
-                Some(identity)
-            }
-            _ => None,
-        }
-    }
-
-    /// The network at which verified credentials count: where failed logins lock out, else they would be guessed from a
-    /// network that is locked. Otherwise they count everywhere.
-    fn network(&self, client: IpAddr) -> Option<IpAddr> {
-        self.logins.is_some().then(|| network_of(client))
-    }
-
-    /// A copy of the head of a request, where the policy, a hook or an external authoriser reads it: before Tollgate's own
-    /// fields are in it.
-    pub fn keep(&self, head: &RequestHead, request: &Request) -> Option<Arc<KeptHead>> {
-        let is_for_hooks = !self.hooks.is_empty() && !request.is_own;
-        let is_read = is_for_hooks || self.needs_head(request.is_own);
-        is_read.then(|| Arc::new(KeptHead::of(head)))
-    }
-
-    /// Whether the head of a request is read: by the policy, to which requests that this proxy answers itself do not
-    /// come, or for an external authoriser.
-    pub fn needs_head(&self, is_own: bool) -> bool {
-        self.external.is_some() || (self.policy.needs_head() && !is_own)
-    }
-
-    /// The authoriser, if it is asked about these requests.
-    fn asked(&self, ask: Ask) -> Option<&Authorizer> {
-        let external = self.external.as_deref();
-        external.filter(|external| external.settings().ask == ask)
-    }
-
-    /// The hooks, if there are any.
-    pub fn hooks(&self) -> Option<Arc<HookSet>> {
-        (!self.hooks.is_empty()).then(|| Arc::clone(&self.hooks))
     }
 }
 

@@ -110,6 +110,7 @@ impl App {
             telemetry: &telemetry,
         };
         let pools = Pools::new(&config.gateway, parts);
+        telemetry.show_classes(config.classes.clone());
         Ok(Arc::new(Self {
             access: AccessControl::new(config, hooks, pools.names(), asking)?,
             dialer,

@@ -123,7 +123,8 @@ impl<'a> Requests<'a> {
         self.add_forwarding_fields(&mut head, &request);
         let credentials = std::mem::take(&mut head.credentials);
         let is_connect = head.method == Method::CONNECT;
-        if is_connect || (head.is_websocket_handshake && !is_local) {
+        request.is_tunnel = is_connect || (head.is_websocket_handshake && !is_local);
+        if request.is_tunnel {
             let mut exchange = Exchange::new(request, credentials);
             exchange.begin(access, kept);
             let request = Box::new(TunnelRequest::new(exchange, &head));

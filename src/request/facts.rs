@@ -68,6 +68,8 @@ pub struct Request {
     pub authority: Option<Authority>,
     /// Whether this proxy answers it itself, see [`own`](super::own).
     pub is_own: bool,
+    /// Whether it asks for a tunnel: CONNECT, or the handshake of a WebSocket.
+    pub is_tunnel: bool,
     /// Where a request to the gateway goes.
     pub pool: Choice,
     /// Where the body ends.
@@ -112,6 +114,7 @@ impl Request {
             scheme: Scheme::Http,
             authority: None,
             is_own: false,
+            is_tunnel: false,
             pool: Choice::Page,
             framing: Framing::None,
             expect_continue: false,

@@ -445,8 +445,9 @@ impl ProxyHttp for Forward {
         record.bytes_to_client = session.body_bytes_sent() as u64;
         record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;
         self.app.telemetry.record(&record);
-        // The permit of the upstream is free now, not when Pingora drops the context.
+        // The permit of the upstream and the place in the class are free now, not when Pingora drops the context.
         forwarded.free_permits();
+        forwarded.exchange.outcome.leave_class();
     }
 
     /// Every failure has its record; the error log is for what needs a person.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
 use crate::access::auth::User;
+use crate::access::limits::{Exceeded, Ticket};
 use crate::access::policy::{DecidedBy, Denied, Name, RuleNames, Upgrade};
 use crate::hook::Run;
 use crate::http::credentials::Credentials;
@@ -76,6 +77,8 @@ pub struct Terms {
     pub is_upgraded: bool,
     /// The rules that put it to the external authoriser, which admitted it.
     pub answered: Vec<Name>,
+    /// What the request has of the limits of its class, where one holds for it; or which limit it is over.
+    pub class: Option<Result<Ticket, Exceeded>>,
 }
 
 /// Adds the time since `begun` to a phase, which a request that is tried again has several times.
@@ -94,6 +97,27 @@ impl Outcome {
         self.error = Some(error.kind());
         self.denial = error.denial().cloned();
         self.error_detail = error.detail().map(String::into_boxed_str);
+    }
+
+    /// Notes what the request gets of the limits of its class.
+    ///
+    /// # Errors
+    /// It is over one of them.
+    pub fn limit(
+        &mut self,
+        got: Result<Ticket, Exceeded>,
+        names: RuleNames,
+    ) -> Result<(), RequestError> {
+        let over = got.as_ref().err().map(|exceeded| exceeded.to_error(names));
+        self.terms().class = Some(got);
+        over.map_or(Ok(()), Err)
+    }
+
+    /// Gives back what the request has of the limits of its class.
+    pub fn leave_class(&mut self) {
+        if let Some(terms) = &mut self.terms {
+            terms.class = None;
+        }
     }
 
     /// Notes what denied the request.
@@ -189,6 +213,18 @@ impl Exchange {
         record.error_detail = outcome.error_detail.as_deref();
         record.decided_by = outcome.decided_by.as_ref();
         record.observed = &outcome.observed;
+        let class = outcome
+            .terms
+            .as_ref()
+            .and_then(|terms| terms.class.as_ref());
+        match class {
+            Some(Ok(ticket)) => record.class = Some(ticket.class().name()),
+            Some(Err(exceeded)) => {
+                record.class = Some(exceeded.class().name());
+                record.limit = Some(exceeded.limit().as_str());
+            }
+            None => {}
+        }
         if let Some(run) = run {
             record.failed_hook = run.notes.failed();
             record.tags = run.notes.tags();

@@ -2,7 +2,7 @@
 //! roles, written to a Pingora session or to a bare connection.
 //!
 //! The client learns a status, a fixed sentence, the error type of RFC 9209 and
-//! an id to quote; of a denial also the rule and its message, in the reason phrase
+//! an id to quote; of a denial also the rule and its message, of a limit its name, in the reason phrase
 //! too. The cause stays in the log.
 
 use std::borrow::Cow;
@@ -46,26 +46,30 @@ impl Reply {
         let reason = status.canonical_reason().unwrap_or("Error");
         let denial = error.denial();
         let rule = denial.and_then(|denial| denial.rule());
+        let limit = error.word().filter(|_| kind == ErrorKind::LimitReached);
         let mut body = String::with_capacity(256);
         // Writing to a String cannot fail.
         let _ = if json {
-            let rule = rule.map(|rule| format!("\"rule\":{},", serde_json::Value::from(rule)));
+            let named = rule.map(|rule| ("rule", rule));
+            let named = named.or(limit.map(|limit| ("limit", limit)));
+            let named =
+                named.map(|(key, name)| format!("\"{key}\":{},", serde_json::Value::from(name)));
             writeln!(
                 body,
                 "{{\"status\":{},\"error\":\"{}\",{}\"message\":{},\"request_id\":\"{id}\"}}",
                 status.as_u16(),
                 kind.name(),
-                rule.unwrap_or_default(),
+                named.unwrap_or_default(),
                 serde_json::Value::from(text),
             )
         } else {
-            let rule = rule.map(|rule| format!(" by {rule}"));
+            let named = rule.or(limit).map(|name| format!(" by {name}"));
             writeln!(
                 body,
                 "{} {reason}\n\n{text}\n\n{}{} (request {id})",
                 status.as_u16(),
                 kind.name(),
-                rule.unwrap_or_default(),
+                named.unwrap_or_default(),
             )
         };
         let content_type = if json {
@@ -86,7 +90,8 @@ impl Reply {
                 details.unwrap_or_default()
             ),
         );
-        reply.reason = denial.map(|denial| denial.phrase());
+        let over = limit.map(|limit| format!("{reason}: {limit}"));
+        reply.reason = denial.map(|denial| denial.phrase()).or(over);
         reply.push("X-Request-Id", &id.to_string());
         if kind.is_challenge() {
             let name = match status {
@@ -102,7 +107,9 @@ impl Reply {
             reply.push("Allow", "GET, HEAD");
         }
         if let Some(delay) = error.retry_delay() {
-            reply.push("Retry-After", &delay.as_secs().max(1).to_string());
+            // One that comes a moment too early is refused again.
+            let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+            reply.push("Retry-After", &seconds.max(1).to_string());
         }
         reply
     }
@@ -326,6 +333,32 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_limit_is_named() {
+        let error = || {
+            let wait = Duration::from_millis(1001);
+            RequestError::new(ErrorKind::LimitReached)
+                .told("ci.requests")
+                .retry_after(wait)
+        };
+        let text = reply(error(), false);
+        assert!(
+            text.starts_with("HTTP/1.1 429 Too Many Requests: ci.requests\r\n"),
+            "{text}"
+        );
+        let field =
+            "Proxy-Status: tollgate; error=connection_limit_reached; details=\"ci.requests\"\r\n";
+        assert!(text.contains(field), "{text}");
+        // One that comes a moment too early is refused again.
+        assert!(text.contains("\r\nRetry-After: 2\r\n"), "{text}");
+        assert!(
+            text.contains("\n\nlimit_reached by ci.requests (request "),
+            "{text}"
+        );
+        let text = reply(error(), true);
+        assert!(text.contains("\"limit\":\"ci.requests\","), "{text}");
     }
 
     #[test]

@@ -23,6 +23,9 @@ const MAX_KINDS: usize = 64;
 /// Rules can be as many as an operator writes; the sketch of a graph needs few.
 const MAX_RULES: usize = 1280;
 
+/// Pairs of a class and a limit: four limits for each class, and classes of former configurations.
+const MAX_CLASS_LIMITS: usize = 1024;
+
 /// Pairs of name and label that hooks may count.
 const MAX_EVENTS: usize = 1024;
 
@@ -54,6 +57,9 @@ metrics! {
     "tollgate_observed_total" counter ["rule"] => observed: LabelledCounters<MAX_RULES>,
         "Requests that a rule which only observes would have denied, by rule."
         "Such a rule has `action: observe`.";
+    "tollgate_limited_total" counter ["class", "limit"] => limited: PairCounters<MAX_CLASS_LIMITS>,
+        "Requests over a limit of their class, by class and limit."
+        "Limits by their keys in `limits.classes`: `requests`, `concurrent_requests`, `new_tunnels`, `tunnels`. They count in `tollgate_errors_total` too.";
     "tollgate_errors_total" counter ["kind"] => errors: LabelledCounters<MAX_KINDS>,
         "Requests and tunnels that failed, by error kind."
         "Kinds as `error` in the access log. A request without credentials counts in `tollgate_auth_failures_total` alone.";
@@ -141,6 +147,9 @@ impl Metrics {
             && record.denial.is_some()
         {
             self.denied.inc(by.label());
+        }
+        if let (Some(class), Some(limit)) = (record.class, record.limit) {
+            self.limited.inc(class, limit);
         }
         for rule in record.observed {
             self.observed.inc(rule.as_str());

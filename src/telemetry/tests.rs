@@ -14,7 +14,8 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::*;
-use crate::access::policy::{DecidedBy, Name};
+use crate::access::limits::{ClassLimits, ClassRule, Per};
+use crate::access::policy::{DecidedBy, Groups, Name};
 use crate::http::denial::Denial;
 use crate::http::error::ErrorKind;
 
@@ -108,6 +109,12 @@ fn exercised() -> Arc<Telemetry> {
             ..record(role)
         });
         telemetry.record(&Record {
+            class: Some("ci"),
+            limit: Some("requests"),
+            error: Some("limit_reached"),
+            ..record(role)
+        });
+        telemetry.record(&Record {
             role,
             error_detail: Some("bare_lf: bare LF as a line end"),
             malformation: Some("bare_lf"),
@@ -120,6 +127,17 @@ fn exercised() -> Arc<Telemetry> {
             ..record(role)
         });
     }
+    let class = ClassRule {
+        name: Name::parse_any("ci").unwrap(),
+        users: None,
+        groups: None,
+        roles: None,
+        client_networks: None,
+        per: Per::User,
+        limits: ClassLimits::default(),
+    };
+    let classes = Classes::new(vec![class], &Groups::default()).unwrap();
+    telemetry.show_classes(Some(Arc::new(classes)));
     let tunnel = telemetry.tunnel_opened(&record(Role::Tunnel));
     tunnel.close(&record(Role::Tunnel));
     telemetry

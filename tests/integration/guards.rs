@@ -90,6 +90,10 @@ fn every_yaml_block_of_the_documents_loads() {
                 .file("key.pem", &certificate.key_pem)
                 .file("clients.pem", authority.pem())
                 .file("github.secret", "hunter2\n")
+                .file(
+                    "groups.htgroup",
+                    "runners: ci-linux\ndeployers: ci-deploy\nagents: agent-7\n",
+                )
                 .file("users.htpasswd", sha_line(ALICE));
             for name in block.split(['"', '\'', ' ', ',', '[', ']']) {
                 if let Some(list) = name.strip_prefix('@') {
@@ -167,6 +171,7 @@ fn repository_has_what_a_reader_looks_for() {
         "docs/clients.md",
         "docs/configuration.md",
         "docs/glossary.md",
+        "docs/limits.md",
         "docs/migrating.md",
         "docs/observability.md",
         "docs/operations.md",

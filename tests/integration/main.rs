@@ -65,6 +65,7 @@ mod access {
     mod authorizer_status;
     mod authorizer_tokens;
     mod basic_authentication;
+    mod class_explanations;
     mod denial_answers;
     mod denials;
     mod dns_rebinding;
@@ -107,6 +108,8 @@ mod programming {
 /// no more.
 mod limits {
     mod body_size;
+    mod class_configuration;
+    mod classes;
     mod client_limits;
     mod client_shares;
     mod file_descriptors;

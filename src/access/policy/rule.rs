@@ -12,9 +12,9 @@ use super::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles(u8);
 
-/// The name of a rule: up to 64 lower case letters, digits, `-` and `_`, the first a letter or a digit.
+/// The name of a rule or of a class of limits: up to 64 lower case letters, digits, `-` and `_`, the first a letter or a digit.
 ///
-/// The names of the guard's parts are reserved. A clone copies a pointer.
+/// The names of the guard's parts are reserved for rules. A clone copies a pointer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
@@ -156,11 +156,23 @@ impl Name {
     /// The longest name, in bytes.
     pub const MAX: usize = 64;
 
-    /// Reads a name.
+    /// Reads the name of a rule.
     ///
     /// # Errors
     /// [`NameError`]
     pub fn parse(text: &str) -> Result<Name, NameError> {
+        let name = Name::parse_any(text)?;
+        if DecidedBy::RESERVED.contains(&text) {
+            return Err(NameError::Reserved);
+        }
+        Ok(name)
+    }
+
+    /// Reads a name that stands beside none of the guard's.
+    ///
+    /// # Errors
+    /// [`NameError::Form`]
+    pub fn parse_any(text: &str) -> Result<Name, NameError> {
         let letter_or_digit = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let begins = text
             .bytes()
@@ -171,9 +183,6 @@ impl Name {
             .all(|byte| letter_or_digit(&byte) || matches!(byte, b'-' | b'_'));
         if !begins || !goes_on || text.len() > Name::MAX {
             return Err(NameError::Form);
-        }
-        if DecidedBy::RESERVED.contains(&text) {
-            return Err(NameError::Reserved);
         }
         Ok(Name(text.into()))
     }

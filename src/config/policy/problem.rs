@@ -4,31 +4,36 @@ use super::super::egress::report_with;
 use super::super::reader::{Item, nearest};
 use crate::access::policy::{Groups, RuleError, RuleProblem};
 
-/// What problems of rules are explained with.
-pub(super) struct Context<'c> {
+/// What problems with groups are explained with.
+pub(in super::super) struct GroupContext<'c> {
     /// `None` when the file cannot be used, so that nothing is said of what it would have.
-    pub(super) groups: Option<&'c Groups>,
-    pub(super) has_groups: bool,
+    pub(in super::super) groups: Option<&'c Groups>,
+    /// Whether a group file is named at all.
+    pub(in super::super) has_groups: bool,
 }
 
-impl Context<'_> {
+impl GroupContext<'_> {
+    /// Reports a group that is not in the group file.
+    pub(in super::super) fn report_unknown(&self, item: &Item<'_>) {
+        let Some(known) = self.groups else {
+            return;
+        };
+        let near = item.text().and_then(|group| nearest(group, known.names()));
+        let remedy = match near {
+            Some(near) => format!("did you mean {near:?}?"),
+            None if self.has_groups => "add the group to the file of auth.groups".to_owned(),
+            None => "name a group file in auth.groups".to_owned(),
+        };
+        item.report("no such group", remedy);
+    }
+
     pub(super) fn report(&self, rule: &Item<'_>, error: &RuleError, places: &[Item<'_>]) {
         let mut section = rule.section();
         match &error.problem {
             RuleProblem::UnknownGroup { at } => {
-                let groups = section.list("groups");
-                let (Some(item), Some(known)) = (groups.get(*at), self.groups) else {
-                    return;
-                };
-                let near = item.text().and_then(|group| nearest(group, known.names()));
-                let remedy = match near {
-                    Some(near) => format!("did you mean {near:?}?"),
-                    None if self.has_groups => {
-                        "add the group to the file of auth.groups".to_owned()
-                    }
-                    None => "name a group file in auth.groups".to_owned(),
-                };
-                item.report("no such group", remedy);
+                if let Some(item) = section.list("groups").get(*at) {
+                    self.report_unknown(item);
+                }
             }
             RuleProblem::DuplicateName { first } => {
                 if let (Some(name), Some(first)) = (section.item("name"), places.get(*first)) {

@@ -5,8 +5,9 @@ mod upgrade;
 mod value;
 
 pub(super) use self::time::moment;
+pub(super) use self::value::method;
 pub(in super::super) use self::value::role;
-pub(super) use self::value::{method, user};
+pub(in super::super) use self::value::user;
 use super::super::egress::{self, entry};
 use super::super::keys::form::Absent::{Is, Means, Required};
 use super::super::keys::form::Raw;
@@ -65,8 +66,8 @@ keys! {
     }
 }
 
-/// Reads values and remembers whether all of them could be read: a rule that lost a matcher matches more.
-struct Reader {
+/// Reads values and remembers whether all of them could be read: a rule or a class that lost a matcher matches more.
+pub(in super::super) struct ValueReader {
     whole: bool,
 }
 
@@ -79,7 +80,7 @@ pub(super) fn read<'d>(
 ) -> (Option<Name>, Option<Rule>) {
     let mut section = item.section();
     let keys = Keys::take(&mut section);
-    let mut reader = Reader { whole: true };
+    let mut reader = ValueReader::new();
     let name = reader.part(&keys.name, value::name);
     if keys.name.is_none() {
         let remedy = "write a name for the log, such as `name: no-uploads`";
@@ -138,9 +139,18 @@ pub(super) fn read<'d>(
     (Some(name), rule)
 }
 
-impl Reader {
+impl ValueReader {
+    pub(in super::super) fn new() -> ValueReader {
+        ValueReader { whole: true }
+    }
+
+    /// Whether all could be read.
+    pub(in super::super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// The value of a key as `read` takes it, which reports what it cannot take.
-    fn part<'d, T>(
+    pub(in super::super) fn part<'d, T>(
         &mut self,
         item: &Option<Item<'d>>,
         read: impl FnOnce(&Item<'d>) -> Option<T>,
@@ -151,7 +161,7 @@ impl Reader {
     }
 
     /// The values of a list, all of them or none.
-    fn values<'d, T>(
+    pub(in super::super) fn values<'d, T>(
         &mut self,
         item: &Option<Item<'d>>,
         mut read: impl FnMut(&Item<'d>) -> Option<T>,
@@ -164,14 +174,15 @@ impl Reader {
         })
     }
 
-    fn miss(&mut self, section: &Section<'_>, key: &str, remedy: &str) {
+    /// Reports a key that must not be left out.
+    pub(in super::super) fn miss(&mut self, section: &Section<'_>, key: &str, remedy: &str) {
         section.report(key, "missing", remedy);
         self.whole = false;
     }
 }
 
 /// A matcher without values would match nothing; who empties a list most likely means to lift a restriction.
-fn not_empty<'d>(item: &Item<'d>) -> Option<Vec<Item<'d>>> {
+pub(in super::super) fn not_empty<'d>(item: &Item<'d>) -> Option<Vec<Item<'d>>> {
     let items = item.list()?;
     if items.is_empty() {
         item.report(
@@ -184,7 +195,7 @@ fn not_empty<'d>(item: &Item<'d>) -> Option<Vec<Item<'d>>> {
 }
 
 /// Whether a request that the rule admits is put to the authoriser.
-fn asks(reader: &mut Reader, keys: &Keys<'_>, action: Option<&Action>) -> bool {
+fn asks(reader: &mut ValueReader, keys: &Keys<'_>, action: Option<&Action>) -> bool {
     let asks = reader.part(&keys.ask, Item::flag) == Some(true);
     if asks
         && !matches!(action, Some(Action::Admit) | None)
@@ -198,7 +209,7 @@ fn asks(reader: &mut Reader, keys: &Keys<'_>, action: Option<&Action>) -> bool {
     asks
 }
 
-fn action(reader: &mut Reader, keys: &Keys<'_>, section: &Section<'_>) -> Option<Action> {
+fn action(reader: &mut ValueReader, keys: &Keys<'_>, section: &Section<'_>) -> Option<Action> {
     let status = reader.part(&keys.status, value::status);
     let message = reader.part(&keys.message, value::message);
     if keys.action.is_none() {

@@ -10,6 +10,7 @@ use super::super::reader::{Item, nearest};
 use super::reproduce;
 use super::script_cases::{self, Failure, ScriptCase};
 use super::{PolicySection, rule, verdict};
+use crate::access::limits::{Class, Classes};
 use crate::access::policy::{DecidedBy, Decision, Moment, Policy, Scenario, TestCase, TestFailure};
 use crate::http::role::Role;
 use crate::script::Script;
@@ -48,6 +49,8 @@ keys! {
         /// What is expected to decide: the name of a rule, `default`, or a part of the guard as in the log, with or
         /// without what follows the colon, `hook:NAME` for a script.
         rule: Option<Item<'d>> = Means("any"), Raw => Shape::text("a name");
+        /// The class of `limits.classes` that is expected to hold; only with `admit`.
+        class: Option<Item<'d>> = Means("any"), Raw => Shape::text("the name of a class");
         /// `host:port` for a tunnel, a URL to forward, a path for the gateway. An `https://` URL is a request to
         /// forward; browsers send `host:443`.
         target: Option<Item<'d>> = Required, Raw => Shape::text("a target");
@@ -78,7 +81,13 @@ pub(in super::super) fn read_tests<'d>(
 impl Tests<'_> {
     /// Runs the tests and reports those that fail. Warns of a test whose user does not exist: it tests
     /// nothing.
-    pub(in super::super) fn run(&self, policy: &Policy, scripts: &[Script], auth: &Auth) {
+    pub(in super::super) fn run(
+        &self,
+        policy: &Policy,
+        scripts: &[Script],
+        classes: Option<&Classes>,
+        auth: &Auth,
+    ) {
         for (item, case, of_scripts) in &self.cases {
             if !case.scenario.claims.is_empty() && auth.tokens.is_none() {
                 item.report(
@@ -111,12 +120,12 @@ impl Tests<'_> {
             if let Err(failure) = of_scripts.run(case, policy, scripts) {
                 let command = || reproduce::command(item.configuration(), case, of_scripts);
                 item.report(failure.to_string(), remedy(&failure, command));
+            } else if let Some(expected) = item.section().item("class") {
+                check_class(&expected, case, classes);
             }
         }
     }
-}
 
-impl Tests<'_> {
     /// Warns when an https URL is tested, which is forwarded, and the tunnel that most clients open instead is
     /// decided otherwise. Not when a test of that tunnel stands beside it.
     fn warn_of_tunnel(&self, item: &Item<'_>, case: &TestCase, policy: &Policy) {
@@ -144,6 +153,33 @@ impl Tests<'_> {
                      and for that: {failure}"
                 ),
                 format!("write `target: \"{target}\"`, or add a test with it"),
+            );
+        }
+    }
+}
+
+/// Reports a request whose class is another one than its test expects.
+fn check_class(expected: &Item<'_>, case: &TestCase, classes: Option<&Classes>) {
+    let Some(name) = expected.text() else {
+        return;
+    };
+    let names = || classes.into_iter().flat_map(Classes::iter).map(Class::name);
+    if case.expect == Decision::Deny {
+        let message = "no class holds for a request that is denied";
+        expected.report(message, "remove the key, or expect admit");
+    } else if !names().any(|known| known == name) {
+        let remedy = match nearest(name, names()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "name a class of limits.classes".to_owned(),
+        };
+        expected.report("no such class", remedy);
+    } else {
+        let found = classes.and_then(|classes| classes.class_of(&case.scenario.request()));
+        let found = found.map_or("no class", |class| class.name());
+        if found != name {
+            expected.report(
+                format!("expected class {name}, found {found}"),
+                "correct the classes or the test",
             );
         }
     }
@@ -201,6 +237,8 @@ fn read(
     let decides = part(&keys.rule, &mut whole, |item| {
         rule_name(item, policy, scripts)
     });
+    // It is compared when the test is run.
+    part(&keys.class, &mut whole, |item| item.text());
     let fields = part(&keys.request_headers, &mut whole, fields);
     let text = part(&keys.target, &mut whole, |item| item.text());
     let of_scripts = ScriptCase {

@@ -20,7 +20,8 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 13] = [
+const MAPS: [(&str, &str); 14] = [
+    ("tollgate.limits.classes", "[{ name: c, requests: 7/s }]"),
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
@@ -68,6 +69,7 @@ Europe/Berlin | 2027-01-01T00:00:00Z | '2027-01-01 00:00:00+01:00' | 'true' | '\
 [443] | ['443', 8000-8099, 1 - 2] | [10.0.0.0/8, '::1'] | [127.0.0.1] | ['::1'] | ['192.0.2.1:53'] | [mon, tue-fri] |
 [monday] | [tunnel, forward] | [tunel] | [PUT, POST] | [alice] | [team] | ['@list.txt', .example.org] |
 [{ list: list.txt, lenient: true }] | [{ list: list.txt }] | [{ lenient: false }] | [true] | [1] | {} | { list: list.txt } |
+7/s | 0/s | 30/m | 30/d | client_network |
 { days: [mon] } | { from: '08:00', zone: UTC } | { address: '127.0.0.1:9189' } | [{ address: '127.0.0.1:9190', http2: True }] |
 [{ name: q, action: admit }] | [{ user: alice, target: /, expect: admit, time: 2027-01-01T00:00:00Z }] | '' | \"\" | [''] | [[]]
 ";

@@ -100,6 +100,11 @@ fn reload(table: &Table) -> String {
         .collect();
     match applied.as_slice() {
         [] => "A change needs a restart or an upgrade.".to_owned(),
+        [one] => {
+            format!(
+                "A reload applies {one}. A change of another key needs a restart or an upgrade."
+            )
+        }
         [others @ .., last] => format!(
             "A reload applies {} and {last}. A change of another key needs a restart or an upgrade.",
             others.join(", ")

@@ -114,7 +114,8 @@ const RESTART: [(&str, &str); 83] = [
     ("=tollgate.auth.lockout.window", "60s"),
 ];
 
-const APPLIED: [(&str, &str); 21] = [
+const APPLIED: [(&str, &str); 22] = [
+    ("tollgate.limits.classes", "[{ name: c, requests: 1/s }]"),
     (
         "tollgate.scripts",
         "[{ name: s, source: 'fn request(r) { }' }]",

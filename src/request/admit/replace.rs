@@ -9,6 +9,7 @@ use crate::access::auth::external::External;
 use crate::access::auth::lockout::LockoutSettings;
 use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{EntropyError, Htpasswd, TrustedNetworks};
+use crate::access::limits::Classes;
 use crate::access::policy::Policy;
 use crate::script::Script;
 
@@ -29,12 +30,15 @@ pub struct NewAccess<'a> {
     pub policy: &'a Policy,
     /// The scripts.
     pub scripts: &'a [Script],
+    /// The classes of limits.
+    pub classes: Option<Arc<Classes>>,
 }
 
 impl AccessControl {
     /// Replaces users, trusted networks, tokens, policy and scripts at once. Credentials that were verified stay so where the
     /// user has the same hash as before, or the issuer the same settings and key, and nowhere else. Answers of an
-    /// authoriser are kept where its settings are the same, and failed logins count on. Not for two callers at a time.
+    /// authoriser are kept where its settings are the same, and what members of a class have where its limits are; failed
+    /// logins count on. Not for two callers at a time.
     ///
     /// # Errors
     /// The system has no random numbers for the secret of a lock-out that was off. Nothing is replaced.
@@ -54,7 +58,11 @@ impl AccessControl {
             Some(same) if *same.settings() == *settings => Arc::clone(same),
             _ => Arc::new(Authorizer::new(settings, self.asking.clone())),
         });
-        let access = Access::new(authenticator, new.policy, hooks, external, logins);
+        let classes = new.classes.map(|classes| match &access.classes {
+            Some(former) => Arc::new(classes.succeeding(former)),
+            None => classes,
+        });
+        let access = Access::new(authenticator, new.policy, hooks, external, logins, classes);
         self.access.store(Arc::new(access));
         self.key_refresh.wake();
         Ok(())

@@ -1,11 +1,16 @@
 //! The gate as a whole: users and policy are of one reload, always.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use allocation_counter::measure;
 
 use super::*;
 use crate::access::auth::Htpasswd;
+use crate::access::limits::{ClassLimits, ClassRule, Pace, Per, Rate};
 use crate::access::policy::{DecidedBy, Decision, Groups, Guard, Name, Rules};
 use crate::http::http1::{HeadLimits, RequestHead};
 use crate::request::facts::{Arrival, Request, Source};
@@ -65,6 +70,7 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
             Arc::default(),
             None,
             None,
+            None,
         )),
         asking: asking(),
         hooks: HookSet::default(),
@@ -74,8 +80,9 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     }
 }
 
-fn replace(gate: &AccessControl, users: Arc<Htpasswd>, policy: &Policy) {
-    let new = NewAccess {
+/// A reload that leaves these users.
+fn new_access(users: Arc<Htpasswd>, policy: &Policy) -> NewAccess<'_> {
+    NewAccess {
         users,
         trusted: Arc::default(),
         tokens: None,
@@ -83,8 +90,12 @@ fn replace(gate: &AccessControl, users: Arc<Htpasswd>, policy: &Policy) {
         lockout: None,
         policy,
         scripts: &[],
-    };
-    gate.replace(new).unwrap();
+        classes: None,
+    }
+}
+
+fn replace(gate: &AccessControl, users: Arc<Htpasswd>, policy: &Policy) {
+    gate.replace(new_access(users, policy)).unwrap();
 }
 
 fn exchange(credentials: &str) -> Exchange {
@@ -191,4 +202,80 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
         let by = outcome.decided_by.as_ref().unwrap();
         assert_eq!(by.to_string(), expected);
     }
+}
+
+/// One class for every request.
+fn classes(requests: &str) -> Option<Arc<Classes>> {
+    let rule = ClassRule {
+        name: Name::parse_any("all").unwrap(),
+        users: None,
+        groups: None,
+        roles: None,
+        client_networks: None,
+        per: Per::User,
+        limits: ClassLimits {
+            requests: Some(Pace::new(Rate::parse(requests).unwrap(), None)),
+            ..ClassLimits::default()
+        },
+    };
+    let classes = Classes::new(vec![rule], &Groups::default());
+    Some(Arc::new(classes.unwrap()))
+}
+
+/// Without classes there is no allocation; with them, one for what the request has of its class.
+#[tokio::test]
+async fn a_known_user_is_admitted_without_allocations() {
+    let policy = only("ann");
+    let gate = gatekeeper(&["ann"], &policy);
+    assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
+    let allocations = || {
+        let mut exchange = exchange(ANN);
+        let counted = measure(|| {
+            let admitted = pin!(gate.admit(&mut exchange));
+            let admitted = admitted.poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(admitted, Poll::Ready(Ok(_))));
+        });
+        counted.count_total
+    };
+    assert_eq!(allocations(), 0);
+    let new = NewAccess {
+        classes: classes("3/h"),
+        ..new_access(users(&["ann"]), &policy)
+    };
+    gate.replace(new).unwrap();
+    // The first one makes the member.
+    allocations();
+    assert_eq!(allocations(), 1);
+}
+
+#[tokio::test]
+async fn a_request_over_a_limit_is_noted_with_its_class() {
+    let policy = only("ann");
+    let gate = gatekeeper(&["ann", "bob"], &policy);
+    let replace = |classes| {
+        let new = NewAccess {
+            classes,
+            ..new_access(users(&["ann", "bob"]), &policy)
+        };
+        gate.replace(new).unwrap();
+    };
+    replace(classes("1/h"));
+    // What the policy denies takes nothing.
+    assert_eq!(ask(&gate, BOB).await, Err(ErrorKind::Denied));
+    assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
+    let mut exchange = exchange(ANN);
+    let error = gate.admit(&mut exchange).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.word()),
+        (ErrorKind::LimitReached, Some("all.requests"))
+    );
+    let record = exchange.record();
+    assert_eq!(
+        (record.class, record.limit),
+        (Some("all"), Some("requests"))
+    );
+    replace(classes("1/h"));
+    assert_eq!(ask(&gate, ANN).await, Err(ErrorKind::LimitReached));
+    replace(None);
+    assert_eq!(ask(&gate, ANN).await, Ok("ann".to_owned()));
 }

@@ -88,6 +88,8 @@ record! {
             "Why, in words: what denied the request, what each name server did, what is wrong with a certificate or with credentials. For a malformed request it has a name of [another table](#malformed-requests). Apart from such a name the text may change: programs read `error` and `rule`.";
         "rule": optional decided_by: &'a DecidedBy, Decision(256),
             "What decided about the request: a rule of the configuration, a part of the guard (`deny_domains:.example.org`, `special_purpose:loopback`), the external authoriser (`external`, or `external:NAME` with the rule that asks it), or `default`; left out if the request was refused before that. [policy.md](policy.md#how-a-decision-is-made) says how.";
+        "class": optional class: &'a str, Text(64),
+            "The class of `limits.classes` that holds for the request; left out if none does, or if it was refused before that ([limits.md](limits.md)).";
         "observed": list observed: Name, Names { count: 16, each: 256 },
             "Rules with `action: observe` that would have denied the request.";
         "tags": list tags: Tag, Tags { count: 16, each: 256 },
@@ -105,6 +107,8 @@ record! {
         malformation: Option<&'static str>;
         /// The canonical authority that was asked for (`host:port`), counted as a site.
         site: Option<&'a str>;
+        /// The limit of its class that the request is over.
+        limit: Option<&'static str>;
         /// The hook that failed the request.
         failed_hook: Option<&'a str>;
         /// What the client is told of its denial, if the policy denied the request.

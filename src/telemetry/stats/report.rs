@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::declare::members;
+use crate::access::limits::Class;
 use crate::telemetry::top::Entry;
 use crate::telemetry::users::UsageReport;
 use crate::telemetry::{Telemetry, VERSION};
@@ -40,6 +41,8 @@ members! {
     #[serde(skip_serializing_if = "Option::is_none")]
     other_users: Option<UsageReport>,
         "The same for all users beyond the first 1000 together; left out if there are none.";
+    classes: BTreeMap<String, ClassReport> as "classes.NAME" of ClassReport,
+        "What each class of `limits.classes` counts.";
     log_dropped: u64, "Access-log records lost.";
 }
 
@@ -67,6 +70,29 @@ members! {
     max_overcount: u64, "By how much `visits` may be too high.";
 }
 
+members! {
+    /// A class of limits.
+    pub(crate) struct ClassReport;
+    admitted: u64, "Requests and tunnels within its limits.";
+    limited: u64, "Requests over one of its limits.";
+    requests: u64, "Requests that are served now.";
+    tunnels: u64, "Tunnels that are open now.";
+    members: usize, "Users or networks that it remembers, of 65,536 at most.";
+}
+
+impl From<&Class> for ClassReport {
+    fn from(class: &Class) -> ClassReport {
+        let tally = class.tally();
+        ClassReport {
+            admitted: tally.admitted(),
+            limited: tally.limited(),
+            requests: tally.requests(),
+            tunnels: tally.tunnels(),
+            members: class.count_members(),
+        }
+    }
+}
+
 impl From<Entry> for Site {
     fn from(entry: Entry) -> Site {
         Site {
@@ -88,6 +114,8 @@ impl Report {
         let failed_visits = failed_visits.saturating_add(denied_visits);
         let challenges = stats.challenged.load(Ordering::Relaxed);
         let (users, other_users) = telemetry.users.report();
+        let classes = telemetry.classes.lock().clone();
+        let classes = classes.iter().flat_map(|classes| classes.iter());
         Report {
             version: VERSION,
             uptime_seconds: stats.started.elapsed().as_secs(),
@@ -115,6 +143,9 @@ impl Report {
             top_sites: stats.top_sites(TOP_SITES),
             users,
             other_users,
+            classes: classes
+                .map(|class| (class.name().to_owned(), class.into()))
+                .collect(),
             log_dropped: metrics
                 .losses
                 .overflow

@@ -170,6 +170,7 @@ fn a_full_record_has_every_declared_field_in_order() {
         error: Some("connection_refused"),
         error_detail: Some("its port is closed"),
         decided_by: Some(&DecidedBy::ConnectPorts),
+        class: Some("ci"),
         observed: &observed,
         tags: &tags,
         resolve: Some(Duration::from_micros(2)),

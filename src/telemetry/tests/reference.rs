@@ -95,7 +95,10 @@ fn every_declared_member_is_shown_and_no_other() {
         match value {
             Value::Object(object) => {
                 for (key, value) in object {
-                    let key = if prefix == "users." { "NAME" } else { key };
+                    let key = match prefix {
+                        "users." | "classes." => "NAME",
+                        _ => key,
+                    };
                     keys(&format!("{prefix}{key}."), value, found);
                 }
             }

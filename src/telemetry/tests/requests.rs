@@ -168,7 +168,7 @@ fn the_summary_is_one_line() {
         ..record(Role::Forward)
     });
     let summary = telemetry.summary();
-    assert!(summary.starts_with("served 14 requests ("), "{summary}");
+    assert!(summary.starts_with("served 18 requests ("), "{summary}");
     assert!(summary.contains("and 1 tunnel in 0s"), "{summary}");
     assert!(
         summary.contains("; top sites: example.org:80 ("),

@@ -85,6 +85,13 @@ impl Shape {
         Shape::text("a name")
     }
 
+    pub(in crate::config) fn rate() -> Shape {
+        Shape::Form {
+            what: "a rate such as `200/s`, `30/m` or `1000/h`",
+            pattern: "^[0-9]+/[smh]$",
+        }
+    }
+
     pub(in crate::config) fn roles() -> Shape {
         Shape::Words(
             Role::ALL

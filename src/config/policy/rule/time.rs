@@ -5,7 +5,7 @@ use super::super::super::keys::form::Absent::{Is, Means};
 use super::super::super::keys::form::Raw;
 use super::super::super::keys::keys;
 use super::super::super::reader::{Item, nearest};
-use super::Reader;
+use super::ValueReader;
 use crate::access::policy::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
 
 keys! {
@@ -29,7 +29,7 @@ keys! {
 pub(super) fn schedule(item: &Item<'_>) -> Option<Schedule> {
     let mut section = item.section();
     let keys = Keys::take(&mut section);
-    let mut reader = Reader { whole: true };
+    let mut reader = ValueReader { whole: true };
     let days = reader.values(&keys.days, |item| part_of_time(item, Days::parse));
     let days = days.and_then(|days| days.into_iter().reduce(Days::and));
     let from = reader.part(&keys.from, |item| part_of_time(item, TimeOfDay::parse));

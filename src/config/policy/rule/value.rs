@@ -41,7 +41,7 @@ pub(super) fn message(item: &Item<'_>) -> Option<Arc<str>> {
     Some(text.into())
 }
 
-pub(in super::super) fn user(item: &Item<'_>) -> Option<Box<str>> {
+pub(in super::super::super) fn user(item: &Item<'_>) -> Option<Box<str>> {
     let text = item.text()?;
     match parse_any_name(text) {
         Ok(_) => Some(text.into()),

@@ -1,0 +1,363 @@
+//! One class: whose requests it has, its limits, and what a request holds of them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::members::{Member, Members};
+use super::rate::{Elapsed, Pace};
+use crate::access::client::Client;
+use crate::access::policy::{Name, Networks, Roles, RuleNames};
+use crate::http::error::{ErrorKind, RequestError};
+
+/// How long a client waits that has as much at once as it may have: it alone knows when it is done with some of it.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
+
+/// A class as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassRule {
+    /// The unique name, also in the log.
+    pub name: Name,
+    /// Names of users.
+    pub users: Option<Vec<Box<str>>>,
+    /// Groups; with `users`, one of both is enough.
+    pub groups: Option<Vec<Box<str>>>,
+    /// Roles of the request.
+    pub roles: Option<Roles>,
+    /// Networks of the client's address.
+    pub client_networks: Option<Networks>,
+    /// What its members are.
+    pub per: Per,
+    /// What each of them may have.
+    pub limits: ClassLimits,
+}
+
+/// What the members of a class are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Per {
+    /// Each user.
+    #[default]
+    User,
+    /// Each address of IPv4, or /64 of IPv6.
+    ClientNetwork,
+    /// The class as a whole.
+    Class,
+}
+
+/// The limits for each member of a class. One that is left out is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassLimits {
+    /// Requests of every role.
+    pub requests: Option<Pace>,
+    /// Requests at once, tunnels apart.
+    pub concurrent_requests: Option<u32>,
+    /// Requests for tunnels.
+    pub new_tunnels: Option<Pace>,
+    /// Tunnels at once.
+    pub tunnels: Option<u32>,
+}
+
+/// One of the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `requests`
+    Requests,
+    /// `concurrent_requests`
+    ConcurrentRequests,
+    /// `new_tunnels`
+    NewTunnels,
+    /// `tunnels`
+    Tunnels,
+}
+
+/// A class in use.
+#[derive(Debug)]
+pub struct Class {
+    pub(super) rule: ClassRule,
+    pub(super) members: Arc<Members>,
+    pub(super) tally: Arc<Tally>,
+}
+
+/// What is counted of a class, over reloads.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub(super) admitted: AtomicU64,
+    pub(super) limited: AtomicU64,
+    pub(super) requests: AtomicU64,
+    pub(super) tunnels: AtomicU64,
+}
+
+/// What a request or a tunnel has of its class, until dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    class: Arc<Class>,
+    /// None in a class without limits.
+    member: Option<Arc<Member>>,
+    is_tunnel: bool,
+}
+
+/// A limit that a request is over.
+#[derive(Clone, Debug)]
+pub struct Exceeded {
+    class: Arc<Class>,
+    limit: Limit,
+    wait: Duration,
+}
+
+impl ClassRule {
+    /// Whether every request matches.
+    pub fn is_default(&self) -> bool {
+        self.users.is_none()
+            && self.groups.is_none()
+            && self.roles.is_none()
+            && self.client_networks.is_none()
+    }
+}
+
+impl Per {
+    /// Each of them.
+    pub const ALL: [Per; 3] = [Per::User, Per::ClientNetwork, Per::Class];
+
+    /// As in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Per::User => "user",
+            Per::ClientNetwork => "client_network",
+            Per::Class => "class",
+        }
+    }
+}
+
+impl Limit {
+    /// The key in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Limit::Requests => "requests",
+            Limit::ConcurrentRequests => "concurrent_requests",
+            Limit::NewTunnels => "new_tunnels",
+            Limit::Tunnels => "tunnels",
+        }
+    }
+}
+
+impl ClassLimits {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The limit of what is open at once, and its number.
+    fn at_once(&self, is_tunnel: bool) -> (Limit, Option<u32>) {
+        match is_tunnel {
+            true => (Limit::Tunnels, self.tunnels),
+            false => (Limit::ConcurrentRequests, self.concurrent_requests),
+        }
+    }
+}
+
+impl fmt::Display for ClassLimits {
+    /// `requests 200/s, burst 400; tunnels 500`, or `no limits`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pace =
+            |pace: Pace, limit: &str| format!("{limit} {}, burst {}", pace.rate(), pace.burst());
+        let count = |count: u32, limit: &str| format!("{limit} {count}");
+        let shown = [
+            self.requests.map(|it| pace(it, Limit::Requests.as_str())),
+            self.concurrent_requests
+                .map(|it| count(it, Limit::ConcurrentRequests.as_str())),
+            self.new_tunnels
+                .map(|it| pace(it, Limit::NewTunnels.as_str())),
+            self.tunnels.map(|it| count(it, Limit::Tunnels.as_str())),
+        ];
+        let shown: Vec<String> = shown.into_iter().flatten().collect();
+        match shown.is_empty() {
+            true => f.write_str("no limits"),
+            false => f.write_str(&shown.join("; ")),
+        }
+    }
+}
+
+impl Class {
+    /// A class without members yet.
+    pub(super) fn new(rule: ClassRule) -> Class {
+        Class {
+            members: Arc::new(Members::new(rule.per, &rule.limits)),
+            tally: Arc::default(),
+            rule,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.rule.name.as_str()
+    }
+
+    /// What its members are.
+    pub fn per(&self) -> Per {
+        self.rule.per
+    }
+
+    /// What each of them may have.
+    pub fn limits(&self) -> &ClassLimits {
+        &self.rule.limits
+    }
+
+    /// What is counted of it.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// How many members it remembers.
+    pub fn count_members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// What a request of this client gets.
+    ///
+    /// # Errors
+    /// The first limit that it is over. Then it has taken nothing of any.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        client: impl FnOnce(Per) -> Client,
+        is_tunnel: bool,
+    ) -> Result<Ticket, Exceeded> {
+        let limits = &self.rule.limits;
+        let member = match limits.is_empty() {
+            true => None,
+            false => {
+                let now = Elapsed::now();
+                let member = self.members.get(client, self.rule.per, limits, now);
+                self.take(&member, is_tunnel, now)
+                    .map_err(|(limit, wait)| {
+                        self.tally.limited.fetch_add(1, Ordering::Relaxed);
+                        Exceeded {
+                            class: Arc::clone(self),
+                            limit,
+                            wait,
+                        }
+                    })?;
+                Some(member)
+            }
+        };
+        self.tally.admitted.fetch_add(1, Ordering::Relaxed);
+        self.tally.open(is_tunnel).fetch_add(1, Ordering::Relaxed);
+        Ok(Ticket {
+            class: Arc::clone(self),
+            member,
+            is_tunnel,
+        })
+    }
+
+    fn take(
+        &self,
+        member: &Member,
+        is_tunnel: bool,
+        now: Elapsed,
+    ) -> Result<(), (Limit, Duration)> {
+        let limits = &self.rule.limits;
+        let (limit, most) = limits.at_once(is_tunnel);
+        if let Some(most) = most
+            && !member.enter(is_tunnel, most)
+        {
+            return Err((limit, WAIT_FOR_ROOM));
+        }
+        let leave = || {
+            if most.is_some() {
+                member.leave(is_tunnel);
+            }
+        };
+        let new_tunnels = limits.new_tunnels.as_ref().filter(|_| is_tunnel);
+        if let Some(pace) = new_tunnels
+            && let Err(wait) = member.new_tunnels.take(pace, now)
+        {
+            leave();
+            return Err((Limit::NewTunnels, wait));
+        }
+        if let Some(pace) = &limits.requests
+            && let Err(wait) = member.requests.take(pace, now)
+        {
+            leave();
+            if let Some(pace) = new_tunnels {
+                member.new_tunnels.give_back(pace);
+            }
+            return Err((Limit::Requests, wait));
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    /// Requests and tunnels that it has admitted.
+    pub fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    /// Those that were over a limit.
+    pub fn limited(&self) -> u64 {
+        self.limited.load(Ordering::Relaxed)
+    }
+
+    /// Requests that are served now.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Tunnels that are open now, or about to be opened.
+    pub fn tunnels(&self) -> u64 {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    fn open(&self, is_tunnel: bool) -> &AtomicU64 {
+        match is_tunnel {
+            true => &self.tunnels,
+            false => &self.requests,
+        }
+    }
+}
+
+impl Ticket {
+    /// The class.
+    pub fn class(&self) -> &Class {
+        &self.class
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let (_, most) = self.class.rule.limits.at_once(self.is_tunnel);
+        if let Some(member) = &self.member
+            && most.is_some()
+        {
+            member.leave(self.is_tunnel);
+        }
+        let open = self.class.tally.open(self.is_tunnel);
+        open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Exceeded {
+    /// The class.
+    pub fn class(&self) -> &Class {
+        &self.class
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// The answer to the client. Where the names of rules are hidden, that of the class is too.
+    pub fn to_error(&self, names: RuleNames) -> RequestError {
+        let limit = self.limit.as_str();
+        let over = format!("{}.{limit}", self.class.name());
+        let word = match names {
+            RuleNames::Shown => over.as_str(),
+            RuleNames::Hidden => limit,
+        };
+        RequestError::new(ErrorKind::LimitReached)
+            .told(word)
+            .retry_after(self.wait)
+            .because(format!("over {over} of its {}", self.class.per().as_str()))
+    }
+}

@@ -1,0 +1,158 @@
+//! The members of a class: what each user, network, or the class as a whole has of the limits. A table of bounded size.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+
+use super::class::{ClassLimits, Per};
+use super::rate::{Due, Elapsed};
+use crate::access::client::Client;
+
+/// Parts of the table, so that threads seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// The most members of a part.
+const MAX_IN_SHARD: usize = 1024;
+
+/// A full part is searched so often at most for members that can go.
+const SEARCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// What one member has.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) requests: Due,
+    pub(super) new_tunnels: Due,
+    open_requests: AtomicU32,
+    open_tunnels: AtomicU32,
+}
+
+/// The members of one class.
+pub(super) struct Members {
+    /// None where the class as a whole is the one member.
+    shards: Option<Box<[Mutex<Shard>]>>,
+    /// The class as a whole; or all members together for which the table has no room.
+    together: Arc<Member>,
+}
+
+#[derive(Default)]
+struct Shard {
+    members: HashMap<Client, Arc<Member>, RandomState>,
+    next_search: Option<Elapsed>,
+}
+
+impl Members {
+    /// The most members of a class that are remembered.
+    #[cfg(test)]
+    pub(super) const MAX: usize = SHARDS * MAX_IN_SHARD;
+
+    pub(super) fn new(per: Per, limits: &ClassLimits) -> Members {
+        let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
+        Members {
+            shards: (per != Per::Class && !limits.is_empty()).then(shards),
+            together: Arc::new(Member::new(limits, Elapsed::now())),
+        }
+    }
+
+    /// The member that this client is.
+    pub(super) fn get(
+        &self,
+        client: impl FnOnce(Per) -> Client,
+        per: Per,
+        limits: &ClassLimits,
+        now: Elapsed,
+    ) -> Arc<Member> {
+        let Some(shards) = &self.shards else {
+            return Arc::clone(&self.together);
+        };
+        let client = client(per);
+        let Some(shard) = shards.get(client.part(SHARDS)) else {
+            return Arc::clone(&self.together);
+        };
+        let mut shard = shard.lock();
+        if let Some(member) = shard.members.get(&client) {
+            return Arc::clone(member);
+        }
+        if shard.members.len() >= MAX_IN_SHARD && !shard.make_room(limits, now) {
+            return Arc::clone(&self.together);
+        }
+        let member = Arc::new(Member::new(limits, now));
+        shard.members.insert(client, Arc::clone(&member));
+        member
+    }
+
+    /// How many members are remembered.
+    pub(super) fn len(&self) -> usize {
+        match &self.shards {
+            Some(shards) => shards.iter().map(|shard| shard.lock().members.len()).sum(),
+            None => 1,
+        }
+    }
+}
+
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Members").finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Forgets members of whom there is nothing to know. Whether there is room now.
+    fn make_room(&mut self, limits: &ClassLimits, now: Elapsed) -> bool {
+        if self.next_search.is_some_and(|next| now < next) {
+            return false;
+        }
+        self.next_search = Some(now.after(SEARCH_PAUSE));
+        // A member is only given out under this lock: of one that is here alone, no request has anything.
+        self.members
+            .retain(|_, member| Arc::strong_count(member) > 1 || !member.is_at_rest(limits, now));
+        self.members.len() < MAX_IN_SHARD
+    }
+}
+
+impl Member {
+    fn new(limits: &ClassLimits, now: Elapsed) -> Member {
+        Member {
+            requests: Due::new(limits.requests.as_ref(), now),
+            new_tunnels: Due::new(limits.new_tunnels.as_ref(), now),
+            open_requests: AtomicU32::new(0),
+            open_tunnels: AtomicU32::new(0),
+        }
+    }
+
+    /// Takes one of `most` places, if one is free.
+    pub(super) fn enter(&self, is_tunnel: bool, most: u32) -> bool {
+        let more = |open| (open < most).then_some(open + 1);
+        let open = self.open(is_tunnel);
+        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+
+    /// Gives a place back.
+    pub(super) fn leave(&self, is_tunnel: bool) {
+        self.open(is_tunnel).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn open(&self, is_tunnel: bool) -> &AtomicU32 {
+        match is_tunnel {
+            true => &self.open_tunnels,
+            false => &self.open_requests,
+        }
+    }
+
+    /// Whether it is like a new one.
+    fn is_at_rest(&self, limits: &ClassLimits, now: Elapsed) -> bool {
+        let rates = [
+            (&self.requests, &limits.requests),
+            (&self.new_tunnels, &limits.new_tunnels),
+        ];
+        let mut rates = rates
+            .into_iter()
+            .filter_map(|(due, pace)| Some((due, pace.as_ref()?)));
+        rates.all(|(due, pace)| due.is_at_rest(pace, now))
+    }
+}

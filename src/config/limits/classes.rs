@@ -1,0 +1,232 @@
+//! `tollgate.limits.classes`: who may have how much.
+
+use std::sync::Arc;
+
+use super::super::auth::Auth;
+use super::super::egress::{entry, networks};
+use super::super::keys::form::Absent::{Is, Means, Required};
+use super::super::keys::form::{Raw, RawList};
+use super::super::keys::keys;
+use super::super::policy::{GroupContext, ValueReader, not_empty, role, user, warn_of_user};
+use super::super::reader::{Item, Section};
+#[cfg(test)]
+use crate::access::limits::MAX_CLASSES;
+use crate::access::limits::{
+    ClassError, ClassLimits, ClassProblem, ClassRule, Classes, Pace, Per, Rate, RateError,
+};
+use crate::access::policy::{Groups, Name, Roles};
+
+/// The most of what is counted at once.
+const MAX_AT_ONCE: usize = 1_000_000;
+
+keys! {
+    /// The list, beside the limits that hold for all.
+    pub(super) struct ListKeys<'d> {
+        /// [Classes](limits.md) of requests and what each user or network in them may have. The first that matches holds. A
+        /// request over a limit gets 429 with `Retry-After`.
+        classes: Option<Item<'d>> = Is("[]"), RawList => Shape::Map(Keys::keys).list(MAX_CLASSES), on reload;
+    }
+}
+
+keys! {
+    /// One class.
+    pub(in super::super) struct Keys<'d> {
+        /// The name for log and client, each once: up to 64 of `a-z`, `0-9`, `-`, `_`.
+        name: Option<Item<'d>> = Required, Raw => Shape::rule_name();
+        /// Names of users. With `groups` too, one of both is enough.
+        users: Option<Item<'d>> = Means("every user"), Raw => Shape::user().some();
+        /// Names of groups in the file of `auth.groups`.
+        groups: Option<Item<'d>> = Means("every user"), Raw => Shape::text("the name of a group").some();
+        /// The ways in which a request comes.
+        roles: Option<Item<'d>> = Means("every role"), Raw => Shape::roles();
+        /// Networks and addresses of clients.
+        client_networks: Option<Item<'d>> = Means("every client"), Raw => Shape::network().some();
+        /// What has the limits for itself: each user, each client network (an address of IPv4 or a /64 of IPv6), or the
+        /// class as a whole.
+        per: Option<Item<'d>> = Is("user"), Raw => Shape::words(&Per::ALL.map(Per::as_str));
+        /// Requests in a second, a minute or an hour, those for tunnels among them.
+        requests: Option<Item<'d>> = Means("no limit"), Raw => Shape::rate();
+        /// How many of these requests may come at once after a pause.
+        burst: Option<Item<'d>> = Means("the number of `requests`"), Raw => Shape::Number(1..=u64::from(Pace::MAX_BURST));
+        /// Requests at the same time, without tunnels.
+        concurrent_requests: Option<Item<'d>> = Means("no limit"), Raw => Shape::Number(1..=MAX_AT_ONCE as u64);
+        /// Requests for tunnels (CONNECT and WebSocket) in a second, a minute or an hour. As many may come at once after a
+        /// pause.
+        new_tunnels: Option<Item<'d>> = Means("no limit"), Raw => Shape::rate();
+        /// Tunnels at the same time.
+        tunnels: Option<Item<'d>> = Means("no limit"), Raw => Shape::Number(1..=MAX_AT_ONCE as u64);
+    }
+}
+
+/// The list as read.
+#[derive(Default)]
+pub(in super::super) struct ClassSection<'d> {
+    /// The classes, if all is well and there are any.
+    pub(in super::super) classes: Option<Arc<Classes>>,
+    /// The users that classes name, for a look at who there is.
+    users: Vec<(Name, Item<'d>, Box<str>)>,
+}
+
+/// Reads the list.
+pub(super) fn read<'d>(section: &mut Section<'d>, context: &GroupContext<'_>) -> ClassSection<'d> {
+    let items = ListKeys::take(section).classes;
+    let items = items.and_then(|item| item.list()).unwrap_or_default();
+    let mut written = ClassSection::default();
+    let (mut places, mut rules) = (Vec::new(), Vec::new());
+    for item in &items {
+        if let Some(rule) = read_class(item, &mut written.users) {
+            rules.push(rule);
+            places.push(item);
+        }
+    }
+    let is_whole = rules.len() == items.len() && context.groups.is_some();
+    let none = Groups::default();
+    match Classes::new(rules, context.groups.unwrap_or(&none)) {
+        Ok(classes) if is_whole && !items.is_empty() => written.classes = Some(Arc::new(classes)),
+        Ok(_) => {}
+        Err(errors) => {
+            for error in errors {
+                report(&error, &places, context);
+            }
+        }
+    }
+    written
+}
+
+impl ClassSection<'_> {
+    /// Warns of users that do not exist: they may have been removed.
+    pub(in super::super) fn warn(&self, auth: &Auth) {
+        for (class, item, user) in &self.users {
+            warn_of_user("class", class, item, user, auth);
+        }
+    }
+}
+
+fn read_class<'d>(
+    item: &Item<'d>,
+    all_named: &mut Vec<(Name, Item<'d>, Box<str>)>,
+) -> Option<ClassRule> {
+    let mut section = item.section();
+    let keys = Keys::take(&mut section);
+    let mut reader = ValueReader::new();
+    let name = reader.part(&keys.name, name);
+    if keys.name.is_none() {
+        reader.miss(
+            &section,
+            "name",
+            "write a name for the log, such as `name: ci`",
+        );
+    }
+    let mut named = Vec::new();
+    let users = reader.values(&keys.users, |item| {
+        let user = user(item)?;
+        named.push((item.clone(), user.clone()));
+        Some(user)
+    });
+    let groups = reader.values(&keys.groups, |item| entry(item).map(Box::from));
+    let roles = reader.values(&keys.roles, role);
+    let client_networks = reader.part(&keys.client_networks, |item| networks(&not_empty(item)?));
+    let per = reader.part(&keys.per, per).unwrap_or_default();
+    let limits = limits(&mut reader, &keys);
+    if keys.burst.is_some() && keys.requests.is_none() {
+        let message = "without requests, which it is a part of";
+        let remedy = "write a rate such as `requests: 50/s`, or remove it";
+        section.report("burst", message, remedy);
+    }
+    section.finish();
+    let name = name?;
+    let named = named.into_iter();
+    all_named.extend(named.map(|(item, user)| (name.clone(), item, user)));
+    reader.is_whole().then_some(ClassRule {
+        name,
+        users,
+        groups,
+        roles: roles.map(|roles| roles.into_iter().collect::<Roles>()),
+        client_networks,
+        per,
+        limits,
+    })
+}
+
+fn limits(reader: &mut ValueReader, keys: &Keys<'_>) -> ClassLimits {
+    let at_once = |item: &Item<'_>| u32::try_from(item.count(1..=MAX_AT_ONCE)?).ok();
+    let burst = reader.part(&keys.burst, |item| {
+        u32::try_from(item.count(1..=Pace::MAX_BURST as usize)?).ok()
+    });
+    ClassLimits {
+        requests: reader
+            .part(&keys.requests, rate)
+            .map(|rate| Pace::new(rate, burst)),
+        concurrent_requests: reader.part(&keys.concurrent_requests, at_once),
+        new_tunnels: reader
+            .part(&keys.new_tunnels, rate)
+            .map(|rate| Pace::new(rate, None)),
+        tunnels: reader.part(&keys.tunnels, at_once),
+    }
+}
+
+fn name(item: &Item<'_>) -> Option<Name> {
+    let name = Name::parse_any(item.text()?);
+    if name.is_err() {
+        item.report(
+            "not a name",
+            "write up to 64 of a-z, 0-9, - and _, beginning with a letter or a digit",
+        );
+    }
+    name.ok()
+}
+
+fn per(item: &Item<'_>) -> Option<Per> {
+    let text = item.text()?;
+    let found = Per::ALL.into_iter().find(|per| per.as_str() == text);
+    if found.is_none() {
+        item.report(
+            "not what can have limits for itself",
+            "write user, client_network or class",
+        );
+    }
+    found
+}
+
+fn rate(item: &Item<'_>) -> Option<Rate> {
+    let rate = Rate::parse(item.text()?);
+    match rate {
+        Err(RateError::Form) => item.report(
+            "not a rate",
+            "write a number and a unit, as in 200/s, 30/m or 1000/h",
+        ),
+        Err(RateError::Range) => {
+            item.report("out of range", format!("write one from 1 to {}", Rate::MAX));
+        }
+        Ok(_) => {}
+    }
+    rate.ok()
+}
+
+fn report(error: &ClassError, places: &[&Item<'_>], context: &GroupContext<'_>) {
+    let Some(item) = places.get(error.class) else {
+        return;
+    };
+    let mut section = item.section();
+    match &error.problem {
+        ClassProblem::UnknownGroup { at } => {
+            if let Some(item) = section.list("groups").get(*at) {
+                context.report_unknown(item);
+            }
+        }
+        ClassProblem::DuplicateName { first } => {
+            if let Some(first) = places.get(*first) {
+                let message = format!("{} has the same name", first.path);
+                section.report("name", message, "give each class a name of its own");
+            }
+        }
+        ClassProblem::Unreachable { .. } => item.report(
+            error.problem.to_string(),
+            "move the class without matchers to the end, or give it one",
+        ),
+        ClassProblem::TooMany => item.report(
+            error.problem.to_string(),
+            "combine some of them with users, groups and networks",
+        ),
+    }
+}

@@ -1,0 +1,102 @@
+//! What decides about one request, and what it needs to know of the request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::external::Authorizer;
+use super::logins::Logins;
+use super::{Access, on_this_machine};
+use crate::access::auth::external::Ask;
+use crate::access::auth::{Authenticator, Check, Clocks, Identity};
+use crate::access::client::network_of;
+use crate::access::limits::Classes;
+use crate::access::policy::{Policy, RuleNames};
+use crate::hook::HookSet;
+use crate::http::credentials::Credentials;
+use crate::http::http1::{KeptHead, RequestHead};
+use crate::request::facts::Request;
+use crate::request::outcome::Exchange;
+
+impl Access {
+    pub(super) fn new(
+        authenticator: Authenticator,
+        policy: &Policy,
+        hooks: Arc<HookSet>,
+        external: Option<Arc<Authorizer>>,
+        logins: Option<Arc<Logins>>,
+        classes: Option<Arc<Classes>>,
+    ) -> Self {
+        Self {
+            external,
+            logins,
+            classes,
+            authenticator: Arc::new(authenticator),
+            policy: Arc::new(on_this_machine(policy)),
+            hooks,
+        }
+    }
+
+    /// Whether a client is told the name of what denies its request.
+    pub fn rule_names(&self) -> RuleNames {
+        self.policy.names()
+    }
+
+    /// Who sends a request, where that needs no waiting: by credentials that were verified before, or by its network. None
+    /// where a hook or an external authoriser has a say, and for everything else.
+    pub(super) fn known(&self, exchange: &mut Exchange) -> Option<Identity> {
+        if exchange.run.is_some() || self.asked(Ask::Always).is_some() {
+            return None;
+        }
+        let request = &exchange.request;
+        let Some(value) = exchange.credentials.value() else {
+            let trusted = self.authenticator.trusted();
+            let user = trusted.user(request.source.client.ip());
+            return user.cloned().map(Identity::from);
+        };
+        let now = Clocks {
+            instant: request.arrival.completed,
+            time: request.time,
+        };
+        let network = self.network(request.source.client.ip());
+        match self.authenticator.check(value, network, now) {
+            Ok(Check::Verified(identity)) => {
+                if self.asked(Ask::Rule).is_none() {
+                    exchange.credentials = Credentials::Missing;
+                }
+                Some(identity)
+            }
+            _ => None,
+        }
+    }
+
+    /// The network at which verified credentials count: where failed logins lock out, else they would be guessed from a
+    /// network that is locked. Otherwise they count everywhere.
+    pub(super) fn network(&self, client: IpAddr) -> Option<IpAddr> {
+        self.logins.is_some().then(|| network_of(client))
+    }
+
+    /// A copy of the head of a request, where the policy, a hook or an external authoriser reads it: before Tollgate's own
+    /// fields are in it.
+    pub fn keep(&self, head: &RequestHead, request: &Request) -> Option<Arc<KeptHead>> {
+        let is_for_hooks = !self.hooks.is_empty() && !request.is_own;
+        let is_read = is_for_hooks || self.needs_head(request.is_own);
+        is_read.then(|| Arc::new(KeptHead::of(head)))
+    }
+
+    /// Whether the head of a request is read: by the policy, to which requests that this proxy answers itself do not
+    /// come, or for an external authoriser.
+    pub fn needs_head(&self, is_own: bool) -> bool {
+        self.external.is_some() || (self.policy.needs_head() && !is_own)
+    }
+
+    /// The authoriser, if it is asked about these requests.
+    pub(super) fn asked(&self, ask: Ask) -> Option<&Authorizer> {
+        let external = self.external.as_deref();
+        external.filter(|external| external.settings().ask == ask)
+    }
+
+    /// The hooks, if there are any.
+    pub fn hooks(&self) -> Option<Arc<HookSet>> {
+        (!self.hooks.is_empty()).then(|| Arc::clone(&self.hooks))
+    }
+}
