@@ -176,7 +176,8 @@ impl Classes {
 impl Index {
     fn new(rules: &[ClassRule], groups: &Groups) -> Index {
         let mut index = Index::default();
-        for (bit, rule) in (0..).map(|place| 1u64 << place).zip(rules) {
+        for (place, rule) in rules.iter().enumerate() {
+            let bit = 1u64 << place;
             if rule.users.is_none() && rule.groups.is_none() {
                 index.every_user |= bit;
             }

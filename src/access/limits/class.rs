@@ -10,6 +10,7 @@ use super::rate::{Elapsed, Pace};
 use crate::access::client::Client;
 use crate::access::policy::{Name, Networks, Roles, RuleNames};
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::role::Role;
 
 /// How long a client waits that has as much at once as it may have: it alone knows when it is done with some of it.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -110,8 +111,13 @@ impl ClassRule {
     pub fn is_default(&self) -> bool {
         self.users.is_none()
             && self.groups.is_none()
-            && self.roles.is_none()
+            && self.has_every_role()
             && self.client_networks.is_none()
+    }
+
+    fn has_every_role(&self) -> bool {
+        let has = |roles: Roles| Role::ALL.into_iter().all(|role| roles.contains(role));
+        self.roles.is_none_or(has)
     }
 }
 

@@ -124,11 +124,16 @@ fn classes_that_can_never_hold_are_errors() {
             "class 3: class 0 has the same name",
         ]
     );
-    let many = (0..=MAX_CLASSES).map(|number| ClassRule {
-        users: names(&["eve"]),
-        ..class(&number.to_string())
-    });
-    let errors = Classes::new(many.collect(), &groups).unwrap_err();
+    let many = |count| {
+        let numbers = 0..count;
+        let classes = numbers.map(|number| ClassRule {
+            users: names(&["eve"]),
+            ..class(&number.to_string())
+        });
+        Classes::new(classes.collect(), &groups)
+    };
+    assert_eq!(many(MAX_CLASSES).unwrap().iter().count(), MAX_CLASSES);
+    let errors = many(MAX_CLASSES + 1).unwrap_err();
     assert_eq!(errors[0].problem, ClassProblem::TooMany);
 }
 
