@@ -70,7 +70,7 @@ metrics! {
         "Times that failed logins have locked out, by scope."
         "`user`, a user at one network; `network`, all users of a network.";
     "tollgate_lockout_refusals_total" counter => lockout_refusals: IntCounter,
-        "Logins refused with 429 since the user or the network is locked out."
+        "Logins refused with 429 since the user or the network is locked out, or has as many under way as may fail."
         "They count in `tollgate_errors_total` too.";
     "tollgate_tokens_refused_total" counter ["reason"] => tokens_refused: LabelledCounters<MAX_KINDS>,
         "Requests whose token was not accepted, by reason."

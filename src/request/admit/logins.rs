@@ -113,9 +113,7 @@ impl Logins {
 
     fn locked(&self, left: Duration) -> RequestError {
         self.telemetry.lockout_refused();
-        // Rounded up: a client that comes back when it was told to is not early.
-        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        RequestError::new(ErrorKind::LockedOut).retry_after(Duration::from_secs(seconds))
+        RequestError::new(ErrorKind::LockedOut).retry_after(left)
     }
 }
 
@@ -192,8 +190,9 @@ impl AccessControl {
         let counted = logins.of(&attempt, client);
         for _ in 0..MAX_JOINS {
             // Credentials that were right at this network are so still: what others try does not lock them out.
+            let is_known = authenticator.was_verified(here);
             let left = match counted.standing() {
-                _ if authenticator.was_verified(here) => u32::MAX,
+                _ if is_known => u32::MAX,
                 Standing::Locked { left } => return Err(counted.locked(left)),
                 Standing::KnownWrong => return Err(ErrorKind::CredentialsWrong.into()),
                 Standing::Open { left } => left,
@@ -210,7 +209,10 @@ impl AccessControl {
             match verified {
                 Verified::User(user) => {
                     authenticator.note_network(here);
-                    counted.succeeded();
+                    // One that was verified here before may be beside a client that guesses, whose failures it leaves.
+                    if !is_known {
+                        counted.succeeded();
+                    }
                     return Ok(user);
                 }
                 // Here too: the verification may have been that of a request at another network.
