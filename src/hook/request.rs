@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Method;
 use thiserror::Error;
 
 use super::Phases;
 use super::facts::Facts;
-use super::fields::{self, Edit, FieldError};
+use super::fields::{self, Edit, FieldError, FieldName};
 use super::notes::{NoteError, Notes};
-use crate::http::path::{Prefix, ReadPath};
+use crate::http::path::{Prefix, Readings};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Host, Scheme};
 
@@ -107,18 +108,20 @@ impl Request<'_> {
     /// `*`.
     ///
     /// # Errors
-    /// [`PathError::Ambiguous`]: servers may read the path in ways that differ over it (`%2F`, `//`, `;`), so that
-    /// neither answer is safe. [`PathError::Prefix`]: the prefix itself has other characters.
+    /// [`PathError::Ambiguous`]: servers may read the path in ways that differ over it (`%2F`, `//`, `;`, other case of
+    /// letters), so that neither answer is safe. [`PathError::Prefix`]: the prefix itself has other characters.
     pub fn path_under(&self, prefix: &str) -> Result<bool, PathError> {
         let prefix = Prefix::parse(prefix).ok_or(PathError::Prefix)?;
         let Some(path) = self.facts.head.path() else {
             return Ok(false);
         };
-        let mut holds = ReadPath::readings(path).map(|reading| prefix.holds(&reading));
-        let first = holds.next().unwrap_or(false);
-        match holds.all(|other| other == first) {
-            true => Ok(first),
-            false => Err(PathError::Ambiguous),
+        let (readings, prefixes) = (Readings::of(path), [prefix]);
+        if readings.are_all_below(&prefixes) {
+            return Ok(true);
+        }
+        match readings.is_any_below(&prefixes) {
+            true => Err(PathError::Ambiguous),
+            false => Ok(false),
         }
     }
 
@@ -184,6 +187,9 @@ impl Request<'_> {
     /// See [`FieldError`].
     pub fn set_secret_field(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
         let (name, mut value) = (fields::request_name(name)?, fields::value(name, value)?);
+        if self.facts.method == Method::TRACE {
+            return Err(FieldError::Trace(FieldName::of(name.as_str())));
+        }
         value.set_sensitive(true);
         self.notes.request.push(Edit::Set(name, value))
     }

@@ -189,6 +189,8 @@ fn oddities(path: &[u8]) -> Option<u8> {
 fn segments(path: &[u8], reading: Reading) -> Vec<Vec<u8>> {
     let mut segments: Vec<Vec<u8>> = Vec::new();
     let mut segment = Vec::new();
+    // Whether the last one is left out, so that the path ends with a slash (RFC 3986 §5.2.4).
+    let mut is_open = false;
     let mut end = |segment: &mut Vec<u8>| {
         let mut whole = std::mem::take(segment);
         if reading.has(Reading::PARAMETERS)
@@ -196,11 +198,15 @@ fn segments(path: &[u8], reading: Reading) -> Vec<Vec<u8>> {
         {
             whole.truncate(at);
         }
+        is_open = true;
         match whole.as_slice() {
             b"." => {}
             b".." => drop(segments.pop()),
             b"" if reading.has(Reading::MERGED_SLASHES) => {}
-            _ => segments.push(whole),
+            _ => {
+                is_open = false;
+                segments.push(whole);
+            }
         }
     };
     let path = match reading.has(Reading::AUTHORITY) {
@@ -232,6 +238,9 @@ fn segments(path: &[u8], reading: Reading) -> Vec<Vec<u8>> {
         }
     }
     end(&mut segment);
+    if is_open && !segments.is_empty() {
+        segments.push(Vec::new());
+    }
     segments
 }
 

@@ -1,5 +1,7 @@
 //! Every reading of one path, made once and compared with many prefixes.
 
+use std::borrow::Cow;
+
 use super::{Prefix, ReadPath, oddities};
 
 /// The longest path that is read in more than one way, in bytes. The work is 32 readings of it at most.
@@ -26,6 +28,22 @@ impl<'a> Readings<'a> {
             Some(_) if path.len() > MAX_READ => Known::TooLong,
             Some(_) => Known::Several(readings.collect()),
         })
+    }
+
+    /// The path in each reading, each once; none for a path that is too long.
+    pub fn texts(&self) -> Vec<Cow<'a, [u8]>> {
+        let readings = match &self.0 {
+            Known::One(path) => std::slice::from_ref(path),
+            Known::Several(readings) => readings,
+            Known::TooLong => &[],
+        };
+        let mut texts = Vec::new();
+        for text in readings.iter().map(ReadPath::text) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        texts
     }
 
     /// Whether every reading is below one of the prefixes: never for a path that is too long.

@@ -22,7 +22,7 @@ use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, Denied, Name};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::path::ReadPath;
+use crate::http::path::Readings;
 use crate::http::role::Role;
 use crate::http::target::Authority;
 use crate::request::outcome::Exchange;
@@ -329,14 +329,10 @@ fn failed(why: Arc<str>) -> RequestError {
 /// The path of a request-target in each way in which servers may read it. A service that got it as it was sent would
 /// take `/a/..%2fb` for a path below `/a`.
 fn paths(target: &[u8]) -> Vec<String> {
-    let mut paths = Vec::new();
-    for reading in ReadPath::readings(target) {
-        let path = visible(&reading.text());
-        if !paths.contains(&path) {
-            paths.push(path);
-        }
-    }
-    paths
+    let end = target.iter().position(|byte| *byte == b'?');
+    let path = target.get(..end.unwrap_or(target.len())).unwrap_or(target);
+    let texts = Readings::of(path).texts();
+    texts.iter().map(|text| visible(text)).collect()
 }
 
 /// A request-target as text. Its bytes beyond ASCII, which are allowed nowhere (RFC 3986 §2), are written as they
@@ -379,9 +375,14 @@ mod tests {
             ("/a/..;/b", &["/a/..;/b", "/b"]),
             ("/a\\..\\b", &["/a\\..\\b", "/b"]),
             ("/a//b", &["/a//b", "/a/b"]),
+            ("/admin/.", &["/admin/"]),
+            ("/admin/x/%2e%2e", &["/admin/"]),
+            ("//admin/", &["//admin/", "/admin/", "/"]),
         ] {
             assert_eq!(paths(target.as_bytes()), expected, "{target}");
         }
+        // One that is too long for all of its readings has none.
+        assert!(paths(format!("/a;{}", "x".repeat(2048)).as_bytes()).is_empty());
         // The most that there is, from a path with each oddity.
         assert!(paths(b"//a;b//..%2f\\c/%3b/%5c..;").len() <= 32);
     }
