@@ -83,9 +83,12 @@ pub(super) fn ended(step: &Step) -> Option<Ended> {
             message.as_deref(),
         ),
         Verdict::Answers { .. } => (ExplainedDecision::Answer, None, None),
-        Verdict::Fails { reason } => (
+        Verdict::Fails { status, reason } => (
             ExplainedDecision::Fail,
-            Some(ErrorKind::Internal.name()),
+            Some(match status {
+                400 => ErrorKind::BadRequest.name(),
+                _ => ErrorKind::Internal.name(),
+            }),
             Some(&**reason),
         ),
     };

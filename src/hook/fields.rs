@@ -30,6 +30,9 @@ pub enum FieldError {
     /// The field has one line at most: set it.
     #[error("{0}: the field has one line; set it")]
     Single(FieldName),
+    /// A secret in a request TRACE, whose response repeats the fields of the request (RFC 9110 §9.3.8).
+    #[error("{0}: a secret in a request TRACE, whose response repeats it")]
+    Trace(FieldName),
     /// More than 64 edits of one head.
     #[error("more than {MAX_EDITS} edits of one head")]
     TooMany,
@@ -49,7 +52,7 @@ impl FieldName {
     /// The longest name that is kept whole, in characters.
     const MAX: usize = 64;
 
-    fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         Self(name.chars().take(Self::MAX).collect::<String>().into())
     }
 

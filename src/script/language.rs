@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
 
@@ -318,10 +319,19 @@ impl Engine for Language {
         let moved = subject.traffic;
         let moved = moved.map(|(moved, total)| api::Moved { moved, total });
         self.handle.0.replace(Some(subject));
-        let result = self
-            .evaluate(phase, moved)
-            .map_err(|error| self.failure(*error))
-            .and_then(|value| returned_in(phase, value));
+        // A panic ends this call alone: what hooks want so far comes back, and `on_error` holds.
+        let evaluated = catch_unwind(AssertUnwindSafe(|| self.evaluate(phase, moved)));
+        let result = match evaluated {
+            Ok(result) => result.map_err(|error| self.failure(*error)),
+            Err(_panic) => Err(Failure {
+                reason: "it panicked".into(),
+                line: None,
+                column: None,
+                is_thrown: false,
+                is_of_request: false,
+            }),
+        };
+        let result = result.and_then(|value| returned_in(phase, value));
         Called {
             subject: self.handle.0.take(),
             result,

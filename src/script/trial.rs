@@ -75,6 +75,8 @@ pub enum Verdict {
     },
     /// The script fails, and the request with it.
     Fails {
+        /// The status: 500, or 400 where the request is at fault.
+        status: u16,
         /// Why, and where.
         reason: Box<str>,
     },
@@ -103,8 +105,9 @@ impl Verdict {
     pub fn status(&self) -> Option<u16> {
         match self {
             Verdict::GoesOn | Verdict::Skipped { .. } => None,
-            Verdict::Denies { status, .. } | Verdict::Answers { status, .. } => Some(*status),
-            Verdict::Fails { .. } => Some(500),
+            Verdict::Denies { status, .. }
+            | Verdict::Answers { status, .. }
+            | Verdict::Fails { status, .. } => Some(*status),
         }
     }
 }
@@ -201,8 +204,9 @@ impl Trial {
                 (Verdict::Skipped { reason }, None)
             }
             Err(failure) => {
+                let status = if failure.is_of_request { 400 } else { 500 };
                 let reason = failure.to_string().into();
-                (Verdict::Fails { reason }, after)
+                (Verdict::Fails { status, reason }, after)
             }
         };
         self.detached = after.unwrap_or_else(|| before.clone());
@@ -258,7 +262,7 @@ impl fmt::Display for Verdict {
             Verdict::Answers { status, body } => {
                 write!(f, "answers with {status} and a body of {body} bytes")
             }
-            Verdict::Fails { reason } => write!(f, "fails: {reason}"),
+            Verdict::Fails { reason, .. } => write!(f, "fails: {reason}"),
             Verdict::Skipped { reason } => write!(f, "fails and is skipped: {reason}"),
         }
     }

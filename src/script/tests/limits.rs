@@ -12,7 +12,7 @@ fn failure(text: &str) -> (String, Duration) {
     let trial = run(&script, Role::Forward, &[("x-long", &"a".repeat(15_000))]);
     let took = start.elapsed();
     match &trial.steps[0].verdict {
-        Verdict::Fails { reason } => (reason.to_string(), took),
+        Verdict::Fails { reason, .. } => (reason.to_string(), took),
         other => panic!("{text}: {other}"),
     }
 }
@@ -109,7 +109,7 @@ fn deep_calls_fit_on_the_stack_of_a_thread() {
     });
     let verdict = verdict.unwrap().join().unwrap();
     assert!(
-        matches!(verdict, Verdict::Fails { reason } if reason.starts_with("more than 32 calls"))
+        matches!(verdict, Verdict::Fails { reason, .. } if reason.starts_with("more than 32 calls"))
     );
 }
 

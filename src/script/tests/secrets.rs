@@ -156,3 +156,31 @@ fn it_goes_in_clear_text_by_choice_alone() {
         assert_eq!(verdict, "goes on", "{text} {target}");
     }
 }
+
+/// A response to TRACE has the fields of the request.
+#[test]
+fn it_is_in_no_trace() {
+    let script = unchecked(in_role(
+        Role::Forward,
+        "fn upstream_request(r) { r.set_header(\"x\", secret(\"github\")); }",
+    ));
+    for method in ["TRACE", "trace"] {
+        let request = RequestText {
+            method,
+            target: "https://api.example/",
+            fields: &[],
+            client: [127, 0, 0, 1].into(),
+        };
+        let facts = crate::script::samples::facts(&request).unwrap();
+        let trial = Trial::run(
+            [&script].into_iter(),
+            facts,
+            "a",
+            &[],
+            None,
+            &Decided::Admitted,
+        );
+        let verdict = trial.steps[0].verdict.to_string();
+        assert!(verdict.contains("a secret in a request TRACE"), "{verdict}");
+    }
+}
