@@ -55,7 +55,7 @@ pub use asking::Asks;
 pub use decision::{DecidedBy, Decision, Denied, HookName, Refusal, RuleNames};
 pub use domains::{DomainMatch, Domains, NameKey};
 pub use entry::{EntryError, EntryProblem};
-pub use explain::{Ended, ExplainedDecision, Explanation};
+pub use explain::{Conclusion, ExplainedDecision, Explanation};
 pub use expression::{EvaluationError, Expression, ExpressionError, Facts};
 pub use groups::{GroupError, Groups};
 pub use guard::Guard;

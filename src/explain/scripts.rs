@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use http::StatusCode;
 
-use crate::access::policy::{Ended, ExplainedDecision, Moment, Scenario};
+use crate::access::policy::{Conclusion, ExplainedDecision, Moment, Scenario};
 use crate::config::Config;
 use crate::http::error::ErrorKind;
 use crate::script::{
@@ -74,7 +74,7 @@ pub fn try_scripts(
 }
 
 /// How a call ends the request; none where it goes on.
-pub(super) fn ended(step: &Step) -> Option<Ended> {
+pub(super) fn ended(step: &Step) -> Option<Conclusion> {
     let (decision, reason, message) = match &step.verdict {
         Verdict::GoesOn | Verdict::Skipped { .. } => return None,
         Verdict::Denies { message, .. } => (
@@ -92,7 +92,7 @@ pub(super) fn ended(step: &Step) -> Option<Ended> {
             Some(&**reason),
         ),
     };
-    Some(Ended {
+    Some(Conclusion {
         decision,
         rule: format!("hook:{}", step.script),
         reason,

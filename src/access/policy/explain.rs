@@ -21,7 +21,7 @@ mod ended;
 mod text;
 mod upgrade;
 
-pub use self::ended::{Ended, PolicyAlone};
+pub use self::ended::Conclusion;
 use self::upgrade::ExplainedUpgrade;
 
 /// A decision with its reasons. Prints as text for people; serialises for programs.
@@ -42,7 +42,7 @@ pub struct Explanation {
     pub message: Option<String>,
     /// What the policy alone decides, where a script ends the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyAlone>,
+    pub policy: Option<Conclusion>,
     /// Why a part of the guard, or the default, decided, for people.
     #[serde(skip)]
     because: Option<String>,
