@@ -157,7 +157,7 @@ impl AccessControl {
         };
         let identity = match access.known(exchange) {
             Some(identity) => identity,
-            // Boxed: what waits is not to make the requests larger that do not.
+            // Boxed, so that a request that does not wait is no larger.
             None => Box::pin(self.identity(&access, by_hook, exchange)).await?,
         };
         let Exchange {
@@ -203,7 +203,7 @@ impl AccessControl {
         }
         let admitted = match access.asked(Ask::Rule) {
             None => Admitted::asked(admission),
-            // Boxed: it is not to make the requests larger of a proxy that asks nobody.
+            // Boxed, so that a request is no larger where no authoriser is configured.
             Some(_) => {
                 let asked = self.ask_by_rule(&access, admission, identity, head, exchange);
                 Box::pin(asked).await?
@@ -280,7 +280,7 @@ impl AccessControl {
             .filter(|_| !exchange.request.is_own)
             && let Ok(known) = identity
         {
-            // Boxed: it is not to make the requests larger of a proxy that asks nobody.
+            // Boxed, so that a request is no larger where no authoriser is configured.
             identity =
                 Box::pin(self.tighten(external, access, known, &credentials, exchange)).await;
         }

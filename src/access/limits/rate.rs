@@ -37,8 +37,8 @@ pub enum RateError {
     Range,
 }
 
-/// A rate and a burst, as they are counted: in ticks of the microsecond, so many that one of the rate is a whole number of
-/// them. So no rate is rounded.
+/// A rate and a burst, in ticks. A microsecond has as many ticks as make the time between two requests of the rate a whole
+/// number, so that no rate is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     rate: Rate,

@@ -168,7 +168,7 @@ impl Name {
         Ok(name)
     }
 
-    /// Reads a name that stands beside none of the guard's.
+    /// Reads the name of something that is no rule, which may be a reserved name of the guard.
     ///
     /// # Errors
     /// [`NameError::Form`]

@@ -41,8 +41,8 @@ impl Access {
         self.policy.names()
     }
 
-    /// Who sends a request, where that needs no waiting: by credentials that were verified before, or by its network. None
-    /// where a hook or an external authoriser has a say, and for everything else.
+    /// The identity of a client that is known without waiting: its credentials are in the cache, or its network is a trusted
+    /// one. None otherwise, and where a hook or the external authoriser decides.
     pub(super) fn known(&self, exchange: &mut Exchange) -> Option<Identity> {
         if exchange.run.is_some() || self.asked(Ask::Always).is_some() {
             return None;

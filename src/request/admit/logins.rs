@@ -41,7 +41,7 @@ pub(super) struct Counted {
     logins: Arc<Logins>,
     login: Login,
     client: IpAddr,
-    /// The name, where a user has it: what else stands in its place may be a password.
+    /// The name, if it is in the password file. Any other text may be a password in the wrong place.
     user: Option<User>,
 }
 
@@ -209,7 +209,7 @@ impl AccessControl {
             match verified {
                 Verified::User(user) => {
                     authenticator.note_network(here);
-                    // One that was verified here before may be beside a client that guesses, whose failures it leaves.
+                    // A user that was verified here before leaves the failures: a client at the same address may have made them.
                     if !is_known {
                         counted.succeeded();
                     }

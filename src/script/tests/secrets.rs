@@ -105,30 +105,27 @@ fn it_does_not_go_downstream() {
     );
 }
 
+/// What becomes of a request with this method and target, by a script with this secret.
+fn verdict(secret: SecretText, text: &str, role: Role, request: (&str, &str)) -> String {
+    let script = unchecked(Source {
+        secrets: [("github".into(), secret)].into_iter().collect(),
+        ..in_role(role, text)
+    });
+    let (method, target) = request;
+    let request = RequestText {
+        method,
+        target,
+        fields: &[],
+        client: [127, 0, 0, 1].into(),
+    };
+    let facts = crate::script::samples::facts(&request).unwrap();
+    let scripts = [&script].into_iter();
+    let trial = Trial::run(scripts, facts, "alice", &[], None, &Decided::Admitted);
+    trial.steps[0].verdict.to_string()
+}
+
 #[test]
 fn it_goes_in_clear_text_by_choice_alone() {
-    let over_http = |secret: SecretText, text: &str, role, target| {
-        let script = unchecked(Source {
-            secrets: [("github".into(), secret)].into_iter().collect(),
-            ..in_role(role, text)
-        });
-        let request = RequestText {
-            method: "GET",
-            target,
-            fields: &[],
-            client: [127, 0, 0, 1].into(),
-        };
-        let facts = crate::script::samples::facts(&request).unwrap();
-        let trial = Trial::run(
-            [&script].into_iter(),
-            facts,
-            "alice",
-            &[],
-            None,
-            &Decided::Admitted,
-        );
-        trial.steps[0].verdict.to_string()
-    };
     let secret = || SecretText::parse(SECRET.as_bytes()).unwrap();
     let late = "fn upstream_request(r) { r.set_header(\"x\", bearer(secret(\"github\"))); }";
     let early = "fn request(r) { r.set_header(\"x\", basic(\"u\", secret(\"github\"))); }";
@@ -150,37 +147,21 @@ fn it_goes_in_clear_text_by_choice_alone() {
         ),
         (early, Role::Gateway, "/", "goes on"),
     ] {
-        let verdict = over_http(secret(), text, role, target);
-        assert!(verdict.starts_with(expected), "{text} {target}: {verdict}");
-        let verdict = over_http(secret().with_clear_text(true), text, role, target);
-        assert_eq!(verdict, "goes on", "{text} {target}");
+        let found = verdict(secret(), text, role, ("GET", target));
+        assert!(found.starts_with(expected), "{text} {target}: {found}");
+        let found = verdict(secret().with_clear_text(true), text, role, ("GET", target));
+        assert_eq!(found, "goes on", "{text} {target}");
     }
 }
 
 /// A response to TRACE has the fields of the request.
 #[test]
 fn it_is_in_no_trace() {
-    let script = unchecked(in_role(
-        Role::Forward,
-        "fn upstream_request(r) { r.set_header(\"x\", secret(\"github\")); }",
-    ));
+    let text = "fn upstream_request(r) { r.set_header(\"x\", secret(\"github\")); }";
     for method in ["TRACE", "trace"] {
-        let request = RequestText {
-            method,
-            target: "https://api.example/",
-            fields: &[],
-            client: [127, 0, 0, 1].into(),
-        };
-        let facts = crate::script::samples::facts(&request).unwrap();
-        let trial = Trial::run(
-            [&script].into_iter(),
-            facts,
-            "a",
-            &[],
-            None,
-            &Decided::Admitted,
-        );
-        let verdict = trial.steps[0].verdict.to_string();
-        assert!(verdict.contains("a secret in a request TRACE"), "{verdict}");
+        let secret = SecretText::parse(SECRET.as_bytes()).unwrap();
+        let request = (method, "https://api.example/");
+        let found = verdict(secret, text, Role::Forward, request);
+        assert!(found.contains("a secret in a request TRACE"), "{found}");
     }
 }
