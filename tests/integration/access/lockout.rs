@@ -1,4 +1,4 @@
-//! Clients that guess passwords, and what it costs them and nobody else: `auth.lockout`.
+//! `auth.lockout`: clients that guess passwords are locked out, and other clients are served.
 
 use std::time::{Duration, Instant};
 
@@ -142,7 +142,7 @@ fn a_name_that_no_user_has_is_locked_in_the_same_way() {
         assert_eq!(has_delay(existing), has_delay(other));
     }
     assert_eq!(existing.last().unwrap().status(), 429);
-    // What stands in the place of a name may be a password.
+    // An unknown name may be a password in the wrong place.
     assert!(!proxy.errors().contains("canary"), "{}", proxy.errors());
 }
 
@@ -175,6 +175,24 @@ fn a_network_is_locked_and_its_verified_users_are_served() {
     assert_eq!(status_from(&proxy, "127.0.0.1", (BOB.0, "wrong")), 429);
     assert_eq!(status_from(&proxy, "127.0.0.2", BOB), 200);
     assert_eq!(status_from(&proxy, "127.0.0.3", ALICE), 200);
+}
+
+/// Its password is hashed again when `cache_ttl` is over, and that clears no lock.
+#[test]
+fn a_verified_user_leaves_the_lock_of_its_neighbours() {
+    const TTL: Duration = Duration::from_secs(1);
+    let proxy =
+        Proxy::start("auth: { cache_ttl: 1s, lockout: { first: 1h, max: 1h, window: 1h } }");
+    let here = "127.0.0.1";
+    assert_eq!(status_from(&proxy, here, ALICE), 200);
+    let verified = Instant::now();
+    assert_eq!(guess(&proxy, here, ALICE.0, 5), [407; 5]);
+    eventually("cache_ttl to be over", || {
+        let is_over = verified.elapsed() > 2 * TTL;
+        assert_eq!(status_from(&proxy, here, ALICE), 200);
+        assert_eq!(status_from(&proxy, here, (ALICE.0, "another")), 429);
+        is_over.then_some(())
+    });
 }
 
 // As a device with an old password, and a client that waits for the challenge.

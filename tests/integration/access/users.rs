@@ -93,15 +93,15 @@ fn unknown_user_costs_what_a_wrong_password_costs() {
     let proxy = Setup::new()
         .file("users.htpasswd", format!("slow:{SLOW_HASH}\n"))
         .start();
-    let cost = |user: &str, attempt: u32| {
+    let time = |user: &str, attempt: u32| {
         let start = Instant::now();
         let answer = ask(&proxy, user, &format!("wrong-{attempt}"));
         assert_eq!(answer.status(), 407);
         start.elapsed()
     };
-    // By turns, so that what else the machine does counts for both; the fastest of each.
+    // The attempts alternate, so that other load on the machine delays both. The fastest of each is compared.
     let pairs: Vec<_> = (0..5)
-        .map(|at| (cost("slow", at), cost("nobody", at)))
+        .map(|at| (time("slow", at), time("nobody", at)))
         .collect();
     let known = pairs.iter().map(|(known, _)| *known).min().unwrap();
     let unknown = pairs.iter().map(|(_, unknown)| *unknown).min().unwrap();
