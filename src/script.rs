@@ -13,10 +13,12 @@ mod api;
 #[cfg(any(test, feature = "internals"))]
 pub mod bench;
 mod check;
+mod direct;
 mod engine;
 mod hook;
 mod language;
 mod meter;
+mod natives;
 mod samples;
 mod scenario;
 mod secret;

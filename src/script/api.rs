@@ -11,15 +11,15 @@ use std::fmt;
 use std::rc::Rc;
 
 use rhai::{
-    Array, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module,
-    NativeCallContext,
+    Array, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, NativeCallContext,
 };
 
 pub(super) use self::answers::Return;
-pub(super) use self::values::{Moved, own_module, type_name};
+pub(super) use self::values::{Moved, constants, own_natives, type_name};
 use self::values::{SecretValue, text_of};
 use super::SecretText;
 use super::engine::Subject;
+use super::natives::Natives;
 use crate::hook::{self, PathError, Phases, Request, Role};
 
 /// The `r` of a script.
@@ -106,49 +106,57 @@ enum Edit {
 }
 
 /// The functions that are the same for every script.
-pub(super) fn module() -> Module {
-    let mut module = Module::new();
-    module.set_custom_type::<Handle>("request");
-    facts(&mut module);
-    questions(&mut module);
-    fields(&mut module);
-    wishes(&mut module);
-    answers::register(&mut module);
-    values::register(&mut module);
-    module
+pub(super) fn natives() -> Natives {
+    let mut natives = Natives::default();
+    natives.module().set_custom_type::<Handle>("request");
+    facts(&mut natives);
+    questions(&mut natives);
+    fields(&mut natives);
+    wishes(&mut natives);
+    answers::register(&mut natives);
+    values::register(&mut natives);
+    natives
 }
 
 /// A property of the request.
-fn property(module: &mut Module, name: &str, read: impl Fn(&mut Request<'_>) -> Dynamic + 'static) {
-    FuncRegistration::new_getter(name).set_into_module(module, move |r: &mut Handle| {
+fn property(
+    natives: &mut Natives,
+    name: &str,
+    read: impl Fn(&mut Request<'_>) -> Dynamic + 'static,
+) {
+    natives.property(name, move |r: &mut Handle| {
         r.request(|request| read(request))
     });
 }
 
-fn facts(module: &mut Module) {
+fn facts(natives: &mut Natives) {
     let constant = |text: &str| ImmutableString::from(text).into();
-    property(module, "id", move |r| constant(r.id()));
-    property(module, "role", move |r| constant(r.role().as_str()));
-    property(module, "method", move |r| constant(r.method()));
-    property(module, "version", move |r| constant(r.version()));
-    property(module, "scheme", move |r| constant(r.scheme()));
-    property(module, "host", |r| text(r.host()));
-    property(module, "port", |r| {
+    property(natives, "id", move |r| constant(r.id()));
+    property(natives, "role", move |r| constant(r.role().as_str()));
+    property(natives, "method", move |r| constant(r.method()));
+    property(natives, "version", move |r| constant(r.version()));
+    property(natives, "scheme", move |r| constant(r.scheme()));
+    property(natives, "host", |r| text(r.host()));
+    property(natives, "port", |r| {
         r.port()
             .map_or(Dynamic::UNIT, |port| INT::from(port).into())
     });
-    property(module, "path", |r| text(r.path()));
-    property(module, "query", |r| text(r.query()));
-    property(module, "client", |r| {
+    property(natives, "path", |r| text(r.path()));
+    property(natives, "query", |r| text(r.query()));
+    property(natives, "client", |r| {
         ImmutableString::from(r.client().to_string()).into()
     });
-    property(module, "tls", |r| r.is_tls().into());
-    property(module, "user", |r| text(r.user().map(Cow::Borrowed)));
-    property(module, "groups", |r| {
-        let groups = r.groups().map(|group| ImmutableString::from(group).into());
-        Dynamic::from_array(groups.collect::<Array>())
+    property(natives, "tls", |r| r.is_tls().into());
+    property(natives, "user", |r| text(r.user().map(Cow::Borrowed)));
+    // An array, whose size Rhai checks.
+    FuncRegistration::new_getter("groups").set_into_module(natives.module(), |r: &mut Handle| {
+        r.request(|request| {
+            let groups = request.groups();
+            let groups = groups.map(|group| ImmutableString::from(group).into());
+            Dynamic::from_array(groups.collect::<Array>())
+        })
     });
-    FuncRegistration::new_getter("status").set_into_module(module, |r: &mut Handle| {
+    natives.property("status", |r: &mut Handle| {
         r.with(|subject| {
             let response = subject
                 .detached
@@ -160,15 +168,15 @@ fn facts(module: &mut Module) {
     });
 }
 
-fn questions(module: &mut Module) {
-    FuncRegistration::new("group").set_into_module(module, |r: &mut Handle| {
+fn questions(natives: &mut Natives) {
+    natives.function("group", |r: &mut Handle| {
         r.request(|request| text(request.groups().next().map(Cow::Borrowed)))
     });
-    FuncRegistration::new("in_group").set_into_module(module, |r: &mut Handle, group: &str| {
+    natives.function("in_group", |r: &mut Handle, group: &str| {
         r.request(|request| request.in_group(group))
     });
-    FuncRegistration::new("host_under").set_into_module(
-        module,
+    natives.function(
+        "host_under",
         |r: &mut Handle, domain: &str| -> Fallible<bool> {
             if let Some(why) = domain_fault(domain) {
                 return Err(misuse("host_under", why));
@@ -176,8 +184,8 @@ fn questions(module: &mut Module) {
             r.request(|request| request.host_under(domain))
         },
     );
-    FuncRegistration::new("path_under").set_into_module(
-        module,
+    natives.function(
+        "path_under",
         |r: &mut Handle, prefix: &str| -> Fallible<bool> {
             let is_under = r.request(|request| request.path_under(prefix))?;
             is_under.map_err(|error| {
@@ -200,20 +208,17 @@ pub(super) fn domain_fault(domain: &str) -> Option<&'static str> {
         .then_some("not a domain in lower case without a dot at its ends, such as corp.example")
 }
 
-fn fields(module: &mut Module) {
-    FuncRegistration::new("header")
-        .set_into_module(module, |r: &mut Handle, name: &str| r.field(name));
-    FuncRegistration::new("request_header")
-        .set_into_module(module, |r: &mut Handle, name: &str| {
-            r.request(|request| text(request.field(name)))
-        });
+fn fields(natives: &mut Natives) {
+    natives.function("header", |r: &mut Handle, name: &str| r.field(name));
+    natives.function("request_header", |r: &mut Handle, name: &str| {
+        r.request(|request| text(request.field(name)))
+    });
     for (name, edit) in [("set_header", Edit::Set), ("add_header", Edit::Add)] {
-        FuncRegistration::new(name)
-            .set_into_module(module, move |r: &mut Handle, field: &str, value: &str| {
-                r.edit(name, edit, field, value)
-            });
-        FuncRegistration::new(name).set_into_module(
-            module,
+        natives.function(name, move |r: &mut Handle, field: &str, value: &str| {
+            r.edit(name, edit, field, value)
+        });
+        natives.function(
+            name,
             move |r: &mut Handle, field: &str, value: Dynamic| -> Fallible<()> {
                 let value = text_of(&value).ok_or_else(|| {
                     let found = type_name(value.type_name());
@@ -226,9 +231,7 @@ fn fields(module: &mut Module) {
             },
         );
     }
-    FuncRegistration::new("set_header").set_into_module(
-        module,
-        |r: &mut Handle, field: &str, value: SecretValue| -> Fallible<()> {
+    natives.function("set_header", |r: &mut Handle, field: &str, value: SecretValue| -> Fallible<()> {
             let edited = r.with(|subject| {
                 if subject.detached.response().is_some() {
                     return Err("a secret goes to servers alone, in the phase upstream_request or one before it".to_owned());
@@ -244,10 +247,9 @@ fn fields(module: &mut Module) {
             edited.map_err(|why| misuse("set_header", format_args!("{field}: {why}")))
         },
     );
-    FuncRegistration::new("remove_header")
-        .set_into_module(module, |r: &mut Handle, field: &str| {
-            r.edit("remove_header", Edit::Remove, field, "")
-        });
+    natives.function("remove_header", |r: &mut Handle, field: &str| {
+        r.edit("remove_header", Edit::Remove, field, "")
+    });
 }
 
 /// Why a secret would be sent where others can read it. The gateway's pools are those of the operator.
@@ -265,21 +267,18 @@ fn clear_text(phase: Phases, request: &Request<'_>, secret: &SecretText) -> Opti
     )
 }
 
-fn wishes(module: &mut Module) {
-    FuncRegistration::new("set_target").set_into_module(
-        module,
+fn wishes(natives: &mut Natives) {
+    natives.function(
+        "set_target",
         |r: &mut Handle, target: &str| -> Fallible<()> {
             let set = r.request(|request| request.set_target(target))?;
             set.map_err(|error| misuse("set_target", error))
         },
     );
-    FuncRegistration::new("pool").set_into_module(
-        module,
-        |r: &mut Handle, pool: &str| -> Fallible<()> {
-            let set = r.request(|request| request.use_pool(pool))?;
-            set.map_err(|error| misuse("pool", error))
-        },
-    );
+    natives.function("pool", |r: &mut Handle, pool: &str| -> Fallible<()> {
+        let set = r.request(|request| request.use_pool(pool))?;
+        set.map_err(|error| misuse("pool", error))
+    });
     for name in ["tag", "count"] {
         let note = move |r: &mut Handle, label: &str, value: &str| -> Fallible<()> {
             let noted = r.request(|request| match name {
@@ -288,9 +287,9 @@ fn wishes(module: &mut Module) {
             })?;
             noted.map_err(|error| misuse(name, error))
         };
-        FuncRegistration::new(name).set_into_module(module, note);
-        FuncRegistration::new(name).set_into_module(
-            module,
+        natives.function(name, note);
+        natives.function(
+            name,
             move |r: &mut Handle, label: &str, value: Dynamic| -> Fallible<()> {
                 if value.is_unit() {
                     return note(r, label, "");
@@ -306,15 +305,12 @@ fn wishes(module: &mut Module) {
             },
         );
     }
-    FuncRegistration::new("count").set_into_module(
-        module,
-        |r: &mut Handle, name: &str| -> Fallible<()> {
-            let noted = r.request(|request| request.count(name, ""))?;
-            noted.map_err(|error| misuse("count", error))
-        },
-    );
-    FuncRegistration::new("report_every").set_into_module(
-        module,
+    natives.function("count", |r: &mut Handle, name: &str| -> Fallible<()> {
+        let noted = r.request(|request| request.count(name, ""))?;
+        noted.map_err(|error| misuse("count", error))
+    });
+    natives.function(
+        "report_every",
         |r: &mut Handle, bytes: INT| -> Fallible<()> {
             let bytes = u64::try_from(bytes).ok();
             let bytes = bytes.ok_or_else(|| misuse("report_every", "less than 0"))?;

@@ -1,6 +1,7 @@
 //! Rhai as the language of scripts: the engine with its limits, and calls of functions.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -17,8 +18,10 @@ use rhai::{
 };
 
 use super::api::{self, Handle, Misuse};
+use super::direct::{Direct, Frame, Names};
 use super::engine::{Called, Engine, Failure, Returned, Subject};
 use super::meter::{Ended, Meter};
+use super::natives::Native;
 use super::{Limits, Source, vocabulary};
 use crate::hook::Phases;
 
@@ -44,6 +47,8 @@ pub(super) struct Language {
     handle: Handle,
     /// Taken by a call, and given back by one that succeeds: what a failure or a panic leaves is not used again.
     kept: Cell<Option<Kept>>,
+    /// Memory for the variables of functions that are run directly.
+    variables: Cell<Vec<Dynamic>>,
 }
 
 /// The function of a phase.
@@ -51,6 +56,8 @@ struct Function {
     phase: Phases,
     parameters: Vec<ImmutableString>,
     body: Vec<Stmt>,
+    /// The same without Rhai's interpreter, where that is possible.
+    direct: Option<Direct>,
 }
 
 /// What one call leaves to the next one: which functions the names are, and memory without a value.
@@ -61,21 +68,34 @@ struct Kept {
     handle: Dynamic,
 }
 
+/// What all engines of a thread have in common.
+struct Library {
+    modules: [Shared<Module>; 10],
+    natives: HashMap<(Box<str>, usize), Vec<Native>>,
+}
+
+impl Library {
+    fn new() -> Self {
+        let (own, natives) = api::natives().finish();
+        let modules = [
+            ArithmeticPackage::new().as_shared_module(),
+            LogicPackage::new().as_shared_module(),
+            BasicStringPackage::new().as_shared_module(),
+            MoreStringPackage::new().as_shared_module(),
+            BasicIteratorPackage::new().as_shared_module(),
+            BasicFnPackage::new().as_shared_module(),
+            BasicArrayPackage::new().as_shared_module(),
+            BasicMapPackage::new().as_shared_module(),
+            BasicMathPackage::new().as_shared_module(),
+            // The last one is asked first.
+            own.into(),
+        ];
+        Self { modules, natives }
+    }
+}
+
 thread_local! {
-    /// What all engines of a thread have in common.
-    static LIBRARY: [Shared<Module>; 10] = [
-        ArithmeticPackage::new().as_shared_module(),
-        LogicPackage::new().as_shared_module(),
-        BasicStringPackage::new().as_shared_module(),
-        MoreStringPackage::new().as_shared_module(),
-        BasicIteratorPackage::new().as_shared_module(),
-        BasicFnPackage::new().as_shared_module(),
-        BasicArrayPackage::new().as_shared_module(),
-        BasicMapPackage::new().as_shared_module(),
-        BasicMathPackage::new().as_shared_module(),
-        // The last one is asked first.
-        api::module().into(),
-    ];
+    static LIBRARY: Library = Library::new();
 }
 
 /// Compiles a text, with a variable `settings`. Without `optimized`, the tree has all that the text has.
@@ -129,11 +149,13 @@ impl Language {
         let mut engine = bare_engine(limits);
         engine.set_optimization_level(OptimizationLevel::Simple);
         LIBRARY.with(|library| {
-            for module in library {
+            for module in &library.modules {
                 engine.register_global_module(Shared::clone(module));
             }
         });
-        let own = api::own_module(&source.settings, &source.secrets, limits.string);
+        let settings = api::constants(&source.settings);
+        let (mut own, natives) = api::own_natives(&source.secrets).finish();
+        own.set_var("settings", settings.clone());
         engine.register_global_module(own.into());
         let meter = Rc::new(Meter::new(limits.operations, limits.time));
         let counted = Rc::clone(&meter);
@@ -141,17 +163,35 @@ impl Language {
         let ast = parse(&engine, &source.text).map_err(|error| syntax(&error))?;
         // What a client sends is not to be kept, nor found by its hash.
         engine.set_max_strings_interned(0);
-        let functions = ast
-            .iter_fn_def()
-            .filter_map(|function| Function::of(&ast, function));
+        let own: Vec<_> = ast.iter_fn_def().map(|it| it.name.clone()).collect();
+        let functions = LIBRARY.with(|library| {
+            let names = Names {
+                natives: [&natives, &library.natives],
+                own: &own,
+                settings: &settings,
+                max_variables: MAX_VARIABLES,
+            };
+            let functions = ast.iter_fn_def();
+            let functions = functions.filter_map(|it| Function::of(&ast, it, &names));
+            functions.collect()
+        });
         Ok(Self {
-            functions: functions.collect(),
+            functions,
             library: Shared::clone(ast.shared_lib()),
             engine,
             meter,
             handle: Handle(Rc::new(RefCell::new(None))),
             kept: Cell::new(None),
+            variables: Cell::default(),
         })
+    }
+
+    /// Whether all functions of phases are run without Rhai's interpreter.
+    #[cfg(test)]
+    pub(super) fn runs_directly(&self) -> bool {
+        self.functions
+            .iter()
+            .all(|function| function.direct.is_some())
     }
 
     /// What is said of a value that is too large; `what` is Rhai's name of it.
@@ -238,6 +278,9 @@ impl Language {
             let name = phase.name().to_owned();
             return Err(EvalAltResult::ErrorFunctionNotFound(name, Position::NONE).into());
         };
+        if let Some(direct) = &function.direct {
+            return self.run(direct, moved);
+        }
         let kept = self.kept.take();
         let mut kept = kept.unwrap_or_else(|| Kept::new(&self.handle));
         let arguments = [
@@ -266,11 +309,31 @@ impl Language {
         self.kept.set(kept.cleared(function));
         Ok(returned)
     }
+
+    fn run(
+        &self,
+        direct: &Direct,
+        moved: Option<api::Moved>,
+    ) -> Result<Dynamic, Box<EvalAltResult>> {
+        let mut variables = self.variables.take();
+        variables.clear();
+        variables.push(Dynamic::from(self.handle.clone()));
+        variables.extend(moved.map(Dynamic::from));
+        let mut frame = Frame {
+            engine: &self.engine,
+            meter: &self.meter,
+            variables: &mut variables,
+        };
+        let returned = direct.call(&mut frame);
+        variables.clear();
+        self.variables.set(variables);
+        returned
+    }
 }
 
 impl Function {
     /// The function of a phase, from the tree that has it.
-    fn of(ast: &AST, function: &ScriptFuncDef) -> Option<Self> {
+    fn of(ast: &AST, function: &ScriptFuncDef, names: &Names<'_>) -> Option<Self> {
         let phase = vocabulary::phase(&function.name)?;
         let count = function.params.len();
         let mut one = ast.clone();
@@ -282,9 +345,11 @@ impl Function {
             }
             true
         });
+        let parameters: Vec<_> = function.params.iter().cloned().collect();
         Some(Self {
             phase,
-            parameters: function.params.iter().cloned().collect(),
+            direct: Direct::lower(names, &parameters, &body),
+            parameters,
             body,
         })
     }

@@ -1,5 +1,6 @@
 //! Scripts as the checks and the engine see them.
 
+mod direct;
 mod documents;
 mod faults;
 mod limits;

@@ -1,42 +1,38 @@
 //! What a function returns: `deny`, `answer` and `cut`.
 
-use rhai::{Dynamic, FuncRegistration, INT, Map, Module};
+use rhai::{Dynamic, INT, Map};
 
 use super::values::text_of;
 use super::{Fallible, misuse, type_name};
 use crate::hook::{Answer, Denial, StatusError};
 use crate::script::engine::Returned;
+use crate::script::natives::Natives;
 
 /// The value of `deny`, `answer` and `cut`.
 #[derive(Clone)]
 pub(in crate::script) struct Return(pub Returned);
 
-pub(super) fn register(module: &mut Module) {
-    module.set_custom_type::<Return>("verdict");
-    FuncRegistration::new("deny")
-        .set_into_module(module, || Return(Returned::Denial(Denial::new())));
-    FuncRegistration::new("deny").set_into_module(module, |message: &str| {
+pub(super) fn register(natives: &mut Natives) {
+    natives.module().set_custom_type::<Return>("verdict");
+    natives.function("deny", || Return(Returned::Denial(Denial::new())));
+    natives.function("deny", |message: &str| {
         Return(Returned::Denial(Denial::new().with_message(message)))
     });
-    FuncRegistration::new("deny").set_into_module(module, |status: INT| denial(status));
-    FuncRegistration::new("deny").set_into_module(
-        module,
-        |status: INT, message: &str| -> Fallible<Return> {
-            let Return(returned) = denial(status)?;
-            Ok(Return(match returned {
-                Returned::Denial(denial) => Returned::Denial(denial.with_message(message)),
-                other => other,
-            }))
-        },
-    );
-    FuncRegistration::new("answer").set_into_module(module, |status: INT, body: &str| {
+    natives.function("deny", |status: INT| denial(status));
+    natives.function("deny", |status: INT, message: &str| -> Fallible<Return> {
+        let Return(returned) = denial(status)?;
+        Ok(Return(match returned {
+            Returned::Denial(denial) => Returned::Denial(denial.with_message(message)),
+            other => other,
+        }))
+    });
+    natives.function("answer", |status: INT, body: &str| {
         answer(status, &Map::new(), body)
     });
-    FuncRegistration::new("answer")
-        .set_into_module(module, |status: INT, fields: Map, body: &str| {
-            answer(status, &fields, body)
-        });
-    FuncRegistration::new("cut").set_into_module(module, || Return(Returned::Cut));
+    natives.function("answer", |status: INT, fields: Map, body: &str| {
+        answer(status, &fields, body)
+    });
+    natives.function("cut", || Return(Returned::Cut));
 }
 
 fn denial(status: INT) -> Fallible<Return> {

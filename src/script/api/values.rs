@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rhai::{Array, Dynamic, FuncRegistration, INT, ImmutableString, Module, NativeCallContext};
+use rhai::{Array, Dynamic, FuncRegistration, INT, ImmutableString, NativeCallContext};
 
 use super::{Fallible, Misuse, misuse, replaced};
 use crate::hook::Traffic;
+use crate::script::natives::Natives;
 use crate::script::{SecretText, Secrets, Setting, Settings};
 
 /// The value of `secret`, `bearer` and `basic`. It has no function but those that write it into a field.
@@ -34,7 +35,8 @@ pub(in crate::script) struct Moved {
 #[derive(Clone)]
 struct Constants(Rc<BTreeMap<ImmutableString, Dynamic>>);
 
-pub(super) fn register(module: &mut Module) {
+pub(super) fn register(natives: &mut Natives) {
+    let module = natives.module();
     module.set_custom_type::<SecretValue>("secret");
     module.set_custom_type::<Moved>("traffic");
     module.set_custom_type::<Constants>("settings");
@@ -44,12 +46,12 @@ pub(super) fn register(module: &mut Module) {
             ImmutableString::from(error.to_string())
         });
     }
-    FuncRegistration::new("bearer").set_into_module(module, |secret: SecretValue| {
+    natives.function("bearer", |secret: SecretValue| {
         let text = format!("Bearer {}", secret.0.expose());
         SecretValue(secret.0.derived(text.into_bytes()))
     });
-    FuncRegistration::new("basic").set_into_module(
-        module,
+    natives.function(
+        "basic",
         |user: &str, secret: SecretValue| -> Fallible<SecretValue> {
             if user.contains(':') {
                 return Err(misuse(
@@ -63,22 +65,20 @@ pub(super) fn register(module: &mut Module) {
             Ok(SecretValue(secret.0.derived(text.into_bytes())))
         },
     );
-    register_traffic(module);
-    FuncRegistration::new_index_getter().set_into_module(
-        module,
+    register_traffic(natives);
+    natives.index(
         |settings: &mut Constants, name: &str| -> Fallible<Dynamic> {
             let setting = settings.0.get(name).cloned();
             setting.ok_or_else(|| misuse("settings", format_args!("there is no {name:?}")))
         },
     );
-    FuncRegistration::new("contains")
-        .set_into_module(module, |settings: &mut Constants, name: &str| {
-            settings.0.contains_key(name)
-        });
-    register_texts(module);
+    natives.function("contains", |settings: &mut Constants, name: &str| {
+        settings.0.contains_key(name)
+    });
+    register_texts(natives);
 }
 
-fn register_traffic(module: &mut Module) {
+fn register_traffic(natives: &mut Natives) {
     type Read = fn(&Moved) -> u64;
     let properties: [(&str, Read); 4] = [
         ("bytes_from_client", |it| it.moved.bytes_from_client),
@@ -87,14 +87,27 @@ fn register_traffic(module: &mut Module) {
         ("total_from_upstream", |it| it.total.bytes_from_upstream),
     ];
     for (name, read) in properties {
-        FuncRegistration::new_getter(name).set_into_module(module, move |moved: &mut Moved| {
+        natives.property(name, move |moved: &mut Moved| {
             INT::try_from(read(moved)).unwrap_or(INT::MAX)
         });
     }
 }
 
-/// In place of Rhai's own, which make a result before they look how large it is.
-fn register_texts(module: &mut Module) {
+/// What is asked of a text with another one.
+const TESTS: [(&str, fn(&str, &str) -> bool); 3] = [
+    ("contains", |string, found| string.contains(found)),
+    ("starts_with", |string, found| string.starts_with(found)),
+    ("ends_with", |string, found| string.ends_with(found)),
+];
+
+/// In place of Rhai's own: `replace` makes a result before it looks how large it is, and the tests are called directly.
+fn register_texts(natives: &mut Natives) {
+    for (name, test) in TESTS {
+        natives.function(name, move |string: &mut ImmutableString, found: &str| {
+            test(string, found)
+        });
+    }
+    let module = natives.module();
     FuncRegistration::new("replace").set_into_module(
         module,
         |context: NativeCallContext<'_>, string: &mut ImmutableString, found: &str, by: &str| {
@@ -122,32 +135,25 @@ fn register_texts(module: &mut Module) {
     );
 }
 
-/// The functions and constants of one script.
-pub(in crate::script) fn own_module(
-    settings: &Settings,
-    secrets: &Secrets,
-    _max_string: usize,
-) -> Module {
-    let mut module = Module::new();
+/// The functions of one script.
+pub(in crate::script) fn own_natives(secrets: &Secrets) -> Natives {
+    let mut natives = Natives::default();
+    let secrets = secrets.clone();
+    natives.function("secret", move |name: &str| -> Fallible<SecretValue> {
+        let secret = secrets.get(name).cloned();
+        let secret = secret
+            .ok_or_else(|| misuse("secret", format_args!("tollgate.secrets has no {name:?}")))?;
+        Ok(SecretValue(secret))
+    });
+    natives
+}
+
+/// The value of `settings`.
+pub(in crate::script) fn constants(settings: &Settings) -> Dynamic {
     let constants = settings
         .iter()
         .map(|(name, setting)| (ImmutableString::from(name), dynamic(setting)));
-    module.set_var(
-        "settings",
-        Dynamic::from(Constants(Rc::new(constants.collect()))),
-    );
-    let secrets = secrets.clone();
-    FuncRegistration::new("secret").set_into_module(
-        &mut module,
-        move |name: &str| -> Fallible<SecretValue> {
-            let secret = secrets.get(name).cloned();
-            let secret = secret.ok_or_else(|| {
-                misuse("secret", format_args!("tollgate.secrets has no {name:?}"))
-            })?;
-            Ok(SecretValue(secret))
-        },
-    );
-    module
+    Dynamic::from(Constants(Rc::new(constants.collect()))).into_read_only()
 }
 
 fn dynamic(setting: &Setting) -> Dynamic {
