@@ -194,39 +194,40 @@ impl Frame<'_> {
     }
 
     fn call(&mut self, call: &Call) -> Result<Dynamic, Stop> {
+        match call.arguments.len() {
+            0 => self.call_with::<0>(call),
+            1 => self.call_with::<1>(call),
+            2 => self.call_with::<2>(call),
+            _ => self.call_with::<MAX_PARAMETERS>(call),
+        }
+    }
+
+    fn call_with<const N: usize>(&mut self, call: &Call) -> Result<Dynamic, Stop> {
         self.count(call.position)?;
-        let mut values = [const { Dynamic::UNIT }; MAX_PARAMETERS];
-        let Some(values) = values.get_mut(..call.arguments.len()) else {
-            return Err(Stop::Error("too many arguments".into()));
-        };
+        let mut values = [const { Dynamic::UNIT }; N];
         let in_order = values.iter_mut().zip(&call.arguments);
         for (value, node) in in_order.skip(usize::from(call.is_method)) {
             *value = self.value(node)?;
         }
-        let mut of = None;
+        let mut lent = None;
         if call.is_method
-            && let ([first, ..], [node, ..]) = (&mut *values, call.arguments.as_slice())
+            && let (Some(first), Some(of)) = (values.first_mut(), call.arguments.first())
         {
-            *first = match node {
-                // Lent, since a method may change it.
+            *first = match of {
+                // Not cloned, since a method may change it.
                 Node::Variable(place) => {
-                    of = Some(*place);
-                    self.variables
-                        .get_mut(*place)
-                        .map(std::mem::take)
-                        .unwrap_or_default()
+                    lent = self.variables.get_mut(*place);
+                    lent.as_deref_mut().map(std::mem::take).unwrap_or_default()
                 }
-                node => self.value(node)?,
+                of => self.value(of)?,
             };
         }
-        let found = call.natives.iter().find(|native| native.takes(values));
+        let found = call.natives.iter().find(|native| native.takes(&values));
         let result = match found {
-            Some(native) => native.call(values),
-            None => self.ask_rhai(&call.text, values),
+            Some(native) => native.call(&mut values),
+            None => ask_rhai(self.engine, &call.text, &values),
         };
-        if let (Some(place), [first, ..]) = (of, values)
-            && let Some(variable) = self.variables.get_mut(place)
-        {
+        if let (Some(variable), Some(first)) = (lent, values.first_mut()) {
             *variable = std::mem::take(first);
         }
         let value = result.map_err(|error| at(error, call.position))?;
@@ -247,7 +248,7 @@ impl Frame<'_> {
             None => {
                 let left = self.seen(&compare.left, left.as_ref()).clone();
                 let right = self.seen(&compare.right, right.as_ref()).clone();
-                let asked = self.ask_rhai(&compare.text, &mut [left, right]);
+                let asked = ask_rhai(self.engine, &compare.text, &[left, right]);
                 Ok(asked.map_err(|error| at(error, compare.position))?)
             }
         }
@@ -275,23 +276,10 @@ impl Frame<'_> {
         match value.as_bool() {
             Ok(value) => Ok((!value).into()),
             Err(_) => {
-                let asked = self.ask_rhai("!a", &mut [value]);
+                let asked = ask_rhai(self.engine, "!a", &[value]);
                 Ok(asked.map_err(|error| at(error, position))?)
             }
         }
-    }
-
-    /// Evaluates an expression of the variables `a`, `b` and `c`.
-    fn ask_rhai(&self, text: &str, values: &mut [Dynamic]) -> Result<Dynamic, Box<EvalAltResult>> {
-        let mut scope = Scope::new();
-        for (name, value) in ["a", "b", "c"].into_iter().zip(&*values) {
-            scope.push_dynamic(name, value.clone());
-        }
-        let result = self.engine.eval_expression_with_scope(&mut scope, text);
-        result.map_err(|mut error| {
-            error.set_position(Position::NONE);
-            error
-        })
     }
 
     fn check_size(&self, value: Dynamic, position: Position) -> Result<Dynamic, Stop> {
@@ -304,6 +292,23 @@ impl Frame<'_> {
         }
         Ok(value)
     }
+}
+
+/// Evaluates an expression of the variables `a`, `b` and `c`.
+fn ask_rhai(
+    engine: &Engine,
+    text: &str,
+    values: &[Dynamic],
+) -> Result<Dynamic, Box<EvalAltResult>> {
+    let mut scope = Scope::new();
+    for (name, value) in ["a", "b", "c"].into_iter().zip(values) {
+        scope.push_dynamic(name, value.clone());
+    }
+    let result = engine.eval_expression_with_scope(&mut scope, text);
+    result.map_err(|mut error| {
+        error.set_position(Position::NONE);
+        error
+    })
 }
 
 /// An error without a place, at this one.

@@ -395,16 +395,39 @@ impl<'a> Fields<'a> {
     pub(super) fn new(lines: &'a [u8]) -> Self {
         Self { rest: lines }
     }
+
+    /// The values of the fields with this name, in any case. Cheaper than to compare each name: a line without a colon
+    /// in its place is passed over at once.
+    pub(super) fn of(mut self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        // The part of a line before a later colon is no name.
+        let is_name = !name.contains(&b':');
+        std::iter::from_fn(move || {
+            while is_name {
+                let line = self.line()?;
+                if let Some((found, value)) = line.split_at_checked(name.len())
+                    && let Some((b':', value)) = value.split_first()
+                    && found.eq_ignore_ascii_case(name)
+                {
+                    return Some(trim_ows(value));
+                }
+            }
+            None
+        })
+    }
+
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let end = memchr(b'\n', self.rest)?;
+        let (line, rest) = self.rest.split_at(end);
+        self.rest = rest.get(1..).unwrap_or_default();
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = memchr(b'\n', self.rest)?;
-        let (line, rest) = self.rest.split_at(end);
-        self.rest = rest.get(1..).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = self.line()?;
         let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
         Some((name, trim_ows(value.get(1..).unwrap_or_default())))
     }

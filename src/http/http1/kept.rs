@@ -60,10 +60,7 @@ impl KeptHead {
 
     /// The values of the field lines with this name, in any case.
     pub fn values<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        let lines = self.fields();
-        lines
-            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields().of(name)
     }
 }
 
@@ -118,5 +115,22 @@ mod tests {
         // The gateway's own credentials are gone, an upstream's are kept.
         let head = kept("GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\n\r\n");
         assert_eq!(head.values(b"authorization").count(), 0);
+    }
+
+    #[test]
+    fn a_name_is_all_of_a_name() {
+        let head = kept("GET /a HTTP/1.1\r\nHost: h\r\na:b:c\r\nab: \r\nabc:1\r\n\r\n");
+        let first = |name: &str| head.values(name.as_bytes()).next();
+        assert_eq!(
+            (first("a"), first("A")),
+            (Some(&b"b:c"[..]), Some(&b"b:c"[..]))
+        );
+        assert_eq!(
+            (first("ab"), first("abc")),
+            (Some(&b""[..]), Some(&b"1"[..]))
+        );
+        for name in ["", "a:b", "a:", "abcd", "b", "hos", "hostt"] {
+            assert_eq!(first(name), None, "{name:?}");
+        }
     }
 }
