@@ -465,3 +465,6 @@ fn one_line(text: &str) -> Box<str> {
     let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     shown.take(MAX).collect::<String>().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,18 @@ fn engine(script: &Script) -> Result<Rc<dyn Engine>, Failure> {
     })
 }
 
+/// Has this thread call the script with an engine of a test.
+#[cfg(test)]
+pub(super) fn put(script: &Script, engine: impl Engine + 'static) {
+    LOCALS.with_borrow_mut(|locals| {
+        locals.push(Local {
+            id: script.0.id,
+            script: Arc::downgrade(&script.0),
+            engine: Rc::new(engine),
+        });
+    });
+}
+
 /// How many compiled scripts this thread has.
 #[cfg(test)]
 pub(super) fn count() -> usize {

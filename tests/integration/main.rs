@@ -97,6 +97,7 @@ mod programming {
     mod examples;
     mod hooks;
     mod hostile;
+    mod panics;
     mod phases;
     mod resolution;
     mod script_commands;
