@@ -31,8 +31,8 @@ pub mod passwd;
 pub mod tokens;
 mod trusted;
 
-pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check, TokenAttempt};
-pub use self::cache::{Clocks, EntropyError, VerifiedCache, random_secret};
+pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check, Here, TokenAttempt};
+pub use self::cache::{AuthorizerId, Clocks, EntropyError, VerifiedCache, random_secret};
 #[cfg(test)]
 pub use self::credentials::UserError;
 pub use self::credentials::{

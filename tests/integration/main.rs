@@ -59,6 +59,7 @@ mod access {
     mod authorizer;
     mod authorizer_answers;
     mod authorizer_failures;
+    mod authorizer_lockout;
     mod authorizer_rule_addresses;
     mod authorizer_rules;
     mod authorizer_rules_checked;

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::cache::{CacheKey, Clocks, Proof, VerifiedCache};
+use super::cache::{AuthorizerId, CacheKey, Clocks, Proof, VerifiedCache};
 use super::credentials::{AuthScheme, Credentials, CredentialsError, Token68, User};
 use super::htpasswd::Htpasswd;
 use super::identity::Identity;
@@ -203,7 +203,7 @@ impl Authenticator {
     }
 
     /// Whether these credentials were verified at this network before, however long ago, against the hash that the user
-    /// still has: they are right.
+    /// still has: they are right. What an authoriser has accepted says nothing of a password of the file.
     pub fn was_verified(&self, here: Here) -> bool {
         let generation = self.users.generation();
         self.verified.was_verified(&here.0, generation)
@@ -222,12 +222,18 @@ impl Authenticator {
         self.verified.copy(&here.0.at(None), here.0);
     }
 
+    /// Whether this authoriser has accepted these credentials at this network, however long ago.
+    pub fn was_accepted(&self, here: Here, by: AuthorizerId) -> bool {
+        self.verified.was_accepted(&here.0, by)
+    }
+
     /// Notes that an external authoriser accepts these credentials at this network, or that it does not.
-    pub fn note_authorizer(&self, here: Here, accepts: bool) {
+    pub fn note_authorizer(&self, here: Here, by: AuthorizerId, accepts: bool) {
         match accepts {
-            true => self
-                .verified
-                .insert(here.0, Proof::Authorizer, Instant::now()),
+            true => {
+                let proof = Proof::Authorizer(by);
+                self.verified.insert(here.0, proof, Instant::now());
+            }
             false => self.verified.remove(&here.0),
         }
     }

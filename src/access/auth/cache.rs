@@ -9,6 +9,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use quick_cache::sync::Cache;
@@ -90,8 +91,20 @@ pub enum Proof {
     Password(Arc<KnownUser>),
     /// The key of an issuer.
     Token(Arc<VerifiedToken>),
-    /// The answer of an external authoriser, which is asked again each time.
-    Authorizer,
+    /// The answer of this external authoriser, which is asked again each time.
+    Authorizer(AuthorizerId),
+}
+
+/// An external authoriser with its settings: those of another one are another service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthorizerId(u64);
+
+impl AuthorizerId {
+    /// One that no other authoriser of this process has.
+    pub fn unique() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// When a request came: by the clock that only goes forward, and by the one that tokens mean.
@@ -154,19 +167,24 @@ impl VerifiedCache {
                 let is_valid = token.is_valid(now.time);
                 is_valid.then(|| token.identity.clone())
             }
-            Proof::Authorizer => None,
+            Proof::Authorizer(_) => None,
         }
     }
 
     /// Whether this is a password that was verified, however long ago, against the hash that the user has in the file of
-    /// that `generation`, or one that an authoriser has accepted.
+    /// that `generation`.
     pub fn was_verified(&self, key: &CacheKey, generation: u64) -> bool {
         let entry = self.entries.get(key);
         entry.is_some_and(|entry| match &entry.proof {
             Proof::Password(known) => known.is_in(generation),
-            Proof::Token(_) => false,
-            Proof::Authorizer => true,
+            Proof::Token(_) | Proof::Authorizer(_) => false,
         })
+    }
+
+    /// Whether this authoriser has accepted these credentials, however long ago.
+    pub fn was_accepted(&self, key: &CacheKey, by: AuthorizerId) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| matches!(entry.proof, Proof::Authorizer(id) if id == by))
     }
 
     /// Adds what is known of one key to another one of the same credentials.

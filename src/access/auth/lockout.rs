@@ -64,7 +64,7 @@ struct Tables {
 }
 
 /// A login: its user and network, its network, and its credentials, each as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Login {
     pair: u64,
     network: u64,
@@ -181,6 +181,12 @@ impl Lockout {
         Standing::Open {
             left: self.scale(self.settings.failures).left(pair),
         }
+    }
+
+    /// How many further failures the network of a login may have, one at least.
+    pub fn network_left(&self, login: &Login, now: Instant) -> u32 {
+        let network = self.tables.networks.find(login.network, now);
+        self.scale(self.settings.network_failures).left(network)
     }
 
     /// A place for the time of a verification, where the pair has fewer than `left` with other credentials under way.

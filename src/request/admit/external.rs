@@ -3,20 +3,21 @@
 mod answers;
 mod authorizer;
 mod calls;
+mod login;
 mod rule;
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::authorizer::Asking;
 pub(super) use self::authorizer::Authorizer;
+use self::authorizer::{Answered, Unanswered};
+use self::login::Login;
 pub(super) use self::rule::Unasked;
 use super::logins::Begins;
 use super::{Access, AccessControl};
 use crate::access::auth::external::{Grant, OnFailure, Question, Verdict};
-use crate::access::auth::lockout::Standing;
 use crate::access::auth::{Attempt, CredentialsError, Identity, User, password};
 use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, Denied, Name};
@@ -57,7 +58,8 @@ impl AccessControl {
     ) -> Result<Identity, RequestError> {
         let claimed = attempt.user();
         let client = exchange.request.source.client.ip();
-        let begun = begin(access, attempt, client)?;
+        let login = Login::begin(access, authorizer, attempt, client)?;
+        let counted = login.as_ref().map(|(login, _)| login.clone());
         let asked = Asked {
             user: claimed.as_str(),
             groups: Vec::new(),
@@ -65,12 +67,17 @@ impl AccessControl {
             client: Client::site(client),
             rule: None,
         };
-        let verdict = ask(authorizer, asked, exchange).await;
-        if let Ok(verdict) = &verdict {
-            end(access, attempt, client, begun, verdict);
-        }
+        let answered = match (ask(authorizer, asked, login, exchange).await, counted) {
+            (Ok(answered), counted) => {
+                // It may be an answer that was kept, or that of a request with other credentials.
+                counted.inspect(|login| login.end(&answered));
+                answered
+            }
+            (Err(unanswered), Some(login)) => return Err(login.refused(unanswered)),
+            (Err(unanswered), None) => return Err(failed(unanswered.why())),
+        };
         let is_free = |user: &User| !access.authenticator.is_taken(user.as_str());
-        match &*verdict.map_err(failed)? {
+        match &*answered.verdict {
             Verdict::Admit(grant) => {
                 let user = grant.user.as_ref().unwrap_or(claimed);
                 if !is_free(user) {
@@ -130,9 +137,9 @@ impl AccessControl {
         exchange: &mut Exchange,
     ) -> Result<Option<Arc<Verdict>>, RequestError> {
         let rule = asked.rule;
-        let verdict = match ask(authorizer, asked, exchange).await {
-            Ok(verdict) => verdict,
-            Err(why) => return on_failure(authorizer, why, rule, exchange),
+        let verdict = match ask(authorizer, asked, None, exchange).await {
+            Ok(answered) => answered.verdict,
+            Err(unanswered) => return on_failure(authorizer, unanswered.why(), rule, exchange),
         };
         match &*verdict {
             Verdict::Admit(grant) => match self.choose_granted(authorizer, grant, exchange) {
@@ -165,62 +172,13 @@ impl AccessControl {
     }
 }
 
-/// A place for credentials that the service has not accepted yet at this network, and may find wrong. None for others,
-/// which may be in use many times at once, and where failed logins do not lock out.
-///
-/// # Errors
-/// The user or the network is locked out (429).
-fn begin(
-    access: &Access,
-    attempt: &Attempt,
-    client: IpAddr,
-) -> Result<Option<Begins>, RequestError> {
-    let Some(logins) = &access.logins else {
-        return Ok(None);
-    };
-    if access.authenticator.was_verified(attempt.here()) {
-        return Ok(None);
-    }
-    let counted = logins.of(attempt, client);
-    let left = match counted.standing() {
-        Standing::Locked { left } => return Err(counted.locked(left)),
-        // The service may accept by now what it has refused.
-        Standing::KnownWrong => 1,
-        Standing::Open { left } => left,
-    };
-    counted.begin(left).map(Some)
-}
-
-/// Notes what the service says of credentials. A denial says nothing of them.
-fn end(
-    access: &Access,
-    attempt: &Attempt,
-    client: IpAddr,
-    begun: Option<Begins>,
-    verdict: &Verdict,
-) {
-    let Some(logins) = &access.logins else {
-        return;
-    };
-    match (verdict, begun) {
-        (Verdict::Admit(_), Some(begun)) => {
-            access.authenticator.note_authorizer(attempt.here(), true);
-            begun.counted().succeeded();
-        }
-        (Verdict::Challenge { .. }, _) => {
-            access.authenticator.note_authorizer(attempt.here(), false);
-            logins.of(attempt, client).failed();
-        }
-        (Verdict::Admit(_) | Verdict::Deny { .. }, _) => {}
-    }
-}
-
 /// Asks the service about the request of `exchange`.
 async fn ask(
     authorizer: &Authorizer,
     asked: Asked<'_>,
+    login: Option<(Login, Option<Begins>)>,
     exchange: &Exchange,
-) -> Result<Arc<Verdict>, Arc<str>> {
+) -> Result<Answered, Unanswered> {
     let request = &exchange.request;
     let role = request.role.unwrap_or(Role::Gateway);
     let head = exchange.head.as_deref();
@@ -239,7 +197,8 @@ async fn ask(
     };
     // They were read before.
     let secret = value.map(password).transpose();
-    let secret = secret.map_err(|error: CredentialsError| error.to_string())?;
+    let unreadable = |error: CredentialsError| Unanswered::Failed(error.to_string().into());
+    let secret = secret.map_err(unreadable)?;
     let secret = secret.as_ref().map(|secret| secret.expose());
     let secret = secret.map(|secret| std::str::from_utf8(secret).unwrap_or_default());
     let method = request.method.as_str().to_ascii_uppercase();
@@ -261,7 +220,7 @@ async fn ask(
         uri: &uri,
         authorization: value.map(<[u8]>::trim_ascii),
     };
-    authorizer.ask(&question, asked.client).await
+    authorizer.ask(&question, asked.client, login).await
 }
 
 /// The refusal of a request that the service does not admit, which this rule put to it.

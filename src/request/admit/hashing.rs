@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::logins::{Begins, Counted};
+use super::logins::{Begins, Counted, CountedOnce};
 use super::turns::Turns;
 use crate::access::auth::lockout::Standing;
 use crate::access::auth::{Attempt, AttemptId, Authenticator, User};
@@ -42,8 +42,8 @@ type Verification = Option<Result<Verified, ErrorKind>>;
 pub(super) enum Verified {
     /// They are those of this user.
     User(User),
-    /// The password is wrong, or there is no such user.
-    Wrong,
+    /// The password is wrong, or there is no such user; it has counted of these logins.
+    Wrong(CountedOnce),
     /// The login that began the verification has been locked out meanwhile: they were not verified.
     Not,
 }
@@ -237,15 +237,21 @@ async fn verify(
     {
         match counted.standing() {
             Standing::Locked { .. } => return Ok(Verified::Not),
-            Standing::KnownWrong => return Ok(Verified::Wrong),
+            Standing::KnownWrong => {
+                // It has counted before.
+                let once = CountedOnce::default();
+                once.is_first(counted);
+                return Ok(Verified::Wrong(once));
+            }
             Standing::Open { .. } => {}
         }
     }
     match (hash(authenticator, attempt).await?, counted) {
         (Some(user), _) => Ok(Verified::User(user)),
         (None, counted) => {
-            counted.inspect(|counted| counted.failed());
-            Ok(Verified::Wrong)
+            let once = CountedOnce::default();
+            counted.inspect(|counted| once.failed(counted));
+            Ok(Verified::Wrong(once))
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Passwords that are verified, and failed logins: what is locked out is refused before a hash and behind the queue of
 //! hashes, and each lock that begins is counted and logged.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::hashing::Verified;
 use super::{Access, AccessControl};
@@ -36,7 +39,7 @@ struct Told {
 }
 
 /// The attempt of a client, as it counts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Counted {
     logins: Arc<Logins>,
     login: Login,
@@ -50,6 +53,25 @@ pub(super) struct Counted {
 pub(super) struct Begins {
     counted: Counted,
     _place: UnderWay,
+}
+
+/// The logins of which one verification, or one answer, has counted: each counts once, whatever else fails in the moment
+/// between the result and the request that waits for it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CountedOnce(Arc<Mutex<HashSet<Login>>>);
+
+impl CountedOnce {
+    /// Whether this is the first time for the login.
+    pub(super) fn is_first(&self, counted: &Counted) -> bool {
+        self.0.lock().insert(counted.login)
+    }
+
+    /// Counts a failure of the login, the first time.
+    pub(super) fn failed(&self, counted: &Counted) {
+        if self.is_first(counted) {
+            counted.failed();
+        }
+    }
 }
 
 impl Logins {
@@ -123,6 +145,12 @@ impl Counted {
         self.logins.lockout.standing(&self.login, Instant::now())
     }
 
+    /// How many further failures its network may have.
+    pub(super) fn network_left(&self) -> u32 {
+        let lockout = &self.logins.lockout;
+        lockout.network_left(&self.login, Instant::now())
+    }
+
     /// The refusal of a login that has to wait.
     pub(super) fn locked(&self, left: Duration) -> RequestError {
         self.logins.locked(left)
@@ -135,14 +163,8 @@ impl Counted {
     pub(super) fn begin(&self, left: u32) -> Result<Begins, RequestError> {
         let place = self.logins.lockout.begin(&self.login, left);
         let place = place.ok_or_else(|| self.locked(RETRY_AFTER))?;
-        let counted = Self {
-            logins: Arc::clone(&self.logins),
-            login: self.login,
-            client: self.client,
-            user: self.user.clone(),
-        };
         Ok(Begins {
-            counted,
+            counted: self.clone(),
             _place: place,
         })
     }
@@ -183,7 +205,7 @@ impl AccessControl {
             let verified = hashing.verify(authenticator, &attempt, client, None);
             return match verified.await? {
                 Verified::User(user) => Ok(user),
-                Verified::Wrong | Verified::Not => Err(ErrorKind::CredentialsWrong.into()),
+                Verified::Wrong(_) | Verified::Not => Err(ErrorKind::CredentialsWrong.into()),
             };
         };
         let here = attempt.here();
@@ -216,8 +238,8 @@ impl AccessControl {
                     return Ok(user);
                 }
                 // Here too: the verification may have been that of a request at another network.
-                Verified::Wrong => {
-                    counted.failed();
+                Verified::Wrong(once) => {
+                    once.failed(&counted);
                     return Err(ErrorKind::CredentialsWrong.into());
                 }
                 Verified::Not => {}

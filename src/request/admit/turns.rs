@@ -33,12 +33,16 @@ impl<C: Copy + Eq + Hash, J> Turns<C, J> {
     }
 
     pub(super) fn pop(&mut self) -> Option<J> {
-        self.pop_where(|_| true)
+        self.pop_where(|_, _| true)
     }
 
-    /// The next job of the clients that may have one now. The turn of the others stays.
-    pub(super) fn pop_where(&mut self, may: impl Fn(C) -> bool) -> Option<J> {
-        let at = self.order.iter().position(|client| may(*client))?;
+    /// The next job of the clients that may have theirs now. The turn of the others stays.
+    pub(super) fn pop_where(&mut self, mut may: impl FnMut(C, &J) -> bool) -> Option<J> {
+        let jobs = &self.jobs;
+        let at = self.order.iter().position(|client| {
+            let next = jobs.get(client).and_then(VecDeque::front);
+            next.is_some_and(|job| may(*client, job))
+        })?;
         let client = self.order.remove(at)?;
         let Entry::Occupied(mut jobs) = self.jobs.entry(client) else {
             return None;

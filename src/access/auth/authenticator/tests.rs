@@ -155,11 +155,15 @@ fn what_an_authorizer_accepts_is_asked_about_again() {
     let Ok(Check::Unverified(attempt)) = check() else {
         panic!("verified");
     };
-    auth.note_authorizer(attempt.here(), true);
-    assert!(auth.was_verified(attempt.here()));
+    let (here, by) = (attempt.here(), AuthorizerId::unique());
+    auth.note_authorizer(here, by, true);
+    assert!(auth.was_accepted(here, by));
     assert!(matches!(check(), Ok(Check::Unverified(_))));
-    auth.note_authorizer(attempt.here(), false);
-    assert!(!auth.was_verified(attempt.here()));
+    // Neither another service nor the password file has verified them.
+    assert!(!auth.was_accepted(here, AuthorizerId::unique()));
+    assert!(!auth.was_verified(here));
+    auth.note_authorizer(here, by, false);
+    assert!(!auth.was_accepted(here, by));
 }
 
 #[test]

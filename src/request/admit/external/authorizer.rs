@@ -8,12 +8,14 @@ use bytes::Bytes;
 use http::Method;
 
 use super::answers::Answers;
-use super::calls::Calls;
+use super::calls::{Calls, Wanted};
+use super::login::Login;
 use crate::access::auth::external::{
     Answer, External, MAX_ANSWER, Mode, Question, QuestionKey, Verdict,
 };
-use crate::access::auth::{EntropyError, random_secret};
+use crate::access::auth::{AuthorizerId, EntropyError, random_secret};
 use crate::access::client::Client;
+use crate::request::admit::logins::{Begins, CountedOnce};
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
 use crate::upstream::fetch::{FetchError, FetchRequest, Fetcher};
@@ -35,7 +37,28 @@ pub(in crate::request::admit) struct Authorizer {
     settings: Arc<External>,
     asking: Asking,
     answers: Arc<Answers>,
-    calls: Calls<Result<Arc<Verdict>, Arc<str>>>,
+    calls: Calls<CallResult>,
+    id: AuthorizerId,
+}
+
+/// What comes of a question.
+pub(super) type CallResult = Result<Answered, Unanswered>;
+
+/// An answer.
+#[derive(Clone)]
+pub(super) struct Answered {
+    pub(super) verdict: Arc<Verdict>,
+    /// The logins of which it has counted.
+    pub(super) once: CountedOnce,
+}
+
+/// Why there is no answer.
+#[derive(Clone)]
+pub(super) enum Unanswered {
+    /// The service has failed, with the reason.
+    Failed(Arc<str>),
+    /// It was not asked: the login is locked out, for so long.
+    Locked(Duration),
 }
 
 /// A call that can be made.
@@ -46,6 +69,16 @@ struct Call {
     key: QuestionKey,
     content: Option<Bytes>,
     fields: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+impl Unanswered {
+    /// The reason, for a record.
+    pub(super) fn why(self) -> Arc<str> {
+        match self {
+            Self::Failed(why) => why,
+            Self::Locked(_) => "the login is locked out".into(),
+        }
+    }
 }
 
 impl Asking {
@@ -76,6 +109,7 @@ impl Authorizer {
             answers: Arc::new(Answers::new(&settings)),
             calls: Calls::new(settings.concurrency),
             settings,
+            id: AuthorizerId::unique(),
         }
     }
 
@@ -83,36 +117,55 @@ impl Authorizer {
         &self.settings
     }
 
-    /// Asks, or has the answer to the same question from before. Why there is none, otherwise.
+    pub(super) fn id(&self) -> AuthorizerId {
+        self.id
+    }
+
+    /// Asks, or has the answer to the same question from before. Why there is none, otherwise. With the login that the
+    /// question is about, and its place.
     pub(super) async fn ask(
         &self,
         question: &Question<'_>,
         client: Client,
-    ) -> Result<Arc<Verdict>, Arc<str>> {
-        let cannot = |error: &dyn fmt::Display| self.failed(&error.to_string());
+        login: Option<(Login, Option<Begins>)>,
+    ) -> CallResult {
+        let cannot = |error: &dyn fmt::Display| Unanswered::Failed(self.failed(&error.to_string()));
         let key = question.key(&self.asking.secret);
         let key = key.map_err(|error| cannot(&error))?;
         let known = || {
-            let known = self.answers.lookup(&key, Instant::now())?;
+            let verdict = self.answers.lookup(&key, Instant::now())?;
             self.asking.telemetry.authorizer_cache_hit();
-            Some(known)
+            let once = CountedOnce::default();
+            Some(Answered { verdict, once })
         };
-        if let Some(verdict) = known() {
-            return Ok(verdict);
+        if let Some(answered) = known() {
+            return Ok(answered);
         }
         let call = self.call(question, key).map_err(|error| cannot(&error))?;
         let timeout = self.settings.timeout;
         let known = || known().map(Ok);
-        let asked = self.calls.ask(
-            key,
+        let guess = login.as_ref().map(|(login, _)| login.clone());
+        let guess = guess.filter(Login::is_guess);
+        let wanted = Wanted {
             client,
-            timeout,
-            known,
-            Box::new(|left| Box::pin(call.make(left))),
-        );
-        match asked.await {
+            gate: guess.map(|guess| Box::new(move || guess.turn()) as _),
+            call: Box::new(|left| {
+                Box::pin(async move {
+                    let answered = call.make(left).await?;
+                    // Here, since the request may be gone.
+                    if let Some((login, _place)) = &login {
+                        login.end(&answered);
+                    }
+                    Ok(answered)
+                })
+            }),
+        };
+        match self.calls.ask(key, timeout, known, wanted).await {
             Some(result) => result,
-            None => Err(self.failed(&format!("no answer within {timeout:?}"))),
+            None => {
+                let why = self.failed(&format!("no answer within {timeout:?}"));
+                Err(Unanswered::Failed(why))
+            }
         }
     }
 
@@ -143,7 +196,7 @@ impl Authorizer {
 
 impl Call {
     /// Asks the service and keeps its answer.
-    async fn make(self, left: Duration) -> Result<Arc<Verdict>, Arc<str>> {
+    async fn make(self, left: Duration) -> CallResult {
         let asked = Instant::now();
         let answered = self.answer(left).await;
         let result = match &answered {
@@ -157,8 +210,11 @@ impl Call {
         let telemetry = &self.asking.telemetry;
         telemetry.authorizer_asked(result, asked.elapsed());
         match answered {
-            Ok(answer) => Ok(self.answers.insert(self.key, &answer, asked)),
-            Err((_, why)) => Err(failed(&self.asking, &why)),
+            Ok(answer) => Ok(Answered {
+                verdict: self.answers.insert(self.key, &answer, asked),
+                once: CountedOnce::default(),
+            }),
+            Err((_, why)) => Err(Unanswered::Failed(failed(&self.asking, &why))),
         }
     }
 
