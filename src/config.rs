@@ -15,6 +15,7 @@
 
 mod auth;
 mod egress;
+mod exposure;
 mod external;
 mod files;
 #[cfg(any(test, feature = "internals"))]
@@ -308,6 +309,9 @@ fn interpret(
         has_groups: has_token_groups,
     } = auth.tokens(base);
     let external = auth.external();
+    if let (Some(item), Some(external)) = (auth.external_item(), &external) {
+        external::check_address(item, external, admin, &guard.own_listeners);
+    }
     let groups = auth.groups(diagnostics, base);
     // Of one that cannot be used it is not known.
     let has_other_groups =
@@ -416,6 +420,7 @@ fn interpret(
             auth.warn_of_strangers(groups, &document, diagnostics);
         }
         written.warn(&policy, &auth, SystemTime::now());
+        exposure::warn(&policy, &auth, admin, &document, diagnostics);
         classes.warn(&auth);
         policy_tests.run(&policy, &scripts, classes.classes.as_deref(), &auth);
     }

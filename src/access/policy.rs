@@ -70,6 +70,7 @@ pub use rules::MAX_RULES;
 pub use rules::{RuleError, RuleProblem, Rules};
 pub use scenario::Scenario;
 pub use schedule::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
+pub use special::special_purpose;
 pub use test_case::{TestCase, TestFailure};
 pub use upgrade::{InjectedField, Upgrade};
 

@@ -1,8 +1,10 @@
 //! `auth.external`: the service that is asked about requests.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gateway::leads_to;
 use super::keys::form::Absent::Required;
 use super::keys::form::{Flag, OneOf, Raw, Within};
 use super::keys::keys;
@@ -56,12 +58,14 @@ keys! {
 pub(super) fn read(item: &Item<'_>) -> Option<Arc<External>> {
     let mut section = item.section();
     let keys = ExternalKeys::take(&mut section);
-    if keys.url.is_none() {
+    if keys.url.is_none() && section.is_known(&["url"]) {
         let advice = "write one such as http://127.0.0.1:9000/check";
         section.report("url", "missing", advice);
     }
-    let authenticates = keys.ask == Ask::UnknownUsers;
-    let mut is_usable = true;
+    // With another value that cannot be read, nothing follows from the default.
+    let mut is_usable = section.is_known(&["ask"]);
+    let authenticates = is_usable && keys.ask == Ask::UnknownUsers;
+    let sends_password = keys.send_password || !section.is_known(&["send_password"]);
     if authenticates && keys.on_failure == OnFailure::Admit {
         section.report(
             "on_failure",
@@ -72,7 +76,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<Arc<External>> {
     }
     section.finish();
     let url = url(keys.url.as_ref()?, keys.send_password)?;
-    if authenticates && !keys.send_password && is_usable {
+    if authenticates && !sends_password && is_usable {
         item.warn(
             "asks who unknown users are, and does not send their passwords: none of them is verified",
             "write `send_password: true`, or `ask: always`",
@@ -120,4 +124,40 @@ fn url(item: &Item<'_>, send_password: bool) -> Option<HttpUrl> {
         );
     }
     Some(url)
+}
+
+/// Reports the URL of a service that is this program itself: its admin service, and its listeners where each question would
+/// be one more request to ask about.
+pub(super) fn check_address(
+    item: &Item<'_>,
+    external: &External,
+    admin: Option<SocketAddr>,
+    own: &[SocketAddr],
+) {
+    let addresses = external.url.local_addresses();
+    let is_it = |listener: &SocketAddr| {
+        let mut addresses = addresses.iter();
+        addresses.any(|address| leads_to(*address, *listener))
+    };
+    let Some(url) = item.section().item("url") else {
+        return;
+    };
+    let remedy = "write the address of the service";
+    if admin.is_some_and(|admin| is_it(&admin)) {
+        url.report(
+            "the address of the admin service of this program, which answers no question",
+            remedy,
+        );
+    } else if own.iter().any(is_it) {
+        match external.ask {
+            Ask::Always => url.report(
+                "an address on which this program listens: each question would be a request to ask about",
+                remedy,
+            ),
+            Ask::Rule | Ask::UnknownUsers => url.warn(
+                "an address on which this program listens: a question is a request to its gateway",
+                remedy,
+            ),
+        }
+    }
 }

@@ -93,7 +93,9 @@ impl Limits {
         let mut section = part.section();
         let limits = Limits::take(&mut section);
         let classes = classes::read(&mut section, context);
-        if limits.request_target > limits.request_head {
+        if limits.request_target > limits.request_head
+            && section.is_known(&["request_target", "request_head"])
+        {
             section.report(
                 "request_target",
                 "larger than request_head, which it is a part of",

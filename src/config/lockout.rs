@@ -54,9 +54,18 @@ impl<'d> Take<'d, Option<LockoutSettings>> for LockoutOrOff {
             None => section.part(key).section(),
         };
         let keys = LockoutKeys::take(&mut section);
-        if keys.first > keys.max {
+        if keys.first > keys.max && section.is_known(&["first", "max"]) {
             let message = "longer than `max`, the longest lock";
             section.report("first", message, "write a shorter one, or a longer `max`");
+        }
+        if keys.network_failures < keys.failures
+            && section.is_known(&["failures", "network_failures"])
+        {
+            section.warn(
+                "network_failures",
+                "less than `failures`: failed logins of one user lock all users of the network, and never the user alone",
+                "write more than `failures`",
+            );
         }
         section.finish();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

@@ -301,6 +301,15 @@ impl Diagnostics {
         self.count() == 0
     }
 
+    /// Whether there is an error of this key, or of an entry of its list, so far.
+    pub(super) fn has_error_at(&self, path: &str) -> bool {
+        let errors = self.errors.borrow();
+        errors.kept.iter().any(|problem| {
+            let rest = problem.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        })
+    }
+
     /// How many errors there are so far.
     pub(super) fn count(&self) -> usize {
         self.errors.borrow().len()

@@ -187,6 +187,19 @@ impl<'d> Section<'d> {
         keys.any(|entry| nearest(&entry.key, std::iter::once(key)).is_some())
     }
 
+    /// Whether what these keys mean is known: none of them has an error, or is most likely misspelt. What follows from the
+    /// default in its place is no news.
+    pub(super) fn is_known(&self, keys: &[&str]) -> bool {
+        keys.iter().all(|key| {
+            let mut unknown = self.entries.iter().map(|entry| entry.key.as_str());
+            let is_misspelt = !self.has(key)
+                && unknown.any(|other| {
+                    !self.known.contains(&other) && nearest(other, std::iter::once(*key)).is_some()
+                });
+            !is_misspelt && !self.diagnostics.has_error_at(&self.path_of(key))
+        })
+    }
+
     /// Reports every key that was not declared, with the nearest one that was.
     pub(super) fn finish(self) {
         self.finish_with(|_| None);

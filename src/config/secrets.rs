@@ -165,6 +165,11 @@ fn checked(item: &Item<'_>, bytes: &[u8], place: &str) -> Option<SecretText> {
     match SecretText::parse(bytes) {
         Ok(secret) => {
             item.note_content(secret.digest());
+            if secret.has_margin() {
+                let message =
+                    format!("{place} has a space or a byte order mark before or behind the secret");
+                item.warn(message, "remove it, unless it is a part of the secret");
+            }
             Some(secret)
         }
         Err(error) => {

@@ -1,10 +1,12 @@
 //! What all tests share, and what concerns the file as a whole.
 
+mod external;
 mod lockout;
 mod policy;
 mod reload;
 mod repository;
 mod scripts;
+mod secrets;
 mod sections;
 mod senders;
 mod server;

@@ -1,6 +1,7 @@
 //! A URL of the configuration that the program itself asks.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::target::{Authority, Host, Scheme, Target, TargetError};
 
@@ -46,6 +47,20 @@ impl HttpUrl {
     /// The URL as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The addresses of its server that are known without a look-up: the one that it names, or those of `localhost`.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        let ips = match &self.authority.host {
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(name) if **name == *"localhost" => {
+                vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+            }
+            Host::Name(_) => Vec::new(),
+        };
+        let ips = ips.into_iter();
+        ips.map(|ip| SocketAddr::new(ip, self.authority.port))
+            .collect()
     }
 
     /// Whether others can read and change what is sent: no TLS, and not to this machine.

@@ -90,6 +90,30 @@ impl SecretText {
         std::str::from_utf8(self.bytes.expose()).unwrap_or_default()
     }
 
+    /// Whether it is `name: ..`, as a line of a file with fields or with users is.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        let before = self
+            .expose()
+            .split_once(':')
+            .map(|(before, _)| before.trim());
+        before.is_some_and(|before| before.eq_ignore_ascii_case(name))
+    }
+
+    /// The scheme of credentials that it begins with, which is then written twice where one is written before it.
+    pub(crate) fn scheme(&self) -> Option<&'static str> {
+        let (first, _) = self.expose().trim_start().split_once(' ')?;
+        let is_it = |scheme: &&str| scheme.eq_ignore_ascii_case(first);
+        ["Bearer", "Basic", "Token", "Digest", "Negotiate"]
+            .into_iter()
+            .find(|scheme| is_it(&scheme))
+    }
+
+    /// Whether it has spaces or a byte order mark around it, which a person does not see.
+    pub(crate) fn has_margin(&self) -> bool {
+        let is_margin = |c: char| c.is_whitespace() || c == '\u{feff}';
+        self.expose().starts_with(is_margin) || self.expose().ends_with(is_margin)
+    }
+
     /// What a reload compares.
     pub fn digest(&self) -> blake3::Hash {
         blake3::hash(self.bytes.expose())
@@ -156,6 +180,37 @@ mod tests {
             SecretText::parse(&longer).unwrap_err(),
             SecretError::TooLong
         );
+    }
+
+    #[test]
+    fn what_is_written_before_a_secret_is_not_in_it() {
+        let read = |text: &str| SecretText::parse(text.as_bytes()).unwrap();
+        for (text, scheme, margin) in [
+            ("Bearer abc", Some("Bearer"), false),
+            ("  bEARER abc", Some("Bearer"), true),
+            ("basic YTpi", Some("Basic"), false),
+            ("token abc", Some("Token"), false),
+            ("Bearer", None, false),
+            ("BearerToken x", None, false),
+            ("abc ", None, true),
+            ("abc\u{a0}", None, true),
+            ("\u{feff}abc", None, true),
+            ("correct horse", None, false),
+        ] {
+            let secret = read(text);
+            assert_eq!(
+                (secret.scheme(), secret.has_margin()),
+                (scheme, margin),
+                "{text:?}"
+            );
+        }
+        for (text, named) in [
+            ("X-Key: abc", true),
+            ("x-key:abc", true),
+            ("x-keys: a", false),
+        ] {
+            assert_eq!(read(text).is_named("x-key"), named, "{text}");
+        }
     }
 
     #[test]

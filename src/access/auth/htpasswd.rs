@@ -339,6 +339,11 @@ impl Htpasswd {
         self.users.contains_key(user)
     }
 
+    /// The users, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(|known| known.user.as_str())
+    }
+
     /// The number of users.
     pub fn len(&self) -> usize {
         self.users.len()

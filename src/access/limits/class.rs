@@ -112,7 +112,7 @@ impl ClassRule {
         self.users.is_none()
             && self.groups.is_none()
             && self.has_every_role()
-            && self.client_networks.is_none()
+            && self.client_networks.as_ref().is_none_or(Networks::are_all)
     }
 
     fn has_every_role(&self) -> bool {

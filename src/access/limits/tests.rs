@@ -100,6 +100,28 @@ fn the_first_class_that_matches_holds() {
 }
 
 #[test]
+fn all_networks_are_no_condition() {
+    let networks = |texts: &[&str]| ClassRule {
+        client_networks: Some(Networks::parse(texts).unwrap()),
+        ..class("wide")
+    };
+    for (texts, is_all) in [
+        (&["0.0.0.0/0", "::/0"][..], true),
+        (&["0.0.0.0/1", "128.0.0.0/1", "::/0"], true),
+        (&["0.0.0.0/0"], false),
+        // It has no addresses of IPv4.
+        (&["::/0"], false),
+        (&["0.0.0.0/0", "8000::/1"], false),
+    ] {
+        let read = Classes::new(vec![networks(texts), class("late")], &Groups::default());
+        let errors = read.err().unwrap_or_default();
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let expected = "class 1: never holds: class wide before it matches every request";
+        assert_eq!(errors, [expected][..usize::from(is_all)], "{texts:?}");
+    }
+}
+
+#[test]
 fn classes_that_can_never_hold_are_errors() {
     let groups = Groups::parse("ci: ann\n").unwrap();
     let rules = vec![

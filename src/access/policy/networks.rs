@@ -63,6 +63,11 @@ impl Networks {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
+    /// Whether every address is in one of them.
+    pub fn are_all(&self) -> bool {
+        self.ranges().covers(&Ranges::all())
+    }
+
     /// The addresses as ranges; an IPv4 address counts as the IPv4-mapped one. Networks such as `::/0` are
     /// returned without the mapped addresses, since they do not cover IPv4.
     pub(super) fn ranges(&self) -> Ranges {

@@ -130,7 +130,6 @@ pub(super) struct Embedded {
 }
 
 /// The special-purpose block that an address is in, or that an IPv4 address inside it is in.
-#[cfg(test)]
 pub fn special_purpose(ip: IpAddr) -> Option<&'static Block> {
     let ip = ip.to_canonical();
     let inner = match ip {

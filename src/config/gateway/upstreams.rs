@@ -197,7 +197,7 @@ fn read_one(item: &Item<'_>) -> Option<Upstream> {
 
 fn is_own(address: &UpstreamAddress, listeners: &[Listener]) -> bool {
     match address {
-        UpstreamAddress::Ip(address) => listeners.iter().any(|it| leads_to(*address, it)),
+        UpstreamAddress::Ip(address) => listeners.iter().any(|it| leads_to(*address, it.address)),
         // What a name means is not known before it is looked up.
         UpstreamAddress::Name(..) | UpstreamAddress::Unix(_) => false,
     }
@@ -205,11 +205,10 @@ fn is_own(address: &UpstreamAddress, listeners: &[Listener]) -> bool {
 
 /// Whether connecting to the address surely arrives at the listener. Other addresses of this
 /// machine, which a listener on `0.0.0.0` takes too, are not known here.
-fn leads_to(address: SocketAddr, listener: &Listener) -> bool {
+pub(in crate::config) fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
     let local = address.ip().to_canonical();
-    let bound = listener.address.ip().to_canonical();
-    collide(address, listener.address)
-        && (local == bound || local.is_loopback() || local.is_unspecified())
+    let bound = listener.ip().to_canonical();
+    collide(address, listener) && (local == bound || local.is_loopback() || local.is_unspecified())
 }
 
 #[cfg(test)]

@@ -44,3 +44,37 @@ fn lockout_is_on_unless_it_is_off() {
         assert_eq!(setup.problems(&text), expected);
     }
 }
+
+/// A failed login of a user is one of its network as well.
+#[test]
+fn a_network_is_not_locked_before_its_users() {
+    let setup = Setup::new();
+    let with = |lockout: &str| {
+        format!(
+            "version: 1\ntollgate:\n  listeners: [{{address: '127.0.0.1:8888'}}]\n  auth:\n    htpasswd: users\n    \
+             lockout: {{ {lockout} }}\n"
+        )
+    };
+    let warnings = |lockout: &str| setup.load(&with(lockout)).unwrap().warnings.to_string();
+    let said = warnings("failures: 10, network_failures: 9");
+    let expected = "f.yaml:6: warning: tollgate.auth.lockout.network_failures: less than `failures`: failed logins of \
+                    one user lock all users of the network, and never the user alone; write more than `failures`";
+    assert!(said.ends_with(expected), "{said}");
+    for lockout in ["failures: 10, network_failures: 10", "failures: 50", ""] {
+        assert_eq!(warnings(lockout), "", "{lockout}");
+    }
+    assert!(warnings("failures: 51").contains("network_failures: less"));
+    // A mistake is told once.
+    for (lockout, expected) in [
+        (
+            "failures: many, network_failures: 2",
+            "f.yaml:6: tollgate.auth.lockout.failures: not a whole number; write one from 1 to 1000000",
+        ),
+        (
+            "first: 1h, max: 1hour",
+            "f.yaml:6: tollgate.auth.lockout.max: not a duration; write a whole number and a unit, from 1s to 1d",
+        ),
+    ] {
+        assert_eq!(setup.problems(&with(lockout)), expected);
+    }
+}

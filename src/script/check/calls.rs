@@ -5,10 +5,10 @@ use rhai::{Expr, FnCallExpr, Position};
 use super::arguments;
 use super::walk::Walk;
 use crate::hook::Phases;
-use crate::script::api;
 use crate::script::vocabulary::{
     COMMON, FUNCTIONS, METHODS, PHASES, PROPERTIES, REFUSED, arities, nearest,
 };
+use crate::script::{SecretText, api};
 
 /// Where `tollgate script run` has settings and secrets from, too.
 const OF_CONFIGURATION: &str = "take all from a configuration: `-c FILE`";
@@ -88,8 +88,10 @@ impl Walk<'_> {
             self.report(at, format!("scripts have no `{name}`"), *why);
             return;
         }
-        if name == "secret" {
-            self.secret(call);
+        match name {
+            "secret" => self.secret(call),
+            "bearer" => self.bearer(call),
+            _ => {}
         }
         let known = arities(&FUNCTIONS, name);
         // A method may be called as a function, with its value as the first argument.
@@ -228,6 +230,24 @@ impl Walk<'_> {
         };
         let message = format!("{place} has no {:?}", name.as_str());
         self.report(*at, message, remedy);
+    }
+
+    /// `bearer(secret("name"))`
+    fn bearer(&mut self, call: &FnCallExpr) {
+        let Some(Expr::FnCall(inner, _)) = call.args.first() else {
+            return;
+        };
+        let Some(Expr::StringConstant(name, at)) = inner.args.first() else {
+            return;
+        };
+        let secret = self.source.secrets.get(name);
+        let secret = secret.filter(|_| inner.name == "secret");
+        if let Some(scheme) = secret.and_then(SecretText::scheme) {
+            let message =
+                format!("the secret begins with {scheme}, and bearer(..) writes Bearer before it");
+            let remedy = "put the token alone into it, or write it without bearer(..)";
+            self.warn(*at, message, remedy);
+        }
     }
 
     /// The phase of a method, and its constant arguments.

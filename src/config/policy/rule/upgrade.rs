@@ -121,6 +121,7 @@ fn fields(item: &Item<'_>, secrets: &Secrets) -> Option<Vec<InjectedField>> {
 
 fn bearer(item: &Item<'_>, secrets: &Secrets) -> Option<InjectedField> {
     let (name, secret) = secret(item, secrets)?;
+    warn_of_scheme(item, secret, "Bearer");
     let value = Zeroizing::new(format!("Bearer {}", secret.expose()));
     field(item, AUTHORIZATION, &value, name)
 }
@@ -146,8 +147,17 @@ fn basic(item: &Item<'_>, secrets: &Secrets) -> Option<InjectedField> {
         .as_ref()
         .and_then(|item| secret(item, secrets));
     section.finish();
-    let (name, password) = password?;
-    let pair = Zeroizing::new(format!("{}:{}", user?, password.expose()));
+    let (user, (name, password)) = (user?, password?);
+    if let Some(item) = &keys.password {
+        warn_of_scheme(item, password, "Basic");
+        if password.is_named(user) {
+            item.warn(
+                "the secret begins with the user and a colon, which are written before it too",
+                "put the password alone into it",
+            );
+        }
+    }
+    let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
     let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
     field(item, AUTHORIZATION, &value, name)
 }
@@ -161,11 +171,32 @@ fn others(item: &Item<'_>, secrets: &Secrets) -> Option<Vec<InjectedField>> {
         }
         let name = HeaderName::from_bytes(field_name.as_bytes()).ok()?;
         let (of, secret) = secret(item, secrets)?;
+        if secret.is_named(field_name) {
+            item.warn(
+                "the secret begins with the name of the field, which is written before it too",
+                "put the value alone into it",
+            );
+        }
         field(item, name, secret.expose(), of)
     };
     // Each is read, so that each is reported.
     let fields: Vec<Option<InjectedField>> = entries.iter().map(one).collect();
     fields.into_iter().collect()
+}
+
+/// Warns of a secret that has what is written before it. Nothing of the secret is shown but the word of the scheme.
+fn warn_of_scheme(item: &Item<'_>, secret: &SecretText, written: &str) {
+    let remedy = "put the secret alone into it, or write it as `fields: { authorization: SECRET }`";
+    if let Some(scheme) = secret.scheme() {
+        let message =
+            format!("the secret begins with {scheme}, and {written} is written before it");
+        item.warn(message, remedy);
+    } else if secret.is_named(AUTHORIZATION.as_str()) {
+        let message = format!(
+            "the secret begins with the name of the field, and {written} is written before it"
+        );
+        item.warn(message, remedy);
+    }
 }
 
 /// The secret that a key names.
