@@ -39,5 +39,5 @@ pub use self::credentials::{
     AuthScheme, Credentials, CredentialsError, MAX_USER_LEN, Token68, User, password,
 };
 pub use self::htpasswd::{Htpasswd, NameError, parse_any_name, parse_name};
-pub use self::identity::Identity;
+pub use self::identity::{Identity, IdentityFacts};
 pub use self::trusted::TrustedNetworks;

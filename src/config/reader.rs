@@ -9,6 +9,7 @@ mod item;
 pub(super) use self::item::Item;
 use super::problem::Diagnostics;
 use super::yaml::{Entry, Node, Value, join};
+pub(super) use crate::text::nearest::nearest;
 
 /// More keys than these are not listed in a message.
 const MAX_LISTED: usize = 24;
@@ -228,20 +229,6 @@ impl<'d> Section<'d> {
                 .report(Some(entry.line), &path, "unknown key", remedy);
         }
     }
-}
-
-/// The candidate that `key` is most likely a misspelling of.
-pub(super) fn nearest<'c>(key: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    // Long keys are not misspelt names, and the distance costs the product of the lengths.
-    if key.len() > 64 {
-        return None;
-    }
-    let key = key.to_ascii_lowercase().replace('-', "_");
-    candidates
-        .map(|candidate| (strsim::osa_distance(&key, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ impl AccessControl {
             head,
             ..
         } = exchange;
-        outcome.user = Some(identity.user().clone());
+        outcome.identify(&identity);
         if let Some(expires) = identity.expires() {
             let cuts = |tokens: &Arc<Tokens>| tokens.cut_at_expiry;
             let is_cut = access.authenticator.tokens().is_some_and(cuts);
@@ -258,7 +258,7 @@ impl AccessControl {
     pub async fn identify(&self, exchange: &mut Exchange) -> Result<(), RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
         let identity = self.identity(&access, None, exchange).await?;
-        exchange.outcome.user = Some(identity.user().clone());
+        exchange.outcome.identify(&identity);
         Ok(())
     }
 

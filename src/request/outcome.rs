@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
-use crate::access::auth::User;
+use crate::access::auth::{Identity, IdentityFacts, User};
 use crate::access::limits::{Exceeded, Ticket};
 use crate::access::policy::{DecidedBy, Denied, Name, RuleNames, Upgrade};
 use crate::hook::Run;
@@ -40,6 +40,8 @@ pub struct Exchange {
 pub struct Outcome {
     /// The user, by credentials or by the network of the client.
     pub user: Option<User>,
+    /// What the credentials, a hook or the authoriser say beside the user.
+    facts: Option<Arc<IdentityFacts>>,
     /// On which terms the request was admitted, where there are any.
     pub terms: Option<Box<Terms>>,
     /// What decided whether the request is admitted.
@@ -87,6 +89,12 @@ pub fn add_time(phase: &mut Option<Duration>, begun: Instant) {
 }
 
 impl Outcome {
+    /// Notes who the user is.
+    pub fn identify(&mut self, identity: &Identity) {
+        self.user = Some(identity.user().clone());
+        self.facts = identity.facts();
+    }
+
     /// The terms, to add one.
     pub fn terms(&mut self) -> &mut Terms {
         self.terms.get_or_insert_default()
@@ -199,6 +207,8 @@ impl Exchange {
             request.source.client,
         );
         record.user = outcome.user.as_ref().map(User::as_str);
+        let facts = outcome.facts.as_deref();
+        record.groups = facts.map_or(&[], IdentityFacts::groups);
         record.version = request.version.as_str();
         record.duration = started.elapsed();
         record.upstream = outcome.upstream.as_ref().map(|address| match address {

@@ -9,9 +9,10 @@ use rhai::{AST, Stmt};
 
 use self::walk::{Function, Walk};
 use super::language;
-use super::vocabulary::{self, nearest};
+use super::vocabulary;
 use super::{Source, engine::Failure};
 use crate::hook::Phases;
+use crate::text::nearest::nearest;
 
 /// A fault of a script. `line` and `column` are those of its text, from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -180,19 +180,3 @@ pub(super) fn arities(table: &[(&str, &'static [usize])], name: &str) -> Option<
     let mut table = table.iter();
     table.find_map(|(other, arities)| (*other == name).then_some(*arities))
 }
-
-/// The candidate that a name is most likely a misspelling of.
-pub(super) fn nearest<'c>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<&'c str> {
-    if name.len() > 64 {
-        return None;
-    }
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}

@@ -4,6 +4,8 @@
 //! It follows no redirect, asks no proxy and keeps no cookie. Every answer is limited in size and time. TLS is verified
 //! with the authorities of `ca_file`, or those of the system.
 
+mod failure;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +24,7 @@ use pingora_core::tls::{
 use pingora_core::upstreams::peer::HttpPeer;
 use thiserror::Error;
 
+use self::failure::Place;
 use super::dial::{DialError, Dialer};
 use crate::http::response::MAX_INTERIM;
 use crate::http::target::{Host, Scheme};
@@ -83,16 +86,16 @@ pub enum FetchError {
     #[error("cannot resolve {0}")]
     Resolve(Host, #[source] DialError),
     /// No connection, or one that broke.
-    #[error("no answer: {0}")]
+    #[error("{0}")]
     Exchange(String),
     /// The content is longer than allowed.
-    #[error("the answer is larger than {0} bytes")]
+    #[error("the answer is larger than {0} bytes; correct the URL, or the service")]
     TooLarge(usize),
     /// The answer is not complete.
-    #[error("the answer is not complete")]
+    #[error("the answer is not complete; see the log of the service")]
     Incomplete,
     /// It took too long.
-    #[error("no answer within {0:?}")]
+    #[error("no answer within {0:?}; see why the service is slow")]
     Timeout(Duration),
 }
 
@@ -147,7 +150,7 @@ impl Fetcher {
             }
         };
         let may_repeat = request.is_repeatable || request.method == Method::GET;
-        let mut last = FetchError::Exchange("the name has no address".to_owned());
+        let mut last = FetchError::Exchange("the name has no address; correct the URL".to_owned());
         for ip in addresses.into_iter().take(MAX_ADDRESSES) {
             let address = SocketAddr::new(ip, authority.port);
             let is_tls = *scheme == Scheme::Https;
@@ -156,6 +159,13 @@ impl Fetcher {
                 Host::Ip(ip) => ip.to_string(),
             };
             let mut peer = HttpPeer::new(address, is_tls, name);
+            let place = Place {
+                url: request.url,
+                address,
+                connect_timeout: self.connect_timeout.min(request.timeout),
+            };
+            let exchange =
+                |error: Box<pingora_core::Error>| FetchError::Exchange(place.explain(&error));
             peer.options.connection_timeout = Some(self.connect_timeout);
             peer.options.total_connection_timeout = Some(request.timeout);
             peer.options.read_timeout = Some(request.timeout);
@@ -168,7 +178,7 @@ impl Fetcher {
                         break;
                     }
                 };
-                match ask(&mut session, request).await {
+                match ask(&mut session, request, exchange).await {
                     Ok((response, is_complete)) => {
                         if is_complete {
                             let kept = Some(KEEP_ALIVE);
@@ -214,6 +224,7 @@ impl Fetcher {
 async fn ask(
     session: &mut HttpSession,
     request: &FetchRequest<'_>,
+    exchange: impl Fn(Box<pingora_core::Error>) -> FetchError,
 ) -> Result<(FetchResponse, bool), FetchError> {
     let HttpUrl {
         scheme,
@@ -235,15 +246,18 @@ async fn ask(
         }
         Ok(head)
     };
-    let head = Box::new(build().map_err(exchange)?);
-    session.write_request_header(head).await.map_err(exchange)?;
+    let head = Box::new(build().map_err(&exchange)?);
+    session
+        .write_request_header(head)
+        .await
+        .map_err(&exchange)?;
     if let Some((_, content)) = &request.content {
-        session.write_body(content).await.map_err(exchange)?;
+        session.write_body(content).await.map_err(&exchange)?;
     }
-    session.finish_body().await.map_err(exchange)?;
+    session.finish_body().await.map_err(&exchange)?;
     let mut status = None;
     for _ in 0..=MAX_INTERIM {
-        session.read_response().await.map_err(exchange)?;
+        session.read_response().await.map_err(&exchange)?;
         status = session.get_status();
         if status.is_none_or(|status| !status.is_informational()) {
             break;
@@ -254,7 +268,7 @@ async fn ask(
     let fields = session.resp_header().map(|head| head.headers.clone());
     let mut body = BytesMut::new();
     let mut is_cut = false;
-    while let Some(part) = session.read_body_bytes().await.map_err(exchange)? {
+    while let Some(part) = session.read_body_bytes().await.map_err(&exchange)? {
         if body.len() + part.len() > request.max_body {
             if !request.cuts_body {
                 return Err(FetchError::TooLarge(request.max_body));
@@ -273,13 +287,6 @@ async fn ask(
         body: body.freeze(),
     };
     Ok((response, !is_cut))
-}
-
-/// What Pingora says, on one line.
-fn exchange(error: Box<pingora_core::Error>) -> FetchError {
-    let text = error.to_string();
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    FetchError::Exchange(words.chars().take(300).collect())
 }
 
 impl fmt::Debug for Fetcher {

@@ -24,6 +24,13 @@ pub struct IdentityFacts {
     pub(super) expires: Option<SystemTime>,
 }
 
+impl IdentityFacts {
+    /// The groups.
+    pub fn groups(&self) -> &[Box<str>] {
+        &self.groups
+    }
+}
+
 impl Identity {
     pub(super) fn with_facts(user: User, facts: IdentityFacts) -> Self {
         Self {
@@ -52,6 +59,11 @@ impl Identity {
     /// The user, by its password, its token or its network.
     pub fn user(&self) -> &User {
         &self.user
+    }
+
+    /// What there is beside the user, to keep it.
+    pub fn facts(&self) -> Option<Arc<IdentityFacts>> {
+        self.facts.clone()
     }
 
     /// The groups that the token and the authoriser say. Those of the group file are not among them.

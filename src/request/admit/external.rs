@@ -111,8 +111,8 @@ impl AccessControl {
         credentials: &Credentials,
         exchange: &mut Exchange,
     ) -> Result<Identity, RequestError> {
+        exchange.outcome.identify(&identity);
         let user = identity.user();
-        exchange.outcome.user = Some(user.clone());
         let asked = Asked {
             user: user.as_str(),
             groups: access.policy.groups_of(user.as_str(), identity.groups()),

@@ -5,10 +5,9 @@ use rhai::{Expr, FnCallExpr, Position};
 use super::arguments;
 use super::walk::Walk;
 use crate::hook::Phases;
-use crate::script::vocabulary::{
-    COMMON, FUNCTIONS, METHODS, PHASES, PROPERTIES, REFUSED, arities, nearest,
-};
+use crate::script::vocabulary::{COMMON, FUNCTIONS, METHODS, PHASES, PROPERTIES, REFUSED, arities};
 use crate::script::{SecretText, api};
+use crate::text::nearest::nearest;
 
 /// Where `tollgate script run` has settings and secrets from, too.
 const OF_CONFIGURATION: &str = "take all from a configuration: `-c FILE`";

@@ -54,6 +54,8 @@ record! {
         /// passwords into the wrong field.
         "user": optional user: &'a str, Text(max::USER),
             "The user whose password or token was verified.";
+        "groups": list groups: Box<str>, Names { count: 16, each: 64 },
+            "Groups of the user that a token, a hook or the external authoriser says, in its order, each cut at 64 bytes. Those of the group file are not among them.";
         "method": always method: &'a [u8], Text(max::METHOD),
             "The request method as received.";
         "target": always target: &'a [u8], Uri(max::TARGET),

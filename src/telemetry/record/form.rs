@@ -169,12 +169,24 @@ pub(super) struct Names {
 
 impl Form<&[Name]> for Names {
     fn push(&self, line: &mut Line<'_>, value: &[Name]) {
+        self.push_all(line, value.iter().map(Name::as_str));
+    }
+}
+
+impl Form<&[Box<str>]> for Names {
+    fn push(&self, line: &mut Line<'_>, value: &[Box<str>]) {
+        self.push_all(line, value.iter().map(AsRef::as_ref));
+    }
+}
+
+impl Names {
+    fn push_all<'n>(&self, line: &mut Line<'_>, names: impl Iterator<Item = &'n str>) {
         line.out.push(b'[');
-        for (index, name) in value.iter().take(self.count).enumerate() {
+        for (index, name) in names.take(self.count).enumerate() {
             if index > 0 {
                 line.out.push(b',');
             }
-            push_json(line.out, name.as_str().as_bytes(), self.each);
+            push_json(line.out, name.as_bytes(), self.each);
         }
         line.out.push(b']');
     }

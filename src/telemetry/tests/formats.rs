@@ -173,6 +173,7 @@ fn a_full_record_has_every_declared_field_in_order() {
         class: Some("ci"),
         observed: &observed,
         tags: &tags,
+        groups: &["dev".into(), "ops".into()],
         resolve: Some(Duration::from_micros(2)),
         queue: Some(Duration::from_micros(3)),
         first_byte: Some(Duration::ZERO),

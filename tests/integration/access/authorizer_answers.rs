@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::authorizer::{answer, config, proxy, question, questions, service};
 use crate::support::eventually;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::request::{ALICE, BOB, connect, request_of};
+use crate::support::request::{ALICE, BOB, connect, credentials, request_of};
 
 const HITS: &str = "tollgate_authorizer_cache_hits_total";
 
@@ -69,6 +69,52 @@ fn an_answer_is_that_of_one_password() {
         assert_eq!(proxy.exchange(request).status(), status, "{password}");
     }
     assert_eq!(service.requests().len(), 3);
+}
+
+/// Who asks is known from the record alone: the user and the groups that the service says, as many as a line may have.
+#[test]
+fn the_record_has_the_user_and_the_groups() {
+    let service = service(|asked| {
+        let groups = match asked["user"].as_str() {
+            Some("few") => vec!["ci".to_owned(), "d\"v".to_owned()],
+            Some("many") => (0..100).map(|number| format!("{number:0100}")).collect(),
+            _ => vec![],
+        };
+        json!({"allow": asked["password"] == "right", "user": "svc:ann", "groups": groups})
+    });
+    let setup = Setup::new().config("log: { tunnel_open: true }");
+    let proxy = setup
+        .config(&config(&service, "send_password: true"))
+        .start();
+    let origin = Origin::ok("in");
+    let url = format!("http://{}/", origin.address);
+    let many: Vec<_> = (0..16).map(|_| json!("0".repeat(64) + "…")).collect();
+    for (user, groups) in [
+        ("few", json!(["ci", "d\"v"])),
+        ("none", Value::Null),
+        ("many", Value::Array(many)),
+    ] {
+        let (answer, record) = proxy.ask(request_of((user, "right"), "GET", &url));
+        assert_eq!(answer.status(), 200);
+        assert_eq!(
+            (&record["user"], &record["groups"]),
+            (&json!("svc:ann"), &groups),
+            "{user}"
+        );
+    }
+    let (answer, record) = proxy.ask(request_of(("few", "wrong"), "GET", &url));
+    assert_eq!((answer.status(), &record["groups"]), (407, &Value::Null));
+    // A tunnel has them in both lines.
+    let field = credentials(("few", "right"));
+    let tunnel = format!(
+        "CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n{field}\r\n",
+        origin.address
+    );
+    assert_eq!(proxy.exchange(tunnel).status(), 200);
+    for event in ["tunnel_open", "tunnel_close"] {
+        let record = proxy.record(event, |record| record["event"] == event);
+        assert_eq!(record["groups"], json!(["ci", "d\"v"]), "{event}");
+    }
 }
 
 #[test]

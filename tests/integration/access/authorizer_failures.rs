@@ -7,9 +7,13 @@ use serde_json::json;
 use crate::support::authorizer::{admitting, answer, config, proxy, service};
 use crate::support::message::response;
 use crate::support::origin::Origin;
+use crate::support::port::Port;
 use crate::support::proxy::Setup;
 use crate::support::request::{ALICE, connect, request_of};
 use crate::support::tls::Authority;
+
+const CLOSED: &str = "the connection was closed before the end of an answer; see the log of the service, and whether http or \
+                      https is right";
 
 /// Each way to fail, with what the log says of it.
 fn failing() -> Vec<(&'static str, Origin)> {
@@ -30,31 +34,51 @@ fn failing() -> Vec<(&'static str, Origin)> {
         })
     };
     vec![
-        ("no answer within 300ms", Origin::deaf()),
-        ("no answer", close("")),
-        ("no answer", close("no HTTP at all\r\n\r\n")),
         (
-            "no answer",
+            "no answer within 300ms, the turn among other calls included; see why it is slow, or raise `timeout` or `concurrency`",
+            Origin::deaf(),
+        ),
+        (CLOSED, close("")),
+        (
+            "not an answer of HTTP/1.1; correct the URL, or the service",
+            close("no HTTP at all\r\n\r\n"),
+        ),
+        (
+            CLOSED,
             close("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
         ),
-        ("not JSON", Origin::ok("allow")),
-        ("not a JSON object", Origin::ok("[true]")),
+        (
+            "the answer is not JSON, or JSON with a member twice, with too many values or nested too deep; it has to be \
+             an object such as {\"allow\":true}",
+            Origin::ok("allow"),
+        ),
+        ("the answer is not a JSON object; it", Origin::ok("[true]")),
+        (
+            "the answer has \"group\", which has no meaning; did you mean \"groups\"?",
+            service(|_| json!({"allow": true, "group": ["ci"]})),
+        ),
         (
             "the member allow of the answer is not true or false",
             service(|_| json!({"allow": "yes"})),
         ),
         (
-            "member groups",
+            "the member groups of the answer is not a list of up to 256 names of groups",
             service(|_| json!({"allow": true, "groups": [1]})),
         ),
-        ("larger than 16384 bytes", Origin::ok(&huge)),
-        ("larger than 16384 bytes", endless()),
         (
-            "answers 500",
+            "the answer is larger than 16384 bytes; correct the URL, or the service",
+            Origin::ok(&huge),
+        ),
+        (
+            "the answer is larger than 16384 bytes; correct the URL, or the service",
+            endless(),
+        ),
+        (
+            "the service answers 500, and not 200 with a JSON object",
             Origin::fixed(response("500 Oops", "", "{\"allow\":true}")),
         ),
         (
-            "answers 302, and not 200 with a JSON object",
+            "the service answers 302, and not 200 with a JSON object",
             Origin::fixed(response("302 Found", "Location: /\r\n", "")),
         ),
     ]
@@ -76,10 +100,11 @@ fn a_failure_is_503_or_as_if_not_asked() {
             (&json!("authorizer_failed"), &json!("alice"))
         );
         let detail = record["error_detail"].as_str().unwrap();
-        assert!(detail.contains(expected), "{expected}: {detail}");
         // Neither its URL, which may have a key, nor a password.
         let errors = denying.errors();
-        assert!(errors.contains("auth.external: "), "{errors}");
+        let said = format!("auth.external at {}: ", service.address);
+        assert!(detail.starts_with(&format!("{said}{expected}")), "{detail}");
+        assert!(errors.contains(&said), "{errors}");
         assert!(
             !errors.contains("key=k") && !errors.contains("canary"),
             "{errors}"
@@ -97,7 +122,7 @@ fn a_failure_is_503_or_as_if_not_asked() {
         assert_eq!(tunnel.status(), 503);
     }
     assert_eq!(origin.requests().len(), 0);
-    for (expected, service) in failing().into_iter().take(6) {
+    for (expected, service) in failing().into_iter().take(7) {
         let admitting = proxy(&service, "ask: always, timeout: 300ms, on_failure: admit");
         let (answer, record) = admitting.ask(request_of(ALICE, "GET", &url));
         assert_eq!(
@@ -128,6 +153,52 @@ fn a_service_that_is_not_there_lets_in_no_unknown_user() {
     );
     // Users of the file do not need it.
     assert_eq!(proxy.exchange(request_of(ALICE, "GET", "/")).status(), 200);
+}
+
+/// What the newcomer sees whose service is not started, or speaks the other scheme.
+#[test]
+fn a_service_that_is_not_there_is_told_in_a_sentence() {
+    let closed = Port::reserve();
+    let plain = Origin::raw(|mut wire, _| wire.send("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    for (url, why) in [
+        (
+            format!("http://{}/check?key=k", closed.address),
+            "connection refused: nothing listens there; start the service, or correct the URL",
+        ),
+        (
+            format!("https://{}/", plain.address),
+            "no TLS: what answers on this port does not speak TLS: is http:// meant, or another port?",
+        ),
+    ] {
+        let config =
+            format!("auth: {{ external: {{ url: \"{url}\", ask: always, timeout: 10s }} }}");
+        let proxy = Setup::new().config(&config).start();
+        let (answer, record) = proxy.ask(request_of(ALICE, "GET", "/"));
+        assert_eq!(answer.status(), 503);
+        let authority = url.split('/').nth(2).unwrap();
+        let line = format!("auth.external at {authority}: {why}");
+        assert_eq!(record["error_detail"], line);
+        let errors = proxy.errors();
+        assert!(errors.lines().any(|it| it.ends_with(&line)), "{errors}");
+    }
+}
+
+/// A denial stays one, though its answer has a name that is misspelt: that is told in the log.
+#[test]
+fn a_denial_with_a_misspelt_member_is_a_denial() {
+    let service = service(|_| json!({"allow": false, "mesage": "no"}));
+    let proxy = proxy(&service, "ask: always, on_failure: admit");
+    let (answer, record) = proxy.ask(request_of(ALICE, "GET", "/"));
+    assert_eq!(
+        (answer.status(), &record["rule"]),
+        (403, &json!("external"))
+    );
+    let line = format!(
+        "auth.external at {}: the answer has \"mesage\", which has no meaning; did you mean \"message\"?",
+        service.address
+    );
+    let errors = proxy.errors();
+    assert!(errors.lines().any(|it| it.ends_with(&line)), "{errors}");
 }
 
 /// A slow service holds up those who need it, and no longer than the time that they have.

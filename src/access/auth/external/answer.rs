@@ -12,9 +12,18 @@ use crate::access::auth::User;
 use crate::access::auth::json::{Json, JsonError, Object};
 use crate::access::auth::tokens::group_names;
 use crate::access::policy::Refusal;
+use crate::text::nearest::nearest;
 
 /// Values of one answer, at any depth; more than the groups.
 const MAX_VALUES: usize = 1024;
+
+/// The members of an answer. Others are for the author of the service.
+const MEMBERS: [&str; 7] = [
+    "allow", "user", "groups", "message", "status", "pool", "ttl",
+];
+
+/// How the fields of an answer by status begin, and the rest of them.
+const FIELDS: (&str, [&str; 2]) = ("x-tollgate-", ["user", "groups"]);
 
 /// The longest name of a pool.
 const MAX_POOL: usize = 64;
@@ -33,6 +42,16 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The longest time for which it may be kept; none for that of the configuration.
     pub ttl: Option<Duration>,
+    /// What is misspelt in an answer that does not admit, and so does what it says in any case.
+    pub misspelt: Option<Misspelt>,
+}
+
+/// A name that an answer has in the place of one with a meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the answer has {name:?}, which has no meaning; did you mean {near:?}?")]
+pub struct Misspelt {
+    name: Box<str>,
+    near: &'static str,
 }
 
 /// What the service decides.
@@ -69,17 +88,20 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AnswerError {
     /// Another status than one with a meaning.
-    #[error("the service answers {}", .0.as_u16())]
+    #[error("the service answers {}, which neither admits nor denies; see its log", .0.as_u16())]
     Status(StatusCode),
     /// No JSON object.
-    #[error("the answer is {0}")]
+    #[error("the answer is {0}; it has to be an object such as {{\"allow\":true}}")]
     Json(#[from] JsonError),
     /// Another status than 200, in JSON mode.
     #[error("the service answers {}, and not 200 with a JSON object; with allow: false it denies", .0.as_u16())]
     StatusOfJson(StatusCode),
     /// No member `allow`.
-    #[error("the answer has no member allow")]
+    #[error("the answer has no member allow; write true or false")]
     Missing,
+    /// A name is most likely misspelt.
+    #[error("{0}")]
+    Misspelt(#[from] Misspelt),
     /// A member has a value that it cannot have.
     #[error("the member {} of the answer is not {}", .0, expected(.0))]
     Member(&'static str),
@@ -99,10 +121,13 @@ impl Answer {
             return Err(AnswerError::StatusOfJson(status));
         }
         let object = Object::parse(content, MAX_VALUES)?;
-        let allow = match object.get("allow") {
-            Some(Json::Flag(allow)) => *allow,
-            Some(_) => return Err(AnswerError::Member("allow")),
-            None => return Err(AnswerError::Missing),
+        let names = || object.members().map(|(name, _)| name);
+        let misspelt = names().find_map(|name| Misspelt::find(name, &MEMBERS, names));
+        let allow = match (object.get("allow"), misspelt.clone()) {
+            (Some(Json::Flag(allow)), _) => *allow,
+            (Some(_), _) => return Err(AnswerError::Member("allow")),
+            (None, Some(misspelt)) if misspelt.near == "allow" => return Err(misspelt.into()),
+            (None, _) => return Err(AnswerError::Missing),
         };
         // Each member is read, so that a wrong one is not found only when it is needed.
         let user = member(&object, "user", |value| user(value.text()?))?;
@@ -115,6 +140,10 @@ impl Answer {
         let pool = member(&object, "pool", |value| pool(value.text()?))?;
         let ttl = member(&object, "ttl", ttl)?;
         let message = message.flatten();
+        // What a denial says beside itself does not turn it into a failure, with which a request may go on.
+        if let (true, Some(misspelt)) = (allow, misspelt.clone()) {
+            return Err(misspelt.into());
+        }
         let verdict = match (allow, code) {
             (true, _) => Verdict::Admit(Grant {
                 user,
@@ -131,7 +160,11 @@ impl Answer {
                 user,
             },
         };
-        Ok(Self { verdict, ttl })
+        Ok(Self {
+            verdict,
+            ttl,
+            misspelt,
+        })
     }
 
     /// Reads the answer to a GET: 2xx admits, 401 asks for credentials, 403 denies.
@@ -148,12 +181,46 @@ impl Answer {
             status if status.is_success() => Verdict::Admit(grant(fields)?),
             status => return Err(AnswerError::Status(status)),
         };
-        Ok(Self { verdict, ttl: None })
+        Ok(Self {
+            verdict,
+            ttl: None,
+            misspelt: None,
+        })
+    }
+}
+
+impl Misspelt {
+    /// Whether this name is near to one of those with a meaning, which the answer lacks: with both of them, the author has
+    /// a name of their own.
+    fn find<'a, N: Iterator<Item = &'a str>>(
+        name: &str,
+        known: &[&'static str],
+        names: impl Fn() -> N,
+    ) -> Option<Self> {
+        if known.contains(&name) {
+            return None;
+        }
+        let missing = known.iter().copied();
+        let missing = missing.filter(|known| names().all(|other| other != *known));
+        let near = nearest(name, missing)?;
+        Some(Self {
+            name: name.into(),
+            near,
+        })
     }
 }
 
 /// What the fields of an answer say.
 fn grant(fields: &HeaderMap) -> Result<Grant, AnswerError> {
+    let (prefix, known) = FIELDS;
+    let names = || {
+        fields
+            .keys()
+            .filter_map(|name| name.as_str().strip_prefix(prefix))
+    };
+    if let Some(misspelt) = names().find_map(|name| Misspelt::find(name, &known, names)) {
+        return Err(misspelt.into());
+    }
     let user = match text(fields, USER_FIELD)? {
         None => None,
         Some(name) => Some(user(name).ok_or(AnswerError::Field(USER_FIELD))?),

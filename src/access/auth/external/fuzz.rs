@@ -78,6 +78,7 @@ fn word(answer: Result<&Answer, &AnswerError>) -> &'static str {
         Err(AnswerError::Status(_) | AnswerError::StatusOfJson(_) | AnswerError::Missing) => {
             "status"
         }
+        Err(AnswerError::Misspelt(_)) => "misspelt",
         Err(AnswerError::Json(_)) => "json",
         Err(AnswerError::Member(name) | AnswerError::Field(name)) => name,
     }

@@ -184,7 +184,15 @@ fn answers_that_count() {
         ),
     ] {
         let ttl = ttl.map(Duration::from_secs_f64);
-        assert_eq!(of_json(content), Ok(Answer { verdict, ttl }), "{content}");
+        assert_eq!(
+            of_json(content),
+            Ok(Answer {
+                verdict,
+                ttl,
+                misspelt: None
+            }),
+            "{content}"
+        );
     }
     // What a denial without a status is.
     let denied = br#"{"allow":false}"#;
@@ -254,6 +262,7 @@ fn answers_by_status() {
         Ok(Answer {
             verdict: Verdict::Admit(grant),
             ttl: None,
+            misspelt: None,
         }) => grant,
         other => panic!("{other:?}"),
     };
@@ -287,6 +296,54 @@ fn answers_by_status() {
     }
 }
 
+#[test]
+fn a_name_that_is_misspelt_is_no_answer() {
+    let text = |name: &str, near: &str| {
+        format!("the answer has \"{name}\", which has no meaning; did you mean \"{near}\"?")
+    };
+    for (content, name, near) in [
+        (r#"{"allowed":true}"#, "allowed", "allow"),
+        (r#"{"Allow":true}"#, "Allow", "allow"),
+        (r#"{"allow":true,"group":["ci"]}"#, "group", "groups"),
+        (r#"{"allow":true,"Groups":["ci"]}"#, "Groups", "groups"),
+        (r#"{"allow":true,"users":"ann"}"#, "users", "user"),
+        (
+            r#"{"allow":true,"mes\u000asage":0}"#,
+            "mes\\nsage",
+            "message",
+        ),
+    ] {
+        let error = of_json(content).unwrap_err();
+        assert_eq!(error.to_string(), text(name, near), "{content}");
+    }
+    // Others are the author's own, and so is one beside that which it is near to.
+    for own in [
+        r#""email":"a@b.c","reason":"x","id":7,"role":"r","tags":["t"]"#,
+        r#""user":"ann","users":["ann","bob"]"#,
+        r#""status_code":200,"x_group":"g""#,
+    ] {
+        let content = format!("{{\"allow\":true,{own}}}");
+        assert!(of_json(&content).is_ok(), "{content}");
+    }
+    let error = of_json(r#"{"result":true}"#).unwrap_err();
+    assert_eq!(error, AnswerError::Missing);
+    // A denial is one, whatever it says beside: a failure might let the request go on.
+    let denial = of_json(r#"{"allow":false,"mesage":"no"}"#).unwrap();
+    assert!(matches!(denial.verdict, Verdict::Deny { .. }));
+    let said = denial.misspelt.unwrap().to_string();
+    assert_eq!(said, text("mesage", "message"));
+    let by_status = |name: &'static str| {
+        let mut fields = HeaderMap::new();
+        fields.insert(name, HeaderValue::from_static("ci"));
+        Answer::of_status(StatusCode::OK, &fields)
+    };
+    let error = by_status("x-tollgate-group").unwrap_err();
+    assert_eq!(error.to_string(), text("group", "groups"));
+    for own in ["x-tollgate-role", "x-group", "x-tollgate-client"] {
+        assert!(by_status(own).is_ok(), "{own}");
+    }
+}
+
 /// A value that a member may have, or may not.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -305,7 +362,7 @@ proptest! {
     #[test]
     fn no_answer_breaks_an_invariant(
         members in prop::collection::vec(
-            ("allow|user|groups|message|status|pool|ttl|more", value()), 0..8,
+            ("allow|user|groups|message|status|pool|ttl|more|group|allowed", value()), 0..8,
         ),
         allow: bool,
         bytes in prop::collection::vec(any::<u8>(), 0..64),

@@ -99,6 +99,7 @@ mod tests {
                 false => Verdict::Challenge { message: None },
             },
             ttl: ttl.map(Duration::from_secs),
+            misspelt: None,
         }
     }
 

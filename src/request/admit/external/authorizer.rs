@@ -163,7 +163,7 @@ impl Authorizer {
         match self.calls.ask(key, timeout, known, wanted).await {
             Some(result) => result,
             None => {
-                let why = self.failed(&format!("no answer within {timeout:?}"));
+                let why = self.failed(&late(timeout));
                 Err(Unanswered::Failed(why))
             }
         }
@@ -190,7 +190,7 @@ impl Authorizer {
 
     /// Notes a failure in the log, now and then. The reason, for the record of the request.
     pub(super) fn failed(&self, why: &str) -> Arc<str> {
-        failed(&self.asking, why)
+        failed(&self.asking, &self.settings, why)
     }
 }
 
@@ -210,11 +210,20 @@ impl Call {
         let telemetry = &self.asking.telemetry;
         telemetry.authorizer_asked(result, asked.elapsed());
         match answered {
-            Ok(answer) => Ok(Answered {
-                verdict: self.answers.insert(self.key, &answer, asked),
-                once: CountedOnce::default(),
-            }),
-            Err((_, why)) => Err(Unanswered::Failed(failed(&self.asking, &why))),
+            Ok(answer) => {
+                if let Some(misspelt) = &answer.misspelt {
+                    failed(&self.asking, &self.settings, &misspelt.to_string());
+                }
+                Ok(Answered {
+                    verdict: self.answers.insert(self.key, &answer, asked),
+                    once: CountedOnce::default(),
+                })
+            }
+            Err((_, why)) => Err(Unanswered::Failed(failed(
+                &self.asking,
+                &self.settings,
+                &why,
+            ))),
         }
     }
 
@@ -242,10 +251,7 @@ impl Call {
         };
         let fetched = self.asking.fetcher.fetch(request).await;
         let response = fetched.map_err(|error| match error {
-            FetchError::Timeout(_) => {
-                let timeout = settings.timeout;
-                ("timeout", format!("no answer within {timeout:?}"))
-            }
+            FetchError::Timeout(_) => ("timeout", late(settings.timeout)),
             other => ("failure", chain(&other)),
         })?;
         let answer = match settings.mode {
@@ -257,12 +263,21 @@ impl Call {
 }
 
 /// The URL is not repeated: its query may have a key of the service in it.
-fn failed(asking: &Asking, why: &str) -> Arc<str> {
-    let why: Arc<str> = format!("auth.external: {why}").into();
+fn failed(asking: &Asking, settings: &External, why: &str) -> Arc<str> {
+    let authority = &settings.url.authority;
+    let why: Arc<str> = format!("auth.external at {authority}: {why}").into();
     if let Some(passed) = asking.failures.pass() {
         log::warn!("{why}{passed}");
     }
     why
+}
+
+/// What is said of a service that has not answered in time, or of a turn that has not come.
+fn late(timeout: Duration) -> String {
+    format!(
+        "no answer within {timeout:?}, the turn among other calls included; see why it is slow, or raise `timeout` or \
+         `concurrency`"
+    )
 }
 
 /// An error and its causes.
