@@ -2,5 +2,6 @@
 
 mod arguments;
 mod commands;
+mod probes;
 
 pub use commands::main;

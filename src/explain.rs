@@ -1,5 +1,6 @@
 //! `tollgate explain`: the decision of the policy about a hypothetical request.
 
+mod authorizer;
 mod class;
 mod scripts;
 
@@ -10,6 +11,7 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
+use self::authorizer::{AskedService, Asker};
 use self::class::ExplainedClass;
 pub use self::scripts::{Ran, ScriptQuery, Seen, run_script};
 use self::scripts::{ended, try_scripts};
@@ -47,6 +49,8 @@ pub struct Query<'a> {
     pub seen: Seen<'a>,
     /// The time of the request (RFC 3339); by default now.
     pub time: Option<&'a str>,
+    /// Whether the external authoriser is asked.
+    pub ask: bool,
 }
 
 /// The explanation for each way in which clients request the target, with notes.
@@ -76,6 +80,9 @@ struct ExplainedWay {
     /// The class of limits that holds, where the request is not denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<ExplainedClass>,
+    /// What the authoriser was asked, with `--ask`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorizer: Option<AskedService>,
     /// The calls of scripts, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scripts: Vec<Step>,
@@ -96,8 +103,10 @@ impl fmt::Display for ExplainedTarget {
         let usual_scripts = Calls(&self.scripts);
         let usual_class = self.ways.first().and_then(|way| way.class.as_ref());
         let usual_class = Paragraph(usual_class);
+        let usual_asked = self.ways.first().and_then(|way| way.authorizer.as_ref());
+        let usual_asked = Paragraph(usual_asked);
         if self.ways.len() < 2 {
-            return write!(f, "{usual}{usual_class}{usual_scripts}");
+            return write!(f, "{usual}{usual_asked}{usual_class}{usual_scripts}");
         }
         for (index, way) in self.ways.iter().enumerate() {
             let ExplainedWay {
@@ -115,19 +124,20 @@ impl fmt::Display for ExplainedTarget {
         let (circumstances, reasons) = (usual.circumstances(), usual.reasons());
         write!(
             f,
-            "\n\n{circumstances}{reasons}{usual_class}{usual_scripts}"
+            "\n\n{circumstances}{reasons}{usual_asked}{usual_class}{usual_scripts}"
         )?;
         for way in self.ways.iter().skip(1) {
             let explanation = &way.explanation;
             let (request, calls) = (explanation.request_line(), Calls(&way.scripts));
             let is_other = way.class.as_ref() != usual_class.0;
             let class = Paragraph(way.class.as_ref().filter(|_| is_other));
+            let asked = Paragraph(way.authorizer.as_ref());
             if explanation.decision != usual.decision {
                 let headline = explanation.headline();
                 let reasons = explanation.reasons();
-                write!(f, "\n\n{request}: {headline}{reasons}{class}{calls}")?;
-            } else if is_other || !way.scripts.is_empty() {
-                write!(f, "\n\n{request}:{class}{calls}")?;
+                write!(f, "\n\n{request}: {headline}{reasons}{asked}{class}{calls}")?;
+            } else if is_other || asked.0.is_some() || !way.scripts.is_empty() {
+                write!(f, "\n\n{request}:{asked}{class}{calls}")?;
             }
         }
         Ok(())
@@ -174,13 +184,26 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             "--group: no token makes this user with groups: `auth.tokens` says so".to_owned(),
         );
     }
-    if let Some(note) = auth
-        .external
-        .as_deref()
-        .and_then(|external| asked(external, is_known))
-    {
-        notes.push(note.to_owned());
+    let external = auth.external.as_deref();
+    let note = external.and_then(|external| asked(external, is_known));
+    let asker = match external.filter(|_| query.ask) {
+        Some(external) => Some(Asker::new(config, external)?),
+        None => None,
+    };
+    match (note, query.ask) {
+        (Some(note), false) => notes.push(note.to_owned()),
+        (None, true) if external.is_none() => {
+            notes.push("--ask: there is no `auth.external` to ask".to_owned());
+        }
+        (None, true) if external.is_some_and(External::gives_groups) => {
+            notes.push("--ask: auth.external is not asked about a request of this user".to_owned());
+        }
+        _ => {}
     }
+    if query.ask && external.is_some_and(|external| external.send_password) {
+        notes.push("--ask: the question has no password, since explain has none".to_owned());
+    }
+    let asks_before = note.and(asker.as_ref());
     if !is_known && !auth.asks_who() {
         notes.push(format!(
             "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
@@ -210,9 +233,22 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             let of_token = query.groups.iter().map(|group| group.as_str().into());
             way.scenario.groups = of_token.collect();
             way.scenario.claims.clone_from(&claims);
-            let groups = policy.groups_of(user, &way.scenario.groups).into_iter();
+            let asked = asks_before.map(|asker| asker.before_rules(&policy, &mut way.scenario));
+            let (mut asked, mut end) = asked.unzip();
+            let user = way.scenario.user.clone();
+            let groups = policy.groups_of(&user, &way.scenario.groups).into_iter();
             let groups: Vec<Box<str>> = groups.map(Box::from).collect();
             let mut explanation = policy.explain(&way.scenario);
+            if let Some(asker) = &asker
+                && explanation.asks == Some("yes")
+                && explanation.decision == ExplainedDecision::Admit
+            {
+                let by_rule = asker.by_rule(&policy, &way.scenario, &mut explanation);
+                (asked, end) = (Some(by_rule.0), Some(by_rule.1));
+            }
+            if let Some(end) = end.flatten() {
+                explanation.end(end);
+            }
             let decided = match explanation.decision {
                 ExplainedDecision::Admit => Decided::admitted(&policy, &way.scenario),
                 _ => Decided::Denied,
@@ -227,7 +263,9 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
                 &decided,
             )?;
             note_target(&trial, &mut notes);
-            if let Some(ended) = trial.stop().and_then(ended) {
+            if let Some(ended) = trial.stop().and_then(ended)
+                && explanation.policy.is_none()
+            {
                 explanation.end(ended);
             }
             let class = config.classes.as_deref().filter(|_| !is_denied);
@@ -236,6 +274,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
                 sent_by: way.sent_by,
                 explanation,
                 class,
+                authorizer: asked,
                 scripts: trial.steps,
             })
         })
@@ -254,11 +293,11 @@ fn asked(external: &External, is_known: bool) -> Option<&'static str> {
     match (external.ask, is_known) {
         (Ask::Always, true) => Some(
             "auth.external is asked about this request, and is not asked here: it may deny, or give the user groups, \
-             as --group does",
+             as --group does; --ask asks it",
         ),
         (Ask::UnknownUsers, false) => Some(
             "auth.external is asked who this user is, and is not asked here: it may deny, or give the user another \
-             name and groups, as --group does",
+             name and groups, as --group does; --ask asks it",
         ),
         // The explanation of the policy says it.
         (Ask::Rule, _) | (Ask::Always, false) | (Ask::UnknownUsers, true) => None,

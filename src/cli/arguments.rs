@@ -97,6 +97,9 @@ pub enum Command {
         /// The time of the request, such as 2026-11-24T10:00:00Z; by default now
         #[structopt(long, value_name = "TIME")]
         time: Option<String>,
+        /// Ask the authoriser of the configuration, without a password, and show question and answer
+        #[structopt(long)]
+        ask: bool,
         /// Print JSON
         #[structopt(long)]
         json: bool,

@@ -9,6 +9,7 @@ use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 
 use super::arguments::{Cli, Command, ScriptCommand, explain_usage};
+use super::probes;
 use crate::access::auth::passwd;
 use crate::admin::{self, Changes, ReloadAnswer};
 use crate::config::Config;
@@ -17,7 +18,6 @@ use crate::hook::HookSet;
 use crate::script::Verdict;
 use crate::server::{self, Side, StartMode};
 use crate::text::{count, without_numbers};
-use crate::upstream::dial;
 
 /// Exit codes of sysexits.h.
 const EX_USAGE: u8 = 64;
@@ -64,6 +64,7 @@ pub fn main() -> ExitCode {
             client,
             resolve,
             time,
+            ask,
             json,
         }) => {
             let query = Query {
@@ -80,6 +81,7 @@ pub fn main() -> ExitCode {
                 },
                 resolve: &resolve,
                 time: time.as_deref(),
+                ask,
             };
             explain(&conf, &query, json)
         }
@@ -146,7 +148,7 @@ fn check(conf: &Path) -> ExitCode {
                 eprintln!("{warnings}");
             }
             let conf_shown = conf.display();
-            match warnings.len() + warn_of_name_servers(conf, &config) {
+            match warnings.len() + probes::warn(conf, &config) {
                 0 => eprintln!("{conf_shown}: OK"),
                 more => eprintln!("{conf_shown}: OK, {}", count(more, "warning")),
             }
@@ -154,23 +156,6 @@ fn check(conf: &Path) -> ExitCode {
         }
         Err(error) => fail(EX_CONFIG, &error),
     }
-}
-
-/// Probes the name servers of the configuration, not those of the system. A failure is only
-/// a warning: the server may be up when the program starts.
-fn warn_of_name_servers(conf: &Path, config: &Config) -> usize {
-    let conf = conf.display();
-    let servers = &config.dns.servers;
-    let found = dial::unanswering(servers).unwrap_or_default();
-    for (number, trouble) in &found {
-        let address = servers.get(*number).map(ToString::to_string);
-        eprintln!(
-            "{conf}: warning: tollgate.dns.servers[{number}]: the name server {} {trouble}; \
-             correct the address, start the server, or let this host reach it over UDP and TCP",
-            address.unwrap_or_default(),
-        );
-    }
-    found.len()
 }
 
 fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {

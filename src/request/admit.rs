@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use self::external::Asking;
+pub use self::external::{AskedOnce, Asking, ask_once};
 use self::external::{Authorizer, Unasked};
 use self::hashing::Hashing;
 use self::key_refresh::KeyRefresh;

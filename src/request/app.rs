@@ -90,12 +90,7 @@ impl App {
         let dialer = Arc::new(dialer(config));
         let tls = OriginTls::new(ca_file, &certificates, config.timeouts.tls_handshake)?;
         let origin_tls = Arc::new(tls);
-        let fetcher = Arc::new(Fetcher::new(
-            Arc::clone(&dialer),
-            config.server.ca_file.clone(),
-            config.sources(),
-            config.timeouts.connect,
-        ));
+        let fetcher = Arc::new(fetcher(config, Arc::clone(&dialer)));
         let asking = Asking::new(Arc::clone(&fetcher), Arc::clone(&telemetry))?;
         let policy = on_this_machine(&config.policy);
         let is_own =
@@ -276,4 +271,10 @@ pub fn dialer(config: &Config) -> Dialer {
     };
     let sources = Sources::new(&config.sources());
     Dialer::new(options, sources, config.timeouts.connect)
+}
+
+/// The client for what the program itself asks for.
+pub fn fetcher(config: &Config, dialer: Arc<Dialer>) -> Fetcher {
+    let ca_file = config.server.ca_file.clone();
+    Fetcher::new(dialer, ca_file, config.sources(), config.timeouts.connect)
 }

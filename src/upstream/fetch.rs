@@ -23,6 +23,7 @@ use pingora_core::tls::{
 };
 use pingora_core::upstreams::peer::HttpPeer;
 use thiserror::Error;
+use tokio::net::TcpStream;
 
 use self::failure::Place;
 use super::dial::{DialError, Dialer};
@@ -38,6 +39,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
+
+const NO_ADDRESS: &str = "the name has no address; correct the URL";
 
 const AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
@@ -142,17 +145,10 @@ impl Fetcher {
         let HttpUrl {
             scheme, authority, ..
         } = request.url;
-        let addresses = match &authority.host {
-            Host::Ip(ip) => vec![*ip],
-            Host::Name(name) => {
-                let found = self.dialer.addresses(name).await;
-                found.map_err(|error| FetchError::Resolve(authority.host.clone(), error))?
-            }
-        };
+        let addresses = self.addresses(request.url).await?;
         let may_repeat = request.is_repeatable || request.method == Method::GET;
-        let mut last = FetchError::Exchange("the name has no address; correct the URL".to_owned());
-        for ip in addresses.into_iter().take(MAX_ADDRESSES) {
-            let address = SocketAddr::new(ip, authority.port);
+        let mut last = FetchError::Exchange(NO_ADDRESS.to_owned());
+        for address in addresses {
             let is_tls = *scheme == Scheme::Https;
             let name = match &authority.host {
                 Host::Name(name) => name.to_string(),
@@ -194,6 +190,45 @@ impl Fetcher {
             }
         }
         Err(last)
+    }
+
+    /// Whether something listens where this URL leads, within this time. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`FetchError`]: nothing does.
+    pub async fn try_connect(&self, url: &HttpUrl, timeout: Duration) -> Result<(), FetchError> {
+        let late = FetchError::Timeout(timeout);
+        let found = tokio::time::timeout(timeout, self.addresses(url)).await;
+        let mut last = None;
+        for address in found.unwrap_or(Err(late))? {
+            let connected = tokio::time::timeout(timeout, TcpStream::connect(address)).await;
+            let place = Place {
+                url,
+                address,
+                connect_timeout: timeout,
+            };
+            last = match connected {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => Some(place.explain_connect(&error)),
+                Err(_elapsed) => Some(place.not_connected()),
+            };
+        }
+        let why = last.unwrap_or_else(|| NO_ADDRESS.to_owned());
+        Err(FetchError::Exchange(why))
+    }
+
+    /// The addresses of the server, as many as are tried.
+    async fn addresses(&self, url: &HttpUrl) -> Result<Vec<SocketAddr>, FetchError> {
+        let authority = &url.authority;
+        let ips = match &authority.host {
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(name) => {
+                let found = self.dialer.addresses(name).await;
+                found.map_err(|error| FetchError::Resolve(authority.host.clone(), error))?
+            }
+        };
+        let ips = ips.into_iter().take(MAX_ADDRESSES);
+        Ok(ips.map(|ip| SocketAddr::new(ip, authority.port)).collect())
     }
 
     fn connector(&self) -> Result<&Connector, FetchError> {

@@ -58,6 +58,7 @@ mod roles {
 mod access {
     mod authorizer;
     mod authorizer_answers;
+    mod authorizer_explained;
     mod authorizer_failures;
     mod authorizer_lockout;
     mod authorizer_rule_addresses;

@@ -16,7 +16,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::answer::{Answer, Grant, Verdict};
+pub use self::answer::{Answer, AnswerError, Grant, Verdict};
 pub use self::question::{Question, QuestionError, QuestionKey};
 use crate::http::url::HttpUrl;
 

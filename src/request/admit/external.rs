@@ -4,9 +4,10 @@ mod answers;
 mod authorizer;
 mod calls;
 mod login;
+mod once;
 mod rule;
+mod texts;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ pub use self::authorizer::Asking;
 pub(super) use self::authorizer::Authorizer;
 use self::authorizer::{Answered, Unanswered};
 use self::login::Login;
+pub use self::once::{AskedOnce, ask_once};
 pub(super) use self::rule::Unasked;
+use self::texts::Texts;
 use super::logins::Begins;
 use super::{Access, AccessControl};
 use crate::access::auth::external::{Grant, OnFailure, Question, Verdict};
@@ -23,9 +26,7 @@ use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, Denied, Name};
 use crate::http::credentials::Credentials;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::path::Readings;
 use crate::http::role::Role;
-use crate::http::target::Authority;
 use crate::request::outcome::Exchange;
 use crate::upstream::pool::Choice;
 
@@ -180,17 +181,7 @@ async fn ask(
     exchange: &Exchange,
 ) -> Result<Answered, Unanswered> {
     let request = &exchange.request;
-    let role = request.role.unwrap_or(Role::Gateway);
-    let head = exchange.head.as_deref();
-    let head = head.filter(|_| role != Role::Tunnel);
-    let sent = head.map_or_else(String::new, |head| visible(head.target()));
-    let uri = request.canonical_target(&sent);
-    let mut paths = head.map_or_else(Vec::new, |head| paths(head.target()));
-    let path = match paths.len() {
-        1 => paths.pop(),
-        _ => None,
-    };
-    let target = request.authority.as_ref().map(Authority::to_string);
+    let texts = Texts::of(request, exchange.head.as_deref());
     let value = match authorizer.settings().send_password {
         true => asked.credentials.value(),
         false => None,
@@ -200,25 +191,13 @@ async fn ask(
     let unreadable = |error: CredentialsError| Unanswered::Failed(error.to_string().into());
     let secret = secret.map_err(unreadable)?;
     let secret = secret.as_ref().map(|secret| secret.expose());
-    let secret = secret.map(|secret| std::str::from_utf8(secret).unwrap_or_default());
-    let method = request.method.as_str().to_ascii_uppercase();
     let question = Question {
-        id: request.id.as_str(),
         user: Some(asked.user),
-        client: request.source.client.ip().to_canonical(),
-        role,
-        method: &method,
-        scheme: (role != Role::Tunnel).then(|| request.scheme.as_str()),
-        target: target.as_deref(),
-        path: path.as_deref(),
-        paths: &paths,
-        query: sent.split_once('?').map(|(_, query)| query),
-        tls: request.source.tls,
         groups: asked.groups,
         rule: asked.rule.map(Name::as_str),
-        password: secret,
-        uri: &uri,
+        password: secret.map(|secret| std::str::from_utf8(secret).unwrap_or_default()),
         authorization: value.map(<[u8]>::trim_ascii),
+        ..texts.question(request)
     };
     authorizer.ask(&question, asked.client, login).await
 }
@@ -283,66 +262,4 @@ fn note_rule(rule: Option<&Name>, exchange: &mut Exchange) {
 fn failed(why: Arc<str>) -> RequestError {
     let error = ErrorKind::AuthorizerFailed.because(&*why);
     error.retry_after(RETRY_AFTER)
-}
-
-/// The path of a request-target in each way in which servers may read it. A service that got it as it was sent would
-/// take `/a/..%2fb` for a path below `/a`.
-fn paths(target: &[u8]) -> Vec<String> {
-    let end = target.iter().position(|byte| *byte == b'?');
-    let path = target.get(..end.unwrap_or(target.len())).unwrap_or(target);
-    let texts = Readings::of(path).texts();
-    texts.iter().map(|text| visible(text)).collect()
-}
-
-/// A request-target as text. Its bytes beyond ASCII, which are allowed nowhere (RFC 3986 §2), are written as they
-/// would have to be.
-fn visible(target: &[u8]) -> String {
-    let mut text = String::with_capacity(target.len());
-    for byte in target {
-        match byte {
-            b'!'..=b'~' => text.push(char::from(*byte)),
-            // Writing to a String cannot fail.
-            other => drop(write!(text, "%{other:02X}")),
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_byte_of_a_target_is_visible() {
-        assert_eq!(visible(b"/a%20?b=c~"), "/a%20?b=c~");
-        assert_eq!(visible("/é".as_bytes()), "/%C3%A9");
-    }
-
-    #[test]
-    fn the_ways_to_read_a_path() {
-        for (target, expected) in [
-            ("/v2/team-a/x?y=/..", &["/v2/team-a/x"][..]),
-            ("/", &["/"]),
-            ("*", &["*"]),
-            ("/%61%20b/", &["/a%20b/"]),
-            ("/é/./", &["/%C3%A9/"]),
-            ("/v2/team-a/../team-b", &["/v2/team-b"]),
-            ("/v2/team-a/%2e%2E/team-b", &["/v2/team-b"]),
-            ("/..", &["/"]),
-            ("/@scope%2fname", &["/@scope%2fname", "/@scope/name"]),
-            ("/a/..%2fb", &["/a/..%2fb", "/b"]),
-            ("/a/..;/b", &["/a/..;/b", "/b"]),
-            ("/a\\..\\b", &["/a\\..\\b", "/b"]),
-            ("/a//b", &["/a//b", "/a/b"]),
-            ("/admin/.", &["/admin/"]),
-            ("/admin/x/%2e%2e", &["/admin/"]),
-            ("//admin/", &["//admin/", "/admin/", "/"]),
-        ] {
-            assert_eq!(paths(target.as_bytes()), expected, "{target}");
-        }
-        // One that is too long for all of its readings has none.
-        assert!(paths(format!("/a;{}", "x".repeat(2048)).as_bytes()).is_empty());
-        // The most that there is, from a path with each oddity.
-        assert!(paths(b"//a;b//..%2f\\c/%3b/%5c..;").len() <= 32);
-    }
 }

@@ -27,21 +27,16 @@ impl Place<'_> {
         };
         let inner = innermost(error);
         let by = self.by();
-        let within = self.connect_timeout;
         match inner.etype() {
-            ConnectRefused => format!(
-                "connection refused{by}: nothing listens there; start the service, or correct the URL"
-            ),
-            ConnectTimedout | TLSHandshakeTimedout => format!(
-                "not connected{by} within {within:?}; start the service, correct the URL, or let this host reach it"
-            ),
+            ConnectRefused => self.refused(),
+            ConnectTimedout | TLSHandshakeTimedout => self.not_connected(),
             ConnectNoRoute => {
                 format!("no route{by}; correct the URL, or the routes of this machine")
             }
-            ConnectError => {
-                let why = cause(inner).map_or_else(|| "no connection".to_owned(), system_message);
-                format!("cannot connect{by}: {why}; correct the URL, or let this host reach it")
-            }
+            ConnectError => match cause(inner) {
+                Some(error) => self.explain_connect(error),
+                None => format!("no connection{by}; correct the URL, or let this host reach it"),
+            },
             TLSHandshakeFailure | HandshakeError | InvalidCert => {
                 let context = inner.context.as_ref().map_or("", ImmutStr::as_str);
                 let failed = handshake::of_pingora(context);
@@ -66,6 +61,30 @@ impl Place<'_> {
             }
             other => format!("{}{by}", handshake::words(other.as_str())),
         }
+    }
+
+    /// What an error of the system means that is met by connecting.
+    pub(super) fn explain_connect(&self, error: &io::Error) -> String {
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            return self.refused();
+        }
+        let (by, why) = (self.by(), system_message(error));
+        format!("cannot connect{by}: {why}; correct the URL, or let this host reach it")
+    }
+
+    /// What there is to say when no connection came in time.
+    pub(super) fn not_connected(&self) -> String {
+        let (by, within) = (self.by(), self.connect_timeout);
+        format!(
+            "not connected{by} within {within:?}; start the service, correct the URL, or let this host reach it"
+        )
+    }
+
+    fn refused(&self) -> String {
+        let by = self.by();
+        format!(
+            "connection refused{by}: nothing listens there; start the service, or correct the URL"
+        )
     }
 
     /// The address, where the URL does not have it.

@@ -73,7 +73,7 @@ impl Explanation {
         if let Some(asks) = self.asks {
             text += match asks {
                 "yes" => {
-                    "\n\nauth.external is asked about this request, and is not asked here: it may deny"
+                    "\n\nauth.external is asked about this request, and is not asked here: it may deny; --ask asks it"
                 }
                 _ => {
                     "\n\nauth.external is asked about this request if a rule with `ask` has its address"

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, HeaderValue, Method};
 
 use super::answers::Answers;
 use super::calls::{Calls, Wanted};
 use super::login::Login;
 use crate::access::auth::external::{
-    Answer, External, MAX_ANSWER, Mode, Question, QuestionKey, Verdict,
+    Answer, AnswerError, External, MAX_ANSWER, Mode, Question, QuestionError, QuestionKey, Verdict,
 };
 use crate::access::auth::{AuthorizerId, EntropyError, random_secret};
 use crate::access::client::Client;
 use crate::request::admit::logins::{Begins, CountedOnce};
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
-use crate::upstream::fetch::{FetchError, FetchRequest, Fetcher};
+use crate::upstream::fetch::{FetchError, FetchRequest, FetchResponse, Fetcher};
 
 /// What a service is asked with, whatever its settings.
 #[derive(Clone)]
@@ -67,8 +67,13 @@ struct Call {
     asking: Asking,
     answers: Arc<Answers>,
     key: QuestionKey,
+    written: Written,
+}
+
+/// A question as it is sent.
+pub(super) struct Written {
     content: Option<Bytes>,
-    fields: Vec<(http::HeaderName, http::HeaderValue)>,
+    fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Unanswered {
@@ -169,22 +174,13 @@ impl Authorizer {
         }
     }
 
-    fn call(
-        &self,
-        question: &Question<'_>,
-        key: QuestionKey,
-    ) -> Result<Call, crate::access::auth::external::QuestionError> {
-        let (content, fields) = match self.settings.mode {
-            Mode::Json => (Some(Bytes::from_owner(question.content()?)), Vec::new()),
-            Mode::Status => (None, question.fields()?),
-        };
+    fn call(&self, question: &Question<'_>, key: QuestionKey) -> Result<Call, QuestionError> {
         Ok(Call {
             settings: Arc::clone(&self.settings),
             asking: self.asking.clone(),
             answers: Arc::clone(&self.answers),
             key,
-            content,
-            fields,
+            written: Written::of(self.settings.mode, question)?,
         })
     }
 
@@ -229,17 +225,52 @@ impl Call {
 
     async fn answer(&self, left: Duration) -> Result<Answer, (&'static str, String)> {
         let settings = &*self.settings;
+        let sent = self.written.send(settings, &self.asking.fetcher, left);
+        let response = sent.await.map_err(|error| match error {
+            FetchError::Timeout(_) => ("timeout", late(settings.timeout)),
+            other => ("failure", chain(&other)),
+        })?;
+        read(settings, &response).map_err(|error| ("failure", error.to_string()))
+    }
+}
+
+impl Written {
+    /// The question in this form.
+    ///
+    /// # Errors
+    /// [`QuestionError`]
+    pub(super) fn of(mode: Mode, question: &Question<'_>) -> Result<Self, QuestionError> {
+        let (content, fields) = match mode {
+            Mode::Json => (Some(Bytes::from_owner(question.content()?)), Vec::new()),
+            Mode::Status => (None, question.fields()?),
+        };
+        Ok(Self { content, fields })
+    }
+
+    /// The content, and the fields.
+    pub(super) fn parts(&self) -> (Option<&[u8]>, &[(HeaderName, HeaderValue)]) {
+        (self.content.as_deref(), &self.fields)
+    }
+
+    /// Asks the service.
+    ///
+    /// # Errors
+    /// [`FetchError`]
+    pub(super) async fn send(
+        &self,
+        settings: &External,
+        fetcher: &Fetcher,
+        timeout: Duration,
+    ) -> Result<FetchResponse, FetchError> {
         let (method, accept) = match settings.mode {
             Mode::Json => (Method::POST, "application/json"),
             Mode::Status => (Method::GET, "*/*"),
         };
+        let content = self.content.clone();
         let request = FetchRequest {
             method,
             url: &settings.url,
-            content: self
-                .content
-                .clone()
-                .map(|content| ("application/json", content)),
+            content: content.map(|content| ("application/json", content)),
             accept,
             fields: self.fields.clone(),
             // A question changes nothing.
@@ -247,18 +278,20 @@ impl Call {
             max_body: MAX_ANSWER,
             // The page for a person in an answer by status is not for the proxy.
             cuts_body: settings.mode == Mode::Status,
-            timeout: left,
+            timeout,
         };
-        let fetched = self.asking.fetcher.fetch(request).await;
-        let response = fetched.map_err(|error| match error {
-            FetchError::Timeout(_) => ("timeout", late(settings.timeout)),
-            other => ("failure", chain(&other)),
-        })?;
-        let answer = match settings.mode {
-            Mode::Json => Answer::of_json(response.status, &response.body, settings.ask),
-            Mode::Status => Answer::of_status(response.status, &response.fields),
-        };
-        answer.map_err(|error| ("failure", error.to_string()))
+        fetcher.fetch(request).await
+    }
+}
+
+/// What the service says.
+///
+/// # Errors
+/// It does not count.
+pub(super) fn read(settings: &External, response: &FetchResponse) -> Result<Answer, AnswerError> {
+    match settings.mode {
+        Mode::Json => Answer::of_json(response.status, &response.body, settings.ask),
+        Mode::Status => Answer::of_status(response.status, &response.fields),
     }
 }
 
@@ -281,7 +314,7 @@ fn late(timeout: Duration) -> String {
 }
 
 /// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
