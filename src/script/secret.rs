@@ -105,7 +105,7 @@ impl SecretText {
         let is_it = |scheme: &&str| scheme.eq_ignore_ascii_case(first);
         ["Bearer", "Basic", "Token", "Digest", "Negotiate"]
             .into_iter()
-            .find(|scheme| is_it(&scheme))
+            .find(|scheme| is_it(scheme))
     }
 
     /// Whether it has spaces or a byte order mark around it, which a person does not see.

@@ -68,7 +68,7 @@ fn a_panic_in_a_function_of_the_library_costs_its_own_request() {
 #[test]
 fn the_seed_of_a_process() {
     let _engine = bare_engine(&Limits::default());
-    println!("seed: {:?}", get_hashing_seed());
+    eprintln!("seed: {:?}", get_hashing_seed());
     assert!(get_hashing_seed().is_some());
 }
 
@@ -78,7 +78,7 @@ fn no_two_processes_find_cases_of_a_switch_by_the_same_hashes() {
         let test = "script::language::tests::the_seed_of_a_process";
         let mut command = Command::new(std::env::current_exe().unwrap());
         let output = command.args(["--exact", test, "--nocapture"]).output();
-        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let output = String::from_utf8(output.unwrap().stderr).unwrap();
         let seed = output.lines().find(|line| line.contains("seed: Some("));
         seed.unwrap_or_else(|| panic!("{output}")).to_owned()
     });
