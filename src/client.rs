@@ -4,6 +4,7 @@
 //! Knows framing and Pingora's I/O traits, nothing of what is served.
 
 mod body_pace;
+mod charge;
 mod clock;
 mod date;
 mod digests;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod access_log;
+mod classes;
 mod counters;
 mod denials;
 mod format;
@@ -38,7 +39,6 @@ pub use access_log::{Destination, Format};
 use denials::Denials;
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
-use parking_lot::Mutex;
 use process::Process;
 use prometheus::Registry;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
@@ -103,8 +103,6 @@ pub struct Telemetry {
     stats: Stats,
     users: Users,
     denials: Denials,
-    /// The classes of limits, for the statistics.
-    classes: Mutex<Option<Arc<Classes>>>,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -140,7 +138,6 @@ impl Telemetry {
             stats: Stats::new(),
             users,
             denials: Denials::new(),
-            classes: Mutex::default(),
         })
     }
 
@@ -172,9 +169,9 @@ impl Telemetry {
         self.denials.to_json(user)
     }
 
-    /// Shows these classes of limits in the statistics from now on.
+    /// Shows these classes of limits in metrics and statistics from now on.
     pub fn show_classes(&self, classes: Option<Arc<Classes>>) {
-        *self.classes.lock() = classes;
+        self.metrics.class_bytes.show(classes);
     }
 
     /// Whether records are written: the statistics take less from one.

@@ -13,12 +13,14 @@ use super::client::Client;
 use super::policy::{Groups, Request};
 use crate::http::role::Role;
 
+mod account;
 mod class;
 mod members;
 mod rate;
 #[cfg(test)]
 mod tests;
 
+pub use self::account::{Account, Volume};
 pub use self::class::{Class, ClassLimits, ClassRule, Exceeded, Per, Ticket};
 pub use self::rate::{Pace, Rate, RateError};
 use super::policy::Name;

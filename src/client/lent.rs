@@ -17,10 +17,12 @@ use pingora_core::protocols::{Shutdown, UniqueID, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::body_pace::{Answer, BodyPace, PART};
+use super::charge::{Charge, Handover};
 use super::date::OriginDate;
 use super::pace::Pace;
 use super::response_watch::{ResponseWatch, Silence};
 use super::stream::ClientStream;
+use crate::access::limits::Volume;
 use crate::http::http1::{BodyScanner, Framing};
 
 /// Where a lent connection comes back, and what is known of it meanwhile. One for each connection.
@@ -39,6 +41,8 @@ pub struct ConnectionReturn {
     pub date: OriginDate,
     /// Bounds what is read from the upstream before the client takes it.
     pub pace: Pace,
+    /// What the request's bytes are charged to, once it is admitted.
+    pub account: Handover,
 }
 
 impl ConnectionReturn {
@@ -55,11 +59,13 @@ impl ConnectionReturn {
         self.answer.forget();
         self.date.forget();
         self.pace.reset();
+        self.account.reset();
         RequestStream {
             stream: Some(stream),
             home: Arc::clone(self),
             silence: None,
             body_pace: BodyPace::default(),
+            charge: Charge::default(),
         }
     }
 
@@ -95,6 +101,7 @@ pub struct RequestStream {
     home: Arc<ConnectionReturn>,
     silence: Option<Silence>,
     body_pace: BodyPace,
+    charge: Charge,
 }
 
 impl RequestStream {
@@ -110,17 +117,25 @@ impl RequestStream {
         Ok((stream, &self.home, &mut self.silence))
     }
 
+    fn charge(&mut self, bytes: Volume) -> io::Result<()> {
+        self.charge.follow(&self.home.account);
+        self.charge.add(bytes)
+    }
+
     fn poll_read_body(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let (stream, home, silence) = self.parts()?;
         let read = stream.poll_read_body(cx, buf);
         if stream.ended() {
             home.has_ended.store(true, Ordering::Relaxed);
         }
         if read.is_ready() {
+            let taken = buf.filled().len() - before;
+            self.charge(Volume::up(taken as u64))?;
             return read;
         }
         stream.release(cx);
@@ -149,6 +164,23 @@ impl RequestStream {
         pace.on_taken(taken);
         self.body_pace = pace;
         read
+    }
+}
+
+/// Writes.
+impl RequestStream {
+    fn poll_write_answer(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let (stream, home, _) = self.parts()?;
+        // Pingora writes the head of a response alone and at once.
+        if home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len())) {
+            return Poll::Ready(Ok(data.len()));
+        }
+        let written = stream.poll_write_buffered(cx, data);
+        let written = stream.guard(cx, written);
+        home.pace.pass(written, cx, |cx| {
+            let written = stream.poll_write_buffered(cx, data);
+            stream.guard(cx, written)
+        })
     }
 }
 
@@ -186,17 +218,10 @@ impl AsyncWrite for RequestStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let (stream, home, _) = self.get_mut().parts()?;
-        // Pingora writes the head of a response alone and at once.
-        if home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len())) {
-            return Poll::Ready(Ok(data.len()));
-        }
-        let written = stream.poll_write_buffered(cx, data);
-        let written = stream.guard(cx, written);
-        home.pace.pass(written, cx, |cx| {
-            let written = stream.poll_write_buffered(cx, data);
-            stream.guard(cx, written)
-        })
+        let this = self.get_mut();
+        let written = ready!(this.poll_write_answer(cx, data))?;
+        this.charge(Volume::down(written as u64))?;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

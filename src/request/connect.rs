@@ -66,7 +66,7 @@ impl ConnectService {
         let mut open = self.tunnels.enter(request, Some(counted), opened.permit);
         let relayed = tunnel::relay(app, &open, client, opened.stream, ESTABLISHED);
         let (ended, traffic) = relayed.await;
-        open.end_hooks(app, &mut request.exchange, traffic);
+        open.end(app, &mut request.exchange, traffic);
         request.exchange.end(app, Some(StatusCode::OK.as_u16()));
         let mut record = request.record(Some(StatusCode::OK));
         record.bytes_from_client = traffic.bytes_from_client;

@@ -65,6 +65,9 @@ impl Forward {
             self.app.access.identify(exchange).await?;
         } else {
             forwarded.admitted = Some(self.app.access.admit(exchange).await?);
+            if let Some(account) = exchange.outcome.account() {
+                forwarded.connection.account.begin(account.clone());
+            }
         }
         match (self.app.limits.request_body, exchange.request.framing) {
             (Some(limit), Framing::Length(length)) if length > limit => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
 use crate::access::auth::{Identity, IdentityFacts, User};
-use crate::access::limits::{Exceeded, Ticket};
+use crate::access::limits::{Account, Exceeded, Ticket};
 use crate::access::policy::{DecidedBy, Denied, Name, RuleNames, Upgrade};
 use crate::hook::Run;
 use crate::http::credentials::Credentials;
@@ -119,6 +119,12 @@ impl Outcome {
         let over = got.as_ref().err().map(|exceeded| exceeded.to_error(names));
         self.terms().class = Some(got);
         over.map_or(Ok(()), Err)
+    }
+
+    /// What the bytes of the request are charged to, where a class holds for it.
+    pub fn account(&self) -> Option<&Account> {
+        let class = self.terms.as_ref()?.class.as_ref()?;
+        Some(class.as_ref().ok()?.account())
     }
 
     /// Gives back what the request has of the limits of its class.

@@ -16,6 +16,7 @@ use super::hooks::before_tunnel;
 use super::outcome::Exchange;
 use super::outgoing;
 use super::tunnel::{self, Opened, TunnelRequest};
+use crate::access::limits::{Account, Volume};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::BodyScanner;
@@ -49,7 +50,16 @@ pub async fn serve(
         return None;
     }
     let mut passed = 0;
-    let complete = pass_on(app, &mut client, opened.stream, answer, &mut passed).await;
+    let account = request.exchange.outcome.account();
+    let passing = pass_on(
+        app,
+        &mut client,
+        opened.stream,
+        answer,
+        account,
+        &mut passed,
+    );
+    let complete = passing.await;
     if complete.is_none() {
         request.exchange.outcome.error = Some(ErrorKind::ConnectionTerminated);
     }
@@ -114,9 +124,10 @@ async fn relay(
     let permit = opened.permit.filter(|_| is_gateway);
     let mut open = service.tunnels.enter(request, None, permit);
     let early = answer.behind.len() as u64;
+    open.carried_before(early);
     let greeting = [answer.head, answer.behind.into()].concat();
     let (ended, traffic) = tunnel::relay(app, &open, client, opened.stream, greeting).await;
-    open.end_hooks(app, &mut request.exchange, traffic);
+    open.end(app, &mut request.exchange, traffic);
     request.exchange.end(app, Some(answer.status.as_u16()));
     let mut record = request.record(Some(answer.status));
     record.bytes_from_client = traffic.bytes_from_client;
@@ -160,12 +171,14 @@ fn terminated(error: io::Error) -> RequestError {
     ErrorKind::ConnectionTerminated.because(error)
 }
 
-/// Passes an answer on that is no 101. Adds the bytes of its body to `passed`; none when the answer was cut short.
+/// Passes an answer on that is no 101, and charges it. Adds the bytes of its body to `passed`; none when the answer was cut
+/// short.
 async fn pass_on(
     app: &App,
     client: &mut ClientStream,
     mut upstream: UpstreamStream,
     answer: UpstreamResponse,
+    account: Option<&Account>,
     passed: &mut u64,
 ) -> Option<()> {
     let mut body = answer.end.framing().map(BodyScanner::new);
@@ -179,6 +192,10 @@ async fn pass_on(
         *passed += own as u64;
         let sent = tokio::time::timeout(app.timeouts.send, client.send(&out)).await;
         sent.ok()?.ok()?;
+        let sent = Volume::down(out.len() as u64);
+        if account.is_some_and(|account| account.carried(sent).is_break()) {
+            return None;
+        }
         if body.as_ref().is_some_and(BodyScanner::is_done) {
             return Some(());
         }

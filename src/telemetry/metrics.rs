@@ -15,6 +15,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEnc
 
 use self::declare::metrics;
 use self::series::{ByRole, Bytes, Lockouts, Losses, Reloads};
+use super::classes::ClassBytes;
 use super::counters::{LabelledCounters, PairCounters, StatusCounters};
 use super::record::Record;
 
@@ -60,6 +61,9 @@ metrics! {
     "tollgate_limited_total" counter ["class", "limit"] => limited: PairCounters<MAX_CLASS_LIMITS>,
         "Requests over a limit of their class, by class and limit."
         "Limits by their keys in `limits.classes`: `requests`, `concurrent_requests`, `new_tunnels`, `tunnels`. They count in `tollgate_errors_total` too.";
+    "tollgate_class_bytes_total" counter ["class", "direction"] => class_bytes: ClassBytes,
+        "Bytes that requests and tunnels of a class have carried, by class and direction; live."
+        "`from_client` and `to_client`. [limits.md](limits.md#what-counts-as-bytes) says which bytes.";
     "tollgate_errors_total" counter ["kind"] => errors: LabelledCounters<MAX_KINDS>,
         "Requests and tunnels that failed, by error kind."
         "Kinds as `error` in the access log. A request without credentials counts in `tollgate_auth_failures_total` alone.";

@@ -111,6 +111,7 @@ mod programming {
 /// no more.
 mod limits {
     mod body_size;
+    mod class_bytes;
     mod class_configuration;
     mod classes;
     mod client_limits;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::account::{Account, Counter, Volume};
 use super::members::{Member, Members};
 use super::rate::{Elapsed, Pace};
 use crate::access::client::Client;
@@ -87,14 +88,13 @@ pub struct Tally {
     pub(super) limited: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) tunnels: AtomicU64,
+    pub(super) bytes: Counter,
 }
 
 /// What a request or a tunnel has of its class, until dropped.
 #[derive(Debug)]
 pub struct Ticket {
-    class: Arc<Class>,
-    /// None in a class without limits.
-    member: Option<Arc<Member>>,
+    account: Account,
     is_tunnel: bool,
 }
 
@@ -249,8 +249,10 @@ impl Class {
         self.tally.admitted.fetch_add(1, Ordering::Relaxed);
         self.tally.open(is_tunnel).fetch_add(1, Ordering::Relaxed);
         Ok(Ticket {
-            class: Arc::clone(self),
-            member,
+            account: Account {
+                class: Arc::clone(self),
+                member,
+            },
             is_tunnel,
         })
     }
@@ -314,6 +316,11 @@ impl Tally {
         self.tunnels.load(Ordering::Relaxed)
     }
 
+    /// Bytes that its requests and tunnels have carried.
+    pub fn bytes(&self) -> Volume {
+        self.bytes.get()
+    }
+
     fn open(&self, is_tunnel: bool) -> &AtomicU64 {
         match is_tunnel {
             true => &self.tunnels,
@@ -325,19 +332,25 @@ impl Tally {
 impl Ticket {
     /// The class.
     pub fn class(&self) -> &Class {
-        &self.class
+        &self.account.class
+    }
+
+    /// What its bytes are charged to.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let (_, most) = self.class.rule.limits.at_once(self.is_tunnel);
-        if let Some(member) = &self.member
+        let Account { class, member } = &self.account;
+        let (_, most) = class.rule.limits.at_once(self.is_tunnel);
+        if let Some(member) = member
             && most.is_some()
         {
             member.leave(self.is_tunnel);
         }
-        let open = self.class.tally.open(self.is_tunnel);
+        let open = class.tally.open(self.is_tunnel);
         open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
+use super::account::Counter;
 use super::class::{ClassLimits, Per};
 use super::rate::{Due, Elapsed};
 use crate::access::client::Client;
@@ -27,6 +28,8 @@ const SEARCH_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Member {
     pub(super) requests: Due,
     pub(super) new_tunnels: Due,
+    /// What it has carried as long as it is remembered.
+    pub(super) bytes: Counter,
     open_requests: AtomicU32,
     open_tunnels: AtomicU32,
 }
@@ -119,6 +122,7 @@ impl Member {
         Member {
             requests: Due::new(limits.requests.as_ref(), now),
             new_tunnels: Due::new(limits.new_tunnels.as_ref(), now),
+            bytes: Counter::default(),
             open_requests: AtomicU32::new(0),
             open_tunnels: AtomicU32::new(0),
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::TunnelRequest;
 use crate::access::auth::User;
+use crate::access::limits::{Account, Volume};
 use crate::hook::{self, Run, Stop};
 use crate::request::app::App;
 use crate::request::hooks::ended;
@@ -57,6 +58,8 @@ pub struct OpenTunnel<'a> {
     /// Its place in the metrics and statistics, if it has one.
     counted: Option<telemetry::OpenTunnel>,
     _permit: Option<Permit>,
+    /// What its bytes are charged to, where a class holds for it.
+    account: Option<Account>,
     /// The hooks of the request, while the tunnel is open.
     hooks: Option<Mutex<TunnelHooks>>,
     report_after: u64,
@@ -99,15 +102,16 @@ impl Tunnels {
         table.open.insert(tunnel.id, Arc::clone(&tunnel));
         drop(table);
         let run = request.exchange.run.take();
+        let account = request.exchange.outcome.account().cloned();
+        let every = run.as_ref().and_then(|run| run.report_every());
+        let limit = account.as_ref().map(Account::report_after);
         OpenTunnel {
             tunnels: self,
             tunnel,
             counted,
             _permit: permit,
-            report_after: run
-                .as_ref()
-                .and_then(|run| run.report_every())
-                .unwrap_or(u64::MAX),
+            account,
+            report_after: every.into_iter().chain(limit).min().unwrap_or(u64::MAX),
             hooks: run.map(|run| Mutex::new(TunnelHooks { run, cut: None })),
         }
     }
@@ -171,8 +175,28 @@ impl OpenTunnel<'_> {
         self.tunnel.is_expired.store(true, Ordering::Relaxed);
     }
 
-    /// Tells the hooks that the tunnel has ended, and gives them back to its request.
-    pub fn end_hooks(&mut self, app: &App, exchange: &mut Exchange, total: Traffic) {
+    /// Charges bytes of the upstream that go to the client with the greeting.
+    pub fn carried_before(&self, download: u64) {
+        if let Some(account) = &self.account {
+            // Over a limit, the first report says so again.
+            let _ = account.carried(Volume::down(download));
+        }
+    }
+
+    /// Charges what was carried since the last report. Tells the hooks that the tunnel has ended, and gives them back to
+    /// its request.
+    pub fn end(&mut self, app: &App, exchange: &mut Exchange, total: Traffic) {
+        if let Some(account) = &self.account {
+            let reported = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+            let rest = Volume {
+                download: (total.bytes_from_upstream)
+                    .saturating_sub(reported(&self.tunnel.bytes_from_upstream)),
+                upload: (total.bytes_from_client)
+                    .saturating_sub(reported(&self.tunnel.bytes_from_client)),
+            };
+            // It has ended: there is nothing left to stop.
+            let _ = account.carried(rest);
+        }
         let Some(hooks) = self.hooks.take() else {
             return;
         };
@@ -196,7 +220,7 @@ impl OpenTunnel<'_> {
 }
 
 impl Meter for OpenTunnel<'_> {
-    /// Counts, and asks the hooks. No limit exists yet: the tunnel goes on at once, or ends.
+    /// Counts and charges, and asks the hooks: the tunnel goes on at once, or ends.
     fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str, Duration> {
         let Traffic {
             bytes_from_client,
@@ -211,6 +235,15 @@ impl Meter for OpenTunnel<'_> {
             .fetch_add(bytes_from_upstream, Ordering::Relaxed);
         if let Some(counted) = &self.counted {
             counted.add_bytes(bytes_from_client, bytes_from_upstream);
+        }
+        if let Some(account) = &self.account {
+            let bytes = Volume {
+                download: bytes_from_upstream,
+                upload: bytes_from_client,
+            };
+            if let ControlFlow::Break(limit) = account.carried(bytes) {
+                return ControlFlow::Break(limit.as_str());
+            }
         }
         if let Some(hooks) = &self.hooks {
             let mut hooks = hooks.lock();

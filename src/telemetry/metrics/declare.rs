@@ -144,7 +144,8 @@ pub(crate) fn quoted(labels: &[&str]) -> String {
     quoted.join(", ")
 }
 
-fn registered<C: Collector + Clone + 'static>(
+/// Has `collector` shown.
+pub(crate) fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> prometheus::Result<C> {

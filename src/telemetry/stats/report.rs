@@ -77,17 +77,22 @@ members! {
     limited: u64, "Requests over one of its limits.";
     requests: u64, "Requests that are served now.";
     tunnels: u64, "Tunnels that are open now.";
+    bytes_from_client: u64, "Bytes from clients ([limits.md](limits.md#what-counts-as-bytes)).";
+    bytes_to_client: u64, "Bytes to clients.";
     members: usize, "Users or networks that it remembers, of 65,536 at most.";
 }
 
 impl From<&Class> for ClassReport {
     fn from(class: &Class) -> ClassReport {
         let tally = class.tally();
+        let bytes = tally.bytes();
         ClassReport {
             admitted: tally.admitted(),
             limited: tally.limited(),
             requests: tally.requests(),
             tunnels: tally.tunnels(),
+            bytes_from_client: bytes.upload,
+            bytes_to_client: bytes.download,
             members: class.count_members(),
         }
     }
@@ -114,7 +119,7 @@ impl Report {
         let failed_visits = failed_visits.saturating_add(denied_visits);
         let challenges = stats.challenged.load(Ordering::Relaxed);
         let (users, other_users) = telemetry.users.report();
-        let classes = telemetry.classes.lock().clone();
+        let classes = metrics.class_bytes.classes();
         let classes = classes.iter().flat_map(|classes| classes.iter());
         Report {
             version: VERSION,

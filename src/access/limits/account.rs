@@ -1,0 +1,103 @@
+//! What the bytes of a request or a tunnel are charged to: its class, and the member that it is of.
+
+use std::ops::{AddAssign, ControlFlow};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::class::{Class, Limit};
+use super::members::Member;
+
+/// Bytes of both directions, as the client's connection carries them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// To the client.
+    pub download: u64,
+    /// From the client.
+    pub upload: u64,
+}
+
+/// What of a class a request's bytes are charged to. A clone is of the same class and member, and may live longer than the
+/// ticket: a body can be on its way after its request has given the ticket back.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub(super) class: Arc<Class>,
+    /// None in a class without limits.
+    pub(super) member: Option<Arc<Member>>,
+}
+
+/// Bytes that are counted by all connections at once.
+#[derive(Debug, Default)]
+pub(super) struct Counter {
+    download: AtomicU64,
+    upload: AtomicU64,
+}
+
+impl Account {
+    /// Charges bytes that were carried. The one place where bytes count: for tunnels, for WebSockets and for the bodies of
+    /// requests and responses.
+    ///
+    /// `Break` has the limit that they are over: the connection carries no more. None of the limits of today is one that
+    /// more bytes than it admits can get over.
+    pub fn carried(&self, bytes: Volume) -> ControlFlow<Limit> {
+        self.class.tally.bytes.add(bytes);
+        if let Some(member) = &self.member {
+            member.bytes.add(bytes);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The most bytes of each direction that may be carried before [`carried`](Self::carried) is called.
+    pub fn report_after(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+impl Volume {
+    /// Bytes to the client.
+    pub fn down(download: u64) -> Volume {
+        Volume {
+            download,
+            upload: 0,
+        }
+    }
+
+    /// Bytes from the client.
+    pub fn up(upload: u64) -> Volume {
+        Volume {
+            download: 0,
+            upload,
+        }
+    }
+
+    /// Both directions together.
+    pub fn sum(self) -> u64 {
+        self.download.saturating_add(self.upload)
+    }
+}
+
+impl AddAssign for Volume {
+    fn add_assign(&mut self, other: Volume) {
+        self.download += other.download;
+        self.upload += other.upload;
+    }
+}
+
+impl Counter {
+    fn add(&self, bytes: Volume) {
+        for (counter, bytes) in [
+            (&self.download, bytes.download),
+            (&self.upload, bytes.upload),
+        ] {
+            if bytes > 0 {
+                counter.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn get(&self) -> Volume {
+        Volume {
+            download: self.download.load(Ordering::Relaxed),
+            upload: self.upload.load(Ordering::Relaxed),
+        }
+    }
+}
