@@ -14,6 +14,7 @@ mod pace;
 mod raw;
 mod response_watch;
 mod stream;
+mod turn;
 
 pub use lent::ConnectionReturn;
 pub use raw::{RawReturn, RawStream};

@@ -52,7 +52,6 @@ mod tests;
 mod tls;
 mod tokens;
 mod trusted;
-mod units;
 mod values;
 mod yaml;
 
@@ -101,6 +100,7 @@ use crate::access::policy::{Groups, Policy};
 use crate::config::identity::Identity;
 use crate::script::Script;
 use crate::telemetry::{self, Destination};
+use crate::text::units;
 
 /// The most that a configuration file may have.
 const MAX_FILE: u64 = 1 << 20;

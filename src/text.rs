@@ -12,6 +12,7 @@ use memchr::{memchr, memchr_iter};
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
 pub mod nearest;
+pub(crate) mod units;
 
 /// The byte order mark of UTF-8, which editors on Windows write at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

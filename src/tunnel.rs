@@ -5,22 +5,26 @@
 mod buffer;
 mod direction;
 mod idle;
+mod meter;
 mod pace;
 mod pipe;
 mod relay;
 mod stream;
 
+use std::io;
 use std::os::fd::AsFd;
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-#[cfg(test)]
-use std::{io, task::Poll};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
+use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-pub use relay::{Ended, Meter, Traffic, relay};
+pub use meter::{Meter, Source, Traffic};
+pub use relay::{Ended, relay};
 pub use stream::{MaybeTls, Tls};
 
 /// A stream that can be reset, and that detects a reset by its peer.
@@ -42,6 +46,15 @@ pub trait Socket {
         if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
             log::debug!("tunnel: SO_LINGER: {error}");
         }
+    }
+
+    /// Ready with about how many bytes a read finds, which stay where they are: 0 when the stream has ended, and the most
+    /// there is when it cannot tell. Pending when there are none yet; the task is woken when there are.
+    ///
+    /// # Errors
+    /// The stream's. It may tell them once alone.
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        Poll::Ready(Ok(u64::MAX))
     }
 
     /// Whether the peer has reset the stream. Does not read from it.
@@ -66,11 +79,31 @@ impl Socket for TcpStream {
     fn plain_tcp(&self) -> Option<&TcpStream> {
         Some(self)
     }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        poll_readable(self, cx)
+    }
 }
 
 impl Socket for UnixStream {
     fn tcp(&self) -> Option<&TcpStream> {
         None
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            let peeked = self.try_io(Interest::READABLE, || {
+                let (_, count) = recv(&*self, &mut [0], RecvFlags::PEEK)?;
+                Ok(count)
+            });
+            match peeked {
+                Ok(0) => return Poll::Ready(Ok(0)),
+                Ok(_) => return Poll::Ready(Ok(count_readable(&*self))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 
     // It has no reset: a peer finds out by the end of the stream.
@@ -110,6 +143,21 @@ impl<C: Socket, U: Socket> Drop for Ends<C, U> {
         self.client.reset();
         self.upstream.reset();
     }
+}
+
+/// As [`Socket::poll_readable`].
+fn poll_readable(socket: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+    Poll::Ready(Ok(
+        match ready!(socket.poll_peek(cx, &mut ReadBuf::new(&mut [0])))? {
+            0 => 0,
+            _ => count_readable(socket),
+        },
+    ))
+}
+
+/// What a socket has received, which is something.
+fn count_readable(socket: &impl AsFd) -> u64 {
+    ioctl_fionread(socket).map_or(u64::MAX, |count| count.max(1))
 }
 
 /// Whether the connection was reset. Does not read from it. False when the system

@@ -1,4 +1,5 @@
-//! Limits for classes of requests: how many each user, each network or a class as a whole may make, and have at once.
+//! Limits for classes of requests: how many each user, each network or a class as a whole may make, and have at once, and how
+//! fast their bytes may pass.
 //!
 //! The first class that matches a request holds for it ([`Classes::class_of`]). A member of the class, as a rule a user,
 //! has the limits for itself. What a request has of them is its [`Ticket`].
@@ -14,6 +15,7 @@ use super::policy::{Groups, Request};
 use crate::http::role::Role;
 
 mod account;
+mod bandwidth;
 mod class;
 mod members;
 mod rate;
@@ -21,6 +23,7 @@ mod rate;
 mod tests;
 
 pub use self::account::{Account, Volume};
+pub use self::bandwidth::{Bandwidth, BandwidthError, Flow};
 pub use self::class::{Class, ClassLimits, ClassRule, Exceeded, Per, Ticket};
 pub use self::rate::{Pace, Rate, RateError};
 use super::policy::Name;

@@ -22,7 +22,7 @@ use super::date::OriginDate;
 use super::pace::Pace;
 use super::response_watch::{ResponseWatch, Silence};
 use super::stream::ClientStream;
-use crate::access::limits::Volume;
+use crate::access::limits::{Flow, Volume};
 use crate::http::http1::{BodyScanner, Framing};
 
 /// Where a lent connection comes back, and what is known of it meanwhile. One for each connection.
@@ -65,7 +65,7 @@ impl ConnectionReturn {
             home: Arc::clone(self),
             silence: None,
             body_pace: BodyPace::default(),
-            charge: Charge::default(),
+            charge: Charge::new(),
         }
     }
 
@@ -104,38 +104,72 @@ pub struct RequestStream {
     charge: Charge,
 }
 
+/// What an operation needs of a [`RequestStream`].
+struct Parts<'a> {
+    stream: &'a mut ClientStream,
+    home: &'a ConnectionReturn,
+    silence: &'a mut Option<Silence>,
+    charge: &'a mut Charge,
+}
+
 impl RequestStream {
-    fn parts(
-        &mut self,
-    ) -> io::Result<(&mut ClientStream, &ConnectionReturn, &mut Option<Silence>)> {
+    fn parts(&mut self) -> io::Result<Parts<'_>> {
         if self.home.is_aborted() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         // Present until drop.
         let stream = self.stream.as_deref_mut();
-        let stream = stream.ok_or(io::ErrorKind::NotConnected)?;
-        Ok((stream, &self.home, &mut self.silence))
-    }
-
-    fn charge(&mut self, bytes: Volume) -> io::Result<()> {
         self.charge.follow(&self.home.account);
-        self.charge.add(bytes)
+        Ok(Parts {
+            stream: stream.ok_or(io::ErrorKind::NotConnected)?,
+            home: &self.home,
+            silence: &mut self.silence,
+            charge: &mut self.charge,
+        })
     }
 
+    /// Reads of the body what may be read now.
     fn poll_read_body(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Parts { stream, charge, .. } = self.parts()?;
+        if stream.body_is_done() || !charge.is_limited(Flow::Upload) {
+            return self.poll_read_some(cx, buf);
+        }
+        let most = charge.poll_read(stream, cx, buf.remaining());
+        if most.is_pending() {
+            stream.release(cx);
+        }
+        let most = ready!(most)?;
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        let read = self.poll_read_some(cx, &mut part);
+        let taken = part.filled().len();
+        buf.advance(taken);
+        self.charge.read(taken);
+        read
+    }
+
+    fn poll_read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let (stream, home, silence) = self.parts()?;
+        let Parts {
+            stream,
+            home,
+            silence,
+            charge,
+        } = self.parts()?;
         let read = stream.poll_read_body(cx, buf);
         if stream.ended() {
             home.has_ended.store(true, Ordering::Relaxed);
         }
         if read.is_ready() {
             let taken = buf.filled().len() - before;
-            self.charge(Volume::up(taken as u64))?;
+            charge.add(Volume::up(taken as u64))?;
             return read;
         }
         stream.release(cx);
@@ -150,7 +184,7 @@ impl RequestStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut pace = std::mem::take(&mut self.body_pace);
-        let (stream, home, _) = self.parts()?;
+        let Parts { stream, home, .. } = self.parts()?;
         if pace.poll_next(&home.answer, stream, cx).is_pending() {
             stream.release(cx);
             self.body_pace = pace;
@@ -170,18 +204,47 @@ impl RequestStream {
 /// Writes.
 impl RequestStream {
     fn poll_write_answer(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let (stream, home, _) = self.parts()?;
+        let Parts {
+            stream,
+            home,
+            charge,
+            ..
+        } = self.parts()?;
         // Pingora writes the head of a response alone and at once.
-        if home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len())) {
-            return Poll::Ready(Ok(data.len()));
-        }
-        let written = stream.poll_write_buffered(cx, data);
-        let written = stream.guard(cx, written);
-        home.pace.pass(written, cx, |cx| {
-            let written = stream.poll_write_buffered(cx, data);
-            stream.guard(cx, written)
-        })
+        let is_head = home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len()));
+        let written = if is_head {
+            data.len()
+        } else {
+            let mut write = |cx: &mut Context<'_>| poll_write_some(charge, stream, cx, data);
+            let written = write(cx);
+            ready!(home.pace.pass(written, cx, write))?
+        };
+        charge.add(Volume::down(written as u64))?;
+        Poll::Ready(Ok(written))
     }
+}
+
+/// Writes what may be written now. A client that has to wait for its turn has what is held back for it meanwhile.
+fn poll_write_some(
+    charge: &mut Charge,
+    stream: &mut ClientStream,
+    cx: &mut Context<'_>,
+    data: &[u8],
+) -> Poll<io::Result<usize>> {
+    if !charge.is_limited(Flow::Download) {
+        let written = stream.poll_write_buffered(cx, data);
+        return stream.guard(cx, written);
+    }
+    let Poll::Ready(most) = charge.poll_write(cx, data.len()) else {
+        if let Poll::Ready(Err(error)) = stream.poll_drain(cx) {
+            return Poll::Ready(Err(error));
+        }
+        return Poll::Pending;
+    };
+    let written = stream.poll_write_buffered(cx, data.get(..most).unwrap_or(data));
+    let written = ready!(stream.guard(cx, written));
+    charge.wrote(written.as_ref().copied().unwrap_or_default());
+    Poll::Ready(written)
 }
 
 impl Drop for RequestStream {
@@ -218,14 +281,11 @@ impl AsyncWrite for RequestStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(this.poll_write_answer(cx, data))?;
-        this.charge(Volume::down(written as u64))?;
-        Poll::Ready(Ok(written))
+        self.get_mut().poll_write_answer(cx, data)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (stream, home, _) = self.get_mut().parts()?;
+        let Parts { stream, home, .. } = self.get_mut().parts()?;
         let flushed = stream.poll_drain(cx);
         let flushed = stream.guard(cx, flushed);
         home.pace.pass(flushed, cx, |cx| {

@@ -286,6 +286,14 @@ impl ClientStream {
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
+    /// How many bytes a read of the body finds, as [`Socket::poll_readable`].
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        match self.inbox.len() {
+            0 => self.transport.poll_readable(cx),
+            count => Poll::Ready(Ok(count as u64)),
+        }
+    }
+
     /// Reads bytes of the request's body, and nothing behind them.
     pub(super) fn poll_read_body(
         &mut self,

@@ -33,6 +33,10 @@ struct ExplainedLimits {
     new_tunnels: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tunnels: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    download: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload: Option<String>,
 }
 
 impl ExplainedClass {
@@ -77,6 +81,8 @@ impl From<&ClassLimits> for ExplainedLimits {
             concurrent_requests: limits.concurrent_requests,
             new_tunnels: limits.new_tunnels.map(rate),
             tunnels: limits.tunnels,
+            download: limits.download.map(|bandwidth| bandwidth.to_string()),
+            upload: limits.upload.map(|bandwidth| bandwidth.to_string()),
         }
     }
 }

@@ -59,13 +59,19 @@ impl Forward {
 
     /// Authenticates the client and evaluates the policy: the one admission. What this proxy answers itself is not
     /// for the policy.
-    async fn admit(&self, forwarded: &mut Forwarded) -> Result<(), RequestError> {
+    async fn admit(
+        &self,
+        session: &mut Session,
+        forwarded: &mut Forwarded,
+    ) -> Result<(), RequestError> {
         let exchange = &mut forwarded.exchange;
         if exchange.request.is_own {
             self.app.access.identify(exchange).await?;
         } else {
             forwarded.admitted = Some(self.app.access.admit(exchange).await?);
             if let Some(account) = exchange.outcome.account() {
+                let timeout = self.app.timeouts.request_body + exchange.outcome.longest_wait();
+                session.set_read_timeout(Some(timeout));
                 forwarded.connection.account.begin(account.clone());
             }
         }
@@ -105,7 +111,7 @@ impl ProxyHttp for Forward {
         // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
         session.set_ignore_info_resp(forwarded.exchange.request.version == http1::Version::Http10);
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        let admitted = self.admit(forwarded).await;
+        let admitted = self.admit(session, forwarded).await;
         let local = admitted.and_then(|()| self.local_reply(session, &forwarded.exchange));
         match local {
             Ok(None) => return Ok(false),

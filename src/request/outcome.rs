@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
 use crate::access::auth::{Identity, IdentityFacts, User};
-use crate::access::limits::{Account, Exceeded, Ticket};
+use crate::access::limits::{Account, Exceeded, Flow, Ticket};
 use crate::access::policy::{DecidedBy, Denied, Name, RuleNames, Upgrade};
 use crate::hook::Run;
 use crate::http::credentials::Credentials;
@@ -125,6 +125,13 @@ impl Outcome {
     pub fn account(&self) -> Option<&Account> {
         let class = self.terms.as_ref()?.class.as_ref()?;
         Some(class.as_ref().ok()?.account())
+    }
+
+    /// How long the body of the request may have to wait for its turn. A client that waits is not slow, and neither is a
+    /// server that waits for it.
+    pub fn longest_wait(&self) -> Duration {
+        let wait = |account: &Account| account.longest_wait(Flow::Upload);
+        self.account().map_or(Duration::ZERO, wait)
     }
 
     /// Gives back what the request has of the limits of its class.

@@ -16,7 +16,7 @@ use super::hooks::before_tunnel;
 use super::outcome::Exchange;
 use super::outgoing;
 use super::tunnel::{self, Opened, TunnelRequest};
-use crate::access::limits::{Account, Volume};
+use crate::access::limits::{Account, Flow, Volume};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::BodyScanner;
@@ -190,6 +190,12 @@ async fn pass_on(
         };
         out.extend_from_slice(bytes.get(..own).unwrap_or_default());
         *passed += own as u64;
+        if let Some(account) = account {
+            let wait = account.lend(Flow::Download, out.len() as u64);
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+        }
         let sent = tokio::time::timeout(app.timeouts.send, client.send(&out)).await;
         sent.ok()?.ok()?;
         let sent = Volume::down(out.len() as u64);

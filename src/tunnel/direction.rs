@@ -102,6 +102,12 @@ impl Direction {
         self.carried
     }
 
+    /// The bytes that were taken from the source, with those that it had before.
+    pub(super) fn taken(&self) -> u64 {
+        let held = self.pipe.as_ref().map_or(0, Pipe::held);
+        self.carried + (self.buffer.filled().len() + held) as u64
+    }
+
     /// When the sink last took bytes.
     pub(super) fn moved(&self) -> Option<Instant> {
         self.moved
@@ -179,7 +185,10 @@ impl Direction {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Reading)),
                     Poll::Pending => {
-                        self.pace.paused();
+                        // A limit says nothing about the source: it may be bulk that is slowed down.
+                        if room > 0 {
+                            self.pace.paused();
+                        }
                         // Written bytes must not wait for further ones (TLS buffers).
                         ready!(self.poll_flush(cx, sink))?;
                         return Poll::Pending;

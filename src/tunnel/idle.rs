@@ -18,11 +18,12 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Idle {
     timeout: Duration,
-    /// The last activity. In a pause: its end, from which the time-out counts.
+    /// The last activity, or the end of a pause after it: the time-out counts from there.
     last: Instant,
     timer: Pin<Box<Sleep>>,
     checks_reset: bool,
-    is_paused: bool,
+    /// The end of the pause that is over first.
+    pause: Option<Instant>,
 }
 
 impl Idle {
@@ -34,7 +35,7 @@ impl Idle {
             last: now,
             timer: Box::pin(sleep_until(now + timeout)),
             checks_reset: false,
-            is_paused: false,
+            pause: None,
         }
     }
 
@@ -42,24 +43,28 @@ impl Idle {
         self.last = self.last.max(now);
     }
 
-    /// Pauses until `end`, or for longer when a pause that has begun ends later.
+    /// Notes a pause of a direction until `end`. To be called again for the one that ends later, when the first is over.
     pub(super) fn pause(&mut self, end: Instant) {
         self.last = self.last.max(end);
-        self.is_paused = true;
-        // The timer may be set to a later time: the next poll sets it again.
-        self.checks_reset = false;
+        if self.pause.is_none_or(|first| end < first) {
+            self.pause = Some(end);
+            if end < self.timer.deadline() {
+                self.timer.as_mut().reset(end);
+            }
+        }
     }
 
+    /// Whether a pause is not over yet.
     pub(super) fn is_paused(&self) -> bool {
-        self.is_paused
+        self.pause.is_some()
     }
 
     pub(super) fn is_over(&self) -> bool {
-        !self.is_paused && self.last.elapsed() >= self.timeout
+        !self.is_paused() && self.last.elapsed() >= self.timeout
     }
 
     /// Ready at the idle time-out, at the end of a pause, and every [`RESET_CHECK`] while
-    /// a source is `unread`, as both are in a pause. Callers poll it again after it was
+    /// a source is `unread`, as it is in a pause. Callers poll it again after it was
     /// ready, while the tunnel continues.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, unread: bool) -> Poll<()> {
         if unread && !self.checks_reset {
@@ -67,7 +72,7 @@ impl Idle {
             self.arm(Some(RESET_CHECK));
         }
         ready!(self.timer.as_mut().poll(cx));
-        self.is_paused &= self.last > Instant::now();
+        self.pause.take_if(|end| *end <= Instant::now());
         self.checks_reset = unread;
         self.arm(unread.then_some(RESET_CHECK));
         Poll::Ready(())
@@ -75,16 +80,13 @@ impl Idle {
 
     fn arm(&mut self, at_most: Option<Duration>) {
         let now = Instant::now();
-        let end = if self.is_paused {
-            self.last
-        } else {
-            self.last + self.timeout
-        };
+        let end = self.last + self.timeout;
         let mut deadline = at_most.map_or(end, |delay| end.min(now + delay));
         // When the time-out is over the caller ends the tunnel; this prevents a busy loop.
-        if deadline <= now && !self.is_paused {
+        if deadline <= now {
             deadline = now + RESET_CHECK;
         }
+        let deadline = self.pause.map_or(deadline, |end| end.min(deadline));
         self.timer.as_mut().reset(deadline);
     }
 }

@@ -199,6 +199,11 @@ impl Pipe {
         self.held == 0
     }
 
+    /// The bytes in it.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Moves at most `most` bytes of `socket` into an empty pipe, so that only the
     /// socket can end the call, never the pipe.
     ///

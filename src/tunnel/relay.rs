@@ -6,6 +6,7 @@
 //! passed on as a reset, within a second.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use super::direction::{Broken, Direction, SPLICING, Splicing};
 use super::idle::Idle;
+use super::meter::{Meter, Reports, Source, Traffic};
 use super::{Ends, Socket};
 
 /// Why a tunnel ended.
@@ -49,51 +51,6 @@ impl Ended {
         }
     }
 }
-
-/// The bytes that a tunnel has relayed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Read from the client and written to the upstream.
-    pub bytes_from_client: u64,
-    /// Read from the upstream and written to the client.
-    pub bytes_from_upstream: u64,
-}
-
-/// Receives the traffic of an open tunnel, slows it down, and stops it. The relay only obeys.
-pub trait Meter {
-    /// Called from time to time with the traffic since the last call. Only the
-    /// result of [`relay`] has the rest at the end.
-    ///
-    /// `Continue` has the pause after which the relay reads on. The pause applies to both
-    /// directions: a report is about both, and one timer serves both. TCP slows the senders.
-    /// In the pause the relay delivers the bytes that it holds, and reports them; the answer
-    /// may make the pause longer, never shorter. A pause is not idle time, and is at most a
-    /// minute long. Timers are late by a millisecond or more: a meter that holds a rate
-    /// measures the time itself.
-    ///
-    /// `Break` has the name of the reason: the tunnel ends at once as
-    /// [`Ended::Stopped`], and both sides are reset.
-    ///
-    /// A pause delays neither a reset nor the end of the process. It delays the end of
-    /// a stream behind bytes that were not read. The end of a stream inside TLS or HTTP/2 looks
-    /// like such bytes.
-    fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str, Duration>;
-
-    /// The most bytes that each direction reads before the next call of [`moved`](Self::moved).
-    /// The relay asks each time the tunnel is woken.
-    ///
-    /// Without a limit a direction may read about two megabytes before the meter gets the report,
-    /// since large calls of splice(2) cost less. A meter that holds a rate returns what may pass
-    /// in a small part of a second, so that each pause is short.
-    fn report_after(&self) -> u64 {
-        u64::MAX
-    }
-}
-
-/// A meter is called after so many bytes, or after fewer when its last call is
-/// [`METER_PERIOD`] ago.
-const METER_BYTES: u64 = 256 * 1024;
-const METER_PERIOD: Duration = Duration::from_secs(1);
 
 /// The longest pause, so that a faulty meter does not hold a tunnel for ever.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -142,11 +99,16 @@ where
     M: Meter,
     F: Future<Output = ()> + Unpin,
 {
+    if !early.is_empty() {
+        // They are read already: those behind them wait for them.
+        let _ = meter.lend(Source::Client, early.len() as u64);
+    }
     let mut relay = Relay {
         to_upstream: Direction::new(early, splicing),
         to_client: Direction::new(&[], splicing),
         client_first: false,
         reports: Reports::new(),
+        pauses: Default::default(),
         meter,
         idle: Idle::new(idle_timeout),
         // Unconstrained: a tunnel that always uses up its task's budget must see it, too.
@@ -155,6 +117,7 @@ where
     };
     async move {
         let ended = poll_fn(|cx| relay.poll(cx)).await;
+        relay.end_pauses();
         let Ends {
             client, upstream, ..
         } = &mut relay.ends;
@@ -180,10 +143,30 @@ struct Relay<'m, C: Socket, U: Socket, M, F> {
     /// Which direction is polled first next time.
     client_first: bool,
     reports: Reports,
+    /// Of the client's bytes and of the upstream's.
+    pauses: [Pause; 2],
     meter: &'m M,
     idle: Idle,
     cancelled: Unconstrained<F>,
     ends: Ends<C, U>,
+}
+
+/// The pause of one direction.
+#[derive(Debug, Default)]
+struct Pause {
+    end: Option<Instant>,
+    /// What may be read then.
+    lent: u64,
+    /// Whether all that was lent last was there: then the source may have as much again soon.
+    was_used_up: bool,
+}
+
+/// What a direction may read now.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    bytes: u64,
+    /// Of these, what the meter lends.
+    lent: u64,
 }
 
 impl<C, U, M, F> Relay<'_, C, U, M, F>
@@ -211,25 +194,44 @@ where
 
     /// Moves bytes in both directions. Ready when both have ended or one has failed.
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let [client_room, upstream_room] = self.room();
-        let Ends {
-            client, upstream, ..
-        } = &mut self.ends;
         // In turns, so that the direction which uses up the budget is not always the same.
         self.client_first = !self.client_first;
-        for from_client in [self.client_first, !self.client_first] {
-            let (result, source, sink) = if from_client {
-                let result = self.to_upstream.poll(cx, client, upstream, client_room);
-                (result, Ended::ClientReset, Ended::UpstreamReset)
-            } else {
-                let result = self.to_client.poll(cx, upstream, client, upstream_room);
-                (result, Ended::UpstreamReset, Ended::ClientReset)
+        let mut sources = [Source::Upstream, Source::Client];
+        if self.client_first {
+            sources.reverse();
+        }
+        for source in sources {
+            let Ok(room) = self.room(cx, source) else {
+                return Poll::Ready(match source {
+                    Source::Client => Ended::ClientReset,
+                    Source::Upstream => Ended::UpstreamReset,
+                });
             };
+            let before = self.direction(source).taken();
+            let Ends {
+                client, upstream, ..
+            } = &mut self.ends;
+            let (result, at_source, at_sink) = match source {
+                Source::Client => {
+                    let result = self.to_upstream.poll(cx, client, upstream, room.bytes);
+                    (result, Ended::ClientReset, Ended::UpstreamReset)
+                }
+                Source::Upstream => {
+                    let result = self.to_client.poll(cx, upstream, client, room.bytes);
+                    (result, Ended::UpstreamReset, Ended::ClientReset)
+                }
+            };
+            if room.lent > 0 {
+                let taken = self.direction(source).taken() - before;
+                let rest = room.lent.saturating_sub(taken);
+                self.pause(source).was_used_up = rest == 0;
+                self.give_back(source, rest);
+            }
             // At once: the other direction, polled now, would take the rest of
             // a broken stream for its end.
             match result {
-                Poll::Ready(Err(Broken::Reading)) => return Poll::Ready(source),
-                Poll::Ready(Err(Broken::Writing)) => return Poll::Ready(sink),
+                Poll::Ready(Err(Broken::Reading)) => return Poll::Ready(at_source),
+                Poll::Ready(Err(Broken::Writing)) => return Poll::Ready(at_sink),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
@@ -239,27 +241,120 @@ where
         Poll::Pending
     }
 
-    /// How many bytes of the client and of the upstream may be read.
-    fn room(&self) -> [u64; 2] {
-        if self.idle.is_paused() {
-            return [0; 2];
+    fn direction(&self, source: Source) -> &Direction {
+        match source {
+            Source::Client => &self.to_upstream,
+            Source::Upstream => &self.to_client,
         }
-        let most = self.meter.report_after();
-        let fresh = self.reports.fresh(self.traffic());
-        // At least one: a meter that reduces its number must get the report that is due.
-        [fresh.bytes_from_client, fresh.bytes_from_upstream]
-            .map(|fresh| most.saturating_sub(fresh).max(1))
     }
 
-    /// Restarts the idle time-out, reports to the meter and does what it says.
+    /// How many bytes of `source` may be read until the meter gets its next report.
+    ///
+    /// # Errors
+    /// The source's, if it is asked how many it has.
+    fn room(&mut self, cx: &mut Context<'_>, source: Source) -> io::Result<Room> {
+        let fresh = self.reports.fresh(self.traffic());
+        let fresh = match source {
+            Source::Client => fresh.bytes_from_client,
+            Source::Upstream => fresh.bytes_from_upstream,
+        };
+        // At least one: a meter that reduces its number must get the report that is due.
+        let most = self.meter.report_after().saturating_sub(fresh).max(1);
+        match self.meter.part(source) {
+            None => Ok(Room {
+                bytes: most,
+                lent: 0,
+            }),
+            Some(part) => self.borrow(cx, source, most, part.min(most)),
+        }
+    }
+
+    /// What the meter lends of `part` bytes: at once; or when they are there and have waited for their turn.
+    fn borrow(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: Source,
+        most: u64,
+        part: u64,
+    ) -> io::Result<Room> {
+        let none = Room { bytes: 0, lent: 0 };
+        let now = Instant::now();
+        let pause = self.pause(source);
+        if let Some(end) = pause.end {
+            if now < end {
+                self.idle.pause(end);
+                return Ok(none);
+            }
+            pause.end = None;
+            let lent = std::mem::take(&mut pause.lent);
+            return Ok(Room {
+                bytes: lent.min(most),
+                lent,
+            });
+        }
+        let is_bulk = pause.was_used_up;
+        if !self.direction(source).is_reading() {
+            return Ok(none);
+        }
+        if self.meter.lend_now(source, part) {
+            return Ok(Room {
+                bytes: part,
+                lent: part,
+            });
+        }
+        let readable = match source {
+            Source::Client => self.ends.client.poll_readable(cx),
+            Source::Upstream => self.ends.upstream.poll_readable(cx),
+        };
+        let lent = match readable? {
+            Poll::Pending => return Ok(none),
+            // A read finds the end.
+            Poll::Ready(0) => return Ok(Room { bytes: 1, lent: 0 }),
+            Poll::Ready(_) if is_bulk => part,
+            Poll::Ready(count) => count.min(part),
+        };
+        let wait = self.meter.lend(source, lent).min(MAX_PAUSE);
+        if wait.is_zero() {
+            return Ok(Room { bytes: lent, lent });
+        }
+        let end = now + wait;
+        let pause = self.pause(source);
+        pause.end = Some(end);
+        pause.lent = lent;
+        self.idle.pause(end);
+        Ok(none)
+    }
+
+    fn pause(&mut self, source: Source) -> &mut Pause {
+        let [of_client, of_upstream] = &mut self.pauses;
+        match source {
+            Source::Client => of_client,
+            Source::Upstream => of_upstream,
+        }
+    }
+
+    fn give_back(&self, source: Source, bytes: u64) {
+        if bytes > 0 {
+            self.meter.give_back(source, bytes);
+        }
+    }
+
+    /// Gives back what is not read any more.
+    fn end_pauses(&self) {
+        for (source, pause) in [Source::Client, Source::Upstream]
+            .into_iter()
+            .zip(&self.pauses)
+        {
+            self.give_back(source, pause.lent);
+        }
+    }
+
+    /// Restarts the idle time-out, and reports to the meter.
     fn note_activity(&mut self) -> ControlFlow<&'static str> {
         if let Some(now) = self.to_upstream.moved().max(self.to_client.moved()) {
             self.idle.touch(now);
             let total = self.traffic();
-            let pause = self.reports.update(now, total, self.meter)?;
-            if !pause.is_zero() {
-                self.idle.pause(now + pause.min(MAX_PAUSE));
-            }
+            self.reports.update(now, total, self.meter)?;
         }
         ControlFlow::Continue(())
     }
@@ -267,8 +362,9 @@ where
     /// Ready when the idle time-out is over, or when a stream that is not being read was reset.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let was_paused = self.idle.is_paused();
-        let client_unread = was_paused || !self.to_upstream.is_reading();
-        let upstream_unread = was_paused || !self.to_client.is_reading();
+        let [of_client, of_upstream] = &self.pauses;
+        let client_unread = of_client.end.is_some() || !self.to_upstream.is_reading();
+        let upstream_unread = of_upstream.end.is_some() || !self.to_client.is_reading();
         while self
             .idle
             .poll(cx, client_unread || upstream_unread)
@@ -295,49 +391,6 @@ where
             bytes_from_client: self.to_upstream.carried(),
             bytes_from_upstream: self.to_client.carried(),
         }
-    }
-}
-
-/// The traffic that was reported to a meter.
-#[derive(Debug)]
-struct Reports {
-    reported: Traffic,
-    at: Instant,
-}
-
-impl Reports {
-    fn new() -> Self {
-        Self {
-            reported: Traffic::default(),
-            at: Instant::now(),
-        }
-    }
-
-    /// What of `total` was not reported.
-    fn fresh(&self, total: Traffic) -> Traffic {
-        Traffic {
-            bytes_from_client: total.bytes_from_client - self.reported.bytes_from_client,
-            bytes_from_upstream: total.bytes_from_upstream - self.reported.bytes_from_upstream,
-        }
-    }
-
-    /// Reports when it is time to. The answer of the meter.
-    fn update(
-        &mut self,
-        now: Instant,
-        total: Traffic,
-        meter: &impl Meter,
-    ) -> ControlFlow<&'static str, Duration> {
-        let fresh = self.fresh(total);
-        if fresh.bytes_from_client + fresh.bytes_from_upstream
-            >= METER_BYTES.min(meter.report_after())
-            || now.duration_since(self.at) >= METER_PERIOD
-        {
-            self.at = now;
-            self.reported = total;
-            return meter.moved(fresh);
-        }
-        ControlFlow::Continue(Duration::ZERO)
     }
 }
 

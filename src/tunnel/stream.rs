@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 use tokio_util::either::Either;
 
-use super::Socket;
+use super::{Socket, poll_readable};
 
 /// A TCP connection: as it is, or with TLS over it, of which Tollgate is one end.
 pub type MaybeTls<T> = Either<TcpStream, Box<Tls<T>>>;
@@ -22,12 +22,38 @@ impl Socket for Tls<client::TlsStream<TcpStream>> {
     fn tcp(&self) -> Option<&TcpStream> {
         Some(self.0.get_ref().0)
     }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let (socket, session) = self.0.get_ref();
+        poll_readable_tls(socket, session.wants_read(), cx)
+    }
 }
 
 impl Socket for Tls<server::TlsStream<TcpStream>> {
     fn tcp(&self) -> Option<&TcpStream> {
         Some(self.0.get_ref().0)
     }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let (socket, session) = self.0.get_ref();
+        poll_readable_tls(socket, session.wants_read(), cx)
+    }
+}
+
+/// The most bytes of a record (RFC 8446 §5.1).
+const RECORD: u64 = 16 * 1024;
+
+/// A session that does not want to read has decrypted a record already, or has ended. Else the bytes of the socket are a few
+/// more than those inside them.
+fn poll_readable_tls(
+    socket: &TcpStream,
+    wants_read: bool,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<u64>> {
+    if !wants_read {
+        return Poll::Ready(Ok(RECORD));
+    }
+    poll_readable(socket, cx)
 }
 
 impl<L: Socket, R: Socket> Socket for Either<L, Box<R>> {
@@ -49,6 +75,13 @@ impl<L: Socket, R: Socket> Socket for Either<L, Box<R>> {
         match self {
             Self::Left(stream) => stream.reset(),
             Self::Right(stream) => stream.reset(),
+        }
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        match self {
+            Self::Left(stream) => stream.poll_readable(cx),
+            Self::Right(stream) => stream.poll_readable(cx),
         }
     }
 

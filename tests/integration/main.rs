@@ -110,6 +110,8 @@ mod programming {
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
 /// no more.
 mod limits {
+    mod bandwidth;
+    mod bandwidth_pauses;
     mod body_size;
     mod class_bytes;
     mod class_configuration;

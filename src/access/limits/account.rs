@@ -3,9 +3,12 @@
 use std::ops::{AddAssign, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::bandwidth::{Bandwidth, Flow, LONGEST_WAIT, Lent};
 use super::class::{Class, Limit};
 use super::members::Member;
+use super::rate::Elapsed;
 
 /// Bytes of both directions, as the client's connection carries them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,51 @@ impl Account {
             member.bytes.add(bytes);
         }
         ControlFlow::Continue(())
+    }
+
+    /// The most bytes that a connection is lent at once; none where this direction has no limit.
+    pub fn part(&self, flow: Flow) -> Option<u64> {
+        self.bandwidth(flow).map(|(_, bandwidth)| bandwidth.part())
+    }
+
+    /// The longest that bytes of this direction may have to wait.
+    pub fn longest_wait(&self, flow: Flow) -> Duration {
+        match self.bandwidth(flow) {
+            Some(_) => LONGEST_WAIT,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Lends bytes of a part, if they may pass at once.
+    pub fn lend_now(&self, flow: Flow, bytes: u64) -> bool {
+        let lent = self.bandwidth(flow);
+        lent.is_none_or(|(lent, bandwidth)| lent.lend_now(bytes, bandwidth, Elapsed::now()))
+    }
+
+    /// Lends bytes. How long until they may pass, at most [`longest_wait`](Self::longest_wait).
+    pub fn lend(&self, flow: Flow, bytes: u64) -> Duration {
+        match self.bandwidth(flow) {
+            Some((lent, bandwidth)) => lent.lend(bytes, bandwidth, Elapsed::now()),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Takes back what was lent and did not pass.
+    pub fn give_back(&self, flow: Flow, bytes: u64) {
+        if let Some((lent, _)) = self.bandwidth(flow)
+            && bytes > 0
+        {
+            lent.give_back(bytes);
+        }
+    }
+
+    fn bandwidth(&self, flow: Flow) -> Option<(&Lent, &Bandwidth)> {
+        let member = self.member.as_ref()?;
+        let limits = self.class.limits();
+        match flow {
+            Flow::Download => Some((&member.download, limits.download.as_ref()?)),
+            Flow::Upload => Some((&member.upload, limits.upload.as_ref()?)),
+        }
     }
 
     /// The most bytes of each direction that may be carried before [`carried`](Self::carried) is called.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::account::{Account, Counter, Volume};
+use super::bandwidth::Bandwidth;
 use super::members::{Member, Members};
 use super::rate::{Elapsed, Pace};
 use crate::access::client::Client;
@@ -58,6 +59,10 @@ pub struct ClassLimits {
     pub new_tunnels: Option<Pace>,
     /// Tunnels at once.
     pub tunnels: Option<u32>,
+    /// Bytes to clients.
+    pub download: Option<Bandwidth>,
+    /// Bytes from clients.
+    pub upload: Option<Bandwidth>,
 }
 
 /// One of the limits.
@@ -175,6 +180,8 @@ impl fmt::Display for ClassLimits {
             self.new_tunnels
                 .map(|it| pace(it, Limit::NewTunnels.as_str())),
             self.tunnels.map(|it| count(it, Limit::Tunnels.as_str())),
+            self.download.map(|it| format!("download {it}")),
+            self.upload.map(|it| format!("upload {it}")),
         ];
         let shown: Vec<String> = shown.into_iter().flatten().collect();
         match shown.is_empty() {

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::account::Counter;
+use super::bandwidth::Lent;
 use super::class::{ClassLimits, Per};
 use super::rate::{Due, Elapsed};
 use crate::access::client::Client;
@@ -28,6 +29,8 @@ const SEARCH_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Member {
     pub(super) requests: Due,
     pub(super) new_tunnels: Due,
+    pub(super) download: Lent,
+    pub(super) upload: Lent,
     /// What it has carried as long as it is remembered.
     pub(super) bytes: Counter,
     open_requests: AtomicU32,
@@ -122,6 +125,8 @@ impl Member {
         Member {
             requests: Due::new(limits.requests.as_ref(), now),
             new_tunnels: Due::new(limits.new_tunnels.as_ref(), now),
+            download: Lent::new(),
+            upload: Lent::new(),
             bytes: Counter::default(),
             open_requests: AtomicU32::new(0),
             open_tunnels: AtomicU32::new(0),
@@ -157,6 +162,14 @@ impl Member {
         let mut rates = rates
             .into_iter()
             .filter_map(|(due, pace)| Some((due, pace.as_ref()?)));
+        let bandwidths = [
+            (&self.download, &limits.download),
+            (&self.upload, &limits.upload),
+        ];
+        let mut bandwidths = bandwidths
+            .into_iter()
+            .filter_map(|(lent, bandwidth)| Some((lent, bandwidth.as_ref()?)));
         rates.all(|(due, pace)| due.is_at_rest(pace, now))
+            && bandwidths.all(|(lent, bandwidth)| lent.is_at_rest(bandwidth, now))
     }
 }

@@ -157,6 +157,15 @@ impl Elapsed {
         Elapsed(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 
+    #[cfg(test)]
+    pub(super) fn of(microseconds: u64) -> Elapsed {
+        Elapsed(microseconds)
+    }
+
+    pub(super) fn microseconds(self) -> u64 {
+        self.0
+    }
+
     /// The same, later.
     #[must_use]
     pub fn after(self, time: Duration) -> Elapsed {

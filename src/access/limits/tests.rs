@@ -167,6 +167,7 @@ fn each_limit_is_for_each_member() {
             concurrent_requests: Some(2),
             new_tunnels: pace("1/h", 2),
             tunnels: Some(1),
+            ..ClassLimits::default()
         },
         ..class("all")
     }]);

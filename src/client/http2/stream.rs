@@ -133,6 +133,18 @@ impl Http2Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// Ready when there is something to read, or a tunnel's side has ended.
+    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.received.is_empty() {
+            match self.body {
+                Body::Over => return self.poll_gone(cx).map(Err),
+                Body::Ended => break,
+                Body::Plain | Body::Chunked | Body::Tunnel => ready!(self.poll_receive(cx))?,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends bytes of a body, as many as the peer takes.
     fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
@@ -217,13 +229,7 @@ impl AsyncRead for Http2Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while this.received.is_empty() {
-            match this.body {
-                Body::Over => return this.poll_gone(cx).map(Err),
-                Body::Ended => return Poll::Ready(Ok(())),
-                Body::Plain | Body::Chunked | Body::Tunnel => ready!(this.poll_receive(cx))?,
-            }
-        }
+        ready!(this.poll_received(cx))?;
         buf.put((&mut this.received).take(buf.remaining()));
         Poll::Ready(Ok(()))
     }
@@ -267,6 +273,11 @@ impl AsyncWrite for Http2Stream {
 impl Socket for Http2Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         None
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        ready!(self.poll_received(cx))?;
+        Poll::Ready(Ok(self.received.len() as u64))
     }
 
     /// RFC 9113 §8.5: so a reset of the tunnel's other end is told.

@@ -9,10 +9,12 @@ use super::super::keys::form::{Raw, RawList};
 use super::super::keys::keys;
 use super::super::policy::{GroupContext, ValueReader, not_empty, role, user, warn_of_user};
 use super::super::reader::{Item, Section};
+use super::super::units::show_size;
 #[cfg(test)]
 use crate::access::limits::MAX_CLASSES;
 use crate::access::limits::{
-    ClassError, ClassLimits, ClassProblem, ClassRule, Classes, Pace, Per, Rate, RateError,
+    Bandwidth, BandwidthError, ClassError, ClassLimits, ClassProblem, ClassRule, Classes, Pace,
+    Per, Rate, RateError,
 };
 use crate::access::policy::{Groups, Name, Roles};
 
@@ -55,6 +57,10 @@ keys! {
         new_tunnels: Option<Item<'d>> = Means("no limit"), Raw => Shape::rate();
         /// Tunnels at the same time.
         tunnels: Option<Item<'d>> = Means("no limit"), Raw => Shape::Number(1..=MAX_AT_ONCE as u64);
+        /// Bytes to clients in a second, over all connections of a member.
+        download: Option<Item<'d>> = Means("no limit"), Raw => Shape::bandwidth();
+        /// Bytes from clients in a second, over all connections of a member.
+        upload: Option<Item<'d>> = Means("no limit"), Raw => Shape::bandwidth();
     }
 }
 
@@ -162,6 +168,8 @@ fn limits(reader: &mut ValueReader, keys: &Keys<'_>) -> ClassLimits {
             .part(&keys.new_tunnels, rate)
             .map(|rate| Pace::new(rate, None)),
         tunnels: reader.part(&keys.tunnels, at_once),
+        download: reader.part(&keys.download, bandwidth),
+        upload: reader.part(&keys.upload, bandwidth),
     }
 }
 
@@ -201,6 +209,25 @@ fn rate(item: &Item<'_>) -> Option<Rate> {
         Ok(_) => {}
     }
     rate.ok()
+}
+
+fn bandwidth(item: &Item<'_>) -> Option<Bandwidth> {
+    let bandwidth = Bandwidth::parse(item.text()?);
+    match bandwidth {
+        Err(BandwidthError::Form) => item.report(
+            "not a bandwidth",
+            "write a size in a second, as in 50MiB/s, 10MB/s or 512KiB/s",
+        ),
+        Err(BandwidthError::Range) => {
+            let [least, most] = [Bandwidth::MIN, Bandwidth::MAX].map(show_size);
+            item.report(
+                "out of range",
+                format!("write one from {least}/s to {most}/s"),
+            );
+        }
+        Ok(_) => {}
+    }
+    bandwidth.ok()
 }
 
 fn report(error: &ClassError, places: &[&Item<'_>], context: &GroupContext<'_>) {

@@ -67,7 +67,8 @@ pub(super) fn at(
     peer.group_key = group(role_group, request, &permit);
     // The dial has a bound of its own; this one covers the TLS handshake, too.
     peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls_handshake);
-    peer.options.read_timeout = (!is_watched(request)).then_some(timeouts.response);
+    peer.options.read_timeout = (!is_watched(request))
+        .then(|| timeouts.response + forwarded.exchange.outcome.longest_wait());
     peer.options.write_timeout = Some(timeouts.send);
     peer.options.idle_timeout = Some(timeouts.upstream_keep_alive);
     forwarded.permit = Some(permit);

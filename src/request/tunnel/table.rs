@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::TunnelRequest;
 use crate::access::auth::User;
-use crate::access::limits::{Account, Volume};
+use crate::access::limits::{Account, Flow, Volume};
 use crate::hook::{self, Run, Stop};
 use crate::request::app::App;
 use crate::request::hooks::ended;
 use crate::request::outcome::Exchange;
 use crate::request::request_id::RequestId;
 use crate::telemetry;
-use crate::tunnel::{Meter, Traffic};
+use crate::tunnel::{Meter, Source, Traffic};
 use crate::upstream::limit::Permit;
 
 /// The reason of the end of a tunnel that a hook cuts.
@@ -220,8 +220,8 @@ impl OpenTunnel<'_> {
 }
 
 impl Meter for OpenTunnel<'_> {
-    /// Counts and charges, and asks the hooks: the tunnel goes on at once, or ends.
-    fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str, Duration> {
+    /// Counts and charges, and asks the hooks.
+    fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str> {
         let Traffic {
             bytes_from_client,
             bytes_from_upstream,
@@ -252,11 +252,38 @@ impl Meter for OpenTunnel<'_> {
                 return ControlFlow::Break(CUT_BY_HOOK);
             }
         }
-        ControlFlow::Continue(Duration::ZERO)
+        ControlFlow::Continue(())
     }
 
     fn report_after(&self) -> u64 {
         self.report_after
+    }
+
+    fn part(&self, source: Source) -> Option<u64> {
+        self.account.as_ref()?.part(flow(source))
+    }
+
+    fn lend_now(&self, source: Source, bytes: u64) -> bool {
+        let account = self.account.as_ref();
+        account.is_none_or(|account| account.lend_now(flow(source), bytes))
+    }
+
+    fn lend(&self, source: Source, bytes: u64) -> Duration {
+        let account = self.account.as_ref();
+        account.map_or(Duration::ZERO, |account| account.lend(flow(source), bytes))
+    }
+
+    fn give_back(&self, source: Source, bytes: u64) {
+        if let Some(account) = &self.account {
+            account.give_back(flow(source), bytes);
+        }
+    }
+}
+
+fn flow(source: Source) -> Flow {
+    match source {
+        Source::Client => Flow::Upload,
+        Source::Upstream => Flow::Download,
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod bytes;
 mod closing;
+mod directions;
 mod fairness;
 mod idle;
 mod meter;
+mod recorder;
 mod reset;
 mod splicing;
 mod support;

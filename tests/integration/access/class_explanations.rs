@@ -7,9 +7,9 @@ use crate::support::command::check;
 use crate::support::proxy::Setup;
 
 const CLASSES: &str = "limits: { classes: [ \
-    { name: team, groups: [team], requests: 5/s, burst: 9, tunnels: 3 }, \
+    { name: team, groups: [team], requests: 5/s, burst: 9, tunnels: 3, download: 50MiB/s }, \
     { name: gate, roles: [gateway] }, \
-    { name: rest, client_networks: [127.0.0.0/8], per: client_network, new_tunnels: 2/m } ] }";
+    { name: rest, client_networks: [127.0.0.0/8], per: client_network, new_tunnels: 2/m, upload: 1mb/s } ] }";
 
 fn teams() -> Setup {
     Setup::new()
@@ -69,11 +69,11 @@ fn explain_shows_the_class_and_its_limits() {
     for (arguments, expected) in [
         (
             "--user alice --target a.test:443 --resolve 127.0.0.1",
-            "\nclass team: requests 5/s, burst 9; tunnels 3, for each user",
+            "\nclass team: requests 5/s, burst 9; tunnels 3; download 50MiB/s, for each user",
         ),
         (
             "--user bob --target a.test:443 --resolve 127.0.0.1",
-            "\nclass rest: new_tunnels 2/m, burst 2, for each client network",
+            "\nclass rest: new_tunnels 2/m, burst 2; upload 1MB/s, for each client network",
         ),
         ("--user bob --target /", "\nclass gate: no limits"),
         (
@@ -101,6 +101,6 @@ fn explain_shows_the_class_and_its_limits() {
     let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(
         json["ways"][0]["class"],
-        serde_json::json!({ "name": "team", "per": "user", "requests": "5/s", "burst": 9, "tunnels": 3 })
+        serde_json::json!({ "name": "team", "per": "user", "requests": "5/s", "burst": 9, "tunnels": 3, "download": "50MiB/s" })
     );
 }

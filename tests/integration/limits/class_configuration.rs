@@ -26,6 +26,8 @@ fn mistakes_are_reported_with_their_place() {
              { requests: 1/s }, \
              { name: slow, burst: 3, per: users }, \
              { name: odd, users: [alice], request: 5/s }, \
+             { name: wide, users: [alice], download: 50M/s, upload: 1KiB }, \
+             { name: thin, users: [alice], download: 1023B/s, upload: 1TB/s }, \
              { name: tail }, \
              { name: tail, users: [bob], roles: [tunel] }, \
              { name: last } ] }",
@@ -43,8 +45,12 @@ fn mistakes_are_reported_with_their_place() {
         "limits.classes[4].burst: without requests, which it is a part of",
         "limits.classes[4].per: not what can have limits for itself; write user, client_network or class",
         "limits.classes[5].request: unknown key; did you mean \"requests\"?",
-        "limits.classes[7].roles[0]: not a role; did you mean tunnel?",
-        "limits.classes[8]: never holds: class tail before it matches every request; move the class without matchers",
+        "limits.classes[6].download: not a bandwidth; write a size in a second, as in 50MiB/s, 10MB/s or 512KiB/s",
+        "limits.classes[6].upload: not a bandwidth",
+        "limits.classes[7].download: out of range; write one from 1KiB/s to 100GB/s",
+        "limits.classes[7].upload: out of range",
+        "limits.classes[9].roles[0]: not a role; did you mean tunnel?",
+        "limits.classes[10]: never holds: class tail before it matches every request; move the class without matchers",
     ] {
         let output = outcome.output();
         assert!(

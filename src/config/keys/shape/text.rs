@@ -92,6 +92,13 @@ impl Shape {
         }
     }
 
+    pub(in crate::config) fn bandwidth() -> Shape {
+        Shape::Form {
+            what: "a bandwidth such as `50MiB/s`, `10MB/s` or `512KiB/s`",
+            pattern: "^[0-9]+ ?[KkMmGgTt]?[Ii]?[Bb]/s$",
+        }
+    }
+
     pub(in crate::config) fn roles() -> Shape {
         Shape::Words(
             Role::ALL

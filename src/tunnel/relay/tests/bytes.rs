@@ -12,8 +12,9 @@ use tokio::io::{
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use super::recorder::Recorder;
 use super::support::{
-    Mode, NEVER, Recorder, Tunnel, in_every_mode, outcome, pair, payload, splicing, stuff, within,
+    Mode, NEVER, Tunnel, in_every_mode, outcome, pair, payload, splicing, stuff, within,
 };
 use crate::tunnel::buffer::BUFFER_SIZE;
 use crate::tunnel::buffer::tests::held;

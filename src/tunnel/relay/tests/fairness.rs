@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::{coop, yield_now};
 
-use super::support::{NEVER, Recorder, pair};
+use super::recorder::Recorder;
+use super::support::{NEVER, pair};
 use crate::tunnel::{Ended, Socket, relay};
 
 /// A stream that always has more and always takes more.

@@ -2,6 +2,7 @@
 //! moves on when nothing else can.
 
 use std::future::{Future, pending, poll_fn};
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +11,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, sleep, timeout as time_out};
 
-use super::support::{Answer, Memory, NEVER, Recorder};
-use crate::tunnel::relay::{MAX_PAUSE, METER_BYTES};
+use super::recorder::{Answer, Recorder};
+use super::support::{Memory, NEVER};
+use crate::tunnel::meter::METER_BYTES;
+use crate::tunnel::relay::MAX_PAUSE;
 use crate::tunnel::{Ended, Meter, Traffic, relay};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -301,10 +304,10 @@ struct Shrinking {
 }
 
 impl Meter for Shrinking {
-    fn moved(&self, traffic: Traffic) -> Answer {
+    fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str> {
         self.reported
             .fetch_add(traffic.bytes_from_client, Ordering::Relaxed);
-        Answer::Continue(Duration::ZERO)
+        ControlFlow::Continue(())
     }
 
     fn report_after(&self) -> u64 {

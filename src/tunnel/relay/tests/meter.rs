@@ -15,12 +15,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::bytes::{Last, play, script, streams};
+use super::recorder::{Answer, Recorder};
 use super::support::{
-    Answer, Mode, NEVER, Recorder, SOON, Tunnel, assert_reset, in_every_mode, outcome, pair,
-    payload, reset, rest_of, splicing, stuff, within,
+    Mode, NEVER, SOON, Tunnel, assert_reset, in_every_mode, outcome, pair, payload, reset, rest_of,
+    splicing, stuff, within,
 };
 use crate::tunnel::buffer::tests::held;
-use crate::tunnel::relay::METER_BYTES;
+use crate::tunnel::meter::METER_BYTES;
 use crate::tunnel::{Ended, Traffic};
 
 const GO_ON: Answer = Answer::Continue(Duration::ZERO);

@@ -3,9 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
-use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,11 +13,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::recorder::Recorder;
+
 use crate::tunnel::direction::{SPLICING, Splicing};
 use crate::tunnel::pace::Limits;
 use crate::tunnel::pipe::{PIPE_SIZE, Pool};
 use crate::tunnel::relay::relay_tunnel;
-use crate::tunnel::{Ended, Ends, Meter, Socket, Traffic};
+use crate::tunnel::{Ended, Ends, Socket, Traffic};
 
 /// Only a failing test waits so long.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -143,50 +143,6 @@ pub(super) async fn rest_of(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, 
     (got, end.map(drop))
 }
 
-/// What a meter answers.
-pub(super) type Answer = ControlFlow<&'static str, Duration>;
-
-/// Records the calls of a meter, and answers them.
-pub(super) struct Recorder {
-    reports: Mutex<Vec<Traffic>>,
-    report_after: u64,
-    answer: Box<dyn Fn(Traffic) -> Answer + Send + Sync>,
-}
-
-impl Recorder {
-    pub(super) fn new(
-        report_after: u64,
-        answer: impl Fn(Traffic) -> Answer + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            reports: Mutex::default(),
-            report_after,
-            answer: Box::new(answer),
-        }
-    }
-
-    pub(super) fn reports(&self) -> Vec<Traffic> {
-        self.reports.lock().unwrap().clone()
-    }
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        Self::new(u64::MAX, |_| Answer::Continue(Duration::ZERO))
-    }
-}
-
-impl Meter for Recorder {
-    fn moved(&self, traffic: Traffic) -> Answer {
-        self.reports.lock().unwrap().push(traffic);
-        (self.answer)(traffic)
-    }
-
-    fn report_after(&self) -> u64 {
-        self.report_after
-    }
-}
-
 /// What the relay did last with one of its streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -234,6 +190,10 @@ impl<S: Socket> Socket for Watched<S> {
 
     fn plain_tcp(&self) -> Option<&TcpStream> {
         self.stream.plain_tcp()
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        self.stream.poll_readable(cx)
     }
 
     fn splice_read(&self, taken: Poll<io::Result<usize>>) {
@@ -425,6 +385,10 @@ impl Tunnel {
             let from_upstream: u64 = told.iter().map(|told| told.bytes_from_upstream).sum();
             assert!(from_client <= traffic.bytes_from_client);
             assert!(from_upstream <= traffic.bytes_from_upstream);
+            if meter.lends() && ended == Ended::Complete {
+                let carried = [traffic.bytes_from_client, traffic.bytes_from_upstream];
+                assert_eq!(meter.lent(), carried, "lent");
+            }
             (ended, traffic)
         });
         Self {

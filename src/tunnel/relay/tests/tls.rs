@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use super::support::{NEVER, Recorder, outcome, pair, payload, reset, rest_of, within};
+use super::recorder::Recorder;
+use super::support::{NEVER, outcome, pair, payload, reset, rest_of, within};
 use crate::tunnel::{Ended, Socket, relay};
 
 impl Socket for server::TlsStream<TcpStream> {

@@ -28,7 +28,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 /// Why a text is no duration or no size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     /// A number without a unit, where one is required.
     #[error("a duration needs a unit")]
     MissingUnit,
@@ -41,27 +41,27 @@ pub(super) enum UnitError {
 }
 
 /// A number of milliseconds.
-pub(super) const fn milliseconds(number: u64) -> Duration {
+pub(crate) const fn milliseconds(number: u64) -> Duration {
     Duration::from_millis(number)
 }
 
 /// A number of seconds.
-pub(super) const fn seconds(number: u64) -> Duration {
+pub(crate) const fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
 
 /// A number of minutes.
-pub(super) const fn minutes(number: u64) -> Duration {
+pub(crate) const fn minutes(number: u64) -> Duration {
     seconds(number * 60)
 }
 
 /// A number of hours.
-pub(super) const fn hours(number: u64) -> Duration {
+pub(crate) const fn hours(number: u64) -> Duration {
     minutes(number * 60)
 }
 
 /// A number of days.
-pub(super) const fn days(number: u64) -> Duration {
+pub(crate) const fn days(number: u64) -> Duration {
     hours(number * 24)
 }
 
@@ -69,7 +69,7 @@ pub(super) const fn days(number: u64) -> Duration {
 ///
 /// # Errors
 /// A bare number is [`UnitError::MissingUnit`]: 30 of what would be a guess.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text)?;
     if unit.is_empty() {
         return Err(UnitError::MissingUnit);
@@ -89,7 +89,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 ///
 /// # Errors
 /// When the text is not of that form or counts more than 64 bits.
-pub(super) fn parse_size(text: &str) -> Result<u64, UnitError> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, UnitError> {
     let (number, unit) = split(text)?;
     let bytes = if unit.is_empty() {
         1
@@ -104,7 +104,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, UnitError> {
 }
 
 /// Writes a duration so that [`parse_duration`] reads it back, to the millisecond.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if milliseconds == 0 {
         return "0s".to_owned();
@@ -113,7 +113,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// Writes a size so that [`parse_size`] reads it back. Powers of two come first.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     if bytes == 0 {
         return "0".to_owned();
     }
