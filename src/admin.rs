@@ -1,12 +1,13 @@
-//! The admin service: metrics for Prometheus, statistics as JSON, and reloading.
+//! The admin service: metrics for Prometheus, statistics as JSON, balances of quotas, and reloading.
 //!
 //! It has no authentication, so it should listen on an address that only
 //! operators reach; the checks of `Host` and `Origin` prevent attacks through a browser
 //! on such a machine. A client can only cause a reload of the files on
-//! the disk.
+//! the disk, and change balances.
 
 mod client;
 mod places;
+mod quotas;
 pub mod reload;
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,22 +28,25 @@ pub use self::places::MAX_CONNECTIONS;
 use self::places::Places;
 use crate::access::client::Client;
 use crate::admin::reload::{Reload, ReloadError};
+use crate::balances::Balances;
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 use crate::upstream::dial::EXHAUSTED_PAUSE;
 
-/// Serves `/metrics`, `/stats` and `/reload`.
+/// Serves `/metrics`, `/stats`, `/quotas` and `/reload`.
 pub struct Admin {
     telemetry: Arc<Telemetry>,
     reload: Arc<Reload>,
+    balances: Arc<Balances>,
     places: Places,
 }
 
 impl Admin {
-    /// A service for these metrics and this reload.
-    pub fn new(telemetry: Arc<Telemetry>, reload: Arc<Reload>) -> Self {
+    /// A service for these metrics, this reload and these balances.
+    pub fn new(telemetry: Arc<Telemetry>, reload: Arc<Reload>, balances: Arc<Balances>) -> Self {
         Self {
             telemetry,
             reload,
+            balances,
             places: Places::new(),
         }
     }
@@ -144,7 +148,8 @@ impl ServeHttp for Admin {
                 "the Host field must be an address or localhost\n",
             );
         }
-        if path == "/reload" {
+        let query = request.uri.query().map(str::to_owned);
+        if path == "/reload" || quotas::is_change(&path) {
             // A page of any site can make a browser send a POST here, but only with this field.
             if request.headers.contains_key(ORIGIN) {
                 return text(
@@ -157,18 +162,24 @@ impl ServeHttp for Admin {
                 set(&mut answer, ALLOW, "POST");
                 return answer;
             }
-            return self.reload().await;
+            return match path.as_str() {
+                "/reload" => self.reload().await,
+                path => quotas::change(&self.balances, path, query.as_deref()).await,
+            };
         }
         if method != Method::GET && method != Method::HEAD {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
             set(&mut answer, ALLOW, "GET, HEAD");
             return answer;
         }
+        if path == quotas::LIST {
+            return quotas::list(&self.balances, query.as_deref()).await;
+        }
         match self.render(&path).await {
             Some((content_type, body)) => respond(StatusCode::OK, content_type, body),
             None => text(
                 StatusCode::NOT_FOUND,
-                "try /metrics, /stats or POST /reload\n",
+                "try /metrics, /stats, /quotas, POST /reload, POST /quotas/reset or POST /quotas/grant\n",
             ),
         }
     }

@@ -3,5 +3,6 @@
 mod arguments;
 mod commands;
 mod probes;
+mod quota;
 
 pub use commands::main;

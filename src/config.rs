@@ -77,6 +77,7 @@ pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problems};
 pub use self::reload::Reloader;
 pub use self::senders::Senders;
+pub use self::units::parse_size;
 pub use self::values::{Changes, Values};
 
 use self::egress::Egress;
@@ -97,6 +98,7 @@ use self::trusted::Credulous;
 use crate::access::auth::external::External;
 use crate::access::limits::Classes;
 use crate::access::policy::{Groups, Policy};
+use crate::balances::StoreSettings;
 use crate::config::identity::Identity;
 use crate::script::Script;
 use crate::telemetry::{self, Destination};
@@ -135,6 +137,8 @@ pub struct Config {
     pub(crate) limits: Limits,
     /// The classes of limits, if there are any.
     pub(crate) classes: Option<Arc<Classes>>,
+    /// Where balances of quotas are kept, if they are.
+    pub(crate) store: Option<StoreSettings>,
     /// Destination and format of the access log; a path in it is absolute.
     pub(crate) log: telemetry::Settings,
     /// What is most likely not meant, although it can be used.
@@ -343,7 +347,7 @@ fn interpret(
     let policy_tests = policy::read_tests(sections.policy_tests, &written, &script_names);
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
-    let (limits, classes) = Limits::read(sections.limits, &context);
+    let (limits, classes, quotas) = Limits::read(sections.limits, &base.directory, &context);
     let (log, access) = Log::read(sections.log, &base.directory);
     tollgate.finish_with(|key| {
         pingora::is_key(key)
@@ -358,6 +362,13 @@ fn interpret(
                 purpose: Purpose::AccessLog,
                 path: path.clone(),
                 item: access,
+            });
+        }
+        if let Some(store) = &quotas.store {
+            places.push(Place {
+                purpose: Purpose::Store,
+                path: store.path().to_owned(),
+                item: quotas.file.clone(),
             });
         }
         let mut inputs = vec![Input {
@@ -438,6 +449,7 @@ fn interpret(
         timeouts,
         limits,
         classes: classes.classes,
+        store: quotas.store,
         log,
         warnings: diagnostics.warnings(),
         identity: server.identity,

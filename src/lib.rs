@@ -28,6 +28,7 @@
 
 mod access;
 mod admin;
+mod balances;
 pub mod cli;
 mod client;
 mod config;

@@ -84,7 +84,9 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
         App::new(&config, hooks)
     })??;
     let reload = Arc::new(Reload::new(Arc::clone(&app), &config));
-    let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload)));
+    let balances = Arc::clone(&app.balances);
+    let admin = Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload), balances);
+    let admin = Arc::new(admin);
     let upgrade_sock = PathBuf::from(&config.server.upgrade_sock);
     let mut inherited = start
         .upgrade
@@ -116,6 +118,7 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
         inherited,
         caller: start.caller,
     };
+    app.balances.start().context("cannot start a thread")?;
     let server = assemble(&mut config, &app, listeners, notices, &failure);
     let signals = Signals {
         app: Arc::clone(&app),
@@ -130,6 +133,7 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
         shutdown_signal: Box::new(signals),
     });
 
+    app.balances.stop();
     // Explicitly, since the services may keep it longer.
     if let Some(pid_file) = pid_file {
         pid_file.remove();

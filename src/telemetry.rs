@@ -24,6 +24,7 @@ pub mod log_file;
 mod metrics;
 mod open;
 mod process;
+mod quotas;
 mod record;
 mod sink;
 mod stats;
@@ -33,6 +34,7 @@ mod top;
 mod users;
 
 use crate::access::limits::Classes;
+use crate::access::limits::quota::Ledgers;
 use crate::http::role::Role;
 use access_log::AccessLog;
 pub use access_log::{Destination, Format};
@@ -42,6 +44,7 @@ pub use open::{OpenConnection, OpenTunnel, Queued};
 use process::Process;
 use prometheus::Registry;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
+pub use stats::human_bytes;
 use stats::{Report, Stats};
 use users::Users;
 
@@ -172,6 +175,23 @@ impl Telemetry {
     /// Shows these classes of limits in metrics and statistics from now on.
     pub fn show_classes(&self, classes: Option<Arc<Classes>>) {
         self.metrics.class_bytes.show(classes);
+    }
+
+    /// Shows what members have used of their quotas from now on.
+    pub fn show_ledgers(&self, ledgers: Arc<Ledgers>) {
+        self.metrics.quota_used.show(ledgers);
+    }
+
+    /// Notes that the store of the balances works.
+    pub fn store_works(&self, kind: &'static str) {
+        self.metrics.store_up.with_label_values(&[kind]).set(1);
+        self.metrics.quota_used.set_store("works");
+    }
+
+    /// Notes that it does not.
+    pub fn store_failed(&self, kind: &'static str, why: &str) {
+        self.metrics.store_up.with_label_values(&[kind]).set(0);
+        self.metrics.quota_used.set_store(&format!("failed: {why}"));
     }
 
     /// Whether records are written: the statistics take less from one.

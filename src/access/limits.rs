@@ -10,7 +10,6 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use thiserror::Error;
 
-use super::client::Client;
 use super::policy::{Groups, Request};
 use crate::http::role::Role;
 
@@ -18,13 +17,15 @@ mod account;
 mod bandwidth;
 mod class;
 mod members;
+pub mod quota;
 mod rate;
 #[cfg(test)]
 mod tests;
 
-pub use self::account::{Account, Volume};
+pub use self::account::{Account, OverLimit, Volume};
 pub use self::bandwidth::{Bandwidth, BandwidthError, Flow};
 pub use self::class::{Class, ClassLimits, ClassRule, Exceeded, Per, Ticket};
+use self::quota::Ledgers;
 pub use self::rate::{Pace, Rate, RateError};
 use super::policy::Name;
 
@@ -107,6 +108,11 @@ impl Classes {
         self.list.iter().map(AsRef::as_ref)
     }
 
+    /// The class of this name.
+    pub fn by_name(&self, name: &str) -> Option<&Class> {
+        self.iter().find(|class| class.name() == name)
+    }
+
     /// The same, where a class with the name and the limits of one of `former` has its members, and one with the name what
     /// is counted of it.
     #[must_use]
@@ -126,10 +132,31 @@ impl Classes {
                 rule: class.rule.clone(),
                 members: Arc::clone(members),
                 tally: Arc::clone(&before.tally),
+                ledgers: class.ledgers.clone(),
             })
         };
         Classes {
             list: self.list.iter().map(succeed).collect(),
+            index: Arc::clone(&self.index),
+        }
+    }
+
+    /// The same, whose quotas are counted in these ledgers.
+    #[must_use]
+    pub fn counted_in(&self, ledgers: &Arc<Ledgers>) -> Classes {
+        let counted = |class: &Arc<Class>| {
+            if class.limits().quota.is_none() {
+                return Arc::clone(class);
+            }
+            Arc::new(Class {
+                rule: class.rule.clone(),
+                members: Arc::clone(&class.members),
+                tally: Arc::clone(&class.tally),
+                ledgers: Some(Arc::clone(ledgers)),
+            })
+        };
+        Classes {
+            list: self.list.iter().map(counted).collect(),
             index: Arc::clone(&self.index),
         }
     }
@@ -159,6 +186,12 @@ impl Classes {
         None
     }
 
+    /// Whether the class that holds for a request has a quota.
+    pub fn has_quota(&self, request: &Request<'_>) -> bool {
+        let class = self.class_of(request);
+        class.is_some_and(|class| class.limits().quota.is_some())
+    }
+
     /// What a request gets of the class that holds for it: none where none does. `is_tunnel` says whether it asks for a
     /// tunnel.
     ///
@@ -169,12 +202,7 @@ impl Classes {
         request: &Request<'_>,
         is_tunnel: bool,
     ) -> Option<Result<Ticket, Exceeded>> {
-        let class = self.class_of(request)?;
-        let client = |per| match per {
-            Per::User | Per::Class => Client::of_user(request.user),
-            Per::ClientNetwork => Client::site(request.client),
-        };
-        Some(class.admit(client, is_tunnel))
+        Some(self.class_of(request)?.admit(request, is_tunnel))
     }
 }
 

@@ -112,6 +112,31 @@ pub enum Command {
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
         conf: PathBuf,
     },
+    /// Show what users and networks have used of their quotas, or change it, in the running process
+    /// or, if none runs, in the store; exits with 1 when there is nothing to change, or it cannot be done
+    Quota {
+        /// The configuration file, with `tollgate.limits.store`
+        #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+        conf: PathBuf,
+        /// This user alone
+        #[structopt(long, value_name = "USER", conflicts_with = "network")]
+        user: Option<String>,
+        /// The network of this address alone
+        #[structopt(long, value_name = "IP")]
+        network: Option<IpAddr>,
+        /// This class alone
+        #[structopt(long, value_name = "CLASS")]
+        class: Option<String>,
+        /// Forget what was used and granted
+        #[structopt(long, conflicts_with = "grant")]
+        reset: bool,
+        /// Let each use so much more, until its periods end, such as 10GiB
+        #[structopt(long, value_name = "SIZE")]
+        grant: Option<String>,
+        /// Print JSON
+        #[structopt(long)]
+        json: bool,
+    },
     /// Try a script of an operator; see docs/scripts.md
     Script {
         /// What to do with it
@@ -178,7 +203,7 @@ pub enum ScriptCommand {
 }
 
 /// The names of the commands.
-const COMMANDS: [&str; 5] = ["check", "explain", "passwd", "reload", "script"];
+const COMMANDS: [&str; 6] = ["check", "explain", "passwd", "quota", "reload", "script"];
 
 /// The message for an invalid command line, with what to type in its last line.
 pub fn explain_usage(error: &Error) -> String {
@@ -282,7 +307,7 @@ mod tests {
             ),
             (
                 "run",
-                "tollgate: \"run\" is not understood; the commands are check, explain, passwd, reload, script; without one, \
+                "tollgate: \"run\" is not understood; the commands are check, explain, passwd, quota, reload, script; without one, \
                  `tollgate -c FILE` serves",
             ),
             (

@@ -10,7 +10,9 @@ use structopt::clap::ErrorKind;
 
 use super::arguments::{Cli, Command, ScriptCommand, explain_usage};
 use super::probes;
+use super::quota::{QuotaQuery, quota};
 use crate::access::auth::passwd;
+use crate::access::limits::quota::Filter;
 use crate::admin::{self, Changes, ReloadAnswer};
 use crate::config::Config;
 use crate::explain::{self, Query, Ran, ScriptQuery, Seen};
@@ -20,8 +22,8 @@ use crate::server::{self, Side, StartMode};
 use crate::text::{count, without_numbers};
 
 /// Exit codes of sysexits.h.
-const EX_USAGE: u8 = 64;
-const EX_CONFIG: u8 = 78;
+pub(super) const EX_USAGE: u8 = 64;
+pub(super) const EX_CONFIG: u8 = 78;
 /// The exit code of a reload after which some changed keys need a restart.
 const EX_PARTIAL: u8 = 2;
 
@@ -50,6 +52,25 @@ pub fn main() -> ExitCode {
             ),
         },
         Some(Command::Reload { conf }) => reload(&conf),
+        Some(Command::Quota {
+            conf,
+            user,
+            network,
+            class,
+            reset,
+            grant,
+            json,
+        }) => quota(&QuotaQuery {
+            conf: &conf,
+            filter: Filter {
+                class,
+                user,
+                network,
+            },
+            reset,
+            grant: grant.as_deref(),
+            json,
+        }),
         Some(Command::Script { command }) => run_script(&command, cli.conf.as_deref()),
         Some(Command::Passwd { file, user }) => set_password(&file, &user),
         Some(Command::Explain {
@@ -347,7 +368,7 @@ fn usage(error: &structopt::clap::Error) -> ExitCode {
     }
 }
 
-fn fail(code: u8, message: &dyn Display) -> ExitCode {
+pub(super) fn fail(code: u8, message: &dyn Display) -> ExitCode {
     // Not `eprintln!`, which panics when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{message}");
     ExitCode::from(code)

@@ -137,12 +137,12 @@ impl Charge {
             return Ok(());
         };
         self.fresh += bytes;
-        if self.fresh.sum() < REPORT.min(account.report_after()) {
+        if self.fresh.sum() < REPORT.min(account.report_after()) && !account.is_exact() {
             return Ok(());
         }
         match account.carried(std::mem::take(&mut self.fresh)) {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(limit) => Err(io::Error::other(limit.as_str())),
+            ControlFlow::Break(limit) => Err(io::Error::other(account.over(limit))),
         }
     }
 }

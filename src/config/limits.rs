@@ -2,6 +2,7 @@
 //! where it is written down.
 
 mod classes;
+mod store;
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use std::time::Duration;
 pub(super) use self::classes::ClassSection;
 #[cfg(test)]
 use self::classes::ListKeys;
+#[cfg(test)]
+use self::store::QuotaSettingKeys;
+pub(super) use self::store::QuotaSettings;
 use super::keys::form::Absent::Is;
 use super::keys::form::{Bytes, BytesOrNone, Flag, Raw, Within};
 #[cfg(test)]
@@ -81,18 +85,24 @@ settings! {
 /// The keys of the map: those of the limits for all, and the list of classes.
 #[cfg(test)]
 pub(super) fn keys() -> Vec<Key> {
-    Limits::keys().into_iter().chain(ListKeys::keys()).collect()
+    let for_all = Limits::keys().into_iter();
+    for_all
+        .chain(ListKeys::keys())
+        .chain(QuotaSettingKeys::keys())
+        .collect()
 }
 
 impl Limits {
-    /// Reads the limits for all, and the classes.
+    /// Reads the limits for all, the classes, and what quotas need.
     pub(super) fn read<'d>(
         part: Part<'d>,
+        base: &Path,
         context: &GroupContext<'_>,
-    ) -> (Limits, ClassSection<'d>) {
+    ) -> (Limits, ClassSection<'d>, QuotaSettings<'d>) {
         let mut section = part.section();
         let limits = Limits::take(&mut section);
-        let classes = classes::read(&mut section, context);
+        let quotas = store::read(&mut section, base);
+        let classes = classes::read(&mut section, &quotas, context);
         if limits.request_target > limits.request_head
             && section.is_known(&["request_target", "request_head"])
         {
@@ -103,7 +113,7 @@ impl Limits {
             );
         }
         section.finish();
-        (limits, classes)
+        (limits, classes, quotas)
     }
 }
 

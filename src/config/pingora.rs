@@ -161,7 +161,7 @@ impl<'d> Server<'d> {
                 .working_directory
                 .as_ref()
                 .map(|path| path.display().to_string()),
-            Purpose::AccessLog => None,
+            Purpose::AccessLog | Purpose::Store => None,
         };
         let all = [
             Purpose::PidFile,

@@ -15,6 +15,7 @@ use super::files::Base;
 use super::problem::Diagnostics;
 use super::reader::Item;
 use super::rights::{self, Denied, Need, quote};
+use crate::balances;
 use crate::config::identity::Identity;
 use crate::telemetry::log_file::{self, LogFileKind};
 use crate::text::system_message;
@@ -29,6 +30,7 @@ pub(super) enum Purpose {
     UpgradeSocket,
     ErrorLog,
     AccessLog,
+    Store,
     WorkingDirectory,
 }
 
@@ -210,6 +212,7 @@ impl Places<'_, '_> {
         }
         match place.purpose {
             Purpose::PidFile => probe_pid_file(path),
+            Purpose::Store => probe_store(path),
             Purpose::UpgradeSocket => probe_socket(path),
             Purpose::ErrorLog | Purpose::AccessLog => self.probe_log(place),
             Purpose::WorkingDirectory => Ok(()),
@@ -373,6 +376,20 @@ fn probe_socket(path: &Path) -> Result<(), Trouble> {
         Err(error) => return Err(not_looked_at(path, error)),
     }
     keep_parent(path)
+}
+
+/// The store, and the socket beside it.
+fn probe_store(path: &Path) -> Result<(), Trouble> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let message = "is there already, and is no file";
+            return Err(Trouble::text(message, "name another path"));
+        }
+        Ok(_) => write(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(not_looked_at(path, error)),
+    }
+    probe_socket(&balances::socket_path(path))
 }
 
 /// Whether files can be made beside `path`, and removed.

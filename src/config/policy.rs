@@ -22,7 +22,7 @@ mod rule;
 mod script_cases;
 mod test_cases;
 
-pub(super) use self::rule::{ValueReader, not_empty, role, user};
+pub(super) use self::rule::{ValueReader, not_empty, role, user, zone};
 #[cfg(test)]
 pub(super) use self::test_cases::Keys as TestKeys;
 pub(super) use self::test_cases::read_tests;

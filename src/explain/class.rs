@@ -1,9 +1,11 @@
 //! The class of limits that holds for a hypothetical request.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
+use crate::access::limits::quota::{Quota, size};
 use crate::access::limits::{Class, ClassLimits, Classes, Pace, Per};
 use crate::access::policy::Scenario;
 
@@ -37,6 +39,11 @@ struct ExplainedLimits {
     download: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upload: Option<String>,
+    /// By period.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    quota: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_quota: Option<&'static str>,
 }
 
 impl ExplainedClass {
@@ -83,6 +90,13 @@ impl From<&ClassLimits> for ExplainedLimits {
             tunnels: limits.tunnels,
             download: limits.download.map(|bandwidth| bandwidth.to_string()),
             upload: limits.upload.map(|bandwidth| bandwidth.to_string()),
+            quota: limits
+                .quota
+                .iter()
+                .flat_map(Quota::periods)
+                .map(|(period, limit)| (period.as_str(), size(limit)))
+                .collect(),
+            on_quota: limits.quota.map(|quota| quota.on_quota().as_str()),
         }
     }
 }

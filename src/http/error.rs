@@ -156,6 +156,9 @@ kinds! {
     /// The request is over a limit of its class.
     LimitReached => "limit_reached", "connection_limit_reached", TOO_MANY_REQUESTS, Downstream,
         "A limit of this proxy is reached; try again later.";
+    /// What the client has used of its quota is not known, since the store does not work.
+    QuotaUnknown => "quota_store_failed", "proxy_internal_error", SERVICE_UNAVAILABLE, Internal,
+        "The store of the quotas of this proxy does not work; try again shortly, or tell the operator.";
     /// The policy denies every address of the target.
     AddressDenied => "destination_ip_prohibited", "destination_ip_prohibited", FORBIDDEN, Downstream,
         "The policy of this proxy denies the address of this target.";
@@ -252,6 +255,7 @@ pub struct RequestError {
     denial: Option<Arc<Denial>>,
     word: Option<Box<str>>,
     retry_after: Option<Duration>,
+    resets_at: Option<Box<str>>,
     answer: Option<Arc<Answer>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -266,6 +270,7 @@ impl RequestError {
             denial: None,
             word: None,
             retry_after: None,
+            resets_at: None,
             answer: None,
             source: None,
         }
@@ -353,6 +358,13 @@ impl RequestError {
         self
     }
 
+    /// Tells the client when a quota begins anew, as a time of RFC 3339.
+    #[must_use]
+    pub fn resets_at(mut self, moment: impl Into<Box<str>>) -> Self {
+        self.resets_at = Some(moment.into());
+        self
+    }
+
     /// The same error for another owner; its causes become text.
     #[must_use]
     pub fn repeat(&self) -> Self {
@@ -363,6 +375,7 @@ impl RequestError {
             denial: self.denial.clone(),
             word: self.word.clone(),
             retry_after: self.retry_after,
+            resets_at: self.resets_at.clone(),
             answer: self.answer.clone(),
             source: self.detail().map(Into::into),
         }
@@ -399,6 +412,11 @@ impl RequestError {
     /// When the client may come back, where that is known.
     pub fn retry_delay(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// When a quota begins anew, if the error is about one.
+    pub fn reset_time(&self) -> Option<&str> {
+        self.resets_at.as_deref()
     }
 
     /// The whole chain of causes, for the log alone.

@@ -35,6 +35,7 @@ use crate::access::auth::{
 };
 use crate::access::limits::Classes;
 use crate::access::policy::{Admission, Policy};
+use crate::balances::Balances;
 use crate::config::Config;
 use crate::hook::{HookSet, How, Run, Stop};
 use crate::http::credentials::Credentials;
@@ -55,6 +56,8 @@ pub struct AccessControl {
     pools: Vec<(Box<str>, PoolNumber)>,
     /// What the external authoriser is asked with.
     asking: Asking,
+    /// Where quotas are counted.
+    balances: Arc<Balances>,
     /// What fetches the keys of tokens, off the way of requests.
     pub key_refresh: KeyRefresh,
 }
@@ -100,6 +103,7 @@ impl AccessControl {
         hooks: HookSet,
         pools: Vec<(Box<str>, PoolNumber)>,
         asking: Asking,
+        balances: Arc<Balances>,
     ) -> Result<Self, EntropyError> {
         let auth = &config.auth;
         let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
@@ -112,7 +116,9 @@ impl AccessControl {
         let lockout = auth.lockout.clone();
         let logins = lockout.map(|settings| Logins::new(settings, asking.telemetry()));
         let logins = logins.transpose()?.map(Arc::new);
-        let classes = config.classes.clone();
+        let classes = config.classes.as_deref();
+        let classes = classes.map(|classes| Arc::new(classes.counted_in(balances.ledgers())));
+        balances.set_classes(classes.clone());
         let access = Access::new(
             authenticator,
             &config.policy,
@@ -127,6 +133,7 @@ impl AccessControl {
             hooks,
             pools,
             asking,
+            balances,
             key_refresh: KeyRefresh::default(),
         })
     }
@@ -143,7 +150,7 @@ impl AccessControl {
     /// A hook that ends the request, or an external authoriser that denies it or does not answer (503). Missing (where
     /// the client is in no trusted network), malformed or wrong credentials, or a token that is not accepted (407, or 401
     /// at the gateway), a user or a network that is locked out (429), too many that wait to be verified (503), a request
-    /// that the policy denies (403, or the status of its rule), one over a limit of its class (429), or one that came
+    /// that the policy denies (403, or the status of its rule), one over a limit of its class (429, or 403), or one that came
     /// through this proxy before (508).
     pub async fn admit(&self, exchange: &mut Exchange) -> Result<Admitted, RequestError> {
         let access = exchange.access.take().unwrap_or_else(|| self.current());
@@ -186,10 +193,14 @@ impl AccessControl {
             None => access.policy.admit_request(&asked),
         };
         let admission = admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?;
-        if let Some(classes) = &access.classes
-            && let Some(got) = classes.admit(&asked, request.is_tunnel)
-        {
-            outcome.limit(got, access.policy.names())?;
+        if let Some(classes) = &access.classes {
+            if !self.balances.are_known() && classes.has_quota(&asked) {
+                // Boxed: only the first requests of a process wait.
+                Box::pin(self.balances.wait()).await?;
+            }
+            if let Some(got) = classes.admit(&asked, request.is_tunnel) {
+                outcome.limit(got, access.policy.names())?;
+            }
         }
         if let Some(upgrade) = admission.upgrade() {
             outcome.terms().upgrade = Some(Arc::clone(upgrade));

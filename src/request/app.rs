@@ -15,6 +15,7 @@ use super::reply::Reply;
 use super::request_id::RequestIds;
 use crate::access::auth::User;
 use crate::access::auth::tokens::TokenError;
+use crate::balances::Balances;
 use crate::client::{ClientStream, Connection, Patience};
 use crate::config::{Config, Limits, Timeouts};
 use crate::hook::{self, HookSet, How, Stop};
@@ -46,6 +47,8 @@ pub struct App {
     /// The upstreams of the gateway.
     pub pools: Pools,
     pub telemetry: Arc<Telemetry>,
+    /// What members have used of their quotas.
+    pub balances: Arc<Balances>,
     pub lifecycle: Lifecycle,
     pub pseudonym: Pseudonym,
     /// What tells an upstream the user.
@@ -105,9 +108,14 @@ impl App {
             telemetry: &telemetry,
         };
         let pools = Pools::new(&config.gateway, parts);
-        telemetry.show_classes(config.classes.clone());
+        let balances = Balances::new(config.store.clone(), Arc::clone(&telemetry));
+        let balances = Arc::new(balances);
+        let counted = Arc::clone(&balances);
+        let access = AccessControl::new(config, hooks, pools.names(), asking, counted)?;
+        telemetry.show_classes(access.classes());
         Ok(Arc::new(Self {
-            access: AccessControl::new(config, hooks, pools.names(), asking)?,
+            access,
+            balances,
             dialer,
             origin_tls,
             certificates,

@@ -54,12 +54,16 @@ impl Reply {
             let named = named.or(limit.map(|limit| ("limit", limit)));
             let named =
                 named.map(|(key, name)| format!("\"{key}\":{},", serde_json::Value::from(name)));
+            let resets = error.reset_time();
+            let resets =
+                resets.map(|time| format!("\"resets_at\":{},", serde_json::Value::from(time)));
             writeln!(
                 body,
-                "{{\"status\":{},\"error\":\"{}\",{}\"message\":{},\"request_id\":\"{id}\"}}",
+                "{{\"status\":{},\"error\":\"{}\",{}{}\"message\":{},\"request_id\":\"{id}\"}}",
                 status.as_u16(),
                 kind.name(),
                 named.unwrap_or_default(),
+                resets.unwrap_or_default(),
                 serde_json::Value::from(text),
             )
         } else {

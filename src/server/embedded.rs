@@ -93,7 +93,9 @@ impl fmt::Debug for Running {
 pub fn start(mut config: Config, hooks: HookSet) -> anyhow::Result<Running> {
     let app = App::new(&config, hooks)?;
     let reload = Arc::new(Reload::new(Arc::clone(&app), &config));
-    let admin = Arc::new(Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload)));
+    let balances = Arc::clone(&app.balances);
+    let admin = Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload), balances);
+    let admin = Arc::new(admin);
     let listeners = open_listeners(&config, &admin, None)?;
     let addresses = listeners.iter().map(|(_, listener)| listener.address());
     let addresses = addresses.collect::<Result<_, _>>()?;
@@ -111,11 +113,13 @@ pub fn start(mut config: Config, hooks: HookSet) -> anyhow::Result<Running> {
         failure: Arc::clone(&failure),
         drain: config.timeouts.drain,
     };
+    app.balances.start().context("cannot start a thread")?;
     let serve = move || {
         let server = assemble(&mut config, &app, listeners, notices, &failure);
         server.run(RunArgs {
             shutdown_signal: Box::new(end),
         });
+        app.balances.stop();
         if !app.telemetry.flush(FLUSH_TIMEOUT) {
             log::error!("the access log could not be written in time; its end is lost");
         }

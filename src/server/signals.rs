@@ -190,7 +190,16 @@ impl Signals {
         let Some(sockets) = self.sockets.lock().clone() else {
             return false;
         };
-        let given = tokio::task::spawn_blocking(move || handover::give(&path, &sockets)).await;
+        let balances = Arc::clone(&self.app.balances);
+        let given = tokio::task::spawn_blocking(move || {
+            let given = handover::give(&path, &sockets);
+            if given.is_ok() {
+                // At once: requests of the new process wait for it.
+                balances.hand_over();
+            }
+            given
+        });
+        let given = given.await;
         match given.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => {
                 log::info!(

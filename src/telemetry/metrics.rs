@@ -17,6 +17,7 @@ use self::declare::metrics;
 use self::series::{ByRole, Bytes, Lockouts, Losses, Reloads};
 use super::classes::ClassBytes;
 use super::counters::{LabelledCounters, PairCounters, StatusCounters};
+use super::quotas::QuotaUsage;
 use super::record::Record;
 
 /// Distinct values that a label found while running may have.
@@ -24,7 +25,7 @@ const MAX_KINDS: usize = 64;
 /// Rules can be as many as an operator writes; the sketch of a graph needs few.
 const MAX_RULES: usize = 1280;
 
-/// Pairs of a class and a limit: four limits for each class, and classes of former configurations.
+/// Pairs of a class and a limit: eight limits for each class, and classes of former configurations.
 const MAX_CLASS_LIMITS: usize = 1024;
 
 /// Pairs of name and label that hooks may count.
@@ -60,10 +61,16 @@ metrics! {
         "Such a rule has `action: observe`.";
     "tollgate_limited_total" counter ["class", "limit"] => limited: PairCounters<MAX_CLASS_LIMITS>,
         "Requests over a limit of their class, by class and limit."
-        "Limits by their keys in `limits.classes`: `requests`, `concurrent_requests`, `new_tunnels`, `tunnels`. They count in `tollgate_errors_total` too.";
+        "Limits by their keys in `limits.classes`: `requests`, `concurrent_requests`, `new_tunnels`, `tunnels`; `quota_hour` to `quota_month`. They count in `tollgate_errors_total` too.";
     "tollgate_class_bytes_total" counter ["class", "direction"] => class_bytes: ClassBytes,
         "Bytes that requests and tunnels of a class have carried, by class and direction; live."
         "`from_client` and `to_client`. [limits.md](limits.md#what-counts-as-bytes) says which bytes.";
+    "tollgate_quota_used_bytes" gauge ["class", "period"] => quota_used: QuotaUsage,
+        "Bytes that all members of a class have used of their quotas in the current periods, by class and period."
+        "`hour`, `day`, `week`, `month`. What each member has used is in `/stats`, `/quotas` and `tollgate quota`.";
+    "tollgate_store_up" gauge ["store"] => store_up: IntGaugeVec,
+        "Whether the store of the balances works: 1 or 0."
+        "By kind: `file`. There is none without `limits.store`.";
     "tollgate_errors_total" counter ["kind"] => errors: LabelledCounters<MAX_KINDS>,
         "Requests and tunnels that failed, by error kind."
         "Kinds as `error` in the access log. A request without credentials counts in `tollgate_auth_failures_total` alone.";

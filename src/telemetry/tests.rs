@@ -14,8 +14,9 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::*;
+use crate::access::limits::quota::{OnQuota, Quota, now};
 use crate::access::limits::{ClassLimits, ClassRule, Per};
-use crate::access::policy::{DecidedBy, Groups, Name};
+use crate::access::policy::{DecidedBy, Groups, Name, Zone};
 use crate::http::denial::Denial;
 use crate::http::error::ErrorKind;
 
@@ -98,6 +99,13 @@ fn exercised() -> Arc<Telemetry> {
     drop(telemetry.gateway_queued());
     telemetry.hook_failed("team");
     telemetry.hook_event("origin_errors", "a.example");
+    telemetry.store_works("file");
+    let ledgers = Arc::new(Ledgers::new(16));
+    let quota = Quota::new([Some(10), None, None, None], OnQuota::Cut, Zone::UTC).unwrap();
+    let class = Name::parse_any("ci").unwrap();
+    let ledger = ledgers.of_client(&class, Per::User, "alice", [192, 0, 2, 1].into());
+    ledgers.add(&ledger, &quota, 7, now()).unwrap();
+    telemetry.show_ledgers(ledgers);
     telemetry.upstream_state(&SocketAddr::from(([127, 0, 0, 1], 81)), true);
     let observing = Name::parse("watch").unwrap();
     for role in record::ROLES {

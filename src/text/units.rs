@@ -28,7 +28,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 /// Why a text is no duration or no size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UnitError {
+pub enum UnitError {
     /// A number without a unit, where one is required.
     #[error("a duration needs a unit")]
     MissingUnit,
@@ -89,7 +89,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 ///
 /// # Errors
 /// When the text is not of that form or counts more than 64 bits.
-pub(crate) fn parse_size(text: &str) -> Result<u64, UnitError> {
+pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let (number, unit) = split(text)?;
     let bytes = if unit.is_empty() {
         1

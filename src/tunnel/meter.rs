@@ -41,6 +41,11 @@ pub trait Meter {
         u64::MAX
     }
 
+    /// Whether it gets a report each time that bytes have moved: a killed process then loses none of them.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
     /// The most bytes of a source that are read at once; none where it has no bandwidth of its own. Where it has, the relay
     /// reads what it was lent, and no more.
     fn part(&self, _: Source) -> Option<u64> {
@@ -103,6 +108,7 @@ impl Reports {
         let fresh = self.fresh(total);
         if fresh.bytes_from_client + fresh.bytes_from_upstream
             >= METER_BYTES.min(meter.report_after())
+            || meter.is_exact()
             || now.duration_since(self.at) >= METER_PERIOD
         {
             self.at = now;

@@ -110,6 +110,7 @@ mod programming {
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
 /// no more.
 mod limits {
+    mod balances;
     mod bandwidth;
     mod bandwidth_pauses;
     mod body_size;
@@ -122,6 +123,9 @@ mod limits {
     mod http2_limits;
     mod large_download;
     mod local_ports;
+    mod quota_command;
+    mod quota_store;
+    mod quotas;
     mod requests_per_origin;
     mod response_timeout;
     mod unread_downloads;

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use thiserror::Error;
+
 use super::bandwidth::{Bandwidth, Flow, LONGEST_WAIT, Lent};
-use super::class::{Class, Limit};
+use super::class::{Class, Limit, Per};
 use super::members::Member;
+use super::quota::{Ledger, OnQuota, now};
 use super::rate::Elapsed;
+use crate::access::policy::Name;
 
 /// Bytes of both directions, as the client's connection carries them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,18 @@ pub struct Account {
     pub(super) class: Arc<Class>,
     /// None in a class without limits.
     pub(super) member: Option<Arc<Member>>,
+    /// Where its quota is counted; none in a class without one.
+    pub(super) ledger: Option<Arc<Ledger>>,
+}
+
+/// Why a connection carries no more: the cause of an error of its stream.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("over {class}.{} of its {}", .limit.as_str(), .per.as_str())]
+pub struct OverLimit {
+    class: Name,
+    per: Per,
+    /// The limit.
+    pub limit: Limit,
 }
 
 /// Bytes that are counted by all connections at once.
@@ -39,14 +55,42 @@ impl Account {
     /// Charges bytes that were carried. The one place where bytes count: for tunnels, for WebSockets and for the bodies of
     /// requests and responses.
     ///
-    /// `Break` has the limit that they are over: the connection carries no more. None of the limits of today is one that
-    /// more bytes than it admits can get over.
+    /// `Break` has the limit that they are over: the connection carries no more. That is a quota which cuts.
     pub fn carried(&self, bytes: Volume) -> ControlFlow<Limit> {
         self.class.tally.bytes.add(bytes);
         if let Some(member) = &self.member {
             member.bytes.add(bytes);
         }
-        ControlFlow::Continue(())
+        match &self.ledger {
+            None => ControlFlow::Continue(()),
+            Some(ledger) => self.count(ledger, bytes.sum()),
+        }
+    }
+
+    fn count(&self, ledger: &Arc<Ledger>, bytes: u64) -> ControlFlow<Limit> {
+        let quota = self.class.limits().quota.as_ref();
+        let (Some(ledgers), Some(quota)) = (&self.class.ledgers, quota) else {
+            return ControlFlow::Continue(());
+        };
+        match (ledgers.add(ledger, quota, bytes, now()), quota.on_quota()) {
+            (Err(ended), OnQuota::Cut) => ControlFlow::Break(Limit::Quota(ended.period)),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Whether [`carried`](Self::carried) is called each time that bytes were: those of a quota are written down, and end what
+    /// is open.
+    pub fn is_exact(&self) -> bool {
+        self.ledger.is_some()
+    }
+
+    /// The reason for an error, of a limit of this account.
+    pub fn over(&self, limit: Limit) -> OverLimit {
+        OverLimit {
+            class: self.class.full_name().clone(),
+            per: self.class.per(),
+            limit,
+        }
     }
 
     /// The most bytes that a connection is lent at once; none where this direction has no limit.

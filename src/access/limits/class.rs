@@ -5,17 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::account::{Account, Counter, Volume};
 use super::bandwidth::Bandwidth;
 use super::members::{Member, Members};
+use super::quota::{Ledger, Ledgers, Period, Quota, moment_text, now as wall_clock};
 use super::rate::{Elapsed, Pace};
 use crate::access::client::Client;
-use crate::access::policy::{Name, Networks, Roles, RuleNames};
+use crate::access::policy::{Name, Networks, Request, Roles, RuleNames};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 
 /// How long a client waits that has as much at once as it may have: it alone knows when it is done with some of it.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
+
+/// A quota that begins anew no sooner than this is nothing to wait for.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
 
 /// A class as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +69,8 @@ pub struct ClassLimits {
     pub download: Option<Bandwidth>,
     /// Bytes from clients.
     pub upload: Option<Bandwidth>,
+    /// Bytes in a period.
+    pub quota: Option<Quota>,
 }
 
 /// One of the limits.
@@ -76,6 +84,8 @@ pub enum Limit {
     NewTunnels,
     /// `tunnels`
     Tunnels,
+    /// `quota`, of one period.
+    Quota(Period),
 }
 
 /// A class in use.
@@ -84,6 +94,8 @@ pub struct Class {
     pub(super) rule: ClassRule,
     pub(super) members: Arc<Members>,
     pub(super) tally: Arc<Tally>,
+    /// Where its quota is counted; none in a class without one, and where requests are not served.
+    pub(super) ledgers: Option<Arc<Ledgers>>,
 }
 
 /// What is counted of a class, over reloads.
@@ -109,6 +121,8 @@ pub struct Exceeded {
     class: Arc<Class>,
     limit: Limit,
     wait: Duration,
+    /// When a quota begins anew, in seconds since 1970.
+    resets: Option<i64>,
 }
 
 impl ClassRule {
@@ -141,13 +155,14 @@ impl Per {
 }
 
 impl Limit {
-    /// The key in the configuration.
+    /// The key in the configuration; of a quota with its period.
     pub const fn as_str(self) -> &'static str {
         match self {
             Limit::Requests => "requests",
             Limit::ConcurrentRequests => "concurrent_requests",
             Limit::NewTunnels => "new_tunnels",
             Limit::Tunnels => "tunnels",
+            Limit::Quota(period) => period.limit_name(),
         }
     }
 }
@@ -182,6 +197,7 @@ impl fmt::Display for ClassLimits {
             self.tunnels.map(|it| count(it, Limit::Tunnels.as_str())),
             self.download.map(|it| format!("download {it}")),
             self.upload.map(|it| format!("upload {it}")),
+            self.quota.map(|quota| quota.to_string()),
         ];
         let shown: Vec<String> = shown.into_iter().flatten().collect();
         match shown.is_empty() {
@@ -197,8 +213,14 @@ impl Class {
         Class {
             members: Arc::new(Members::new(rule.per, &rule.limits)),
             tally: Arc::default(),
+            ledgers: None,
             rule,
         }
+    }
+
+    /// Its name, to be kept.
+    pub fn full_name(&self) -> &Name {
+        &self.rule.name
     }
 
     /// Its name.
@@ -232,24 +254,39 @@ impl Class {
     /// The first limit that it is over. Then it has taken nothing of any.
     pub(super) fn admit(
         self: &Arc<Self>,
-        client: impl FnOnce(Per) -> Client,
+        request: &Request<'_>,
         is_tunnel: bool,
     ) -> Result<Ticket, Exceeded> {
         let limits = &self.rule.limits;
+        let over = |limit, wait, resets| {
+            self.tally.limited.fetch_add(1, Ordering::Relaxed);
+            Exceeded {
+                class: Arc::clone(self),
+                limit,
+                wait,
+                resets,
+            }
+        };
+        let ledger = self.ledger(request);
+        if let (Some(ledger), Some(quota)) = (&ledger, &limits.quota) {
+            let now = wall_clock();
+            ledger.check(quota, now).map_err(|ended| {
+                let rest = u64::try_from(ended.resets.saturating_sub(now)).unwrap_or_default();
+                let limit = Limit::Quota(ended.period);
+                over(limit, Duration::from_secs(rest), Some(ended.resets))
+            })?;
+        }
         let member = match limits.is_empty() {
             true => None,
             false => {
                 let now = Elapsed::now();
+                let client = |per| match per {
+                    Per::User | Per::Class => Client::of_user(request.user),
+                    Per::ClientNetwork => Client::site(request.client),
+                };
                 let member = self.members.get(client, self.rule.per, limits, now);
                 self.take(&member, is_tunnel, now)
-                    .map_err(|(limit, wait)| {
-                        self.tally.limited.fetch_add(1, Ordering::Relaxed);
-                        Exceeded {
-                            class: Arc::clone(self),
-                            limit,
-                            wait,
-                        }
-                    })?;
+                    .map_err(|(limit, wait)| over(limit, wait, None))?;
                 Some(member)
             }
         };
@@ -259,9 +296,18 @@ impl Class {
             account: Account {
                 class: Arc::clone(self),
                 member,
+                ledger,
             },
             is_tunnel,
         })
+    }
+
+    /// Where the bytes of a request count.
+    fn ledger(&self, request: &Request<'_>) -> Option<Arc<Ledger>> {
+        let ledgers = self.ledgers.as_ref()?;
+        self.rule.limits.quota?;
+        let (name, per) = (&self.rule.name, self.rule.per);
+        Some(ledgers.of_client(name, per, request.user, request.client))
     }
 
     fn take(
@@ -350,7 +396,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Account { class, member } = &self.account;
+        let Account { class, member, .. } = &self.account;
         let (_, most) = class.rule.limits.at_once(self.is_tunnel);
         if let Some(member) = member
             && most.is_some()
@@ -381,9 +427,18 @@ impl Exceeded {
             RuleNames::Shown => over.as_str(),
             RuleNames::Hidden => limit,
         };
-        RequestError::new(ErrorKind::LimitReached)
+        let error = RequestError::new(ErrorKind::LimitReached)
             .told(word)
             .retry_after(self.wait)
-            .because(format!("over {over} of its {}", self.class.per().as_str()))
+            .because(format!("over {over} of its {}", self.class.per().as_str()));
+        let Some(resets) = self.resets else {
+            return error;
+        };
+        let error = error.resets_at(moment_text(resets));
+        match self.wait > LONG_WAIT {
+            // What retries 429 would wait for it.
+            true => error.answered_with(StatusCode::FORBIDDEN),
+            false => error,
+        }
     }
 }

@@ -9,6 +9,7 @@ use allocation_counter::measure;
 use super::members::Members;
 use super::rate::Elapsed;
 use super::*;
+use crate::access::client::Client;
 use crate::access::policy::{Moment, Networks, Scenario};
 
 /// A class that matches every request.

@@ -6,7 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Datelike, NaiveDateTime, SecondsFormat, Timelike, Utc, Weekday};
+use chrono::{
+    DateTime, Datelike, LocalResult, NaiveDateTime, SecondsFormat, TimeZone as _, Timelike, Utc,
+    Weekday,
+};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use thiserror::Error;
 
@@ -237,6 +240,18 @@ impl Zone {
     /// [`ScheduleError::Zone`]
     pub fn parse(text: &str) -> Result<Zone, ScheduleError> {
         Tz::from_str(text).map(Zone).or(Err(ScheduleError::Zone))
+    }
+
+    /// What the clocks of the zone show at a moment, in seconds since 1970.
+    pub fn local(self, moment: i64) -> NaiveDateTime {
+        let moment = DateTime::from_timestamp(moment, 0).unwrap_or_default();
+        moment.with_timezone(&self.0).naive_local()
+    }
+
+    /// When the clocks of the zone show this: once, twice when they go back, or never when they skip it.
+    pub fn moments(self, wall: NaiveDateTime) -> LocalResult<i64> {
+        let found = self.0.from_local_datetime(&wall);
+        found.map(|moment| moment.timestamp())
     }
 
     /// The names of all zones.

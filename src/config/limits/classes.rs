@@ -10,8 +10,10 @@ use super::super::keys::keys;
 use super::super::policy::{GroupContext, ValueReader, not_empty, role, user, warn_of_user};
 use super::super::reader::{Item, Section};
 use super::super::units::show_size;
+use super::store::QuotaSettings;
 #[cfg(test)]
 use crate::access::limits::MAX_CLASSES;
+use crate::access::limits::quota::{OnQuota, Quota};
 use crate::access::limits::{
     Bandwidth, BandwidthError, ClassError, ClassLimits, ClassProblem, ClassRule, Classes, Pace,
     Per, Rate, RateError,
@@ -20,6 +22,9 @@ use crate::access::policy::{Groups, Name, Roles};
 
 /// The most of what is counted at once.
 const MAX_AT_ONCE: usize = 1_000_000;
+
+/// The largest quota.
+const MAX_QUOTA: u64 = 1 << 60;
 
 keys! {
     /// The list, beside the limits that hold for all.
@@ -61,6 +66,25 @@ keys! {
         download: Option<Item<'d>> = Means("no limit"), Raw => Shape::bandwidth();
         /// Bytes from clients in a second, over all connections of a member.
         upload: Option<Item<'d>> = Means("no limit"), Raw => Shape::bandwidth();
+        /// Bytes in a period, both ways together. A request beyond it gets 429, or 403 when the period lasts for more than an
+        /// hour. Needs `limits.store`.
+        quota: Option<Item<'d>> = Means("no limit"), Raw => Shape::Map(QuotaKeys::keys);
+        /// What becomes of open requests and tunnels when a quota ends: `cut` ends them, `refuse_new` refuses new ones alone.
+        on_quota: Option<Item<'d>> = Means("`cut`"), Raw => Shape::words(&OnQuota::ALL.map(OnQuota::as_str));
+    }
+}
+
+keys! {
+    /// The quota of a class. At least one key.
+    pub(in super::super) struct QuotaKeys<'d> {
+        /// From a full hour to the next.
+        hour: Option<Item<'d>> = Means("no limit"), Raw => Shape::Size(1..=MAX_QUOTA);
+        /// From midnight to midnight.
+        day: Option<Item<'d>> = Means("no limit"), Raw => Shape::Size(1..=MAX_QUOTA);
+        /// From Monday to Sunday.
+        week: Option<Item<'d>> = Means("no limit"), Raw => Shape::Size(1..=MAX_QUOTA);
+        /// A month of the calendar.
+        month: Option<Item<'d>> = Means("no limit"), Raw => Shape::Size(1..=MAX_QUOTA);
     }
 }
 
@@ -74,13 +98,17 @@ pub(in super::super) struct ClassSection<'d> {
 }
 
 /// Reads the list.
-pub(super) fn read<'d>(section: &mut Section<'d>, context: &GroupContext<'_>) -> ClassSection<'d> {
+pub(super) fn read<'d>(
+    section: &mut Section<'d>,
+    settings: &QuotaSettings<'d>,
+    context: &GroupContext<'_>,
+) -> ClassSection<'d> {
     let items = ListKeys::take(section).classes;
     let items = items.and_then(|item| item.list()).unwrap_or_default();
     let mut written = ClassSection::default();
     let (mut places, mut rules) = (Vec::new(), Vec::new());
     for item in &items {
-        if let Some(rule) = read_class(item, &mut written.users) {
+        if let Some(rule) = read_class(item, settings, &mut written.users) {
             rules.push(rule);
             places.push(item);
         }
@@ -110,6 +138,7 @@ impl ClassSection<'_> {
 
 fn read_class<'d>(
     item: &Item<'d>,
+    settings: &QuotaSettings<'d>,
     all_named: &mut Vec<(Name, Item<'d>, Box<str>)>,
 ) -> Option<ClassRule> {
     let mut section = item.section();
@@ -133,7 +162,15 @@ fn read_class<'d>(
     let roles = reader.values(&keys.roles, role);
     let client_networks = reader.part(&keys.client_networks, |item| networks(&not_empty(item)?));
     let per = reader.part(&keys.per, per).unwrap_or_default();
-    let limits = limits(&mut reader, &keys);
+    let mut limits = limits(&mut reader, &keys);
+    limits.quota = reader
+        .part(&keys.quota, |item| quota(item, &keys, settings))
+        .flatten();
+    if keys.on_quota.is_some() && keys.quota.is_none() {
+        let message = "without a quota, whose end it is about";
+        let remedy = "write one such as `quota: { day: 100GiB }`, or remove it";
+        section.report("on_quota", message, remedy);
+    }
     if keys.burst.is_some() && keys.requests.is_none() {
         let message = "without requests, which it is a part of";
         let remedy = "write a rate such as `requests: 50/s`, or remove it";
@@ -170,7 +207,44 @@ fn limits(reader: &mut ValueReader, keys: &Keys<'_>) -> ClassLimits {
         tunnels: reader.part(&keys.tunnels, at_once),
         download: reader.part(&keys.download, bandwidth),
         upload: reader.part(&keys.upload, bandwidth),
+        quota: None,
     }
+}
+
+/// The quota of a class; the inner one is none where its periods have been reported.
+fn quota(item: &Item<'_>, class: &Keys<'_>, settings: &QuotaSettings<'_>) -> Option<Option<Quota>> {
+    let mut section = item.section();
+    let keys = QuotaKeys::take(&mut section);
+    section.finish();
+    if settings.item.is_none() {
+        item.report(
+            "without limits.store, where balances are kept",
+            "add `store: { file: /var/lib/tollgate/quota.redb }` to tollgate.limits",
+        );
+    }
+    let on_quota = class.on_quota.as_ref().map(on_quota);
+    let written = [&keys.hour, &keys.day, &keys.week, &keys.month];
+    if written.iter().all(|item| item.is_none()) {
+        item.report(
+            "without a period",
+            "write hour, day, week or month, such as `quota: { day: 100GiB }`",
+        );
+        return None;
+    }
+    let limits = written.map(|item| item.as_ref().map(|item| item.size(1..=MAX_QUOTA)));
+    let is_whole = limits.iter().all(|limit| *limit != Some(None)) && on_quota != Some(None);
+    let limits = limits.map(Option::flatten);
+    let on_quota = on_quota.flatten().unwrap_or_default();
+    is_whole.then(|| Quota::new(limits, on_quota, settings.zone))
+}
+
+fn on_quota(item: &Item<'_>) -> Option<OnQuota> {
+    let text = item.text()?;
+    let found = OnQuota::ALL.into_iter().find(|on| on.as_str() == text);
+    if found.is_none() {
+        item.report("another word", "write cut or refuse_new");
+    }
+    found
 }
 
 fn name(item: &Item<'_>) -> Option<Name> {

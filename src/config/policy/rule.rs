@@ -5,6 +5,7 @@ mod upgrade;
 mod value;
 
 pub(super) use self::time::moment;
+pub(in super::super) use self::time::zone;
 pub(super) use self::value::method;
 pub(in super::super) use self::value::role;
 pub(in super::super) use self::value::user;

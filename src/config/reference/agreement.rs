@@ -17,11 +17,13 @@ tollgate:
   listeners:
     - { address: '127.0.0.1:8888' }
   auth: { htpasswd: users, groups: groups }
+  limits: { store: { file: quota.redb } }
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 14] = [
+const MAPS: [(&str, &str); 15] = [
     ("tollgate.limits.classes", "[{ name: c, requests: 7/s }]"),
+    ("tollgate.limits.classes[].quota", "{ day: 7GiB }"),
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
@@ -69,7 +71,7 @@ Europe/Berlin | 2027-01-01T00:00:00Z | '2027-01-01 00:00:00+01:00' | 'true' | '\
 [443] | ['443', 8000-8099, 1 - 2] | [10.0.0.0/8, '::1'] | [127.0.0.1] | ['::1'] | ['192.0.2.1:53'] | [mon, tue-fri] |
 [monday] | [tunnel, forward] | [tunel] | [PUT, POST] | [alice] | [team] | ['@list.txt', .example.org] |
 [{ list: list.txt, lenient: true }] | [{ list: list.txt }] | [{ lenient: false }] | [true] | [1] | {} | { list: list.txt } |
-7/s | 0/s | 30/m | 30/d | client_network |
+7/s | 0/s | 30/m | 30/d | client_network | cut | { day: 1GiB } | { day: 1 GiB, year: 1GiB } |
 { days: [mon] } | { from: '08:00', zone: UTC } | { address: '127.0.0.1:9189' } | [{ address: '127.0.0.1:9190', http2: True }] |
 [{ name: q, action: admit }] | [{ user: alice, target: /, expect: admit, time: 2027-01-01T00:00:00Z }] | '' | \"\" | [''] | [[]]
 ";

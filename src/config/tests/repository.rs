@@ -131,6 +131,7 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
         .replace("/etc/ssl/certs/ca-certificates.crt", "ca.pem")
         .replace("/var/log/tollgate/", "")
         .replace("/run/tollgate/", "")
+        .replace("/var/lib/tollgate/", "")
         .replace(
             "\nuser: tollgate",
             &format!("\nuser: {}", Identity::own().user()),

@@ -21,10 +21,11 @@ tollgate:
     tokens: { issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }
     external: { url: 'http://127.0.0.1:9000/', ask: always }
   secrets: { NAME: { file: secret } }
+  limits: { store: { file: quota.redb } }
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 83] = [
+const RESTART: [(&str, &str); 85] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -103,6 +104,8 @@ const RESTART: [(&str, &str); 83] = [
     ("tollgate.limits.request_target", "7KiB"),
     ("tollgate.limits.request_fields", "7"),
     ("tollgate.limits.request_body", "7MiB"),
+    ("tollgate.limits.store.file", "other.redb"),
+    ("tollgate.limits.store.on_failure", "deny"),
     ("tollgate.log.access", "access.log"),
     ("tollgate.log.format", "combined"),
     ("tollgate.log.tunnel_open", "true"),
@@ -114,8 +117,9 @@ const RESTART: [(&str, &str); 83] = [
     ("=tollgate.auth.lockout.window", "60s"),
 ];
 
-const APPLIED: [(&str, &str); 22] = [
+const APPLIED: [(&str, &str); 23] = [
     ("tollgate.limits.classes", "[{ name: c, requests: 1/s }]"),
+    ("tollgate.limits.time_zone", "Europe/Berlin"),
     (
         "tollgate.scripts",
         "[{ name: s, source: 'fn request(r) { }' }]",

@@ -63,6 +63,7 @@ fn asking() -> Asking {
 fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
     let verified = VerifiedCache::new(100, Duration::from_secs(60)).unwrap();
     let authenticator = Authenticator::new(users(names), Arc::default(), None, verified);
+    let asking = asking();
     AccessControl {
         access: ArcSwap::from_pointee(Access::new(
             authenticator,
@@ -72,7 +73,8 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
             None,
             None,
         )),
-        asking: asking(),
+        balances: Arc::new(Balances::new(None, asking.telemetry())),
+        asking,
         hooks: HookSet::default(),
         hashing: Hashing::new(2, 64),
         pools: Vec::new(),

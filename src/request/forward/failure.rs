@@ -5,6 +5,7 @@ use std::io;
 
 use pingora_core::{BError, Error, ErrorSource, ErrorType, ImmutStr};
 
+use crate::access::limits::OverLimit;
 use crate::http::error::{ErrorKind, RequestError, Side};
 use crate::upstream::dial;
 use crate::upstream::handshake::{self, words};
@@ -43,6 +44,11 @@ pub(super) fn classify(error: &Error) -> RequestError {
         // The original belongs to Pingora.
         return own.repeat();
     }
+    if let Some(over) = of_limit(inner) {
+        return RequestError::new(ErrorKind::LimitReached)
+            .told(over.limit.as_str())
+            .because(over.clone());
+    }
     if *error.esource() == ErrorSource::Upstream
         && let Some(failed) = of_handshake(inner)
     {
@@ -59,6 +65,11 @@ pub(super) fn classify(error: &Error) -> RequestError {
 /// Whether the handshake failed because the origin shows the certificate of an authority as its own.
 pub(super) fn is_authority(error: &Error) -> bool {
     of_handshake(innermost(error)).is_some_and(|failed| handshake::is_authority(&failed))
+}
+
+/// The limit behind an error of the client's stream, which carries no more.
+fn of_limit(error: &Error) -> Option<&OverLimit> {
+    cause::<io::Error>(error)?.get_ref()?.downcast_ref()
 }
 
 /// The failed handshake behind an error, or the alert that ended the connection later.

@@ -259,6 +259,10 @@ impl Meter for OpenTunnel<'_> {
         self.report_after
     }
 
+    fn is_exact(&self) -> bool {
+        self.account.as_ref().is_some_and(Account::is_exact)
+    }
+
     fn part(&self, source: Source) -> Option<u64> {
         self.account.as_ref()?.part(flow(source))
     }

@@ -97,7 +97,7 @@ record! {
         "tags": list tags: Tag, Tags { count: 16, each: 256 },
             "What hooks and scripts say of the request: an object of names and texts.";
         "end_reason": optional end_reason: &'static str, Text(64),
-            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `drained` (the process stopped).";
+            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `quota_hour` to `quota_month` (a quota that cuts), `drained` (the process stopped).";
         "referer": optional referer: &'a [u8], Uri(max::REFERER),
             "The `Referer` field as received.";
         "user_agent": optional user_agent: &'a [u8], Text(max::USER_AGENT),

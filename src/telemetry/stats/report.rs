@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::declare::members;
 use crate::access::limits::Class;
+use crate::access::limits::quota::Row;
+use crate::telemetry::quotas::Quotas;
 use crate::telemetry::top::Entry;
 use crate::telemetry::users::UsageReport;
 use crate::telemetry::{Telemetry, VERSION};
@@ -43,7 +45,54 @@ members! {
         "The same for all users beyond the first 1000 together; left out if there are none.";
     classes: BTreeMap<String, ClassReport> as "classes.NAME" of ClassReport,
         "What each class of `limits.classes` counts.";
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quotas: Option<QuotaReport> as "quotas" of QuotaReport,
+        "What members have used of their [quotas](limits.md#quotas); left out without a store.";
     log_dropped: u64, "Access-log records lost.";
+}
+
+members! {
+    /// What members have used of their quotas.
+    pub(crate) struct QuotaReport;
+    store: Option<String>, "`works`, or `failed:` and why; `null` before it was opened.";
+    ledgers: usize, "Users and networks that are remembered.";
+    top: Vec<QuotaBalance> as "quotas.top" of QuotaBalance, "The 100 largest balances, the largest first.";
+}
+
+members! {
+    /// A balance.
+    pub(crate) struct QuotaBalance;
+    class: String, "The class.";
+    member: String, "The user, the network, `(the class)`, or `(others)` for those without room.";
+    period: String, "`hour`, `day`, `week` or `month`.";
+    used: u64, "Bytes used.";
+    limit: Option<u64>, "Bytes that may be used, with what was granted.";
+    granted: u64, "Those of them that were granted.";
+    resets_at: String, "When the period ends.";
+}
+
+impl From<Quotas> for QuotaReport {
+    fn from(quotas: Quotas) -> QuotaReport {
+        QuotaReport {
+            store: quotas.store,
+            ledgers: quotas.ledgers,
+            top: quotas.top.into_iter().map(QuotaBalance::from).collect(),
+        }
+    }
+}
+
+impl From<Row> for QuotaBalance {
+    fn from(row: Row) -> QuotaBalance {
+        QuotaBalance {
+            class: row.class,
+            member: row.member,
+            period: row.period,
+            used: row.used,
+            limit: row.limit,
+            granted: row.granted,
+            resets_at: row.resets_at,
+        }
+    }
 }
 
 members! {
@@ -120,6 +169,7 @@ impl Report {
         let challenges = stats.challenged.load(Ordering::Relaxed);
         let (users, other_users) = telemetry.users.report();
         let classes = metrics.class_bytes.classes();
+        let quotas = metrics.quota_used.report(classes.as_deref());
         let classes = classes.iter().flat_map(|classes| classes.iter());
         Report {
             version: VERSION,
@@ -151,6 +201,7 @@ impl Report {
             classes: classes
                 .map(|class| (class.name().to_owned(), class.into()))
                 .collect(),
+            quotas: quotas.map(QuotaReport::from),
             log_dropped: metrics
                 .losses
                 .overflow
@@ -206,7 +257,7 @@ impl Report {
 }
 
 /// `512 B`, `1.5 KiB`, `2.0 GiB`: cut, not rounded up to a unit not reached.
-fn human_bytes(bytes: u64) -> String {
+pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -71,7 +71,8 @@ pub(in super::super) fn moment(item: &Item<'_>) -> Option<Moment> {
     part_of_time(item, Moment::parse)
 }
 
-fn zone(item: &Item<'_>) -> Option<Zone> {
+/// Reads the name of a time zone.
+pub(in super::super::super) fn zone(item: &Item<'_>) -> Option<Zone> {
     let text = item.text()?;
     Zone::parse(text)
         .map_err(|error| match nearest_zone(text) {

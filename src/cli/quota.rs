@@ -1,0 +1,219 @@
+//! `tollgate quota`: shows and changes balances, in the process that owns the store or, if none does, in the store.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::commands::{EX_CONFIG, EX_USAGE, fail};
+use crate::access::limits::quota::{Filter, Row};
+use crate::balances::{
+    self, Answer, Change, Done, LinkError, Offline, Request, StoreError, StoreSettings, socket_path,
+};
+use crate::config::{Config, parse_size};
+use crate::telemetry::human_bytes;
+use crate::text::count;
+
+/// What is asked.
+pub(super) struct QuotaQuery<'a> {
+    pub(super) conf: &'a Path,
+    pub(super) filter: Filter,
+    pub(super) reset: bool,
+    pub(super) grant: Option<&'a str>,
+    pub(super) json: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum QuotaError {
+    #[error("the process that has {0} open does not answer: {1}")]
+    Link(String, LinkError),
+    #[error("{0}: {1}")]
+    Store(String, StoreError),
+    #[error("the process that has {0} open is of another version")]
+    Answer(String),
+}
+
+/// Balances as a table.
+struct Table<'a>(&'a [Row]);
+
+/// Runs the command.
+pub(super) fn quota(query: &QuotaQuery<'_>) -> ExitCode {
+    let change = match change(query) {
+        Ok(change) => change,
+        Err(message) => return fail(EX_USAGE, &message),
+    };
+    let config = match Config::load_to_explain(query.conf) {
+        Ok(config) => config,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
+    let Some(store) = &config.store else {
+        let message = format_args!(
+            "{}: tollgate.limits.store: missing, and balances are kept there; add `store: {{ file: /var/lib/tollgate/quota.redb }}`",
+            query.conf.display()
+        );
+        return fail(EX_CONFIG, &message);
+    };
+    let outcome = match &change {
+        None => list(store, &config, query),
+        Some(change) => apply(store, &config, change, query),
+    };
+    outcome.unwrap_or_else(|error| fail(1, &format_args!("tollgate: {error}")))
+}
+
+/// The change that is asked for; none where balances are shown.
+fn change(query: &QuotaQuery<'_>) -> Result<Option<Change>, String> {
+    let filter = query.filter.clone();
+    let change = match query.grant {
+        None if !query.reset => return Ok(None),
+        None => Change::Reset(filter),
+        Some(text) => match parse_size(text) {
+            Ok(bytes) if bytes > 0 => Change::Grant(filter, bytes),
+            _ => {
+                return Err(format!(
+                    "tollgate: --grant {text:?} is not a size; write one such as 10GiB"
+                ));
+            }
+        },
+    };
+    if query.filter.is_empty() {
+        return Err(
+            "tollgate: a change needs --user, --network or --class, to say whose balances it is about"
+                .to_owned(),
+        );
+    }
+    Ok(Some(change))
+}
+
+fn list(
+    store: &StoreSettings,
+    config: &Config,
+    query: &QuotaQuery<'_>,
+) -> Result<ExitCode, QuotaError> {
+    let mut rows = Vec::new();
+    let request = Request::List(query.filter.clone());
+    let asked = balances::ask(&socket_path(store.path()), &request, |answer| {
+        if let Answer::Row(row) = answer {
+            rows.push(row);
+        }
+    });
+    if is_offline(asked, store)? {
+        rows = match Offline::open(store) {
+            Ok(offline) => offline.rows(&query.filter, config.classes.as_deref()),
+            // Nothing has been counted yet.
+            Err(StoreError::Missing) => Vec::new(),
+            Err(error) => return Err(QuotaError::Store(shown(store), error)),
+        };
+    }
+    rows.sort();
+    Ok(print(query.json.then_some(&rows), &Table(&rows)))
+}
+
+fn apply(
+    store: &StoreSettings,
+    config: &Config,
+    change: &Change,
+    query: &QuotaQuery<'_>,
+) -> Result<ExitCode, QuotaError> {
+    let mut done = None;
+    let request = Request::Change(change.clone());
+    let asked = balances::ask(&socket_path(store.path()), &request, |answer| {
+        if let Answer::Done(answered) = answer {
+            done = Some(answered);
+        }
+    });
+    if is_offline(asked, store)? {
+        let changed = Offline::open(store)
+            .and_then(|mut offline| offline.change(change, config.classes.as_deref()));
+        done = Some(changed.map_err(|error| QuotaError::Store(shown(store), error))?);
+    }
+    let done = done.ok_or_else(|| QuotaError::Answer(shown(store)))?;
+    let Done { changed, saved } = done;
+    if changed == 0 {
+        let message = match query.filter.class {
+            Some(_) => {
+                "tollgate: there is no such balance, and no such member of a class with a quota"
+            }
+            None => {
+                "tollgate: there is no such balance; --class names the class of a member that has used nothing yet"
+            }
+        };
+        return Ok(fail(1, &message));
+    }
+    let what = match change {
+        Change::Reset(_) => "reset",
+        Change::Grant(..) => "granted",
+    };
+    eprintln!("{what}: the quotas of {}", count(changed, "member"));
+    if !saved {
+        eprintln!("note: the store does not work; it is written when it does");
+    }
+    Ok(print(query.json.then_some(&done), &""))
+}
+
+/// Writes to standard output.
+fn print(json: Option<&impl Serialize>, text: &dyn fmt::Display) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let written = match json {
+        Some(json) => serde_json::to_writer(&mut out, json)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out)),
+        None => write!(out, "{text}"),
+    };
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format_args!("tollgate: cannot write: {error}")),
+    }
+}
+
+/// Whether no process has the store.
+fn is_offline(asked: Result<(), LinkError>, store: &StoreSettings) -> Result<bool, QuotaError> {
+    match asked {
+        Ok(()) => Ok(false),
+        Err(LinkError::Nobody) => Ok(true),
+        Err(error) => Err(QuotaError::Link(shown(store), error)),
+    }
+}
+
+fn shown(store: &StoreSettings) -> String {
+    store.path().display().to_string()
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["class", "member", "period", "used", "limit", "resets at"];
+        let line = |row: &Row| {
+            let limit = row.limit.map_or_else(|| "-".to_owned(), human_bytes);
+            [
+                row.class.clone(),
+                row.member.clone(),
+                row.period.clone(),
+                human_bytes(row.used),
+                limit,
+                row.resets_at.clone(),
+            ]
+        };
+        let lines = self.0.iter().map(line);
+        let lines: Vec<[String; 6]> = std::iter::once(head.map(str::to_owned))
+            .chain(lines)
+            .collect();
+        let mut widths = [0; 6];
+        for line in &lines {
+            for (width, cell) in widths.iter_mut().zip(line) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        for line in &lines {
+            let cells = line.iter().zip(widths).enumerate();
+            let cells = cells.map(|(column, (cell, width))| match column {
+                3 | 4 => format!("{cell:>width$}"),
+                _ => format!("{cell:<width$}"),
+            });
+            let cells: Vec<String> = cells.collect();
+            writeln!(f, "{}", cells.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
