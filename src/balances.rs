@@ -43,6 +43,7 @@ mod report;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use self::changes::{Change, Done};
 use self::keeper::{Command, Keeper, Mailbox};
@@ -191,11 +192,11 @@ impl Balances {
         *self.shared.classes.lock() = classes;
     }
 
-    /// Starts the keeper, which opens the store. Does nothing without one.
+    /// Starts the keeper, which opens the store. Does nothing without one. In an upgrade, another process has it still.
     ///
     /// # Errors
     /// The system gives no thread, or no descriptor.
-    pub fn start(&self) -> std::io::Result<()> {
+    pub fn start(&self, is_upgrade: bool) -> std::io::Result<()> {
         let Some(settings) = &self.settings else {
             return Ok(());
         };
@@ -204,6 +205,7 @@ impl Balances {
             Arc::clone(&self.shared),
             settings.clone(),
             Arc::clone(&self.telemetry),
+            is_upgrade,
         )?;
         *self.keeper.lock() = Some(mailbox);
         Ok(())

@@ -118,7 +118,8 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
         inherited,
         caller: start.caller,
     };
-    app.balances.start().context("cannot start a thread")?;
+    let started = app.balances.start(start.upgrade);
+    started.context("cannot start a thread")?;
     let server = assemble(&mut config, &app, listeners, notices, &failure);
     let signals = Signals {
         app: Arc::clone(&app),

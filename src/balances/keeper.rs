@@ -10,9 +10,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::link::{self, Answer, Request};
 use super::report::Reporter;
-use super::store::{self, Batch, Reports, Store, StoreError};
+use super::store::{self, Reports, Store, StoreError};
+use super::transfer::{load, write};
 use super::{OnFailure, Shared, State, StoreSettings, socket_path};
-use crate::access::limits::quota::{Key, Ledger, Ledgers, Loaded, Member, Names, Row, now};
+use crate::access::limits::quota::{Key, Ledgers, Loaded, Row, now};
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
 use crate::text::count;
@@ -23,14 +24,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts while another process may be about to close the store.
 const SHORT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long another process may have the store before that is a failure: it writes its last balances.
+/// How long another process may have the store before that is a failure: it writes its last balances. In an upgrade it
+/// does that when this one serves.
 const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE_IN_UPGRADE: Duration = Duration::from_secs(60);
 
-/// The most ledgers of one transaction, so that those that change at once do not all lie in memory twice.
-const MAX_BATCH: usize = 65_536;
-
-/// Parts of the table that are swept each second: all of them in a minute.
-const SWEPT: usize = 18;
+/// The table is swept in so many seconds.
+const SWEEP: usize = 60;
 
 /// How long the last report of a process is remembered after it, in seconds. No drain lasts longer.
 const REMEMBERED: i64 = 2 * 86_400;
@@ -62,14 +62,16 @@ pub(super) struct Keeper {
     woken: UnixStream,
     role: Role,
     failures: Throttle,
-    /// When it began to open the store.
-    begun: Instant,
+    /// Until when another process may have the store.
+    patient_until: Instant,
     next: Instant,
     /// Whether the store has been read once: from then on memory knows better.
     is_read: bool,
     turn: usize,
     /// Ledgers that are forgotten, and to be removed from the store.
     gone: Vec<Key>,
+    /// Whether the socket is left alone until the next turn: this process has no descriptor for a connection.
+    is_deaf: bool,
 }
 
 /// Who owns the store.
@@ -86,15 +88,6 @@ struct Owner {
     store: Option<Box<dyn Store>>,
     listener: Option<UnixListener>,
     reports: Reports,
-}
-
-/// What was read from a store.
-pub(super) struct Read {
-    pub(super) reports: Reports,
-    /// Ledgers that have nothing in a current period.
-    stale: Vec<Key>,
-    /// Ledgers for which there was no room.
-    left_out: usize,
 }
 
 impl Mailbox {
@@ -117,7 +110,12 @@ impl Keeper {
         shared: Arc<Shared>,
         settings: StoreSettings,
         telemetry: Arc<Telemetry>,
+        is_upgrade: bool,
     ) -> io::Result<Mailbox> {
+        let patience = match is_upgrade {
+            true => PATIENCE_IN_UPGRADE,
+            false => PATIENCE,
+        };
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
@@ -131,11 +129,12 @@ impl Keeper {
             woken,
             role: Role::Owner(Owner::default()),
             failures: Throttle::new(),
-            begun: Instant::now(),
+            patient_until: Instant::now() + patience,
             next: Instant::now(),
             is_read: false,
             turn: 0,
             gone: Vec::new(),
+            is_deaf: false,
         };
         let thread = thread::Builder::new().name("balances".to_owned());
         thread.spawn(move || keeper.run())?;
@@ -180,6 +179,7 @@ impl Keeper {
             listener: Some(listener),
             ..
         }) = &self.role
+            && !self.is_deaf
         {
             polled.push(PollFd::new(listener, PollFlags::IN));
         }
@@ -200,6 +200,7 @@ impl Keeper {
 
     fn tick(&mut self) {
         self.next = Instant::now() + INTERVAL;
+        self.is_deaf = false;
         match &mut self.role {
             Role::Owner(owner) if owner.store.is_some() => self.save(),
             Role::Owner(_) => self.open(),
@@ -225,7 +226,7 @@ impl Keeper {
         });
         let (store, read) = match read {
             Ok(opened) => opened,
-            Err(StoreError::Locked) if !self.is_read && self.begun.elapsed() < PATIENCE => {
+            Err(StoreError::Locked) if !self.is_read && Instant::now() < self.patient_until => {
                 self.next = Instant::now() + SHORT_INTERVAL;
                 return;
             }
@@ -269,7 +270,7 @@ impl Keeper {
     /// Writes what has changed.
     fn save(&mut self) {
         let time = now();
-        for _ in 0..SWEPT {
+        for _ in 0..self.ledgers.parts().div_ceil(SWEEP) {
             self.gone.extend(self.ledgers.sweep(self.turn, time));
             self.turn = self.turn.wrapping_add(1);
         }
@@ -369,12 +370,17 @@ impl Keeper {
         let Some(listener) = &owner.listener else {
             return;
         };
-        while let Ok((stream, _)) = listener.accept() {
-            let served = link::serve(&stream, |request, line| self.respond(request, line));
-            if let Err(error) = served {
-                log::warn!("quotas: a request at the socket failed: {error}");
+        // One: the next turn comes at once while there are more.
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                self.is_deaf = error.kind() != io::ErrorKind::WouldBlock;
+                return;
             }
-            return;
+        };
+        let served = link::serve(&stream, |request, line| self.respond(request, line));
+        if let Err(error) = served {
+            log::warn!("quotas: a request at the socket failed: {error}");
         }
     }
 
@@ -415,92 +421,20 @@ impl Keeper {
     }
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // A defect, and no silent one.
+        if thread::panicking() {
+            self.telemetry
+                .store_failed("file", "its thread has panicked");
+            self.shared.set(State::Failed);
+        }
+    }
+}
+
 fn remove_socket(settings: &StoreSettings) {
     let path = socket_path(settings.path());
     if let Err(error) = std::fs::remove_file(&path) {
         log::warn!("quotas: cannot remove {}: {error}", path.display());
-    }
-}
-
-/// Reads a store into the table.
-///
-/// # Errors
-/// It cannot be read, or has something that is no ledger.
-pub(super) fn load(
-    store: &mut dyn Store,
-    ledgers: &Ledgers,
-    how: Loaded,
-    time: i64,
-) -> Result<Read, StoreError> {
-    let mut names = Names::default();
-    let (mut stale, mut left_out, mut strange) = (Vec::new(), 0, None);
-    let reports = store.load(&mut |class, member, balances| {
-        let (Some(class), Some(member)) = (names.get(class), Member::parse(member)) else {
-            strange = Some(format!("a ledger {class:?} {member:?}"));
-            return;
-        };
-        if balances.iter().all(|balance| balance.is_over(time)) {
-            if ledgers.find(&class, &member).is_none() {
-                stale.push(Key { class, member });
-            }
-        } else if ledgers.has_room() || ledgers.find(&class, &member).is_some() {
-            ledgers.load(&class, &member, &balances, how);
-        } else {
-            left_out += 1;
-        }
-    })?;
-    match strange {
-        Some(strange) => Err(StoreError::Damaged(strange)),
-        None => Ok(Read {
-            reports,
-            stale,
-            left_out,
-        }),
-    }
-}
-
-/// Writes ledgers, in as few transactions as there is memory for. Empties `gone` when that is written.
-///
-/// # Errors
-/// It cannot be written. What is not counts as changed again.
-pub(super) fn write(
-    store: &mut dyn Store,
-    ledgers: &Ledgers,
-    mut changed: Vec<Arc<Ledger>>,
-    gone: &mut Vec<Key>,
-    reports: &Reports,
-) -> Result<(), StoreError> {
-    // Removed first: a member that was forgotten may be back.
-    loop {
-        let from = changed.len().saturating_sub(MAX_BATCH);
-        let taken: Vec<_> = changed
-            .drain(from..)
-            .map(|ledger| {
-                let balances = ledger.take();
-                (ledger, balances)
-            })
-            .collect();
-        let saved = match taken.is_empty() && gone.is_empty() {
-            true => Ok(()),
-            false => store.save(&Batch {
-                changed: &taken,
-                gone,
-                reports,
-            }),
-        };
-        if let Err(error) = saved {
-            for (ledger, balances) in &taken {
-                ledgers.give_back(ledger, balances);
-            }
-            for ledger in changed {
-                let balances = ledger.take();
-                ledgers.give_back(&ledger, &balances);
-            }
-            return Err(error);
-        }
-        gone.clear();
-        if changed.is_empty() {
-            return Ok(());
-        }
     }
 }

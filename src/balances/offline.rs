@@ -2,8 +2,8 @@
 
 use super::StoreSettings;
 use super::changes::{Change, Done};
-use super::keeper::{load, write};
 use super::store::{self, Reports, Store, StoreError};
+use super::transfer::{load, write};
 use crate::access::limits::Classes;
 use crate::access::limits::quota::{Filter, Ledgers, Loaded, Row, now};
 

@@ -1,6 +1,8 @@
 //! What a process counts that no longer owns the store: it tells the owner.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,11 @@ use crate::access::limits::quota::{
 
 /// The most ledgers of one report.
 const MAX_LEDGERS: usize = 512;
+
+/// How long a process may have the store without listening.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a process has counted since its last report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -148,11 +155,20 @@ impl Reporter {
     /// # Errors
     /// Neither could be done.
     pub(super) fn finish(&mut self, ledgers: &Ledgers) -> Result<(), ReportError> {
-        match self.report(ledgers) {
-            Err(ReportError::Link(LinkError::Nobody)) => {}
-            told => return told,
-        }
-        let mut offline = Offline::open(&self.settings)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut offline = loop {
+            match self.report(ledgers) {
+                Err(ReportError::Link(LinkError::Nobody)) => {}
+                told => return told,
+            }
+            match Offline::open(&self.settings) {
+                // An owner that does not listen yet.
+                Err(StoreError::Locked) if Instant::now() < deadline => {
+                    thread::sleep(RETRY_PAUSE);
+                }
+                opened => break opened?,
+            }
+        };
         self.each_report(ledgers, |reporter| {
             let report = reporter.to_report();
             report.apply(&offline.ledgers, &mut offline.reports);

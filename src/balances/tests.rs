@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::keeper::{load, write};
 use super::report::Reporter;
 use super::store::{self, Reports};
+use super::transfer::{load, write};
 use super::*;
 use crate::access::limits::Per;
 use crate::access::limits::quota::{Filter, Loaded, OnQuota, Quota};
@@ -52,7 +52,7 @@ fn telemetry() -> Arc<Telemetry> {
 
 fn started(settings: &StoreSettings) -> Balances {
     let balances = Balances::new(Some(settings.clone()), telemetry());
-    balances.start().unwrap();
+    balances.start(false).unwrap();
     let begun = Instant::now();
     while !balances.are_known() {
         assert!(begun.elapsed() < DEADLINE, "the store is not opened");
@@ -128,7 +128,7 @@ fn the_one_that_drains_reports_and_both_know_the_sum() {
     let old = started(&settings);
     add(old.ledgers(), "alice", 100);
     let new = Balances::new(Some(settings.clone()), telemetry());
-    new.start().unwrap();
+    new.start(true).unwrap();
     old.hand_over();
     let begun = Instant::now();
     while used(new.ledgers(), "alice") < 100 {
@@ -246,4 +246,41 @@ fn what_is_no_request_is_refused() {
     add(balances.ledgers(), "alice", 1);
     balances.stop();
     assert_eq!(stored(&settings, "alice"), 1);
+}
+
+/// A store of which a part cannot be read counts not at all, so that nothing counts twice when it is whole again.
+#[test]
+fn a_part_of_a_store_does_not_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(&directory);
+    let ledgers = Ledgers::new(1000);
+    add(&ledgers, "alice", 40);
+    let mut store = store::open(&settings, true).unwrap();
+    write(
+        store.as_mut(),
+        &ledgers,
+        ledgers.take_changed(),
+        &mut Vec::new(),
+        &Reports::new(),
+    )
+    .unwrap();
+    drop(store);
+    let database = redb::Database::open(settings.path()).unwrap();
+    let set = |value: &[u8]| {
+        let table = redb::TableDefinition::<(&str, &str), &[u8]>::new("balances");
+        let write = database.begin_write().unwrap();
+        write
+            .open_table(table)
+            .unwrap()
+            .insert(("c", "user:zoe"), value)
+            .unwrap();
+        write.commit().unwrap();
+    };
+    set(b"another form");
+    drop(database);
+    let again = Ledgers::new(1000);
+    let mut store = store::open(&settings, false).unwrap();
+    let read = load(store.as_mut(), &again, Loaded::Added, now());
+    assert!(matches!(read, Err(StoreError::Damaged(_))));
+    assert_eq!(again.len(), 0);
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -15,6 +17,11 @@ use crate::balances::{
 use crate::config::{Config, parse_size};
 use crate::telemetry::human_bytes;
 use crate::text::count;
+
+/// How long a process may have the store without listening.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is asked.
 pub(super) struct QuotaQuery<'a> {
@@ -92,21 +99,23 @@ fn list(
     config: &Config,
     query: &QuotaQuery<'_>,
 ) -> Result<ExitCode, QuotaError> {
-    let mut rows = Vec::new();
     let request = Request::List(query.filter.clone());
-    let asked = balances::ask(&socket_path(store.path()), &request, |answer| {
-        if let Answer::Row(row) = answer {
-            rows.push(row);
-        }
-    });
-    if is_offline(asked, store)? {
-        rows = match Offline::open(store) {
-            Ok(offline) => offline.rows(&query.filter, config.classes.as_deref()),
-            // Nothing has been counted yet.
-            Err(StoreError::Missing) => Vec::new(),
-            Err(error) => return Err(QuotaError::Store(shown(store), error)),
-        };
-    }
+    let of_process = || {
+        let mut rows = Vec::new();
+        balances::ask(&socket_path(store.path()), &request, |answer| {
+            if let Answer::Row(row) = answer {
+                rows.push(row);
+            }
+        })?;
+        Ok(rows)
+    };
+    let of_store = || match Offline::open(store) {
+        Ok(offline) => Ok(offline.rows(&query.filter, config.classes.as_deref())),
+        // Nothing has been counted yet.
+        Err(StoreError::Missing) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let mut rows = reach(store, of_process, of_store)?;
     rows.sort();
     Ok(print(query.json.then_some(&rows), &Table(&rows)))
 }
@@ -117,18 +126,22 @@ fn apply(
     change: &Change,
     query: &QuotaQuery<'_>,
 ) -> Result<ExitCode, QuotaError> {
-    let mut done = None;
     let request = Request::Change(change.clone());
-    let asked = balances::ask(&socket_path(store.path()), &request, |answer| {
-        if let Answer::Done(answered) = answer {
-            done = Some(answered);
-        }
-    });
-    if is_offline(asked, store)? {
-        let changed = Offline::open(store)
-            .and_then(|mut offline| offline.change(change, config.classes.as_deref()));
-        done = Some(changed.map_err(|error| QuotaError::Store(shown(store), error))?);
-    }
+    let of_process = || {
+        let mut done = None;
+        balances::ask(&socket_path(store.path()), &request, |answer| {
+            if let Answer::Done(answered) = answer {
+                done = Some(answered);
+            }
+        })?;
+        Ok(done)
+    };
+    let of_store = || {
+        let mut offline = Offline::open(store)?;
+        let done = offline.change(change, config.classes.as_deref())?;
+        Ok(Some(done))
+    };
+    let done = reach(store, of_process, of_store)?;
     let done = done.ok_or_else(|| QuotaError::Answer(shown(store)))?;
     let Done { changed, saved } = done;
     if changed == 0 {
@@ -168,12 +181,23 @@ fn print(json: Option<&impl Serialize>, text: &dyn fmt::Display) -> ExitCode {
     }
 }
 
-/// Whether no process has the store.
-fn is_offline(asked: Result<(), LinkError>, store: &StoreSettings) -> Result<bool, QuotaError> {
-    match asked {
-        Ok(()) => Ok(false),
-        Err(LinkError::Nobody) => Ok(true),
-        Err(error) => Err(QuotaError::Link(shown(store), error)),
+/// Asks the process that has the store, or, when none does, uses the store. One that has just opened it, or is about to
+/// close it, does not listen for a moment.
+fn reach<T>(
+    store: &StoreSettings,
+    of_process: impl Fn() -> Result<T, LinkError>,
+    of_store: impl Fn() -> Result<T, StoreError>,
+) -> Result<T, QuotaError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match of_process() {
+            Err(LinkError::Nobody) => {}
+            asked => return asked.map_err(|error| QuotaError::Link(shown(store), error)),
+        }
+        match of_store() {
+            Err(StoreError::Locked) if Instant::now() < deadline => thread::sleep(RETRY_PAUSE),
+            used => return used.map_err(|error| QuotaError::Store(shown(store), error)),
+        }
     }
 }
 

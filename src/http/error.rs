@@ -253,11 +253,18 @@ pub struct RequestError {
     status: Option<StatusCode>,
     message: Option<Arc<str>>,
     denial: Option<Arc<Denial>>,
-    word: Option<Box<str>>,
+    /// Boxed: most errors have none of it.
+    told: Option<Box<Told>>,
     retry_after: Option<Duration>,
-    resets_at: Option<Box<str>>,
     answer: Option<Arc<Answer>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What a client is told beyond the kind.
+#[derive(Clone, Debug)]
+struct Told {
+    word: Box<str>,
+    resets_at: Option<Box<str>>,
 }
 
 impl RequestError {
@@ -268,9 +275,8 @@ impl RequestError {
             status: None,
             message: None,
             denial: None,
-            word: None,
+            told: None,
             retry_after: None,
-            resets_at: None,
             answer: None,
             source: None,
         }
@@ -340,7 +346,10 @@ impl RequestError {
         let word: Box<str> = word.into();
         let text = self.kind.text().trim_end_matches('.');
         self.message = Some(format!("{text}: {word}.").into());
-        self.word = Some(word);
+        self.told = Some(Box::new(Told {
+            word,
+            resets_at: None,
+        }));
         self
     }
 
@@ -358,10 +367,12 @@ impl RequestError {
         self
     }
 
-    /// Tells the client when a quota begins anew, as a time of RFC 3339.
+    /// Tells the client when the quota that it was [told](Self::told) begins anew, as a time of RFC 3339.
     #[must_use]
     pub fn resets_at(mut self, moment: impl Into<Box<str>>) -> Self {
-        self.resets_at = Some(moment.into());
+        if let Some(told) = &mut self.told {
+            told.resets_at = Some(moment.into());
+        }
         self
     }
 
@@ -373,9 +384,8 @@ impl RequestError {
             status: self.status,
             message: self.message.clone(),
             denial: self.denial.clone(),
-            word: self.word.clone(),
+            told: self.told.clone(),
             retry_after: self.retry_after,
-            resets_at: self.resets_at.clone(),
             answer: self.answer.clone(),
             source: self.detail().map(Into::into),
         }
@@ -406,7 +416,7 @@ impl RequestError {
 
     /// What the client is told besides, see [`told`](Self::told).
     pub fn word(&self) -> Option<&str> {
-        self.word.as_deref()
+        self.told.as_ref().map(|told| &*told.word)
     }
 
     /// When the client may come back, where that is known.
@@ -416,7 +426,7 @@ impl RequestError {
 
     /// When a quota begins anew, if the error is about one.
     pub fn reset_time(&self) -> Option<&str> {
-        self.resets_at.as_deref()
+        self.told.as_ref()?.resets_at.as_deref()
     }
 
     /// The whole chain of causes, for the log alone.

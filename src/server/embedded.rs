@@ -113,7 +113,8 @@ pub fn start(mut config: Config, hooks: HookSet) -> anyhow::Result<Running> {
         failure: Arc::clone(&failure),
         drain: config.timeouts.drain,
     };
-    app.balances.start().context("cannot start a thread")?;
+    let started = app.balances.start(false);
+    started.context("cannot start a thread")?;
     let serve = move || {
         let server = assemble(&mut config, &app, listeners, notices, &failure);
         server.run(RunArgs {

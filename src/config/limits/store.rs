@@ -28,7 +28,7 @@ keys! {
         /// What becomes of requests of classes with a quota while the store does not work: `admit` serves them and counts in
         /// memory, `deny` answers 503.
         on_failure: OnFailure = OnFailure::Admit, OneOf(&OnFailure::WORDS);
-        /// How many users and networks are remembered, some 250 bytes each. All others have one balance together in each
+        /// How many users and networks are remembered, some 250 bytes each with two periods. All others have one balance together in each
         /// class.
         entries: usize = 1_000_000, Within(16..=10_000_000);
     }

@@ -17,8 +17,11 @@ use crate::access::client::network_of;
 use crate::access::limits::Per;
 use crate::access::policy::Name;
 
-/// Parts of the table: of a million ledgers a part has a thousand, which are looked through in some microseconds.
-const PARTS: usize = 1024;
+/// Ledgers of a part of the table, about: they are looked through in some microseconds.
+const IN_PART: usize = 1024;
+
+/// The fewest and the most parts.
+const PARTS: std::ops::RangeInclusive<usize> = 64..=16_384;
 
 /// Lists of ledgers that have changed, so that one that grows is copied in microseconds too.
 const LISTS: usize = 64;
@@ -195,13 +198,18 @@ impl Ledgers {
         });
     }
 
+    /// How many parts there are to [sweep](Self::sweep).
+    pub fn parts(&self) -> usize {
+        self.table.get().map_or(0, |table| table.parts.len())
+    }
+
     /// Forgets the ledgers of a part that have nothing in a current period, and that nothing uses. `turn` chooses the
     /// part.
     pub fn sweep(&self, turn: usize, now: i64) -> Vec<Key> {
         let Some(table) = self.table.get() else {
             return Vec::new();
         };
-        let Some(part) = table.parts.get(turn % PARTS) else {
+        let Some(part) = table.parts.get(turn % table.parts.len()) else {
             return Vec::new();
         };
         let mut part = part.lock();
@@ -234,7 +242,7 @@ impl Ledgers {
     }
 
     fn ledger(&self, class: &Name, wanted: Wanted<'_>) -> Arc<Ledger> {
-        let table = self.table.get_or_init(Table::new);
+        let table = self.table.get_or_init(|| Table::new(self.max));
         let hash = table.hash(class, &wanted);
         let new = |member| {
             Arc::new(Ledger::new(Key {
@@ -268,7 +276,7 @@ impl Ledgers {
         if !is_new {
             return;
         }
-        let table = self.table.get_or_init(Table::new);
+        let table = self.table.get_or_init(|| Table::new(self.max));
         let hash = table.hash_key(ledger.key());
         // The remainder is less than a usize.
         let list = usize::try_from(hash % LISTS as u64).unwrap_or_default();
@@ -286,9 +294,11 @@ fn is(class: &Name, wanted: &Wanted<'_>) -> impl Fn(&Arc<Ledger>) -> bool {
 }
 
 impl Table {
-    fn new() -> Table {
+    fn new(max: usize) -> Table {
+        let parts = max.div_ceil(IN_PART);
+        let parts = parts.clamp(*PARTS.start(), *PARTS.end());
         Table {
-            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            parts: (0..parts).map(|_| Mutex::default()).collect(),
             changed: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::default(),
             count: AtomicUsize::new(0),
@@ -313,7 +323,7 @@ impl Table {
 
     fn part(&self, hash: u64) -> Option<&Mutex<HashTable<Arc<Ledger>>>> {
         // The high bits: the table of a part uses the low ones.
-        self.parts.get((hash >> 48) as usize % PARTS)
+        self.parts.get((hash >> 32) as usize % self.parts.len())
     }
 }
 

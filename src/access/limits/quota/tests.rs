@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -212,7 +213,10 @@ fn what_has_no_room_shares_a_ledger_until_there_is() {
     assert!(Arc::ptr_eq(&of("x"), &of("y")));
     assert_eq!(of("x").key().member, Member::Others);
     ledgers.add(&of("x"), &quota, 1, noon).unwrap();
-    let sweep = |time| (0..1024).flat_map(|turn| ledgers.sweep(turn, time)).count();
+    let sweep = |time| {
+        let turns = 0..ledgers.parts();
+        turns.flat_map(|turn| ledgers.sweep(turn, time)).count()
+    };
     // What has changed is not forgotten before it is saved, and what is in use not at all.
     assert_eq!(sweep(noon + DAY), 0);
     let changed = ledgers.take_changed();
@@ -267,6 +271,16 @@ fn a_million_members() {
     assert_eq!(ledgers.len(), 1_000_000);
     let each = memory.bytes_current / 1_000_000;
     assert!(each <= 250, "{each} bytes for each member");
+    // The longest that a lock is held: a part is swept. Half of them, since other programs run as well.
+    let sweep = |turn| {
+        let begun = Instant::now();
+        assert!(ledgers.sweep(turn, noon).is_empty());
+        begun.elapsed()
+    };
+    let mut times: Vec<Duration> = (0..ledgers.parts()).map(sweep).collect();
+    times.sort();
+    let median = times[times.len() / 2];
+    assert!(median < Duration::from_millis(1), "{median:?}");
     assert_eq!(ledgers.take_changed().len(), 1_000_000);
     let totals = Totals::of(&ledgers, None, noon, 3);
     assert_eq!(
