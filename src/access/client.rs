@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use foldhash::quality::RandomState;
 
 use super::auth::User;
+use crate::http::target::Host;
 
 /// Differs in each process, so that no client can choose its number.
 static NUMBERS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
@@ -27,6 +28,11 @@ impl Client {
     /// A user, wherever it is.
     pub fn of_user(user: &str) -> Self {
         Self(NUMBERS.hash_one(user))
+    }
+
+    /// A host that clients ask, where it is the host that has the share; none for the gateway.
+    pub fn of_host(host: Option<&Host>) -> Self {
+        Self(NUMBERS.hash_one(host))
     }
 
     /// Which of so many parts of a table has this client.

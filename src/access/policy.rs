@@ -24,7 +24,7 @@ use std::time::SystemTime;
 
 use crate::http::http1::KeptHead;
 use crate::http::role::Role;
-use crate::http::target::{Authority, Scheme};
+use crate::http::target::{Authority, Host, Scheme};
 
 mod asking;
 mod decision;
@@ -268,6 +268,16 @@ impl<'a> Request<'a> {
             destination: Destination::Forward(target),
             scheme: Some(Scheme::Https),
             ..self
+        }
+    }
+
+    /// The host that it asks; none for the gateway.
+    pub fn host(&self) -> Option<&'a Host> {
+        match self.destination {
+            Destination::Tunnel(authority) | Destination::Forward(authority) => {
+                Some(&authority.host)
+            }
+            Destination::Gateway => None,
         }
     }
 

@@ -66,6 +66,7 @@ fn show(class: &Class) -> String {
         (true, _) => limits.to_string(),
         (false, Per::User) => format!("{limits}, for each user"),
         (false, Per::ClientNetwork) => format!("{limits}, for each client network"),
+        (false, Per::Host) => format!("{limits}, for each host"),
         (false, Per::Class) => format!("{limits}, for the class as a whole"),
     }
 }

@@ -92,7 +92,7 @@ fn every_yaml_block_of_the_documents_loads() {
                 .file("github.secret", "hunter2\n")
                 .file(
                     "groups.htgroup",
-                    "runners: ci-linux\ndeployers: ci-deploy\nagents: agent-7\nstaff: prof\ncrawlers: bot-1\n",
+                    "runners: ci-linux\ndeployers: ci-deploy\nagents: agent-7\nstaff: prof\ncrawlers: bot-1\nmirrors: sync\n",
                 )
                 .file("users.htpasswd", sha_line(ALICE));
             for name in block.split(['"', '\'', ' ', ',', '[', ']']) {

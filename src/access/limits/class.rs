@@ -50,6 +50,8 @@ pub enum Per {
     User,
     /// Each address of IPv4, or /64 of IPv6.
     ClientNetwork,
+    /// Each host that is asked, for all that ask it together. The gateway is one.
+    Host,
     /// The class as a whole.
     Class,
 }
@@ -142,13 +144,14 @@ impl ClassRule {
 
 impl Per {
     /// Each of them.
-    pub const ALL: [Per; 3] = [Per::User, Per::ClientNetwork, Per::Class];
+    pub const ALL: [Per; 4] = [Per::User, Per::ClientNetwork, Per::Host, Per::Class];
 
     /// As in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Per::User => "user",
             Per::ClientNetwork => "client_network",
+            Per::Host => "host",
             Per::Class => "class",
         }
     }
@@ -283,6 +286,7 @@ impl Class {
                 let client = |per| match per {
                     Per::User | Per::Class => Client::of_user(request.user),
                     Per::ClientNetwork => Client::site(request.client),
+                    Per::Host => Client::of_host(request.host()),
                 };
                 let member = self.members.get(client, self.rule.per, limits, now);
                 self.take(&member, is_tunnel, now)

@@ -222,7 +222,7 @@ fn a_refused_tunnel_takes_nothing() {
 }
 
 #[test]
-fn members_are_users_networks_or_the_class() {
+fn members_are_users_networks_hosts_or_the_class() {
     let with = |per| {
         let limits = ClassLimits {
             requests: pace("1/h", 1),
@@ -255,6 +255,23 @@ fn members_are_users_networks_or_the_class() {
             classes.admit(&scenario.request(), false).unwrap().is_ok()
         });
         assert_eq!(got, expected, "{per:?}");
+    }
+    let classes = with(Per::Host);
+    for (target, is_first) in [
+        ("http://a.example/", true),
+        ("https://A.example:8443/b", false),
+        ("a.example:443", false),
+        ("b.a.example:443", true),
+        ("192.0.2.1:443", true),
+        ("http://192.0.2.1/", false),
+        ("[2001:db8::1]:443", true),
+        ("[2001:db8::2]:443", true),
+        ("/", true),
+        ("/b", false),
+    ] {
+        let got = ask(&classes, "ann", target);
+        assert_eq!(got.is_ok(), is_first, "{target}");
+        assert!(ask(&classes, "bob", target).is_err(), "{target}");
     }
 }
 

@@ -48,8 +48,8 @@ keys! {
         roles: Option<Item<'d>> = Means("every role"), Raw => Shape::roles();
         /// Networks and addresses of clients.
         client_networks: Option<Item<'d>> = Means("every client"), Raw => Shape::network().some();
-        /// What has the limits for itself: each user, each client network (an address of IPv4 or a /64 of IPv6), or the
-        /// class as a whole.
+        /// What has the limits for itself: each user, each client network (an address of IPv4 or a /64 of IPv6), each host
+        /// that is asked, or the class as a whole.
         per: Option<Item<'d>> = Is("user"), Raw => Shape::words(&Per::ALL.map(Per::as_str));
         /// Requests in a second, a minute or an hour, those for tunnels among them.
         requests: Option<Item<'d>> = Means("no limit"), Raw => Shape::rate();
@@ -166,6 +166,11 @@ fn read_class<'d>(
     limits.quota = reader
         .part(&keys.quota, |item| quota(item, &keys, settings))
         .flatten();
+    if let (Some(item), Per::Host) = (&keys.quota, per) {
+        let message = "with `per: host`, and quotas are of users, networks and classes";
+        let remedy = "write `per: user`, client_network or class, or a rate in place of the quota";
+        item.report(message, remedy);
+    }
     if keys.on_quota.is_some() && keys.quota.is_none() {
         let message = "without a quota, whose end it is about";
         let remedy = "write one such as `quota: { day: 100GiB }`, or remove it";
@@ -264,7 +269,7 @@ fn per(item: &Item<'_>) -> Option<Per> {
     if found.is_none() {
         item.report(
             "not what can have limits for itself",
-            "write user, client_network or class",
+            "write user, client_network, host or class",
         );
     }
     found

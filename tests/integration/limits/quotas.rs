@@ -342,6 +342,7 @@ fn mistakes_are_reported_with_their_place() {
          { name: a, quota: {}, users: [alice] }, \
          { name: b, quota: { day: 100, year: 1GiB, week: many }, users: [alice] }, \
          { name: c, on_quota: cut, users: [alice] }, \
+         { name: h, quota: { day: 1GiB }, per: host, users: [alice] }, \
          { name: d, quota: { day: 1GiB }, on_quota: stop } ] }",
     );
     let outcome = check(&setup);
@@ -356,7 +357,8 @@ fn mistakes_are_reported_with_their_place() {
         "limits.classes[1].quota.year: unknown key",
         "limits.classes[1].quota.week: ",
         "limits.classes[2].on_quota: without a quota, whose end it is about",
-        "limits.classes[3].on_quota: another word; write cut or refuse_new",
+        "limits.classes[3].quota: with `per: host`, and quotas are of users, networks and classes",
+        "limits.classes[4].on_quota: another word; write cut or refuse_new",
     ] {
         let output = outcome.output();
         assert!(

@@ -63,7 +63,8 @@ impl<'a> Wanted<'a> {
         match per {
             Per::User => Wanted::User(user),
             Per::ClientNetwork => Wanted::Network(network_of(client)),
-            Per::Class => Wanted::Class,
+            // The configuration has no quota of hosts.
+            Per::Class | Per::Host => Wanted::Class,
         }
     }
 
