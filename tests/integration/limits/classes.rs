@@ -48,6 +48,24 @@ fn over(answer: &Response) -> (String, u64) {
     (limit.to_owned(), wait)
 }
 
+/// For a crawler: each host has the limits for itself, whoever asks it and at whatever port.
+#[test]
+fn hosts_have_limits_for_themselves() {
+    let proxy = with("{ name: polite, per: host, requests: 1/h, burst: 2 }");
+    let (one, other) = (Origin::ok("one"), Origin::ok("other"));
+    let get = |user, url: String| proxy.exchange(request_of(user, "GET", &url));
+    assert_eq!(get(ALICE, url(&one)).text(), "one");
+    assert_eq!(get(BOB, url(&other)).text(), "other");
+    assert_eq!(over(&get(ALICE, url(&one))).0, "polite.requests");
+    assert_eq!(
+        over(&proxy.exchange(connect(one.address))).0,
+        "polite.requests"
+    );
+    // The same address by its name is another host.
+    let by_name = format!("http://localhost:{}/", one.address.port());
+    assert_eq!(get(ALICE, by_name).text(), "one");
+}
+
 #[test]
 fn a_rate_is_for_each_user_and_for_every_role() {
     let proxy = with("{ name: all, requests: 1/h, burst: 3 }");
