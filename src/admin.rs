@@ -5,6 +5,7 @@
 //! on such a machine. A client can only cause a reload of the files on
 //! the disk, and change balances.
 
+pub mod certificates;
 mod client;
 mod places;
 mod quotas;

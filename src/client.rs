@@ -4,6 +4,7 @@
 //! Knows framing and Pingora's I/O traits, nothing of what is served.
 
 mod body_pace;
+mod certificate;
 mod charge;
 mod clock;
 mod date;
@@ -16,6 +17,7 @@ mod response_watch;
 mod stream;
 mod turn;
 
+pub use certificate::{ClientCertificate, Login};
 pub use lent::ConnectionReturn;
 pub use raw::{RawReturn, RawStream};
 pub use stream::{ClientStream, Connection, Patience, Transport};

@@ -71,12 +71,13 @@ pub use self::auth::Auth;
 pub use self::gateway::NamedPool;
 pub use self::gateway::{Dns, Gateway, HealthCheck, Upstream, UpstreamAddress};
 pub use self::limits::{Limits, Timeouts};
-use self::listeners::{Bindings, BoundSocket};
+use self::listeners::{Bindings, BoundSocket, TlsFiles};
 pub use self::listeners::{Listener, canonical};
 pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problems};
 pub use self::reload::Reloader;
 pub use self::senders::Senders;
+pub use self::tls::{Clients, EXPIRY_WARNING, Expiry, ListenerTls, Reread, Served};
 pub use self::units::parse_size;
 pub use self::values::{Changes, Values};
 
@@ -274,12 +275,17 @@ fn interpret(
     };
 
     let sections = Sections::read(&mut tollgate);
+    let tls_files = match scope {
+        Scope::Start | Scope::Check | Scope::Embedded => TlsFiles::All,
+        Scope::Reload { secure, .. } => TlsFiles::Of(secure),
+        Scope::Explain => TlsFiles::Nothing,
+    };
     let mut bound = Bindings::new(matches!(scope, Scope::Embedded));
     let listeners = listeners::read(
         &tollgate,
         sections.listeners.as_ref(),
         base,
-        open,
+        &tls_files,
         &mut bound,
     );
     let admin = sections.admin;
@@ -421,6 +427,7 @@ fn interpret(
         trusted,
         tokens,
         external,
+        has_certificates: listeners.iter().any(|listener| listener.makes_users),
     };
     let auth = auth.open(threads, others, diagnostics, base, exposed)?;
     let policy = Policy::new(guard, written.rules()?).with_names(written.rule_names);

@@ -20,7 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use pingora_core::protocols::l4::stream::Stream as PingoraStream;
@@ -28,9 +28,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 
-use self::prepare::{Unprepared, prepare};
+use self::prepare::{Prepared, Unprepared, prepare};
 use self::protocol::{Door, Protocol};
 use self::socket::accept;
 pub use self::socket::{Listener, ListenerKind};
@@ -42,8 +41,8 @@ pub use self::{protocol::fuzz::first_bytes, proxy_protocol::fuzz::proxy_header};
 use crate::access::client::Client;
 use crate::access::shares::{Place, SharedPlaces};
 use crate::admin::{self, Admin};
-use crate::client::{ClientStream, Connection, Transport};
-use crate::config::{self, Senders};
+use crate::client::{ClientCertificate, ClientStream, Connection, Login, Transport};
+use crate::config::{self, ListenerTls, Senders};
 use crate::request::app::App;
 use crate::request::dispatch::Ways;
 use crate::request::facts::Source;
@@ -246,9 +245,17 @@ impl Acceptor {
         if is_client && place.is_none() {
             return;
         }
-        let (connection, client) = if tls.is_none() && proxy_protocol.is_none() {
+        let Prepared {
+            connection,
+            client,
+            certificate,
+        } = if tls.is_none() && proxy_protocol.is_none() {
             // Nothing comes before HTTP, so nothing has to be waited for.
-            (Connection::Left(stream), peer)
+            Prepared {
+                connection: Connection::Left(stream),
+                client: peer,
+                certificate: None,
+            }
         } else {
             // Boxed, since a handshake takes more room than a connection that waits.
             let prepared = Box::pin(self.prepared(stream, peer, tls, proxy_protocol, thread));
@@ -263,7 +270,13 @@ impl Acceptor {
         if !self.app.admits_connection(&connection, client) {
             return;
         }
-        self.serve_http(connection, client, http2, thread).await;
+        if let Some(certificate) = &certificate {
+            self.tell_of_certificate(certificate, &connection, client);
+        }
+        let (stream, mut source) = self.begin(connection, client, thread);
+        source.certificate = certificate;
+        // The first bytes decide and not ALPN: Go offers HTTP/2 to a proxy and then writes HTTP/1.1.
+        connection::serve(self, stream, source, http2).await;
     }
 
     /// The place of one more connection of this client. None when it has its share of all: this one is closed.
@@ -282,10 +295,10 @@ impl Acceptor {
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<ListenerTls>>,
         proxy_protocol: Option<Senders>,
         thread: u16,
-    ) -> Option<(Connection, SocketAddr)> {
+    ) -> Option<Prepared> {
         let local = stream.local_addr().ok();
         let waits_for = if proxy_protocol.is_some() {
             Stage::ProxyHeader
@@ -368,6 +381,33 @@ impl Acceptor {
         log::warn!("connection from {}{to}: {line}{passed}", stream.client());
     }
 
+    /// Says now and then that the certificate of a client names no user, where it should.
+    fn tell_of_certificate(
+        &self,
+        certificate: &ClientCertificate,
+        connection: &Connection,
+        client: SocketAddr,
+    ) {
+        let login = certificate.login(SystemTime::now());
+        let Ok(Some(Login { user: Err(why), .. })) = login else {
+            return;
+        };
+        let cause = format!(
+            "the certificate of the client {why}; its requests are refused. Issue one with exactly one user in it, or change certificate_user"
+        );
+        let passed = self
+            .rejected
+            .lock()
+            .entry(cause.clone())
+            .or_default()
+            .pass();
+        if let Some(passed) = passed {
+            let local = connection.tcp().and_then(|tcp| tcp.local_addr().ok());
+            let to = Listening(local);
+            log::warn!("connection from {client}{to}: {cause}{passed}");
+        }
+    }
+
     /// Says now and then that connections wait since none can be accepted.
     fn tell_of_exhaustion(&self, error: &io::Error) {
         if let Some(passed) = self.exhausted.pass() {
@@ -394,21 +434,10 @@ impl Acceptor {
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
             tls: matches!(connection, Connection::Right(_)),
             thread,
+            certificate: None,
         };
         let transport = Transport::Left(connection);
         let stream = ClientStream::new(transport, client, self.app.patience());
         (Box::new(stream), source)
-    }
-
-    fn serve_http(
-        self: &Arc<Self>,
-        connection: Connection,
-        client: SocketAddr,
-        http2: bool,
-        thread: u16,
-    ) -> impl Future<Output = ()> + Send {
-        let (stream, source) = self.begin(connection, client, thread);
-        // The first bytes decide and not ALPN: Go offers HTTP/2 to a proxy and then writes HTTP/1.1.
-        connection::serve(self, stream, source, http2)
     }
 }

@@ -204,7 +204,11 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
         notes.push("--ask: the question has no password, since explain has none".to_owned());
     }
     let asks_before = note.and(asker.as_ref());
-    if !is_known && !auth.asks_who() {
+    if !is_known && auth.has_certificates {
+        notes.push(format!(
+            "{user:?} is the user of clients whose certificate names it, at a listener with `certificate_user`"
+        ));
+    } else if !is_known && !auth.asks_who() {
         notes.push(format!(
             "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
             user,

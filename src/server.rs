@@ -30,6 +30,7 @@ use self::error_log::ErrorLog;
 use self::pid_file::{PidFile, PidFileError};
 use self::signals::Signals;
 use crate::admin::Admin;
+use crate::admin::certificates::Certificates;
 use crate::admin::reload::Reload;
 use crate::config::identity::Identity;
 use crate::config::{Config, listen_remedy};
@@ -120,7 +121,15 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
     };
     let started = app.balances.start(start.upgrade);
     started.context("cannot start a thread")?;
-    let server = assemble(&mut config, &app, listeners, notices, &failure);
+    let certificates = reload.certificates();
+    let server = assemble(
+        &mut config,
+        &app,
+        certificates,
+        listeners,
+        notices,
+        &failure,
+    );
     let signals = Signals {
         app: Arc::clone(&app),
         reload,
@@ -150,6 +159,7 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
 fn assemble(
     config: &mut Config,
     app: &Arc<App>,
+    certificates: &Arc<Certificates>,
     listeners: Vec<Named<Listener>>,
     notices: ServingNotices,
     failure: &Arc<Failure>,
@@ -183,6 +193,7 @@ fn assemble(
             .collect(),
         notices: Some(notices),
         failure: Arc::clone(failure),
+        certificates: Arc::clone(certificates),
         threads,
         stealing,
     });

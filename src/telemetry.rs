@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod access_log;
+mod certificates;
 mod classes;
 mod counters;
 mod denials;
@@ -38,9 +39,11 @@ use crate::access::limits::quota::Ledgers;
 use crate::http::role::Role;
 use access_log::AccessLog;
 pub use access_log::{Destination, Format};
+pub use certificates::ShownCertificate;
 use denials::Denials;
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
+use parking_lot::Mutex;
 use process::Process;
 use prometheus::Registry;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
@@ -106,6 +109,8 @@ pub struct Telemetry {
     stats: Stats,
     users: Users,
     denials: Denials,
+    /// The certificates of the listeners, for metrics and statistics.
+    certificates: Mutex<Vec<ShownCertificate>>,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -141,6 +146,7 @@ impl Telemetry {
             stats: Stats::new(),
             users,
             denials: Denials::new(),
+            certificates: Mutex::default(),
         })
     }
 

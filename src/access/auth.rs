@@ -18,6 +18,7 @@
 
 mod authenticator;
 mod cache;
+mod certificate;
 mod credentials;
 pub mod external;
 #[cfg(any(test, feature = "internals"))]
@@ -27,12 +28,14 @@ mod htpasswd;
 mod identity;
 mod json;
 pub mod lockout;
+mod method;
 pub mod passwd;
 pub mod tokens;
 mod trusted;
 
 pub use self::authenticator::{Attempt, AttemptId, Authenticator, Check, Here, TokenAttempt};
 pub use self::cache::{AuthorizerId, Clocks, EntropyError, VerifiedCache, random_secret};
+pub use self::certificate::{CertificateLogin, CertificateName, CertificateNameError};
 #[cfg(test)]
 pub use self::credentials::UserError;
 pub use self::credentials::{
@@ -40,4 +43,5 @@ pub use self::credentials::{
 };
 pub use self::htpasswd::{Htpasswd, NameError, parse_any_name, parse_name};
 pub use self::identity::{Identity, IdentityFacts};
+pub use self::method::AuthMethod;
 pub use self::trusted::TrustedNetworks;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::certificates::Certificates;
 use crate::config::{Changes, Config, ConfigError, Reloader, Values};
 use crate::http::error::ErrorKind;
 use crate::request::admit::NewAccess;
@@ -19,6 +20,7 @@ use crate::upstream::dial;
 pub struct Reload {
     app: Arc<App>,
     reloader: Reloader,
+    certificates: Arc<Certificates>,
     /// The values that are in effect. Its lock makes reloads run one at a time.
     running: Arc<Mutex<Values>>,
 }
@@ -59,14 +61,21 @@ pub enum ReloadError {
 impl Reload {
     /// Reloads users and policy of `app`, which was made from `config`.
     pub fn new(app: Arc<App>, config: &Config) -> Self {
+        let tls = config.tls().collect();
         Self {
+            certificates: Certificates::new(tls, Arc::clone(&app.telemetry)),
             app,
             reloader: config.reloader(),
             running: Arc::new(Mutex::new(config.values())),
         }
     }
 
-    /// Reads users, groups, lists and rules again and replaces the old
+    /// The certificates of the listeners.
+    pub fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    /// Reads users, groups, lists, rules and certificates again and replaces the old
     /// ones in one step. `trigger` is for the log. A reload that has begun is completed
     /// even when the caller no longer waits for it.
     ///
@@ -77,9 +86,10 @@ impl Reload {
         // reads the files keeps the lock.
         let running = Arc::clone(&self.running).lock_owned().await;
         let (app, reloader) = (Arc::clone(&self.app), self.reloader.clone());
+        let certificates = Arc::clone(&self.certificates);
         // Reading parses lists of millions and may hash a password.
         let done = tokio::task::spawn_blocking(move || {
-            let done = replace(&app, &reloader, running);
+            let done = replace(&app, &reloader, &certificates, trigger, running);
             report(&app, trigger, &done);
             done
         });
@@ -122,6 +132,8 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
 fn replace(
     app: &App,
     reloader: &Reloader,
+    certificates: &Certificates,
+    trigger: &str,
     mut running: OwnedMutexGuard<Values>,
 ) -> Result<Summary, ReloadError> {
     let parts = reloader.reload().map_err(|error| {
@@ -149,6 +161,7 @@ fn replace(
         classes: parts.classes,
     });
     replaced.map_err(|error| ReloadError::System(error.to_string()))?;
+    certificates.adopt(&parts.tls, trigger);
     app.telemetry.show_classes(app.access.classes());
     running.apply(&parts.values);
     Ok(summary)

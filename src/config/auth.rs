@@ -56,6 +56,8 @@ pub struct Auth {
     pub tokens: Option<Arc<Tokens>>,
     /// The external authoriser, if there is one.
     pub external: Option<Arc<External>>,
+    /// Whether certificates of clients are users, of any name.
+    pub has_certificates: bool,
     /// When failed logins lock out; none where they do not.
     pub lockout: Option<LockoutSettings>,
     /// Where the users were read from; absolute.
@@ -110,6 +112,8 @@ pub(super) struct Others {
     pub(super) trusted: TrustedNetworks,
     pub(super) tokens: Option<Tokens>,
     pub(super) external: Option<Arc<External>>,
+    /// Whether certificates of clients are users.
+    pub(super) has_certificates: bool,
 }
 
 impl<'d> AuthSection<'d> {
@@ -228,6 +232,7 @@ impl<'d> AuthSection<'d> {
             trusted: Arc::new(others.trusted),
             tokens: others.tokens.map(Arc::new),
             external: others.external,
+            has_certificates: others.has_certificates,
             lockout: self.lockout,
             htpasswd,
             cache_ttl: self.cache_ttl,
@@ -239,14 +244,19 @@ impl<'d> AuthSection<'d> {
 }
 
 impl Auth {
-    /// Whether a request can be of this user: by password, by the network of its client, by a token, or by the
-    /// external authoriser.
+    /// Whether a request can be of this user: by password, by the network or the certificate of its client, by a
+    /// token, or by the external authoriser.
     pub fn knows(&self, user: &str) -> bool {
         let tokens = self.tokens.as_deref();
         self.users.contains(user)
             || self.trusted.has(user)
             || tokens.is_some_and(|tokens| tokens.may_name(user))
-            || self.asks_who()
+            || self.makes_any_user()
+    }
+
+    /// Whether something makes users of any name: certificates of clients, or an external authoriser.
+    pub(crate) fn makes_any_user(&self) -> bool {
+        self.has_certificates || self.asks_who()
     }
 
     /// Whether an external authoriser makes users, of any name.

@@ -256,6 +256,17 @@ pub(super) fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
+/// Whether a file can be read once more: this process may read it still, and it is no pipe, which has its content once.
+pub(super) fn is_still_there(path: &Path) -> bool {
+    let may_read = rustix::fs::accessat(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::Access::READ_OK,
+        rustix::fs::AtFlags::EACCESS,
+    );
+    may_read.is_ok() && path.metadata().is_ok_and(|it| !it.file_type().is_fifo())
+}
+
 /// The first directory on the way to `path` that this user may not enter.
 fn closed_directory(path: &Path) -> Option<PathBuf> {
     let mut above: Vec<&Path> = path.ancestors().collect();

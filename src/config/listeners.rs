@@ -15,7 +15,7 @@ use super::keys::form::{Flag, Raw};
 use super::keys::keys;
 use super::reader::{Item, Section};
 use super::senders::{self, ProxyProtocol, Senders};
-use super::tls;
+use super::tls::{self, ListenerTls, Reading};
 
 const LISTENER: &str = "write a list with `- address: \"127.0.0.1:8888\"`";
 
@@ -27,9 +27,10 @@ const DNS_PORT: u16 = 53;
 pub struct Listener {
     /// Never port 0.
     pub address: SocketAddr,
-    /// What TLS is served with; none on a plain listener. Offers `h2` where `http2` is on, and
-    /// asks for a client certificate where `client_ca` is configured.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What TLS is served with; none on a plain listener.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// Whether the certificates of clients are users.
+    pub makes_users: bool,
     /// Who begins every connection with a PROXY protocol header (v1 or v2); none where clients connect themselves.
     pub proxy_protocol: Option<Senders>,
     /// Whether clients may speak HTTP/2.
@@ -82,12 +83,34 @@ keys! {
     }
 }
 
+/// Which files of TLS are read.
+pub(super) enum TlsFiles<'a> {
+    /// All.
+    All,
+    /// Those of the listeners that have TLS in the running process.
+    Of(&'a [SocketAddr]),
+    /// None.
+    Nothing,
+}
+
+impl TlsFiles<'_> {
+    fn of(&self, listener: Option<SocketAddr>) -> Reading {
+        match self {
+            Self::All => Reading::All,
+            Self::Of(running) if listener.is_some_and(|it| running.contains(&it)) => {
+                Reading::Readable
+            }
+            Self::Of(_) | Self::Nothing => Reading::Nothing,
+        }
+    }
+}
+
 /// Reads `listeners`, and notes in `bound` what is to be bound.
 pub(super) fn read(
     tollgate: &Section<'_>,
     item: Option<&Item<'_>>,
     base: &Base,
-    open: bool,
+    files: &TlsFiles<'_>,
     bound: &mut Bindings,
 ) -> Vec<Listener> {
     let items = match item {
@@ -127,12 +150,16 @@ pub(super) fn read(
             section.warn("proxy_protocol", message, senders::REMEDY);
         }
         let http2 = keys.http2;
-        let tls = keys.tls.map(|item| tls::read(&item, base, open, http2));
+        let reading = files.of(address);
+        let tls = keys.tls.as_ref();
+        let tls = tls.map(|item| tls::read(item, base, reading, http2));
+        let tls = tls.unwrap_or_default();
         section.finish();
         if let Some(address) = address {
             listeners.push(Listener {
                 address,
-                tls: tls.flatten(),
+                tls: tls.listener,
+                makes_users: tls.makes_users,
                 proxy_protocol: senders,
                 http2,
             });

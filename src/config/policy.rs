@@ -240,7 +240,7 @@ fn mistaken_user(name: &str, auth: &Auth) -> Option<host::Mistake> {
     if host::is_variable(name) {
         return Some((host::VARIABLE, host::FILL_IN.to_owned()));
     }
-    if name.contains(':') && auth.tokens.is_none() && !auth.asks_who() {
+    if name.contains(':') && auth.tokens.is_none() && !auth.makes_any_user() {
         let advice = "write the name as in the htpasswd file".to_owned();
         return Some(("the user name has a colon", advice));
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::load::read;
 use super::problem::Diagnostics;
 use super::values::Values;
-use super::{Config, ConfigError, Problems, Scope, own_listeners, trusted};
+use super::{Config, ConfigError, ListenerTls, Problems, Scope, own_listeners, trusted};
 use crate::access::auth::external::External;
 use crate::access::auth::lockout::LockoutSettings;
 use crate::access::auth::tokens::Tokens;
@@ -24,6 +24,8 @@ pub struct Reloader {
     listening: Vec<SocketAddr>,
     /// A listener that believes every PROXY header.
     credulous: Option<SocketAddr>,
+    /// The listeners that have TLS.
+    secure: Vec<SocketAddr>,
     is_embedded: bool,
 }
 
@@ -45,6 +47,9 @@ pub struct Reloaded {
     pub policy: Policy,
     /// The classes of limits, if there are any.
     pub classes: Option<Arc<Classes>>,
+    /// What TLS is served with from now on, by listener: of those that had TLS before, and whose files this process may
+    /// still read.
+    pub tls: Vec<(SocketAddr, Arc<ListenerTls>)>,
     /// The scripts, with the secrets as they are now.
     pub scripts: Vec<Script>,
     /// What is most likely not meant, although it can be used.
@@ -64,8 +69,15 @@ impl Config {
             exposed: self.is_exposed(),
             listening: own_listeners(&self.listeners, self.admin),
             credulous: trusted::credulous(&self.listeners),
+            secure: self.tls().map(|(address, _)| address).collect(),
             is_embedded: self.is_embedded,
         }
+    }
+
+    /// What TLS is served with, by listener.
+    pub fn tls(&self) -> impl Iterator<Item = (SocketAddr, Arc<ListenerTls>)> {
+        let listeners = self.listeners.iter();
+        listeners.filter_map(|it| Some((it.address, Arc::clone(it.tls.as_ref()?))))
     }
 
     /// What every key says, to be compared with what a reload reads.
@@ -80,8 +92,8 @@ impl Reloader {
     /// `egress` and `policy`, and runs `policy_tests`.
     ///
     /// The whole file is checked, so that a mistake does not wait for the next start; all other
-    /// keys keep the values that the process was started with. Certificates and keys are compared as far as
-    /// they can be read, and no more: a daemon may have given up the right to.
+    /// keys keep the values that the process was started with. Certificates and keys of listeners are read as far as
+    /// this process may: a daemon may have given up the right to.
     ///
     /// Blocks, and may hash a password: not for a thread that serves connections.
     ///
@@ -93,9 +105,11 @@ impl Reloader {
             exposed: self.exposed,
             listening: &self.listening,
             credulous: self.credulous,
+            secure: &self.secure,
             is_embedded: self.is_embedded,
         };
         let reloaded = read(&self.file, &diagnostics, scope).map(|config| Reloaded {
+            tls: config.tls().collect(),
             users: config.auth.users,
             trusted: config.auth.trusted,
             tokens: config.auth.tokens,

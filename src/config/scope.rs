@@ -20,6 +20,8 @@ pub(super) enum Scope<'a> {
         listening: &'a [SocketAddr],
         /// A listener of the process that believes every PROXY header.
         credulous: Option<SocketAddr>,
+        /// The listeners of the process that have TLS.
+        secure: &'a [SocketAddr],
         is_embedded: bool,
     },
 }

@@ -121,6 +121,34 @@ fn identity() -> Identity {
     }
 }
 
+/// A revocation list without an entry.
+fn empty_list() -> rcgen::CertificateRevocationList {
+    list_of(&[])
+}
+
+/// A revocation list with these serial numbers.
+fn list_of(serials: &[u64]) -> rcgen::CertificateRevocationList {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let now = rcgen::date_time_ymd(2024, 1, 1);
+    let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+        serial_number: (*serial).into(),
+        revocation_time: now,
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: now,
+        next_update: rcgen::date_time_ymd(2090, 1, 1),
+        crl_number: 1_u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    params.signed_by(&authority).unwrap()
+}
+
 #[test]
 fn a_minimal_file_has_the_defaults() {
     let setup = Setup::new();
@@ -181,7 +209,7 @@ tollgate:
     let expected = "\
 f.yaml:1: version: out of range; write 1
 f.yaml:2: thread: unknown key; did you mean \"threads\"?
-f.yaml:6: tollgate.listeners[0].tls.ca: unknown key; known here: certificate, key, client_ca
+f.yaml:6: tollgate.listeners[0].tls.ca: unknown key; known here: certificate, key, certificates, client_ca, client_crl, certificate_user, certificate_login
 f.yaml:6: tollgate.listeners[0].tls.certificate: gone.pem does not exist; name a PEM file, relative to this file
 f.yaml:6: tollgate.listeners[0].tls.key: gone.key does not exist; name a PEM file, relative to this file
 f.yaml:7: tollgate.listeners[1].address: port 0; write a port from 1 to 65535

@@ -1,101 +1,324 @@
 //! Certificates and keys in PEM files to what rustls serves with.
 
 mod algorithm;
+mod by_name;
 mod certificate;
 mod client;
 mod file;
+mod identity;
 mod key;
+mod listener;
+mod revocation;
 mod roots;
+mod sessions;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{RootCertStore, ServerConfig};
 
-use self::certificate::{Certificate, check_chain, check_leaf};
-use self::client::ClientVerifier;
-use self::file::PemFile;
+use self::by_name::ByName;
+use self::certificate::Certificate;
+pub use self::certificate::EXPIRY_WARNING;
+use self::client::{ClientVerifier, Listed};
+use self::identity::Identity;
+use self::listener::Source;
+pub use self::listener::{Clients, Expiry, ListenerTls, Reread, Served};
+use self::revocation::RevocationList;
 pub(super) use self::roots::check_ca_file;
-use super::files::Base;
+use super::files::{self, Base};
 use super::keys::form::Absent::{Means, Required};
-use super::keys::form::Raw;
+use super::keys::form::{Given, OneOf, Raw, RawList};
 use super::keys::keys;
-use super::pem::Label;
-use super::reader::Item;
+use super::reader::{Item, Section};
+use crate::access::auth::{CertificateLogin, CertificateName};
+
+/// More certificates than a listener has.
+const MAX_CERTIFICATES: usize = 1024;
+
+const PLAIN: &str = "name a PEM file, or remove `tls` for a plain listener";
 
 keys! {
     /// What TLS is served with.
     pub(super) struct Keys<'d> {
         /// [PEM](#pem-files): the certificate, then those between it and the authority.
-        certificate: Option<Item<'d>> = Required, Raw => Shape::path();
+        certificate: Option<Item<'d>> = Means("required without `certificates`"), Raw => Shape::path(), on reload;
         /// [PEM](#pem-files): the key of the certificate, not encrypted: RSA of 2048 to 4096 bits, ECDSA on P-256 or
         /// P-384, Ed25519. It should not be readable for every user. It may be in the file of `certificate`.
-        key: Option<Item<'d>> = Required, Raw => Shape::path();
+        key: Option<Item<'d>> = Means("required without `certificates`"), Raw => Shape::path(), on reload;
+        /// In place of `certificate` and `key`: several of both. A client is shown the first that is for the server name
+        /// it asks for (SNI) and whose kind of key it takes; without such a name, or for another one, the first of all.
+        certificates: Option<Item<'d>> = Means("`certificate` and `key`"), RawList => Shape::Map(PairKeys::keys).some(), on reload;
         /// [PEM](#pem-files): certificates of authorities or of clients. A client must show a certificate that is in
-        /// the file, or that an authority in the file issued. The client still needs a password.
-        client_ca: Option<Item<'d>> = Means("none"), Raw => Shape::path();
+        /// the file, or that an authority in the file issued. Without `certificate_user` it still needs a password.
+        client_ca: Option<Item<'d>> = Means("none"), Raw => Shape::path(), on reload;
+        /// Files of revocation lists (CRL), in PEM or DER. With them, each authority of a client's certificate needs
+        /// one that has not expired; else the client is refused, as with a certificate that is on a list.
+        client_crl: Option<Item<'d>> = Means("none"), Raw => Shape::Either(vec![Shape::path(), Shape::path().some()]), on reload;
+        /// The name in the certificate of a client that is the user of its requests: the common name, or the DNS name,
+        /// e-mail address or URI in `subjectAltName`. A certificate has to have exactly one.
+        certificate_user: Option<CertificateName> = Means("none: a certificate is no user"), Given(OneOf(&[
+            ("cn", CertificateName::CommonName),
+            ("san_dns", CertificateName::Dns),
+            ("san_email", CertificateName::Email),
+            ("san_uri", CertificateName::Uri),
+        ])), on reload;
+        /// Whether the certificate is enough, or the client sends a password or a token of the same user too.
+        certificate_login: Option<CertificateLogin> = Means("`alone`"), Given(OneOf(&[
+            ("alone", CertificateLogin::Alone),
+            ("with_password", CertificateLogin::WithPassword),
+        ])), on reload;
     }
 }
 
-/// What is in the files of one TLS listener.
-struct Files {
-    certificate: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    client_ca: Option<Vec<Certificate>>,
+keys! {
+    /// One of several certificates.
+    pub(super) struct PairKeys<'d> {
+        /// [PEM](#pem-files): the certificate, then those between it and the authority.
+        certificate: Option<Item<'d>> = Required, Raw => Shape::path();
+        /// [PEM](#pem-files): its key, as above.
+        key: Option<Item<'d>> = Required, Raw => Shape::path();
+    }
+}
+
+/// Which files of a configuration are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// All.
+    All,
+    /// All, if all are still there: this process may have given up the right to read keys.
+    Readable,
+    /// None.
+    Nothing,
+}
+
+/// What a `tls` map says.
+#[derive(Default)]
+pub(super) struct Tls {
+    /// Whether the certificates of clients are users.
+    pub(super) makes_users: bool,
+    pub(super) listener: Option<Arc<ListenerTls>>,
+}
+
+/// The certificate and the key of one pair, as they are written.
+struct Pair<'d> {
+    certificate: Option<Item<'d>>,
+    key: Option<Item<'d>>,
+}
+
+/// What the `tls` map of a listener names.
+struct Named<'d> {
+    pairs: Vec<Pair<'d>>,
+    client_ca: Option<Item<'d>>,
+    client_crl: Option<Item<'d>>,
+    login: Option<(CertificateName, CertificateLogin)>,
 }
 
 /// Reads the `tls` map of a listener.
 ///
 /// With `client_ca` only clients with a certificate from there get through the handshake. ALPN
-/// offers HTTP/1.1, and HTTP/2 first with `http2`. On a reload (`open` is false) the files are left alone: a process that
-/// has given up its privileges may not be able to read them again.
-pub(super) fn read(
+/// offers HTTP/1.1, and HTTP/2 first with `http2`. Nothing to serve with when something was reported, when no file is read, and when this
+/// process may not read one of them any more: then what is in use stays.
+pub(super) fn read(item: &Item<'_>, base: &Base, reading: Reading, http2: bool) -> Tls {
+    let named = Named::read(item);
+    for file in named.files() {
+        file.note_file(&base.directory);
+    }
+    Tls {
+        makes_users: named.login.is_some(),
+        listener: listener_tls(&named, item, base, reading, http2),
+    }
+}
+
+fn listener_tls(
+    named: &Named<'_>,
     item: &Item<'_>,
     base: &Base,
-    open: bool,
+    reading: Reading,
     http2: bool,
-) -> Option<Arc<ServerConfig>> {
-    let mut section = item.section();
-    let Keys {
-        certificate,
-        key,
-        client_ca,
-    } = Keys::take(&mut section);
-    for (name, item) in [("certificate", &certificate), ("key", &key)] {
-        if item.is_none() {
+) -> Option<Arc<ListenerTls>> {
+    let paths = named.paths(base);
+    match reading {
+        Reading::Nothing => {
+            item.leave_for_restart();
+            return None;
+        }
+        Reading::Readable if !paths.iter().all(|path| files::is_still_there(path)) => {
+            item.leave_for_restart();
+            return None;
+        }
+        Reading::Readable | Reading::All => {}
+    }
+    let looks = listener::looks(&paths);
+    let served = served(named, item, base, http2)?;
+    let source = Source {
+        configuration: item.configuration().to_owned(),
+        base: base.clone(),
+        path: item.path.clone(),
+        line: item.line,
+        node: item.node().clone(),
+        http2,
+        files: paths,
+        looks,
+        failing: None,
+    };
+    Some(Arc::new(ListenerTls::new(served, source)))
+}
+
+/// Reads the files that a `tls` map names.
+fn serve(item: &Item<'_>, base: &Base, http2: bool) -> Option<Served> {
+    served(&Named::read(item), item, base, http2)
+}
+
+impl<'d> Named<'d> {
+    fn read(item: &Item<'d>) -> Named<'d> {
+        let mut section = item.section();
+        let keys = Keys::take(&mut section);
+        let is_single = keys.certificate.is_some() || keys.key.is_some();
+        let pairs = match &keys.certificates {
+            Some(list) if is_single => {
+                let advice =
+                    "write all of them as `- { certificate: …, key: … }` below `certificates`";
+                list.report("beside `certificate` and `key`", advice);
+                Vec::new()
+            }
+            Some(list) => pairs(list),
+            None => {
+                for (name, item) in [("certificate", &keys.certificate), ("key", &keys.key)] {
+                    if item.is_none() {
+                        section.report(name, "missing", PLAIN);
+                    }
+                }
+                vec![Pair {
+                    certificate: keys.certificate,
+                    key: keys.key,
+                }]
+            }
+        };
+        check_clients(
+            &section,
+            keys.client_ca.is_some(),
+            keys.certificate_user.is_some(),
+        );
+        section.finish();
+        let login = keys.certificate_login.unwrap_or(CertificateLogin::Alone);
+        Named {
+            pairs,
+            client_ca: keys.client_ca,
+            client_crl: keys.client_crl,
+            login: keys.certificate_user.map(|name| (name, login)),
+        }
+    }
+
+    /// The values that name files.
+    fn files(&self) -> Vec<Item<'d>> {
+        let pairs = self.pairs.iter();
+        let mut files: Vec<Item<'d>> = pairs
+            .flat_map(|pair| [&pair.certificate, &pair.key])
+            .chain([&self.client_ca])
+            .flatten()
+            .cloned()
+            .collect();
+        // What is no list of files is reported where it is read.
+        if let Some(item) = &self.client_crl {
+            match item.is_list() {
+                true => files.extend(item.list().into_iter().flatten()),
+                false => files.push(item.clone()),
+            }
+        }
+        files
+    }
+
+    /// The files, absolute.
+    fn paths(&self, base: &Base) -> Vec<PathBuf> {
+        let files = self.files();
+        let paths = files.iter().filter_map(|item| item.written());
+        paths.map(|path| base.directory.join(path)).collect()
+    }
+}
+
+fn pairs<'d>(list: &Item<'d>) -> Vec<Pair<'d>> {
+    let items = list.list().unwrap_or_default();
+    if list.is_list() && items.is_empty() {
+        list.report("no certificate", PLAIN);
+    }
+    if items.len() > MAX_CERTIFICATES {
+        let advice = format!("name at most {MAX_CERTIFICATES}, or divide them among listeners");
+        list.report("too many certificates", advice);
+        return Vec::new();
+    }
+    let pair = |item: &Item<'d>| {
+        let mut section = item.section();
+        let PairKeys { certificate, key } = PairKeys::take(&mut section);
+        for (name, item) in [("certificate", &certificate), ("key", &key)] {
+            if item.is_none() {
+                section.report(name, "missing", "name a PEM file");
+            }
+        }
+        section.finish();
+        Pair { certificate, key }
+    };
+    items.iter().map(pair).collect()
+}
+
+/// Reports keys that mean nothing without another one.
+fn check_clients(section: &Section<'_>, has_authorities: bool, has_user: bool) {
+    for key in ["client_crl", "certificate_user"] {
+        if section.has(key) && !has_authorities {
+            let advice = "name the authorities of the clients as `client_ca`, or remove the key";
             section.report(
-                name,
-                "missing",
-                "name a PEM file, or remove `tls` for a plain listener",
+                key,
+                "without `client_ca`, which asks clients for certificates",
+                advice,
             );
         }
     }
-    section.finish();
-    for item in [&certificate, &key, &client_ca].into_iter().flatten() {
-        item.note_file(&base.directory);
+    if section.has("certificate_login") && !has_user {
+        let advice = "say which name is the user with `certificate_user`, or remove the key";
+        section.report(
+            "certificate_login",
+            "without `certificate_user`: a certificate is no user",
+            advice,
+        );
     }
-    if !open {
+}
+
+fn served(named: &Named<'_>, item: &Item<'_>, base: &Base, http2: bool) -> Option<Served> {
+    // Each file is looked at even when another one cannot be used.
+    let identities: Vec<Option<Identity>> = named
+        .pairs
+        .iter()
+        .map(|pair| identity::read(pair.certificate.as_ref(), pair.key.as_ref(), base))
+        .collect();
+    let trusted = named.client_ca.as_ref().map(|item| roots::read(item, base));
+    let lists = named.client_crl.as_ref();
+    let known = trusted.as_ref().and_then(|it| it.as_deref());
+    let lists = lists.map(|item| revocation::read(item, base, known));
+    let identities: Vec<Identity> = identities.into_iter().collect::<Option<_>>()?;
+    if identities.is_empty() {
         return None;
     }
-    // Each file is looked at even when another one cannot be used.
-    let identity = identity(certificate.as_ref(), key.as_ref(), base);
-    let trusted = client_ca.as_ref().map(|item| roots::read(item, base));
-    let (certificate, key) = identity?;
-    let files = Files {
-        certificate,
-        key,
-        client_ca: match trusted {
-            None => None,
-            Some(trusted) => Some(trusted?),
-        },
+    let trusted = match trusted {
+        None => None,
+        Some(trusted) => Some(trusted?),
     };
-    match build(files) {
-        Ok(mut config) => {
+    let lists = match lists {
+        None => Vec::new(),
+        Some(lists) => lists?,
+    };
+    let digest = digest(&identities, trusted.as_deref(), &lists, named.login, http2);
+    let expiries = expiries(&identities, &lists);
+    match build(named, identities, trusted, lists) {
+        Ok((mut config, clients)) => {
             config.alpn_protocols = alpn_protocols(http2);
-            Some(Arc::new(config))
+            Some(Served {
+                config: Arc::new(config),
+                expiries,
+                clients,
+                generation: listener::next_generation(),
+                digest,
+            })
         }
         Err(error) => {
             let message = format!("cannot be used: {error}");
@@ -108,121 +331,119 @@ pub(super) fn read(
     }
 }
 
-/// The certificate of a listener with its chain, and its key; `None` when something was reported.
-fn identity(
-    certificate: Option<&Item<'_>>,
-    key: Option<&Item<'_>>,
-    base: &Base,
-) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let certificate_file = certificate.and_then(|item| PemFile::read(item, base));
-    let key_file = key.and_then(|item| PemFile::read(item, base));
-    let both = certificate_file.as_ref().zip(key_file.as_ref());
-    if let Some((certificate, key)) = both
-        && is_swapped(certificate, key)
-    {
-        let message = "has the key, and the file of `key` has the certificate";
-        certificate.report(message, "exchange the two names");
-        return None;
-    }
-    // Some programs want certificate and key in one file.
-    let in_one = both.is_some_and(|(certificate, key)| certificate.is_same(key));
-    let chain = certificate_file
-        .as_ref()
-        .and_then(|file| Certificate::all(file, in_one).map(|chain| (file, chain)));
-    let private = key_file.as_ref().and_then(|file| {
-        file.warn_if_world_readable();
-        key::private_key(file, in_one).map(|key| (file, key))
-    });
-    let is_usable = chain
-        .as_ref()
-        .is_some_and(|(file, chain)| chain.first().is_some_and(|leaf| check_leaf(file, leaf)));
-    let ((certificate_file, chain), (key_file, (key, signing))) = (chain?, private?);
-    if !is_usable
-        || !belong_together(certificate_file, &chain, key_file, &signing)
-        || !check_chain(certificate_file, &chain)
-    {
-        return None;
-    }
-    let chain = chain.into_iter().map(|certificate| certificate.der);
-    Some((chain.collect(), key))
-}
-
-fn is_swapped(certificate: &PemFile<'_, '_>, key: &PemFile<'_, '_>) -> bool {
-    let has_key = |file: &PemFile<'_, '_>| file.private_keys().next().is_some();
-    has_key(certificate)
-        && !certificate.has(Label::Certificate)
-        && key.has(Label::Certificate)
-        && !has_key(key)
-}
-
-/// Whether the key is that of the first certificate; else reports what it is.
-fn belong_together(
-    certificate_file: &PemFile<'_, '_>,
-    chain: &[Certificate],
-    key_file: &PemFile<'_, '_>,
-    signing: &Arc<dyn SigningKey>,
-) -> bool {
-    let is_of = |certificate: &Certificate| {
-        let pair = CertifiedKey::new(vec![certificate.der.clone()], Arc::clone(signing));
-        pair.keys_match().is_ok()
-    };
-    let place = chain.iter().position(is_of);
-    match place.and_then(|place| chain.get(place).map(|certificate| (place, certificate))) {
-        Some((0, _)) => true,
-        Some((_, certificate)) => {
-            let message = "the certificate of the key is not the first of the file";
-            let advice = "put it first, then the certificate of its issuer, and so on";
-            certificate_file.report_at(certificate.line, message, advice);
-            false
-        }
-        None => {
-            let (certificate, key) = (certificate_file.name(), key_file.name());
-            let advice = format!(
-                "name the key that the certificate was made for: `openssl x509 -in {certificate} -noout -pubkey` \
-                 and `openssl pkey -in {key} -pubout` print the same for it"
-            );
-            key_file.report("is not the key of the certificate", advice);
-            false
-        }
-    }
-}
-
-fn build(files: Files) -> Result<ServerConfig, rustls::Error> {
+fn build(
+    named: &Named<'_>,
+    identities: Vec<Identity>,
+    trusted: Option<Vec<Certificate>>,
+    lists: Vec<RevocationList>,
+) -> Result<(ServerConfig, Option<Clients>), rustls::Error> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?;
-    Ok(match files.client_ca {
-        None => {
-            let mut config = builder
-                .with_no_client_auth()
-                .with_single_cert(files.certificate, files.key)?;
-            // Clients come back without a full handshake, and nothing is kept for them here. A
-            // ticket would carry a client's whole chain, so not with certificates of clients.
-            config.ticketer = ring::Ticketer::new()?;
-            config
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions()?;
+    let (by_name, twice) = ByName::new(&identities);
+    for twice in twice {
+        let second = named.pairs.get(twice.second);
+        if let Some(item) = second.and_then(|pair| pair.certificate.as_ref()) {
+            let message = format!(
+                "{} is in certificates[{}] too, with the same kind of key: that one is shown for it",
+                twice.name, twice.first
+            );
+            item.warn(message, "remove one of the two certificates");
         }
-        Some(trusted) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in &trusted {
-                roots.add(certificate.der.clone())?;
-            }
-            let authorities =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .build()
-                    .map_err(|error| rustls::Error::General(error.to_string()))?;
-            let trusted = trusted.into_iter().filter_map(|certificate| {
-                let validity = certificate.facts?.validity;
-                Some((certificate.der, validity))
-            });
-            let verifier = ClientVerifier {
-                authorities,
-                trusted: trusted.collect(),
-            };
-            builder
-                .with_client_cert_verifier(Arc::new(verifier))
-                .with_single_cert(files.certificate, files.key)?
+    }
+    let by_name = Arc::new(by_name);
+    let Some(trusted) = trusted else {
+        let mut config = builder.with_no_client_auth().with_cert_resolver(by_name);
+        sessions::share(&mut config);
+        return Ok((config, None));
+    };
+    let general = |error: String| rustls::Error::General(error);
+    let roots = revocation::roots(&trusted);
+    let roots = roots.ok_or_else(|| general("client_ca has no authority".to_owned()))?;
+    let ders: Vec<_> = lists.iter().map(|list| list.der.clone()).collect();
+    let authorities = revocation::verifier(roots, ders);
+    let authorities = authorities.map_err(|error| general(error.to_string()))?;
+    let listed = trusted.into_iter().filter_map(|certificate| {
+        let facts = certificate.facts?;
+        Some(Listed {
+            certificate: certificate.der,
+            validity: facts.validity,
+            is_revoked: lists.iter().any(|list| list.has(&facts)),
+        })
+    });
+    let verifier = Arc::new(ClientVerifier {
+        authorities,
+        trusted: listed.collect(),
+    });
+    let clients = Clients {
+        verifier: Arc::clone(&verifier) as _,
+        login: named.login,
+    };
+    let mut config = builder
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(by_name);
+    sessions::keep_for_generation(&mut config);
+    Ok((config, Some(clients)))
+}
+
+/// What tells what is served from what was served before. The certificates stand for their keys.
+fn digest(
+    identities: &[Identity],
+    trusted: Option<&[Certificate]>,
+    lists: &[RevocationList],
+    login: Option<(CertificateName, CertificateLogin)>,
+    http2: bool,
+) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |kind: u8, bytes: &[u8]| {
+        hasher.update(&[kind]);
+        hasher.update(blake3::hash(bytes).as_bytes());
+    };
+    for identity in identities {
+        part(0, identity.name.as_bytes());
+        for certificate in &identity.served.cert {
+            part(1, certificate);
         }
-    })
+    }
+    part(
+        2,
+        format!("{login:?} {http2} {}", trusted.is_some()).as_bytes(),
+    );
+    for certificate in trusted.into_iter().flatten() {
+        part(3, &certificate.der);
+    }
+    for list in lists {
+        part(4, &list.der);
+    }
+    hasher.finalize()
+}
+
+/// What ends, each name once: of two certificates of one name, the one that ends first.
+fn expiries(identities: &[Identity], lists: &[RevocationList]) -> Vec<Expiry> {
+    let certificates = identities.iter().filter_map(|identity| {
+        Some(Expiry {
+            name: identity.name.clone(),
+            at: identity.validity?.not_after,
+            is_list: false,
+        })
+    });
+    let lists = lists.iter().filter_map(|list| {
+        Some(Expiry {
+            name: list.name.clone(),
+            at: list.next_update?,
+            is_list: true,
+        })
+    });
+    let mut found: Vec<Expiry> = Vec::new();
+    for expiry in certificates.chain(lists) {
+        let same =
+            |other: &&mut Expiry| other.name == expiry.name && other.is_list == expiry.is_list;
+        match found.iter_mut().find(same) {
+            Some(other) => other.at = other.at.min(expiry.at),
+            None => found.push(expiry),
+        }
+    }
+    found
 }
 
 /// What a TLS listener offers, best first.

@@ -64,10 +64,14 @@ impl Values {
         let keys: BTreeSet<&String> = self.0.keys().chain(new.0.keys()).collect();
         for key in keys {
             let old = self.0.get(key).unwrap_or(&absent);
+            let is_applied = match new.0.get(key) {
+                Some(new) => new.is_on_reload,
+                None => old.is_on_reload && !new.lacks_tls_of(key),
+            };
             let new = new.0.get(key).unwrap_or(&absent);
             let name = name_of(key).to_owned();
             if old.differs_from(new) {
-                if old.is_on_reload || new.is_on_reload {
+                if is_applied {
                     applied.insert(name);
                 } else {
                     restart_needed.insert(name);
@@ -83,9 +87,24 @@ impl Values {
         }
     }
 
+    /// Whether a key is of a listener that is plain here: TLS is begun and ended with a restart.
+    fn lacks_tls_of(&self, key: &str) -> bool {
+        const TLS: &str = ".tls.";
+        let end = key.find(TLS).map(|at| at + TLS.len());
+        let tls = end.and_then(|end| key.get(..end));
+        tls.is_some_and(|tls| {
+            key.starts_with(LIST_BY_ENTRY) && !self.0.keys().any(|other| other.starts_with(tls))
+        })
+    }
+
     /// Takes over what a reload has applied of `new`.
     pub fn apply(&mut self, new: &Values) {
-        self.0.retain(|_, value| !value.is_on_reload);
+        let waits = |key: &str| match new.0.get(key) {
+            Some(new) => !new.is_on_reload,
+            None => new.lacks_tls_of(key),
+        };
+        self.0
+            .retain(|key, value| !value.is_on_reload || waits(key));
         let applied = new.0.iter().filter(|(_, value)| value.is_on_reload);
         self.0
             .extend(applied.map(|(key, value)| (key.clone(), value.clone())));
@@ -179,6 +198,16 @@ impl Ledger {
         match is_file.then(|| files::read(path, MAX_COMPARED_FILE)) {
             Some(Ok(bytes)) => self.note_content(key, blake3::hash(&bytes), is_on_reload),
             _ => self.update(key, |value| value.content = Some(Content::Unknown)),
+        }
+    }
+
+    /// Notes that a reload does not apply what is below a key, whatever the tables say.
+    pub(super) fn leave_for_restart(&self, key: &str) {
+        let below = format!("{key}.");
+        let mut values = self.0.borrow_mut();
+        let values = values.0.iter_mut();
+        for (_, value) in values.filter(|(name, _)| name.starts_with(&below)) {
+            value.is_on_reload = false;
         }
     }
 

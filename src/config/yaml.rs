@@ -8,7 +8,7 @@ mod source;
 mod syntax;
 
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
@@ -46,7 +46,7 @@ pub(super) enum Value {
         /// Without quotes, so that `5` is a number and `true` is not a text.
         plain: bool,
         /// Where its characters stand, for one of several lines.
-        source: Option<Rc<Source>>,
+        source: Option<Arc<Source>>,
     },
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -275,7 +275,7 @@ impl<'s> Tree<'s> {
             }
         };
         // An alias copies the value, but not this.
-        let source = Source::of(&self.lines, style, span).map(Rc::new);
+        let source = Source::of(&self.lines, style, span).map(Arc::new);
         Node {
             line,
             value: Value::Scalar {

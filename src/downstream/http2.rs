@@ -48,6 +48,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
     let own = own(stream.transport());
     let (stream, raw_return) = RawStream::new(stream);
     let limit = app.timeouts.request_head;
+    let client = source.client;
     let failed = match timeout(limit, builder(acceptor).handshake(stream)).await {
         Ok(Ok(connection)) => {
             let streams = Streams {
@@ -61,7 +62,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
             let until = match streams.run(connection, &raw_return).await {
                 Ok(until) => until,
                 Err(error) => {
-                    log::debug!("connection from {}: {error}", source.client);
+                    log::debug!("connection from {client}: {error}");
                     if error.is_library() {
                         app.telemetry.connection_rejected("http2_error");
                     }
@@ -73,7 +74,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
         }
         // A browser opens connections that it may need, and leaves them.
         Ok(Err(error)) if error.is_io() => {
-            log::debug!("connection from {}: {error}", source.client);
+            log::debug!("connection from {client}: {error}");
             return;
         }
         Ok(Err(_broken)) => {
@@ -83,7 +84,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: Box<ClientStream>, s
             "it began HTTP/2 and did not go on within timeouts.request_head; this client has a defect, or a slow network"
         }
     };
-    acceptor.reject(source.client, None, "http2_preface", failed);
+    acceptor.reject(client, None, "http2_preface", failed);
 }
 
 /// Closes a connection so that the client gets the ends of its answers: closed with
@@ -232,7 +233,7 @@ impl Streams {
         let open = OpenStream::new(&self.open);
         // Counted at once, so that draining waits for it.
         let in_flight = self.acceptor.app.lifecycle.begin_work();
-        let (acceptor, source) = (Arc::clone(&self.acceptor), self.source);
+        let (acceptor, source) = (Arc::clone(&self.acceptor), self.source.clone());
         let (own, unread) = (Arc::clone(&self.own), Arc::clone(&self.unread));
         tokio::spawn(async move {
             serve_stream(&acceptor, source, &own, unread, request, respond).await;

@@ -1,17 +1,27 @@
 //! All that comes before HTTP on a connection: a PROXY header, and TLS.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::protocol::Door;
 use super::proxy_protocol::{self, HeaderError};
 use super::unprepared::Stage;
-use crate::client::Connection;
-use crate::config::Senders;
+use crate::client::{ClientCertificate, Connection};
+use crate::config::{ListenerTls, Senders};
 use crate::tunnel::Tls;
+
+/// A connection that begins HTTP.
+pub(super) struct Prepared {
+    pub(super) connection: Connection,
+    pub(super) client: SocketAddr,
+    /// What the client has shown.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+}
 
 /// Why a connection did not get to HTTP.
 pub(super) enum Unprepared {
@@ -38,9 +48,9 @@ impl Unprepared {
 pub(super) async fn prepare(
     mut stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ListenerTls>>,
     senders: Option<Senders>,
-) -> Result<(Connection, SocketAddr), Unprepared> {
+) -> Result<Prepared, Unprepared> {
     let client = if let Some(senders) = senders {
         if !senders.include(peer.ip()) {
             return Err(Unprepared::WrongProtocol {
@@ -68,8 +78,8 @@ pub(super) async fn prepare(
     } else {
         peer
     };
-    let connection = match tls {
-        Some(acceptor) => {
+    let (connection, certificate) = match tls {
+        Some(listener) => {
             let otherwise = begins_otherwise(&stream).await;
             if otherwise.map_err(Unprepared::of_tls)? {
                 return Err(Unprepared::WrongProtocol {
@@ -78,12 +88,31 @@ pub(super) async fn prepare(
                     door: Door::Tls,
                 });
             }
-            let accepted = acceptor.accept(stream).await;
-            Connection::Right(Box::new(Tls(accepted.map_err(Unprepared::of_tls)?)))
+            let (session, certificate) = handshake(stream, &listener)
+                .await
+                .map_err(Unprepared::of_tls)?;
+            (Connection::Right(Box::new(Tls(session))), certificate)
         }
-        None => Connection::Left(stream),
+        None => (Connection::Left(stream), None),
     };
-    Ok((connection, client))
+    Ok(Prepared {
+        connection,
+        client,
+        certificate,
+    })
+}
+
+/// The handshake, with what the listener serves when it begins.
+async fn handshake(
+    stream: TcpStream,
+    listener: &Arc<ListenerTls>,
+) -> io::Result<(TlsStream<TcpStream>, Option<Arc<ClientCertificate>>)> {
+    let served = listener.served();
+    let acceptor = TlsAcceptor::from(Arc::clone(&served.config));
+    let accepted = acceptor.accept(stream).await?;
+    let certificate = ClientCertificate::of(accepted.get_ref().1, listener, &served);
+    let certificate = certificate.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+    Ok((accepted, certificate))
 }
 
 /// Whether the first byte is none that a TLS handshake begins with. One look at the socket, which the

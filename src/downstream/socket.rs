@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio_rustls::TlsAcceptor;
 
 use crate::admin::Admin;
-use crate::config::{self, Senders};
+use crate::config::{self, ListenerTls, Senders};
 
 /// The system caps it (net.core.somaxconn); here it should not be the bound.
 const BACKLOG: i32 = 65_535;
@@ -29,7 +28,7 @@ pub enum ListenerKind {
     /// The proxy itself.
     Proxy {
         /// TLS, where the listener has it.
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<ListenerTls>>,
         /// Who begins each connection with a PROXY header.
         proxy_protocol: Option<Senders>,
         /// Whether clients may speak HTTP/2.
@@ -61,7 +60,7 @@ impl ListenerKind {
     /// The kind of a listener of the configuration.
     pub fn proxy(listener: &config::Listener) -> Self {
         Self::Proxy {
-            tls: listener.tls.clone().map(TlsAcceptor::from),
+            tls: listener.tls.clone(),
             proxy_protocol: listener.proxy_protocol.clone(),
             http2: listener.http2,
         }

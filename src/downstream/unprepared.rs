@@ -120,6 +120,16 @@ fn of_certificate(error: &CertificateError) -> String {
             "is not valid yet",
             "correct the clock of this host, or issue it again",
         ),
+        CertificateError::Revoked => ("is on a list in client_crl", "give the client a new one"),
+        CertificateError::UnknownRevocationStatus => (
+            "is from an authority of which client_crl has no revocation list",
+            "add the list of this authority",
+        ),
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => (
+            "cannot be checked: the revocation list of its authority has expired",
+            "put the current list into client_crl",
+        ),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => (
             "is not for clients",
             "issue it again with `extendedKeyUsage=clientAuth`",

@@ -141,6 +141,9 @@ kinds! {
     /// A token after its time.
     TokenExpired => "token_expired", "http_request_denied", PROXY_AUTHENTICATION_REQUIRED, Downstream,
         "The token has expired: get a new one.";
+    /// The certificate of the client is not accepted any more: revoked, expired, or of an authority that was removed.
+    ClientCertificate => "client_certificate_refused", "http_request_denied", FORBIDDEN, Downstream,
+        "The certificate of this client is not accepted any more.";
     /// Too many logins of the user at the network of the client, or of the network, have failed.
     LockedOut => "locked_out", "http_request_denied", TOO_MANY_REQUESTS, Downstream,
         "Too many logins have failed; try again later.";

@@ -4,6 +4,7 @@
 //! differ. Whatever is sent upstream needs the [`Admitted`] that only it makes.
 
 mod access;
+mod certificate;
 mod external;
 mod hashing;
 pub mod key_refresh;
@@ -31,7 +32,7 @@ use super::outcome::Exchange;
 use crate::access::auth::external::Ask;
 use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
-    Authenticator, Check, Clocks, EntropyError, Identity, TokenAttempt, VerifiedCache,
+    AuthMethod, Authenticator, Check, Clocks, EntropyError, Identity, TokenAttempt, VerifiedCache,
 };
 use crate::access::limits::Classes;
 use crate::access::policy::{Admission, Policy};
@@ -280,10 +281,20 @@ impl AccessControl {
         by_hook: Option<Identity>,
         exchange: &mut Exchange,
     ) -> Result<Identity, RequestError> {
+        let certificate = certificate::login(exchange)?;
         let credentials = std::mem::take(&mut exchange.credentials);
         let mut identity = match by_hook {
-            Some(identity) => Ok(identity),
-            None => self.authenticate(access, &credentials, exchange).await,
+            Some(identity) => {
+                exchange.outcome.auth = Some(AuthMethod::Hook);
+                Ok(identity)
+            }
+            None => match certificate {
+                None => self.authenticate(access, &credentials, exchange).await,
+                // Boxed, so that a request is no larger where no certificate is a user.
+                Some(login) => {
+                    Box::pin(self.by_certificate(access, login, &credentials, exchange)).await
+                }
+            },
         };
         // What this proxy answers itself shows a user what is the user's own: there is nothing to deny.
         if let Some(external) = access
@@ -324,17 +335,22 @@ impl AccessControl {
         let Some(value) = credentials.value() else {
             let user = authenticator.trusted().user(client).cloned();
             let user = user.ok_or(ErrorKind::CredentialsMissing)?;
+            exchange.outcome.auth = Some(AuthMethod::Network);
             return Ok(user.into());
         };
         let now = Clocks {
             instant: request.arrival.completed,
             time: request.time,
         };
-        match authenticator.check(value, access.network(client), now)? {
-            Check::Verified(identity) => Ok(identity),
+        let (identity, method) = match authenticator.check(value, access.network(client), now)? {
+            Check::Verified(identity) => {
+                let method = AuthMethod::of_credentials(&identity);
+                (identity, method)
+            }
             Check::Token(attempt) => {
                 // Boxed: it waits seldom, and is not to make every request larger.
-                Box::pin(self.verify_token(authenticator, &attempt, now)).await
+                let verified = Box::pin(self.verify_token(authenticator, &attempt, now)).await?;
+                (verified, AuthMethod::Token)
             }
             Check::Unverified(attempt) => {
                 if let Some(external) = access.asked(Ask::UnknownUsers)
@@ -342,12 +358,15 @@ impl AccessControl {
                 {
                     let asked =
                         self.authenticate_by(external, access, &attempt, credentials, exchange);
-                    return Box::pin(asked).await;
+                    (Box::pin(asked).await?, AuthMethod::External)
+                } else {
+                    let verified = self.verify_password(access, attempt, client, now);
+                    (Box::pin(verified).await?.into(), AuthMethod::Password)
                 }
-                let verified = self.verify_password(access, attempt, client, now);
-                Ok(Box::pin(verified).await?.into())
             }
-        }
+        };
+        exchange.outcome.auth = Some(method);
+        Ok(identity)
     }
 
     /// Verifies a token, here and not where passwords are hashed: a signature costs less than the request that it is

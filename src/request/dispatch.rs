@@ -71,7 +71,7 @@ impl<'a> Requests<'a> {
 
     /// Where they come from.
     pub fn source(&self) -> Source {
-        self.source
+        self.source.clone()
     }
 
     /// Serves one request. Gives the connection back when it can go on.
@@ -107,7 +107,7 @@ impl<'a> Requests<'a> {
             proxy,
             draining,
         } = self.ways;
-        let mut request = Request::new(app.ids.next(), self.source, &head, arrival);
+        let mut request = Request::new(app.ids.next(), self.source.clone(), &head, arrival);
         request.is_loop = head.has_via && app.pseudonym.is_in_fields(head.fields());
         // For the rest of the connection: the handshake of such a scheme takes several requests.
         self.has_dedicated_upstream |= head.authenticates_connection;
@@ -246,7 +246,7 @@ impl<'a> Requests<'a> {
     /// A request of which nothing is known.
     fn unread(&self) -> Exchange {
         let id = self.ways.app.ids.next();
-        let request = Request::unread(id, self.source, Arrival::now());
+        let request = Request::unread(id, self.source.clone(), Arrival::now());
         Exchange::new(request, Credentials::Missing)
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::Method;
@@ -9,6 +10,7 @@ use http::Method;
 use super::request_id::RequestId;
 use crate::access::auth::Identity;
 use crate::access::policy::{self, Destination};
+use crate::client::ClientCertificate;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{Framing, KeptHead, RequestHead, Version};
 use crate::http::role::Role;
@@ -16,7 +18,7 @@ use crate::http::target::{Authority, Scheme, Target};
 use crate::upstream::pool::Choice;
 
 /// Where requests of one connection come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     pub client: SocketAddr,
     /// The number of the connection.
@@ -25,6 +27,8 @@ pub struct Source {
     pub tls: bool,
     /// The number of the thread that serves it; 0 where threads share their work.
     pub thread: u16,
+    /// What the client has shown in its TLS handshake; none where it was not asked to.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 #[derive(Clone, Copy, Debug)]

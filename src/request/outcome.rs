@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::admit::{Access, Admitted};
 use super::facts::{Arrival, Request};
-use crate::access::auth::{Identity, IdentityFacts, User};
+use crate::access::auth::{AuthMethod, Identity, IdentityFacts, User};
 use crate::access::limits::{Account, Exceeded, Flow, Ticket};
 use crate::access::policy::{DecidedBy, Denied, Name, RuleNames, Upgrade};
 use crate::hook::Run;
@@ -42,6 +42,8 @@ pub struct Outcome {
     pub user: Option<User>,
     /// What the credentials, a hook or the authoriser say beside the user.
     facts: Option<Arc<IdentityFacts>>,
+    /// What proved that.
+    pub auth: Option<AuthMethod>,
     /// On which terms the request was admitted, where there are any.
     pub terms: Option<Box<Terms>>,
     /// What decided whether the request is admitted.
@@ -222,6 +224,7 @@ impl Exchange {
         record.user = outcome.user.as_ref().map(User::as_str);
         let facts = outcome.facts.as_deref();
         record.groups = facts.map_or(&[], IdentityFacts::groups);
+        record.auth = outcome.auth.map(AuthMethod::as_str);
         record.version = request.version.as_str();
         record.duration = started.elapsed();
         record.upstream = outcome.upstream.as_ref().map(|address| match address {

@@ -164,6 +164,7 @@ pub async fn relay(
     let ended = match ended {
         Ended::ClientReset if app.lifecycle.is_aborted() => Ended::Drained,
         Ended::Drained if tunnel.is_expired() => Ended::Stopped("token_expired"),
+        Ended::Drained if tunnel.is_refused() => Ended::Stopped("certificate_refused"),
         ended => ended,
     };
     (ended, traffic)

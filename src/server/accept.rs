@@ -10,6 +10,7 @@ use super::Failure;
 use super::daemon::Caller;
 use super::handover::InheritedSockets;
 use super::pid_file::{PidFile, PidFileError};
+use crate::admin::certificates::Certificates;
 use crate::downstream::{Acceptor, Listener, ThreadOptions};
 use crate::request::dispatch::Ways;
 use crate::request::token_keys;
@@ -21,6 +22,7 @@ pub(super) struct AcceptService {
     pub(super) listeners: Vec<Listener>,
     pub(super) notices: Option<ServingNotices>,
     pub(super) failure: Arc<Failure>,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) threads: ThreadOptions,
     pub(super) stealing: bool,
 }
@@ -86,6 +88,7 @@ impl Service for AcceptService {
             return;
         }
         tokio::spawn(token_keys::look_after(Arc::clone(&app)));
+        tokio::spawn(Arc::clone(&self.certificates).look_after());
         tokio::spawn(async move { app.dialer.look_after_name_servers().await });
         while let Some(ended) = loops.join_next().await {
             match ended {

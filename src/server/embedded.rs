@@ -115,8 +115,16 @@ pub fn start(mut config: Config, hooks: HookSet) -> anyhow::Result<Running> {
     };
     let started = app.balances.start(false);
     started.context("cannot start a thread")?;
+    let certificates = Arc::clone(reload.certificates());
     let serve = move || {
-        let server = assemble(&mut config, &app, listeners, notices, &failure);
+        let server = assemble(
+            &mut config,
+            &app,
+            &certificates,
+            listeners,
+            notices,
+            &failure,
+        );
         server.run(RunArgs {
             shutdown_signal: Box::new(end),
         });

@@ -128,6 +128,15 @@ metrics! {
     "tollgate_upstream_up" gauge ["upstream"] => upstream_up: IntGaugeVec,
         "Whether an upstream of the pool gets requests: 1 or 0."
         "0 after failed health checks, and while `gateway.ejection` keeps it out.";
+    "tollgate_certificate_expiry_timestamp_seconds" gauge ["listener", "name"] => certificate_expiry: IntGaugeVec,
+        "When the certificate of a TLS listener expires, in seconds since 1970, by its first name."
+        "Of two certificates with the same first name, the one that expires first.";
+    "tollgate_crl_expiry_timestamp_seconds" gauge ["listener", "name"] => crl_expiry: IntGaugeVec,
+        "When a revocation list of a TLS listener expires, in seconds since 1970, by its file."
+        "From then on no client with a certificate of its authority gets in.";
+    "tollgate_certificate_reloads_total" counter ["result"] => certificate_reloads: LabelledCounters<MAX_KINDS>,
+        "Changed files of certificates, keys and revocation lists, by what became of them."
+        "`success`; `failure`, when they could not be used and those from before stay in use. By a reload they count in `tollgate_reloads_total`.";
     "tollgate_log_dropped_total" counter ["reason"] => losses: Losses,
         "Access-log records that were lost, by reason."
         "`overflow`, `write_error`.";

@@ -80,6 +80,15 @@ fn log_lines(telemetry: &Telemetry, path: &PathBuf) -> Vec<Value> {
         .collect()
 }
 
+fn certificate(is_list: bool) -> ShownCertificate {
+    ShownCertificate {
+        listener: "127.0.0.1:8443".to_owned(),
+        name: "a.test".to_owned(),
+        expires: 2_000_000_000,
+        is_list,
+    }
+}
+
 /// Everything happens once, in every role, also to requests without a path, a
 /// method or a version.
 fn exercised() -> Arc<Telemetry> {
@@ -96,6 +105,8 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.authorizer_cache_hit();
     telemetry.reloaded(ReloadOutcome::Succeeded);
     telemetry.reloaded(ReloadOutcome::Failed);
+    telemetry.certificates_read(true);
+    telemetry.show_certificates(vec![certificate(false), certificate(true)]);
     drop(telemetry.gateway_queued());
     telemetry.hook_failed("team");
     telemetry.hook_event("origin_errors", "a.example");

@@ -27,7 +27,9 @@ mod protocol {
     mod response_framing;
     mod response_streaming;
     mod smuggling;
+    mod tls_certificates;
     mod tls_listeners;
+    mod tls_sessions;
     mod wrong_protocol;
 }
 
@@ -68,6 +70,7 @@ mod access {
     mod authorizer_tokens;
     mod basic_authentication;
     mod class_explanations;
+    mod client_certificates;
     mod denial_answers;
     mod denials;
     mod dns_rebinding;
@@ -81,6 +84,7 @@ mod access {
     mod password_files;
     mod policy_errors;
     mod policy_warnings;
+    mod revoked_certificates;
     mod rule_actions;
     mod rule_matchers;
     mod rule_networks;
@@ -150,6 +154,7 @@ mod operations {
     mod telemetry;
     mod threads;
     mod times;
+    mod tls_commands;
     mod upgrade_under_load;
     mod work_stealing;
 }

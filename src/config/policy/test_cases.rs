@@ -103,7 +103,7 @@ impl Tests<'_> {
                 );
             }
             let has_colon = case.scenario.user.contains(':');
-            let is_claimed = has_colon && auth.tokens.is_none() && !auth.asks_who();
+            let is_claimed = has_colon && auth.tokens.is_none() && !auth.makes_any_user();
             if is_claimed && let Some(item) = item.section().item("user") {
                 item.report(
                     "the user name has a colon",

@@ -21,6 +21,27 @@ pub(in super::super) struct Item<'d> {
 }
 
 impl<'d> Item<'d> {
+    /// A value that was kept from a former reading of the file, to read again what it names.
+    pub(in super::super) fn detached(
+        diagnostics: &'d Diagnostics,
+        path: &str,
+        line: usize,
+        node: &'d Node,
+    ) -> Item<'d> {
+        Item {
+            diagnostics,
+            path: path.to_owned(),
+            line,
+            is_on_reload: true,
+            node,
+        }
+    }
+
+    /// The value, to be kept.
+    pub(in super::super) fn node(&self) -> &'d Node {
+        self.node
+    }
+
     /// Reports a problem with this value.
     pub(in super::super) fn report(&self, message: impl Into<String>, remedy: impl Into<String>) {
         self.diagnostics
@@ -111,6 +132,11 @@ impl<'d> Item<'d> {
             let values = &self.diagnostics.values;
             values.note_file(&self.path, &base.join(path), self.is_on_reload);
         }
+    }
+
+    /// Notes that a reload does not apply this value, with all that is below it.
+    pub(in super::super) fn leave_for_restart(&self) {
+        self.diagnostics.values.leave_for_restart(&self.path);
     }
 
     /// The value as a map.

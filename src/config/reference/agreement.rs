@@ -21,12 +21,16 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 15] = [
+const MAPS: [(&str, &str); 16] = [
     ("tollgate.limits.classes", "[{ name: c, requests: 7/s }]"),
     ("tollgate.limits.classes[].quota", "{ day: 7GiB }"),
     (
         "tollgate.listeners[].tls",
         "{ certificate: cert.pem, key: key.pem }",
+    ),
+    (
+        "tollgate.listeners[].tls.certificates",
+        "[{ certificate: cert.pem, key: key.pem }]",
     ),
     ("tollgate.admin", "{ address: '127.0.0.1:9188' }"),
     (

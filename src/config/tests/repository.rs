@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{ALICE, Setup, decision, identity, with};
+use super::{ALICE, Setup, decision, empty_list, identity, with};
 use crate::config::identity::Identity;
 use crate::config::problem::Diagnostics;
 use crate::config::sections::Sections;
@@ -31,6 +31,27 @@ fn the_quick_start_loads_and_its_user_gets_in() {
     }
 }
 
+/// The example with certificates, whose files are the operator's, in a copy that has some.
+fn workloads(path: &Path) -> Config {
+    let setup = Setup::new();
+    fs::create_dir(setup.directory.path().join("workloads")).unwrap();
+    let identity = identity();
+    for (name, content) in [
+        ("proxy.pem", &identity.certificate),
+        ("proxy.key", &identity.key),
+        ("mesh.pem", &identity.authority),
+        ("mesh.crl", &empty_list().pem().unwrap()),
+    ] {
+        setup.file(&format!("workloads/{name}"), content);
+    }
+    for name in ["groups.htgroup", "users.htpasswd"] {
+        let content = fs::read(path.with_extension("").join(name)).unwrap();
+        setup.file(&format!("workloads/{name}"), content);
+    }
+    let config = setup.load(&fs::read_to_string(path).unwrap());
+    config.unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Loading runs the tests of the policy: what the examples say of themselves is so.
 #[test]
 fn the_examples_load_and_test_themselves() {
@@ -40,7 +61,10 @@ fn the_examples_load_and_test_themselves() {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let config = match path.file_stem() == Some("workloads".as_ref()) {
+            true => workloads(&path),
+            false => Config::load(&path).unwrap_or_else(|error| panic!("{error}")),
+        };
         assert!(!config.is_exposed(), "{}", path.display());
         assert!(config.policy.rules().len() >= 3, "{}", path.display());
         let text = fs::read_to_string(&path).unwrap();
@@ -118,6 +142,9 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     setup.file("cert.pem", &identity.certificate);
     setup.file("key.pem", &identity.key);
     setup.file("clients.pem", &identity.authority);
+    setup.file("clients.crl", empty_list().pem().unwrap());
+    setup.file("www.pem", &identity.certificate);
+    setup.file("www.key", &identity.key);
     setup.file("ca.pem", &identity.authority);
     setup.file("users.htpasswd", ALICE);
     setup.file("groups.htgroup", "ci: alice\n");
@@ -141,7 +168,7 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
             &format!("\ngroup: {}", Identity::own().group()),
         );
     let config = setup.load(&local).unwrap();
-    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners.len(), 3);
 
     // Some maps are in several places, such as list files; one of them is enough.
     let named = uncommented.replace("github_readonly", "NAME");
@@ -192,6 +219,7 @@ fn the_documentation_loads() {
         ("cert.pem", identity.certificate.as_str()),
         ("key.pem", &identity.key),
         ("clients.pem", &identity.authority),
+        ("clients.crl", &empty_list().pem().unwrap()),
         ("users.htpasswd", ALICE),
         ("allowed.txt", "example.org\n"),
         ("github.secret", "hunter2\n"),

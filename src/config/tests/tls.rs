@@ -37,7 +37,8 @@ fn tls_listeners() {
     let config = setup
         .load(&tls("certificate: cert.pem, key: key.pem"))
         .unwrap();
-    let served = config.listeners[0].tls.as_ref().unwrap();
+    let served = config.listeners[0].tls.as_ref().unwrap().served();
+    let served = &served.config;
     assert_eq!(served.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
     assert_eq!(
         format!("{:?}", config.listeners[0]),
@@ -168,7 +169,8 @@ fn handshakes() {
     setup.file("ca.pem", &ours.authority);
     let served = |files: &str| {
         let mut config = setup.load(&tls(files)).unwrap();
-        config.listeners.remove(0).tls.unwrap()
+        let tls = config.listeners.remove(0).tls.unwrap();
+        Arc::clone(&tls.served().config)
     };
     let http2 = Ok(Some(b"h2".to_vec()));
 
@@ -176,6 +178,7 @@ fn handshakes() {
     assert_eq!(shake_hands(&open, &ours, None), http2);
     let old = setup.load(&format!("{}      http2: false\n", tls(BOTH)));
     let old = old.unwrap().listeners.remove(0).tls.unwrap();
+    let old = Arc::clone(&old.served().config);
     let http1 = Ok(Some(b"http/1.1".to_vec()));
     assert_eq!(shake_hands(&old, &ours, None), http1);
 

@@ -13,7 +13,7 @@ const BASE: &str = "
 version: 1
 tollgate:
   listeners:
-    - { address: '127.0.0.1:8888', tls: { certificate: cert.pem, key: key.pem } }
+    - { address: '127.0.0.1:8888', tls: { certificate: cert.pem, key: key.pem, client_ca: ca.pem, certificate_user: san_dns } }
     - { address: '127.0.0.1:8889' }
   admin: { address: '127.0.0.1:9188' }
   auth:
@@ -25,7 +25,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 85] = [
+const RESTART: [(&str, &str); 82] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -60,9 +60,6 @@ const RESTART: [(&str, &str); 85] = [
     ("daemon_ready_timeout_seconds", "3"),
     ("daemon_notify_timeout_seconds", "3"),
     ("tollgate.listeners[0].address", "'127.0.0.1:8890'"),
-    ("tollgate.listeners[0].tls.certificate", "other.pem"),
-    ("tollgate.listeners[0].tls.key", "same.pem"),
-    ("tollgate.listeners[0].tls.client_ca", "cert.pem"),
     ("tollgate.listeners[1].proxy_protocol", "true"),
     ("tollgate.listeners[1].http2", "false"),
     ("tollgate.admin.address", "'127.0.0.1:9189'"),
@@ -117,7 +114,16 @@ const RESTART: [(&str, &str); 85] = [
     ("=tollgate.auth.lockout.window", "60s"),
 ];
 
-const APPLIED: [(&str, &str); 23] = [
+const APPLIED: [(&str, &str); 29] = [
+    ("tollgate.listeners[0].tls.certificate", "other.pem"),
+    ("tollgate.listeners[0].tls.key", "same.pem"),
+    ("tollgate.listeners[0].tls.client_ca", "cert.pem"),
+    ("tollgate.listeners[0].tls.client_crl", "[list.crl]"),
+    ("tollgate.listeners[0].tls.certificate_user", "cn"),
+    (
+        "tollgate.listeners[0].tls.certificate_login",
+        "with_password",
+    ),
     ("tollgate.limits.classes", "[{ name: c, requests: 1/s }]"),
     ("tollgate.limits.time_zone", "Europe/Berlin"),
     (
@@ -159,10 +165,12 @@ const APPLIED: [(&str, &str); 23] = [
 ];
 
 /// Keys that cannot be changed alone, or to another value.
-const EXCEPT: [&str; 5] = [
+const EXCEPT: [&str; 6] = [
     "version",
     "s2n_config_cache_size",
     "runtime_metrics_poll_time_histogram_scale",
+    // In the place of `certificate` and `key`.
+    "tollgate.listeners[0].tls.certificates",
     // In the place of `file`.
     "tollgate.secrets.NAME.env",
     "tollgate.secrets.NAME.credential",
@@ -201,6 +209,8 @@ fn setup() -> Setup {
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.self_signed(&key).unwrap().pem()
     };
+    setup.file("ca.pem", certificate("ca.test"));
+    setup.file("list.crl", super::empty_list().pem().unwrap());
     setup.file("cert.pem", certificate("one.test"));
     setup.file("other.pem", certificate("two.test"));
     setup.file("key.pem", key.serialize_pem());
@@ -308,6 +318,35 @@ fn the_table_has_every_key() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// A listener gets TLS with a restart, and loses it so.
+#[test]
+fn tls_that_begins_or_ends_waits_for_a_restart() {
+    let setup = setup();
+    let of_first = |names: &[&str]| -> Vec<String> {
+        let name = |name: &&str| format!("tollgate.listeners[0].tls.{name}");
+        names.iter().map(name).collect()
+    };
+    let plain = BASE.replace(
+        ", tls: { certificate: cert.pem, key: key.pem, client_ca: ca.pem, certificate_user: san_dns }",
+        "",
+    );
+    for (from, to) in [(BASE, &*plain), (&*plain, BASE)] {
+        let running = setup.load(from).unwrap();
+        setup.file("f.yaml", to);
+        let reloaded = running.reloader().reload().unwrap();
+        let mut values = running.values();
+        // Later reloads say so too.
+        for _ in 0..2 {
+            let changes = values.changes_to(&reloaded.values);
+            let expected = of_first(&["certificate", "certificate_user", "client_ca", "key"]);
+            assert_eq!(changes.restart_needed, expected, "{changes:?}");
+            assert!(changes.applied.is_empty(), "{changes:?}");
+            values.apply(&reloaded.values);
+        }
+        assert!(reloaded.tls.is_empty());
+    }
+}
+
 #[test]
 fn what_is_in_a_file_counts() {
     let setup = setup();
@@ -325,10 +364,13 @@ fn what_is_in_a_file_counts() {
     );
     let changes = said(&running);
     assert_eq!(
-        changes.restart_needed,
-        ["tollgate.listeners[0].tls.certificate"]
+        changes.applied,
+        [
+            "tollgate.auth.htpasswd",
+            "tollgate.listeners[0].tls.certificate"
+        ]
     );
-    assert_eq!(changes.applied, ["tollgate.auth.htpasswd"]);
+    assert!(changes.restart_needed.is_empty(), "{changes:?}");
     let listed = BASE.to_owned() + "  egress: { deny_domains: ['@list'] }\n";
     setup.file("list", "a.example\n");
     let running = setup.load(&listed).unwrap();

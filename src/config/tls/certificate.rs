@@ -6,11 +6,15 @@ use chrono::{DateTime, Utc};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use super::super::pem::{Block, Label};
 use super::algorithm::Algorithm;
 use super::file::PemFile;
+
+/// How long before the end of a certificate there are warnings, in seconds: 21 days.
+pub const EXPIRY_WARNING: i64 = 21 * 86_400;
 
 /// How a certificate for a listener is made, to be typed once the name is replaced.
 const SELF_SIGNED: &str = "-days 365 -subj /CN=proxy.example.org -addext subjectAltName=DNS:proxy.example.org -out NEWFILE";
@@ -28,11 +32,15 @@ pub(super) struct Facts {
     /// Counted from 1, as people do.
     pub(super) version: u32,
     pub(super) validity: Validity,
-    subject: Vec<u8>,
-    issuer: Vec<u8>,
+    pub(super) subject: Vec<u8>,
+    pub(super) issuer: Vec<u8>,
+    /// As it is encoded.
+    pub(super) serial: Vec<u8>,
     /// Whether it may sign others; absent in version 1.
-    is_authority: bool,
+    pub(super) is_authority: bool,
     has_names: bool,
+    pub(super) dns_names: Vec<String>,
+    pub(super) common_name: Option<String>,
     /// Whether it is for servers, where it says what it is for.
     for_servers: bool,
     /// The signature algorithm, where no client takes it any more.
@@ -92,7 +100,15 @@ impl Facts {
         let names = certificate.subject_alternative_name().ok().flatten();
         let usage = certificate.extended_key_usage().ok().flatten();
         let validity = certificate.validity();
+        let alternatives = names.iter().flat_map(|names| &names.value.general_names);
+        let dns_names = alternatives.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
+        let common_name = certificate.subject().iter_common_name().next();
         Some(Facts {
+            dns_names: dns_names.collect(),
+            common_name: common_name.and_then(|name| Some(name.as_str().ok()?.to_owned())),
             version: certificate.version().0.saturating_add(1),
             validity: Validity {
                 not_before: validity.not_before.timestamp(),
@@ -100,6 +116,7 @@ impl Facts {
             },
             subject: certificate.subject().as_raw().to_vec(),
             issuer: certificate.issuer().as_raw().to_vec(),
+            serial: certificate.raw_serial().to_vec(),
             is_authority: constraints.is_some_and(|constraints| constraints.value.ca),
             has_names: names.is_some_and(|names| !names.value.general_names.is_empty()),
             for_servers: usage.is_none_or(|usage| usage.value.server_auth || usage.value.any),
@@ -127,6 +144,17 @@ impl Validity {
         self.problem_at(now())
     }
 
+    /// That it will soon not hold, with a remedy; `None` while it holds for longer.
+    fn soon(self) -> Option<(String, &'static str)> {
+        let left = self.not_after.saturating_sub(now());
+        if left > EXPIRY_WARNING {
+            return None;
+        }
+        let (date, left) = (date(self.not_after), days(left));
+        let message = format!("the certificate expires on {date}, in {left}");
+        Some((message, "renew it"))
+    }
+
     fn problem_at(self, now: i64) -> Option<(String, &'static str)> {
         if now > self.not_after {
             let (date, age) = (
@@ -149,17 +177,16 @@ impl Validity {
     }
 }
 
-/// Checks the certificates of a listener, the first of which belongs to its key. Whether they can be served;
-/// what clients may refuse is only warned about.
-pub(super) fn check_chain(file: &PemFile<'_, '_>, chain: &[Certificate]) -> bool {
+/// Checks the certificates of a listener, the first of which belongs to its key. All of it is only warned about, dates
+/// too: the other listeners and certificates are served, and a reload of rules does not wait for a renewal.
+pub(super) fn check_chain(file: &PemFile<'_, '_>, chain: &[Certificate]) {
     let Some((leaf, others)) = chain.split_first() else {
-        return false;
+        return;
     };
-    let mut usable = true;
     if let Some(facts) = &leaf.facts {
-        if let Some((message, remedy)) = facts.validity.problem() {
-            file.report_at(leaf.line, message, remedy);
-            usable = false;
+        let problem = facts.validity.problem();
+        if let Some((message, remedy)) = problem.or_else(|| facts.validity.soon()) {
+            file.warn_at(leaf.line, message, remedy);
         }
         warn_of_leaf(file, leaf.line, facts);
     }
@@ -181,7 +208,6 @@ pub(super) fn check_chain(file: &PemFile<'_, '_>, chain: &[Certificate]) -> bool
         }
         issued = Some(facts);
     }
-    usable
 }
 
 /// What makes clients refuse a certificate that can be served.
@@ -266,21 +292,21 @@ fn weak_signature(id: &str) -> Option<&'static str> {
     }
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     })
 }
 
-fn date(seconds: i64) -> String {
+pub(super) fn date(seconds: i64) -> String {
     match DateTime::<Utc>::from_timestamp(seconds, 0) {
         Some(date) => date.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
         None => "a date that is out of range".to_owned(),
     }
 }
 
-fn days(seconds: i64) -> String {
+pub(super) fn days(seconds: i64) -> String {
     match seconds / 86_400 {
         0 => "less than a day".to_owned(),
         1 => "1 day".to_owned(),

@@ -17,7 +17,16 @@ use super::certificate::Validity;
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     pub(super) authorities: Arc<dyn ClientCertVerifier>,
-    pub(super) trusted: Vec<(CertificateDer<'static>, Validity)>,
+    pub(super) trusted: Vec<Listed>,
+}
+
+/// A certificate that stands in `client_ca`.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) certificate: CertificateDer<'static>,
+    pub(super) validity: Validity,
+    /// Whether a revocation list has it.
+    pub(super) is_revoked: bool,
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -39,18 +48,23 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let listed = self
-            .trusted
-            .iter()
-            .find(|(trusted, _)| trusted == end_entity);
-        let Some((_, validity)) = listed else {
+        let mut trusted = self.trusted.iter();
+        let listed = trusted.find(|listed| listed.certificate == *end_entity);
+        let Some(Listed {
+            validity,
+            is_revoked,
+            ..
+        }) = listed
+        else {
             return self
                 .authorities
                 .verify_client_cert(end_entity, intermediates, now);
         };
         // An authority's own dates are not looked at in a chain; those of a client's certificate are.
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        if now > validity.not_after {
+        if *is_revoked {
+            Err(CertificateError::Revoked.into())
+        } else if now > validity.not_after {
             Err(CertificateError::Expired.into())
         } else if now < validity.not_before {
             Err(CertificateError::NotValidYet.into())

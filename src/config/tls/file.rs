@@ -4,12 +4,17 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::super::files::{self, Base};
-use super::super::pem::{self, Block, Label};
+use super::super::pem::{self, Block, Label, der};
 use super::super::reader::Item;
 
 /// A chain has a few kilobytes, a bundle of roots a few hundred.
 const MAX_PEM: u64 = 4 << 20;
+
+/// A revocation list of a large authority.
+const MAX_LISTS: u64 = 64 << 20;
 
 /// A file of blocks; at least one.
 pub(super) struct PemFile<'i, 'd> {
@@ -24,9 +29,23 @@ pub(super) struct PemFile<'i, 'd> {
 impl<'i, 'd> PemFile<'i, 'd> {
     /// Reads the file that `item` names, or reports why not.
     pub(super) fn read(item: &'i Item<'d>, base: &Base) -> Option<PemFile<'i, 'd>> {
+        Self::read_up_to(MAX_PEM, item, base, false)
+    }
+
+    /// Reads a file of revocation lists, which may be one in DER: authorities publish them so.
+    pub(super) fn read_lists(item: &'i Item<'d>, base: &Base) -> Option<PemFile<'i, 'd>> {
+        Self::read_up_to(MAX_LISTS, item, base, true)
+    }
+
+    fn read_up_to(
+        limit: u64,
+        item: &'i Item<'d>,
+        base: &Base,
+        may_be_der: bool,
+    ) -> Option<PemFile<'i, 'd>> {
         let path = item.file(&base.directory)?;
         let shown = base.show(&path);
-        let bytes = match files::read(&path, MAX_PEM) {
+        let bytes = match files::read(&path, limit) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let missing = "name a PEM file, relative to this file";
@@ -41,6 +60,15 @@ impl<'i, 'd> PemFile<'i, 'd> {
             bytes,
             blocks: Vec::new(),
         };
+        if may_be_der && file.bytes.first() == Some(&der::SEQUENCE) {
+            file.blocks.push(Block {
+                line: 1,
+                label: Label::RevocationList,
+                content: Zeroizing::new(std::mem::take(&mut file.bytes)),
+                is_encrypted: false,
+            });
+            return Some(file);
+        }
         match pem::parse(&file.bytes) {
             Ok(blocks) if !blocks.is_empty() => {
                 file.blocks = blocks;
@@ -57,6 +85,12 @@ impl<'i, 'd> PemFile<'i, 'd> {
                 None
             }
         }
+    }
+
+    /// The last part of its path.
+    pub(super) fn file_name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     /// The name of the file for a command.
@@ -134,7 +168,7 @@ impl<'i, 'd> PemFile<'i, 'd> {
             ),
             Label::RevocationList => (
                 format!("{noun}, which is not read"),
-                "remove the block; take the authority out of `client_ca` to refuse its certificates"
+                "move it to a file of its own and name that file as `client_crl`, or remove it"
                     .to_owned(),
             ),
             Label::Pkcs7 => (

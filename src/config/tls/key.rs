@@ -20,7 +20,7 @@ const NEW_KEY: &str = "make a new key and a certificate for it, for example with
 pub(super) fn private_key(
     file: &PemFile<'_, '_>,
     with_certificates: bool,
-) -> Option<(PrivateKeyDer<'static>, Arc<dyn SigningKey>)> {
+) -> Option<Arc<dyn SigningKey>> {
     let mut keys = file.private_keys();
     let Some(block) = keys.next() else {
         report_none(file);
@@ -63,7 +63,7 @@ pub(super) fn private_key(
         return None;
     }
     match any_supported_type(&key) {
-        Ok(signing) => Some((key, signing)),
+        Ok(signing) => Some(signing),
         Err(_) => {
             report_unusable(file, block, algorithm);
             None

@@ -7,7 +7,7 @@ use super::external::Authorizer;
 use super::logins::Logins;
 use super::{Access, on_this_machine};
 use crate::access::auth::external::Ask;
-use crate::access::auth::{Authenticator, Check, Clocks, Identity};
+use crate::access::auth::{AuthMethod, Authenticator, Check, Clocks, Identity};
 use crate::access::client::network_of;
 use crate::access::limits::Classes;
 use crate::access::policy::{Policy, RuleNames};
@@ -42,16 +42,22 @@ impl Access {
     }
 
     /// The identity of a client that is known without waiting: its credentials are in the cache, or its network is a trusted
-    /// one. None otherwise, and where a hook or the external authoriser decides.
+    /// one. None otherwise, and where a hook, the external authoriser or a certificate decides.
     pub(super) fn known(&self, exchange: &mut Exchange) -> Option<Identity> {
+        let request = &exchange.request;
         if exchange.run.is_some() || self.asked(Ask::Always).is_some() {
             return None;
         }
-        let request = &exchange.request;
+        if let Some(certificate) = &request.source.certificate
+            && !matches!(certificate.login(request.time), Ok(None))
+        {
+            return None;
+        }
         let Some(value) = exchange.credentials.value() else {
             let trusted = self.authenticator.trusted();
-            let user = trusted.user(request.source.client.ip());
-            return user.cloned().map(Identity::from);
+            let user = trusted.user(request.source.client.ip())?;
+            exchange.outcome.auth = Some(AuthMethod::Network);
+            return Some(user.clone().into());
         };
         let now = Clocks {
             instant: request.arrival.completed,
@@ -63,6 +69,7 @@ impl Access {
                 if self.asked(Ask::Rule).is_none() {
                     exchange.credentials = Credentials::Missing;
                 }
+                exchange.outcome.auth = Some(AuthMethod::of_credentials(&identity));
                 Some(identity)
             }
             _ => None,

@@ -191,12 +191,14 @@ async fn ask(
     let unreadable = |error: CredentialsError| Unanswered::Failed(error.to_string().into());
     let secret = secret.map_err(unreadable)?;
     let secret = secret.as_ref().map(|secret| secret.expose());
+    let certificate = super::certificate::user(request);
     let question = Question {
         user: Some(asked.user),
         groups: asked.groups,
         rule: asked.rule.map(Name::as_str),
         password: secret.map(|secret| std::str::from_utf8(secret).unwrap_or_default()),
         authorization: value.map(<[u8]>::trim_ascii),
+        certificate: certificate.as_ref().map(User::as_str),
         ..texts.question(request)
     };
     authorizer.ask(&question, asked.client, login).await

@@ -110,6 +110,7 @@ fn exchange(credentials: &str) -> Exchange {
         connection: 1,
         tls: false,
         thread: 0,
+        certificate: None,
     };
     let request = Request::new(RequestId::new(1), source, &head, Arrival::now());
     Exchange::new(request, std::mem::take(&mut head.credentials))

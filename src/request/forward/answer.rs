@@ -69,6 +69,10 @@ impl Forward {
                 session.set_keepalive(None);
             }
         }
+        if error.kind() == ErrorKind::ClientCertificate {
+            // It is that of the connection.
+            session.set_keepalive(None);
+        }
         let exchange = &mut forwarded.exchange;
         let accept = session.req_header().headers.get(ACCEPT);
         let accept = accept.map(HeaderValue::as_bytes);

@@ -243,6 +243,7 @@ mod tests {
                 connection,
                 tls: false,
                 thread: 0,
+                certificate: None,
             };
             let mut request = Request::unread(RequestId::new(1), source, Arrival::now());
             request.has_dedicated_upstream = is_dedicated;

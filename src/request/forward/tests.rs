@@ -39,6 +39,7 @@ async fn a_request_that_was_not_admitted_gets_no_peer() {
         connection: 1,
         tls: false,
         thread: 0,
+        certificate: None,
     };
     let mut request = Request::unread(RequestId::new(1), source, Arrival::now());
     request.role = Some(Role::Gateway);

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::TunnelRequest;
 use crate::access::auth::User;
 use crate::access::limits::{Account, Flow, Volume};
+use crate::client::ClientCertificate;
 use crate::hook::{self, Run, Stop};
 use crate::request::app::App;
 use crate::request::hooks::ended;
@@ -46,6 +47,9 @@ struct Tunnel {
     /// When it ends, and whether it was that.
     expires: Option<SystemTime>,
     is_expired: AtomicBool,
+    /// What the client has shown, and whether that is refused meanwhile.
+    certificate: Option<Arc<ClientCertificate>>,
+    is_refused: AtomicBool,
 }
 
 /// The longest sleep until a token expires: the clock may be set meanwhile.
@@ -94,6 +98,8 @@ impl Tunnels {
                 .as_ref()
                 .and_then(|terms| terms.expires),
             is_expired: AtomicBool::new(false),
+            certificate: request.exchange.request.source.certificate.clone(),
+            is_refused: AtomicBool::new(false),
         });
         let mut table = self.0.lock();
         if table.is_closed {
@@ -146,12 +152,32 @@ impl Tunnel {
 }
 
 impl OpenTunnel<'_> {
-    /// Ready when the process stops, and when the token of the tunnel expires.
+    /// Ready when the process stops, when the token of the tunnel expires, and when the certificate of its client is
+    /// refused.
     pub async fn aborted(&self) {
-        match self.tunnel.expires {
-            None => self.tunnel.abort.cancelled().await,
+        match (self.tunnel.expires, &self.tunnel.certificate) {
+            (None, None) => self.tunnel.abort.cancelled().await,
             // Boxed, so that the other tunnels are not larger.
-            Some(expires) => Box::pin(self.aborted_or_expired(expires)).await,
+            (expires, None) => Box::pin(self.aborted_or_expired(expires)).await,
+            (expires, Some(certificate)) => {
+                Box::pin(self.aborted_or_refused(expires, certificate)).await;
+            }
+        }
+    }
+
+    /// Whether the certificate of its client is refused, and not the process stopped.
+    pub fn is_refused(&self) -> bool {
+        self.tunnel.is_refused.load(Ordering::Relaxed)
+    }
+
+    async fn aborted_or_refused(
+        &self,
+        expires: Option<SystemTime>,
+        certificate: &ClientCertificate,
+    ) {
+        tokio::select! {
+            () = self.aborted_or_expired(expires) => {}
+            () = certificate.refused() => self.tunnel.is_refused.store(true, Ordering::Relaxed),
         }
     }
 
@@ -160,7 +186,10 @@ impl OpenTunnel<'_> {
         self.tunnel.is_expired.load(Ordering::Relaxed)
     }
 
-    async fn aborted_or_expired(&self, expires: SystemTime) {
+    async fn aborted_or_expired(&self, expires: Option<SystemTime>) {
+        let Some(expires) = expires else {
+            return self.tunnel.abort.cancelled().await;
+        };
         loop {
             let left = expires.duration_since(SystemTime::now());
             let Some(left) = left.ok().filter(|left| !left.is_zero()) else {

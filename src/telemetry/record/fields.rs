@@ -53,9 +53,11 @@ record! {
         /// A name that was only claimed must not be put here: people type
         /// passwords into the wrong field.
         "user": optional user: &'a str, Text(max::USER),
-            "The user whose password or token was verified.";
+            "The user whose password, token or certificate was verified, or that of the client's network.";
         "groups": list groups: Box<str>, Names { count: 16, each: 64 },
             "Groups of the user that a token, a hook or the external authoriser says, in its order, each cut at 64 bytes. Those of the group file are not among them.";
+        "auth": optional auth: &'static str, Text(64),
+            "What proved who the user is: `password`, `token`, `certificate`, `external` (the external authoriser), `network` (`auth.trusted_networks`), `hook`; `certificate+password` where the client has shown both, and so with `token` and `external`.";
         "method": always method: &'a [u8], Text(max::METHOD),
             "The request method as received.";
         "target": always target: &'a [u8], Uri(max::TARGET),
@@ -97,7 +99,7 @@ record! {
         "tags": list tags: Tag, Tags { count: 16, each: 256 },
             "What hooks and scripts say of the request: an object of names and texts.";
         "end_reason": optional end_reason: &'static str, Text(64),
-            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `quota_hour` to `quota_month` (a quota that cuts), `drained` (the process stopped).";
+            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `certificate_refused` (the certificate of the client is revoked, or its authority is not in `client_ca` any more), `quota_hour` to `quota_month` (a quota that cuts), `drained` (the process stopped).";
         "referer": optional referer: &'a [u8], Uri(max::REFERER),
             "The `Referer` field as received.";
         "user_agent": optional user_agent: &'a [u8], Text(max::USER_AGENT),

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::declare::members;
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use crate::access::limits::Class;
 use crate::access::limits::quota::Row;
 use crate::telemetry::quotas::Quotas;
 use crate::telemetry::top::Entry;
 use crate::telemetry::users::UsageReport;
-use crate::telemetry::{Telemetry, VERSION};
+use crate::telemetry::{ShownCertificate, Telemetry, VERSION};
 use crate::text::count;
 
 /// Sites in the document.
@@ -48,6 +50,8 @@ members! {
     #[serde(skip_serializing_if = "Option::is_none")]
     quotas: Option<QuotaReport> as "quotas" of QuotaReport,
         "What members have used of their [quotas](limits.md#quotas); left out without a store.";
+    certificates: Vec<CertificateReport> as "certificates" of CertificateReport,
+        "The certificates and revocation lists of the TLS listeners.";
     log_dropped: u64, "Access-log records lost.";
 }
 
@@ -131,6 +135,30 @@ members! {
     members: usize, "Users or networks that it remembers, of 65,536 at most.";
 }
 
+members! {
+    /// A certificate or a revocation list.
+    pub(crate) struct CertificateReport;
+    listener: String, "The address of the listener.";
+    kind: &'static str, "`certificate` or `crl`.";
+    name: String, "The first name of the certificate, or the file of the list.";
+    expires: String, "When it expires, in UTC (RFC 3339).";
+    days_left: i64, "Whole days until then; negative when it has expired.";
+}
+
+impl From<&ShownCertificate> for CertificateReport {
+    fn from(shown: &ShownCertificate) -> CertificateReport {
+        let now = Utc::now();
+        let expires = DateTime::from_timestamp(shown.expires, 0).unwrap_or(now);
+        CertificateReport {
+            listener: shown.listener.clone(),
+            kind: if shown.is_list { "crl" } else { "certificate" },
+            name: shown.name.clone(),
+            expires: expires.to_rfc3339_opts(SecondsFormat::Secs, true),
+            days_left: (expires - now).num_seconds().div_euclid(86_400),
+        }
+    }
+}
+
 impl From<&Class> for ClassReport {
     fn from(class: &Class) -> ClassReport {
         let tally = class.tally();
@@ -202,6 +230,10 @@ impl Report {
                 .map(|class| (class.name().to_owned(), class.into()))
                 .collect(),
             quotas: quotas.map(QuotaReport::from),
+            certificates: {
+                let shown = telemetry.certificates.lock();
+                shown.iter().map(CertificateReport::from).collect()
+            },
             log_dropped: metrics
                 .losses
                 .overflow

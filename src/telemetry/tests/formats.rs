@@ -167,6 +167,7 @@ fn a_full_record_has_every_declared_field_in_order() {
         value: "blue \"1\"".into(),
     }];
     let full = Record {
+        auth: Some("certificate+password"),
         error: Some("connection_refused"),
         error_detail: Some("its port is closed"),
         decided_by: Some(&DecidedBy::ConnectPorts),

@@ -327,7 +327,6 @@ fn certificates_that_cannot_be_used_are_named_with_a_remedy() {
             "with-key.pem",
             vec!["a private key, where only certificates"],
         ),
-        ("expired.pem", vec!["expired on 20", " UTC", "renew"]),
         (
             "other.pem",
             vec![

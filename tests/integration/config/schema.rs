@@ -93,7 +93,7 @@ fn the_schema_and_the_program_refuse_the_same() {
         "log: { access: [stdout] }",
         "listeners: { address: \"127.0.0.1:1\" }",
         "listeners: []",
-        "listeners: [{ address: \"127.0.0.1:1\", tls: { certificate: cert.pem } }]",
+        "listeners: [{ address: \"127.0.0.1:1\", tls: { certificates: [{ certificate: cert.pem }] } }]",
         "listeners: [{ addres: \"127.0.0.1:1\" }]",
         "admin: \"127.0.0.1:1\"",
         "admin: { port: 9188 }",

@@ -81,15 +81,12 @@ fn keys_of_pingora_and_a_new_certificate_are_named() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("threads: 2", "threads: 3")).unwrap();
     let first = said(&proxy);
-    assert_eq!(
-        first["restart_needed"],
-        json!([
-            "threads",
-            "tollgate.listeners[1].tls.certificate",
-            "tollgate.listeners[1].tls.key"
-        ]),
-        "{first}"
-    );
+    assert_eq!(first["restart_needed"], json!(["threads"]), "{first}");
+    let applied = json!([
+        "tollgate.listeners[1].tls.certificate",
+        "tollgate.listeners[1].tls.key"
+    ]);
+    assert_eq!(first["applied"], applied, "{first}");
     std::fs::remove_file(proxy.path("key.pem")).unwrap();
     let second = said(&proxy);
     assert_eq!(

@@ -150,6 +150,11 @@ tollgate:
         ))
     }
 
+    /// Adds a TLS listener with this `tls` map; its files are there already.
+    pub(crate) fn secure(self, tls: &str) -> Self {
+        self.listen_securely(&format!("tls: {tls}"))
+    }
+
     fn listen_securely(mut self, keys: &str) -> Self {
         let secure = Port::reserve();
         let yaml = format!(

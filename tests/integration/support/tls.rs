@@ -4,7 +4,10 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, SignatureAlgorithm,
+};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -12,6 +15,8 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
     SupportedProtocolVersion,
 };
+
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::client::Wire;
 use super::command::run;
@@ -65,14 +70,27 @@ impl Authority {
         self.issue_with(names, |_| {})
     }
 
+    /// Signs a certificate for a key of this kind.
+    pub(crate) fn issue_of(&self, kind: &'static SignatureAlgorithm, names: &[&str]) -> Identity {
+        self.sign(KeyPair::generate_for(kind).unwrap(), names, |_| {})
+    }
+
     /// Signs a certificate that has something special about it.
     pub(crate) fn issue_with(
         &self,
         names: &[&str],
         edit: impl FnOnce(&mut CertificateParams),
     ) -> Identity {
+        self.sign(KeyPair::generate().unwrap(), names, edit)
+    }
+
+    fn sign(
+        &self,
+        key: KeyPair,
+        names: &[&str],
+        edit: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
         edit(&mut params);
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -84,8 +102,33 @@ impl Authority {
         }
     }
 
+    /// A revocation list with these certificates, that holds for a year.
+    pub(crate) fn list(&self, revoked: &[&Identity]) -> String {
+        self.list_until(2090, revoked)
+    }
+
+    /// One that holds until the begin of a year.
+    pub(crate) fn list_until(&self, year: i32, revoked: &[&Identity]) -> String {
+        let begun = rcgen::date_time_ymd(2024, 1, 1);
+        let revoked = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: identity.serial(),
+            revocation_time: begun,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: begun,
+            next_update: rcgen::date_time_ymd(year, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
     /// A client that trusts this authority alone, speaks those versions and shows what it is told.
-    fn client(
+    pub(crate) fn client(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         shown: Option<&Identity>,
@@ -189,6 +232,11 @@ impl Identity {
                 .secret_pkcs8_der()
                 .to_vec(),
         }
+    }
+
+    fn serial(&self) -> SerialNumber {
+        let (_, parsed) = X509Certificate::from_der(&self.certificate).unwrap();
+        parsed.raw_serial().to_vec().into()
     }
 
     fn private_key(&self) -> PrivateKeyDer<'static> {

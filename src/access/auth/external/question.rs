@@ -43,6 +43,9 @@ pub struct Question<'a> {
     pub query: Option<&'a str>,
     /// Whether the connection of the client is encrypted.
     pub tls: bool,
+    /// The user that the certificate of the client names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<&'a str>,
     /// The groups of an authenticated user.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<&'a str>,

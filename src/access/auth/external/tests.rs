@@ -24,6 +24,7 @@ fn question() -> Question<'static> {
         rule: None,
         password: None,
         uri: "http://a.example/x?y",
+        certificate: None,
         authorization: None,
     }
 }

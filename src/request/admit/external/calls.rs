@@ -287,6 +287,7 @@ mod tests {
             rule: None,
             password: None,
             uri: "",
+            certificate: None,
             authorization: None,
         };
         question.key(&[1; 32]).unwrap()

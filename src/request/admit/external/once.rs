@@ -39,6 +39,7 @@ pub async fn ask_once(
         connection: 0,
         tls: false,
         thread: 0,
+        certificate: None,
     };
     let mut request = Request::unread(RequestId::new(0), source, Arrival::now());
     request.role = Some(asked.role());

@@ -57,6 +57,7 @@ impl Texts {
             paths: &self.paths,
             query: self.sent.split_once('?').map(|(_, query)| query),
             tls: request.source.tls,
+            certificate: None,
             groups: Vec::new(),
             rule: None,
             password: None,
