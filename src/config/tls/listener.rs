@@ -87,10 +87,19 @@ pub(super) struct Source {
     pub(super) node: Node,
     pub(super) http2: bool,
     pub(super) files: Vec<PathBuf>,
-    /// How the files looked before they were read.
-    pub(super) looks: Vec<Option<Look>>,
-    /// What is wrong with them, and how often that was found.
-    pub(super) failing: Option<(String, u32)>,
+    /// How the files looked before they were read. Nothing where one of them is a pipe, which is not read again.
+    pub(super) looks: Option<Vec<Option<Look>>>,
+    /// What was found at the last look, where they could not be used.
+    pub(super) failing: Option<Failing>,
+}
+
+/// Files that cannot be used.
+#[derive(Debug)]
+pub(super) struct Failing {
+    what: String,
+    looks: Vec<Option<Look>>,
+    /// How often that was found.
+    tries: u32,
 }
 
 /// What tells a file from what it was before, and from the file that took its place, behind links too.
@@ -137,38 +146,53 @@ impl ListenerTls {
         self.changed.notified().await;
     }
 
-    /// Takes over what a reload has read. Whether that is another one.
+    /// Takes over what a reload has read. Whether that is another one. `http2` stays: it is not only of TLS, and waits for a
+    /// restart.
     pub fn adopt(&self, new: &ListenerTls) -> bool {
         let mut source = self.source.lock();
         let from = new.source.lock();
+        let http2 = source.http2;
         *source = Source {
             configuration: from.configuration.clone(),
             base: from.base.clone(),
             path: from.path.clone(),
             line: from.line,
             node: from.node.clone(),
-            http2: from.http2,
+            http2,
             files: from.files.clone(),
             looks: from.looks.clone(),
             failing: None,
         };
-        self.replace(new.served())
+        if from.http2 == http2 {
+            return self.replace(new.served());
+        }
+        // They were read a moment ago; if that fails now, the next look tells why.
+        let (served, _) = source.read();
+        served.is_ok_and(|served| self.replace(Arc::new(served)))
     }
 
     /// Reads the files again if they have changed. Blocks.
     pub fn read_again(&self) -> Reread {
         let mut source = self.source.lock();
-        let looks = looks(&source.files);
-        if looks == source.looks && source.failing.is_none() {
-            return Reread::Unchanged;
-        }
-        let diagnostics = Diagnostics::new(&source.configuration);
-        let item = Item::detached(&diagnostics, &source.path, source.line, &source.node);
-        let served = super::serve(&item, &source.base, source.http2);
-        let warnings = diagnostics.warnings();
-        match diagnostics.finish(served) {
+        let looks = match &source.looks {
+            None => return Reread::Unchanged,
+            Some(before) => {
+                let now: Vec<Option<Look>> = source.files.iter().map(|it| Look::of(it)).collect();
+                let is_known = match &source.failing {
+                    None => now == *before,
+                    // Once told, it is not read again before it changes.
+                    Some(failing) => failing.tries >= TRIES_BEFORE_TOLD && now == failing.looks,
+                };
+                if is_known {
+                    return Reread::Unchanged;
+                }
+                now
+            }
+        };
+        let (served, warnings) = source.read();
+        match served {
             Ok(served) => {
-                source.looks = looks;
+                source.looks = Some(looks);
                 source.failing = None;
                 match self.replace(Arc::new(served)) {
                     true => Reread::Replaced(warnings),
@@ -178,10 +202,10 @@ impl ListenerTls {
             Err(error) => {
                 let what = error.to_string();
                 let tries = match &source.failing {
-                    Some((same, tries)) if *same == what => tries.saturating_add(1),
+                    Some(failing) if failing.what == what => failing.tries.saturating_add(1),
                     _ => 1,
                 };
-                source.failing = Some((what, tries));
+                source.failing = Some(Failing { what, looks, tries });
                 match tries == TRIES_BEFORE_TOLD {
                     true => Reread::Failed(error),
                     false => Reread::Unchanged,
@@ -197,6 +221,17 @@ impl ListenerTls {
         self.current.store(new);
         self.changed.notify_waiters();
         true
+    }
+}
+
+impl Source {
+    /// Reads the files, and what is odd about them.
+    fn read(&self) -> (Result<Served, ConfigError>, Problems) {
+        let diagnostics = Diagnostics::new(&self.configuration);
+        let item = Item::detached(&diagnostics, &self.path, self.line, &self.node);
+        let served = super::serve(&item, &self.base, self.http2);
+        let warnings = diagnostics.warnings();
+        (diagnostics.finish(served), warnings)
     }
 }
 
@@ -220,9 +255,11 @@ pub(super) fn next_generation() -> u64 {
     GENERATIONS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// How files look now; none for one that is not there.
-pub(super) fn looks(files: &[PathBuf]) -> Vec<Option<Look>> {
-    files.iter().map(|file| Look::of(file)).collect()
+/// How files look now. Nothing where one of them is no regular file, which has its content once.
+pub(super) fn looks(files: &[PathBuf]) -> Option<Vec<Option<Look>>> {
+    let is_regular = |file: &PathBuf| file.metadata().is_ok_and(|it| it.is_file());
+    let all = files.iter().all(is_regular);
+    all.then(|| files.iter().map(|file| Look::of(file)).collect())
 }
 
 impl Look {

@@ -7,7 +7,9 @@ use rustls::ALL_VERSIONS;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
+use crate::support::authorizer;
 use crate::support::client::Wire;
+use crate::support::command::tollgate;
 use crate::support::http2::{Client, bare, read_all, request_of as request_of_http2, run};
 use crate::support::origin::Origin;
 use crate::support::programs::{assert_output, curl};
@@ -275,6 +277,74 @@ fn curl_needs_no_password_with_its_certificate() {
     for record in proxy.wait_records(2) {
         assert_eq!(record["user"], "alice", "{record}");
     }
+}
+
+/// The external authoriser is told whose certificate it is, and `explain` that such a user may be one.
+#[test]
+fn the_authoriser_and_explain_know_users_of_certificates() {
+    let pki = Pki::new();
+    let carol = pki.of("certified-carol");
+    let service = authorizer::admitting();
+    let setup = pki
+        .setup("certificate_user: cn")
+        .config(&authorizer::config(&service, "ask: always"));
+    let config = setup.write();
+    let explained = tollgate([
+        "explain".as_ref(),
+        "-c".as_ref(),
+        config.as_os_str(),
+        "--user".as_ref(),
+        "certified-carol".as_ref(),
+        "--target".as_ref(),
+        "127.0.0.1:443".as_ref(),
+    ]);
+    assert_eq!(explained.code(), Some(0), "{}", explained.output());
+    let note = "\"certified-carol\" is the user of clients whose certificate names it";
+    assert!(explained.output().contains(note), "{}", explained.output());
+    let proxy = setup.start();
+    let origin = Origin::ok("page");
+    let url = format!("http://{}/", origin.address);
+    let mut wire = pki.wire(&proxy, &carol);
+    assert_eq!(wire.exchange(ask("GET", &url, None)).text(), "page");
+    let question = authorizer::questions(&service).remove(0);
+    assert_eq!(question["user"], "certified-carol", "{question}");
+    assert_eq!(question["certificate"], "certified-carol", "{question}");
+    assert_eq!(question["tls"], true, "{question}");
+    // A client that shows none has none.
+    let mut plain = proxy.connect();
+    assert_eq!(plain.exchange(ask("GET", &url, Some(ALICE))).text(), "page");
+    let question = authorizer::questions(&service).remove(1);
+    assert_eq!(question.get("certificate"), None, "{question}");
+}
+
+/// A WebSocket is a tunnel of the certificate's user.
+#[test]
+fn a_websocket_is_of_the_user_of_the_certificate() {
+    let pki = Pki::new();
+    let (alice, nameless) = (pki.of("alice"), pki.of(" "));
+    let origin = Origin::raw(|mut wire, _| {
+        wire.request()?;
+        wire.send(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
+        )?;
+        wire.read_to_end().map(drop)
+    });
+    let proxy = pki.setup("certificate_user: cn").start();
+    let handshake = format!(
+        "GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        origin.address
+    );
+    let mut wire = pki.wire(&proxy, &alice);
+    assert_eq!(wire.exchange(&handshake).status(), 101);
+    assert_eq!(wire.read_bytes(5).unwrap(), b"hello");
+    drop(wire);
+    let record = proxy.wait_records(1).remove(0);
+    assert_eq!(record["user"], "alice", "{record}");
+    assert_eq!(record["auth"], "certificate", "{record}");
+    let refused = pki.wire(&proxy, &nameless).exchange(&handshake);
+    assert_eq!(refused.status(), 407);
 }
 
 /// Another kind of name, with a reload, on the same connection.

@@ -316,6 +316,7 @@ fn a_reload_applies_the_keys_of_tls() {
         authority.issue(&["proxy.test"]),
         authority.issue(&["new.test"]),
     );
+    let other = authority.issue(&["new.test"]);
     let proxy = pair(Setup::new(), "new", &new).tls(&old).start();
     let listeners = |tls: &str| {
         format!(
@@ -337,6 +338,19 @@ fn a_reload_applies_the_keys_of_tls() {
         )),
         0
     );
+    // What TLS offers goes with `http2`, which waits for a restart.
+    put(&proxy, "new.pem", &other.certificate_pem);
+    put(&proxy, "new.key", &other.key_pem);
+    proxy.rewrite(&listeners(
+        "{ certificate: new.pem, key: new.key }, http2: false",
+    ));
+    let body: Value = serde_json::from_str(&proxy.reload().text()).unwrap();
+    let waits = ["tollgate.listeners[1].http2"];
+    assert_eq!(body["restart_needed"], serde_json::json!(waits), "{body}");
+    assert!(is_shown(&proxy, &["-noservername"], &other));
+    let socket = TcpStream::connect_timeout(&proxy.secure_address(), DEADLINE).unwrap();
+    let (_, agreed) = authority.wrap_offering(socket, "new.test", &["h2"]);
+    assert_eq!(agreed.as_deref(), Some("h2"));
     proxy.rewrite(&listeners("{ certificate: new.pem, key: key.pem }"));
     let answer = proxy.reload();
     assert_eq!(answer.status(), 422, "{}", answer.text());
@@ -345,7 +359,7 @@ fn a_reload_applies_the_keys_of_tls() {
             .text()
             .contains("key.pem is not the key of the certificate")
     );
-    assert!(is_shown(&proxy, &["-noservername"], &new));
+    assert!(is_shown(&proxy, &["-noservername"], &other));
 }
 
 #[test]
