@@ -1,7 +1,6 @@
 //! Rhai as the language of scripts: the engine with its limits, and calls of functions.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -21,7 +20,7 @@ use super::api::{self, Handle, Misuse};
 use super::direct::{Direct, Frame, Names};
 use super::engine::{Called, Engine, Failure, Returned, Subject};
 use super::meter::{Ended, Meter};
-use super::natives::Native;
+use super::natives::ByName;
 use super::{Limits, Source, vocabulary};
 use crate::hook::Phases;
 
@@ -71,7 +70,7 @@ struct Kept {
 /// What all engines of a thread have in common.
 struct Library {
     modules: [Shared<Module>; 10],
-    natives: HashMap<(Box<str>, usize), Vec<Native>>,
+    natives: ByName,
 }
 
 impl Library {

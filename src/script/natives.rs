@@ -16,8 +16,11 @@ pub(super) const MAX_PARAMETERS: usize = 3;
 #[derive(Default)]
 pub(super) struct Natives {
     module: Module,
-    by_name: HashMap<(Box<str>, usize), Vec<Native>>,
+    by_name: ByName,
 }
+
+/// Functions by their name and the number of their parameters.
+pub(super) type ByName = HashMap<(Box<str>, usize), Vec<Native>>;
 
 /// A function with the types of its parameters.
 #[derive(Clone)]
@@ -93,8 +96,8 @@ impl Natives {
         natives.sort_by_key(Native::count_open);
     }
 
-    /// The module, and its functions by name and number of parameters.
-    pub(super) fn finish(self) -> (Module, HashMap<(Box<str>, usize), Vec<Native>>) {
+    /// The module, and its functions.
+    pub(super) fn finish(self) -> (Module, ByName) {
         (self.module, self.by_name)
     }
 }

@@ -402,8 +402,8 @@ impl<'a> Fields<'a> {
         // The part of a line before a later colon is no name.
         let is_name = !name.contains(&b':');
         std::iter::from_fn(move || {
-            while is_name {
-                let line = self.line()?;
+            loop {
+                let line = self.line().filter(|_| is_name)?;
                 if let Some((found, value)) = line.split_at_checked(name.len())
                     && let Some((b':', value)) = value.split_first()
                     && found.eq_ignore_ascii_case(name)
@@ -411,7 +411,6 @@ impl<'a> Fields<'a> {
                     return Some(trim_ows(value));
                 }
             }
-            None
         })
     }
 

@@ -94,7 +94,9 @@ fn register_traffic(natives: &mut Natives) {
 }
 
 /// What is asked of a text with another one.
-const TESTS: [(&str, fn(&str, &str) -> bool); 3] = [
+type Test = fn(&str, &str) -> bool;
+
+const TESTS: [(&str, Test); 3] = [
     ("contains", |string, found| string.contains(found)),
     ("starts_with", |string, found| string.starts_with(found)),
     ("ends_with", |string, found| string.ends_with(found)),

@@ -1,19 +1,17 @@
 //! A function as nodes, of Rhai's tree.
 
-use std::collections::HashMap;
-
 use rhai::{
     ASTFlags, BinaryExpr, Dynamic, Expr, FnCallExpr, ImmutableString, Position, Stmt, StmtBlock,
     Token,
 };
 
 use super::{Call, Compare, Condition, Direct, If, Node};
-use crate::script::natives::{MAX_PARAMETERS, Native};
+use crate::script::natives::{ByName, MAX_PARAMETERS};
 
 /// What a function can refer to.
 pub(in crate::script) struct Names<'n> {
     /// The functions of the host that all scripts have, and those of this one.
-    pub(in crate::script) natives: [&'n HashMap<(Box<str>, usize), Vec<Native>>; 2],
+    pub(in crate::script) natives: [&'n ByName; 2],
     /// The functions of the script, which it calls before those of the host.
     pub(in crate::script) own: &'n [ImmutableString],
     /// The value of `settings`.
