@@ -65,7 +65,7 @@ impl ConnectionReturn {
             home: Arc::clone(self),
             silence: None,
             body_pace: BodyPace::default(),
-            charge: Charge::new(),
+            charge: Charge::default(),
         }
     }
 
