@@ -43,7 +43,7 @@ fn mistakes_are_reported_with_their_place() {
         "limits.classes[2].tunnels: not a whole number",
         "limits.classes[3].name: missing",
         "limits.classes[4].burst: without requests, which it is a part of",
-        "limits.classes[4].per: not what can have limits for itself; write user, client_network or class",
+        "limits.classes[4].per: not what can have limits for itself; write user, client_network, host or class",
         "limits.classes[5].request: unknown key; did you mean \"requests\"?",
         "limits.classes[6].download: not a bandwidth; write a size in a second, as in 50MiB/s, 10MB/s or 512KiB/s",
         "limits.classes[6].upload: not a bandwidth",
