@@ -33,8 +33,9 @@ pub(super) struct Entry {
     /// The credentials that failed last, the last ones first.
     known: [u64; KNOWN],
     pub(super) failures: u32,
-    /// The end of the last lock; before there is one, the first failure.
-    locked_until: Instant,
+    /// The end of the last lock; none before there is one. A moment in its place, such as that of the first failure, would be
+    /// a lock for a request that looked at the clock before it.
+    locked_until: Option<Instant>,
     forgotten_at: Instant,
 }
 
@@ -79,7 +80,7 @@ impl Scale {
 impl Entry {
     /// How long the key stays locked.
     pub(super) fn lock(&self, now: Instant) -> Option<Duration> {
-        let left = self.locked_until.checked_duration_since(now)?;
+        let left = self.locked_until?.checked_duration_since(now)?;
         (!left.is_zero()).then_some(left)
     }
 
@@ -95,7 +96,8 @@ impl Entry {
 
     /// What counts least is the least: of what is not locked, the fewest failures.
     fn weight(&self, now: Instant) -> (Instant, u32, Instant) {
-        (self.locked_until.max(now), self.failures, self.forgotten_at)
+        let locked_until = self.locked_until.unwrap_or(now).max(now);
+        (locked_until, self.failures, self.forgotten_at)
     }
 }
 
@@ -127,7 +129,7 @@ impl Table {
             key,
             known: [0; KNOWN],
             failures: 0,
-            locked_until: now,
+            locked_until: None,
             forgotten_at: now + scale.window,
         };
         if let Some(known) = at.and_then(|at| bucket.get(at)) {
@@ -144,8 +146,9 @@ impl Table {
         let failures = entry.failures;
         let delay = scale.delay(failures);
         if let Some(delay) = delay {
-            entry.locked_until = now + delay;
-            entry.forgotten_at = entry.locked_until + scale.window;
+            let until = now + delay;
+            entry.locked_until = Some(until);
+            entry.forgotten_at = until + scale.window;
         }
         put(&mut bucket, at, entry, now);
         delay.map_or(Count::Added, |delay| Count::Locked { failures, delay })

@@ -47,6 +47,18 @@ fn fail(lockout: &Lockout, user: &str, times: u32, now: Instant) -> Begun {
     (0..times).map(fail).fold(Begun::default(), |_, last| last)
 }
 
+/// Two requests at once: one has looked at the clock, and the failure of the other one counts before it looks at the table.
+#[test]
+fn a_failure_of_a_moment_later_is_no_lock() {
+    let lockout = lockout(settings());
+    let now = Instant::now();
+    fail(&lockout, "alice", 1, now + SECOND);
+    let alice = login(&lockout, "alice", "right", HERE);
+    assert_eq!(lockout.standing(&alice, now), Standing::Open { left: 4 });
+    let bob = login(&lockout, "bob", "right", HERE);
+    assert_eq!(lockout.standing(&bob, now), Standing::Open { left: 5 });
+}
+
 #[test]
 fn the_last_failure_of_a_pair_locks_it_and_nothing_else() {
     let lockout = lockout(settings());
