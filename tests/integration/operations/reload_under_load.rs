@@ -94,8 +94,8 @@ impl Seen {
                 return;
             }
             let answer = exchange(address, &mut kept, ask);
-            let status = match answer {
-                Ok(answer) => answer.status(),
+            let (status, start) = match answer {
+                Ok(answer) => (answer.status(), answer.head.start),
                 Err(error) => {
                     self.fail(format!("{error} to {}", ask.request));
                     continue;
@@ -106,7 +106,7 @@ impl Seen {
             } else if status == ask.in_b {
                 self.in_b.fetch_add(1, Ordering::SeqCst);
             } else {
-                self.fail(format!("{status} to {}", ask.request));
+                self.fail(format!("{start} to {}", ask.request));
             }
         }
     }

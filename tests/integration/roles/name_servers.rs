@@ -21,9 +21,12 @@ fn servers(addresses: &[String]) -> String {
     format!("dns: {{ servers: [{}] }}\n", list.join(", "))
 }
 
-fn closed() -> String {
+/// A port that stays closed for all but a peer that never sends, and that nothing else can have meanwhile.
+fn closed() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().to_string()
+    socket.connect("127.0.0.1:9").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
 }
 
 fn table() -> Dns {
@@ -60,7 +63,7 @@ fn name_servers_without_edns_resolve() {
 #[test]
 fn dead_name_servers_are_found_out_and_logged_once() {
     let (silent, good) = (Dns::silent(), table());
-    let closed = closed();
+    let (_held, closed) = closed();
     let list = [
         silent.address.to_string(),
         closed.clone(),
@@ -89,7 +92,7 @@ fn dead_name_servers_are_found_out_and_logged_once() {
 #[test]
 fn when_all_are_dead_the_error_says_so_in_time() {
     let silent = Dns::silent();
-    let closed = closed();
+    let (_held, closed) = closed();
     let list = [silent.address.to_string(), closed.clone()];
     let proxy = Setup::new()
         .config(&servers(&list))
@@ -133,11 +136,8 @@ fn servfail_of_one_is_not_the_answer_of_all() {
 #[test]
 fn check_warns_of_name_servers_that_do_not_answer() {
     let (silent, good) = (Dns::silent(), table());
-    let list = [
-        good.address.to_string(),
-        silent.address.to_string(),
-        closed(),
-    ];
+    let (_held, closed) = closed();
+    let list = [good.address.to_string(), silent.address.to_string(), closed];
     let setup = Setup::new().config(&servers(&list));
     let conf = setup.write();
     let begin = Instant::now();
