@@ -332,7 +332,7 @@ impl Keeper {
         }
         self.role = Role::Reporter(Reporter::new(self.settings.clone()));
         self.next = Instant::now() + SHORT_INTERVAL;
-        // Whether the store works is for the next process to say.
+        // The next process says whether the store works.
         self.shared.set(State::Known);
         log::info!("quotas: the new process has the balances, this one reports to it");
     }

@@ -56,7 +56,7 @@ pub enum Answer {
 pub enum LinkError {
     /// No process listens.
     #[error("no process has it open")]
-    Nobody,
+    NoOwner,
     /// The system, or a process that answers something else.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -129,7 +129,7 @@ pub(super) fn serve(
 /// No process listens there, or it does not answer in time.
 pub fn ask(path: &Path, request: &Request, mut visit: impl FnMut(Answer)) -> Result<(), LinkError> {
     let mut stream = UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => LinkError::Nobody,
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => LinkError::NoOwner,
         _ => LinkError::Io(error),
     })?;
     stream.set_read_timeout(Some(TIMEOUT))?;

@@ -158,7 +158,7 @@ impl Reporter {
         let deadline = Instant::now() + PATIENCE;
         let mut offline = loop {
             match self.report(ledgers) {
-                Err(ReportError::Link(LinkError::Nobody)) => {}
+                Err(ReportError::Link(LinkError::NoOwner)) => {}
                 told => return told,
             }
             match Offline::open(&self.settings) {

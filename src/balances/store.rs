@@ -36,7 +36,7 @@ pub(super) struct Batch<'a> {
 /// A ledger as it is stored: class, member, balances.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&str, &str, Balances);
 
-/// A store that one process owns.
+/// A store. One process at a time has it open.
 pub(super) trait Store: Send {
     /// Visits every ledger, and returns the last reports.
     ///

@@ -217,7 +217,7 @@ fn a_change_is_made_in_the_process_and_in_the_file() {
     assert_eq!(stored(&settings, "bob"), 0);
     assert!(matches!(
         ask(&socket, &Request::List(Filter::default()), drop),
-        Err(LinkError::Nobody)
+        Err(LinkError::NoOwner)
     ));
 }
 

@@ -191,7 +191,7 @@ fn reach<T>(
     let deadline = Instant::now() + PATIENCE;
     loop {
         match of_process() {
-            Err(LinkError::Nobody) => {}
+            Err(LinkError::NoOwner) => {}
             asked => return asked.map_err(|error| QuotaError::Link(shown(store), error)),
         }
         match of_store() {

@@ -243,7 +243,7 @@ impl Ledger {
         state.enter()
     }
 
-    /// The balances, also those whose time is over.
+    /// All balances. The windows of some may have ended.
     pub fn balances(&self) -> Balances {
         self.state.lock().balances.clone()
     }

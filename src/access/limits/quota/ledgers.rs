@@ -23,7 +23,7 @@ const IN_PART: usize = 1024;
 /// The fewest and the most parts.
 const PARTS: std::ops::RangeInclusive<usize> = 64..=16_384;
 
-/// Lists of ledgers that have changed, so that one that grows is copied in microseconds too.
+/// The number of lists of changed ledgers. A list that grows is copied under its lock: short lists keep that time short.
 const LISTS: usize = 64;
 
 /// The ledgers of every class.
@@ -214,7 +214,7 @@ impl Ledgers {
             return Vec::new();
         };
         let mut part = part.lock();
-        // A ledger is only given out under this lock: one that is here alone is in nobody's use.
+        // Only this lock gives ledgers out: nothing uses a ledger that the table alone refers to.
         let gone =
             |ledger: &mut Arc<Ledger>| Arc::strong_count(ledger) == 1 && ledger.is_empty(now);
         let gone: Vec<Key> = part
