@@ -52,13 +52,19 @@ impl Handover {
 }
 
 impl Charge {
-    /// Takes the account, when it has come.
+    /// Takes the account, when it has come. Each operation of a stream asks.
+    #[inline]
     pub(super) fn follow(&mut self, handover: &Handover) {
         if handover.is_here.load(Ordering::Acquire) {
-            handover.is_here.store(false, Ordering::Relaxed);
-            let account = handover.account.lock().take();
-            self.0 = account.map(|account| Box::new(Charged::new(account)));
+            self.take(handover);
         }
+    }
+
+    #[cold]
+    fn take(&mut self, handover: &Handover) {
+        handover.is_here.store(false, Ordering::Relaxed);
+        let account = handover.account.lock().take();
+        self.0 = account.map(|account| Box::new(Charged::new(account)));
     }
 
     /// Whether the bytes of this direction have a bandwidth.

@@ -134,47 +134,21 @@ impl RequestStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Parts { stream, charge, .. } = self.parts()?;
-        if stream.body_is_done() || !charge.is_limited(Flow::Upload) {
-            return self.poll_read_some(cx, buf);
+        let mut parts = self.parts()?;
+        if parts.stream.body_is_done() || !parts.charge.is_limited(Flow::Upload) {
+            return parts.poll_read_some(cx, buf);
         }
-        let most = charge.poll_read(stream, cx, buf.remaining());
+        let most = parts.charge.poll_read(parts.stream, cx, buf.remaining());
         if most.is_pending() {
-            stream.release(cx);
+            parts.stream.release(cx);
         }
         let most = ready!(most)?;
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-        let read = self.poll_read_some(cx, &mut part);
+        let read = parts.poll_read_some(cx, &mut part);
         let taken = part.filled().len();
         buf.advance(taken);
-        self.charge.read(taken);
+        parts.charge.read(taken);
         read
-    }
-
-    fn poll_read_some(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let Parts {
-            stream,
-            home,
-            silence,
-            charge,
-        } = self.parts()?;
-        let read = stream.poll_read_body(cx, buf);
-        if stream.ended() {
-            home.has_ended.store(true, Ordering::Relaxed);
-        }
-        if read.is_ready() {
-            let taken = buf.filled().len() - before;
-            charge.add(Volume::up(taken as u64))?;
-            return read;
-        }
-        stream.release(cx);
-        ready!(home.response.poll_silence(silence, stream, cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// As [`poll_read_body`](Self::poll_read_body), a small part at a time, each behind what there is of the answer.
@@ -198,6 +172,29 @@ impl RequestStream {
         pace.on_taken(taken);
         self.body_pace = pace;
         read
+    }
+}
+
+impl Parts<'_> {
+    fn poll_read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = self.stream.poll_read_body(cx, buf);
+        if self.stream.ended() {
+            self.home.has_ended.store(true, Ordering::Relaxed);
+        }
+        if read.is_ready() {
+            let taken = buf.filled().len() - before;
+            self.charge.add(Volume::up(taken as u64))?;
+            return read;
+        }
+        self.stream.release(cx);
+        let response = &self.home.response;
+        ready!(response.poll_silence(self.silence, self.stream, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -194,14 +194,7 @@ impl Policy {
             failures: Vec::new(),
         };
         let of_role = self.rules.of_role(evaluation.request.role());
-        let mut about = evaluation
-            .class
-            .map(|class| class.rules)
-            .unwrap_or_default();
-        if !evaluation.request.groups.is_empty() {
-            about.extend(self.rules.of_groups(evaluation.request.groups));
-        }
-        let about = of_role.and(&about);
+        let about = self.about(evaluation, of_role);
         // Rules for other users or roles are skipped without evaluating their matchers.
         let mut next = 0;
         for index in about.iter() {
@@ -235,6 +228,20 @@ impl Policy {
         }
         pass_over(next..self.rules.len(), of_role, trace);
         decision
+    }
+
+    /// The rules that can match the user and the role. A set is large, so none is copied in vain.
+    fn about(&self, evaluation: &Evaluation<'_>, of_role: &RuleSet) -> RuleSet {
+        let groups = evaluation.request.groups;
+        match evaluation.class {
+            Some(class) if groups.is_empty() => of_role.and(&class.rules),
+            None if groups.is_empty() => RuleSet::default(),
+            class => {
+                let mut about = class.map(|class| class.rules).unwrap_or_default();
+                about.extend(self.rules.of_groups(groups));
+                of_role.and(&about)
+            }
+        }
     }
 
     /// Evaluates the matchers of a rule whose users and roles match, except its networks, in the order of
