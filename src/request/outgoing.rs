@@ -108,11 +108,11 @@ macro_rules! outgoing {
         impl OutgoingFields for $head {
             fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
                 // Its only error is a name or value that is none, and these are typed.
-                let _ = self.insert_header(name.clone(), value.clone());
+                let _ = self.insert_header(name, value.clone());
             }
 
             fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
-                let _ = self.append_header(name.clone(), value.clone());
+                let _ = self.append_header(name, value.clone());
             }
 
             fn remove(&mut self, name: &HeaderName) {
