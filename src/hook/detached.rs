@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use super::facts::Facts;
-use super::fields::{Edit, Edits};
+use super::fields::{CheckedField, Edit, Edits};
 use super::notes::{Notes, Skipped, Tag};
 use super::{Phases, Request, Response, Traffic, Tunnel};
 use crate::http::target::{Authority, Scheme};
@@ -34,6 +34,17 @@ pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) fields: HeaderMap,
     pub(super) edits: Edits,
+}
+
+/// A text as it is in a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain<'a> {
+    /// There is none.
+    Absent,
+    /// One text.
+    Text(&'a str),
+    /// It has to be put together or read in another way.
+    Other,
 }
 
 /// A change that a hook wants, as a text for people. A secret value is `***`.
@@ -66,6 +77,16 @@ impl fmt::Display for Wish {
             Wish::Tag(name, value) => write!(f, "tags {name}: {value}"),
             Wish::Count(name, label) if label.is_empty() => write!(f, "counts {name}"),
             Wish::Count(name, label) => write!(f, "counts {name}: {label}"),
+        }
+    }
+}
+
+impl<'a> Plain<'a> {
+    fn of(bytes: Option<&'a [u8]>) -> Self {
+        match bytes.map(std::str::from_utf8) {
+            None => Plain::Absent,
+            Some(Ok(text)) => Plain::Text(text),
+            Some(Err(_)) => Plain::Other,
         }
     }
 }
@@ -145,6 +166,36 @@ impl Detached {
             report_every: &mut self.report_every,
             total: Traffic::default(),
         }
+    }
+
+    /// The value of the field that [`Request::field`] or [`Response::field`] has, where it is one line of the request that
+    /// nothing has changed.
+    pub fn plain_field(&self, name: &str) -> Plain<'_> {
+        if self.response.is_some() || self.notes.request.len() > 0 {
+            return Plain::Other;
+        }
+        let mut lines = self.facts.head.values(name.as_bytes());
+        match (lines.next(), lines.next()) {
+            (one, None) => Plain::of(one),
+            (_, Some(_)) => Plain::Other,
+        }
+    }
+
+    /// [`Request::user`]
+    pub fn plain_user(&self) -> Plain<'_> {
+        self.user.as_deref().map_or(Plain::Absent, Plain::Text)
+    }
+
+    /// [`Request::path`]
+    pub fn plain_path(&self) -> Plain<'_> {
+        Plain::of(self.facts.head.path())
+    }
+
+    /// Writes a field of the request that goes on. Whether that is done: not with a response, and not beyond the limits of
+    /// edits.
+    pub fn set_checked(&mut self, field: &CheckedField) -> bool {
+        let edit = || Edit::Set(field.name.clone(), field.value.clone());
+        self.response.is_none() && self.notes.request.push(edit()).is_ok()
     }
 
     /// What hooks want now and did not want in `before`, in the order of the edits, then the others.

@@ -73,6 +73,24 @@ impl fmt::Display for FieldName {
     }
 }
 
+/// A field of requests whose name and value are checked, to be written many times.
+#[derive(Clone, Debug)]
+pub struct CheckedField {
+    pub(super) name: HeaderName,
+    pub(super) value: HeaderValue,
+}
+
+impl CheckedField {
+    /// Checks it as [`Request::set_field`](super::Request::set_field) does.
+    ///
+    /// # Errors
+    /// See [`FieldError`].
+    pub fn new(name: &str, text: &str) -> Result<Self, FieldError> {
+        let (name, value) = (request_name(name)?, value(name, text)?);
+        Ok(Self { name, value })
+    }
+}
+
 /// One change of a head. The later one applies to what the earlier ones made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Edit {

@@ -15,12 +15,12 @@ use rhai::{
 };
 
 pub(super) use self::answers::Return;
-pub(super) use self::values::{Moved, constants, own_natives, type_name};
+pub(super) use self::values::{Moved, TextTest, constants, own_natives, text_test, type_name};
 use self::values::{SecretValue, text_of};
 use super::SecretText;
 use super::engine::Subject;
 use super::natives::Natives;
-use crate::hook::{self, PathError, Phases, Request, Role};
+use crate::hook::{self, CheckedField, PathError, Phases, Request, Role};
 
 /// The `r` of a script.
 #[derive(Clone)]
@@ -82,6 +82,13 @@ impl Handle {
             Some(response) => text(response.field(name)),
             None => text(subject.detached.request().field(name)),
         })
+    }
+
+    /// Writes a field of the request that goes on. Whether that is done: [`edit`](Self::edit) knows why it is not.
+    pub(super) fn set(&self, field: &CheckedField) -> bool {
+        let mut subject = self.0.borrow_mut();
+        let subject = subject.as_mut();
+        subject.is_some_and(|subject| subject.detached.set_checked(field))
     }
 
     fn edit(&self, function: &str, edit: Edit, name: &str, value: &str) -> Fallible<()> {

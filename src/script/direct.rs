@@ -5,14 +5,17 @@
 //! of the script. What a function does is the same in both ways; a property test holds one against the other. What is
 //! rare, such as an argument of a wrong type, is given to Rhai as an expression of its own.
 
+mod look;
 mod lower;
 
-use rhai::{Dynamic, Engine, EvalAltResult, Position, Scope, Token};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Position, Scope, Token};
 
+use self::look::{Looked, Question};
 pub(super) use self::lower::Names;
-
+use super::api::{Handle, TextTest};
 use super::meter::Meter;
 use super::natives::{MAX_PARAMETERS, Native};
+use crate::hook::CheckedField;
 
 /// A function.
 pub(super) struct Direct {
@@ -28,6 +31,7 @@ enum Node {
     Variable(usize),
     Call(Box<Call>),
     Compare(Box<Compare>),
+    Test(Box<Test>),
     Not(Box<Condition>, Position),
     /// `a && b`
     All(Vec<Condition>),
@@ -64,6 +68,21 @@ struct Call {
     /// The same call with the variables `a`, `b` and `c`, for Rhai.
     text: Box<str>,
     position: Position,
+    /// What it does, where that is known before the call.
+    quick: Option<Quick>,
+}
+
+/// A call that needs no values.
+enum Quick {
+    Asks(Question),
+    Sets(CheckedField),
+}
+
+/// `text.contains("constant")` and the like.
+struct Test {
+    test: TextTest,
+    found: ImmutableString,
+    call: Call,
 }
 
 /// A comparison.
@@ -91,6 +110,7 @@ impl From<Box<EvalAltResult>> for Stop {
 pub(super) struct Frame<'c> {
     pub(super) engine: &'c Engine,
     pub(super) meter: &'c Meter,
+    pub(super) handle: &'c Handle,
     /// The parameters, and what `let` adds to them.
     pub(super) variables: &'c mut Vec<Dynamic>,
 }
@@ -134,6 +154,7 @@ impl Frame<'_> {
             Node::Variable(place) => Ok(self.variable(*place).clone()),
             Node::Call(call) => self.call(call),
             Node::Compare(compare) => self.compare(compare),
+            Node::Test(test) => self.test(test),
             Node::Not(inner, position) => self.not(inner, *position),
             Node::All(conditions) => {
                 for condition in conditions {
@@ -185,7 +206,11 @@ impl Frame<'_> {
     }
 
     fn is_true(&mut self, condition: &Condition) -> Result<bool, Stop> {
-        let value = self.value(&condition.node)?;
+        let value = match &condition.node {
+            Node::Compare(compare) => self.compare(compare)?,
+            Node::Test(test) => self.test(test)?,
+            node => self.value(node)?,
+        };
         value.as_bool().map_err(|found| {
             let (wanted, found) = ("bool".to_owned(), found.to_owned());
             let at = condition.position;
@@ -194,6 +219,20 @@ impl Frame<'_> {
     }
 
     fn call(&mut self, call: &Call) -> Result<Dynamic, Stop> {
+        match &call.quick {
+            Some(Quick::Asks(question)) => {
+                if let Some(looked) = self.ask(call, question)? {
+                    return Ok(looked.into_value());
+                }
+            }
+            Some(Quick::Sets(field)) => {
+                self.count(call.position)?;
+                if self.handle.set(field) {
+                    return Ok(Dynamic::UNIT);
+                }
+            }
+            None => {}
+        }
         match call.arguments.len() {
             0 => self.call_with::<0>(call),
             1 => self.call_with::<1>(call),
@@ -234,40 +273,38 @@ impl Frame<'_> {
         self.check_size(value, call.position)
     }
 
+    /// Tests a text with a constant one.
+    fn test(&mut self, test: &Test) -> Result<Dynamic, Stop> {
+        let call = &test.call;
+        if let Some(of) = call.arguments.first().filter(|of| of.is_still()) {
+            self.count(call.position)?;
+            let looked = self.look(of)?;
+            if let Some(text) = looked.as_ref().and_then(Looked::text) {
+                return Ok((test.test)(text, &test.found).into());
+            }
+        }
+        self.call(call)
+    }
+
     fn compare(&mut self, compare: &Compare) -> Result<Dynamic, Stop> {
+        let Compare { left, right, .. } = compare;
         self.count(compare.position)?;
-        let left = self.owned(&compare.left)?;
-        let right = self.owned(&compare.right)?;
-        let outcome = {
-            let left = self.seen(&compare.left, left.as_ref());
-            let right = self.seen(&compare.right, right.as_ref());
-            compare_plain(&compare.operator, left, right)
-        };
+        if left.is_still()
+            && right.is_still()
+            && let Some(left) = self.look(left)?
+            && let Some(right) = self.look(right)?
+            && let Some(outcome) = look::compare(&compare.operator, &left, &right)
+        {
+            return Ok(outcome.into());
+        }
+        let (left, right) = (self.value(left)?, self.value(right)?);
+        let outcome = look::compare(&compare.operator, &Looked::of(&left), &Looked::of(&right));
         match outcome {
             Some(outcome) => Ok(outcome.into()),
             None => {
-                let left = self.seen(&compare.left, left.as_ref()).clone();
-                let right = self.seen(&compare.right, right.as_ref()).clone();
                 let asked = ask_rhai(self.engine, &compare.text, &[left, right]);
                 Ok(asked.map_err(|error| at(error, compare.position))?)
             }
-        }
-    }
-
-    /// The value of a node, unless it is one that can be looked at in its place.
-    fn owned(&mut self, node: &Node) -> Result<Option<Dynamic>, Stop> {
-        match node {
-            Node::Constant(_) | Node::Variable(_) => Ok(None),
-            node => self.value(node).map(Some),
-        }
-    }
-
-    fn seen<'v>(&'v self, node: &'v Node, owned: Option<&'v Dynamic>) -> &'v Dynamic {
-        match (owned, node) {
-            (Some(owned), _) => owned,
-            (None, Node::Constant(value)) => value,
-            (None, Node::Variable(place)) => self.variable(*place),
-            (None, _) => &Dynamic::UNIT,
         }
     }
 
@@ -282,9 +319,14 @@ impl Frame<'_> {
         }
     }
 
+    /// The longest text, in bytes.
+    fn max_text(&self) -> usize {
+        self.engine.max_string_size()
+    }
+
     fn check_size(&self, value: Dynamic, position: Position) -> Result<Dynamic, Stop> {
         let length = value.as_immutable_string_ref().map_or(0, |text| text.len());
-        if length > self.engine.max_string_size() {
+        if length > self.max_text() {
             let what = "Length of string".to_owned();
             return Err(Stop::Error(
                 EvalAltResult::ErrorDataTooLarge(what, position).into(),
@@ -317,44 +359,4 @@ fn at(mut error: Box<EvalAltResult>, position: Position) -> Box<EvalAltResult> {
         error.set_position(position);
     }
     error
-}
-
-/// The comparison of texts, numbers, flags and `()`; none of other values.
-fn compare_plain(operator: &Token, left: &Dynamic, right: &Dynamic) -> Option<bool> {
-    use std::cmp::Ordering::{Equal, Greater, Less};
-
-    let order = if let (Ok(left), Ok(right)) = (
-        left.as_immutable_string_ref(),
-        right.as_immutable_string_ref(),
-    ) {
-        Some(left.as_str().cmp(right.as_str()))
-    } else if let (Ok(left), Ok(right)) = (left.as_int(), right.as_int()) {
-        Some(left.cmp(&right))
-    } else if let (Ok(left), Ok(right)) = (left.as_bool(), right.as_bool()) {
-        Some(left.cmp(&right))
-    } else if is_plain(left) && is_plain(right) {
-        // Of two types; or twice `()`, which is equal, and neither less nor greater.
-        let is_same = left.is_unit() && right.is_unit();
-        return match operator {
-            Token::EqualsTo => Some(is_same),
-            Token::NotEqualsTo => Some(!is_same),
-            _ => Some(false),
-        };
-    } else {
-        None
-    };
-    let order = order?;
-    match operator {
-        Token::EqualsTo => Some(order == Equal),
-        Token::NotEqualsTo => Some(order != Equal),
-        Token::LessThan => Some(order == Less),
-        Token::LessThanEqualsTo => Some(order != Greater),
-        Token::GreaterThan => Some(order == Greater),
-        Token::GreaterThanEqualsTo => Some(order != Less),
-        _ => None,
-    }
-}
-
-fn is_plain(value: &Dynamic) -> bool {
-    value.is_unit() || value.is_bool() || value.is_int() || value.is_string()
 }

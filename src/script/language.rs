@@ -321,6 +321,7 @@ impl Language {
         let mut frame = Frame {
             engine: &self.engine,
             meter: &self.meter,
+            handle: &self.handle,
             variables: &mut variables,
         };
         let returned = direct.call(&mut frame);

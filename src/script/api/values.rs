@@ -94,13 +94,19 @@ fn register_traffic(natives: &mut Natives) {
 }
 
 /// What is asked of a text with another one.
-type Test = fn(&str, &str) -> bool;
+pub(in crate::script) type TextTest = fn(&str, &str) -> bool;
 
-const TESTS: [(&str, Test); 3] = [
+const TESTS: [(&str, TextTest); 3] = [
     ("contains", |string, found| string.contains(found)),
     ("starts_with", |string, found| string.starts_with(found)),
     ("ends_with", |string, found| string.ends_with(found)),
 ];
+
+/// The test of this name.
+pub(in crate::script) fn text_test(name: &str) -> Option<TextTest> {
+    let found = TESTS.iter().find(|(other, _)| *other == name);
+    found.map(|(_, test)| *test)
+}
 
 /// In place of Rhai's own: `replace` makes a result before it looks how large it is, and the tests are called directly.
 fn register_texts(natives: &mut Natives) {

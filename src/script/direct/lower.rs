@@ -5,7 +5,9 @@ use rhai::{
     Token,
 };
 
-use super::{Call, Compare, Condition, Direct, If, Node};
+use super::{Call, Compare, Condition, Direct, If, Node, Question, Quick, Test};
+use crate::hook::CheckedField;
+use crate::script::api::text_test;
 use crate::script::natives::{ByName, MAX_PARAMETERS};
 
 /// What a function can refer to.
@@ -231,13 +233,36 @@ impl Lower<'_> {
         let key = (name.into(), arguments.len());
         let mut natives = self.names.natives.iter().filter_map(|all| all.get(&key));
         let natives = natives.next()?.clone();
-        Some(Node::Call(Box::new(Call {
+        let test = text_test(name).zip(constant_text(arguments.get(1)));
+        let call = Call {
+            quick: quick(name, &arguments),
             natives,
             arguments,
             is_method,
             text: text.into(),
             position,
-        })))
+        };
+        Some(match test {
+            Some((test, found)) => Node::Test(Box::new(Test { test, found, call })),
+            None => Node::Call(Box::new(call)),
+        })
+    }
+}
+
+/// What a call does, where that is known before it. A field that cannot be written is an error of the call.
+fn quick(name: &str, arguments: &[Node]) -> Option<Quick> {
+    if let ("set_header", [Node::Variable(0), field, value]) = (name, arguments) {
+        let (field, value) = (constant_text(Some(field))?, constant_text(Some(value))?);
+        let checked = CheckedField::new(&field, &value);
+        return checked.ok().map(Quick::Sets);
+    }
+    Question::of(name, arguments).map(Quick::Asks)
+}
+
+fn constant_text(node: Option<&Node>) -> Option<ImmutableString> {
+    match node {
+        Some(Node::Constant(value)) => value.as_immutable_string_ref().ok().map(|it| it.clone()),
+        _ => None,
     }
 }
 

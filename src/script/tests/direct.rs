@@ -39,7 +39,7 @@ fn flag() -> BoxedStrategy<String> {
 
 /// A text, most likely.
 fn text() -> BoxedStrategy<String> {
-    let names = prop::sample::select(&["x-a", "host", "none", "user-agent", "a b", ""][..]);
+    let names = prop::sample::select(&["x-a", "x-b", "host", "none", "user-agent", "a b", ""][..]);
     let leaf = prop_oneof![
         4 => Just("\"a\"".to_owned()),
         2 => Just("\"\"".to_owned()),
@@ -116,7 +116,13 @@ fn outcome(role: Role, text: &str) -> Option<Vec<String>> {
     let source = in_role(role, text);
     check::names(&source).ok()?;
     let script = unchecked(source);
-    let trial = run(&script, role, &[("x-a", "1"), ("user-agent", "curl/8.5")]);
+    let fields = [
+        ("x-a", "1"),
+        ("x-b", "2"),
+        ("X-B", "3"),
+        ("user-agent", "curl/8.5"),
+    ];
+    let trial = run(&script, role, &fields);
     let shown = trial
         .steps
         .iter()
@@ -126,11 +132,14 @@ fn outcome(role: Role, text: &str) -> Option<Vec<String>> {
 
 /// Runs the statements in both ways. Rhai alone has loops.
 fn compare(role: Role, statements: &str) {
-    let directly = format!("fn authorize(r) {{\nlet x = \"b\";\n{statements}\n}}");
-    let by_rhai = format!("fn authorize(r) {{ loop {{ break; }}\nlet x = \"b\";\n{statements}\n}}");
-    assert!(!is_direct(&by_rhai));
-    let (directly, by_rhai) = (outcome(role, &directly), outcome(role, &by_rhai));
-    assert_eq!(directly, by_rhai, "{statements}");
+    for phase in ["authorize", "response"] {
+        let directly = format!("fn {phase}(r) {{\nlet x = \"b\";\n{statements}\n}}");
+        let by_rhai =
+            format!("fn {phase}(r) {{ loop {{ break; }}\nlet x = \"b\";\n{statements}\n}}");
+        assert!(!is_direct(&by_rhai));
+        let (directly, by_rhai) = (outcome(role, &directly), outcome(role, &by_rhai));
+        assert_eq!(directly, by_rhai, "{phase}: {statements}");
+    }
 }
 
 fn is_direct(text: &str) -> bool {
@@ -146,6 +155,50 @@ proptest! {
         let statements = statements.join("\n");
         compare(Role::Forward, &statements);
         compare(Role::Tunnel, &statements);
+    }
+}
+
+/// What is looked at in its place is what a call would have: whatever there is of it, and whatever changed it before.
+#[test]
+fn what_is_looked_at_is_what_is_read() {
+    let before = [
+        "",
+        "r.set_header(\"x-a\", \"9\");",
+        "r.set_header(\"X-B\", \"\");",
+        "r.add_header(\"x-a\", \"9\");",
+        "r.remove_header(\"x-b\");",
+        "r.set_header(\"connection\", \"close\");",
+        "let r = \"shadow\";",
+    ];
+    let read = [
+        "r.header(\"x-a\")",
+        "r.header(\"X-b\")",
+        "r.header(\"none\")",
+        "r.header(\"x-long\")",
+        "r.user",
+        "r.path",
+        "x",
+    ];
+    let used = [
+        "r.tag(\"t\", IT);",
+        "r.set_header(\"x-c\", IT);",
+        "let y = IT; if y != () && y == IT { r.tag(\"t\", y); }",
+        "if IT == \"1\" { r.tag(\"t\", \"1\"); }",
+        "if IT < \"2\" { r.tag(\"t\", \"<\"); }",
+        "if () == IT { r.tag(\"t\", \"none\"); }",
+        "if IT.contains(\"2\") { r.tag(\"t\", \"2\"); }",
+        "if IT.ends_with(\"e\") { r.tag(\"t\", \"e\"); }",
+        "if IT >= r.header(\"x-b\") { r.tag(\"t\", \">=\"); }",
+        "if IT == true || IT != 3 { r.tag(\"t\", \"other\"); }",
+    ];
+    for before in before {
+        for read in read {
+            for used in used {
+                let text = format!("{before} {}", used.replace("IT", read));
+                compare(Role::Forward, &text);
+                compare(Role::Tunnel, &text);
+            }
+        }
     }
 }
 
