@@ -130,6 +130,7 @@ mod limits {
     mod quota_command;
     mod quota_store;
     mod quotas;
+    mod real_clients;
     mod requests_per_origin;
     mod response_timeout;
     mod unread_downloads;

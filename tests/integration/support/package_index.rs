@@ -53,12 +53,25 @@ with zipfile.ZipFile({path:?}, 'w') as wheel:
 
     /// `pip download` from the index at `url` into `name`, through the proxy, with this authority.
     pub(crate) fn download(&self, way: Way<'_>, ca: &Path, url: &str, name: &str) -> Outcome {
+        self.try_download(0, way, ca, url, name)
+    }
+
+    /// The same with as many retries of pip's own.
+    pub(crate) fn try_download(
+        &self,
+        retries: u32,
+        way: Way<'_>,
+        ca: &Path,
+        url: &str,
+        name: &str,
+    ) -> Outcome {
         let mut pip = command("python3");
         // No configuration but our own.
         pip.env("PIP_CONFIG_FILE", "/dev/null")
             .args(["-m", "pip", "--isolated", "download", "-q"])
             .args(["--no-deps", "--no-cache-dir", "--no-input"])
-            .args(["--disable-pip-version-check", "--retries", "0"])
+            .args(["--disable-pip-version-check", "--retries"])
+            .arg(retries.to_string())
             .args(["--timeout", "20", "--trusted-host", "127.0.0.1"])
             .arg("--cert")
             .arg(ca)
