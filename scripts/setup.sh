@@ -27,6 +27,7 @@ tests   curl       curl                 curl                 curl               
 tests   ip         iproute2             iproute              iproute2             -
 tests   nginx      nginx                nginx                nginx                nginx
 tests   lighttpd   lighttpd             lighttpd             lighttpd             lighttpd
+tests   redis-server redis-server       redis                redis                redis
 tests   apache2/httpd apache2-bin       httpd                apache2              httpd
 tests   openssl    openssl              openssl              openssl              openssl
 tests   git        git                  git                  git                  -
@@ -67,7 +68,7 @@ bench   apache2/httpd apache2-bin       httpd                apache2+apache2-pro
 bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 '
 # Packages that start a server when they are installed, or at the next boot.
-SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2'
+SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -30,12 +30,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use self::fleet::Syncer;
 use crate::access::limits::Classes;
-use crate::access::limits::quota::{Ledgers, now};
+use crate::access::limits::fleet::{Fleet, Pending};
+use crate::access::limits::quota::{Filter, Ledgers, Row, now};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Telemetry;
 
 mod changes;
+mod fleet;
 mod keeper;
 mod link;
 mod offline;
@@ -46,6 +49,7 @@ mod tests;
 mod transfer;
 
 pub use self::changes::{Change, Done};
+pub use self::fleet::{RedisAddress, RedisSettings, SharedBalances};
 use self::keeper::{Command, Keeper, Mailbox};
 pub use self::link::{Answer, LinkError, Request, ask};
 pub use self::offline::Offline;
@@ -61,7 +65,7 @@ const KEEPER_TIMEOUT: Duration = Duration::from_secs(5);
 const ENTRIES_WITHOUT_STORE: usize = 65_536;
 
 /// Where balances are kept, and what is done when that fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct StoreSettings {
     /// Where they are.
     pub location: Location,
@@ -72,13 +76,15 @@ pub struct StoreSettings {
 }
 
 /// A kind of store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Location {
     /// A file of one process.
     File(PathBuf),
+    /// A server, for a fleet of instances.
+    Redis(Box<RedisSettings>),
 }
 
-/// What becomes of requests of classes with a quota while the store does not work.
+/// What becomes of requests with limits that are in the store, while the store does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// They are served, and counted in memory.
@@ -94,7 +100,18 @@ pub struct Balances {
     settings: Option<StoreSettings>,
     shared: Arc<Shared>,
     telemetry: Arc<Telemetry>,
-    keeper: Mutex<Option<Mailbox>>,
+    /// The limits that instances share, where they do.
+    fleet: Option<Arc<Fleet>>,
+    keeper: Mutex<Option<Thread>>,
+}
+
+/// The way to the thread that has the store.
+#[derive(Debug)]
+enum Thread {
+    /// Of a file.
+    Keeper(Mailbox),
+    /// Of a server.
+    Syncer(fleet::Mailbox),
 }
 
 /// What the keeper shares with requests.
@@ -104,6 +121,8 @@ pub(crate) struct Shared {
     current: AtomicU8,
     state: watch::Sender<State>,
     classes: Mutex<Option<Arc<Classes>>>,
+    /// The last turn of the thread that asks the store of a fleet.
+    turn: watch::Sender<u64>,
 }
 
 /// Whether balances are known.
@@ -119,10 +138,20 @@ enum State {
 }
 
 impl StoreSettings {
-    /// The file.
+    /// The file; of a server, a path that is none.
     pub fn path(&self) -> &Path {
-        let Location::File(path) = &self.location;
-        path
+        match &self.location {
+            Location::File(path) => path,
+            Location::Redis(_) => Path::new(""),
+        }
+    }
+
+    /// The server.
+    pub fn redis(&self) -> Option<&RedisSettings> {
+        match &self.location {
+            Location::File(_) => None,
+            Location::Redis(settings) => Some(settings),
+        }
     }
 }
 
@@ -145,7 +174,17 @@ impl Shared {
             current: AtomicU8::new(state as u8),
             state: watch::Sender::new(state),
             classes: Mutex::default(),
+            turn: watch::Sender::new(0),
         }
+    }
+
+    fn is_known(&self) -> bool {
+        self.current.load(Ordering::Acquire) == State::Known as u8
+    }
+
+    /// Notes that requests have been answered that wait for this turn.
+    fn turned(&self, turn: u64) {
+        self.turn.send_replace(turn);
     }
 
     fn set(&self, state: State) {
@@ -168,7 +207,9 @@ impl Balances {
             None => State::Known,
         };
         telemetry.show_ledgers(Arc::clone(&ledgers));
+        let redis = settings.as_ref().and_then(StoreSettings::redis);
         Balances {
+            fleet: redis.map(|_| Arc::default()),
             ledgers,
             settings,
             shared: Arc::new(Shared::new(state)),
@@ -178,13 +219,9 @@ impl Balances {
     }
 
     /// The ledgers in memory.
+    #[cfg(test)]
     pub fn ledgers(&self) -> &Arc<Ledgers> {
         &self.ledgers
-    }
-
-    /// The classes whose limits hold.
-    pub fn classes(&self) -> Option<Arc<Classes>> {
-        self.shared.classes()
     }
 
     /// Takes the limits of these classes from now on.
@@ -200,20 +237,46 @@ impl Balances {
         let Some(settings) = &self.settings else {
             return Ok(());
         };
-        let mailbox = Keeper::start(
-            Arc::clone(&self.ledgers),
-            Arc::clone(&self.shared),
-            settings.clone(),
-            Arc::clone(&self.telemetry),
-            is_upgrade,
-        )?;
-        *self.keeper.lock() = Some(mailbox);
+        let (ledgers, shared) = (Arc::clone(&self.ledgers), Arc::clone(&self.shared));
+        let telemetry = Arc::clone(&self.telemetry);
+        let thread = match (&settings.location, &self.fleet) {
+            (Location::Redis(redis), Some(fleet)) => {
+                let (fleet, redis) = (Arc::clone(fleet), RedisSettings::clone(redis));
+                let started = Syncer::start(fleet, ledgers, shared, settings, redis, telemetry);
+                Thread::Syncer(started?)
+            }
+            _ => {
+                let settings = settings.clone();
+                let started = Keeper::start(ledgers, shared, settings, telemetry, is_upgrade);
+                Thread::Keeper(started?)
+            }
+        };
+        *self.keeper.lock() = Some(thread);
         Ok(())
+    }
+
+    /// These classes, as they are counted here.
+    pub fn counted(&self, classes: &Classes) -> Classes {
+        let counted = classes.counted_in(&self.ledgers);
+        match &self.fleet {
+            Some(fleet) => counted.shared_by(fleet),
+            None => counted,
+        }
+    }
+
+    /// Waits until the store was asked, for `timeout` of its settings at most.
+    pub async fn asked(&self, pending: &Pending) {
+        let timeout = self.settings.as_ref().and_then(StoreSettings::redis);
+        let timeout = timeout.map_or(Duration::ZERO, |redis| redis.timeout);
+        let mut turn = self.shared.turn.subscribe();
+        let answered = turn.wait_for(|turn| *turn >= pending.turn());
+        // Without an answer, what is there decides.
+        let _ = tokio::time::timeout(timeout, answered).await;
     }
 
     /// Whether a request need not [wait](Self::wait).
     pub fn are_known(&self) -> bool {
-        self.shared.current.load(Ordering::Acquire) == State::Known as u8
+        self.shared.is_known()
     }
 
     /// Waits until the store has been read.
@@ -233,33 +296,79 @@ impl Balances {
         Ok(())
     }
 
-    /// Changes balances, and has them written. Blocks.
-    pub fn change(&self, change: &Change) -> Done {
+    /// The balances that a filter means. Blocks.
+    ///
+    /// # Errors
+    /// The server that has them does not answer.
+    pub fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
         let classes = self.shared.classes();
+        if let Some(redis) = self.settings.as_ref().and_then(StoreSettings::redis) {
+            return SharedBalances::open(redis)?.rows(filter, classes.as_deref());
+        }
+        let mut rows = Vec::new();
+        self.ledgers.each(|ledger| {
+            if filter.matches(ledger) {
+                rows.extend(Row::of(ledger, classes.as_deref(), now()));
+            }
+        });
+        Ok(rows)
+    }
+
+    /// Changes balances, and has them written. Blocks.
+    ///
+    /// # Errors
+    /// The server that has them does not answer.
+    pub fn change(&self, change: &Change) -> Result<Done, StoreError> {
+        let classes = self.shared.classes();
+        if let Some(redis) = self.settings.as_ref().and_then(StoreSettings::redis) {
+            let done = SharedBalances::open(redis)?.change(change, classes.as_deref())?;
+            // What is known here is older.
+            let (Change::Reset(filter) | Change::Grant(filter, _)) = change;
+            self.ledgers.each(|ledger| {
+                if filter.matches(ledger) {
+                    self.ledgers.touch(ledger);
+                }
+            });
+            return Ok(done);
+        }
         let mut done = change.apply(&self.ledgers, classes.as_deref(), now());
         done.saved = self.tell(Command::Save);
-        done
+        Ok(done)
     }
 
     /// Gives the store to the process that serves now, and tells it from now on what is still counted here. Blocks until
-    /// the store is closed.
+    /// the store is closed. A server has both processes as instances.
     pub fn hand_over(&self) {
         self.tell(Command::HandOver);
     }
 
     /// Writes or tells what is not yet written or told, for the end of the process. Blocks.
     pub fn stop(&self) {
-        self.tell(Command::Stop);
-        *self.keeper.lock() = None;
+        match self.keeper.lock().take() {
+            Some(Thread::Keeper(keeper)) => {
+                let (done, answer) = mpsc::channel();
+                if keeper.send(Command::Stop(done)) {
+                    let _ = answer.recv_timeout(KEEPER_TIMEOUT);
+                }
+            }
+            Some(Thread::Syncer(syncer)) => {
+                let (done, answer) = mpsc::channel();
+                if syncer.send(fleet::Command::Stop(done)) {
+                    let _ = answer.recv_timeout(KEEPER_TIMEOUT);
+                }
+            }
+            None => {}
+        }
     }
 
     /// Whether the keeper has done it.
     fn tell(&self, command: fn(mpsc::Sender<bool>) -> Command) -> bool {
         let (done, answer) = mpsc::channel();
         let keeper = self.keeper.lock();
-        let is_told = keeper
-            .as_ref()
-            .is_some_and(|keeper| keeper.send(command(done)));
+        let is_told = match &*keeper {
+            Some(Thread::Keeper(keeper)) => keeper.send(command(done)),
+            _ => false,
+        };
         drop(keeper);
         is_told && answer.recv_timeout(KEEPER_TIMEOUT).unwrap_or(false)
     }

@@ -353,7 +353,7 @@ fn interpret(
     let policy_tests = policy::read_tests(sections.policy_tests, &written, &script_names);
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
-    let (limits, classes, quotas) = Limits::read(sections.limits, &base.directory, &context);
+    let (limits, classes, quotas) = Limits::read(sections.limits, base, &secrets, &context);
     let (log, access) = Log::read(sections.log, &base.directory);
     tollgate.finish_with(|key| {
         pingora::is_key(key)
@@ -370,7 +370,9 @@ fn interpret(
                 item: access,
             });
         }
-        if let Some(store) = &quotas.store {
+        if let Some(store) = &quotas.store
+            && store.redis().is_none()
+        {
             places.push(Place {
                 purpose: Purpose::Store,
                 path: store.path().to_owned(),

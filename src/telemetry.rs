@@ -200,6 +200,16 @@ impl Telemetry {
         self.metrics.quota_used.set_store(&format!("failed: {why}"));
     }
 
+    /// Notes a call of the store of a fleet that was answered.
+    pub fn store_synced(&self, time: Duration) {
+        self.metrics.store_sync.observe(time.as_secs_f64());
+    }
+
+    /// Notes one that was not, or a connection that could not be made.
+    pub fn sync_failed(&self, kind: &'static str) {
+        self.metrics.store_failures.inc(kind);
+    }
+
     /// Whether records are written: the statistics take less from one.
     pub fn logs(&self) -> bool {
         self.log.is_on()

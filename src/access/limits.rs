@@ -16,6 +16,7 @@ use crate::http::role::Role;
 mod account;
 mod bandwidth;
 mod class;
+pub mod fleet;
 mod members;
 pub mod quota;
 mod rate;
@@ -24,7 +25,8 @@ mod tests;
 
 pub use self::account::{Account, OverLimit, Volume};
 pub use self::bandwidth::{Bandwidth, BandwidthError, Flow};
-pub use self::class::{Class, ClassLimits, ClassRule, Exceeded, Per, Ticket};
+pub use self::class::{Class, ClassLimits, ClassRule, Exceeded, Per, Refused, Ticket};
+use self::fleet::{Fleet, Pending};
 use self::quota::Ledgers;
 pub use self::rate::{Pace, Rate, RateError};
 use super::policy::Name;
@@ -161,6 +163,16 @@ impl Classes {
         }
     }
 
+    /// The same, whose limits the instances of a fleet share.
+    #[must_use]
+    pub fn shared_by(&self, fleet: &Arc<Fleet>) -> Classes {
+        let shared = self.list.iter().map(|class| class.shared_by(fleet));
+        Classes {
+            list: shared.collect(),
+            index: Arc::clone(&self.index),
+        }
+    }
+
     /// The class that holds for a request. None: no limits do. Does not allocate.
     pub fn class_of(&self, request: &Request<'_>) -> Option<&Arc<Class>> {
         let index = &self.index;
@@ -186,23 +198,24 @@ impl Classes {
         None
     }
 
-    /// Whether the class that holds for a request has a quota.
-    pub fn has_quota(&self, request: &Request<'_>) -> bool {
+    /// Whether the class that holds for a request has a limit that is counted in a store.
+    pub fn needs_store(&self, request: &Request<'_>) -> bool {
         let class = self.class_of(request);
-        class.is_some_and(|class| class.limits().quota.is_some())
+        class.is_some_and(|class| class.needs_store())
     }
 
     /// What a request gets of the class that holds for it: none where none does. `is_tunnel` says whether it asks for a
-    /// tunnel.
+    /// tunnel; `pending` is what it has waited for.
     ///
     /// # Errors
-    /// It is over a limit.
+    /// It is over a limit, or has to wait.
     pub fn admit(
         &self,
         request: &Request<'_>,
         is_tunnel: bool,
-    ) -> Option<Result<Ticket, Exceeded>> {
-        Some(self.class_of(request)?.admit(request, is_tunnel))
+        pending: Option<Pending>,
+    ) -> Option<Result<Ticket, Refused>> {
+        Some(self.class_of(request)?.admit(request, is_tunnel, pending))
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::{respond, text};
-use crate::access::limits::quota::{Filter, Row, now};
-use crate::balances::{Balances, Change};
+use crate::access::limits::quota::Filter;
+use crate::balances::{Balances, Change, StoreError};
 use crate::config::parse_size;
 
 /// The most balances of one answer; more are counted.
@@ -40,22 +40,18 @@ pub(super) async fn list(balances: &Arc<Balances>, query: Option<&str>) -> Respo
         Err(message) => return refused(&message),
     };
     let balances = Arc::clone(balances);
-    // It visits every ledger.
+    // It visits every ledger, or asks the server that has them.
     let listed = tokio::task::spawn_blocking(move || {
-        let classes = balances.classes();
-        let (mut rows, mut unlisted) = (Vec::new(), 0);
-        balances.ledgers().each(|ledger| {
-            if filter.matches(ledger) {
-                let found = Row::of(ledger, classes.as_deref(), now());
-                let room = MAX_ROWS.saturating_sub(rows.len());
-                unlisted += found.len().saturating_sub(room);
-                rows.extend(found.into_iter().take(room));
-            }
-        });
+        let mut rows = balances.rows(&filter)?;
+        let unlisted = rows.len().saturating_sub(MAX_ROWS);
         rows.sort();
-        json!({"balances": rows, "unlisted": unlisted})
+        rows.truncate(MAX_ROWS);
+        Ok(json!({"balances": rows, "unlisted": unlisted}))
     });
-    answer(listed.await.ok())
+    match listed.await {
+        Ok(Err(error)) => unreached(&error),
+        listed => answer(listed.ok().and_then(Result::ok)),
+    }
 }
 
 /// Changes the balances that the query means.
@@ -79,12 +75,16 @@ pub(super) async fn change(
     };
     let balances = Arc::clone(balances);
     let done = tokio::task::spawn_blocking(move || balances.change(&change)).await;
+    let done = match done {
+        Ok(Err(error)) => return unreached(&error),
+        done => done.ok().and_then(Result::ok),
+    };
     match done {
-        Ok(done) if done.changed == 0 => text(
+        Some(done) if done.changed == 0 => text(
             StatusCode::NOT_FOUND,
             "there is no such balance; class names the class of a member that has used nothing yet\n",
         ),
-        done => answer(done.ok().map(|done| json!(done))),
+        done => answer(done.map(|done| json!(done))),
     }
 }
 
@@ -116,6 +116,11 @@ impl Query {
 
 fn refused(message: &str) -> Response<Vec<u8>> {
     text(StatusCode::BAD_REQUEST, &format!("{message}\n"))
+}
+
+fn unreached(error: &StoreError) -> Response<Vec<u8>> {
+    let message = format!("the store does not work: {error}\n");
+    text(StatusCode::SERVICE_UNAVAILABLE, &message)
 }
 
 fn answer(outcome: Option<serde_json::Value>) -> Response<Vec<u8>> {

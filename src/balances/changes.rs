@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::limits::quota::{Filter, Ledgers, Member};
+use crate::access::limits::quota::{Filter, Key, Ledgers, Member};
 use crate::access::limits::{Class, Classes, Per};
 
 /// A change of the balances that a filter means.
@@ -58,18 +58,21 @@ impl Change {
 
 /// Makes the ledger of the member that a filter names, which may not have used anything yet.
 fn make_ledger(ledgers: &Ledgers, classes: Option<&Classes>, filter: &Filter) {
-    let class = filter.class.as_deref();
-    let class = class.and_then(|class| classes?.by_name(class));
-    let Some(class) = class.filter(|class| class.limits().quota.is_some()) else {
-        return;
-    };
-    let member = match filter.member() {
-        None if class.per() == Per::Class => Some(Member::Class),
-        member => member.filter(|member| is_of(class, member)),
-    };
-    if let Some(member) = member {
-        ledgers.of_member(class.full_name(), &member);
+    if let Some(key) = named_member(classes, filter) {
+        ledgers.of_member(&key.class, &key.member);
     }
+}
+
+/// The member of a class with a quota that a filter names.
+pub(super) fn named_member(classes: Option<&Classes>, filter: &Filter) -> Option<Key> {
+    let class = classes?.by_name(filter.class.as_deref()?)?;
+    class.limits().quota?;
+    let member = match filter.member() {
+        None if class.per() == Per::Class => Member::Class,
+        member => member.filter(|member| is_of(class, member))?,
+    };
+    let class = class.full_name().clone();
+    Some(Key { class, member })
 }
 
 fn is_of(class: &Class, member: &Member) -> bool {

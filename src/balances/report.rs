@@ -88,6 +88,7 @@ impl Counted {
                 used,
                 granted,
                 unsaved: 0,
+                resets: 0,
             })
         };
         self.balances.iter().map(balance).collect()

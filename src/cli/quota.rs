@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::commands::{EX_CONFIG, EX_USAGE, fail};
 use crate::access::limits::quota::{Filter, Row};
 use crate::balances::{
-    self, Answer, Change, Done, LinkError, Offline, Request, StoreError, StoreSettings, socket_path,
+    self, Answer, Change, Done, LinkError, Offline, Request, SharedBalances, StoreError,
+    StoreSettings, socket_path,
 };
 use crate::config::{Config, parse_size};
 use crate::telemetry::human_bytes;
@@ -99,6 +100,13 @@ fn list(
     config: &Config,
     query: &QuotaQuery<'_>,
 ) -> Result<ExitCode, QuotaError> {
+    if let Some(redis) = store.redis() {
+        let rows = SharedBalances::open(redis)
+            .and_then(|mut shared| shared.rows(&query.filter, config.classes.as_deref()));
+        let mut rows = rows.map_err(|error| QuotaError::Store(shown(store), error))?;
+        rows.sort();
+        return Ok(print(query.json.then_some(&rows), &Table(&rows)));
+    }
     let request = Request::List(query.filter.clone());
     let of_process = || {
         let mut rows = Vec::new();
@@ -141,7 +149,14 @@ fn apply(
         let done = offline.change(change, config.classes.as_deref())?;
         Ok(Some(done))
     };
-    let done = reach(store, of_process, of_store)?;
+    let done = match store.redis() {
+        Some(redis) => {
+            let done = SharedBalances::open(redis)
+                .and_then(|mut shared| shared.change(change, config.classes.as_deref()));
+            Some(done.map_err(|error| QuotaError::Store(shown(store), error))?)
+        }
+        None => reach(store, of_process, of_store)?,
+    };
     let done = done.ok_or_else(|| QuotaError::Answer(shown(store)))?;
     let Done { changed, saved } = done;
     if changed == 0 {
@@ -202,7 +217,10 @@ fn reach<T>(
 }
 
 fn shown(store: &StoreSettings) -> String {
-    store.path().display().to_string()
+    match store.redis() {
+        Some(redis) => redis.address.to_string(),
+        None => store.path().display().to_string(),
+    }
 }
 
 impl fmt::Display for Table<'_> {

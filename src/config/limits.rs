@@ -13,6 +13,7 @@ use self::classes::ListKeys;
 #[cfg(test)]
 use self::store::QuotaSettingKeys;
 pub(super) use self::store::QuotaSettings;
+use super::files::Base;
 use super::keys::form::Absent::Is;
 use super::keys::form::{Bytes, BytesOrNone, Flag, Raw, Within};
 #[cfg(test)]
@@ -21,6 +22,7 @@ use super::keys::{keys, settings};
 use super::policy::GroupContext;
 use super::reader::{Item, Part};
 use super::units::{days, hours, milliseconds, minutes, seconds};
+use crate::script::Secrets;
 use crate::telemetry::{Destination, Format, Settings};
 
 /// The least of a timeout.
@@ -96,12 +98,13 @@ impl Limits {
     /// Reads the limits for all, the classes, and what quotas need.
     pub(super) fn read<'d>(
         part: Part<'d>,
-        base: &Path,
+        base: &Base,
+        secrets: &Secrets,
         context: &GroupContext<'_>,
     ) -> (Limits, ClassSection<'d>, QuotaSettings<'d>) {
         let mut section = part.section();
         let limits = Limits::take(&mut section);
-        let quotas = store::read(&mut section, base);
+        let quotas = store::read(&mut section, base, secrets);
         let classes = classes::read(&mut section, &quotas, context);
         if limits.request_target > limits.request_head
             && section.is_known(&["request_target", "request_head"])

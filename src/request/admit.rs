@@ -34,8 +34,9 @@ use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
     AuthMethod, Authenticator, Check, Clocks, EntropyError, Identity, TokenAttempt, VerifiedCache,
 };
-use crate::access::limits::Classes;
-use crate::access::policy::{Admission, Policy};
+use crate::access::limits::fleet::Pending;
+use crate::access::limits::{Classes, Exceeded, Refused, Ticket};
+use crate::access::policy::{self, Admission, Policy};
 use crate::balances::Balances;
 use crate::config::Config;
 use crate::hook::{HookSet, How, Run, Stop};
@@ -118,7 +119,7 @@ impl AccessControl {
         let logins = lockout.map(|settings| Logins::new(settings, asking.telemetry()));
         let logins = logins.transpose()?.map(Arc::new);
         let classes = config.classes.as_deref();
-        let classes = classes.map(|classes| Arc::new(classes.counted_in(balances.ledgers())));
+        let classes = classes.map(|classes| Arc::new(balances.counted(classes)));
         balances.set_classes(classes.clone());
         let access = Access::new(
             authenticator,
@@ -195,11 +196,21 @@ impl AccessControl {
         };
         let admission = admission.map_err(|denied| outcome.deny(denied, access.policy.names()))?;
         if let Some(classes) = &access.classes {
-            if !self.balances.are_known() && classes.has_quota(&asked) {
+            let is_tunnel = request.is_tunnel;
+            if !self.balances.are_known() && classes.needs_store(&asked) {
                 // Boxed: only the first requests of a process wait.
                 Box::pin(self.balances.wait()).await?;
             }
-            if let Some(got) = classes.admit(&asked, request.is_tunnel) {
+            let got = match classes.admit(&asked, is_tunnel, None) {
+                Some(Err(Refused::Ask(pending))) => {
+                    // Boxed: few requests wait.
+                    Some(Box::pin(self.ask_fleet(classes, &asked, is_tunnel, pending)).await?)
+                }
+                Some(Err(Refused::Over(exceeded))) => Some(Err(exceeded)),
+                Some(Ok(ticket)) => Some(Ok(ticket)),
+                None => None,
+            };
+            if let Some(got) = got {
                 outcome.limit(got, access.policy.names())?;
             }
         }
@@ -231,6 +242,29 @@ impl AccessControl {
             self.choose_pool(exchange)?;
         }
         Ok(admitted)
+    }
+
+    /// Waits for the store of the fleet, and asks again for what a request gets of its class.
+    async fn ask_fleet(
+        &self,
+        classes: &Classes,
+        asked: &policy::Request<'_>,
+        is_tunnel: bool,
+        mut pending: Pending,
+    ) -> Result<Result<Ticket, Exceeded>, RequestError> {
+        loop {
+            self.balances.asked(&pending).await;
+            if !self.balances.are_known() {
+                self.balances.wait().await?;
+            }
+            match classes.admit(asked, is_tunnel, Some(pending)) {
+                Some(Err(Refused::Ask(again))) => pending = again,
+                Some(Err(Refused::Over(exceeded))) => return Ok(Err(exceeded)),
+                Some(Ok(ticket)) => return Ok(Ok(ticket)),
+                // The classes are the same, so that one holds again.
+                None => return Err(ErrorKind::QuotaUnknown.into()),
+            }
+        }
     }
 
     /// Sends the request to the pool that a hook names.

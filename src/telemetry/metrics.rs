@@ -70,7 +70,12 @@ metrics! {
         "`hour`, `day`, `week`, `month`. What each member has used is in `/stats`, `/quotas` and `tollgate quota`.";
     "tollgate_store_up" gauge ["store"] => store_up: IntGaugeVec,
         "Whether the store of the balances works: 1 or 0."
-        "By kind: `file`. There is none without `limits.store`.";
+        "By kind: `file`, `redis`. There is none without `limits.store`.";
+    "tollgate_store_sync_seconds" histogram CONNECT_BUCKETS => store_sync: Histogram,
+        "Time from a call of the store of a fleet to its answer.";
+    "tollgate_store_failures_total" counter ["kind"] => store_failures: LabelledCounters<MAX_KINDS>,
+        "Calls of the store of a fleet that failed, and connections to it, by kind."
+        "`unreachable`, `timeout`, `denied` (wrong password, or no right), `loading`, `read_only`, `out_of_memory`, `other`.";
     "tollgate_errors_total" counter ["kind"] => errors: LabelledCounters<MAX_KINDS>,
         "Requests and tunnels that failed, by error kind."
         "Kinds as `error` in the access log. A request without credentials counts in `tollgate_auth_failures_total` alone.";

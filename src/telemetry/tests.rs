@@ -111,6 +111,8 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.hook_failed("team");
     telemetry.hook_event("origin_errors", "a.example");
     telemetry.store_works("file");
+    telemetry.store_synced(DEADLINE);
+    telemetry.sync_failed("timeout");
     let ledgers = Arc::new(Ledgers::new(16));
     let quota = Quota::new([Some(10), None, None, None], OnQuota::Cut, Zone::UTC).unwrap();
     let class = Name::parse_any("ci").unwrap();

@@ -124,6 +124,8 @@ mod limits {
     mod client_limits;
     mod client_shares;
     mod file_descriptors;
+    mod fleet;
+    mod fleet_failures;
     mod http2_limits;
     mod large_download;
     mod local_ports;

@@ -23,6 +23,7 @@ pub(crate) mod payload;
 pub(crate) mod port;
 pub(crate) mod programs;
 pub(crate) mod proxy;
+pub(crate) mod redis;
 pub(crate) mod repository;
 pub(crate) mod request;
 pub(crate) mod servers;

@@ -72,7 +72,14 @@ impl Account {
         let (Some(ledgers), Some(quota)) = (&self.class.ledgers, quota) else {
             return ControlFlow::Continue(());
         };
-        match (ledgers.add(ledger, quota, bytes, now()), quota.on_quota()) {
+        let counted = ledgers.add(ledger, quota, bytes, now());
+        if let Some(fleet) = self.class.fleet()
+            && let Some(instances) = fleet.instances()
+            && ledger.is_near_end(quota, instances)
+        {
+            fleet.wake();
+        }
+        match (counted, quota.on_quota()) {
             (Err(ended), OnQuota::Cut) => ControlFlow::Break(Limit::Quota(ended.period)),
             _ => ControlFlow::Continue(()),
         }

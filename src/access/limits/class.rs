@@ -9,13 +9,15 @@ use http::StatusCode;
 
 use super::account::{Account, Counter, Volume};
 use super::bandwidth::Bandwidth;
-use super::members::{Member, Members};
-use super::quota::{Ledger, Ledgers, Period, Quota, moment_text, now as wall_clock};
-use super::rate::{Elapsed, Pace};
-use crate::access::client::Client;
-use crate::access::policy::{Name, Networks, Request, Roles, RuleNames};
+use super::fleet::{Fleet, Pending, SharedClass};
+use super::members::Members;
+use super::quota::{Ledgers, Period, Quota, moment_text};
+use super::rate::Pace;
+use crate::access::policy::{Name, Networks, Roles, RuleNames};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
+
+mod admission;
 
 /// How long a client waits that has as much at once as it may have: it alone knows when it is done with some of it.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -127,6 +129,15 @@ pub struct Exceeded {
     resets: Option<i64>,
 }
 
+/// Why a request is not admitted now.
+#[derive(Debug)]
+pub enum Refused {
+    /// It is over a limit.
+    Over(Exceeded),
+    /// It has to wait for the store of the fleet, and ask again.
+    Ask(Pending),
+}
+
 impl ClassRule {
     /// Whether every request matches.
     pub fn is_default(&self) -> bool {
@@ -214,7 +225,7 @@ impl Class {
     /// A class without members yet.
     pub(super) fn new(rule: ClassRule) -> Class {
         Class {
-            members: Arc::new(Members::new(rule.per, &rule.limits)),
+            members: Arc::new(Members::new(rule.per, &rule.limits, None)),
             tally: Arc::default(),
             ledgers: None,
             rule,
@@ -251,104 +262,23 @@ impl Class {
         self.members.len()
     }
 
-    /// What a request of this client gets.
-    ///
-    /// # Errors
-    /// The first limit that it is over. Then it has taken nothing of any.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        request: &Request<'_>,
-        is_tunnel: bool,
-    ) -> Result<Ticket, Exceeded> {
-        let limits = &self.rule.limits;
-        let over = |limit, wait, resets| {
-            self.tally.limited.fetch_add(1, Ordering::Relaxed);
-            Exceeded {
-                class: Arc::clone(self),
-                limit,
-                wait,
-                resets,
-            }
-        };
-        let ledger = self.ledger(request);
-        if let (Some(ledger), Some(quota)) = (&ledger, &limits.quota) {
-            let now = wall_clock();
-            ledger.check(quota, now).map_err(|ended| {
-                let rest = u64::try_from(ended.resets.saturating_sub(now)).unwrap_or_default();
-                let limit = Limit::Quota(ended.period);
-                over(limit, Duration::from_secs(rest), Some(ended.resets))
-            })?;
+    /// The same, whose limits a fleet shares: with members of its own, unless it has such members.
+    pub(super) fn shared_by(self: &Arc<Self>, fleet: &Arc<Fleet>) -> Arc<Class> {
+        if self.members.shared().is_some() || self.limits().is_empty() {
+            return Arc::clone(self);
         }
-        let member = match limits.is_empty() {
-            true => None,
-            false => {
-                let now = Elapsed::now();
-                let client = |per| match per {
-                    Per::User | Per::Class => Client::of_user(request.user),
-                    Per::ClientNetwork => Client::site(request.client),
-                    Per::Host => Client::of_host(request.host()),
-                };
-                let member = self.members.get(client, self.rule.per, limits, now);
-                self.take(&member, is_tunnel, now)
-                    .map_err(|(limit, wait)| over(limit, wait, None))?;
-                Some(member)
-            }
-        };
-        self.tally.admitted.fetch_add(1, Ordering::Relaxed);
-        self.tally.open(is_tunnel).fetch_add(1, Ordering::Relaxed);
-        Ok(Ticket {
-            account: Account {
-                class: Arc::clone(self),
-                member,
-                ledger,
-            },
-            is_tunnel,
+        let shared = Arc::new(SharedClass {
+            fleet: Arc::clone(fleet),
+            name: self.rule.name.clone(),
+            limits: self.rule.limits,
+        });
+        let members = Members::new(self.rule.per, &self.rule.limits, Some(shared));
+        Arc::new(Class {
+            rule: self.rule.clone(),
+            members: Arc::new(members),
+            tally: Arc::clone(&self.tally),
+            ledgers: self.ledgers.clone(),
         })
-    }
-
-    /// Where the bytes of a request count.
-    fn ledger(&self, request: &Request<'_>) -> Option<Arc<Ledger>> {
-        let ledgers = self.ledgers.as_ref()?;
-        self.rule.limits.quota?;
-        let (name, per) = (&self.rule.name, self.rule.per);
-        Some(ledgers.of_client(name, per, request.user, request.client))
-    }
-
-    fn take(
-        &self,
-        member: &Member,
-        is_tunnel: bool,
-        now: Elapsed,
-    ) -> Result<(), (Limit, Duration)> {
-        let limits = &self.rule.limits;
-        let (limit, most) = limits.at_once(is_tunnel);
-        if let Some(most) = most
-            && !member.enter(is_tunnel, most)
-        {
-            return Err((limit, WAIT_FOR_ROOM));
-        }
-        let leave = || {
-            if most.is_some() {
-                member.leave(is_tunnel);
-            }
-        };
-        let new_tunnels = limits.new_tunnels.as_ref().filter(|_| is_tunnel);
-        if let Some(pace) = new_tunnels
-            && let Err(wait) = member.new_tunnels.take(pace, now)
-        {
-            leave();
-            return Err((Limit::NewTunnels, wait));
-        }
-        if let Some(pace) = &limits.requests
-            && let Err(wait) = member.requests.take(pace, now)
-        {
-            leave();
-            if let Some(pace) = new_tunnels {
-                member.new_tunnels.give_back(pace);
-            }
-            return Err((Limit::Requests, wait));
-        }
-        Ok(())
     }
 }
 
@@ -405,7 +335,7 @@ impl Drop for Ticket {
         if let Some(member) = member
             && most.is_some()
         {
-            member.leave(self.is_tunnel);
+            class.leave(member, self.is_tunnel);
         }
         let open = class.tally.open(self.is_tunnel);
         open.fetch_sub(1, Ordering::Relaxed);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -11,7 +10,9 @@ use parking_lot::Mutex;
 
 use super::account::Counter;
 use super::bandwidth::Lent;
-use super::class::{ClassLimits, Per};
+use super::class::{ClassLimits, Limit, Per};
+use super::fleet::{Places, Share, SharedClass};
+use super::quota::Member as Who;
 use super::rate::{Due, Elapsed};
 use crate::access::client::Client;
 
@@ -26,15 +27,17 @@ const SEARCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// What one member has.
 #[derive(Debug)]
-pub(super) struct Member {
+pub struct Member {
     pub(super) requests: Due,
     pub(super) new_tunnels: Due,
     pub(super) download: Lent,
     pub(super) upload: Lent,
     /// What it has carried as long as it is remembered.
     pub(super) bytes: Counter,
-    open_requests: AtomicU32,
-    open_tunnels: AtomicU32,
+    open_requests: Places,
+    open_tunnels: Places,
+    /// What a fleet shares of it.
+    share: Option<Box<Share>>,
 }
 
 /// The members of one class.
@@ -43,6 +46,8 @@ pub(super) struct Members {
     shards: Option<Box<[Mutex<Shard>]>>,
     /// The class as a whole; or all members together for which the table has no room.
     together: Arc<Member>,
+    /// The class, where a fleet shares its limits.
+    shared: Option<Arc<SharedClass>>,
 }
 
 #[derive(Default)]
@@ -56,18 +61,31 @@ impl Members {
     #[cfg(test)]
     pub(super) const MAX: usize = SHARDS * MAX_IN_SHARD;
 
-    pub(super) fn new(per: Per, limits: &ClassLimits) -> Members {
+    pub(super) fn new(per: Per, limits: &ClassLimits, shared: Option<Arc<SharedClass>>) -> Members {
         let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
+        let who = match per {
+            Per::Class => Who::Class,
+            Per::User | Per::ClientNetwork | Per::Host => Who::Others,
+        };
+        let share = shared.as_ref();
+        let share = share.map(|class| Box::new(Share::new(class, who)));
         Members {
             shards: (per != Per::Class && !limits.is_empty()).then(shards),
-            together: Arc::new(Member::new(limits, Elapsed::now())),
+            together: Arc::new(Member::new(limits, Elapsed::now(), share)),
+            shared,
         }
     }
 
-    /// The member that this client is.
+    /// The class, where a fleet shares its limits.
+    pub(super) fn shared(&self) -> Option<&Arc<SharedClass>> {
+        self.shared.as_ref()
+    }
+
+    /// The member that this client is; `who` names it, for instances that share its limits.
     pub(super) fn get(
         &self,
         client: impl FnOnce(Per) -> Client,
+        who: impl FnOnce(Per) -> Who,
         per: Per,
         limits: &ClassLimits,
         now: Elapsed,
@@ -86,7 +104,9 @@ impl Members {
         if shard.members.len() >= MAX_IN_SHARD && !shard.make_room(limits, now) {
             return Arc::clone(&self.together);
         }
-        let member = Arc::new(Member::new(limits, now));
+        let share = self.shared.as_ref();
+        let share = share.map(|class| Box::new(Share::new(class, who(per))));
+        let member = Arc::new(Member::new(limits, now, share));
         shard.members.insert(client, Arc::clone(&member));
         member
     }
@@ -121,35 +141,37 @@ impl Shard {
 }
 
 impl Member {
-    fn new(limits: &ClassLimits, now: Elapsed) -> Member {
+    fn new(limits: &ClassLimits, now: Elapsed, share: Option<Box<Share>>) -> Member {
         Member {
             requests: Due::new(limits.requests.as_ref(), now),
             new_tunnels: Due::new(limits.new_tunnels.as_ref(), now),
             download: Lent::new(),
             upload: Lent::new(),
             bytes: Counter::default(),
-            open_requests: AtomicU32::new(0),
-            open_tunnels: AtomicU32::new(0),
+            open_requests: Places::default(),
+            open_tunnels: Places::default(),
+            share,
         }
     }
 
-    /// Takes one of `most` places, if one is free.
-    pub(super) fn enter(&self, is_tunnel: bool, most: u32) -> bool {
-        let more = |open| (open < most).then_some(open + 1);
-        let open = self.open(is_tunnel);
-        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .is_ok()
+    /// What a fleet shares of it.
+    pub(super) fn share(&self) -> Option<&Share> {
+        self.share.as_deref()
     }
 
-    /// Gives a place back.
-    pub(super) fn leave(&self, is_tunnel: bool) {
-        self.open(is_tunnel).fetch_sub(1, Ordering::Relaxed);
+    /// The places of a limit of what is open at once.
+    pub(super) fn places(&self, limit: Limit) -> &Places {
+        match limit {
+            Limit::Tunnels => &self.open_tunnels,
+            _ => &self.open_requests,
+        }
     }
 
-    fn open(&self, is_tunnel: bool) -> &AtomicU32 {
-        match is_tunnel {
-            true => &self.open_tunnels,
-            false => &self.open_requests,
+    /// When the next one of a rate is due.
+    pub(super) fn due(&self, limit: Limit) -> &Due {
+        match limit {
+            Limit::NewTunnels => &self.new_tunnels,
+            _ => &self.requests,
         }
     }
 

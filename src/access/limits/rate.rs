@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+mod shared;
+
 /// Times are counted from here.
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 

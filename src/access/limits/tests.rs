@@ -43,11 +43,24 @@ fn classes(rules: Vec<ClassRule>) -> Classes {
     Classes::new(rules, &groups).unwrap()
 }
 
+/// What a request gets where nothing waits.
+fn admit(
+    classes: &Classes,
+    request: &Request<'_>,
+    is_tunnel: bool,
+) -> Option<Result<Ticket, Exceeded>> {
+    let got = classes.admit(request, is_tunnel, None)?;
+    Some(got.map_err(|refused| match refused {
+        Refused::Over(exceeded) => exceeded,
+        Refused::Ask(_) => panic!("there is no fleet"),
+    }))
+}
+
 /// What a request of this user gets.
 fn ask(classes: &Classes, user: &str, target: &str) -> Result<Ticket, Exceeded> {
     let scenario = scenario(user, target);
     let is_tunnel = scenario.request().role() == Role::Tunnel;
-    classes.admit(&scenario.request(), is_tunnel).unwrap()
+    admit(classes, &scenario.request(), is_tunnel).unwrap()
 }
 
 const URL: &str = "http://a.example/";
@@ -252,7 +265,7 @@ fn members_are_users_networks_hosts_or_the_class() {
         let got = requests.map(|(user, client)| {
             let mut scenario = scenario(user, URL);
             scenario.client = client.parse().unwrap();
-            classes.admit(&scenario.request(), false).unwrap().is_ok()
+            admit(&classes, &scenario.request(), false).unwrap().is_ok()
         });
         assert_eq!(got, expected, "{per:?}");
     }
@@ -314,7 +327,7 @@ fn ask_for_users(classes: &Classes, count: u32) -> usize {
         write!(name, "{number}").unwrap();
         let mut request = scenario.request();
         request.user = &name;
-        refused += usize::from(classes.admit(&request, false).unwrap().is_err());
+        refused += usize::from(admit(classes, &request, false).unwrap().is_err());
     }
     refused
 }
@@ -358,8 +371,16 @@ fn members_at_rest_are_forgotten() {
         requests: pace("1/m", 2),
         ..ClassLimits::default()
     };
-    let members = Members::new(Per::User, &limits);
-    let get = |name: &str, now| members.get(|_| Client::of_user(name), Per::User, &limits, now);
+    let members = Members::new(Per::User, &limits, None);
+    let get = |name: &str, now| {
+        members.get(
+            |_| Client::of_user(name),
+            |_| quota::Member::Others,
+            Per::User,
+            &limits,
+            now,
+        )
+    };
     let now = Elapsed::now();
     let held = get("held", now);
     let mut name = String::new();
@@ -395,10 +416,10 @@ fn a_member_that_is_known_is_admitted_without_an_allocation() {
         ..class("ci")
     }]);
     let [known, stranger] = ["ann", "zoe"].map(|user| scenario(user, URL));
-    drop(classes.admit(&known.request(), false).unwrap());
+    drop(admit(&classes, &known.request(), false).unwrap());
     let counted = measure(|| {
-        assert!(classes.admit(&known.request(), false).unwrap().is_ok());
-        assert!(classes.admit(&stranger.request(), false).is_none());
+        assert!(admit(&classes, &known.request(), false).unwrap().is_ok());
+        assert!(admit(&classes, &stranger.request(), false).is_none());
     });
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }

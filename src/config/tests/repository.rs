@@ -175,6 +175,9 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     let mut keys = keys_of(&named);
     // A secret has one of the three keys, and these two need another environment.
     keys.extend(["env", "credential"].map(|key| format!("tollgate.secrets.NAME.{key}")));
+    // A store is a file or a server.
+    let of_server = ["redis", "user", "password", "ca_file"];
+    keys.extend(of_server.map(|key| format!("tollgate.limits.store.{key}")));
     let missing: Vec<_> = reference::places()
         .into_iter()
         .filter(|places| places.iter().all(|path| !keys.contains(path)))

@@ -25,7 +25,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 82] = [
+const RESTART: [(&str, &str); 89] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -103,6 +103,8 @@ const RESTART: [(&str, &str); 82] = [
     ("tollgate.limits.request_body", "7MiB"),
     ("tollgate.limits.store.file", "other.redb"),
     ("tollgate.limits.store.on_failure", "deny"),
+    ("tollgate.limits.store.prefix", "other"),
+    ("tollgate.limits.store.timeout", "1s"),
     ("tollgate.log.access", "access.log"),
     ("tollgate.log.format", "combined"),
     ("tollgate.log.tunnel_open", "true"),
@@ -165,7 +167,7 @@ const APPLIED: [(&str, &str); 29] = [
 ];
 
 /// Keys that cannot be changed alone, or to another value.
-const EXCEPT: [&str; 6] = [
+const EXCEPT: [&str; 10] = [
     "version",
     "s2n_config_cache_size",
     "runtime_metrics_poll_time_histogram_scale",
@@ -174,6 +176,11 @@ const EXCEPT: [&str; 6] = [
     // In the place of `file`.
     "tollgate.secrets.NAME.env",
     "tollgate.secrets.NAME.credential",
+    "tollgate.limits.store.redis",
+    // Beside `redis` alone.
+    "tollgate.limits.store.user",
+    "tollgate.limits.store.password",
+    "tollgate.limits.store.ca_file",
 ];
 
 fn set(document: &mut Value, path: &str, value: Value) {

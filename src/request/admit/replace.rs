@@ -62,8 +62,7 @@ impl AccessControl {
             Some(former) => Arc::new(classes.succeeding(former)),
             None => classes,
         });
-        let ledgers = self.balances.ledgers();
-        let classes = classes.map(|classes| Arc::new(classes.counted_in(ledgers)));
+        let classes = classes.map(|classes| Arc::new(self.balances.counted(&classes)));
         self.balances.set_classes(classes.clone());
         let access = Access::new(authenticator, new.policy, hooks, external, logins, classes);
         self.access.store(Arc::new(access));

@@ -276,7 +276,7 @@ fn answers_by_status() {
         ],
     );
     assert_eq!(both.user.unwrap().as_str(), "jörg");
-    assert_eq!(*both.groups, ["dev".into(), "ops".into()]);
+    assert_eq!(*both.groups, ["dev", "ops"].map(Box::<str>::from));
     let challenge = answer(401, &[("x-tollgate-user", b"ann")]).unwrap();
     assert_eq!(challenge.verdict, Verdict::Challenge { message: None });
     let denial = answer(403, &[]).unwrap().verdict;

@@ -158,7 +158,7 @@ fn every_algorithm_verifies_and_says_the_same() {
         let verified = tokens.verify(token.as_bytes(), at(1500)).unwrap();
         let identity = &verified.identity;
         assert_eq!(identity.user(), &User::of_token("gh:org/repo").unwrap());
-        assert_eq!(identity.groups(), ["ops".into(), "dev".into()]);
+        assert_eq!(identity.groups(), ["ops", "dev"].map(Box::<str>::from));
         assert_eq!(identity.expires(), Some(at(2030)));
         let kept = identity
             .claims()

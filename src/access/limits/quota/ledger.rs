@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::{Ended, Period, Quota, Window};
 use crate::access::client::network_of;
+use crate::access::limits::rate::Elapsed;
 use crate::access::policy::Name;
 
 /// The bytes of one period.
@@ -23,6 +25,8 @@ pub struct Balance {
     pub granted: u64,
     /// Those of `used` that are not written down, and not told to the process that does.
     pub unsaved: u64,
+    /// How often it was reset, as the store of a fleet counts.
+    pub resets: u32,
 }
 
 /// The balances of a member, at most one for each period.
@@ -44,6 +48,8 @@ pub enum Member {
     User(Box<str>),
     /// A network: an address of IPv4, or the first address of a /64 of IPv6.
     Network(IpAddr),
+    /// A host that is asked.
+    Host(Box<str>),
     /// The class as a whole.
     Class,
     /// All members for which there was no room.
@@ -55,6 +61,8 @@ pub enum Member {
 pub struct Ledger {
     key: Key,
     state: Mutex<State>,
+    /// When the store of a fleet was last asked; 0 before that.
+    asked: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -81,14 +89,15 @@ impl Member {
         match kind {
             "user" => Some(Member::User(name.into())),
             "network" => Some(Member::network(name.parse().ok()?)),
+            "host" => Some(Member::Host(name.into())),
             _ => None,
         }
     }
 
-    /// For people: the user or the network alone.
+    /// For people: the user, the network or the host alone.
     pub fn shown(&self) -> String {
         match self {
-            Member::User(name) => name.to_string(),
+            Member::User(name) | Member::Host(name) => name.to_string(),
             Member::Network(IpAddr::V4(address)) => address.to_string(),
             Member::Network(IpAddr::V6(address)) => format!("{address}/64"),
             Member::Class => "(the class)".to_owned(),
@@ -98,11 +107,12 @@ impl Member {
 }
 
 impl fmt::Display for Member {
-    /// `user:alice`, `network:192.0.2.1`, `class` or `others`.
+    /// `user:alice`, `network:192.0.2.1`, `host:example.org`, `class` or `others`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Member::User(name) => write!(f, "user:{name}"),
             Member::Network(address) => write!(f, "network:{address}"),
+            Member::Host(name) => write!(f, "host:{name}"),
             Member::Class => f.write_str("class"),
             Member::Others => f.write_str("others"),
         }
@@ -112,12 +122,18 @@ impl fmt::Display for Member {
 impl Balance {
     /// One of this moment, without a byte.
     fn new(period: Period, quota: &Quota, now: i64) -> Balance {
+        Balance::of(period, period.window(now, quota.zone()))
+    }
+
+    /// One of this time, without a byte.
+    pub fn of(period: Period, window: Window) -> Balance {
         Balance {
             period,
-            window: period.window(now, quota.zone()),
+            window,
             used: 0,
             granted: 0,
             unsaved: 0,
+            resets: 0,
         }
     }
 
@@ -172,6 +188,27 @@ impl Ledger {
         Ledger {
             key,
             state: Mutex::default(),
+            asked: AtomicU64::new(0),
+        }
+    }
+
+    /// When the store of a fleet was last asked what the member has used.
+    pub(in super::super) fn asked(&self) -> Option<Elapsed> {
+        let asked = self.asked.load(Ordering::Acquire);
+        (asked > 0).then(|| Elapsed::of_micros(asked))
+    }
+
+    /// Notes that the store of a fleet has answered.
+    pub fn set_asked(&self) {
+        let now = Elapsed::now();
+        self.asked.store(now.micros().max(1), Ordering::Release);
+    }
+
+    /// Has a balance of this moment for each period of the quota, so that the store of a fleet can be asked about it.
+    pub fn begin(&self, quota: &Quota, now: i64) {
+        let mut state = self.state.lock();
+        for (period, _) in quota.periods() {
+            state.balance(period, quota, now);
         }
     }
 
@@ -211,6 +248,19 @@ impl Ledger {
             }
         }
         (state.enter(), over)
+    }
+
+    /// Whether instances that have all used as much as this one, and have not told it either, come near the end of the
+    /// quota: a quarter of what is left.
+    pub(in super::super) fn is_near_end(&self, quota: &Quota, instances: u32) -> bool {
+        let state = self.state.lock();
+        let untold = |balance: &Balance| balance.unsaved.saturating_mul(u64::from(instances) * 4);
+        state.balances.iter().any(|balance| {
+            let limit = quota.limit(balance.period);
+            limit.is_some_and(|limit| {
+                untold(balance) > balance.most(limit).saturating_sub(balance.used)
+            })
+        })
     }
 
     /// The bytes that are left of the quota, over all periods.

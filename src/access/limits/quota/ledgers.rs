@@ -54,6 +54,7 @@ pub enum Loaded {
 enum Wanted<'a> {
     User(&'a str),
     Network(IpAddr),
+    Host(&'a str),
     Class,
     Others,
 }
@@ -72,6 +73,7 @@ impl<'a> Wanted<'a> {
         match member {
             Member::User(name) => Wanted::User(name),
             Member::Network(network) => Wanted::Network(*network),
+            Member::Host(name) => Wanted::Host(name),
             Member::Class => Wanted::Class,
             Member::Others => Wanted::Others,
         }
@@ -81,6 +83,7 @@ impl<'a> Wanted<'a> {
         match (self, member) {
             (Wanted::User(name), Member::User(other)) => **name == **other,
             (Wanted::Network(network), Member::Network(other)) => network == other,
+            (Wanted::Host(name), Member::Host(other)) => **name == **other,
             (Wanted::Class, Member::Class) | (Wanted::Others, Member::Others) => true,
             _ => false,
         }
@@ -90,6 +93,7 @@ impl<'a> Wanted<'a> {
         match self {
             Wanted::User(name) => Member::User(name.into()),
             Wanted::Network(network) => Member::Network(network),
+            Wanted::Host(name) => Member::Host(name.into()),
             Wanted::Class => Member::Class,
             Wanted::Others => Member::Others,
         }
@@ -145,6 +149,12 @@ impl Ledgers {
         let (is_new, within) = ledger.add(quota, bytes, now);
         self.note(ledger, is_new);
         within
+    }
+
+    /// Has the store of a fleet asked about a member with the next turn.
+    pub fn touch(&self, ledger: &Arc<Ledger>) {
+        let is_new = ledger.enter();
+        self.note(ledger, is_new);
     }
 
     /// Lets a member use more, until each period of the quota ends.
@@ -312,6 +322,7 @@ impl Table {
         match wanted {
             Wanted::User(name) => (0u8, *name).hash(&mut hasher),
             Wanted::Network(network) => (1u8, network).hash(&mut hasher),
+            Wanted::Host(name) => (4u8, *name).hash(&mut hasher),
             Wanted::Class => 2u8.hash(&mut hasher),
             Wanted::Others => 3u8.hash(&mut hasher),
         }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Ledger, Member};
+use super::Quota;
+use super::ledger::{Balance, Key, Ledger, Member};
 use super::ledgers::Ledgers;
 use super::period::{Period, moment_text};
 use crate::access::limits::Classes;
@@ -53,7 +54,11 @@ pub struct Totals {
 impl Filter {
     /// Whether it means this ledger.
     pub fn matches(&self, ledger: &Ledger) -> bool {
-        let key = ledger.key();
+        self.matches_key(ledger.key())
+    }
+
+    /// Whether it means the ledger of this key.
+    pub fn matches_key(&self, key: &Key) -> bool {
         let class = self.class.as_deref();
         class.is_none_or(|class| key.class.as_str() == class) && self.matches_member(&key.member)
     }
@@ -85,7 +90,13 @@ impl Row {
         let quota = class.and_then(|class| class.limits().quota);
         let balances = ledger.balances();
         let current = balances.iter().filter(|balance| !balance.is_over(now));
-        let row = |balance: &super::Balance| Row {
+        let row = |balance: &Balance| Row::new(key, balance, quota.as_ref());
+        current.map(row).collect()
+    }
+
+    /// One balance.
+    pub fn new(key: &Key, balance: &Balance, quota: Option<&Quota>) -> Row {
+        Row {
             class: key.class.as_str().to_owned(),
             member: key.member.shown(),
             period: balance.period.as_str().to_owned(),
@@ -95,8 +106,7 @@ impl Row {
                 .map(|limit| limit.saturating_add(balance.granted)),
             granted: balance.granted,
             resets_at: moment_text(balance.window.end),
-        };
-        current.map(row).collect()
+        }
     }
 }
 

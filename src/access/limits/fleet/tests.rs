@@ -1,0 +1,282 @@
+//! Instances that share limits, with a store of a few numbers that does what the script does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use proptest::prelude::*;
+
+use super::*;
+use crate::access::limits::{ClassLimits, ClassRule, Classes, Pace, Per, Rate, Refused, Ticket};
+use crate::access::policy::{Groups, Moment, Name, Scenario};
+
+const URL: &str = "http://a.example/";
+const TUNNEL: &str = "a.example:443";
+
+fn class(limits: ClassLimits) -> Classes {
+    let rule = ClassRule {
+        name: Name::parse_any("all").unwrap(),
+        users: None,
+        groups: None,
+        roles: None,
+        client_networks: None,
+        per: Per::User,
+        limits,
+    };
+    let groups = Groups::parse("ci: ann\n").unwrap().open();
+    Classes::new(vec![rule], &groups).unwrap()
+}
+
+fn scenario(user: &str, target: &str) -> Scenario {
+    let time = Moment::parse("2026-11-24T10:00:00Z").unwrap();
+    Scenario::new(user, target, None, time).unwrap()
+}
+
+/// One instance.
+struct Instance {
+    fleet: Arc<Fleet>,
+    classes: Classes,
+    buffer: Vec<Arc<Member>>,
+    open: Vec<Ticket>,
+    kept: Option<Arc<Member>>,
+}
+
+/// The places that each instance has, and what was admitted of a rate.
+#[derive(Default)]
+struct Store {
+    places: HashMap<usize, u32>,
+    taken: i64,
+}
+
+impl Instance {
+    fn new(limits: ClassLimits, count: u32) -> Instance {
+        let fleet = Arc::new(Fleet::new());
+        fleet.set(true, count);
+        Instance {
+            classes: class(limits).shared_by(&fleet),
+            fleet,
+            buffer: Vec::new(),
+            open: Vec::new(),
+            kept: None,
+        }
+    }
+
+    fn try_admit(&self, target: &str, pending: Option<Pending>) -> Result<Ticket, Refused> {
+        let scenario = scenario("ann", target);
+        let is_tunnel = target == TUNNEL;
+        let got = self.classes.admit(&scenario.request(), is_tunnel, pending);
+        got.unwrap()
+    }
+
+    /// As a request does that asks when it has to.
+    fn admit(&mut self, target: &str, store: &mut Store, me: usize) -> bool {
+        let mut pending = None;
+        loop {
+            match self.try_admit(target, pending) {
+                Ok(ticket) => {
+                    self.open.push(ticket);
+                    return true;
+                }
+                Err(Refused::Over(_)) => return false,
+                Err(Refused::Ask(asked)) => {
+                    self.sync(store, me);
+                    pending = Some(asked);
+                }
+            }
+        }
+    }
+
+    fn sync(&mut self, store: &mut Store, me: usize) {
+        let mut members = Vec::new();
+        self.fleet
+            .take_urgent(&mut self.buffer, |member| members.push(member));
+        self.fleet.take_changed(&mut self.buffer, |member| {
+            members.push(member);
+        });
+        let kept = self.kept.clone();
+        members.extend(kept.filter(|member| !member.is_listed()));
+        let count = self.fleet.instances().unwrap();
+        for member in members {
+            member.unlist();
+            let mut asks = Vec::new();
+            member.asks(count, |ask| asks.push(ask));
+            for ask in asks {
+                let answer = store.answer(ask.what, me);
+                member.answered(&ask, answer, count);
+            }
+            self.kept = Some(member);
+        }
+    }
+}
+
+impl Store {
+    fn answer(&mut self, what: What, me: usize) -> Answer {
+        match what {
+            What::Places { open, wanted, most } => {
+                let others = self.places.iter().filter(|(it, _)| **it != me);
+                let others: u32 = others.map(|(_, has)| has).sum();
+                let has = wanted.min(most.saturating_sub(others)).max(open);
+                self.places.insert(me, has);
+                Answer::Places(has)
+            }
+            // Time stands still: what was taken once is not due again.
+            What::Rate {
+                taken,
+                wanted,
+                interval,
+                burst,
+            } => {
+                self.taken += taken;
+                let room = (i64::from(burst) - self.taken).clamp(0, i64::from(wanted));
+                self.taken += room;
+                Answer::Rate {
+                    ahead: (self.taken as f64 * interval) as u64,
+                    granted: u32::try_from(room).unwrap(),
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Ask,
+    End,
+    Sync,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    let step = prop_oneof![
+        5 => Just(Step::Ask),
+        2 => Just(Step::End),
+        2 => Just(Step::Sync),
+    ];
+    prop::collection::vec((0usize..3, step), 1..200)
+}
+
+proptest! {
+    /// Whatever they do in whichever order, there are never more than the limit, and a request is refused only when the
+    /// others have the rest.
+    #[test]
+    fn places_are_never_more_than_the_limit(most in 1u32..100, steps in steps()) {
+        let limits = ClassLimits { tunnels: Some(most), ..ClassLimits::default() };
+        let mut store = Store::default();
+        let mut all = [(); 3].map(|()| Instance::new(limits, 3));
+        for (at, step) in steps {
+            match step {
+                Step::Ask => {
+                    let free = |store: &Store, me: usize, open: usize| {
+                        let others = store.places.iter().filter(|(it, _)| **it != me);
+                        let others: u32 = others.map(|(_, has)| has).sum();
+                        most > others + u32::try_from(open).unwrap()
+                    };
+                    let had = free(&store, at, all[at].open.len());
+                    let got = all[at].admit(TUNNEL, &mut store, at);
+                    // An answer that there is nothing left counts for a moment.
+                    prop_assert!(!got || had);
+                }
+                Step::End => drop(all[at].open.pop()),
+                Step::Sync => all[at].sync(&mut store, at),
+            }
+            let open: usize = all.iter().map(|it| it.open.len()).sum();
+            prop_assert!(open <= most as usize, "{} of {}", open, most);
+        }
+        // Nothing is lost: what all give back, one can have.
+        for (at, instance) in all.iter_mut().enumerate() {
+            instance.open.clear();
+            instance.sync(&mut store, at);
+            instance.sync(&mut store, at);
+        }
+        let held: u32 = store.places.values().sum();
+        prop_assert_eq!(held, 0);
+    }
+
+    /// What is admitted of a burst is counted, and exceeds it by less than what the others admit at the same moment.
+    #[test]
+    fn a_burst_is_shared(burst in 1u32..60, steps in steps()) {
+        let pace = Pace::new(Rate::parse("1/h").unwrap(), Some(burst));
+        let limits = ClassLimits { requests: Some(pace), ..ClassLimits::default() };
+        let mut store = Store::default();
+        let mut all = [(); 3].map(|()| Instance::new(limits, 3));
+        let mut admitted = 0;
+        for (at, step) in steps {
+            match step {
+                Step::Ask => admitted += i64::from(all[at].admit(URL, &mut store, at)),
+                Step::End => drop(all[at].open.pop()),
+                Step::Sync => all[at].sync(&mut store, at),
+            }
+        }
+        for (at, instance) in all.iter_mut().enumerate() {
+            instance.sync(&mut store, at);
+        }
+        prop_assert_eq!(store.taken, admitted);
+        // Each has a third of it at first, and one at least.
+        let most = i64::from(burst + 2 * (burst / 3).max(1));
+        prop_assert!(admitted <= most, "{} of {}", admitted, burst);
+    }
+}
+
+#[test]
+fn a_request_that_gives_up_is_not_asked_for() {
+    let limits = ClassLimits {
+        tunnels: Some(3),
+        ..ClassLimits::default()
+    };
+    let mut instance = Instance::new(limits, 2);
+    let mut store = Store::default();
+    let Err(Refused::Ask(pending)) = instance.try_admit(TUNNEL, None) else {
+        panic!("the first one has to ask");
+    };
+    drop(pending);
+    instance.sync(&mut store, 0);
+    assert_eq!(store.places[&0], 0);
+    // The next one asks anew.
+    assert!(instance.admit(TUNNEL, &mut store, 0));
+    assert_eq!(store.places[&0], 1);
+}
+
+#[test]
+fn an_instance_alone_has_the_whole_limits() {
+    let limits = ClassLimits {
+        requests: Some(Pace::new(Rate::parse("1/h").unwrap(), Some(9))),
+        tunnels: Some(2),
+        ..ClassLimits::default()
+    };
+    let mut instance = Instance::new(limits, 3);
+    let mut store = Store::default();
+    assert!(instance.admit(TUNNEL, &mut store, 0));
+    instance.fleet.set(false, 3);
+    assert!(instance.admit(TUNNEL, &mut store, 0));
+    assert!(!instance.admit(TUNNEL, &mut store, 0));
+    // What is open is told when the store works again, also beyond what is left.
+    store.places.insert(1, 2);
+    instance.fleet.set(true, 3);
+    instance.sync(&mut store, 0);
+    assert_eq!(store.places[&0], 2);
+    assert!(!instance.admit(TUNNEL, &mut store, 0));
+}
+
+#[test]
+fn a_known_member_is_admitted_without_an_allocation() {
+    let limits = ClassLimits {
+        requests: Some(Pace::new(Rate::parse("1000000/s").unwrap(), None)),
+        concurrent_requests: Some(1000),
+        ..ClassLimits::default()
+    };
+    let mut instance = Instance::new(limits, 2);
+    let mut store = Store::default();
+    // The lists have grown once.
+    for _ in 0..64 {
+        assert!(instance.admit(URL, &mut store, 0));
+        instance.open.clear();
+        instance.sync(&mut store, 0);
+    }
+    assert!(instance.admit(URL, &mut store, 0));
+    instance.sync(&mut store, 0);
+    let scenario = scenario("ann", URL);
+    let counted = measure(|| {
+        let got = instance.classes.admit(&scenario.request(), false, None);
+        assert!(got.unwrap().is_ok());
+    });
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+}
