@@ -98,6 +98,7 @@ fn every_yaml_block_of_the_documents_loads() {
                 .file("gateway.pem", &certificate.certificate_pem)
                 .file("gateway.key", &certificate.key_pem)
                 .file("github.secret", "hunter2\n")
+                .file("store.secret", "hunter2\n")
                 .file(
                     "groups.htgroup",
                     "runners: ci-linux\ndeployers: ci-deploy\nagents: agent-7\nstaff: prof\ncrawlers: bot-1\nmirrors: sync\n",

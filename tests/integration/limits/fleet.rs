@@ -80,7 +80,6 @@ fn a_rate_is_kept_by_all_together() {
             threads.into_iter().map(|it| it.join().unwrap()).sum()
         });
         let limit = rate * begun.elapsed().as_secs_f64() + burst;
-        println!("{class}: {sum} of {limit}");
         assert!(sum as f64 <= limit * 1.05, "{class}: {sum} of {limit}");
         assert!(sum as f64 >= limit * 0.85, "{class}: {sum} of {limit}");
         drop(proxies);
@@ -219,7 +218,7 @@ fn a_quota_is_used_up_by_all_together() {
         return;
     };
     let origin = megabytes();
-    let proxies = three(&redis, "quota: { hour: 60MB, month: 1GB }");
+    let proxies = three(&redis, "quota: { hour: 200MB, month: 1GB }");
     let request = fetch(&format!("http://{}/", origin.address));
     let closing = request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
     let received = AtomicU64::new(0);
@@ -240,8 +239,7 @@ fn a_quota_is_used_up_by_all_together() {
         }
     });
     let received = received.load(Ordering::SeqCst);
-    println!("{received} of 60 MB");
-    assert!((57 * MB..=63 * MB).contains(&received), "{received}");
+    assert!((190 * MB..=210 * MB).contains(&received), "{received}");
     let sums = proxies.each_ref().map(used);
     assert_eq!(sums, [sums[0]; 3]);
 

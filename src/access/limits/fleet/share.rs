@@ -327,7 +327,7 @@ impl Member {
                 };
                 self.due(ask.limit).settle(&part, own - untold, now);
                 // To the next one of the whole fleet.
-                let wait = (left < 1.0).then(|| ((1.0 - left) * interval) as u64);
+                let wait = (left < 1.0).then_some(((1.0 - left) * interval) as u64);
                 flow.set_exhausted(wait, now);
             }
             (What::Places { wanted, .. }, Answer::Places(has), Some(Kind::Places(_))) => {
