@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::command::check;
+use crate::support::documents::{read, root};
 use crate::support::eventually;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
@@ -190,6 +191,26 @@ fn a_store_denies_and_refuses() {
     let proxy = setup(secret).start();
     wait_up(&proxy, 1);
     assert_eq!(proxy.exchange(&request).status(), 200);
+    // A user with the rights that operations.md lists.
+    let text = read(&root().join("docs/operations.md"));
+    let (_, rights) = text.split_once("`~tollgate:* ").unwrap();
+    let (rights, _) = rights.split_once('`').unwrap();
+    let mut words = vec![
+        "ACL",
+        "SETUSER",
+        "tollgate",
+        "on",
+        ">canary-acl-3",
+        "~tollgate:*",
+    ];
+    words.extend(rights.split_whitespace());
+    assert!(redis.ask(&words).starts_with("+OK"));
+    let limited = setup("canary-acl-3").config("limits: { store: { user: tollgate } }");
+    let limited = limited.start();
+    wait_up(&limited, 1);
+    assert_eq!(limited.exchange(&request).status(), 200);
+    eventually("the bytes to count", || (used(&limited) > 0).then_some(()));
+    drop(limited);
     for (set, kind, back) in [
         (
             ["CONFIG", "SET", "maxmemory", "1"],
