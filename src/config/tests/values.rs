@@ -25,7 +25,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 89] = [
+const RESTART: [(&str, &str); 84] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),

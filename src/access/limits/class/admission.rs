@@ -137,7 +137,13 @@ impl Class {
         let who = |per| match per {
             Per::User | Per::Class => Who::User(request.user.into()),
             Per::ClientNetwork => Who::network(request.client),
-            Per::Host => Who::Host(request.host().map(ToString::to_string).unwrap_or_default().into()),
+            Per::Host => Who::Host(
+                request
+                    .host()
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+                    .into(),
+            ),
         };
         let limits = &self.rule.limits;
         let member = self.members.get(client, who, self.rule.per, limits, now);
