@@ -171,7 +171,7 @@ impl Detached {
     /// The value of the field that [`Request::field`] or [`Response::field`] has, where it is one line of the request that
     /// nothing has changed.
     pub fn plain_field(&self, name: &str) -> Plain<'_> {
-        if self.response.is_some() || self.notes.request.len() > 0 {
+        if self.response.is_some() || self.notes.request.touch(name) {
             return Plain::Other;
         }
         let mut lines = self.facts.head.values(name.as_bytes());

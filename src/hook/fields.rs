@@ -120,6 +120,12 @@ pub trait OutgoingFields {
 }
 
 impl Edit {
+    fn name(&self) -> &HeaderName {
+        match self {
+            Edit::Set(name, _) | Edit::Add(name, _) | Edit::Remove(name) => name,
+        }
+    }
+
     fn size(&self) -> usize {
         match self {
             Edit::Set(name, value) | Edit::Add(name, value) => name.as_str().len() + value.len(),
@@ -169,6 +175,12 @@ impl Edits {
 
     pub(super) fn len(&self) -> usize {
         self.edits.len()
+    }
+
+    /// Whether one of them is of this field.
+    pub(super) fn touch(&self, name: &str) -> bool {
+        let mut names = self.edits.iter().map(Edit::name);
+        names.any(|other| other.as_str().eq_ignore_ascii_case(name))
     }
 
     /// Takes back all but the first so many.
