@@ -29,6 +29,7 @@ pub mod targets {
     pub use crate::http::http1::fuzz::{chunked_body, head};
     pub use crate::http::response::fuzz::response;
     pub use crate::http::target::fuzz::authority;
+    pub use crate::socks5::fuzz::socks5;
 }
 
 /// A parser and its invariants.
@@ -62,6 +63,7 @@ macro_rules! each_target {
             yaml,
             configuration,
             expression,
+            socks5,
         }
     };
 }

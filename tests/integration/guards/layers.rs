@@ -27,11 +27,15 @@ const LAYERS: &[&[&str]] = &[
     &["hook"],
     &["access"],
     &["http", "text"],
+    &["socks5"],
 ];
 
 /// Crates of a runtime or a framework, and the folders that may not know them.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("tokio", &["access", "hook", "http", "script", "text"]),
+    (
+        "tokio",
+        &["access", "hook", "http", "script", "socks5", "text"],
+    ),
     (
         "pingora",
         &[
@@ -39,6 +43,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "hook",
             "http",
             "script",
+            "socks5",
             "text",
             "tunnel",
             "balances",
