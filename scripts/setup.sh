@@ -45,6 +45,8 @@ tests   php        php-cli              php-cli              php83              
 tests   ssh        openssh-client       openssh-clients      openssh-client       -
 tests   ncat       ncat                 nmap-ncat            nmap-ncat            nmap
 tests   socat      socat                socat                socat                socat
+tests   nc.openbsd/nc netcat-openbsd    netcat               netcat-openbsd       netcat
+tests   proxychains4 proxychains4       proxychains-ng       proxychains-ng       proxychains-ng
 tests   connect-proxy connect-proxy     connect-proxy        -                    connect
 tests   corkscrew  corkscrew            corkscrew            -                    corkscrew
 tests   squid      squid                squid                squid                squid
@@ -66,9 +68,10 @@ bench   ngx_http_lua_module libnginx-mod-http-lua - nginx-mod-http-lua -
 bench   squid      squid                squid                squid                squid
 bench   apache2/httpd apache2-bin       httpd                apache2+apache2-proxy  httpd
 bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
+bench   danted/sockd dante-server       dante-server         dante-server         dante
 '
 # Packages that start a server when they are installed, or at the next boot.
-SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server'
+SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server danted'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }

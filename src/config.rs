@@ -72,7 +72,7 @@ pub use self::gateway::NamedPool;
 pub use self::gateway::{Dns, Gateway, HealthCheck, Upstream, UpstreamAddress};
 pub use self::limits::{Limits, Timeouts};
 use self::listeners::{Bindings, BoundSocket, TlsFiles};
-pub use self::listeners::{Listener, canonical};
+pub use self::listeners::{Listener, Socks5, canonical};
 pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problems};
 pub use self::reload::Reloader;

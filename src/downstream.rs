@@ -11,6 +11,7 @@ mod prepare;
 mod protocol;
 mod proxy_protocol;
 mod socket;
+mod socks5;
 mod threads;
 mod unprepared;
 
@@ -29,6 +30,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::connection::Protocols;
 use self::prepare::{Prepared, Unprepared, prepare};
 use self::protocol::{Door, Protocol};
 use self::socket::accept;
@@ -230,12 +232,13 @@ impl Acceptor {
         kind: ListenerKind,
         thread: u16,
     ) {
-        let (tls, proxy_protocol, http2) = match kind {
+        let (tls, proxy_protocol, protocols) = match kind {
             ListenerKind::Proxy {
                 tls,
                 proxy_protocol,
                 http2,
-            } => (tls, proxy_protocol, http2),
+                socks5,
+            } => (tls, proxy_protocol, Protocols { http2, socks5 }),
             ListenerKind::Admin(admin) => return self.serve_admin(&admin, stream, peer).await,
         };
         let _open = self.app.telemetry.connection_opened();
@@ -276,7 +279,7 @@ impl Acceptor {
         let (stream, mut source) = self.begin(connection, client, thread);
         source.certificate = certificate;
         // The first bytes decide and not ALPN: Go offers HTTP/2 to a proxy and then writes HTTP/1.1.
-        connection::serve(self, stream, source, http2).await;
+        connection::serve(self, stream, source, protocols).await;
     }
 
     /// The place of one more connection of this client. None when it has its share of all: this one is closed.

@@ -43,13 +43,6 @@ mod proxy;
 mod request;
 mod script;
 mod server;
-#[cfg_attr(
-    not(any(test, feature = "internals")),
-    expect(
-        dead_code,
-        reason = "what speaks SOCKS5 comes with the listener and the parents"
-    )
-)]
 mod socks5;
 mod telemetry;
 mod text;

@@ -3,9 +3,13 @@
 //! Pure: no I/O, no runtime, no meaning of a host. A parser gets what has arrived so far and returns a value with
 //! its length, or how many bytes are certain to be missing. A caller that reads no more than these never takes
 //! a byte behind the message, and bytes that follow a whole message are not looked at. Every length is one byte, so
-//! that no message is longer than [`MAX_MESSAGE`].
+//! that no message is longer than 513 bytes.
 
 mod address;
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    expect(dead_code, reason = "parents are the callers of the client's side")
+)]
 pub mod client;
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
@@ -32,6 +36,3 @@ const METHOD_PASSWORD: u8 = 2;
 
 /// No method that the client offers is acceptable.
 const METHOD_UNACCEPTABLE: u8 = 0xff;
-
-/// The longest message: a login with a user name and a password of 255 bytes each.
-pub const MAX_MESSAGE: usize = 3 + 255 + 255;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::files::Base;
 use super::host::{self, AddressUse};
 use super::keys::form::Absent::{Means, Required};
-use super::keys::form::{Flag, Raw};
+use super::keys::form::{Flag, OneOf, Raw};
 use super::keys::keys;
 use super::reader::{Item, Section};
 use super::senders::{self, ProxyProtocol, Senders};
@@ -35,6 +35,26 @@ pub struct Listener {
     pub proxy_protocol: Option<Senders>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
+    /// Whether clients may speak SOCKS5.
+    pub socks5: Socks5,
+}
+
+/// Whether the clients of a listener may speak SOCKS5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Socks5 {
+    #[default]
+    Never,
+    /// Beside HTTP: the first byte of a connection tells.
+    Also,
+    Only,
+}
+
+impl Socks5 {
+    const WORDS: [(&'static str, Self); 3] = [
+        ("never", Self::Never),
+        ("also", Self::Also),
+        ("only", Self::Only),
+    ];
 }
 
 impl Listener {
@@ -53,6 +73,7 @@ impl fmt::Debug for Listener {
             .field("tls", &self.tls.is_some())
             .field("proxy_protocol", &self.proxy_protocol.is_some())
             .field("http2", &self.http2)
+            .field("socks5", &self.socks5)
             .finish()
     }
 }
@@ -67,6 +88,9 @@ keys! {
         /// Whether clients may speak HTTP/2: offered in the TLS handshake (ALPN), or from a client's first byte on
         /// (prior knowledge), plain listeners included.
         http2: bool = true, Flag;
+        /// Whether clients may speak SOCKS5, with names, IPv4 and IPv6: `also` beside HTTP, told by the first byte of a
+        /// connection, or `only`. Users, policy, limits and log are those of CONNECT.
+        socks5: Socks5 = Socks5::Never, OneOf(&Socks5::WORDS);
         /// What TLS is served with.
         tls: Option<Item<'d>> = Means("none: a plain listener"), Raw => Shape::Map(tls::Keys::keys);
         /// Whether each connection begins with a PROXY protocol header, v1 or v2, which names the client's address.
@@ -149,7 +173,7 @@ pub(super) fn read(
             );
             section.warn("proxy_protocol", message, senders::REMEDY);
         }
-        let http2 = keys.http2;
+        let (http2, socks5) = (keys.http2, keys.socks5);
         let reading = files.of(address);
         let tls = keys.tls.as_ref();
         let tls = tls.map(|item| tls::read(item, base, reading, http2));
@@ -162,6 +186,7 @@ pub(super) fn read(
                 makes_users: tls.makes_users,
                 proxy_protocol: senders,
                 http2,
+                socks5,
             });
         }
     }

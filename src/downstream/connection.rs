@@ -16,13 +16,16 @@ use tokio::time::Instant;
 use super::Acceptor;
 use super::http2;
 use super::protocol::{Door, Protocol};
+use super::socks5;
 use crate::client::ClientStream;
+use crate::config::Socks5;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{HeadError, HeadScanner, RefusedHead, RequestHead, Scanned};
 use crate::request::app::App;
 use crate::request::dispatch::Requests;
 use crate::request::facts::{Arrival, Source};
 use crate::request::lifecycle::Subscription;
+use crate::socks5::VERSION;
 
 /// Serves requests until the connection ends.
 ///
@@ -31,10 +34,10 @@ pub(super) fn serve(
     acceptor: &Arc<Acceptor>,
     mut stream: Box<ClientStream>,
     source: Source,
-    http2: bool,
+    protocols: Protocols,
 ) -> impl Future<Output = ()> + Send {
     let app = &acceptor.app;
-    let mut idle = IdleConnection::new(app, http2);
+    let mut idle = IdleConnection::new(app, protocols);
     let mut requests = Requests::new(&acceptor.ways, source);
     async move {
         let outcome = loop {
@@ -52,8 +55,17 @@ pub(super) fn serve(
         match outcome {
             HeadOutcome::Gone => {}
             HeadOutcome::Refused(error, head) => {
-                let is_first = idle.is_first;
-                Box::pin(refuse(acceptor, requests, stream, error, head, is_first)).await;
+                let door = idle.door();
+                let refused = refuse(acceptor, requests, stream, error, head, door);
+                Box::pin(refused).await;
+            }
+            HeadOutcome::Socks5 => {
+                let shaken = socks5::shake_hands(acceptor, &mut idle, &mut requests, stream);
+                // Its box is gone before the tunnel opens.
+                let tunnel = Box::pin(shaken).await;
+                if let Some(tunnel) = tunnel {
+                    tunnel.await;
+                }
             }
             HeadOutcome::Http2 => {
                 Box::pin(http2::serve(acceptor, stream, requests.source())).await;
@@ -72,10 +84,10 @@ pub(super) async fn refuse_at(
 ) {
     let app = &acceptor.app;
     let requests = Requests::new(&acceptor.ways, source);
-    let mut idle = IdleConnection::new(app, false);
+    let mut idle = IdleConnection::new(app, Protocols::default());
     let head = match idle.read_head(app, &mut stream).await {
         Ok(read) => read.bytes,
-        Err(HeadOutcome::Gone | HeadOutcome::Http2) => return,
+        Err(HeadOutcome::Gone | HeadOutcome::Http2 | HeadOutcome::Socks5) => return,
         Err(HeadOutcome::Refused(_, _)) => stream.take(stream.inbox().len()),
     };
     let protocol = Protocol::guess_at(door, &head);
@@ -87,14 +99,15 @@ pub(super) async fn refuse_at(
 
 /// Refuses a head: by its mistake in HTTP, or by the protocol that it is of.
 ///
-/// `head` is the head where it was whole; else it is what has come so far.
+/// `head` is the head where it was whole; else it is what has come so far. `door` is what the connection could begin with,
+/// if this is its begin.
 async fn refuse(
     acceptor: &Arc<Acceptor>,
     mut requests: Requests<'_>,
     mut stream: Box<ClientStream>,
     error: RequestError,
     head: BytesMut,
-    is_first: bool,
+    door: Option<Door>,
 ) {
     if !head.is_empty() {
         return requests
@@ -103,11 +116,11 @@ async fn refuse(
     }
     let seen = stream.take(stream.inbox().len());
     // What follows a request is of a client that speaks HTTP.
-    match Protocol::guess(&seen).filter(|_| is_first) {
-        Some(protocol) => {
-            refuse_protocol(acceptor, requests, stream, protocol, Door::Plain, &seen).await;
+    match (Protocol::guess(&seen), door) {
+        (Some(protocol), Some(door)) => {
+            refuse_protocol(acceptor, requests, stream, protocol, door, &seen).await;
         }
-        None => {
+        _ => {
             requests
                 .refuse(stream, &error, &RefusedHead::read(&seen))
                 .await
@@ -115,7 +128,7 @@ async fn refuse(
     }
 }
 
-async fn refuse_protocol(
+pub(super) async fn refuse_protocol(
     acceptor: &Arc<Acceptor>,
     mut requests: Requests<'_>,
     stream: Box<ClientStream>,
@@ -125,7 +138,7 @@ async fn refuse_protocol(
 ) {
     acceptor.tell_of_protocol(&stream, protocol, door);
     let error = RequestError::new(protocol.kind(door)).because(protocol.name());
-    match protocol.answer() {
+    match protocol.answer_at(door) {
         Some(answer) => requests.refuse_without_http(stream, &error, answer).await,
         None => {
             // Other protocols have their passwords in their first lines.
@@ -153,6 +166,8 @@ enum HeadOutcome {
     Refused(RequestError, BytesMut),
     /// The client speaks HTTP/2, and has done so from the first byte.
     Http2,
+    /// The client speaks SOCKS5, or the listener nothing else.
+    Socks5,
 }
 
 impl From<HeadError> for HeadOutcome {
@@ -186,22 +201,43 @@ fn parse(app: &App, read: ReadHead) -> Result<(RequestHead, Arrival), HeadOutcom
     }
 }
 
+/// What clients of a listener may speak beside HTTP/1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Protocols {
+    pub(super) http2: bool,
+    pub(super) socks5: Socks5,
+}
+
 /// What a connection has while it waits for a request, besides its clock. Made once: to
 /// subscribe to the end of the process for each request would cost more than reading it.
-struct IdleConnection {
+pub(super) struct IdleConnection {
     draining: Subscription,
-    /// Whether a connection may begin with HTTP/2.
-    http2: bool,
+    protocols: Protocols,
     /// When an idle connection is closed because the process drains.
     given_up_at: Option<Instant>,
     is_first: bool,
 }
 
+impl Protocols {
+    /// What begins with these bytes, if it is not HTTP/1.
+    fn begun_by(self, bytes: &[u8]) -> Option<HeadOutcome> {
+        let is_socks5 = match self.socks5 {
+            Socks5::Never => false,
+            Socks5::Also => bytes.first() == Some(&VERSION),
+            Socks5::Only => true,
+        };
+        if is_socks5 {
+            return Some(HeadOutcome::Socks5);
+        }
+        (self.http2 && bytes.starts_with(PREFACE_LINE)).then_some(HeadOutcome::Http2)
+    }
+}
+
 impl IdleConnection {
-    fn new(app: &App, http2: bool) -> Self {
+    fn new(app: &App, protocols: Protocols) -> Self {
         Self {
             draining: Subscription::new(app.lifecycle.drain_begun()),
-            http2,
+            protocols,
             given_up_at: None,
             is_first: true,
         }
@@ -224,8 +260,10 @@ impl IdleConnection {
         let mut deadline = Instant::now() + idle_limit;
         let mut arrival: Option<Arrival> = None;
         loop {
-            if self.is_first && self.http2 && stream.inbox().starts_with(PREFACE_LINE) {
-                return Err(HeadOutcome::Http2);
+            if self.is_first
+                && let Some(other) = self.protocols.begun_by(stream.inbox())
+            {
+                return Err(other);
             }
             if !stream.inbox().is_empty() {
                 let now = std::time::Instant::now();
@@ -259,7 +297,7 @@ impl IdleConnection {
         }
     }
 
-    async fn wait(
+    pub(super) async fn wait(
         &mut self,
         app: &App,
         stream: &mut ClientStream,
@@ -286,6 +324,14 @@ impl IdleConnection {
         .await
     }
 
+    /// What the connection may begin with; none once it has had a request.
+    fn door(&self) -> Option<Door> {
+        self.is_first.then_some(match self.protocols.socks5 {
+            Socks5::Never => Door::Plain,
+            Socks5::Also | Socks5::Only => Door::HttpOrSocks5,
+        })
+    }
+
     /// How long a draining process waits for a request that may be on its way: always on a
     /// new connection, and on any connection when another process takes over, so that the
     /// hand-over loses no request.
@@ -298,7 +344,7 @@ impl IdleConnection {
     }
 }
 
-enum Event {
+pub(super) enum Event {
     Filled(io::Result<usize>),
     Draining,
     Late,
@@ -314,8 +360,8 @@ mod tests {
 
     #[test]
     fn a_connection_that_waits_is_small() {
-        let size = size(|acceptor: &Arc<Acceptor>, stream, source, http2| {
-            serve(acceptor, stream, source, http2)
+        let size = size(|acceptor: &Arc<Acceptor>, stream, source, protocols| {
+            serve(acceptor, stream, source, protocols)
         });
         assert!(size < 704, "{size} bytes for each connection");
     }

@@ -64,6 +64,10 @@ pub(super) enum Door {
     Tls,
     /// A PROXY protocol header.
     ProxyHeader,
+    /// HTTP in plain, or SOCKS5.
+    HttpOrSocks5,
+    /// SOCKS5 alone.
+    Socks5,
     /// Nothing: the peer is none that may send a PROXY protocol header.
     Stranger,
 }
@@ -73,6 +77,8 @@ impl Door {
         match self {
             Self::Plain => "plain HTTP",
             Self::Tls => "TLS",
+            Self::HttpOrSocks5 => "plain HTTP or SOCKS5",
+            Self::Socks5 => "SOCKS5",
             Self::ProxyHeader => "a PROXY protocol header first",
             Self::Stranger => "connections from `proxy_protocol.from` alone",
         }
@@ -267,7 +273,10 @@ impl Protocol {
     pub(super) fn kind(self, door: Door) -> ErrorKind {
         match self {
             _ if door == Door::Stranger => ErrorKind::ProxyHeaderUntrusted,
+            Self::Socks4 if matches!(door, Door::HttpOrSocks5 | Door::Socks5) => ErrorKind::Socks4,
             Self::Socks4 | Self::Socks5 => ErrorKind::Socks,
+            Self::ProxyHeader if door == Door::Socks5 => ErrorKind::ProxyHeaderUnexpected,
+            _ if door == Door::Socks5 => ErrorKind::NotSocks5,
             Self::Ssh => ErrorKind::Ssh,
             _ if door == Door::ProxyHeader => ErrorKind::ProxyHeaderMissing,
             Self::ProxyHeader => ErrorKind::ProxyHeaderUnexpected,
@@ -305,6 +314,12 @@ impl Protocol {
         })
     }
 
+    /// The same at a door. Behind one of SOCKS5 alone the words of other protocols are not true.
+    pub(super) fn answer_at(self, door: Door) -> Option<&'static [u8]> {
+        let is_true = door != Door::Socks5 || self == Self::Socks4;
+        self.answer().filter(|_| is_true)
+    }
+
     /// A line for the log: what came, what was expected, and what to change.
     pub(super) fn line(self, door: Door) -> String {
         let remedy = match self.kind(door) {
@@ -318,6 +333,10 @@ impl Protocol {
                 "write https:// for the proxy in the client, or remove `tls` from the listener"
             }
             ErrorKind::Socks => "set it as the HTTP proxy in the client, not as a SOCKS proxy",
+            ErrorKind::Socks4 => "have the client use SOCKS5",
+            ErrorKind::NotSocks5 => {
+                "set it as the SOCKS5 proxy in the client, or set socks5: also on the listener"
+            }
             ErrorKind::Ssh => "have ssh connect through the proxy with CONNECT (ProxyCommand)",
             ErrorKind::Http2Off => {
                 "set http2: true on the listener, or have the client use HTTP/1.1"

@@ -10,7 +10,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::admin::Admin;
-use crate::config::{self, ListenerTls, Senders};
+use crate::config::{self, ListenerTls, Senders, Socks5};
 
 /// The system caps it (net.core.somaxconn); here it should not be the bound.
 const BACKLOG: i32 = 65_535;
@@ -33,6 +33,8 @@ pub enum ListenerKind {
         proxy_protocol: Option<Senders>,
         /// Whether clients may speak HTTP/2.
         http2: bool,
+        /// Whether clients may speak SOCKS5.
+        socks5: Socks5,
     },
     /// Metrics and statistics.
     Admin(Arc<Admin>),
@@ -40,19 +42,27 @@ pub enum ListenerKind {
 
 impl fmt::Debug for ListenerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Proxy {
-                tls,
-                proxy_protocol,
-                ..
-            } => match (tls.is_some(), proxy_protocol.is_some()) {
-                (false, false) => "proxy",
-                (true, false) => "proxy with TLS",
-                (false, true) => "proxy behind the PROXY protocol",
-                (true, true) => "proxy with TLS behind the PROXY protocol",
-            },
-            Self::Admin(_) => "admin",
-        })
+        let Self::Proxy {
+            tls,
+            proxy_protocol,
+            socks5,
+            ..
+        } = self
+        else {
+            return f.write_str("admin");
+        };
+        f.write_str(match socks5 {
+            Socks5::Never => "proxy",
+            Socks5::Also => "HTTP and SOCKS5 proxy",
+            Socks5::Only => "SOCKS5 proxy",
+        })?;
+        if tls.is_some() {
+            f.write_str(" with TLS")?;
+        }
+        if proxy_protocol.is_some() {
+            f.write_str(" behind the PROXY protocol")?;
+        }
+        Ok(())
     }
 }
 
@@ -63,6 +73,7 @@ impl ListenerKind {
             tls: listener.tls.clone(),
             proxy_protocol: listener.proxy_protocol.clone(),
             http2: listener.http2,
+            socks5: listener.socks5,
         }
     }
 }
@@ -172,6 +183,7 @@ mod tests {
             tls: None,
             proxy_protocol: None,
             http2: false,
+            socks5: Socks5::Never,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod certificate;
+mod early;
 mod external;
 mod hashing;
 pub mod key_refresh;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use self::early::EarlyLogin;
 pub use self::external::{AskedOnce, Asking, ask_once};
 use self::external::{Authorizer, Unasked};
 use self::hashing::Hashing;
@@ -363,6 +365,9 @@ impl AccessControl {
         credentials: &Credentials,
         exchange: &mut Exchange,
     ) -> Result<Identity, RequestError> {
+        if let Some(early) = exchange.early.take() {
+            return Ok(early.into_identity(&mut exchange.outcome));
+        }
         let request = &exchange.request;
         let client = request.source.client.ip();
         let authenticator = &access.authenticator;

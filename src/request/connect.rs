@@ -1,4 +1,4 @@
-//! CONNECT (RFC 9110 §9.3.6): the service that opens tunnels and owns those that are open.
+//! CONNECT, of HTTP (RFC 9110 §9.3.6) and of SOCKS5: the service that opens tunnels and owns those that are open.
 //!
 //! Pingora starts it with its other services, and calls none of its code for a request: its HTTP proxy would
 //! pass CONNECT on and frame the response, and a tunnel is neither.
@@ -15,9 +15,6 @@ use super::app::App;
 use super::hooks::before_tunnel;
 use super::tunnel::{self, Opened, TunnelRequest, Tunnels};
 use crate::client::ClientStream;
-
-/// No field at all: a client ignores those that frame content in a 2xx to CONNECT, and clients exist that do not.
-const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Serves CONNECT, and owns the open tunnels of the process. The relay of each runs on the thread of its
 /// connection.
@@ -64,7 +61,8 @@ impl ConnectService {
             .telemetry
             .tunnel_opened(&request.record(Some(StatusCode::OK)));
         let mut open = self.tunnels.enter(request, Some(counted), opened.permit);
-        let relayed = tunnel::relay(app, &open, client, opened.stream, ESTABLISHED);
+        let greeting = request.established(&opened.stream);
+        let relayed = tunnel::relay(app, &open, client, opened.stream, greeting);
         let (ended, traffic) = relayed.await;
         open.end(app, &mut request.exchange, traffic);
         request.exchange.end(app, Some(StatusCode::OK.as_u16()));

@@ -3,6 +3,8 @@
 //! CONNECT goes to [`ConnectService`], a WebSocket handshake to [`websocket`], everything else to Pingora.
 //! The connection always comes back here.
 
+mod socks5;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
+pub use self::socks5::{LoggedIn, Stage};
 use super::app::App;
 use super::connect::ConnectService;
 use super::facts::{Arrival, Request, Source};

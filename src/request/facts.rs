@@ -105,6 +105,16 @@ impl Request {
         }
     }
 
+    /// A request of SOCKS5 of which only the protocol is known.
+    pub fn of_socks5(id: RequestId, source: Source, arrival: Arrival) -> Self {
+        Self {
+            role: Some(Role::Tunnel),
+            method: Method::CONNECT,
+            version: Version::Socks5,
+            ..Self::unread(id, source, arrival)
+        }
+    }
+
     /// A request whose head could not be read.
     pub fn unread(id: RequestId, source: Source, arrival: Arrival) -> Self {
         Self {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::admit::{Access, Admitted};
+use super::admit::{Access, Admitted, EarlyLogin};
 use super::facts::{Arrival, Request};
 use crate::access::auth::{AuthMethod, Identity, IdentityFacts, User};
 use crate::access::limits::{Account, Exceeded, Flow, Ticket};
@@ -33,6 +33,8 @@ pub struct Exchange {
     pub rule_names: RuleNames,
     /// The hooks of the request; none where no hook is configured.
     pub run: Option<Box<Run>>,
+    /// Who the client is, where its credentials were verified before the request.
+    pub early: Option<Box<EarlyLogin>>,
 }
 
 /// What has become of a request so far.
@@ -202,6 +204,7 @@ impl Exchange {
             head: None,
             rule_names: RuleNames::default(),
             run: None,
+            early: None,
         }
     }
 

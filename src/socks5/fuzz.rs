@@ -7,10 +7,13 @@
 
 use std::fmt::Debug;
 
+use super::Address;
 use super::client::{Bound, Handshake, HandshakeError, Step};
 use super::message::{MessageError, Progress};
 use super::server::{Greeting, Login, Request};
-use super::{Address, MAX_MESSAGE};
+
+/// The longest message: a login with a user name and a password of 255 bytes each.
+const MAX_MESSAGE: usize = 3 + 255 + 255;
 
 /// Reads `data` as each message of a client, and as what a server says in a whole handshake.
 ///
@@ -63,7 +66,7 @@ fn message<'a, T: Debug + PartialEq>(
             assert!(data.len() < MAX_MESSAGE, "{shown}");
             "incomplete".to_owned()
         }
-        Err(error) => error.reason().to_owned(),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -11,6 +11,16 @@ pub enum Progress<T> {
     Needs(usize),
 }
 
+impl<T> Progress<T> {
+    /// The length of the message, if it has arrived.
+    pub fn length(self) -> Option<usize> {
+        match self {
+            Self::Complete(_, length) => Some(length),
+            Self::Needs(_) => None,
+        }
+    }
+}
+
 /// Why bytes are not the message that they should be. A further byte does not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum MessageError {
@@ -29,19 +39,6 @@ pub enum MessageError {
     /// A name of no bytes.
     #[error("empty host name in a SOCKS5 request")]
     EmptyName,
-}
-
-impl MessageError {
-    /// The name in the log.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Version => "socks5_version",
-            Self::LoginVersion => "socks5_login_version",
-            Self::Reserved => "socks5_reserved_byte",
-            Self::AddressType => "socks5_address_type",
-            Self::EmptyName => "socks5_empty_name",
-        }
-    }
 }
 
 /// What ends the reading of a message before its end.

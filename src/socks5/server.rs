@@ -124,6 +124,18 @@ impl<'a> Request<'a> {
     }
 }
 
+impl Command {
+    /// The name in RFC 1928.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Bind => "BIND",
+            Self::UdpAssociate => "UDP ASSOCIATE",
+            Self::Other(_) => "unknown command",
+        }
+    }
+}
+
 impl Method {
     /// The bytes to send.
     pub const fn to_bytes(self) -> [u8; 2] {

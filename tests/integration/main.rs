@@ -27,6 +27,7 @@ mod protocol {
     mod response_framing;
     mod response_streaming;
     mod smuggling;
+    mod socks5_handshake;
     mod tls_certificates;
     mod tls_listeners;
     mod tls_sessions;
@@ -46,6 +47,7 @@ mod roles {
     mod origin_certificates;
     mod origins;
     mod real_servers;
+    mod socks5;
     mod tunnel_relay;
     mod upgrades;
     mod upstream_connections;
@@ -89,6 +91,7 @@ mod access {
     mod rule_matchers;
     mod rule_networks;
     mod rule_paths;
+    mod socks5_logins;
     mod token_examples;
     mod token_keys;
     mod token_tunnels;
@@ -181,6 +184,7 @@ mod clients {
     mod package_managers;
     mod programs;
     mod python;
+    mod socks5;
     mod ssh;
     mod tokens;
 }

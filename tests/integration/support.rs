@@ -29,6 +29,7 @@ pub(crate) mod request;
 pub(crate) mod servers;
 pub(crate) mod site;
 pub(crate) mod sockets;
+pub(crate) mod socks5;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
 

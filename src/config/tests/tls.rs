@@ -42,7 +42,7 @@ fn tls_listeners() {
     assert_eq!(served.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
     assert_eq!(
         format!("{:?}", config.listeners[0]),
-        "Listener { address: 127.0.0.1:8443, tls: true, proxy_protocol: false, http2: true }"
+        "Listener { address: 127.0.0.1:8443, tls: true, proxy_protocol: false, http2: true, socks5: Never }"
     );
     let mutual = "certificate: cert.pem, key: key.pem, client_ca: ca.pem";
     assert!(setup.load(&tls(mutual)).unwrap().listeners[0].tls.is_some());

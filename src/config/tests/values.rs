@@ -25,7 +25,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 84] = [
+const RESTART: [(&str, &str); 85] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -62,6 +62,7 @@ const RESTART: [(&str, &str); 84] = [
     ("tollgate.listeners[0].address", "'127.0.0.1:8890'"),
     ("tollgate.listeners[1].proxy_protocol", "true"),
     ("tollgate.listeners[1].http2", "false"),
+    ("tollgate.listeners[1].socks5", "also"),
     ("tollgate.admin.address", "'127.0.0.1:9189'"),
     ("tollgate.auth.realm", "other"),
     ("tollgate.auth.cache_ttl", "6m"),

@@ -15,7 +15,14 @@ pub fn first_bytes(data: &[u8]) -> String {
     let guess = Protocol::guess(data);
     assert_eq!(guess, Protocol::guess(start), "{shown}");
     let mut names = vec![guess.map_or("HTTP", Protocol::name)];
-    for door in [Door::Plain, Door::Tls, Door::ProxyHeader, Door::Stranger] {
+    for door in [
+        Door::Plain,
+        Door::Tls,
+        Door::ProxyHeader,
+        Door::HttpOrSocks5,
+        Door::Socks5,
+        Door::Stranger,
+    ] {
         let protocol = Protocol::guess_at(door, data);
         assert!(door != Door::Tls || protocol != Protocol::Tls, "{shown}");
         if let Some(guess) = guess

@@ -18,7 +18,7 @@ use super::{Framing, HeadError, HeadLimits, Version};
 use crate::http::credentials::Credentials;
 use crate::http::role::Role;
 use crate::http::secret::Secret;
-use crate::http::target::Target;
+use crate::http::target::{Authority, Target};
 
 #[cfg(test)]
 mod tests;
@@ -99,6 +99,24 @@ impl RequestHead {
     ) -> Result<Self, HeadError> {
         debug_assert_eq!(head.len(), scanned.len);
         Self::read(head, scanned.line, limits)
+    }
+
+    /// The head of a CONNECT that a client has asked for in other words, with the protocol of these.
+    pub fn connect(authority: Authority, version: Version, credentials: Credentials) -> Self {
+        let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        Self {
+            method: Method::CONNECT,
+            version,
+            target: Target::Authority(authority),
+            framing: Framing::None,
+            keep_alive: false,
+            expect_continue: false,
+            is_websocket_handshake: false,
+            has_via: false,
+            authenticates_connection: false,
+            wire_head: head.as_bytes().into(),
+            credentials,
+        }
     }
 
     fn read(head: &mut BytesMut, line: PlacedLine, limits: &HeadLimits) -> Result<Self, HeadError> {

@@ -16,7 +16,7 @@ const VERSION_LEN: usize = b"HTTP/1.1".len();
 /// The bytes of a request line that are not its target, line end excluded.
 pub(super) const MAX_OVERHEAD: usize = MAX_METHOD + 1 + 1 + VERSION_LEN;
 
-/// The versions of HTTP that clients can use (RFC 9112 §2.3).
+/// The protocols in which clients ask: the versions of HTTP (RFC 9112 §2.3), and SOCKS5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, and close unless `keep-alive` is asked for.
@@ -25,13 +25,15 @@ pub enum Version {
     Http11,
     /// HTTP/2: such a request is served as the HTTP/1.1 request with the same meaning.
     Http2,
+    /// SOCKS5: such a request is served as the CONNECT with the same meaning.
+    Socks5,
 }
 
 impl From<Version> for http::Version {
     fn from(version: Version) -> Self {
         match version {
             Version::Http10 => Self::HTTP_10,
-            Version::Http11 => Self::HTTP_11,
+            Version::Http11 | Version::Socks5 => Self::HTTP_11,
             Version::Http2 => Self::HTTP_2,
         }
     }
@@ -44,6 +46,7 @@ impl Version {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2.0",
+            Self::Socks5 => "SOCKS5",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A request that asks for a tunnel.
+//! A request that asks for a tunnel, and the answers in the protocol of its client.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,16 @@ use http::StatusCode;
 
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::http1::RequestHead;
+use crate::http::http1::{RequestHead, Version};
 use crate::request::app::App;
 use crate::request::outcome::Exchange;
+use crate::socks5::{ReplyCode, server};
 use crate::telemetry::{GATEWAY_SITE, Record};
+use crate::tunnel::Socket as _;
+use crate::upstream::tls::UpstreamStream;
+
+/// No field at all: a client ignores those that frame content in a 2xx to CONNECT, and clients exist that do not.
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// A request for a tunnel, with what its record and a refusal take from its head. The head itself goes: a tunnel may
 /// be open for days.
@@ -51,6 +57,19 @@ impl TunnelRequest {
         self.target.as_deref().unwrap_or(&self.site)
     }
 
+    /// What tells the client that its CONNECT is a tunnel from here on.
+    pub fn established(&self, upstream: &UpstreamStream) -> Cow<'static, [u8]> {
+        if !self.is_socks5() {
+            return Cow::Borrowed(ESTABLISHED);
+        }
+        let bound = upstream.tcp().and_then(|tcp| tcp.local_addr().ok());
+        Cow::Owned(server::reply(ReplyCode::SUCCEEDED, bound))
+    }
+
+    fn is_socks5(&self) -> bool {
+        self.exchange.request.version == Version::Socks5
+    }
+
     /// The record, without what was relayed.
     pub fn record(&self, status: Option<StatusCode>) -> Record<'_> {
         let mut record = self.exchange.record();
@@ -81,10 +100,17 @@ impl TunnelRequest {
         }
         let reply = app.refuse(&mut self.exchange, &error, self.accept.as_deref());
         self.exchange.end(app, Some(reply.status().as_u16()));
+        let is_socks5 = self.is_socks5();
         let mut record = self.record(Some(reply.status()));
-        record.bytes_to_client = reply.body_len();
+        if !is_socks5 {
+            record.bytes_to_client = reply.body_len();
+        }
         app.telemetry.denied(&record);
         app.telemetry.record(&record);
+        if is_socks5 {
+            let reply = server::reply(error.kind().socks5_reply(), None);
+            return app.answer(client, &reply, true).await;
+        }
         let close = !error.kind().is_challenge()
             || !client.inbox().is_empty()
             || !self.keep_alive

@@ -63,7 +63,7 @@ record! {
         "target": always target: &'a [u8], Uri(max::TARGET),
             "The canonical request-target; empty if it could not be read.";
         "version": always version: &'a str, Text(max::VERSION),
-            "The protocol version of the request, such as `HTTP/1.1`; `HTTP/2.0` for a stream.";
+            "The protocol version of the request, such as `HTTP/1.1`; `HTTP/2.0` for a stream, `SOCKS5`.";
         "status": optional status: u16, Number,
             "The status sent to the client; left out if no answer was sent.";
         "bytes_from_client": always bytes_from_client: u64, Bytes,
