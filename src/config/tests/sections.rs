@@ -254,7 +254,13 @@ fn users() {
     setup.file("users", format!("{ALICE}{DEMO}"));
     assert!(setup.load(&auth("127.0.0.1:8888")).is_ok());
     assert!(setup.load(&auth("[::1]:8888")).is_ok());
-    for listener in ["0.0.0.0:8888", "[::]:8888", "192.0.2.1:8888"] {
+    for listener in [
+        "0.0.0.0:8888",
+        "[::]:8888",
+        "192.0.2.1:8888",
+        "0.0.0.0:8888', socks5: 'also",
+        "0.0.0.0:8888', socks5: 'only",
+    ] {
         assert_eq!(
             setup.problems(&auth(listener)),
             "f.yaml:5: tollgate.auth.htpasswd: the demo user with its well-known password, on a listener that is not loopback; change it with `tollgate passwd users username`, or listen on 127.0.0.1"

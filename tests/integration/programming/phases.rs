@@ -14,6 +14,7 @@ use crate::support::http2;
 use crate::support::message::response;
 use crate::support::origin::Origin;
 use crate::support::request::{ALICE, auth, connect, fetch, request_of};
+use crate::support::socks5;
 
 /// What a hook saw of each phase.
 #[derive(Clone, Default)]
@@ -216,6 +217,20 @@ fn web_socket(proxy: &Embedded, origin: &Origin) {
 fn tunnel(proxy: &Embedded, origin: &Origin) {
     let mut wire = Wire::connect(proxy.address()).unwrap();
     assert_eq!(wire.exchange(connect(host(origin))).status(), 200);
+    echo(&mut wire);
+}
+
+fn tunnel_by_socks5(proxy: &Embedded, origin: &Origin) {
+    let mut wire = Wire::connect(proxy.address()).unwrap();
+    socks5::log_in(&mut wire, ALICE);
+    let request = socks5::name(socks5::CONNECT, "localhost", origin.port());
+    wire.send(request).unwrap();
+    assert_eq!(socks5::reply(&mut wire).unwrap().0, 0);
+    echo(&mut wire);
+}
+
+/// Has the origin echo bytes in another protocol.
+fn echo(wire: &mut Wire) {
     wire.send("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n")
         .unwrap();
     wire.read_until(b"\r\n\r\n").unwrap();
@@ -238,7 +253,7 @@ fn tunnel_over_http2(proxy: &Embedded, origin: &Origin) {
     });
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     ("GET", |proxy, origin| {
         let answer = proxy.exchange(fetch(&format!("http://{}/", host(origin))));
         assert_eq!(answer.field("x-seen"), Some("200"));
@@ -262,6 +277,7 @@ const KINDS: [Kind; 10] = [
         });
     }),
     ("CONNECT over HTTP/2", tunnel_over_http2),
+    ("SOCKS5", tunnel_by_socks5),
     ("WebSocket", web_socket),
     ("OPTIONS *", |proxy, _| {
         let credentials = auth().replace("Proxy-", "");
@@ -324,7 +340,7 @@ fn the_table_of_phases_is_true() {
         let proxy = Embedded::start(&more, watch.clone());
         ask(&proxy, &origin);
         // The last record is behind the last phase.
-        let is_tunnel = kind.contains("CONNECT") || kind == "WebSocket";
+        let is_tunnel = kind.contains("CONNECT") || ["SOCKS5", "WebSocket"].contains(&kind);
         proxy.record_with(|record| !is_tunnel || record["end_reason"].is_string());
         proxy.running.stop().unwrap();
         let seen = watch.take();

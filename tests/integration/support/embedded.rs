@@ -22,7 +22,7 @@ impl Embedded {
         let users = directory.path().join("users.htpasswd");
         std::fs::write(users, sha_line(ALICE)).unwrap();
         let text = format!(
-            "version: 1\nthreads: 1\ntollgate:\n  listeners: [{{ address: \"127.0.0.1:0\" }}]\n  \
+            "version: 1\nthreads: 1\ntollgate:\n  listeners: [{{ address: \"127.0.0.1:0\", socks5: also }}]\n  \
              auth: {{ htpasswd: users.htpasswd }}\n  egress: {{ connect_ports: any, allow_networks: [127.0.0.0/8] }}\n  \
              log: {{ access: access.log }}\n{more}"
         );
