@@ -46,6 +46,7 @@ tests   ssh        openssh-client       openssh-clients      openssh-client     
 tests   ncat       ncat                 nmap-ncat            nmap-ncat            nmap
 tests   socat      socat                socat                socat                socat
 tests   nc.openbsd/nc netcat-openbsd    netcat               netcat-openbsd       netcat
+tests   python_socks python3-socks     python3-pysocks      py3-pysocks          -
 tests   proxychains4 proxychains4       proxychains-ng       proxychains-ng       proxychains-ng
 tests   connect-proxy connect-proxy     connect-proxy        -                    connect
 tests   corkscrew  corkscrew            corkscrew            -                    corkscrew
@@ -77,6 +78,7 @@ POLICY=/usr/sbin/policy-rc.d
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() {
     case "$1" in
+        python_*) python3 -c "import ${1#python_}" >/dev/null 2>&1 ;;
         *_module) compgen -G "/usr/lib*/nginx/modules/$1.so" >/dev/null ;;
         *) command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1 ;;
     esac
