@@ -112,6 +112,7 @@ mod programming {
     mod script_commands;
     mod scripts;
     mod secrets;
+    mod socks5;
 }
 
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has

@@ -1,15 +1,13 @@
 //! Who a client of SOCKS5 is: the users, tokens, networks, certificates and lock-outs of all other clients.
 
 use serde_json::json;
-use tollgate::hook::{Authentication, Credentials, Hook, Outcome, Phases, Request};
 
 use crate::support::client::Wire;
-use crate::support::embedded::Embedded;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, COLON, UNICODE};
 use crate::support::socks5::{
-    self, BOTH, CONNECT, LOGIN, NONE, address, ask, log_in, login, login_of, reply,
+    self, BOTH, CONNECT, LOGIN, NONE, address, ask, login, login_of, reply,
 };
 use crate::support::tls::Authority;
 use crate::support::{authorizer, eventually};
@@ -148,63 +146,6 @@ fn the_authoriser_decides_with_the_request() {
     assert_eq!(ask(&proxy, ("dave", "wrong"), &there).0, 2);
     // Users of the password file hear it at once.
     assert_eq!(try_login(&proxy, &login(("alice", "wrong"))).0, [1, 1]);
-}
-
-/// Knows one user, who has no password file, and refuses another at once.
-struct Names;
-
-impl Hook for Names {
-    type State = ();
-
-    fn name(&self) -> &str {
-        "names"
-    }
-
-    fn phases(&self) -> Phases {
-        Phases::AUTHENTICATE
-    }
-
-    async fn authenticate(
-        &self,
-        credentials: &Credentials<'_>,
-        request: &Request<'_>,
-        _: &mut (),
-    ) -> Outcome<Authentication> {
-        Ok(match credentials.user() {
-            Some("hooked") if credentials.is_password("right") && request.version() == "SOCKS5" => {
-                Authentication::user("hooked")
-            }
-            Some("hooked") => Authentication::Refused,
-            _ => Authentication::Unknown,
-        })
-    }
-}
-
-/// It sees the login with the request, and the users of the password file come behind it.
-#[test]
-fn a_hook_says_who_it_is() {
-    let proxy = Embedded::start("", Names);
-    let echo = Origin::echo();
-    for (user, code) in [
-        (("hooked", "right"), 0),
-        (("hooked", "wrong"), 2),
-        (ALICE, 0),
-        (("alice", "wrong"), 2),
-    ] {
-        let mut wire = Wire::connect(proxy.address()).unwrap();
-        log_in(&mut wire, user);
-        wire.send(address(CONNECT, echo.address)).unwrap();
-        assert_eq!(reply(&mut wire).unwrap().0, code, "{user:?}");
-    }
-    let record = proxy.record_with(|record| record["user"] == "hooked");
-    assert_eq!(record["auth"], "hook", "{record}");
-    // Without a login the hook is asked, and nobody is known.
-    let mut wire = Wire::connect(proxy.address()).unwrap();
-    wire.send(NONE).unwrap();
-    assert_eq!(wire.read_bytes(2).unwrap(), [5, 0]);
-    wire.send(address(CONNECT, echo.address)).unwrap();
-    assert_eq!(reply(&mut wire).unwrap().0, 2);
-    wire.assert_closed();
 }
 
 #[test]
