@@ -113,6 +113,10 @@ fn drive(
     let Ok(mut handshake) = Handshake::new(Address::Name(b"host"), 443, login) else {
         panic!("a host of four letters");
     };
+    let greeting = Greeting::parse(handshake.begin());
+    assert!(
+        matches!(greeting, Ok(Progress::Complete(it, _)) if it.with_password == login.is_some())
+    );
     // Where the message begins, and up to where bytes were read.
     let (mut from, mut to, mut sent) = (0, 0, 0);
     loop {
