@@ -34,6 +34,7 @@ mod client;
 mod config;
 mod downstream;
 mod explain;
+mod hello;
 pub mod hook;
 mod http;
 #[cfg(any(test, feature = "internals"))]

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["script"],
     &["hook"],
     &["access"],
-    &["http", "text"],
+    &["hello", "http", "text"],
     &["socks5"],
 ];
 
@@ -34,12 +34,13 @@ const LAYERS: &[&[&str]] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     (
         "tokio",
-        &["access", "hook", "http", "script", "socks5", "text"],
+        &["access", "hello", "hook", "http", "script", "socks5", "text"],
     ),
     (
         "pingora",
         &[
             "access",
+            "hello",
             "hook",
             "http",
             "script",
