@@ -52,6 +52,7 @@ mod tests;
 mod tls;
 mod tokens;
 mod trusted;
+mod tunnel;
 mod values;
 mod yaml;
 
@@ -335,7 +336,8 @@ fn interpret(
         groups: groups.as_ref(),
         has_groups: auth.has_groups(),
     };
-    let mut written = policy::read(sections.policy, &mut lists, &secrets, &context);
+    let tunnel = tunnel::Keys::read(sections.tunnel);
+    let mut written = policy::read(sections.policy, &mut lists, (&secrets, tunnel), &context);
     written.check_asks(auth.external_item(), external.as_deref());
     let script_files = scripts::files(sections.scripts.as_ref());
     let script_names = scripts::names(sections.scripts.as_ref());
@@ -432,7 +434,9 @@ fn interpret(
         has_certificates: listeners.iter().any(|listener| listener.makes_users),
     };
     let auth = auth.open(threads, others, diagnostics, base, exposed)?;
-    let policy = Policy::new(guard, written.rules()?).with_names(written.rule_names);
+    let policy = Policy::new(guard, written.rules()?)
+        .with_names(written.rule_names)
+        .with_tunnel_terms(tunnel.terms());
     // Of a policy that is not whole they would only say so again.
     if diagnostics.count() == of_machine && !matches!(scope, Scope::Explain) {
         if let Some(groups) = &groups {

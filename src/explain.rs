@@ -20,6 +20,7 @@ use crate::access::auth::external::{Ask, External};
 use crate::access::client::Client;
 use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario};
 use crate::config::Config;
+use crate::hello::Hello;
 use crate::http::target::{Authority, Host};
 use crate::request::admit::on_this_machine;
 use crate::request::app;
@@ -43,6 +44,8 @@ pub struct Query<'a> {
     pub fields: &'a [String],
     /// The target.
     pub target: &'a str,
+    /// The ClientHello in the tunnel; none: it is not judged.
+    pub hello: Option<&'a Hello>,
     /// The addresses of the target's name; looked up when empty.
     pub resolve: &'a [IpAddr],
     /// What scripts see beside it.
@@ -237,6 +240,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             let of_token = query.groups.iter().map(|group| group.as_str().into());
             way.scenario.groups = of_token.collect();
             way.scenario.claims.clone_from(&claims);
+            way.scenario.hello = query.hello.cloned();
             let asked = asks_before.map(|asker| asker.before_rules(&policy, &mut way.scenario));
             let (mut asked, mut end) = asked.unzip();
             let user = way.scenario.user.clone();

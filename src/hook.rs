@@ -44,7 +44,7 @@ pub use self::response::Response;
 pub use self::set::HookSet;
 pub(crate) use self::set::Run;
 pub(crate) use self::stop::{How, Stop};
-pub use self::tunnel::{Traffic, Tunnel};
+pub use self::tunnel::{ClientHello, Traffic, Tunnel};
 pub use crate::http::role::Role;
 
 /// What happens after a hook.
@@ -168,9 +168,11 @@ impl Phases {
     pub const RESOLVE: Phases = Phases(1 << 10);
     /// The client is authenticated.
     pub const AUTHENTICATE: Phases = Phases(1 << 11);
+    /// The ClientHello in a tunnel is read.
+    pub const TUNNEL_HELLO: Phases = Phases(1 << 12);
 
     /// The names of all phases, in the order in which they run.
-    pub const NAMES: [(&'static str, Phases); 12] = [
+    pub const NAMES: [(&'static str, Phases); 13] = [
         ("connection", Phases::CONNECTION),
         ("request", Phases::REQUEST),
         ("authenticate", Phases::AUTHENTICATE),
@@ -180,6 +182,7 @@ impl Phases {
         ("upstream_request", Phases::UPSTREAM_REQUEST),
         ("response", Phases::RESPONSE),
         ("tunnel_open", Phases::TUNNEL_OPEN),
+        ("tunnel_hello", Phases::TUNNEL_HELLO),
         ("tunnel_bytes", Phases::TUNNEL_BYTES),
         ("tunnel_close", Phases::TUNNEL_CLOSE),
         ("log", Phases::LOG),
@@ -309,6 +312,15 @@ pub trait Hook: Send + Sync + 'static {
     /// The request gets 500.
     fn tunnel_open(&self, _: &mut Tunnel<'_>, _: &mut Self::State) -> Outcome {
         Ok(Flow::Go)
+    }
+
+    /// The ClientHello in a tunnel is read, and none of its bytes has gone upstream: [`Tunnel::hello`]. Only where the
+    /// configuration has it read: `tunnel`, globally or of the rule.
+    ///
+    /// # Errors
+    /// The tunnel is cut.
+    fn tunnel_hello(&self, _: &mut Tunnel<'_>, _: &mut Self::State) -> Outcome<TunnelFlow> {
+        Ok(TunnelFlow::Go)
     }
 
     /// Bytes went through a tunnel. Called from time to time; `moved` is what passed since the last call.

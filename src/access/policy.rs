@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::hello::Hello;
 use crate::http::http1::KeptHead;
 use crate::http::role::Role;
 use crate::http::target::{Authority, Host, Scheme};
@@ -35,6 +36,7 @@ mod explain;
 pub mod expression;
 mod groups;
 mod guard;
+mod hello;
 mod lists;
 mod networks;
 mod paths;
@@ -59,6 +61,7 @@ pub use explain::{Conclusion, ExplainedDecision, Explanation};
 pub use expression::{EvaluationError, Expression, ExpressionError, Facts};
 pub use groups::{GroupError, Groups};
 pub use guard::Guard;
+pub use hello::{HelloTerms, Opening, SniDemand};
 pub use lists::DomainLists;
 pub use networks::Networks;
 use paths::Quantifier;
@@ -86,6 +89,10 @@ pub struct Policy {
     guard: Guard,
     rules: Arc<Rules>,
     names: RuleNames,
+    /// The terms of tunnels whose rule has none of its own.
+    tunnel: Option<Arc<HelloTerms>>,
+    /// Whether the first bytes of some tunnels are read.
+    reads_hellos: bool,
 }
 
 /// The facts of a request that the policy evaluates.
@@ -110,6 +117,8 @@ pub struct Request<'a> {
     pub head: Option<&'a KeptHead>,
     /// The claims of the user's token: name and text.
     pub claims: &'a [(Box<str>, Box<str>)],
+    /// The hello in a tunnel that is open; none before.
+    pub hello: Option<&'a Hello>,
 }
 
 /// The target of a request, which determines its role.
@@ -141,6 +150,8 @@ impl Policy {
             guard,
             rules: Arc::new(rules),
             names: RuleNames::default(),
+            tunnel: None,
+            reads_hellos: false,
         }
     }
 

@@ -88,6 +88,18 @@ pub enum Command {
         /// Call the scripts for a response with this status, too
         #[structopt(long, value_name = "STATUS")]
         status: Option<u16>,
+        /// Judge a ClientHello in the tunnel with this name of a host, or with none: ''
+        #[structopt(long, value_name = "NAME")]
+        sni: Option<String>,
+        /// A protocol that the ClientHello offers, such as h2; several times for several
+        #[structopt(long, value_name = "PROTOCOL", number_of_values = 1, requires = "sni")]
+        alpn: Vec<String>,
+        /// The fingerprint of the client
+        #[structopt(long, value_name = "JA4", requires = "sni")]
+        ja4: Option<String>,
+        /// The ClientHello has an encrypted one inside
+        #[structopt(long, requires = "sni")]
+        ech: bool,
         /// The client's address
         #[structopt(long, value_name = "IP", default_value = "127.0.0.1")]
         client: IpAddr,

@@ -16,6 +16,7 @@ use crate::access::limits::quota::Filter;
 use crate::admin::{self, Changes, ReloadAnswer};
 use crate::config::Config;
 use crate::explain::{self, Query, Ran, ScriptQuery, Seen};
+use crate::hello::Hello;
 use crate::hook::HookSet;
 use crate::script::Verdict;
 use crate::server::{self, Side, StartMode};
@@ -82,13 +83,19 @@ pub fn main() -> ExitCode {
             method,
             header,
             status,
+            sni,
+            alpn,
+            ja4,
+            ech,
             client,
             resolve,
             time,
             ask,
             json,
         }) => {
+            let hello = sni.map(|sni| hello(&sni, &alpn, ja4.as_deref(), ech));
             let query = Query {
+                hello: hello.as_ref(),
                 user: user.as_deref(),
                 groups: &groups,
                 claims: &claims,
@@ -115,6 +122,17 @@ pub fn main() -> ExitCode {
                 `tollgate -c conf/pingora.yaml`, or see `tollgate --help`",
             ),
         },
+    }
+}
+
+/// The ClientHello of these words.
+fn hello(sni: &str, alpn: &[String], ja4: Option<&str>, ech: bool) -> Hello {
+    let alpn = alpn.iter().map(|protocol| protocol.as_str().into());
+    Hello {
+        sni: (!sni.is_empty()).then(|| sni.into()),
+        alpn: alpn.collect(),
+        ja4: ja4.unwrap_or_default().into(),
+        ech,
     }
 }
 

@@ -191,6 +191,20 @@ impl ClientStream {
         self.transport.flush().await
     }
 
+    /// Writes what the wire takes of `bytes`, at once.
+    ///
+    /// # Errors
+    /// The transport's, also when it takes nothing any more.
+    pub fn poll_pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.transport).poll_write(cx, bytes))?;
+        if written == 0 && !bytes.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        // What it holds back goes with the next write at the latest.
+        let _ = Pin::new(&mut self.transport).poll_flush(cx)?;
+        Poll::Ready(Ok(written))
+    }
+
     /// Ends our side, then reads on for a while as long as the client sends:
     /// closing a socket with unread bytes resets it, and a reset can destroy an
     /// answer before the client has read it (RFC 9112 §9.6).

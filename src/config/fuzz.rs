@@ -166,6 +166,7 @@ fn ask(config: &Config) -> String {
             time: UNIX_EPOCH,
             head: None,
             claims: &[],
+            hello: None,
         };
         u8::from(policy.admit_request(&request).is_ok())
     });

@@ -10,6 +10,7 @@ use super::keys::form::{Flag, Raw, RawList};
 use super::keys::keys;
 use super::lists::Lists;
 use super::reader::{Item, Part};
+use super::tunnel;
 use crate::access::auth::external::{Ask, External};
 #[cfg(test)]
 use crate::access::policy::MAX_RULES;
@@ -22,7 +23,7 @@ mod rule;
 mod script_cases;
 mod test_cases;
 
-pub(super) use self::rule::{ValueReader, not_empty, role, user, zone};
+pub(super) use self::rule::{ValueReader, not_empty, role, tunnel_expression, user, zone};
 #[cfg(test)]
 pub(super) use self::test_cases::Keys as TestKeys;
 pub(super) use self::test_cases::read_tests;
@@ -61,7 +62,7 @@ pub(super) struct PolicySection<'d> {
 pub(super) fn read<'d>(
     part: Part<'d>,
     lists: &mut Lists<'_>,
-    secrets: &Secrets,
+    (secrets, tunnel): (&Secrets, tunnel::Keys),
     context: &GroupContext<'_>,
 ) -> PolicySection<'d> {
     let mut section = part.section();
@@ -86,7 +87,7 @@ pub(super) fn read<'d>(
     };
     let mut rules = Vec::new();
     for item in &items {
-        let (name, rule) = rule::read(item, lists, secrets, &mut written.users);
+        let (name, rule) = rule::read(item, lists, (secrets, tunnel), &mut written.users);
         written.names.extend(name);
         match rule {
             Some(rule) => {

@@ -9,7 +9,7 @@ use super::scripts::ScriptLimits;
 use super::{
     auth, egress, gateway,
     limits::{self, Timeouts},
-    listeners, policy, scripts, secrets,
+    listeners, policy, scripts, secrets, tunnel,
 };
 
 keys! {
@@ -26,6 +26,8 @@ keys! {
         gateway: Part<'d> = Defaults, Map => Shape::Part(gateway::Gateway::keys);
         /// The guard: where requests and tunnels may go, for all users.
         egress: Part<'d> = Defaults, Map => Shape::Part(egress::Egress::keys), on reload;
+        /// What the first bytes of tunnels have to be ([tunnels.md](tunnels.md)).
+        tunnel: Part<'d> = Defaults, Map => Shape::Part(tunnel::Keys::keys), on reload;
         /// The rules: which user may do what.
         policy: Part<'d> = Defaults, Map => Shape::Part(policy::Keys::keys), on reload;
         /// Requests, and the decision expected for each.

@@ -12,6 +12,7 @@ mod senders;
 mod server;
 mod tls;
 mod trusted;
+mod tunnel;
 mod values;
 
 use std::fs;

@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::fields::{CheckedField, Edit, Edits};
 use super::notes::{Notes, Skipped, Tag};
 use super::{Phases, Request, Response, Traffic, Tunnel};
+use crate::hello::Hello;
 use crate::http::target::{Authority, Scheme};
 
 /// The most failures of one request that are noted.
@@ -26,6 +27,7 @@ pub struct Detached {
     pub(super) notes: Notes,
     pub(super) response: Option<Box<Head>>,
     pub(super) report_every: Option<u64>,
+    pub(super) hello: Option<Arc<Hello>>,
 }
 
 /// The head of a response.
@@ -102,12 +104,18 @@ impl Detached {
             notes: Notes::default(),
             response: None,
             report_every: None,
+            hello: None,
         }
     }
 
     /// Goes on to another phase.
     pub fn enter(&mut self, phase: Phases) {
         self.phase = phase;
+    }
+
+    /// Gives it the hello of a tunnel.
+    pub fn greet(&mut self, hello: Arc<Hello>) {
+        self.hello = Some(hello);
     }
 
     /// Tells who the user is.
@@ -165,6 +173,7 @@ impl Detached {
             },
             report_every: &mut self.report_every,
             total: Traffic::default(),
+            hello: self.hello.as_ref(),
         }
     }
 
@@ -265,6 +274,7 @@ impl Request<'_> {
             notes: std::mem::take(self.notes),
             response: None,
             report_every: None,
+            hello: None,
         }
     }
 
@@ -302,6 +312,7 @@ impl Tunnel<'_> {
     pub(crate) fn detach(&mut self) -> Detached {
         let mut detached = self.request.detach();
         detached.report_every = *self.report_every;
+        detached.hello = self.hello.cloned();
         detached
     }
 

@@ -34,6 +34,7 @@ pub(super) trait Erased: Send + Sync {
     fn upstream_request(&self, request: &mut Request<'_>, state: &mut dyn Any) -> Outcome;
     fn response(&self, response: &mut Response<'_>, state: &mut dyn Any) -> Outcome;
     fn tunnel_open(&self, tunnel: &mut Tunnel<'_>, state: &mut dyn Any) -> Outcome;
+    fn tunnel_hello(&self, tunnel: &mut Tunnel<'_>, state: &mut dyn Any) -> Outcome<TunnelFlow>;
     fn tunnel_bytes(
         &self,
         tunnel: &mut Tunnel<'_>,
@@ -118,6 +119,10 @@ impl<H: Hook> Erased for H {
 
     fn tunnel_open(&self, tunnel: &mut Tunnel<'_>, state: &mut dyn Any) -> Outcome {
         Hook::tunnel_open(self, tunnel, state_of::<H>(state)?)
+    }
+
+    fn tunnel_hello(&self, tunnel: &mut Tunnel<'_>, state: &mut dyn Any) -> Outcome<TunnelFlow> {
+        Hook::tunnel_hello(self, tunnel, state_of::<H>(state)?)
     }
 
     fn tunnel_bytes(

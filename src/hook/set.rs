@@ -21,6 +21,7 @@ use super::{
     Authentication, Connection, ConnectionFlow, Credentials, Denial, Flow, Hook, HookError,
     MAX_WAIT, Outcome, Phases, Request, Resolution, Response, Traffic, Tunnel, TunnelFlow,
 };
+use crate::hello::Hello;
 
 /// The hooks of a process, in the order in which they are called.
 #[derive(Clone, Default)]
@@ -100,6 +101,8 @@ pub struct Run {
     report_every: Option<u64>,
     /// What went through the tunnel so far.
     total: Traffic,
+    /// The hello in the tunnel.
+    hello: Option<Arc<Hello>>,
     /// What they want.
     pub notes: Notes,
 }
@@ -115,6 +118,7 @@ impl Run {
             edits_before: None,
             report_every: None,
             total: Traffic::default(),
+            hello: None,
             groups: None,
             notes: Notes::default(),
         }
@@ -264,6 +268,7 @@ impl Run {
                 request,
                 report_every: &mut report_every,
                 total: Traffic::default(),
+                hello: None,
             };
             hook.tunnel_open(&mut tunnel, state)
         })?;
@@ -276,22 +281,37 @@ impl Run {
         self.report_every
     }
 
+    /// The phase `tunnel_hello`: the hook that cuts the tunnel, if one does. Later phases see the hello too.
+    pub fn tunnel_hello(&mut self, hello: &Arc<Hello>) -> Option<Stop> {
+        self.hello = Some(Arc::clone(hello));
+        let mut report_every = None;
+        let total = self.total;
+        let stopped = self.each(Phases::TUNNEL_HELLO, |hook, request, state| {
+            let mut tunnel = Tunnel {
+                request,
+                report_every: &mut report_every,
+                total,
+                hello: Some(hello),
+            };
+            Ok(flow(hook.tunnel_hello(&mut tunnel, state)?))
+        });
+        stopped.err()
+    }
+
     /// The phase `tunnel_bytes`: the hook that cuts the tunnel, if one does.
     pub fn tunnel_bytes(&mut self, moved: Traffic) -> Option<Stop> {
         let mut report_every = None;
         self.total.bytes_from_client += moved.bytes_from_client;
         self.total.bytes_from_upstream += moved.bytes_from_upstream;
-        let total = self.total;
+        let (total, hello) = (self.total, self.hello.clone());
         let stopped = self.each(Phases::TUNNEL_BYTES, |hook, request, state| {
             let mut tunnel = Tunnel {
                 request,
                 report_every: &mut report_every,
                 total,
+                hello: hello.as_ref(),
             };
-            Ok(match hook.tunnel_bytes(&mut tunnel, moved, state)? {
-                TunnelFlow::Go => Flow::Go,
-                TunnelFlow::Cut => Flow::Deny(Denial::new()),
-            })
+            Ok(flow(hook.tunnel_bytes(&mut tunnel, moved, state)?))
         });
         stopped.err()
     }
@@ -299,11 +319,13 @@ impl Run {
     /// The phase `tunnel_close`. A hook that fails comes back.
     pub fn tunnel_close(&mut self, total: Traffic) -> Option<Stop> {
         let mut report_every = None;
+        let hello = self.hello.clone();
         let closed = self.each(Phases::TUNNEL_CLOSE, |hook, request, state| {
             let mut tunnel = Tunnel {
                 request,
                 report_every: &mut report_every,
                 total,
+                hello: hello.as_ref(),
             };
             hook.tunnel_close(&mut tunnel, total, state)?;
             Ok(Flow::Go)
@@ -376,6 +398,14 @@ impl fmt::Debug for Run {
         f.debug_struct("Run")
             .field("set", &self.set)
             .finish_non_exhaustive()
+    }
+}
+
+/// A tunnel that is cut is denied.
+fn flow(flow: TunnelFlow) -> Flow {
+    match flow {
+        TunnelFlow::Go => Flow::Go,
+        TunnelFlow::Cut => Flow::Deny(Denial::new()),
     }
 }
 

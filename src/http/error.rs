@@ -183,6 +183,24 @@ kinds! {
     /// The policy denies every address of the target.
     AddressDenied => "destination_ip_prohibited", "destination_ip_prohibited", FORBIDDEN, Downstream, NOT_ALLOWED,
         "The policy of this proxy denies the address of this target.";
+    /// The ClientHello in a tunnel names another host than the target.
+    SniMismatch => "sni_mismatch", "http_request_denied", FORBIDDEN, Downstream, NOT_ALLOWED,
+        "The TLS of this tunnel is for another host than the tunnel.";
+    /// The ClientHello in a tunnel names no host.
+    SniMissing => "sni_missing", "http_request_denied", FORBIDDEN, Downstream, NOT_ALLOWED,
+        "The TLS of this tunnel names no host (SNI).";
+    /// Something else than TLS in a tunnel.
+    NotTls => "not_tls", "http_request_denied", FORBIDDEN, Downstream, NOT_ALLOWED,
+        "The policy of this proxy admits TLS alone in this tunnel.";
+    /// An encrypted ClientHello in a tunnel.
+    EchDenied => "ech_denied", "http_request_denied", FORBIDDEN, Downstream, NOT_ALLOWED,
+        "The policy of this proxy denies an encrypted ClientHello (ECH) in this tunnel.";
+    /// A ClientHello that cannot be read.
+    HelloUnreadable => "hello_unreadable", "http_request_denied", FORBIDDEN, Downstream, NOT_ALLOWED,
+        "The ClientHello in this tunnel cannot be read.";
+    /// A ClientHello that was begun and not ended in time.
+    HelloTimeout => "hello_timeout", "http_request_denied", FORBIDDEN, Downstream, NOT_ALLOWED,
+        "The ClientHello in this tunnel was not complete in time.";
     /// The request came through this proxy before.
     Loop => "proxy_loop_detected", "proxy_loop_detected", LOOP_DETECTED, Downstream, NOT_ALLOWED,
         "The request has been here before: two proxies point at each other.";

@@ -13,8 +13,11 @@ use pingora_core::services::Service;
 
 use super::app::App;
 use super::hooks::before_tunnel;
-use super::tunnel::{self, Opened, TunnelRequest, Tunnels};
+use super::tunnel::{self, Demand, OpenTunnel, Opened, TunnelRequest, Tunnels};
 use crate::client::ClientStream;
+use crate::telemetry::Record;
+use crate::tunnel::{Ended, Traffic};
+use crate::upstream::limit::Permit;
 
 /// Serves CONNECT, and owns the open tunnels of the process. The relay of each runs on the thread of its
 /// connection.
@@ -45,7 +48,13 @@ impl ConnectService {
         let opened = tunnel::unless_in_vain(app, &mut client, &has_ended, opening).await;
         match opened.and_then(|opened| Ok((before_tunnel(&mut request.exchange)?, opened).1)) {
             Ok(opened) => {
-                self.relay(client, opened, &mut request).await;
+                match request.exchange.outcome.take_demand() {
+                    None => self.relay(client, opened, &mut request).await,
+                    // Boxed: a tunnel of which nothing is asked is no larger for it.
+                    Some(demand) => {
+                        Box::pin(self.relay_judged(client, opened, &mut request, demand)).await;
+                    }
+                }
                 None
             }
             // Boxed: what refuses is not to make every tunnel larger.
@@ -56,22 +65,72 @@ impl ConnectService {
     /// Answers 200 and relays until the tunnel ends.
     async fn relay(&self, client: Box<ClientStream>, opened: Opened, request: &mut TunnelRequest) {
         let app = &self.app;
-        // Its record is a temporary: a variable would be part of each open tunnel.
-        let counted = app
-            .telemetry
-            .tunnel_opened(&request.record(Some(StatusCode::OK)));
-        let mut open = self.tunnels.enter(request, Some(counted), opened.permit);
+        let open = self.enter(request, opened.permit);
         let greeting = request.established(&opened.stream);
         let relayed = tunnel::relay(app, &open, client, opened.stream, greeting);
-        let (ended, traffic) = relayed.await;
-        open.end(app, &mut request.exchange, traffic);
-        request.exchange.end(app, Some(StatusCode::OK.as_u16()));
-        let mut record = request.record(Some(StatusCode::OK));
-        record.bytes_from_client = traffic.bytes_from_client;
-        record.bytes_from_upstream = traffic.bytes_from_upstream;
-        record.end_reason = Some(ended.name());
-        open.close(&record);
+        let relayed = relayed.await;
+        end(app, open, request, relayed);
     }
+
+    /// Answers 200, judges the first bytes of the client, and relays if they are admitted.
+    async fn relay_judged(
+        &self,
+        client: Box<ClientStream>,
+        opened: Opened,
+        request: &mut TunnelRequest,
+        demand: Demand,
+    ) {
+        let app = &self.app;
+        let open = self.enter(request, opened.permit);
+        let greeting = request.established(&opened.stream);
+        let ends = (client, opened.stream);
+        let exchange = &mut request.exchange;
+        // Boxed: what judges is gone while the tunnel is relayed.
+        let judged = Box::pin(tunnel::judge(
+            app,
+            &open,
+            ends,
+            &greeting,
+            exchange,
+            demand,
+        ));
+        let relayed = match judged.await {
+            Ok(judged) => {
+                let relayed = tunnel::relay(app, &open, judged.client, judged.upstream, b"");
+                let (ended, traffic) = relayed.await;
+                (ended, judged.before.and(traffic))
+            }
+            Err(ended) => ended,
+        };
+        let denied = end(app, open, request, relayed);
+        if let Some(record) = denied {
+            app.telemetry.denied(&record);
+        }
+    }
+
+    /// Enters the tunnel in the table, in metrics and statistics.
+    fn enter(&self, request: &mut TunnelRequest, permit: Option<Permit>) -> OpenTunnel<'_> {
+        let record = request.record(Some(StatusCode::OK));
+        let counted = self.app.telemetry.tunnel_opened(&record);
+        self.tunnels.enter(request, Some(counted), permit)
+    }
+}
+
+/// Records the end of a tunnel. Its record comes back if it was denied.
+fn end<'r>(
+    app: &App,
+    mut open: OpenTunnel<'_>,
+    request: &'r mut TunnelRequest,
+    (ended, traffic): (Ended, Traffic),
+) -> Option<Record<'r>> {
+    open.end(app, &mut request.exchange, traffic);
+    request.exchange.end(app, Some(StatusCode::OK.as_u16()));
+    let mut record = request.record(Some(StatusCode::OK));
+    record.bytes_from_client = traffic.bytes_from_client;
+    record.bytes_from_upstream = traffic.bytes_from_upstream;
+    record.end_reason = Some(ended.name());
+    open.close(&record);
+    record.denial.is_some().then_some(record)
 }
 
 #[async_trait]

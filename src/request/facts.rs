@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use http::Method;
 
 use super::request_id::RequestId;
-use crate::access::auth::Identity;
+use crate::access::auth::{Identity, IdentityFacts};
 use crate::access::policy::{self, Destination};
 use crate::client::ClientCertificate;
 use crate::http::error::{ErrorKind, RequestError};
@@ -162,7 +162,28 @@ impl Request {
             time: self.time,
             head,
             claims: identity.claims(),
+            hello: None,
         })
+    }
+
+    /// The tunnel that it opened, as the policy sees it.
+    pub fn in_tunnel<'a>(
+        &'a self,
+        user: &'a str,
+        facts: Option<&'a IdentityFacts>,
+    ) -> policy::Request<'a> {
+        policy::Request {
+            destination: Destination::new(Role::Tunnel, self.authority.as_ref()),
+            scheme: None,
+            method: self.method.as_str(),
+            user,
+            groups: facts.map_or(&[], IdentityFacts::groups),
+            client: self.source.client.ip(),
+            time: self.time,
+            head: None,
+            claims: facts.map_or(&[], IdentityFacts::claims),
+            hello: None,
+        }
     }
 
     /// The target as the log shows it: canonical, and without anything that could

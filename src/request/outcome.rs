@@ -6,9 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::admit::{Access, Admitted, EarlyLogin};
 use super::facts::{Arrival, Request};
+use super::tunnel::Demand;
 use crate::access::auth::{AuthMethod, Identity, IdentityFacts, User};
 use crate::access::limits::{Account, Exceeded, Flow, Ticket};
-use crate::access::policy::{DecidedBy, Denied, Name, RuleNames, Upgrade};
+use crate::access::policy::{
+    DecidedBy, Denied, HelloTerms, Name, Opening, Policy, RuleNames, Upgrade,
+};
+use crate::hello::Hello;
 use crate::hook::Run;
 use crate::http::credentials::Credentials;
 use crate::http::denial::Denial;
@@ -83,8 +87,19 @@ pub struct Terms {
     pub is_upgraded: bool,
     /// The rules that put it to the external authoriser, which admitted it.
     pub answered: Vec<Name>,
+    /// What is asked of the first bytes in its tunnel, until they are judged.
+    pub demand: Option<Demand>,
+    /// The hello in its tunnel, where that was read.
+    pub hello: Option<SeenHello>,
     /// What the request has of the limits of its class, where one holds for it; or which limit it is over.
     pub class: Option<Result<Ticket, Exceeded>>,
+}
+
+/// A hello, and its protocols as one text for the log.
+#[derive(Debug)]
+pub struct SeenHello {
+    hello: Arc<Hello>,
+    alpn: Box<str>,
 }
 
 /// Adds the time since `begun` to a phase, which a request that is tried again has several times.
@@ -123,6 +138,20 @@ impl Outcome {
         let over = got.as_ref().err().map(|exceeded| exceeded.to_error(names));
         self.terms().class = Some(got);
         over.map_or(Ok(()), Err)
+    }
+
+    /// What is asked of the first bytes in the tunnel.
+    pub fn take_demand(&mut self) -> Option<Demand> {
+        self.terms.as_mut()?.demand.take()
+    }
+
+    /// Notes the hello in the tunnel.
+    pub fn note_hello(&mut self, hello: Hello) -> Arc<Hello> {
+        let hello = Arc::new(hello);
+        let alpn = hello.alpn.join(",").into();
+        let seen = Arc::clone(&hello);
+        self.terms().hello = Some(SeenHello { hello: seen, alpn });
+        hello
     }
 
     /// What the bytes of the request are charged to, where a class holds for it.
@@ -208,6 +237,26 @@ impl Exchange {
         }
     }
 
+    /// Judges the first bytes in its tunnel, which was admitted on these terms.
+    ///
+    /// # Errors
+    /// They are denied.
+    pub fn admit_opening(
+        &mut self,
+        policy: &Policy,
+        terms: &HelloTerms,
+        opening: Opening<'_>,
+    ) -> Result<(), RequestError> {
+        let Self {
+            request, outcome, ..
+        } = self;
+        let facts = outcome.facts.as_deref();
+        let user = outcome.user.as_ref().map_or("", User::as_str);
+        let asked = request.in_tunnel(user, facts);
+        let judged = policy.admit_opening(terms, &asked, opening);
+        judged.map_err(|denied| outcome.deny(denied, self.rule_names))
+    }
+
     /// The record of this request, to be filled in with what only its end tells.
     pub fn record(&self) -> Record<'_> {
         let Self {
@@ -259,6 +308,15 @@ impl Exchange {
             record.tags = run.notes.tags();
         }
         record.denial = outcome.denial.as_deref();
+        let terms = outcome.terms.as_ref();
+        if let Some(SeenHello { hello, alpn }) = terms.and_then(|terms| terms.hello.as_ref()) {
+            record.sni = hello.sni.as_deref();
+            record.alpn = Some(alpn)
+                .filter(|alpn| !alpn.is_empty())
+                .map(|alpn| &**alpn);
+            record.ja4 = Some(&hello.ja4);
+            record.ech = hello.ech.then_some("offered");
+        }
         record
     }
 }

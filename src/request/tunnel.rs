@@ -4,6 +4,7 @@
 //! returns.
 
 mod asked;
+mod hello;
 mod table;
 
 use std::future::pending;
@@ -12,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub use self::asked::TunnelRequest;
+pub use self::hello::{Demand, judge};
 pub use self::table::{OpenTunnel, Tunnels};
 use super::app::App;
 use super::facts::Request;
@@ -61,7 +63,16 @@ pub async fn open(
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok((stream, address)) => {
                 add_time(&mut exchange.outcome.connect, begun);
+                let ip = match &address {
+                    Address::Tcp(address) => Some(address.ip()),
+                    Address::Unix(_) => None,
+                };
                 exchange.outcome.connected(address, Some(&admitted));
+                // The TLS of a WebSocket is Tollgate's.
+                let is_opaque = exchange.request.role == Some(Role::Tunnel);
+                if let Some(terms) = is_opaque.then(|| admitted.tunnel_terms(ip)).flatten() {
+                    exchange.outcome.terms().demand = Some(Demand::new(terms));
+                }
                 return Ok(Opened { stream, permit });
             }
             Err(error) => {
@@ -160,12 +171,16 @@ pub async fn relay(
     } else {
         (Ended::ClientReset, Traffic::default())
     };
-    // When the process stops, the connection of an HTTP/2 stream may be gone before the relay hears of it.
-    let ended = match ended {
+    (true_end(app, tunnel, ended), traffic)
+}
+
+/// Why a tunnel has ended, where a stream alone cannot tell.
+fn true_end(app: &App, tunnel: &OpenTunnel<'_>, ended: Ended) -> Ended {
+    match ended {
+        // When the process stops, the connection of an HTTP/2 stream may be gone before the relay hears of it.
         Ended::ClientReset if app.lifecycle.is_aborted() => Ended::Drained,
         Ended::Drained if tunnel.is_expired() => Ended::Stopped("token_expired"),
         Ended::Drained if tunnel.is_refused() => Ended::Stopped("certificate_refused"),
         ended => ended,
-    };
-    (ended, traffic)
+    }
 }

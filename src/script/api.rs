@@ -20,7 +20,7 @@ use self::values::{SecretValue, text_of};
 use super::SecretText;
 use super::engine::Subject;
 use super::natives::Natives;
-use crate::hook::{self, CheckedField, PathError, Phases, Request, Role};
+use crate::hook::{self, CheckedField, ClientHello, PathError, Phases, Request, Role};
 
 /// The `r` of a script.
 #[derive(Clone)]
@@ -136,6 +136,16 @@ fn property(
     });
 }
 
+/// A property of the hello in a tunnel; `()` where none was read.
+fn hello(natives: &mut Natives, name: &str, read: impl Fn(ClientHello<'_>) -> Dynamic + 'static) {
+    natives.property(name, move |r: &mut Handle| {
+        r.with(|subject| {
+            let tunnel = subject.detached.tunnel();
+            tunnel.hello().map_or(Dynamic::UNIT, &read)
+        })
+    });
+}
+
 fn facts(natives: &mut Natives) {
     let constant = |text: &str| ImmutableString::from(text).into();
     property(natives, "id", move |r| constant(r.id()));
@@ -163,6 +173,16 @@ fn facts(natives: &mut Natives) {
             Dynamic::from_array(groups.collect::<Array>())
         })
     });
+    hello(natives, "sni", |hello| text(hello.sni().map(Cow::Borrowed)));
+    hello(natives, "alpn", |hello| {
+        let protocols = hello.alpn();
+        let protocols = protocols.map(|protocol| ImmutableString::from(protocol).into());
+        Dynamic::from_array(protocols.collect::<Array>())
+    });
+    hello(natives, "ja4", |hello| {
+        text(Some(Cow::Borrowed(hello.ja4())))
+    });
+    hello(natives, "ech", |hello| hello.has_ech().into());
     natives.property("status", |r: &mut Handle| {
         r.with(|subject| {
             let response = subject

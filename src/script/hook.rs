@@ -50,6 +50,11 @@ impl Hook for Script {
         self.on_tunnel(Phases::TUNNEL_OPEN, tunnel, None).map(flow)
     }
 
+    fn tunnel_hello(&self, tunnel: &mut Tunnel<'_>, _: &mut ()) -> Outcome<TunnelFlow> {
+        let returned = self.on_tunnel(Phases::TUNNEL_HELLO, tunnel, None)?;
+        Ok(cut(returned))
+    }
+
     fn tunnel_bytes(
         &self,
         tunnel: &mut Tunnel<'_>,
@@ -58,10 +63,7 @@ impl Hook for Script {
     ) -> Outcome<TunnelFlow> {
         let traffic = Some((moved, tunnel.total()));
         let returned = self.on_tunnel(Phases::TUNNEL_BYTES, tunnel, traffic)?;
-        Ok(match returned {
-            Returned::Nothing => TunnelFlow::Go,
-            Returned::Cut | Returned::Denial(_) | Returned::Answer(_) => TunnelFlow::Cut,
-        })
+        Ok(cut(returned))
     }
 
     fn tunnel_close(&self, tunnel: &mut Tunnel<'_>, total: Traffic, _: &mut ()) -> Outcome<()> {
@@ -72,6 +74,14 @@ impl Hook for Script {
     fn log(&self, request: &mut Request<'_>, status: Option<u16>, _: &mut ()) -> Outcome<()> {
         self.on_request(Phases::LOG, request, status)?;
         Ok(())
+    }
+}
+
+/// What happens with a tunnel after a function.
+fn cut(returned: Returned) -> TunnelFlow {
+    match returned {
+        Returned::Nothing => TunnelFlow::Go,
+        Returned::Cut | Returned::Denial(_) | Returned::Answer(_) => TunnelFlow::Cut,
     }
 }
 

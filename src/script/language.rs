@@ -416,17 +416,18 @@ fn returned_in(phase: Phases, value: Dynamic) -> Result<Returned, Failure> {
         .and(Phases::UPSTREAM_REQUEST)
         .and(Phases::RESPONSE)
         .and(Phases::TUNNEL_OPEN);
+    let cuts = Phases::TUNNEL_HELLO.and(Phases::TUNNEL_BYTES);
     let found = value.type_name();
     let returned = value.try_cast::<api::Return>().map(|returned| returned.0);
     let wanted = if decides.has(phase) {
         "deny(..), answer(..) or nothing"
-    } else if phase == Phases::TUNNEL_BYTES {
+    } else if cuts.has(phase) {
         "cut() or nothing"
     } else {
         "nothing"
     };
     let found = match returned {
-        Some(Returned::Cut) if phase == Phases::TUNNEL_BYTES => return Ok(Returned::Cut),
+        Some(Returned::Cut) if cuts.has(phase) => return Ok(Returned::Cut),
         Some(returned @ (Returned::Denial(_) | Returned::Answer(_))) if decides.has(phase) => {
             return Ok(returned);
         }

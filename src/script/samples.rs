@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::check::Fault;
 use super::{OnError, Script, vocabulary};
+use crate::hello::Hello;
 use crate::hook::{self, Detached, Facts, Phases, Role, Traffic};
 use crate::http::http1::{HeadLimits, KeptHead, RequestHead};
 use crate::http::target::{Scheme, Target};
@@ -187,6 +188,15 @@ fn call(script: &Script, facts: &Arc<Facts>, phase: Phases) -> Option<super::eng
         fields.insert("server", HeaderValue::from_static("sample"));
         fields.insert("content-type", HeaderValue::from_static("text/plain"));
         detached.respond(StatusCode::OK, fields);
+    }
+    // Some tunnels have none in the phases behind it.
+    if phase == Phases::TUNNEL_HELLO {
+        detached.greet(Arc::new(Hello {
+            sni: Some("sample.example".into()),
+            alpn: vec!["h2".into()],
+            ja4: "t13d1516h2_8daaf6152771_e5627efa2ab1".into(),
+            ech: false,
+        }));
     }
     let has_traffic = Phases::TUNNEL_BYTES.and(Phases::TUNNEL_CLOSE).has(phase);
     let traffic = has_traffic.then(<(Traffic, Traffic)>::default);

@@ -5,22 +5,23 @@ use crate::hook::Phases;
 
 /// The phases of scripts, in the order in which they run. A script has no function for `connection`, which is before
 /// there is a request, and none for `resolve`, which waits.
-pub(super) const PHASES: [(&str, Phases); 9] = [
+pub(super) const PHASES: [(&str, Phases); 10] = [
     ("request", Phases::REQUEST),
     ("authorize", Phases::AUTHORIZE),
     ("route", Phases::ROUTE),
     ("upstream_request", Phases::UPSTREAM_REQUEST),
     ("response", Phases::RESPONSE),
     ("tunnel_open", Phases::TUNNEL_OPEN),
+    ("tunnel_hello", Phases::TUNNEL_HELLO),
     ("tunnel_bytes", Phases::TUNNEL_BYTES),
     ("tunnel_close", Phases::TUNNEL_CLOSE),
     ("log", Phases::LOG),
 ];
 
 /// The properties of a request, response or tunnel.
-pub(super) const PROPERTIES: [&str; 14] = [
+pub(super) const PROPERTIES: [&str; 18] = [
     "id", "role", "method", "version", "scheme", "host", "port", "path", "query", "client", "tls",
-    "user", "groups", "status",
+    "user", "groups", "status", "sni", "alpn", "ja4", "ech",
 ];
 
 /// The methods of a request, response or tunnel.

@@ -14,6 +14,17 @@ pub struct Traffic {
     pub bytes_from_upstream: u64,
 }
 
+impl Traffic {
+    /// The bytes of both.
+    #[must_use]
+    pub fn and(self, other: Traffic) -> Traffic {
+        Traffic {
+            bytes_from_client: self.bytes_from_client + other.bytes_from_client,
+            bytes_from_upstream: self.bytes_from_upstream + other.bytes_from_upstream,
+        }
+    }
+}
+
 /// One of the two streams that a tunnel reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {

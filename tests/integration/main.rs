@@ -48,6 +48,8 @@ mod roles {
     mod origins;
     mod real_servers;
     mod socks5;
+    mod tunnel_hello;
+    mod tunnel_hello_faults;
     mod tunnel_relay;
     mod upgrades;
     mod upstream_connections;
@@ -113,6 +115,7 @@ mod programming {
     mod scripts;
     mod secrets;
     mod socks5;
+    mod tunnel_hello;
 }
 
 /// Time-outs and bounds: what one client, one origin or one upstream can take, and what happens when the system has
@@ -188,6 +191,7 @@ mod clients {
     mod socks5;
     mod ssh;
     mod tokens;
+    mod tunnel_hello;
 }
 
 mod document_links;

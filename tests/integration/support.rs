@@ -12,6 +12,7 @@ pub(crate) mod documents;
 pub(crate) mod embedded;
 pub(crate) mod files;
 pub(crate) mod frames;
+pub(crate) mod hello;
 pub(crate) mod http2;
 pub(crate) mod issuer;
 pub(crate) mod load;

@@ -25,6 +25,11 @@ pub struct IdentityFacts {
 }
 
 impl IdentityFacts {
+    /// The claims: name and text.
+    pub fn claims(&self) -> &[(Box<str>, Box<str>)] {
+        &self.claims
+    }
+
     /// The groups.
     pub fn groups(&self) -> &[Box<str>] {
         &self.groups

@@ -56,6 +56,8 @@ pub enum DecidedBy {
     OwnListener,
     /// `hook:team-headers`: a hook or a script, by its name.
     Hook(HookName),
+    /// `tunnel_hello`: the key `tunnel` for all tunnels, when the ClientHello was there.
+    TunnelHello,
     /// `external`: the external authoriser; `external:uploads` where this rule asks it.
     External(Option<Name>),
 }
@@ -95,13 +97,25 @@ pub struct Refusal {
     pub message: Option<Arc<str>>,
 }
 
-/// The reason, in the terms of the `Proxy-Status` field.
+/// The reason: in the terms of the `Proxy-Status` field, where the client gets one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DenyReason {
     /// The address may not be dialled (RFC 9209 §2.3.5).
     DestinationIpProhibited,
     /// The request is denied, whatever its name resolves to (RFC 9209 §2.3.11).
     HttpRequestDenied,
+    /// The hello of a tunnel names another host than its target.
+    SniMismatch,
+    /// It names none.
+    SniMissing,
+    /// Another protocol than TLS.
+    NotTls,
+    /// An encrypted hello, or what looks like one.
+    EchDenied,
+    /// TLS that cannot be read.
+    HelloUnreadable,
+    /// A hello that was not complete in time.
+    HelloTimeout,
 }
 
 impl Decision {
@@ -116,7 +130,7 @@ impl Decision {
 
 impl DecidedBy {
     /// The names of the guard's parts, which are reserved.
-    pub const RESERVED: [&'static str; 10] = [
+    pub const RESERVED: [&'static str; 11] = [
         "default",
         "connect_ports",
         "http_ports",
@@ -126,6 +140,7 @@ impl DecidedBy {
         "deny_networks",
         "special_purpose",
         "own_listener",
+        "tunnel_hello",
         "external",
     ];
 
@@ -154,6 +169,7 @@ impl DecidedBy {
             DecidedBy::DenyNetworks(_) => "deny_networks",
             DecidedBy::SpecialPurpose(_) => "special_purpose",
             DecidedBy::OwnListener => "own_listener",
+            DecidedBy::TunnelHello => "tunnel_hello",
             DecidedBy::Hook(HookName(name)) => name,
             DecidedBy::External(_) => "external",
         }
@@ -182,6 +198,7 @@ impl fmt::Display for DecidedBy {
             | DecidedBy::HttpPorts
             | DecidedBy::AllowDomains
             | DecidedBy::OwnListener
+            | DecidedBy::TunnelHello
             | DecidedBy::Hook(_)
             | DecidedBy::External(None) => Ok(()),
         }
@@ -217,10 +234,7 @@ impl Denied {
 
     /// The answer to the client. Of a part of the guard it names the part, and neither an address nor a network.
     pub fn into_error(self, names: RuleNames) -> RequestError {
-        let kind = match self.reason {
-            DenyReason::DestinationIpProhibited => ErrorKind::AddressDenied,
-            DenyReason::HttpRequestDenied => ErrorKind::Denied,
-        };
+        let kind = self.reason.error();
         let denial = Denial::new(kind, &self.by.told(), self.refusal.message.clone());
         let denial = match names {
             RuleNames::Shown => denial,
@@ -254,11 +268,21 @@ impl Default for Refusal {
 }
 
 impl DenyReason {
-    /// The error type of RFC 9209 §2.3, for `Proxy-Status`, log and metrics.
+    /// The name of the error in log and metrics; where the client gets an answer, the error type of RFC 9209 §2.3.
     pub const fn kind(self) -> &'static str {
+        self.error().name()
+    }
+
+    const fn error(self) -> ErrorKind {
         match self {
-            DenyReason::DestinationIpProhibited => "destination_ip_prohibited",
-            DenyReason::HttpRequestDenied => "http_request_denied",
+            DenyReason::DestinationIpProhibited => ErrorKind::AddressDenied,
+            DenyReason::HttpRequestDenied => ErrorKind::Denied,
+            DenyReason::SniMismatch => ErrorKind::SniMismatch,
+            DenyReason::SniMissing => ErrorKind::SniMissing,
+            DenyReason::NotTls => ErrorKind::NotTls,
+            DenyReason::EchDenied => ErrorKind::EchDenied,
+            DenyReason::HelloUnreadable => ErrorKind::HelloUnreadable,
+            DenyReason::HelloTimeout => ErrorKind::HelloTimeout,
         }
     }
 }
@@ -284,6 +308,7 @@ mod tests {
             (DecidedBy::DenyNetworks(net), "deny_networks:10.0.0.0/8"),
             (DecidedBy::SpecialPurpose(block), "special_purpose:loopback"),
             (DecidedBy::OwnListener, "own_listener"),
+            (DecidedBy::TunnelHello, "tunnel_hello"),
             (DecidedBy::External(None), "external"),
         ];
         assert_eq!(all.len(), DecidedBy::RESERVED.len());

@@ -66,20 +66,8 @@ impl Policy {
         request: &Request<'_>,
         trace: &mut T,
     ) -> Result<RequestDecision, Denied> {
-        let authority = request.destination.authority();
-        let evaluation = Evaluation {
-            request,
-            authority,
-            key: authority
-                .and_then(|authority| authority.host.name())
-                .map(NameKey::new),
-            class: self.rules.class_of(request.user),
-            path: match self.rules.read_path() {
-                true => RequestPath::of(request),
-                false => RequestPath::Unknown,
-            },
-            input: OnceCell::new(),
-        };
+        let evaluation = self.evaluation(request);
+        let authority = evaluation.authority;
         if let Some(authority) = authority {
             self.guard
                 .admit_host(&authority.host, evaluation.key.as_ref())?;
@@ -179,6 +167,12 @@ impl Policy {
             .iter()
             .filter_map(|index| self.rules.get(*index));
         pending.find(|rule| rule.action != Action::Observe)
+    }
+
+    /// The rule that decides about an address; none: the default.
+    pub(super) fn deciding_at(&self, decision: &RequestDecision, ip: IpAddr) -> Option<usize> {
+        self.deciding(decision, ip.to_canonical(), &mut NoTrace)
+            .rule
     }
 
     /// What decides without an address.

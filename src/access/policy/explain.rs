@@ -12,16 +12,18 @@ use super::evaluate::{PortContext, RequestDecision};
 use super::trace::Step;
 use super::upgrade::over_https;
 use super::{
-    Action, Asks, DecidedBy, Decision, Denied, Matcher, Policy, Request, RequestPath, Role, Rule,
-    Scenario, Upgrade,
+    Action, Asks, DecidedBy, Decision, Denied, HelloTerms, Matcher, Policy, Request, RequestPath,
+    Role, Rule, Scenario, Upgrade,
 };
 use crate::http::target::Scheme;
 
 mod ended;
+mod hello;
 mod text;
 mod upgrade;
 
 pub use self::ended::Conclusion;
+use self::hello::ExplainedTerms;
 use self::upgrade::ExplainedUpgrade;
 
 /// A decision with its reasons. Prints as text for people; serialises for programs.
@@ -70,6 +72,9 @@ pub struct Explanation {
     /// How the request is sent, where the rule that decides has `upgrade`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<ExplainedUpgrade>,
+    /// What is asked of the first bytes of a tunnel that is admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<ExplainedTerms>,
     /// Whether the request is put to the external authoriser, which may deny it: `yes`, or `depends_on_address`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asks: Option<&'static str>,
@@ -190,6 +195,9 @@ impl Policy {
             upgrade: evaluated
                 .upgrade
                 .map(|upgrade| ExplainedUpgrade::new(scenario.target(), &upgrade)),
+            tunnel: evaluated
+                .terms
+                .map(|terms| ExplainedTerms::new(&terms, scenario)),
             asks: match (evaluated.asks, decision) {
                 (false, _) => None,
                 (true, ExplainedDecision::DependsOnAddress) => Some("depends_on_address"),
@@ -236,8 +244,8 @@ impl Policy {
         }
     }
 
-    /// Evaluates a scenario, with every step.
-    pub(super) fn evaluate_scenario(&self, scenario: &Scenario) -> ScenarioResult {
+    /// Evaluates a scenario before a hello, with every step.
+    fn evaluate_as_request(&self, scenario: &Scenario) -> ScenarioResult {
         let scenario = &self.as_sent(scenario);
         let request = scenario.request();
         let context = PortContext::of(&request);
@@ -268,6 +276,7 @@ impl Policy {
                 observed: self.observed_by(&decision, None),
                 asks: self.asks(&decision) != Asks::Never,
                 upgrade: self.upgrade_of(&decision).cloned(),
+                terms: self.terms_at(&decision, &request, None),
                 ..ScenarioResult::without_addresses(steps, result)
             };
         };
@@ -282,6 +291,10 @@ impl Policy {
             awaited: None,
             observed,
             asks,
+            terms: result
+                .is_ok()
+                .then(|| self.terms_at(&decision, &request, Some(*ip)))
+                .flatten(),
             upgrade: result
                 .is_ok()
                 .then(|| self.upgrade_of(&decision).cloned())
@@ -438,6 +451,8 @@ pub(super) struct ScenarioResult {
     pub(super) asks: bool,
     /// How the request is sent, if it is admitted.
     pub(super) upgrade: Option<Arc<Upgrade>>,
+    /// What is asked of the first bytes of the tunnel, if it is admitted.
+    pub(super) terms: Option<Arc<HelloTerms>>,
     pub(super) steps: Vec<(usize, Step)>,
     addresses: Vec<AddressSteps>,
 }
@@ -455,6 +470,7 @@ impl ScenarioResult {
             observed: Vec::new(),
             asks: false,
             upgrade: None,
+            terms: None,
             steps,
             addresses: Vec::new(),
         }

@@ -28,6 +28,10 @@
 //! | `user.groups` | list of strings | |
 //! | `client.ip` | string | canonical: `10.0.0.1`, `2001:db8::1`, never `::ffff:10.0.0.1` |
 //! | `time` | timestamp | now; its accessors are in UTC unless they are given a time zone |
+//! | `tls.sni` | string | the name of the host in the ClientHello of a tunnel, as `request.host`; empty where there is none |
+//! | `tls.alpn` | list of strings | the protocols that it offers |
+//! | `tls.ja4` | string | the fingerprint of the client |
+//! | `tls.ech` | bool | whether it has an encrypted hello inside, or what looks like one |
 //!
 //! Operators: `&& || !`, `? :`, `== !=`, `< <= > >=`, `+ - * / %`, `in`, `[...]`. Functions: `startsWith`,
 //! `endsWith`, `contains`, `matches`, `size`, `string` (of an int), `ip_in`, `path_under`, `field`, `claim`, `timestamp`, `duration`, the
@@ -86,6 +90,7 @@ pub use value_type::{Scalar, ValueType};
 use self::facts::Fact;
 use self::head::Reading;
 use super::{Hidden, RequestPath};
+use crate::hello::Hello;
 use crate::http::http1::KeptHead;
 
 /// The longest expression, in bytes.
@@ -136,6 +141,8 @@ pub struct Facts<'a> {
     pub path: &'a RequestPath<'a>,
     /// The claims, for `claim`.
     pub claims: &'a [(Box<str>, Box<str>)],
+    /// The hello in a tunnel, for `tls.sni` and the like; none: they fail.
+    pub hello: Option<&'a Hello>,
 }
 
 /// A checked expression.
@@ -180,6 +187,13 @@ impl Expression {
     /// Whether it reads the path, the query or a field.
     pub fn needs_head(&self) -> bool {
         self.hidden_by_tunnel() != Hidden::default()
+    }
+
+    /// Whether it reads the hello in a tunnel.
+    pub fn needs_hello(&self) -> bool {
+        let of_hello = [Fact::Sni, Fact::Alpn, Fact::Ja4, Fact::Ech];
+        let mut of_hello = of_hello.into_iter();
+        of_hello.any(|fact| self.checked.used.contains(fact))
     }
 
     /// What it reads of a request and a tunnel hides.

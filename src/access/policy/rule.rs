@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 use thiserror::Error;
 
 use super::{
-    DecidedBy, DomainLists, Expression, Networks, Paths, Ports, Refusal, Role, Schedule, Upgrade,
+    DecidedBy, DomainLists, Expression, HelloTerms, Networks, Paths, Ports, Refusal, Role,
+    Schedule, Upgrade,
 };
 
 /// A set of roles.
@@ -40,6 +41,8 @@ pub struct Rule {
     pub matchers: Matchers,
     /// How a request that it admits is sent. Such a rule matches requests over https alone, and those that become one.
     pub upgrade: Option<Arc<Upgrade>>,
+    /// What is asked of the first bytes of a tunnel that it admits; none: what is asked of all.
+    pub tunnel: Option<Arc<HelloTerms>>,
     /// Whether a request that it admits is put to the external authoriser, which may still deny it.
     pub asks: bool,
 }
@@ -281,16 +284,18 @@ impl Matchers {
     pub(super) fn goes_by_time(&self, matcher: Matcher) -> bool {
         match matcher {
             Matcher::Time => self.time.is_some(),
-            // A text that only looks like the name costs a test one line.
-            Matcher::When => self.when.as_ref().is_some_and(|when| {
-                let mut words = when
-                    .as_str()
-                    .split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-                words.any(|word| word == "time")
-            }),
+            Matcher::When => self.when.as_ref().is_some_and(goes_by_time),
             _ => false,
         }
     }
+}
+
+/// Whether the value of an expression depends on the time. A text that only looks like the name costs a test one line.
+pub(super) fn goes_by_time(when: &Expression) -> bool {
+    let mut words = when
+        .as_str()
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.any(|word| word == "time")
 }
 
 impl Matcher {

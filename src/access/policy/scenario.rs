@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{Destination, Moment, Request, Role};
+use crate::hello::Hello;
 use crate::http::http1::{HeadError, KeptHead};
 use crate::http::target::{Authority, Scheme, Target, TargetError};
 
@@ -36,6 +37,8 @@ pub struct Scenario {
     inner: Option<Arc<Scenario>>,
     /// The claims of the user's token: name and text.
     pub claims: Vec<(Box<str>, Box<str>)>,
+    /// The hello in the tunnel; none: it is not judged.
+    pub hello: Option<Hello>,
 }
 
 /// One of the ways in which clients request a target.
@@ -101,6 +104,7 @@ impl Scenario {
             head: None,
             inner: None,
             claims: Vec::new(),
+            hello: None,
         };
         Ok(Scenario {
             head: scenario.head_with(&[]).ok().map(Arc::new),
@@ -269,6 +273,7 @@ impl Scenario {
             time: self.time.into(),
             head: self.head.as_deref(),
             claims: &self.claims,
+            hello: None,
         }
     }
 

@@ -69,6 +69,16 @@ impl TestCase {
                 return Err(TestFailure::NeedsTime(rule.name.as_str().into()));
             }
         }
+        let terms = evaluated
+            .terms
+            .as_ref()
+            .filter(|_| self.scenario.hello.is_some());
+        if !self.timed && terms.is_some_and(|terms| terms.go_by_time()) {
+            let name = terms.and_then(|terms| terms.rule.as_ref());
+            return Err(TestFailure::NeedsTime(
+                name.map_or("", |name| name.as_str()).into(),
+            ));
+        }
         if let Some(awaited) = evaluated.awaited {
             return Err(TestFailure::NeedsAddress(awaited.into()));
         }

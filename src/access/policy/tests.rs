@@ -15,6 +15,7 @@ mod allocation;
 mod asking;
 mod dead_rules;
 mod evaluation;
+mod hello;
 mod paths;
 pub(super) mod rule_text;
 mod spellings;
@@ -50,6 +51,7 @@ fn request(destination: Destination<'_>) -> Request<'_> {
         time: SystemTime::UNIX_EPOCH,
         head: None,
         claims: &[],
+        hello: None,
     }
 }
 

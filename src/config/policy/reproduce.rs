@@ -35,6 +35,15 @@ pub(super) fn command(configuration: &Path, case: &TestCase, seen: &ScriptCase) 
         let value = if is_hidden { "..." } else { value };
         arguments.push(("--header", format!("{name}: {value}")));
     }
+    if let Some(hello) = &scenario.hello {
+        let sni = hello.sni.as_deref().unwrap_or_default();
+        arguments.push(("--sni", sni.to_owned()));
+        let alpn = hello.alpn.iter();
+        arguments.extend(alpn.map(|protocol| ("--alpn", protocol.to_string())));
+        if !hello.ja4.is_empty() {
+            arguments.push(("--ja4", hello.ja4.to_string()));
+        }
+    }
     if scenario.client != Ipv4Addr::LOCALHOST {
         arguments.push(("--client", scenario.client.to_string()));
     }
@@ -45,9 +54,13 @@ pub(super) fn command(configuration: &Path, case: &TestCase, seen: &ScriptCase) 
     if case.timed {
         arguments.push(("--time", scenario.time.to_string()));
     }
+    let has_ech = scenario.hello.as_ref().is_some_and(|hello| hello.ech);
     let mut command = "tollgate explain".to_owned();
     for (option, value) in arguments {
         command.push_str(&format!(" {option} {}", quoted(&value)));
+    }
+    if has_ech {
+        command.push_str(" --ech");
     }
     command
 }

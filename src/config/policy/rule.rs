@@ -8,6 +8,7 @@ pub(super) use self::time::moment;
 pub(in super::super) use self::time::zone;
 pub(super) use self::value::method;
 pub(in super::super) use self::value::role;
+pub(in super::super) use self::value::tunnel_expression;
 pub(in super::super) use self::value::user;
 use super::super::egress::{self, entry};
 use super::super::keys::form::Absent::{Is, Means, Required};
@@ -17,6 +18,7 @@ use super::super::keys::keys;
 use super::super::lists::DomainFile;
 use super::super::lists::Lists;
 use super::super::reader::{Item, Section};
+use super::super::tunnel;
 use crate::access::policy::{Action, Matchers, Name, Paths, Refusal, Roles, Rule};
 use crate::script::Secrets;
 
@@ -64,6 +66,8 @@ keys! {
         time: Option<Item<'d>> = Means("always"), Raw => Shape::Map(time::Keys::keys);
         /// A [CEL expression](policy.md#cel) that is true.
         when: Option<Item<'d>> = Means("always"), Raw => Shape::text("an expression");
+        /// What the first bytes of a tunnel that the rule admits have to be; only with `admit` ([tunnels.md](tunnels.md)).
+        tunnel: Option<Item<'d>> = Means("as `tollgate.tunnel`"), Raw => Shape::Map(tunnel::RuleKeys::keys);
     }
 }
 
@@ -76,7 +80,7 @@ pub(in super::super) struct ValueReader {
 pub(super) fn read<'d>(
     item: &Item<'d>,
     lists: &mut Lists<'_>,
-    secrets: &Secrets,
+    (secrets, tunnel): (&Secrets, tunnel::Keys),
     named: &mut Vec<(Name, Item<'d>, Box<str>)>,
 ) -> (Option<Name>, Option<Rule>) {
     let mut section = item.section();
@@ -123,6 +127,8 @@ pub(super) fn read<'d>(
     let upgrade = upgrade::read(both, action.as_ref(), &mut matchers, secrets);
     reader.whole &= upgrade.is_some();
     let asks = asks(&mut reader, &keys, action.as_ref());
+    let of_rule = (name.as_ref(), action.as_ref(), &matchers);
+    let tunnel = reader.part(&keys.tunnel, |item| tunnel.of_rule(item, of_rule));
     section.finish();
     let Some(name) = name else {
         return (None, None);
@@ -135,6 +141,7 @@ pub(super) fn read<'d>(
         action,
         matchers,
         upgrade: upgrade.flatten(),
+        tunnel,
         asks,
     });
     (Some(name), rule)

@@ -7,6 +7,7 @@ use super::super::keys::form::Absent::{Is, Means, Required};
 use super::super::keys::form::Raw;
 use super::super::keys::keys;
 use super::super::reader::{Item, nearest};
+use super::super::tunnel;
 use super::reproduce;
 use super::script_cases::{self, Failure, ScriptCase};
 use super::{PolicySection, rule, verdict};
@@ -30,6 +31,8 @@ keys! {
         method: Option<Item<'d>> = Means("CONNECT for `host:port`, else GET"), Raw => Shape::method();
         /// Fields of the request. Those of an `https://` URL are not in the CONNECT.
         request_headers: Option<Item<'d>> = Means("none"), Raw => Shape::Texts("a map of names and values");
+        /// The ClientHello in the tunnel; without it the tunnel is judged as a request alone.
+        hello: Option<Item<'d>> = Means("none"), Raw => Shape::Map(tunnel::HelloKeys::keys);
         /// When the request is made; needed where a rule has `time`.
         time: Option<Item<'d>> = Means("none"), Raw => Shape::moment();
         /// The addresses of the target's name; needed where a rule has `networks`.
@@ -232,6 +235,7 @@ fn read(
     let method = part(&keys.method, &mut whole, rule::method);
     let time = part(&keys.time, &mut whole, rule::moment);
     let resolve = part(&keys.resolve, &mut whole, addresses);
+    let hello = part(&keys.hello, &mut whole, tunnel::hello);
     let expect = part(&keys.expect, &mut whole, verdict);
     let ask = part(&keys.expect_ask, &mut whole, |item| item.flag());
     let decides = part(&keys.rule, &mut whole, |item| {
@@ -292,6 +296,15 @@ fn read(
             }
         };
     }
+    if let Some(item) = keys
+        .hello
+        .filter(|_| scenario.request().role() != Role::Tunnel)
+    {
+        let message = "only for a tunnel, whose target is `host:port`";
+        item.report(message, "remove it, or write such a target");
+        return None;
+    }
+    scenario.hello = hello;
     scenario.client = client.unwrap_or(scenario.client);
     scenario.resolve = resolve.unwrap_or_default();
     scenario.groups = groups.unwrap_or_default();

@@ -117,7 +117,7 @@ const RESTART: [(&str, &str); 85] = [
     ("=tollgate.auth.lockout.window", "60s"),
 ];
 
-const APPLIED: [(&str, &str); 29] = [
+const APPLIED: [(&str, &str); 34] = [
     ("tollgate.listeners[0].tls.certificate", "other.pem"),
     ("tollgate.listeners[0].tls.key", "same.pem"),
     ("tollgate.listeners[0].tls.client_ca", "cert.pem"),
@@ -155,6 +155,11 @@ const APPLIED: [(&str, &str); 29] = [
     ("tollgate.egress.deny_networks", "[8.0.0.0/8]"),
     ("tollgate.egress.allow_domains", "[a.example]"),
     ("tollgate.egress.deny_domains", "[a.example]"),
+    ("tollgate.tunnel.sni", "match"),
+    ("tollgate.tunnel.non_tls", "deny"),
+    ("tollgate.tunnel.ech", "deny"),
+    ("tollgate.tunnel.peek", "true"),
+    ("tollgate.tunnel.hello_timeout", "3s"),
     ("tollgate.policy.default", "deny"),
     ("tollgate.policy.show_rules", "false"),
     (

@@ -42,6 +42,7 @@ fn only(user: &str) -> Policy {
             ..Default::default()
         },
         upgrade: None,
+        tunnel: None,
         asks: false,
     };
     let rules = Rules::new(vec![rule], Decision::Deny, &Groups::default()).unwrap();
@@ -188,6 +189,7 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
             ..Default::default()
         },
         upgrade: None,
+        tunnel: None,
         asks: false,
     };
     let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];

@@ -13,6 +13,7 @@ use super::TunnelRequest;
 use crate::access::auth::User;
 use crate::access::limits::{Account, Flow, Volume};
 use crate::client::ClientCertificate;
+use crate::hello::Hello;
 use crate::hook::{self, Run, Stop};
 use crate::request::app::App;
 use crate::request::hooks::ended;
@@ -202,6 +203,18 @@ impl OpenTunnel<'_> {
             }
         }
         self.tunnel.is_expired.store(true, Ordering::Relaxed);
+    }
+
+    /// The phase `tunnel_hello`: why a hook cuts the tunnel, if one does.
+    pub fn hello(&self, hello: &Arc<Hello>) -> ControlFlow<&'static str> {
+        if let Some(hooks) = &self.hooks {
+            let mut hooks = hooks.lock();
+            if let Some(stop) = hooks.run.tunnel_hello(hello) {
+                hooks.cut = Some(stop);
+                return ControlFlow::Break(CUT_BY_HOOK);
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// Charges bytes of the upstream that go to the client with the greeting.

@@ -43,7 +43,7 @@ fn syntax_and_variables() {
     check(
         "",
         &[
-            "-:-: no function; write a function such as `fn request(r) { .. }`; the phases are request, authorize, route, upstream_request, response, tunnel_open, tunnel_bytes, tunnel_close, log",
+            "-:-: no function; write a function such as `fn request(r) { .. }`; the phases are request, authorize, route, upstream_request, response, tunnel_open, tunnel_hello, tunnel_bytes, tunnel_close, log",
         ],
     );
 }

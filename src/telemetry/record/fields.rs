@@ -24,6 +24,7 @@ use crate::telemetry::text::Clock;
 /// sends.
 pub(crate) mod max {
     pub(crate) const USER: usize = 256;
+    pub(crate) const SNI: usize = 256;
     pub(crate) const METHOD: usize = 32;
     pub(crate) const TARGET: usize = 2048;
     pub(crate) const VERSION: usize = 16;
@@ -99,7 +100,16 @@ record! {
         "tags": list tags: Tag, Tags { count: 16, each: 256 },
             "What hooks and scripts say of the request: an object of names and texts.";
         "end_reason": optional end_reason: &'static str, Text(64),
-            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `certificate_refused` (the certificate of the client is revoked, or its authority is not in `client_ca` any more), `quota_hour` to `quota_month` (a quota that cuts), `drained` (the process stopped).";
+            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `certificate_refused` (the certificate of the client is revoked, or its authority is not in `client_ca` any more), `quota_hour` to `quota_month` (a quota that cuts), `drained` (the process stopped); an `error` that begins with `sni_` or `hello_`, `not_tls`, `ech_denied` or `http_request_denied` (the first bytes of the client, [tunnels.md](tunnels.md)).";
+        "sni": optional sni: &'a str, Text(max::SNI),
+            "The name of the host in the ClientHello of the tunnel, as sent; left out if there was none or if it was not read ([tunnels.md](tunnels.md))."
+        ;
+        "alpn": optional alpn: &'a str, Text(256),
+            "The protocols that it offers, with commas between them, cut at 256 bytes.";
+        "ja4": optional ja4: &'a str, Text(64),
+            "The [JA4](https://github.com/FoxIO-LLC/ja4) fingerprint of the client.";
+        "ech": optional ech: &'static str, Text(64),
+            "`offered` if it has an encrypted hello inside (ECH), or what looks like one; left out if not.";
         "referer": optional referer: &'a [u8], Uri(max::REFERER),
             "The `Referer` field as received.";
         "user_agent": optional user_agent: &'a [u8], Text(max::USER_AGENT),

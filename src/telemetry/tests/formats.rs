@@ -178,6 +178,10 @@ fn a_full_record_has_every_declared_field_in_order() {
         resolve: Some(Duration::from_micros(2)),
         queue: Some(Duration::from_micros(3)),
         first_byte: Some(Duration::ZERO),
+        sni: Some("a.example"),
+        alpn: Some("h2,http/1.1"),
+        ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1"),
+        ech: Some("offered"),
         referer: Some(b"x"),
         ..tunnel()
     };

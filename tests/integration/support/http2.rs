@@ -125,7 +125,7 @@ impl Client {
     /// Alice's tunnel, which has to open.
     pub(crate) async fn tunnel(
         &mut self,
-        authority: SocketAddr,
+        authority: impl std::fmt::Display,
     ) -> (SendStream<Bytes>, RecvStream) {
         let request = request("CONNECT", &authority.to_string());
         let (answer, send) = self.open(request, false).await;

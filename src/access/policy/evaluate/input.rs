@@ -1,7 +1,9 @@
 //! What expressions get of a request.
 
+use std::cell::OnceCell;
+
 use super::{Evaluation, groups_of};
-use crate::access::policy::Facts;
+use crate::access::policy::{Facts, NameKey, Policy, Request, RequestPath};
 use crate::http::target::Host;
 
 /// The texts that only expressions need.
@@ -11,9 +13,32 @@ pub(super) struct ExpressionInput<'a> {
     groups: Vec<&'a str>,
 }
 
+impl Policy {
+    /// A request with the values that rules need.
+    pub(in crate::access::policy) fn evaluation<'a>(
+        &'a self,
+        request: &'a Request<'a>,
+    ) -> Evaluation<'a> {
+        let authority = request.destination.authority();
+        Evaluation {
+            request,
+            authority,
+            key: authority
+                .and_then(|authority| authority.host.name())
+                .map(NameKey::new),
+            class: self.rules.class_of(request.user),
+            path: match self.rules.read_path() {
+                true => RequestPath::of(request),
+                false => RequestPath::Unknown,
+            },
+            input: OnceCell::new(),
+        }
+    }
+}
+
 impl Evaluation<'_> {
     /// The facts for an expression.
-    pub(super) fn facts(&self) -> Facts<'_> {
+    pub(in crate::access::policy) fn facts(&self) -> Facts<'_> {
         let input = self.input.get_or_init(|| ExpressionInput {
             method: self.request.method.to_ascii_uppercase(),
             host: match self.authority.map(|authority| &authority.host) {
@@ -35,6 +60,7 @@ impl Evaluation<'_> {
             head: self.request.head,
             path: &self.path,
             claims: self.request.claims,
+            hello: self.request.hello,
         }
     }
 }

@@ -70,6 +70,9 @@ impl Explanation {
         if let Some(upgrade) = &self.upgrade {
             text += &format!("\n\n{upgrade}");
         }
+        if let Some(terms) = &self.tunnel {
+            text += &format!("\n\n{terms}");
+        }
         if let Some(asks) = self.asks {
             text += match asks {
                 "yes" => {
@@ -166,6 +169,7 @@ pub(super) fn because(by: &DecidedBy, request: &Request<'_>) -> Option<String> {
              tollgate.egress.allow_networks open it",
             block.name
         ),
+        DecidedBy::TunnelHello => "the ClientHello is not as tollgate.tunnel has it".to_owned(),
         // Neither hooks nor the authoriser are a part of the policy.
         DecidedBy::Hook(_) => "a hook ends the request".to_owned(),
         DecidedBy::External(_) => "the external authoriser denies it".to_owned(),

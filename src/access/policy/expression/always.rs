@@ -15,6 +15,10 @@ impl Expression {
             Fact::User,
             Fact::Groups,
             Fact::Time,
+            Fact::Sni,
+            Fact::Alpn,
+            Fact::Ja4,
+            Fact::Ech,
         ];
         let is_used = |fact: &Fact| self.checked.used.contains(*fact);
         if may_fail.iter().any(is_used) || !self.checked.readings.is_empty() {

@@ -23,13 +23,14 @@ use super::{
 };
 
 /// The names before the dot, with their fields.
-const ROOTS: [(&str, &str); 3] = [
+const ROOTS: [(&str, &str); 4] = [
     (
         "request",
         "request.role, request.method, request.host, request.port, request.path or request.query",
     ),
     ("user", "user.name or user.groups"),
     ("client", "client.ip"),
+    ("tls", "tls.sni, tls.alpn, tls.ja4 or tls.ech"),
 ];
 
 /// A checked expression, with what its evaluation needs.
@@ -91,12 +92,10 @@ pub(super) fn check(text: &str, syntax: Syntax) -> Result<Checked, ExpressionErr
     if node.value_type != ValueType::One(Scalar::Bool) {
         return Err(ExpressionProblem::NotBool(node.value_type).into());
     }
-    let groups = match checker.used.contains(Fact::Groups) {
-        // Their list is made once.
-        true => Fact::Groups.size().len,
-        false => 0,
-    };
-    let cost = node.cost.saturating_add(groups);
+    // Their lists are made once.
+    let lists = [Fact::Groups, Fact::Alpn].into_iter();
+    let lists = lists.filter(|fact| checker.used.contains(*fact));
+    let cost = lists.fold(node.cost, |cost, fact| cost.saturating_add(fact.size().len));
     if cost > MAX_COST {
         return Err(ExpressionProblem::TooCostly {
             cost,

@@ -315,6 +315,9 @@ pub enum EvaluationError {
     /// The head was not kept for this request.
     #[error("the path and the fields of this request are not known")]
     NoHead,
+    /// There is no hello yet.
+    #[error("the ClientHello of this tunnel is not known")]
+    NoHello,
     /// More groups than [`MAX_GROUPS`].
     #[error("the user is in more than {MAX_GROUPS} groups")]
     ManyGroups,

@@ -9,7 +9,7 @@ use std::{
 
 use cel::{
     common::{
-        types::{CelInt, CelList, CelString, CelTimestamp},
+        types::{CelBool, CelInt, CelList, CelString, CelTimestamp},
         value::{CowVal, Val},
     },
     context::VariableResolver,
@@ -24,6 +24,8 @@ use super::{
     head,
     value_type::Size,
 };
+use crate::access::policy::hello::normalised;
+use crate::hello::{MAX_ALPN, MAX_PROTOCOL};
 use crate::http::role::Role;
 
 /// The seconds of the years 1 to 9999, the range of CEL.
@@ -52,11 +54,19 @@ pub enum Fact {
     Client,
     /// `time`
     Time,
+    /// `tls.sni`
+    Sni,
+    /// `tls.alpn`
+    Alpn,
+    /// `tls.ja4`
+    Ja4,
+    /// `tls.ech`
+    Ech,
 }
 
 impl Fact {
     /// Every one.
-    pub const ALL: [Fact; 10] = [
+    pub const ALL: [Fact; 14] = [
         Fact::Role,
         Fact::Method,
         Fact::Host,
@@ -67,6 +77,10 @@ impl Fact {
         Fact::Groups,
         Fact::Client,
         Fact::Time,
+        Fact::Sni,
+        Fact::Alpn,
+        Fact::Ja4,
+        Fact::Ech,
     ];
 
     /// The name in an expression.
@@ -82,6 +96,10 @@ impl Fact {
             Fact::Groups => "user.groups",
             Fact::Client => "client.ip",
             Fact::Time => "time",
+            Fact::Sni => "tls.sni",
+            Fact::Alpn => "tls.alpn",
+            Fact::Ja4 => "tls.ja4",
+            Fact::Ech => "tls.ech",
         }
     }
 
@@ -93,20 +111,24 @@ impl Fact {
             | Fact::Path
             | Fact::Query
             | Fact::User
-            | Fact::Client => ValueType::One(Scalar::String),
+            | Fact::Client
+            | Fact::Sni
+            | Fact::Ja4 => ValueType::One(Scalar::String),
             Fact::Port => ValueType::One(Scalar::Int),
-            Fact::Groups => ValueType::List(Some(Scalar::String)),
+            Fact::Groups | Fact::Alpn => ValueType::List(Some(Scalar::String)),
+            Fact::Ech => ValueType::One(Scalar::Bool),
             Fact::Time => ValueType::One(Scalar::Timestamp),
         }
     }
 
     pub(super) const fn size(self) -> Size {
         let (bytes, len) = match self {
-            Fact::Role | Fact::Client => (64, 0),
-            Fact::Method | Fact::Host | Fact::User => (MAX_FACT as u64, 0),
+            Fact::Role | Fact::Client | Fact::Ja4 => (64, 0),
+            Fact::Method | Fact::Host | Fact::User | Fact::Sni => (MAX_FACT as u64, 0),
             Fact::Path | Fact::Query => (MAX_HEAD_FACT as u64, 0),
             Fact::Groups => (MAX_FACT as u64, MAX_GROUPS as u64),
-            Fact::Port | Fact::Time => (0, 0),
+            Fact::Alpn => (MAX_PROTOCOL as u64, MAX_ALPN as u64),
+            Fact::Port | Fact::Time | Fact::Ech => (0, 0),
         };
         Size { bytes, len }
     }
@@ -116,17 +138,19 @@ impl Fact {
         let whole = compared == Compared::Whole;
         let quoted = |text: &str| format!("write {:?}", text).into();
         match self {
-            Fact::Host if text.bytes().any(|b| b.is_ascii_uppercase()) => Some(
+            Fact::Host | Fact::Sni if text.bytes().any(|b| b.is_ascii_uppercase()) => Some(
                 format!(
                     "hosts are in lower case; write {:?}",
                     text.to_ascii_lowercase()
                 )
                 .into(),
             ),
-            Fact::Host if !text.is_ascii() => {
+            Fact::Host | Fact::Sni if !text.is_ascii() => {
                 Some("hosts are in their ASCII form, as xn--bcher-kva.example".into())
             }
-            Fact::Host if compared != Compared::Part && text.len() > 1 && text.ends_with('.') => {
+            Fact::Host | Fact::Sni
+                if compared != Compared::Part && text.len() > 1 && text.ends_with('.') =>
+            {
                 Some(
                     format!(
                         "hosts have no dot at the end; write {:?}",
@@ -221,9 +245,43 @@ pub(super) struct FactValues<'a> {
     group_names: &'a [&'a str],
     /// Made on first use: it allocates, and `&&` may never need it.
     groups: OnceLock<CelList<'a>>,
+    hello: HelloValues<'a>,
     constants: Constants<'a>,
     /// The values of the checker's readings, in order.
     readings: Vec<Box<dyn Val + 'a>>,
+}
+
+/// The values of a hello; empty where the expression does not use them.
+#[derive(Debug)]
+struct HelloValues<'a> {
+    sni: CelString<'a>,
+    alpn: CelList<'a>,
+    ja4: CelString<'a>,
+    ech: CelBool,
+}
+
+impl<'a> HelloValues<'a> {
+    fn new(facts: &Facts<'a>, used: UsedFacts) -> Result<Self, EvaluationError> {
+        let of_hello = [Fact::Sni, Fact::Alpn, Fact::Ja4, Fact::Ech];
+        if !of_hello.into_iter().any(|fact| used.contains(fact)) {
+            return Ok(Self {
+                sni: CelString::default(),
+                alpn: Vec::new().into(),
+                ja4: CelString::default(),
+                ech: false.into(),
+            });
+        }
+        let hello = facts.hello.ok_or(EvaluationError::NoHello)?;
+        let boxed = |protocol: &'a Box<str>| -> Box<dyn Val + 'a> {
+            Box::new(CelString::from(&**protocol))
+        };
+        Ok(Self {
+            sni: normalised(hello.sni.as_deref().unwrap_or_default()).into(),
+            alpn: hello.alpn.iter().map(boxed).collect::<Vec<_>>().into(),
+            ja4: (&*hello.ja4).into(),
+            ech: hello.ech.into(),
+        })
+    }
 }
 
 impl<'a> FactValues<'a> {
@@ -276,6 +334,7 @@ impl<'a> FactValues<'a> {
             },
             group_names: facts.groups,
             groups: OnceLock::new(),
+            hello: HelloValues::new(facts, used)?,
             path: of_head(Fact::Path)?,
             query: of_head(Fact::Query)?,
             constants: Constants(&checked.constants),
@@ -312,6 +371,10 @@ impl VariableResolver for FactValues<'_> {
             "client.ip" => &self.client,
             ADDRESS => &self.address,
             "time" => &self.time,
+            "tls.sni" => &self.hello.sni,
+            "tls.alpn" => &self.hello.alpn,
+            "tls.ja4" => &self.hello.ja4,
+            "tls.ech" => &self.hello.ech,
             _ => match head::reading_index(variable) {
                 Some(index) => self.readings.get(index)?.as_ref(),
                 None => return self.constants.resolve(variable),

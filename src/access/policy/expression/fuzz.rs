@@ -89,6 +89,7 @@ pub(super) fn facts() -> Facts<'static> {
         head: Some(connect_head()),
         path: &RequestPath::None,
         claims: &[],
+        hello: None,
     }
 }
 

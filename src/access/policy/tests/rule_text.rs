@@ -72,6 +72,7 @@ pub(in crate::access::policy) fn rule(text: &str) -> Rule {
         action,
         matchers,
         upgrade: None,
+        tunnel: None,
         asks,
     }
 }

@@ -98,6 +98,28 @@ pub(in super::super) fn method(item: &Item<'_>) -> Option<Box<str>> {
 }
 
 pub(super) fn expression(item: &Item<'_>) -> Option<Expression> {
+    let when = any_expression(item)?;
+    if when.needs_hello() {
+        let message =
+            "reads the ClientHello of a tunnel, which is not there before the tunnel is admitted";
+        item.report(message, "write it as `when` below `tunnel` of the rule");
+        return None;
+    }
+    Some(when)
+}
+
+/// An expression that is evaluated when a tunnel is open.
+pub(in super::super::super) fn tunnel_expression(item: &Item<'_>) -> Option<Expression> {
+    let when = any_expression(item)?;
+    if when.needs_head() {
+        let message = "reads the path, the query or a field, which are gone when a tunnel is open";
+        item.report(message, "write that as `when` of the rule itself");
+        return None;
+    }
+    Some(when)
+}
+
+fn any_expression(item: &Item<'_>) -> Option<Expression> {
     let report = |error: ExpressionError| {
         let advice = "correct the expression";
         let place = error.at.and_then(|at| item.place(at.line, at.column));
