@@ -12,6 +12,8 @@ pub mod fuzz;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
+
 use thiserror::Error;
 
 /// The most bytes that are read for a hello, with the headers of its records. One with the key shares of today has
@@ -30,6 +32,8 @@ pub const MAX_PROTOCOL: usize = 512;
 const HEADER: usize = 5;
 const MAX_RECORD: usize = 16 * 1024;
 const HANDSHAKE: u8 = 22;
+/// The types of records (RFC 8446 §5.1, RFC 6520 §3).
+const RECORDS: RangeInclusive<u8> = 20..=24;
 const CLIENT_HELLO: u8 = 1;
 /// Type and length of a handshake message.
 const PREFIX: usize = 4;
@@ -106,12 +110,16 @@ impl HelloReader {
     /// Whether the header of the next record is there.
     fn begin_record(&mut self, bytes: &[u8]) -> Result<bool, Unreadable> {
         let rest = bytes.get(self.at..).unwrap_or_default();
-        let begins = rest.iter().zip([HANDSHAKE, 3]).all(|(a, b)| *a == b);
-        if !begins {
-            return Err(match self.at {
-                0 => Unreadable::NotTls,
-                _ => Unreadable::Malformed("a record of another type before its end"),
-            });
+        let (kind, version) = (rest.first(), rest.get(1));
+        let is_record = kind.is_none_or(|kind| RECORDS.contains(kind))
+            && version.is_none_or(|version| *version == 3);
+        if !is_record && self.at == 0 {
+            return Err(Unreadable::NotTls);
+        }
+        // A server may pass over a record before the hello, such as a warning, and then take the hello.
+        let is_other = kind.is_some_and(|kind| *kind != HANDSHAKE) && version.is_some();
+        if !is_record || is_other {
+            return Err(Unreadable::Malformed("another record before its end"));
         }
         let Some([_, _, _, high, low]) = rest.first_chunk::<HEADER>() else {
             return Ok(false);

@@ -1,10 +1,5 @@
 //! Invariants of ClientHellos, for the fuzz target.
 
-#![expect(
-    clippy::panic,
-    reason = "a broken invariant is what a fuzz target looks for"
-)]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustls::server::Acceptor;

@@ -127,7 +127,6 @@ fn what_is_no_hello() {
         &b"SSH-2.0-x\r\n"[..],
         b"GET / HTTP/1.1\r\n",
         b"\0",
-        &with(0, 23),
         &with(1, 2),
     ] {
         assert_eq!(read(bytes), Err(Unreadable::NotTls), "{bytes:?}");
@@ -138,12 +137,14 @@ fn what_is_no_hello() {
     assert_eq!(read(&[22]), Ok(None));
     assert_eq!(read(&whole[..whole.len() - 1]), Ok(None));
     for bytes in [
-        with(4, 0),                                  // a shorter record, with the rest behind it
-        with(5, 2),                                  // a ServerHello
-        vec![22, 3, 1, 0, 0],                        // an empty record
-        vec![22, 3, 1, 0x40, 1],                     // one that is too long
+        with(4, 0), // a shorter record, with the rest behind it
+        with(5, 2), // a ServerHello
+        with(0, 23),
+        vec![21, 3, 1, 0, 2, 1, 0], // a warning before the hello, which a server may pass over
+        vec![22, 3, 1, 0, 0],       // an empty record
+        vec![22, 3, 1, 0x40, 1],    // one that is too long
         in_one_record(&[&whole[..], &[0]].concat()), // bytes behind it in its record
-        hello_of(&[(0, &name), (0, &name)]),         // twice
+        hello_of(&[(0, &name), (0, &name)]), // twice
         hello_of(&[(0, &[&name[..], &name[..]].concat())]),
         hello_of(&[(0, b"")]),
         hello_of(&[(0, &server_name(b""))]),

@@ -243,7 +243,7 @@ impl Exchange {
     /// They are denied.
     pub fn admit_opening(
         &mut self,
-        policy: &Policy,
+        policy: Option<&Policy>,
         terms: &HelloTerms,
         opening: Opening<'_>,
     ) -> Result<(), RequestError> {
@@ -253,7 +253,7 @@ impl Exchange {
         let facts = outcome.facts.as_deref();
         let user = outcome.user.as_ref().map_or("", User::as_str);
         let asked = request.in_tunnel(user, facts);
-        let judged = policy.admit_opening(terms, &asked, opening);
+        let judged = terms.admit(policy, &asked, opening);
         judged.map_err(|denied| outcome.deny(denied, self.rule_names))
     }
 

@@ -21,7 +21,7 @@ use super::quotas::QuotaUsage;
 use super::record::Record;
 
 /// Distinct values that a label found while running may have.
-const MAX_KINDS: usize = 64;
+const MAX_KINDS: usize = 96;
 /// Rules can be as many as an operator writes; the sketch of a graph needs few.
 const MAX_RULES: usize = 1280;
 

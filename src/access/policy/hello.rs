@@ -140,6 +140,47 @@ impl Rules {
     }
 }
 
+impl HelloTerms {
+    /// Judges the first bytes of a tunnel that was admitted on these terms. An expression needs the policy, for the groups of
+    /// the user.
+    ///
+    /// # Errors
+    /// [`Denied`], by the rule that has the terms.
+    pub fn admit(
+        &self,
+        policy: Option<&Policy>,
+        request: &Request<'_>,
+        opening: Opening<'_>,
+    ) -> Result<(), Denied> {
+        let deny = |reason, failure| {
+            Err(Denied {
+                reason,
+                failure,
+                ..Denied::request(self.decided_by())
+            })
+        };
+        let Some(host) = request.host() else {
+            return Ok(());
+        };
+        if let Err(reason) = self.judge(host, opening) {
+            return deny(reason, None);
+        }
+        let (Some(when), Opening::Hello(hello)) = (&self.when, opening) else {
+            return Ok(());
+        };
+        let request = Request {
+            hello: Some(hello),
+            ..*request
+        };
+        let policy = policy.ok_or(EvaluationError::Unexpected);
+        match policy.and_then(|policy| policy.is_true(when, &request)) {
+            Ok(true) => Ok(()),
+            Ok(false) => deny(DenyReason::HttpRequestDenied, None),
+            Err(error) => deny(DenyReason::HttpRequestDenied, Some(error)),
+        }
+    }
+}
+
 impl Policy {
     /// The same policy, with these terms for tunnels whose rule has none of its own.
     #[must_use]
@@ -157,43 +198,6 @@ impl Policy {
         of_rule.or(self.tunnel.as_ref())
     }
 
-    /// Judges the first bytes of a tunnel that the policy has admitted on these terms. `request` has the hello as well.
-    ///
-    /// # Errors
-    /// [`Denied`], by the rule that has the terms.
-    pub fn admit_opening(
-        &self,
-        terms: &HelloTerms,
-        request: &Request<'_>,
-        opening: Opening<'_>,
-    ) -> Result<(), Denied> {
-        let deny = |reason, failure| {
-            Err(Denied {
-                reason,
-                failure,
-                ..Denied::request(terms.decided_by())
-            })
-        };
-        let Some(host) = request.host() else {
-            return Ok(());
-        };
-        if let Err(reason) = terms.judge(host, opening) {
-            return deny(reason, None);
-        }
-        let (Some(when), Opening::Hello(hello)) = (&terms.when, opening) else {
-            return Ok(());
-        };
-        let request = Request {
-            hello: Some(hello),
-            ..*request
-        };
-        match self.is_true(when, &request) {
-            Ok(true) => Ok(()),
-            Ok(false) => deny(DenyReason::HttpRequestDenied, None),
-            Err(error) => deny(DenyReason::HttpRequestDenied, Some(error)),
-        }
-    }
-
     /// Whether an expression is true for a request, outside of the matchers of a rule.
     fn is_true(&self, when: &Expression, request: &Request<'_>) -> Result<bool, EvaluationError> {
         when.matches(&self.evaluation(request).facts())
@@ -201,8 +205,12 @@ impl Policy {
 }
 
 impl Admission {
-    /// The policy, and the terms of a tunnel to this address that are to be judged; none: its bytes are not looked at.
-    pub fn tunnel_terms(&self, ip: Option<IpAddr>) -> Option<(Arc<Policy>, Arc<HelloTerms>)> {
+    /// The terms of a tunnel to this address that are to be judged; none: its bytes are not looked at. With the policy only
+    /// where they have an expression: a silent client would keep it in memory after a reload.
+    pub fn tunnel_terms(
+        &self,
+        ip: Option<IpAddr>,
+    ) -> Option<(Option<Arc<Policy>>, Arc<HelloTerms>)> {
         if !self.policy.reads_hellos {
             return None;
         }
@@ -211,6 +219,7 @@ impl Admission {
             None => self.decision.decides,
         };
         let terms = self.policy.terms_of(rule).filter(|terms| terms.reads())?;
-        Some((Arc::clone(&self.policy), Arc::clone(terms)))
+        let policy = terms.when.as_ref().map(|_| Arc::clone(&self.policy));
+        Some((policy, Arc::clone(terms)))
     }
 }

@@ -35,12 +35,13 @@ const UNRECOGNIZED_NAME: u8 = 112;
 /// What is asked of the first bytes, and what evaluates it.
 #[derive(Debug)]
 pub struct Demand {
-    policy: Arc<Policy>,
+    /// Where the terms have an expression.
+    policy: Option<Arc<Policy>>,
     terms: Arc<HelloTerms>,
 }
 
 impl Demand {
-    pub fn new((policy, terms): (Arc<Policy>, Arc<HelloTerms>)) -> Self {
+    pub fn new((policy, terms): (Option<Arc<Policy>>, Arc<HelloTerms>)) -> Self {
         Self { policy, terms }
     }
 }
@@ -155,7 +156,7 @@ fn admit(
         Found::Not(_) => Opening::Unreadable,
         Found::Late => Opening::Late,
     };
-    let judged = exchange.admit_opening(&demand.policy, &demand.terms, opening);
+    let judged = exchange.admit_opening(demand.policy.as_deref(), &demand.terms, opening);
     let judged = judged.map_err(|error| match &found {
         Found::Not(why) => error.because(*why),
         _ => error,

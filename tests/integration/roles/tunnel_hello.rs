@@ -7,8 +7,9 @@ use crate::support::hello::{
     ACCESS_DENIED, MATCH, Server, UNRECOGNIZED_NAME, assert_carried, assert_refused, closed, hello,
 };
 use crate::support::http2::{Client, read_all, run, send_all};
+use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::request::{ALICE, connect};
+use crate::support::request::{ALICE, auth, connect};
 use crate::support::tls::Authority;
 
 #[test]
@@ -301,4 +302,56 @@ fn peek_reads_for_the_log_and_refuses_nothing() {
     // Nothing is read where nobody asks.
     let record = assert_carried("{}", "a.localhost", &[hello("b.localhost")]);
     assert_eq!(record["sni"], Value::Null, "{record}");
+}
+
+#[test]
+fn a_websocket_is_not_judged() {
+    let proxy = Proxy::start(MATCH);
+    let origin = Origin::raw(|mut wire, _| {
+        wire.read_head()?;
+        wire.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )?;
+        let ping = wire.read_bytes(4)?;
+        wire.send(ping)
+    });
+    let request = format!(
+        "GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{1}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        origin.address,
+        auth()
+    );
+    let mut wire = proxy.connect();
+    assert_eq!(wire.exchange(request).status(), 101);
+    wire.send("ping").unwrap();
+    assert_eq!(wire.read_bytes(4).unwrap(), b"ping");
+}
+
+/// What passes before the verdict counts once, refused or not, and has the bandwidth of its class.
+#[test]
+fn bytes_before_the_verdict_are_charged() {
+    let yaml = format!("{MATCH}\nlimits: {{ classes: [{{ name: all, download: 1MiB/s }}] }}");
+    let greeting: &'static [u8] = &[b'x'; 100_000];
+    let (proxy, server) = (Proxy::start(&yaml), Server::new(greeting));
+    let series = |direction: &str| {
+        format!("tollgate_class_bytes_total{{class=\"all\",direction=\"{direction}\"}}")
+    };
+    let mut sent = 0;
+    for (number, name) in [(1, "a.localhost"), (2, "b.localhost")] {
+        let mut wire = proxy.tunnel(server.target("a.localhost"));
+        assert_eq!(
+            wire.read_bytes(greeting.len()).unwrap().len(),
+            greeting.len()
+        );
+        let hello = hello(name);
+        wire.send(&hello).unwrap();
+        if number == 1 {
+            sent = hello.len() as u64;
+            wire.finish().unwrap();
+        }
+        wire.rest();
+        proxy.wait_records(number);
+        let carried = proxy.metric(&series("to_client"));
+        assert_eq!(carried, greeting.len() as u64 * number as u64, "{name}");
+        assert_eq!(proxy.metric(&series("from_client")), sent, "{name}");
+    }
 }

@@ -72,7 +72,7 @@ impl Policy {
             (&evaluated.result, &evaluated.terms, &scenario.hello)
         {
             let opening = Opening::Hello(hello);
-            if let Err(denied) = self.admit_opening(terms, &scenario.request(), opening) {
+            if let Err(denied) = terms.admit(Some(self), &scenario.request(), opening) {
                 evaluated.result = Err(denied);
                 evaluated.observed.clear();
                 evaluated.awaited = None;

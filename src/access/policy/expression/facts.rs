@@ -272,12 +272,12 @@ impl<'a> HelloValues<'a> {
             });
         }
         let hello = facts.hello.ok_or(EvaluationError::NoHello)?;
-        let boxed = |protocol: &'a Box<str>| -> Box<dyn Val + 'a> {
-            Box::new(CelString::from(&**protocol))
-        };
+        let boxed =
+            |protocol: &'a str| -> Box<dyn Val + 'a> { Box::new(CelString::from(protocol)) };
+        let protocols = hello.alpn.iter().map(AsRef::as_ref);
         Ok(Self {
             sni: normalised(hello.sni.as_deref().unwrap_or_default()).into(),
-            alpn: hello.alpn.iter().map(boxed).collect::<Vec<_>>().into(),
+            alpn: protocols.map(boxed).collect::<Vec<_>>().into(),
             ja4: (&*hello.ja4).into(),
             ech: hello.ech.into(),
         })

@@ -174,9 +174,8 @@ fn targets_that_are_addresses() {
 #[test]
 fn what_is_no_hello_is_refused_where_something_is_asked() {
     let request = scenario("alice CONNECT a.example:443", &[]);
-    let policy = policy(terms(None, SniDemand::Off, None), "true");
     let refused = |terms: &HelloTerms, opening| {
-        let judged = policy.admit_opening(terms, &request.request(), opening);
+        let judged = terms.admit(None, &request.request(), opening);
         judged.err().map(|denied| denied.reason.kind())
     };
     let nothing = terms(None, SniDemand::Off, None);
