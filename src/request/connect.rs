@@ -86,14 +86,7 @@ impl ConnectService {
         let ends = (client, opened.stream);
         let exchange = &mut request.exchange;
         // Boxed: what judges is gone while the tunnel is relayed.
-        let judged = Box::pin(tunnel::judge(
-            app,
-            &open,
-            ends,
-            &greeting,
-            exchange,
-            demand,
-        ));
+        let judged = Box::pin(tunnel::judge(app, &open, ends, &greeting, exchange, demand));
         let relayed = match judged.await {
             Ok(judged) => {
                 let relayed = tunnel::relay(app, &open, judged.client, judged.upstream, b"");

@@ -1,6 +1,8 @@
 //! The program and the schema agree: whatever the program takes, the schema takes; and it refuses what the program
 //! refuses for its type, its word or its name.
 
+use std::num::NonZero;
+
 use jsonschema::Validator;
 use serde_yaml::Value;
 
@@ -102,6 +104,21 @@ impl Check {
         self.setup.load(yaml).is_ok()
     }
 
+    /// How many of the values the program takes for a key; the schema takes them as well.
+    fn agree(&self, path: &str, key: &Key) -> usize {
+        // Pingora is given a number as text that is no whole number of 64 bits, which no schema can say.
+        let is_typed = matches!(key.shape, Shape::Typed(_));
+        let excepted = |value: &&str| is_typed && ["1.5", "99999999999999999999"].contains(value);
+        let values = VALUES.split('|').map(str::trim);
+        let taken = values
+            .filter(|value| !excepted(value))
+            .map(|value| (value, with(path, value)))
+            .filter(|(_, yaml)| self.program_takes(yaml));
+        taken
+            .inspect(|(value, yaml)| assert!(self.schema_takes(yaml), "{path}: {value}"))
+            .count()
+    }
+
     fn schema_takes(&self, yaml: &str) -> bool {
         // A value that the other parser of YAML does not read is none for the schema to refuse.
         let value = serde_yaml::from_str::<Value>(yaml).ok();
@@ -156,20 +173,22 @@ fn keys() -> Vec<(String, Key)> {
 
 #[test]
 fn the_schema_takes_what_the_program_takes() {
-    let check = Check::new();
-    let mut taken = 0;
-    for (path, key) in keys() {
-        // Pingora is given a number as text that is no whole number of 64 bits, which no schema can say.
-        let is_typed = matches!(key.shape, Shape::Typed(_));
-        let excepted = |value| is_typed && ["1.5", "99999999999999999999"].contains(&value);
-        for value in VALUES.split('|').map(str::trim) {
-            let yaml = with(&path, value);
-            if !excepted(value) && check.program_takes(&yaml) {
-                assert!(check.schema_takes(&yaml), "{path}: {value}");
-                taken += 1;
-            }
-        }
-    }
+    let keys = keys();
+    // Many thousands of configurations.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let taken: usize = std::thread::scope(|scope| {
+        let of_keys = |part: &[(String, Key)]| {
+            // Each thread has a directory of its own.
+            let check = Check::new();
+            let agreed = part.iter().map(|(path, key)| check.agree(path, key));
+            agreed.sum::<usize>()
+        };
+        let parts = keys.chunks(keys.len().div_ceil(threads));
+        let parts: Vec<_> = parts
+            .map(|part| scope.spawn(move || of_keys(part)))
+            .collect();
+        parts.into_iter().map(|part| part.join().unwrap()).sum()
+    });
     assert!(taken > 400, "{taken} values taken");
 }
 

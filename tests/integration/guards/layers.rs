@@ -34,7 +34,9 @@ const LAYERS: &[&[&str]] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     (
         "tokio",
-        &["access", "hello", "hook", "http", "script", "socks5", "text"],
+        &[
+            "access", "hello", "hook", "http", "script", "socks5", "text",
+        ],
     ),
     (
         "pingora",
