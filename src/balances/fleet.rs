@@ -17,7 +17,7 @@
 //!
 //! **A store that forgets.** Its data has a beginning. An instance that knows an earlier one says so, and for a second no new
 //! places are leased, until all instances have told of theirs. Balances are written again: the larger one counts, unless a reset is newer.
-//! Rates begin with a whole burst.
+//! Rates begin with a whole burst. The same second passes after a store that stood still until all leases had ended.
 //!
 //! **A store that does not work** leaves each instance with the whole limits, or has requests denied. It is tried each
 //! second.

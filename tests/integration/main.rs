@@ -132,6 +132,7 @@ mod limits {
     mod client_shares;
     mod file_descriptors;
     mod fleet;
+    mod fleet_data;
     mod fleet_failures;
     mod http2_limits;
     mod large_download;

@@ -22,22 +22,26 @@ local is_new, epoch, is_lost = true, 0, false
 if id ~= '' then
   -- A call that is repeated, since its answer was lost, adds nothing.
   is_new = number(ARGV[2]) > number(redis.call('GET', KEYS[2]))
+  -- The first write: a server without memory refuses this one, and allows all that come after another.
   redis.call('SET', KEYS[2], ARGV[2], 'PX', 3600000)
+
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', digits(now - 1))
+  -- The clock was set back.
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], digits(now + 2 * lease), '+inf')
 
   -- An instance that knows other data: the others hold places as well that the store does not know.
   if not redis.call('GET', KEYS[4]) then
     redis.call('SET', KEYS[4], digits(now))
   end
   epoch = number(redis.call('GET', KEYS[4]))
-  if ARGV[5] ~= '0' and number(ARGV[5]) ~= epoch then
+  -- Or no lease is left, since the store did not run for as long: what the others hold is not known either.
+  local is_known = redis.call('ZCARD', KEYS[1]) > 0
+  if ARGV[5] ~= '0' and (number(ARGV[5]) ~= epoch or not is_known) then
     redis.call('SET', KEYS[3], '1', 'PX', ARGV[4], 'NX')
   end
   is_lost = redis.call('EXISTS', KEYS[3]) == 1
   redis.call('ZADD', KEYS[1], digits(now + lease), id)
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', digits(now - 1))
--- The clock was set back.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], digits(now + 2 * lease), '+inf')
 
 local answer = { redis.call('ZCARD', KEYS[1]), epoch }
 

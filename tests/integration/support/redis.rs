@@ -141,6 +141,18 @@ impl Redis {
         self.wait();
     }
 
+    /// Starts it again, slowly: it loads data for some seconds, and commands are answered meanwhile.
+    pub(crate) fn restart_loading(&mut self) {
+        let slow = [
+            ["--key-load-delay", "1000"],
+            ["--loading-process-events-interval-bytes", "1024"],
+        ];
+        self.arguments
+            .extend(slow.concat().into_iter().map(str::to_owned));
+        self.stop();
+        assert!(self.spawn());
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().unwrap();
         kill_process(Pid::from_child(process), signal).unwrap();
