@@ -180,6 +180,7 @@ impl Telemetry {
 
     /// Shows these classes of limits in metrics and statistics from now on.
     pub fn show_classes(&self, classes: Option<Arc<Classes>>) {
+        self.metrics.class_queued.show(classes.clone());
         self.metrics.class_bytes.show(classes);
     }
 

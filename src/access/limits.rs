@@ -25,7 +25,9 @@ mod tests;
 
 pub use self::account::{Account, OverLimit, Volume};
 pub use self::bandwidth::{Bandwidth, BandwidthError, Flow};
-pub use self::class::{Class, ClassLimits, ClassRule, Exceeded, Per, Refused, Ticket};
+pub use self::class::{
+    Class, ClassLimits, ClassRule, Exceeded, MAX_QUEUE, Per, Refused, Ticket, Turn,
+};
 use self::fleet::{Fleet, Pending};
 use self::quota::Ledgers;
 pub use self::rate::{Pace, Rate, RateError};
@@ -98,7 +100,10 @@ impl Classes {
     pub fn new(rules: Vec<ClassRule>, groups: &Groups) -> Result<Classes, Vec<ClassError>> {
         check(&rules, groups)?;
         let index = Index::new(&rules, groups);
-        let list = rules.into_iter().map(|rule| Arc::new(Class::new(rule)));
+        let waiting = Arc::default();
+        let list = rules
+            .into_iter()
+            .map(|rule| Arc::new(Class::new(rule, &waiting)));
         Ok(Classes {
             list: list.collect(),
             index: Arc::new(index),
@@ -122,7 +127,7 @@ impl Classes {
         let succeed = |class: &Arc<Class>| {
             let before = former.iter().find(|other| other.name() == class.name());
             let Some(before) = before else {
-                return Arc::clone(class);
+                return class.beside(former.iter().next());
             };
             let same = before.per() == class.per() && before.limits() == class.limits();
             let members = if same {
@@ -134,6 +139,7 @@ impl Classes {
                 rule: class.rule.clone(),
                 members: Arc::clone(members),
                 tally: Arc::clone(&before.tally),
+                waiting: Arc::clone(&before.waiting),
                 ledgers: class.ledgers.clone(),
             })
         };
@@ -154,6 +160,7 @@ impl Classes {
                 rule: class.rule.clone(),
                 members: Arc::clone(&class.members),
                 tally: Arc::clone(&class.tally),
+                waiting: Arc::clone(&class.waiting),
                 ledgers: Some(Arc::clone(ledgers)),
             })
         };

@@ -39,7 +39,7 @@ use super::app::App;
 use super::hooks::settle;
 use super::outcome::Exchange;
 use super::outgoing;
-use super::route::{reserve, route};
+use super::route::{reserve, route, wait_turn};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields, is_final};
@@ -69,6 +69,8 @@ impl Forward {
             self.app.access.identify(exchange).await?;
         } else {
             forwarded.admitted = Some(self.app.access.admit(exchange).await?);
+            let has_body = exchange.request.has_body();
+            wait_turn(exchange, client_gone(session, has_body)).await?;
             if let Some(account) = exchange.outcome.account() {
                 let timeout = self.app.timeouts.request_body + exchange.outcome.longest_wait();
                 session.set_read_timeout(Some(timeout));

@@ -8,7 +8,7 @@ use super::admit::{Access, Admitted, EarlyLogin};
 use super::facts::{Arrival, Request};
 use super::tunnel::Demand;
 use crate::access::auth::{AuthMethod, Identity, IdentityFacts, User};
-use crate::access::limits::{Account, Exceeded, Flow, Ticket};
+use crate::access::limits::{Account, Exceeded, Flow, Ticket, Turn};
 use crate::access::policy::{
     DecidedBy, Denied, HelloTerms, Name, Opening, Policy, RuleNames, Upgrade,
 };
@@ -60,7 +60,7 @@ pub struct Outcome {
     decided_address: Option<SocketAddr>,
     /// How long the look-up of the target's name took; like the next ones, none for a phase that it did not have.
     pub resolve: Option<Duration>,
-    /// Waiting for a permit of the upstream.
+    /// Waiting for its turn: of a rate of its class, and for a permit of the upstream.
     pub queue: Option<Duration>,
     /// Connecting, with the TLS handshake where there is one.
     pub connect: Option<Duration>,
@@ -152,6 +152,12 @@ impl Outcome {
         let seen = Arc::clone(&hello);
         self.terms().hello = Some(SeenHello { hello: seen, alpn });
         hello
+    }
+
+    /// The turn for which the request has to wait before it is routed, where its class has it wait; once.
+    pub fn take_turn(&mut self) -> Option<Turn> {
+        let class = self.terms.as_mut()?.class.as_mut()?;
+        class.as_mut().ok()?.take_turn()
     }
 
     /// What the bytes of the request are charged to, where a class holds for it.

@@ -1,6 +1,6 @@
-//! Where an admitted request goes, and its turn there: the one [`route`] and the one [`reserve`].
+//! When an admitted request goes on, where, and its turn there: the one [`wait_turn`], [`route`] and [`reserve`].
 //!
-//! Pingora's `upstream_peer` and the opening of tunnels call both.
+//! Pingora's hooks and the opening of tunnels call them.
 
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use super::app::App;
 use super::hooks::{ended, resolve};
 use super::outcome::{Exchange, add_time};
 use crate::access::client::Client;
+use crate::access::limits::Turn as AwaitedTurn;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::upstream::dial::{Candidates, DialError, Dialer};
@@ -25,6 +26,36 @@ pub enum Route {
     Direct(Candidates),
     /// To the next upstream of this pool.
     Pool(PoolNumber),
+}
+
+/// Waits until it is the turn of an admitted request, where it is over a rate of its class that has requests wait.
+///
+/// # Errors
+/// The client is gone.
+pub async fn wait_turn(
+    exchange: &mut Exchange,
+    gone: impl Future<Output = ()> + Send,
+) -> Result<(), RequestError> {
+    match exchange.outcome.take_turn() {
+        None => Ok(()),
+        // Boxed: few requests wait, and none is to be larger for it.
+        Some(turn) => Box::pin(wait(exchange, turn, gone)).await,
+    }
+}
+
+async fn wait(
+    exchange: &mut Exchange,
+    turn: AwaitedTurn,
+    gone: impl Future<Output = ()> + Send,
+) -> Result<(), RequestError> {
+    let begun = Instant::now();
+    let came = tokio::select! {
+        biased;
+        () = tokio::time::sleep_until(turn.comes().into()) => Ok(()),
+        () = gone => Err(ErrorKind::ClientGone.into()),
+    };
+    add_time(&mut exchange.outcome.queue, begun);
+    came
 }
 
 /// Chooses the route of an admitted request: for a target, its name is resolved and each address evaluated.

@@ -18,7 +18,7 @@ pub use self::table::{OpenTunnel, Tunnels};
 use super::app::App;
 use super::facts::Request;
 use super::outcome::{Exchange, add_time};
-use super::route::{Route, reserve, route};
+use super::route::{Route, reserve, route, wait_turn};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
@@ -47,6 +47,8 @@ pub async fn open(
     has_ended: &AtomicBool,
 ) -> Result<Opened, RequestError> {
     let admitted = app.access.admit(exchange).await?;
+    // `unless_in_vain` sees whether the client goes.
+    wait_turn(exchange, pending()).await?;
     let route = route(app, exchange, &admitted).await?;
     // A successor gets the sockets and not the connections: those that are here are served here.
     if app.lifecycle.is_draining() && !app.lifecycle.has_successor() {

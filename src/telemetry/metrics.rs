@@ -15,7 +15,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEnc
 
 use self::declare::metrics;
 use self::series::{ByRole, Bytes, Lockouts, Losses, Reloads};
-use super::classes::ClassBytes;
+use super::classes::{ClassBytes, ClassQueued};
 use super::counters::{LabelledCounters, PairCounters, StatusCounters};
 use super::quotas::QuotaUsage;
 use super::record::Record;
@@ -62,6 +62,9 @@ metrics! {
     "tollgate_limited_total" counter ["class", "limit"] => limited: PairCounters<MAX_CLASS_LIMITS>,
         "Requests over a limit of their class, by class and limit."
         "Limits by their keys in `limits.classes`: `requests`, `concurrent_requests`, `new_tunnels`, `tunnels`; `quota_hour` to `quota_month`. They count in `tollgate_errors_total` too.";
+    "tollgate_queued_total" counter ["class"] => class_queued: ClassQueued,
+        "Requests that had to wait for their turn of a rate, by class."
+        "With `queue` of the class. They are not over a limit.";
     "tollgate_class_bytes_total" counter ["class", "direction"] => class_bytes: ClassBytes,
         "Bytes that requests and tunnels of a class have carried, by class and direction; live."
         "`from_client` and `to_client`. [limits.md](limits.md#what-counts-as-bytes) says which bytes.";

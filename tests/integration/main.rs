@@ -140,6 +140,7 @@ mod limits {
     mod quota_command;
     mod quota_store;
     mod quotas;
+    mod rate_queue;
     mod real_clients;
     mod requests_per_origin;
     mod response_timeout;

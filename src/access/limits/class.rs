@@ -18,6 +18,12 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 
 mod admission;
+mod queue;
+
+pub(super) use self::queue::Waiting;
+#[cfg(test)]
+pub(super) use self::queue::{MAX_IN_ALL, MAX_OF_MEMBER};
+pub use self::queue::{MAX_QUEUE, Turn};
 
 /// How long a client waits that has as much at once as it may have: it alone knows when it is done with some of it.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -67,6 +73,8 @@ pub struct ClassLimits {
     pub concurrent_requests: Option<u32>,
     /// Requests for tunnels.
     pub new_tunnels: Option<Pace>,
+    /// How long a request over a rate waits for its turn.
+    pub queue: Duration,
     /// Tunnels at once.
     pub tunnels: Option<u32>,
     /// Bytes to clients.
@@ -93,11 +101,13 @@ pub enum Limit {
 }
 
 /// A class in use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Class {
     pub(super) rule: ClassRule,
     pub(super) members: Arc<Members>,
     pub(super) tally: Arc<Tally>,
+    /// The requests of all classes that wait.
+    pub(super) waiting: Arc<Waiting>,
     /// Where its quota is counted; none in a class without one, and where requests are not served.
     pub(super) ledgers: Option<Arc<Ledgers>>,
 }
@@ -107,6 +117,8 @@ pub struct Class {
 pub struct Tally {
     pub(super) admitted: AtomicU64,
     pub(super) limited: AtomicU64,
+    pub(super) queued: AtomicU64,
+    pub(super) waiting: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) tunnels: AtomicU64,
     pub(super) bytes: Counter,
@@ -117,6 +129,7 @@ pub struct Tally {
 pub struct Ticket {
     account: Account,
     is_tunnel: bool,
+    turn: Option<Box<Turn>>,
 }
 
 /// A limit that a request is over.
@@ -208,6 +221,7 @@ impl fmt::Display for ClassLimits {
                 .map(|it| count(it, Limit::ConcurrentRequests.as_str())),
             self.new_tunnels
                 .map(|it| pace(it, Limit::NewTunnels.as_str())),
+            (!self.queue.is_zero()).then(|| format!("queue {:?}", self.queue)),
             self.tunnels.map(|it| count(it, Limit::Tunnels.as_str())),
             self.download.map(|it| format!("download {it}")),
             self.upload.map(|it| format!("upload {it}")),
@@ -223,10 +237,11 @@ impl fmt::Display for ClassLimits {
 
 impl Class {
     /// A class without members yet.
-    pub(super) fn new(rule: ClassRule) -> Class {
+    pub(super) fn new(rule: ClassRule, waiting: &Arc<Waiting>) -> Class {
         Class {
             members: Arc::new(Members::new(rule.per, &rule.limits, None)),
             tally: Arc::default(),
+            waiting: Arc::clone(waiting),
             ledgers: None,
             rule,
         }
@@ -262,6 +277,17 @@ impl Class {
         self.members.len()
     }
 
+    /// The same, whose requests that wait count with those of `other`.
+    pub(super) fn beside(self: &Arc<Self>, other: Option<&Class>) -> Arc<Class> {
+        let Some(other) = other else {
+            return Arc::clone(self);
+        };
+        Arc::new(Class {
+            waiting: Arc::clone(&other.waiting),
+            ..Class::clone(self)
+        })
+    }
+
     /// The same, whose limits a fleet shares: with members of its own, unless it has such members.
     pub(super) fn shared_by(self: &Arc<Self>, fleet: &Arc<Fleet>) -> Arc<Class> {
         if self.members.shared().is_some() || self.limits().is_empty() {
@@ -277,6 +303,7 @@ impl Class {
             rule: self.rule.clone(),
             members: Arc::new(members),
             tally: Arc::clone(&self.tally),
+            waiting: Arc::clone(&self.waiting),
             ledgers: self.ledgers.clone(),
         })
     }
@@ -291,6 +318,16 @@ impl Tally {
     /// Those that were over a limit.
     pub fn limited(&self) -> u64 {
         self.limited.load(Ordering::Relaxed)
+    }
+
+    /// Those that had to wait for their turn of a rate.
+    pub fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Those that wait for it now.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Requests that are served now.
@@ -320,6 +357,11 @@ impl Ticket {
     /// The class.
     pub fn class(&self) -> &Class {
         &self.account.class
+    }
+
+    /// The turn for which the request has to wait, if it has to, once.
+    pub fn take_turn(&mut self) -> Option<Turn> {
+        self.turn.take().map(|turn| *turn)
     }
 
     /// What its bytes are charged to.

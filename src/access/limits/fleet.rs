@@ -22,7 +22,7 @@ mod share;
 mod tests;
 
 pub use self::share::{Answer, Ask, What};
-pub(super) use self::share::{Places, Share, SharedClass};
+pub(super) use self::share::{Flow, Places, Share, SharedClass};
 use super::class::Limit;
 pub use super::members::Member;
 use super::quota::Ledger;

@@ -57,6 +57,15 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Elapsed(u64);
 
+/// One that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// When the one behind it is due, in ticks.
+    next: u64,
+    /// How long until it may be used.
+    pub(super) wait: Duration,
+}
+
 /// When the next one is due, in ticks of its [`Pace`]. It wraps: after 213 days at the worst of all rates.
 #[derive(Debug)]
 pub(super) struct Due(AtomicU64);
@@ -135,6 +144,11 @@ impl Pace {
         self.burst
     }
 
+    /// The time in which so many are due.
+    pub(super) fn time_of(&self, count: u32) -> Duration {
+        Duration::from_micros(self.interval.saturating_mul(u64::from(count)) / self.scale.max(1))
+    }
+
     fn ticks(&self, now: Elapsed) -> u64 {
         now.0.wrapping_mul(self.scale)
     }
@@ -186,28 +200,57 @@ impl Due {
     ///
     /// # Errors
     /// How long until it is; nothing was taken.
-    pub(super) fn take(&self, pace: &Pace, now: Elapsed) -> Result<(), Duration> {
+    pub(super) fn take(&self, pace: &Pace, now: Elapsed) -> Result<Taken, Duration> {
+        self.take_within(pace, now, Duration::ZERO)
+    }
+
+    /// Takes one that is due now or within `queue`.
+    ///
+    /// # Errors
+    /// How long until one is due; nothing was taken.
+    pub(super) fn take_within(
+        &self,
+        pace: &Pace,
+        now: Elapsed,
+        queue: Duration,
+    ) -> Result<Taken, Duration> {
+        let queue = u64::try_from(queue.as_micros())
+            .unwrap_or(u64::MAX)
+            .min(HOUR / 2);
+        let most = pace.tolerance + queue * pace.scale;
         let now = pace.ticks(now);
         let mut due = self.0.load(Ordering::Relaxed);
         loop {
             let ahead = pace.ahead(due, now);
-            if let Some(early) = ahead.checked_sub(pace.tolerance).filter(|early| *early > 0) {
-                return Err(Duration::from_micros(early.div_ceil(pace.scale)));
+            let early = ahead.saturating_sub(pace.tolerance);
+            let wait = Duration::from_micros(early.div_ceil(pace.scale));
+            if ahead > most {
+                return Err(wait);
             }
             let next = now.wrapping_add(ahead).wrapping_add(pace.interval);
             let taken =
                 self.0
                     .compare_exchange_weak(due, next, Ordering::Relaxed, Ordering::Relaxed);
             match taken {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Taken { next, wait }),
                 Err(found) => due = found,
             }
         }
     }
 
-    /// Gives one back that was taken and not used.
-    pub(super) fn give_back(&self, pace: &Pace) {
-        self.0.fetch_sub(pace.interval, Ordering::Relaxed);
+    /// Gives one back that was taken and not used. Whether that was possible: behind one that is due later, others may have
+    /// been taken, whose time stays.
+    pub(super) fn give_back(&self, pace: &Pace, taken: Taken) -> bool {
+        let Taken { next, wait } = taken;
+        if wait.is_zero() {
+            self.0.fetch_sub(pace.interval, Ordering::Relaxed);
+            return true;
+        }
+        let before = next.wrapping_sub(pace.interval);
+        let given = self
+            .0
+            .compare_exchange(next, before, Ordering::Relaxed, Ordering::Relaxed);
+        given.is_ok()
     }
 
     /// Whether a whole burst is due, so that this says no more than a new one.
@@ -258,15 +301,15 @@ mod tests {
         let pace = Pace::new(rate("2/s"), Some(3));
         let due = due(&pace, 0);
         for _ in 0..3 {
-            assert_eq!(due.take(&pace, Elapsed(0)), Ok(()));
+            assert_eq!(due.take(&pace, Elapsed(0)).map(drop), Ok(()));
         }
         let wait = due.take(&pace, Elapsed(0)).unwrap_err();
         assert_eq!(wait, Duration::from_millis(500));
         assert!(due.take(&pace, Elapsed(499_999)).is_err());
-        assert_eq!(due.take(&pace, Elapsed(500_000)), Ok(()));
+        let taken = due.take(&pace, Elapsed(500_000)).unwrap();
         assert!(due.take(&pace, Elapsed(500_000)).is_err());
-        due.give_back(&pace);
-        assert_eq!(due.take(&pace, Elapsed(500_000)), Ok(()));
+        assert!(due.give_back(&pace, taken));
+        assert_eq!(due.take(&pace, Elapsed(500_000)).map(drop), Ok(()));
         assert!(!due.is_at_rest(&pace, Elapsed(1_999_999)));
         assert!(due.is_at_rest(&pace, Elapsed(2_000_000)));
     }
@@ -323,6 +366,42 @@ mod tests {
             }
         }
 
+        /// Requests that wait begin in the order in which they came, and in every window there are no more than without a queue.
+        #[test]
+        fn a_queue_changes_no_rate(
+            rate in rates(),
+            burst in 1..50u32,
+            begin in begins(),
+            queue in 0..60_000_000u64,
+            steps in prop::collection::vec((prop_oneof![Just(0), 0..300u64], any::<bool>()), 1..300),
+        ) {
+            let pace = Pace::new(rate, Some(burst));
+            let due = due(&pace, begin);
+            let (count, time) = (u128::from(rate.count), u128::from(rate.microseconds()));
+            let queue = Duration::from_micros(queue);
+            let mut now = begin;
+            let mut begun: Vec<u128> = Vec::new();
+            for (pause, is_kept) in steps {
+                now += pause * rate.microseconds() / u64::from(rate.count) / 100;
+                match due.take_within(&pace, Elapsed(now), queue) {
+                    Ok(taken) if !is_kept && due.give_back(&pace, taken) => {}
+                    Ok(taken) => {
+                        prop_assert!(taken.wait <= queue + Duration::from_micros(1));
+                        begun.push(u128::from(now) + taken.wait.as_micros());
+                    }
+                    Err(wait) => prop_assert!(wait > queue),
+                }
+            }
+            prop_assert!(begun.is_sorted());
+            for (first, from) in begun.iter().enumerate() {
+                for (last, to) in begun.iter().enumerate().skip(first) {
+                    let in_window = (last - first + 1) as u128;
+                    // A wait is rounded up to whole microseconds: one may seem to come later than it was due.
+                    prop_assert!(in_window * time <= (to - from + 1) * count + u128::from(burst) * time);
+                }
+            }
+        }
+
         /// A client that keeps the rate is never refused, however long it goes on, and the one that comes when it
         /// was told to is not either.
         #[test]
@@ -344,11 +423,11 @@ mod tests {
             for (number, late) in (0..).zip(late) {
                 delay += late;
                 let now = Elapsed(begin + u64::try_from(at(number)).unwrap() + delay);
-                prop_assert_eq!(due.take(&pace, now), Ok(()), "number {}", number);
+                prop_assert_eq!(due.take(&pace, now).map(drop), Ok(()), "number {}", number);
             }
             let mut now = Elapsed(begin).after(Duration::from_secs(1 << 22));
             for _ in 0..burst {
-                prop_assert_eq!(due.take(&pace, now), Ok(()));
+                prop_assert_eq!(due.take(&pace, now).map(drop), Ok(()));
             }
             for _ in 0..10 {
                 let Err(wait) = due.take(&pace, now) else {
@@ -356,7 +435,7 @@ mod tests {
                     continue;
                 };
                 now = now.after(wait);
-                prop_assert_eq!(due.take(&pace, now), Ok(()));
+                prop_assert_eq!(due.take(&pace, now).map(drop), Ok(()));
             }
         }
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 
+mod queue;
+
 use super::members::Members;
 use super::rate::Elapsed;
 use super::*;

@@ -164,9 +164,10 @@ impl Item {
                         wanted,
                         interval,
                         burst,
+                        queue,
                     } => {
                         // A clock that was set back, and a debt that nothing explains, end then.
-                        let most = 2.0 * interval * f64::from(burst) + 1_000_000.0;
+                        let most = 2.0 * interval * f64::from(burst) + queue + 1_000_000.0;
                         run.arg("rate").arg(taken).arg(wanted);
                         run.arg(interval).arg(burst).arg(most).arg("");
                     }

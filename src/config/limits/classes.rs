@@ -1,11 +1,12 @@
 //! `tollgate.limits.classes`: who may have how much.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::auth::Auth;
 use super::super::egress::{entry, networks};
 use super::super::keys::form::Absent::{Is, Means, Required};
-use super::super::keys::form::{Raw, RawList};
+use super::super::keys::form::{Given, Raw, RawList, Within};
 use super::super::keys::keys;
 use super::super::policy::{GroupContext, ValueReader, not_empty, role, user, warn_of_user};
 use super::super::reader::{Item, Section};
@@ -15,8 +16,8 @@ use super::store::QuotaSettings;
 use crate::access::limits::MAX_CLASSES;
 use crate::access::limits::quota::{OnQuota, Quota};
 use crate::access::limits::{
-    Bandwidth, BandwidthError, ClassError, ClassLimits, ClassProblem, ClassRule, Classes, Pace,
-    Per, Rate, RateError,
+    Bandwidth, BandwidthError, ClassError, ClassLimits, ClassProblem, ClassRule, Classes,
+    MAX_QUEUE, Pace, Per, Rate, RateError,
 };
 use crate::access::policy::{Groups, Name, Roles};
 
@@ -60,6 +61,9 @@ keys! {
         /// Requests for tunnels (CONNECT and WebSocket) in a second, a minute or an hour. As many may come at once after a
         /// pause.
         new_tunnels: Option<Item<'d>> = Means("no limit"), Raw => Shape::rate();
+        /// How long a request over `requests` or `new_tunnels` waits for its turn, if that comes in this time. By default it
+        /// gets 429 at once.
+        queue: Option<Duration> = Is("0s"), Given(Within(Duration::ZERO..=MAX_QUEUE));
         /// Tunnels at the same time.
         tunnels: Option<Item<'d>> = Means("no limit"), Raw => Shape::Number(1..=MAX_AT_ONCE as u64);
         /// Bytes to clients in a second, over all connections of a member.
@@ -181,6 +185,12 @@ fn read_class<'d>(
         let remedy = "write a rate such as `requests: 50/s`, or remove it";
         section.report("burst", message, remedy);
     }
+    let has_rate = keys.requests.is_some() || keys.new_tunnels.is_some();
+    if keys.queue.is_some() && !has_rate {
+        let message = "without a rate, for whose turn requests wait";
+        let remedy = "write `requests` or `new_tunnels`, or remove it";
+        section.report("queue", message, remedy);
+    }
     section.finish();
     let name = name?;
     let named = named.into_iter();
@@ -209,6 +219,7 @@ fn limits(reader: &mut ValueReader, keys: &Keys<'_>) -> ClassLimits {
         new_tunnels: reader
             .part(&keys.new_tunnels, rate)
             .map(|rate| Pace::new(rate, None)),
+        queue: keys.queue.unwrap_or_default(),
         tunnels: reader.part(&keys.tunnels, at_once),
         download: reader.part(&keys.download, bandwidth),
         upload: reader.part(&keys.upload, bandwidth),

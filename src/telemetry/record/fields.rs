@@ -80,7 +80,7 @@ record! {
         "resolve_seconds": optional resolve: Duration, Seconds,
             "How long the name look-up took; left out if none was needed, as for an IP address or a name in the cache.";
         "queue_seconds": optional queue: Duration, Seconds,
-            "How long the request waited for its turn at the upstream or origin; left out if it did not wait.";
+            "How long the request waited for its turn: of a rate of its class, and at the upstream or origin; left out if it did not wait.";
         "connect_seconds": optional connect: Duration, Seconds,
             "How long connecting took: TCP, and TLS where the upstream has it; left out if a pooled connection was used.";
         "first_byte_seconds": optional first_byte: Duration, Seconds,

@@ -127,6 +127,8 @@ members! {
     /// A class of limits.
     pub(crate) struct ClassReport;
     admitted: u64, "Requests and tunnels within its limits.";
+    queued: u64, "Those of `admitted` that had to wait for their turn of a rate.";
+    waiting: u64, "Those that wait for it now.";
     limited: u64, "Requests over one of its limits.";
     requests: u64, "Requests that are served now.";
     tunnels: u64, "Tunnels that are open now.";
@@ -165,6 +167,8 @@ impl From<&Class> for ClassReport {
         let bytes = tally.bytes();
         ClassReport {
             admitted: tally.admitted(),
+            queued: tally.queued(),
+            waiting: tally.waiting(),
             limited: tally.limited(),
             requests: tally.requests(),
             tunnels: tally.tunnels(),

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::super::fleet::{Fleet, Pending, is_stale};
+use super::super::fleet::{Fleet, Flow, Pending, is_stale};
 use super::super::members::Member;
 use super::super::quota::{Ledger, Member as Who, now as wall_clock};
-use super::super::rate::{Elapsed, Pace};
-use super::{Account, Class, Exceeded, Limit, Per, Refused, Ticket, WAIT_FOR_ROOM};
+use super::super::rate::{Elapsed, Pace, Taken};
+use super::queue::longest;
+use super::{
+    Account, Class, ClassLimits, Exceeded, Limit, Per, Refused, Ticket, Turn, WAIT_FOR_ROOM,
+};
 use crate::access::client::Client;
 use crate::access::policy::Request;
 
@@ -32,7 +35,7 @@ impl Class {
     /// What a request of this client gets.
     ///
     /// # Errors
-    /// The first limit that it is over. Then it has taken nothing of any.
+    /// The first limit that it is over, and for whose next turn it may not wait. Then it has taken nothing of any.
     pub(in super::super) fn admit(
         self: &Arc<Self>,
         request: &Request<'_>,
@@ -44,10 +47,16 @@ impl Class {
         if let Some(ledger) = &ledger {
             self.check(ledger, pending.as_ref())?;
         }
-        let member = match limits.is_empty() {
-            true => None,
-            false => Some(self.member(request, is_tunnel, pending.as_ref())?),
+        let (member, turn) = match limits.is_empty() {
+            true => (None, None),
+            false => {
+                let (member, turn) = self.member(request, is_tunnel, pending.as_ref())?;
+                (Some(member), turn)
+            }
         };
+        if turn.is_some() {
+            self.tally.queued.fetch_add(1, Ordering::Relaxed);
+        }
         self.tally.admitted.fetch_add(1, Ordering::Relaxed);
         self.tally.open(is_tunnel).fetch_add(1, Ordering::Relaxed);
         Ok(Ticket {
@@ -57,6 +66,7 @@ impl Class {
                 ledger,
             },
             is_tunnel,
+            turn,
         })
     }
 
@@ -121,13 +131,13 @@ impl Class {
         })
     }
 
-    /// The member that a request is of, with what the request takes of its limits.
+    /// The member that a request is of, with what the request takes of its limits, and its turn, if that comes later.
     fn member(
         self: &Arc<Self>,
         request: &Request<'_>,
         is_tunnel: bool,
         pending: Option<&Pending>,
-    ) -> Result<Arc<Member>, Refused> {
+    ) -> Result<(Arc<Member>, Option<Box<Turn>>), Refused> {
         let now = Elapsed::now();
         let client = |per| match per {
             Per::User | Per::Class => Client::of_user(request.user),
@@ -147,10 +157,21 @@ impl Class {
         };
         let limits = &self.rule.limits;
         let member = self.members.get(client, who, self.rule.per, limits, now);
-        match self.take(&member, is_tunnel, pending, now) {
-            Ok(()) => Ok(member),
+        let mut taking = Taking {
+            class: self,
+            member: &member,
+            instances: self.fleet().and_then(|fleet| fleet.instances()),
+            pending,
+            now,
+            turn: None,
+        };
+        match taking.take(is_tunnel) {
+            Ok(()) => {
+                let turn = taking.turn;
+                Ok((member, turn))
+            }
             Err(short) => {
-                let turns = pending.map_or(0, |pending| pending.turns);
+                let turns = taking.turns();
                 match self.fleet().filter(|_| short.may_ask && turns < MAX_TURNS) {
                     Some(fleet) => Err(Refused::Ask(fleet.ask(&member, short.limit, turns))),
                     None => Err(self.over(short.limit, short.wait, None)),
@@ -158,105 +179,167 @@ impl Class {
             }
         }
     }
+}
 
-    fn take(
-        &self,
-        member: &Arc<Member>,
-        is_tunnel: bool,
-        pending: Option<&Pending>,
-        now: Elapsed,
-    ) -> Result<(), Short> {
-        let limits = &self.rule.limits;
-        let instances = self.fleet().and_then(|fleet| fleet.instances());
-        let short = |limit, wait| self.short(member, limit, wait, instances, pending, now);
+/// What a request is about to take of a member.
+struct Taking<'a> {
+    class: &'a Arc<Class>,
+    member: &'a Arc<Member>,
+    /// None where each instance has the whole limit.
+    instances: Option<u32>,
+    pending: Option<&'a Pending>,
+    now: Elapsed,
+    /// The turn that comes later, if one does.
+    turn: Option<Box<Turn>>,
+}
+
+/// One of a rate, to be given back.
+enum OfRate {
+    /// The store of the fleet had counted it for requests that wait.
+    Granted,
+    /// It was due, or will be.
+    Due(Taken),
+}
+
+impl<'a> Taking<'a> {
+    /// Takes what a request needs.
+    ///
+    /// # Errors
+    /// The first limit for which there is nothing left. Then nothing is taken.
+    fn take(&mut self, is_tunnel: bool) -> Result<(), Short> {
+        let class = self.class;
+        let limits = &class.rule.limits;
         let (limit, most) = limits.at_once(is_tunnel);
         if let Some(most) = most {
-            if !member.places(limit).enter(most, instances.is_some()) {
-                return Err(short(limit, WAIT_FOR_ROOM));
+            let is_shared = self.instances.is_some();
+            if !self.member.places(limit).enter(most, is_shared) {
+                return Err(self.short(limit, WAIT_FOR_ROOM));
             }
-            if let (Some(share), Some(_)) = (member.share(), instances) {
-                share.flow(limit).count(1);
+            if let Some((flow, _)) = self.shared(limit) {
+                flow.count(1);
             }
         }
-        let leave = || {
+        self.take_rates(limits, is_tunnel).inspect_err(|_| {
             if most.is_some() {
-                member.places(limit).leave();
+                self.member.places(limit).leave();
             }
-        };
-        let is_pending = |limit| pending.is_some_and(|pending| pending.is_for(member, limit));
-        let new_tunnels = limits.new_tunnels.as_ref().filter(|_| is_tunnel);
-        if let Some(pace) = new_tunnels
-            && let Err(wait) =
-                take_rate(member, Limit::NewTunnels, pace, instances, now, is_pending)
-        {
-            leave();
-            return Err(short(Limit::NewTunnels, wait));
-        }
-        if let Some(pace) = &limits.requests
-            && let Err(wait) = take_rate(member, Limit::Requests, pace, instances, now, is_pending)
-        {
-            leave();
-            if let Some(pace) = new_tunnels {
-                member.new_tunnels.give_back(pace);
-                if let (Some(share), Some(_)) = (member.share(), instances) {
-                    share.flow(Limit::NewTunnels).count(-1);
-                }
-            }
-            return Err(short(Limit::Requests, wait));
-        }
-        if let Some(fleet) = self.fleet() {
-            fleet.note(member);
+        })?;
+        if let Some(fleet) = class.fleet() {
+            fleet.note(self.member);
         }
         Ok(())
     }
 
-    fn short(
-        &self,
-        member: &Arc<Member>,
-        limit: Limit,
-        wait: Duration,
-        instances: Option<u32>,
-        pending: Option<&Pending>,
-        now: Elapsed,
-    ) -> Short {
-        let (Some(share), Some(_)) = (member.share(), instances) else {
+    fn take_rates(&mut self, limits: &ClassLimits, is_tunnel: bool) -> Result<(), Short> {
+        let new_tunnels = limits.new_tunnels.as_ref().filter(|_| is_tunnel);
+        let tunnel = match new_tunnels {
+            Some(pace) => Some((self.take_rate(Limit::NewTunnels, pace)?, pace)),
+            None => None,
+        };
+        let Some(pace) = &limits.requests else {
+            return Ok(());
+        };
+        if let Err(short) = self.take_rate(Limit::Requests, pace) {
+            if let Some((taken, pace)) = tunnel {
+                self.give_back(Limit::NewTunnels, pace, taken);
+            }
+            return Err(short);
+        }
+        Ok(())
+    }
+
+    /// Takes one of a rate, which may be due later.
+    fn take_rate(&mut self, limit: Limit, pace: &Pace) -> Result<OfRate, Short> {
+        let shared = self.shared(limit);
+        if self.is_pending(limit)
+            && let Some((flow, _)) = shared
+            && flow.take_granted()
+        {
+            return Ok(OfRate::Granted);
+        }
+        let pace = match shared {
+            Some((_, instances)) => &pace.part_of(instances),
+            None => pace,
+        };
+        let due = self.member.due(limit);
+        let taken = match due.take(pace, self.now) {
+            Ok(taken) => taken,
+            Err(early) => self.queue(limit, pace, early)?,
+        };
+        if let Some((flow, _)) = shared {
+            flow.count(1);
+        }
+        Ok(OfRate::Due(taken))
+    }
+
+    /// Takes one that is due within the time that a request may wait.
+    fn queue(&mut self, limit: Limit, pace: &Pace, early: Duration) -> Result<Taken, Short> {
+        let queue = longest(self.class.rule.limits.queue, pace);
+        let short = self.short(limit, early);
+        // Of a rate that instances share, one may be left elsewhere.
+        let may_ask = short.may_ask && self.turns() < MAX_TURNS;
+        if early > queue || may_ask {
+            return Err(short);
+        }
+        let mut turn = match self.turn.take() {
+            Some(turn) => turn,
+            None => match Turn::new(self.class) {
+                Some(turn) => Box::new(turn),
+                None => return Err(short),
+            },
+        };
+        let due = self.member.due(limit);
+        let taken = due.take_within(pace, self.now, queue);
+        let taken = taken.map_err(|wait| self.short(limit, wait))?;
+        turn.put_off(taken.wait);
+        self.turn = Some(turn);
+        Ok(taken)
+    }
+
+    fn give_back(&self, limit: Limit, pace: &Pace, taken: OfRate) {
+        let shared = self.shared(limit);
+        let pace = match shared {
+            Some((_, instances)) => &pace.part_of(instances),
+            None => pace,
+        };
+        let is_given = match taken {
+            OfRate::Granted => true,
+            OfRate::Due(taken) => self.member.due(limit).give_back(pace, taken),
+        };
+        if let Some((flow, _)) = shared.filter(|_| is_given) {
+            flow.count(-1);
+        }
+    }
+
+    /// What instances share of a limit, and how many they are.
+    fn shared(&self, limit: Limit) -> Option<(&'a Flow, u32)> {
+        let instances = self.instances?;
+        Some((self.member.share()?.flow(limit), instances))
+    }
+
+    fn is_pending(&self, limit: Limit) -> bool {
+        let is_for = |pending: &Pending| pending.is_for(self.member, limit);
+        self.pending.is_some_and(is_for)
+    }
+
+    /// How often the request has waited for the store.
+    fn turns(&self) -> u8 {
+        self.pending.map_or(0, |pending| pending.turns)
+    }
+
+    fn short(&self, limit: Limit, wait: Duration) -> Short {
+        let Some((flow, _)) = self.shared(limit) else {
             return Short {
                 limit,
                 wait,
                 may_ask: false,
             };
         };
-        let exhausted = share.flow(limit).exhausted(now);
-        let was_asked = pending.is_some_and(|pending| pending.is_for(member, limit));
+        let exhausted = flow.exhausted(self.now);
         Short {
             limit,
             wait: wait.max(Duration::from_micros(exhausted)),
-            may_ask: exhausted == 0 && !was_asked,
+            may_ask: exhausted == 0 && !self.is_pending(limit),
         }
     }
-}
-
-/// Takes one of a rate.
-///
-/// # Errors
-/// How long until the next one is due.
-fn take_rate(
-    member: &Member,
-    limit: Limit,
-    pace: &Pace,
-    instances: Option<u32>,
-    now: Elapsed,
-    is_pending: impl Fn(Limit) -> bool,
-) -> Result<(), Duration> {
-    let due = member.due(limit);
-    let (Some(share), Some(instances)) = (member.share(), instances) else {
-        return due.take(pace, now);
-    };
-    let flow = share.flow(limit);
-    if is_pending(limit) && flow.take_granted() {
-        return Ok(());
-    }
-    due.take(&pace.part_of(instances), now)?;
-    flow.count(1);
-    Ok(())
 }

@@ -81,6 +81,8 @@ pub enum What {
         interval: f64,
         /// How many at once.
         burst: u32,
+        /// How far ahead those that wait may be, in microseconds.
+        queue: f64,
     },
     /// For so many places, for so many that are taken.
     Places {
@@ -277,6 +279,7 @@ impl Member {
                         wanted: flow.waiting(),
                         interval: pace.interval_micros(),
                         burst: pace.burst(),
+                        queue: share.class.limits.queue.as_micros() as f64,
                     }
                 }
                 Some(Kind::Places(most)) => self.ask_places(limit, flow, most, instances),

@@ -125,6 +125,7 @@ impl Store {
                 wanted,
                 interval,
                 burst,
+                ..
             } => {
                 self.taken += taken;
                 let room = (i64::from(burst) - self.taken).clamp(0, i64::from(wanted));
