@@ -281,3 +281,49 @@ fn a_known_member_is_admitted_without_an_allocation() {
     });
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
+
+/// A full table: as much memory as documented, and locks that are held briefly while members make room for others.
+#[test]
+fn a_full_table_takes_some_megabytes() {
+    let limits = ClassLimits {
+        requests: Some(Pace::new(Rate::parse("1000/s").unwrap(), Some(1))),
+        ..ClassLimits::default()
+    };
+    let instance = Instance::new(limits, 2);
+    let scenario = scenario("u", URL);
+    let ask = |number: u32| {
+        let name = format!("user-{number}");
+        let mut request = scenario.request();
+        request.user = &name;
+        let begun = std::time::Instant::now();
+        drop(instance.classes.admit(&request, false, None));
+        begun.elapsed()
+    };
+    let memory = measure(|| {
+        for number in 0..100_000 {
+            ask(number);
+        }
+    });
+    let class = instance.classes.by_name("all").unwrap();
+    // Those that the store is to be told of are not forgotten.
+    assert_eq!(class.count_members(), 65_536);
+    let each = memory.bytes_current / 65_536;
+    assert!((200..=300).contains(&each), "{each} bytes for each member");
+    // All are told, and at rest: each that is new makes room for others, in its part of the table.
+    let told = Answer::Rate {
+        ahead: 0,
+        granted: 0,
+    };
+    let fleet = &instance.fleet;
+    fleet.take_changed(&mut Vec::new(), |member| {
+        member.unlist();
+        member.asks(2, |ask| member.answered(&ask, told, 2));
+    });
+    let mut times: Vec<_> = (200_000..200_100).map(ask).collect();
+    times.sort();
+    let class = instance.classes.by_name("all").unwrap();
+    assert!(class.count_members() < 65_536);
+    // Half of them, since other programs run as well. Without optimisation it takes several times as long as in the program.
+    let median = times[times.len() / 2];
+    assert!(median < std::time::Duration::from_millis(4), "{median:?}");
+}
