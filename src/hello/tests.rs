@@ -195,7 +195,7 @@ fn a_hello_may_be_long_up_to_the_limit() {
 fn protocols_that_are_no_text_are_shown_in_hexadecimal() {
     let hello = read(&hello_of(&[(16, &[0, 6, 2, 0x0a, 0x8a, 2, b'h', b'2'])]));
     let hello = hello.unwrap().unwrap();
-    assert_eq!(hello.alpn, ["0x0a8a".into(), "h2".into()]);
+    assert_eq!(hello.alpn, [Box::<str>::from("0x0a8a"), "h2".into()]);
     assert_eq!(&hello.ja4[..10], "t12i01010a");
     assert_eq!(hello.sni, None);
 }
