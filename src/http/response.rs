@@ -13,8 +13,11 @@ use super::http1::{Framing, trim_ows};
 
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
+mod head;
 #[cfg(test)]
 mod tests;
+
+pub use self::head::{ResponseHead, ResponseReader};
 
 /// Interim responses (1xx) that one request gets at most: each is passed on or skipped, and without a limit an
 /// upstream could send them for ever.

@@ -20,7 +20,7 @@ use crate::access::limits::{Account, Flow, Volume};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::BodyScanner;
-use crate::http::response::{MAX_INTERIM, is_final};
+use crate::http::response::{MAX_INTERIM, ResponseReader, is_final};
 use crate::http::role::Role;
 use crate::upstream::pool::Choice;
 use crate::upstream::tls::UpstreamStream;
@@ -144,8 +144,9 @@ async fn read_answer(
 ) -> Result<UpstreamResponse, RequestError> {
     let mut bytes = BytesMut::new();
     let mut interim = 0;
+    let mut reader = ResponseReader::new(MAX_HEAD);
     loop {
-        match message::parse(&mut bytes, app, exchange)? {
+        match message::parse(&mut reader, &mut bytes, app, exchange)? {
             Some(answer) if is_final(answer.status) => return Ok(answer),
             Some(_) if interim == MAX_INTERIM => {
                 return Err(ErrorKind::ProtocolError.because("too many interim answers"));
@@ -153,9 +154,6 @@ async fn read_answer(
             Some(answer) => {
                 interim += 1;
                 bytes = answer.behind;
-            }
-            None if bytes.len() > MAX_HEAD => {
-                return Err(ErrorKind::ProtocolError.because("the head of the answer is too long"));
             }
             None => {
                 if upstream.read_buf(&mut bytes).await.map_err(terminated)? == 0 {

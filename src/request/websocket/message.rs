@@ -2,13 +2,13 @@
 //! read and passed on.
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::hook::OutgoingFields;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{HopField, push_line};
 use crate::http::http1::RequestHead;
-use crate::http::response::{BodyEnd, ResponseFields, is_final};
+use crate::http::response::{BodyEnd, ResponseFields, ResponseHead, ResponseReader, is_final};
 use crate::request::app::App;
 use crate::request::hooks::settle;
 use crate::request::outcome::Exchange;
@@ -16,8 +16,6 @@ use crate::request::outgoing::OutgoingHead;
 
 /// The largest head of an answer.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
-
-const MAX_FIELDS: usize = 128;
 
 /// Name and value.
 type FieldLine = (Box<[u8]>, Box<[u8]>);
@@ -107,30 +105,22 @@ pub(super) struct UpstreamResponse {
 /// # Errors
 /// [`ErrorKind::ProtocolError`]: not a head, or one with ambiguous framing.
 pub(super) fn parse(
+    reader: &mut ResponseReader,
     bytes: &mut BytesMut,
     app: &App,
     exchange: &mut Exchange,
 ) -> Result<Option<UpstreamResponse>, RequestError> {
-    let mut storage = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut storage);
-    let len = match response.parse(bytes) {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(ErrorKind::ProtocolError.because(error)),
+    let head = reader.read(bytes);
+    let Some(head) = head.map_err(|error| ErrorKind::ProtocolError.because(error))? else {
+        return Ok(None);
     };
     let invalid = |why: &'static str| ErrorKind::ProtocolError.because(why);
-    let status = response.code.unwrap_or_default();
-    let status = StatusCode::from_u16(status)
-        .map_err(|_invalid| invalid("the answer has no valid status code"))?;
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
-    for header in response.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes());
-        let value = HeaderValue::from_bytes(header.value);
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(invalid("the answer has an invalid header"));
-        };
-        headers.append(name, value);
-    }
+    let ResponseHead {
+        status,
+        mut headers,
+        len,
+        ..
+    } = head;
     let fields = ResponseFields::read(status, &headers);
     let end = BodyEnd::of(&Method::GET, status, &fields.framing)
         .map_err(|error| ErrorKind::ProtocolError.because(error))?;
