@@ -51,6 +51,8 @@ tests   proxychains4 proxychains4       proxychains-ng       proxychains-ng     
 tests   connect-proxy connect-proxy     connect-proxy        -                    connect
 tests   corkscrew  corkscrew            corkscrew            -                    corkscrew
 tests   squid      squid                squid                squid                squid
+tests   danted/sockd dante-server   dante-server         dante-server         -
+tests   microsocks microsocks           -                    microsocks           -
 tests   chromium   chromium             chromium             chromium             -
 tests   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 smoke   nginx      nginx                nginx                nginx                nginx
@@ -72,7 +74,7 @@ bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy          
 bench   danted/sockd dante-server       dante-server         dante-server         dante
 '
 # Packages that start a server when they are installed, or at the next boot.
-SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server danted'
+SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server danted dante-server microsocks'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -30,6 +30,7 @@ mod listeners;
 mod lists;
 mod load;
 mod lockout;
+mod parents;
 mod pem;
 mod pingora;
 mod places;
@@ -70,10 +71,13 @@ use rustix::fs::OFlags;
 pub use self::auth::Auth;
 #[cfg(test)]
 pub use self::gateway::NamedPool;
-pub use self::gateway::{Dns, Gateway, HealthCheck, Upstream, UpstreamAddress};
+pub use self::gateway::{Dns, EjectionRule, Gateway, HealthCheck, Upstream, UpstreamAddress};
 pub use self::limits::{Limits, Timeouts};
 use self::listeners::{Bindings, BoundSocket, TlsFiles};
 pub use self::listeners::{Listener, Socks5, canonical};
+pub use self::parents::{
+    Choose, Fallback, Parent, ParentCredentials, ParentScheme, ParentUrl, Parents,
+};
 pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problems};
 pub use self::reload::Reloader;
@@ -89,7 +93,7 @@ use self::kind::TextKind;
 use self::limits::Log;
 use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
-use self::policy::GroupContext;
+use self::policy::{GroupContext, RuleContext};
 use self::problem::Diagnostics;
 use self::reader::Section;
 use self::scope::Scope;
@@ -124,6 +128,8 @@ pub struct Config {
     pub(crate) auth: Auth,
     /// What is behind requests in origin-form.
     pub(crate) gateway: Gateway,
+    /// The proxies behind this one.
+    pub(crate) parents: Parents,
     /// Who may go where. Has the listeners and the admin service as own listeners; the machine's
     /// addresses are for the server to add. Its tests have passed.
     pub(crate) policy: Policy,
@@ -337,7 +343,19 @@ fn interpret(
         has_groups: auth.has_groups(),
     };
     let tunnel = tunnel::Keys::read(sections.tunnel);
-    let mut written = policy::read(sections.policy, &mut lists, (&secrets, tunnel), &context);
+    let parents = parents::read(sections.parents.as_ref(), &secrets, &listeners);
+    let ways = parents.ways(sections.via.as_ref(), sections.no_proxy.as_ref());
+    parents.warn();
+    let around_rules = RuleContext {
+        secrets: &secrets,
+        tunnel,
+        parents: parents.names(),
+        groups: &context,
+    };
+    let mut written = policy::read(sections.policy, &mut lists, &around_rules);
+    if let Some(ways) = &ways {
+        written.check_ways(ways);
+    }
     written.check_asks(auth.external_item(), external.as_deref());
     let script_files = scripts::files(sections.scripts.as_ref());
     let script_names = scripts::names(sections.scripts.as_ref());
@@ -347,6 +365,7 @@ fn interpret(
         limits: &sections.script_limits,
         secrets: &secrets,
         gateway: &gateway,
+        parents: parents.names(),
         groups: groups
             .as_ref()
             .filter(|groups| !groups.are_open() && !scope.is_embedded()),
@@ -436,7 +455,8 @@ fn interpret(
     let auth = auth.open(threads, others, diagnostics, base, exposed)?;
     let policy = Policy::new(guard, written.rules()?)
         .with_names(written.rule_names)
-        .with_tunnel_terms(tunnel.terms());
+        .with_tunnel_terms(tunnel.terms())
+        .with_ways(ways);
     // Of a policy that is not whole they would only say so again.
     if diagnostics.count() == of_machine && !matches!(scope, Scope::Explain) {
         if let Some(groups) = &groups {
@@ -455,6 +475,7 @@ fn interpret(
         admin,
         auth,
         gateway,
+        parents: parents.finish(),
         policy,
         scripts,
         left_out: lists.left_out(),

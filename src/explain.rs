@@ -18,7 +18,7 @@ use self::scripts::{ended, try_scripts};
 use crate::access::auth::User;
 use crate::access::auth::external::{Ask, External};
 use crate::access::client::Client;
-use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario};
+use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario, Via};
 use crate::config::Config;
 use crate::hello::Hello;
 use crate::http::target::{Authority, Host};
@@ -271,6 +271,10 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
                 &decided,
             )?;
             note_target(&trial, &mut notes);
+            if let Some(via) = trial.via().and_then(Via::named) {
+                way.scenario.via = Some(via);
+                explanation.take_way(policy.explain(&way.scenario));
+            }
             if let Some(ended) = trial.stop().and_then(ended)
                 && explanation.policy.is_none()
             {

@@ -31,6 +31,7 @@ pub mod targets {
     pub use crate::http::response::fuzz::response;
     pub use crate::http::target::fuzz::authority;
     pub use crate::socks5::fuzz::socks5;
+    pub use crate::upstream::parent::fuzz::parent_answer;
 }
 
 /// A parser and its invariants.
@@ -52,6 +53,7 @@ macro_rules! each_target {
             authority,
             credentials,
             response,
+            parent_answer,
             first_bytes,
             client_hello,
             proxy_header,

@@ -99,6 +99,8 @@ pub struct Source {
     pub limits: Limits,
     /// The names of the pools; none when they are not known, so that none is checked.
     pub pools: Option<Vec<Box<str>>>,
+    /// The same of the parents.
+    pub parents: Option<Vec<Box<str>>>,
     /// The names of the groups; none when credentials may say others, so that none is checked.
     pub groups: Option<Vec<Box<str>>>,
     /// Whether settings and secrets come from the command line, so that remedies name its options.

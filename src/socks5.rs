@@ -6,10 +6,6 @@
 //! that no message is longer than 513 bytes.
 
 mod address;
-#[cfg_attr(
-    not(any(test, feature = "internals")),
-    expect(dead_code, reason = "parents are the callers of the client's side")
-)]
 pub mod client;
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;

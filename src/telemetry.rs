@@ -24,6 +24,7 @@ mod format;
 pub mod log_file;
 mod metrics;
 mod open;
+mod parents;
 mod process;
 mod quotas;
 mod record;
@@ -43,6 +44,8 @@ pub use certificates::ShownCertificate;
 use denials::Denials;
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
+pub use parents::ParentState;
+use parents::ShownParents;
 use parking_lot::Mutex;
 use process::Process;
 use prometheus::Registry;
@@ -111,6 +114,7 @@ pub struct Telemetry {
     denials: Denials,
     /// The certificates of the listeners, for metrics and statistics.
     certificates: Mutex<Vec<ShownCertificate>>,
+    parents: ShownParents,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -147,6 +151,7 @@ impl Telemetry {
             users,
             denials: Denials::new(),
             certificates: Mutex::default(),
+            parents: ShownParents::default(),
         })
     }
 

@@ -52,6 +52,7 @@ mod test_case;
 mod tests;
 mod trace;
 mod upgrade;
+mod via;
 
 pub use asking::Asks;
 pub use decision::{DecidedBy, Decision, Denied, HookName, Refusal, RuleNames};
@@ -76,6 +77,7 @@ pub use schedule::{Days, Moment, Schedule, ScheduleError, TimeOfDay, Zone};
 pub use special::special_purpose;
 pub use test_case::{TestCase, TestFailure};
 pub use upgrade::{InjectedField, Upgrade};
+pub use via::{Via, WaysOut};
 
 #[cfg(any(test, feature = "internals"))]
 pub use self::{domains::fuzz::lists, groups::fuzz::htgroup};
@@ -93,6 +95,8 @@ pub struct Policy {
     tunnel: Option<Arc<HelloTerms>>,
     /// Whether the first bytes of some tunnels are read.
     reads_hellos: bool,
+    /// None without parents.
+    ways: Option<Arc<WaysOut>>,
 }
 
 /// The facts of a request that the policy evaluates.
@@ -152,6 +156,7 @@ impl Policy {
             names: RuleNames::default(),
             tunnel: None,
             reads_hellos: false,
+            ways: None,
         }
     }
 

@@ -158,6 +158,7 @@ fn replace(
         lockout: parts.lockout,
         policy: &parts.policy,
         scripts: &parts.scripts,
+        parents: &parts.parents,
         classes: parts.classes,
     });
     replaced.map_err(|error| ReloadError::System(error.to_string()))?;

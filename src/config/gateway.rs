@@ -12,8 +12,8 @@ pub use self::pools::NamedPool;
 use self::pools::{MAX_POOLS, PoolKeys};
 #[cfg(test)]
 use self::upstreams::MAX_UPSTREAMS;
-pub(super) use self::upstreams::leads_to;
 pub use self::upstreams::{Upstream, UpstreamAddress};
+pub(super) use self::upstreams::{has_odd_label, leads_to};
 use super::host::AddressUse;
 use super::keys::form::{ByHand, Form, Nested, Within};
 #[cfg(test)]

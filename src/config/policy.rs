@@ -14,7 +14,10 @@ use super::tunnel;
 use crate::access::auth::external::{Ask, External};
 #[cfg(test)]
 use crate::access::policy::MAX_RULES;
-use crate::access::policy::{Decision, Expression, Groups, Name, Policy, Rule, RuleNames, Rules};
+use crate::access::policy::{
+    Decision, Expression, Groups, Name, Policy, Rule, RuleNames, Rules, Via, WaysOut,
+};
+use crate::http::role::Role;
 use crate::script::Secrets;
 
 mod problem;
@@ -43,6 +46,8 @@ keys! {
 
 /// The section as read: the rules with what their problems are reported on.
 pub(super) struct PolicySection<'d> {
+    /// The names of the parents.
+    parents: Vec<Name>,
     rules: Option<Rules>,
     /// Whether clients learn the names of the rules.
     pub(super) rule_names: RuleNames,
@@ -58,13 +63,21 @@ pub(super) struct PolicySection<'d> {
     is_whole: bool,
 }
 
+/// What rules name.
+pub(super) struct RuleContext<'a> {
+    pub(super) secrets: &'a Secrets,
+    pub(super) tunnel: tunnel::Keys,
+    pub(super) parents: &'a [Name],
+    pub(super) groups: &'a GroupContext<'a>,
+}
+
 /// Reads `policy`.
 pub(super) fn read<'d>(
     part: Part<'d>,
     lists: &mut Lists<'_>,
-    (secrets, tunnel): (&Secrets, tunnel::Keys),
-    context: &GroupContext<'_>,
+    around: &RuleContext<'_>,
 ) -> PolicySection<'d> {
+    let context = around.groups;
     let mut section = part.section();
     let keys = Keys::take(&mut section);
     let default = keys.default.map(|item| verdict(&item));
@@ -74,6 +87,7 @@ pub(super) fn read<'d>(
     let groups = context.groups;
     let mut whole = groups.is_some() && default != Some(None);
     let mut written = PolicySection {
+        parents: around.parents.to_vec(),
         rules: None,
         rule_names: match keys.show_rules {
             true => RuleNames::Shown,
@@ -87,7 +101,7 @@ pub(super) fn read<'d>(
     };
     let mut rules = Vec::new();
     for item in &items {
-        let (name, rule) = rule::read(item, lists, (secrets, tunnel), &mut written.users);
+        let (name, rule) = rule::read(item, lists, around, &mut written.users);
         written.names.extend(name);
         match rule {
             Some(rule) => {
@@ -153,6 +167,44 @@ impl PolicySection<'_> {
                 "no rule asks, so that the authoriser is asked about no request",
                 "write `ask: true` in a rule that admits, or `ask: always` here",
             );
+        }
+    }
+
+    /// Reports rules on networks where a parent resolves names, so that there is no address.
+    pub(super) fn check_ways(&self, ways: &WaysOut) {
+        let Some(rules) = &self.rules else { return };
+        let is_resolving = |via: &Via| via.parent().is_some_and(|name| ways.is_resolving(name));
+        let outward = |rule: &Rule| {
+            let has = |role| rule.matchers.roles.is_none_or(|roles| roles.contains(role));
+            [has(Role::Forward), has(Role::Tunnel)]
+        };
+        let rules: Vec<&Rule> = rules.iter().collect();
+        for (index, rule) in rules.iter().enumerate() {
+            let mine = outward(rule);
+            if rule.matchers.networks.is_none() || mine == [false, false] {
+                continue;
+            }
+            let meets = |other: &Rule| {
+                let roles = outward(other);
+                other.via.as_ref().is_some_and(is_resolving)
+                    && mine.iter().zip(roles).any(|(mine, other)| *mine && other)
+            };
+            let from_here = rules.iter().skip(index);
+            let by_rule = from_here.copied().find(|other| meets(other));
+            let by = match by_rule {
+                Some(other) => format!("rule {}", other.name),
+                None if is_resolving(&ways.default) => "`tollgate.via`".to_owned(),
+                None => continue,
+            };
+            let item = self.places.get(index);
+            if let Some(item) = item.and_then(|rule| rule.section().item("networks")) {
+                item.report(
+                    format!(
+                        "{by} has names resolved by a parent (`names: client`): no address is known where this rule decides"
+                    ),
+                    "write `names: resolved` at the parent, move this rule behind it, or remove `networks`",
+                );
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::load::read;
 use super::problem::Diagnostics;
 use super::values::Values;
-use super::{Config, ConfigError, ListenerTls, Problems, Scope, own_listeners, trusted};
+use super::{Config, ConfigError, ListenerTls, Parents, Problems, Scope, own_listeners, trusted};
 use crate::access::auth::external::External;
 use crate::access::auth::lockout::LockoutSettings;
 use crate::access::auth::tokens::Tokens;
@@ -45,6 +45,8 @@ pub struct Reloaded {
     /// The guard of `tollgate.egress` and the rules of `tollgate.policy`, with list files and groups. Its tests
     /// have passed. The machine's addresses are for the server to add.
     pub policy: Policy,
+    /// The proxies behind this one.
+    pub parents: Parents,
     /// The classes of limits, if there are any.
     pub classes: Option<Arc<Classes>>,
     /// What TLS is served with from now on, by listener: of those that had TLS before, and whose files this process may
@@ -116,6 +118,7 @@ impl Reloader {
             external: config.auth.external,
             lockout: config.auth.lockout,
             policy: config.policy,
+            parents: config.parents,
             classes: config.classes,
             scripts: config.scripts,
             warnings: config.warnings,

@@ -11,7 +11,7 @@ use super::keys::{keys, settings};
 use super::policy;
 use super::reader::Item;
 use super::units::milliseconds;
-use crate::access::policy::Groups;
+use crate::access::policy::{Groups, Name};
 use crate::http::role::Role;
 use crate::script::{Fault, Limits, OnError, Script, Secrets, Setting, Settings, Source};
 
@@ -78,6 +78,8 @@ pub(super) struct Surroundings<'s> {
     pub(super) limits: &'s ScriptLimits,
     pub(super) secrets: &'s Secrets,
     pub(super) gateway: &'s Gateway,
+    /// The names of the parents.
+    pub(super) parents: &'s [Name],
     /// The groups; none when there may be others.
     pub(super) groups: Option<&'s Groups>,
 }
@@ -162,6 +164,7 @@ fn read_one<'d>(item: &Item<'d>, around: &Surroundings<'_>) -> Option<(Script, I
     let settings = keys.settings.as_ref().map(settings);
     section.finish();
     let (name, text) = (name?, text?);
+    let parents = around.parents.iter().map(|name| name.as_str().into());
     let pools = around.gateway.pools.iter().map(|pool| pool.name.clone());
     let groups = around
         .groups
@@ -176,6 +179,7 @@ fn read_one<'d>(item: &Item<'d>, around: &Surroundings<'_>) -> Option<(Script, I
         secrets: around.secrets.clone(),
         limits: around.limits.into(),
         pools: Some(pools.collect()),
+        parents: Some(parents.collect()),
         groups,
         is_alone: false,
     };

@@ -9,7 +9,7 @@ use super::scripts::ScriptLimits;
 use super::{
     auth, egress, gateway,
     limits::{self, Timeouts},
-    listeners, policy, scripts, secrets, tunnel,
+    listeners, parents, policy, scripts, secrets, tunnel,
 };
 
 keys! {
@@ -38,6 +38,13 @@ keys! {
         script_limits: ScriptLimits = ScriptLimits::default(), Nested, on reload;
         /// Secrets that scripts write into fields with `secret(name)`, by name. A reload reads them again.
         secrets: Option<Item<'d>> = Means("none"), Raw => Shape::NamedMaps(secrets::Keys::keys), on reload;
+        /// Proxies behind this one, by name: [parents.md](parents.md).
+        parents: Option<Item<'d>> = Means("none"), Raw => Shape::NamedMaps(parents::Keys::keys), on reload;
+        /// The way of requests and tunnels for which no rule, hook or script says one: the name of a parent, or `direct`.
+        via: Option<Item<'d>> = Is("direct"), Raw => Shape::text("`direct` or the name of a parent"), on reload;
+        /// Domains, networks and addresses that `via` does not hold for. A network counts for a target that is an address,
+        /// and for the address of a name that is resolved here.
+        no_proxy: Option<Item<'d>> = Is("[]"), RawList => Shape::text("a domain or a network").list(usize::MAX), on reload;
         /// How names are resolved.
         dns: Part<'d> = Defaults, Map => Shape::Part(gateway::Dns::keys);
         /// How long things may take.

@@ -170,6 +170,7 @@ pub fn run_script(query: &ScriptQuery<'_>) -> anyhow::Result<Ran> {
         secrets: Secrets::default(),
         limits: Limits::default(),
         pools: None,
+        parents: None,
         groups: None,
         is_alone: true,
     };

@@ -62,6 +62,8 @@ pub enum Wish {
     Target(Box<str>),
     /// A pool.
     Pool(Box<str>),
+    /// A way out.
+    Via(Box<str>),
     /// A tag of the log.
     Tag(Box<str>, Box<str>),
     /// A count in the metrics.
@@ -76,6 +78,7 @@ impl fmt::Display for Wish {
             Wish::Remove(name) => write!(f, "removes {name}"),
             Wish::Target(target) => write!(f, "changes the target to {target}"),
             Wish::Pool(pool) => write!(f, "chooses the pool {pool}"),
+            Wish::Via(via) => write!(f, "goes via {via}"),
             Wish::Tag(name, value) => write!(f, "tags {name}: {value}"),
             Wish::Count(name, label) if label.is_empty() => write!(f, "counts {name}"),
             Wish::Count(name, label) => write!(f, "counts {name}: {label}"),
@@ -225,7 +228,12 @@ impl Detached {
         if self.notes.pool() != before.notes.pool()
             && let Some(pool) = self.notes.pool()
         {
-            wishes.push(Wish::Pool(pool.into()));
+            wishes.push(Wish::Pool(pool.name.clone()));
+        }
+        if self.notes.via() != before.notes.via()
+            && let Some(via) = self.notes.via()
+        {
+            wishes.push(Wish::Via(via.name.clone()));
         }
         let is_new = |tag: &&Tag| !before.notes.tags().contains(tag);
         let tags = self.notes.tags().iter().filter(is_new);
@@ -249,7 +257,12 @@ impl Detached {
 
     /// The pool that hooks chose.
     pub fn pool(&self) -> Option<&str> {
-        self.notes.pool()
+        self.notes.pool().map(|pool| &*pool.name)
+    }
+
+    /// The way out that hooks chose.
+    pub fn via(&self) -> Option<&str> {
+        self.notes.via().map(|via| &*via.name)
     }
 
     /// The phase.

@@ -47,6 +47,12 @@ pub enum NoteError {
     /// A pool is chosen in the role gateway alone.
     #[error("a pool can be chosen in the role gateway alone")]
     NoPool,
+    /// A way out is chosen in the phases `request`, `authorize` and `route`.
+    #[error("a way out can be chosen before the request is sent")]
+    LateVia,
+    /// The gateway has no way out.
+    #[error("a request to the gateway has no way out; choose a pool")]
+    NoVia,
 }
 
 const MAX_NOTES: usize = 16;
@@ -65,12 +71,33 @@ pub struct Notes {
 #[derive(Clone, Debug, Default)]
 struct Rare {
     target: Option<(Scheme, Authority)>,
-    pool: Option<Box<str>>,
-    pool_by: Option<(Box<str>, &'static str)>,
+    pool: Option<Choice>,
+    via: Option<Choice>,
     failed: Option<Box<str>>,
     tags: Vec<Tag>,
     counts: Vec<Count>,
     skipped: Vec<Skipped>,
+}
+
+/// A pool or a way out that a hook has chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// The name.
+    pub(crate) name: Box<str>,
+    /// The hook, and its phase, once it has returned.
+    by: Option<(Box<str>, &'static str)>,
+}
+
+impl Choice {
+    fn of(name: &str) -> Option<Self> {
+        let name = name.into();
+        Some(Self { name, by: None })
+    }
+
+    /// The hook that has chosen, and its phase.
+    pub(crate) fn by(&self) -> (Box<str>, &'static str) {
+        self.by.clone().unwrap_or_default()
+    }
 }
 
 /// A failure of a hook that was passed over, as the hook asks for.
@@ -90,14 +117,14 @@ impl Notes {
         self.rare.as_ref()?.target.as_ref()
     }
 
-    /// The name of a pool.
-    pub(crate) fn pool(&self) -> Option<&str> {
-        self.rare.as_ref()?.pool.as_deref()
+    /// A pool.
+    pub(crate) fn pool(&self) -> Option<&Choice> {
+        self.rare.as_ref()?.pool.as_ref()
     }
 
-    /// The hook that chose the pool, and its phase.
-    pub(crate) fn pool_by(&self) -> Option<&(Box<str>, &'static str)> {
-        self.rare.as_ref()?.pool_by.as_ref()
+    /// A way out: a parent, or `direct`.
+    pub(crate) fn via(&self) -> Option<&Choice> {
+        self.rare.as_ref()?.via.as_ref()
     }
 
     /// The hook that failed the request.
@@ -123,18 +150,18 @@ impl Notes {
     }
 
     pub(super) fn set_pool(&mut self, pool: &str) {
-        let rare = self.rare();
-        rare.pool = Some(pool.into());
-        rare.pool_by = None;
+        self.rare().pool = Choice::of(pool);
     }
 
-    /// Notes who chose the pool, if that was now.
-    pub(super) fn pool_is_of(&mut self, hook: &str, phase: &'static str) {
-        if let Some(rare) = &mut self.rare
-            && rare.pool.is_some()
-            && rare.pool_by.is_none()
-        {
-            rare.pool_by = Some((hook.into(), phase));
+    pub(super) fn set_via(&mut self, via: &str) {
+        self.rare().via = Choice::of(via);
+    }
+
+    /// Notes who has chosen, if that was now.
+    pub(super) fn choices_are_of(&mut self, hook: &str, phase: &'static str) {
+        let Some(rare) = &mut self.rare else { return };
+        for choice in [&mut rare.pool, &mut rare.via].into_iter().flatten() {
+            choice.by.get_or_insert_with(|| (hook.into(), phase));
         }
     }
 

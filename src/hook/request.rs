@@ -243,6 +243,23 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// Sends a request of the roles forward and tunnel this way: through the parent of this name, or `direct`. A rule with
+    /// `via` goes before. A parent that does not exist fails the request.
+    ///
+    /// # Errors
+    /// See [`NoteError`].
+    pub fn go_via(&mut self, via: &str) -> Result<(), NoteError> {
+        if self.facts.role == Role::Gateway {
+            return Err(NoteError::NoVia);
+        }
+        let before = Phases::REQUEST.and(Phases::AUTHORIZE).and(Phases::ROUTE);
+        if !before.has(self.phase) {
+            return Err(NoteError::LateVia);
+        }
+        self.notes.set_via(via);
+        Ok(())
+    }
+
     /// Adds a pair to the record of the request.
     ///
     /// # Errors

@@ -376,7 +376,7 @@ impl Run {
             // What a hook that panics leaves behind is of this request alone, which ends.
             let called = AssertUnwindSafe(|| call(&**hook, request, state.as_mut()));
             let outcome = catch_unwind(called).unwrap_or_else(|_panic| Err(panicked()));
-            self.notes.pool_is_of(hook.name(), phase.name());
+            self.notes.choices_are_of(hook.name(), phase.name());
             let how = match outcome {
                 Ok(Flow::Go) => continue,
                 Ok(Flow::Deny(denial)) => How::Denied(denial),

@@ -4,6 +4,9 @@
 //! Pure: no I/O. The modules that can fail keep their own small errors and turn
 //! them into a [`RequestError`] themselves, so this file knows none of them.
 
+mod kind;
+mod next_hop;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -11,12 +14,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+pub use self::kind::{ErrorKind, Side};
+pub use self::next_hop::NextHop;
 use super::answer::Answer;
 use super::denial::Denial;
-
-mod kind;
-
-pub use self::kind::{ErrorKind, Side};
 
 /// A request that did not get what it asked for: the kind that the client and
 /// the metrics see, and the cause that only the log sees.
@@ -30,6 +31,8 @@ pub struct RequestError {
     told: Option<Box<Told>>,
     retry_after: Option<Duration>,
     answer: Option<Arc<Answer>>,
+    /// Boxed: few errors have it.
+    next_hop: Option<Box<NextHop>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -51,6 +54,7 @@ impl RequestError {
             told: None,
             retry_after: None,
             answer: None,
+            next_hop: None,
             source: None,
         }
     }
@@ -160,6 +164,7 @@ impl RequestError {
             told: self.told.clone(),
             retry_after: self.retry_after,
             answer: self.answer.clone(),
+            next_hop: self.next_hop.clone(),
             source: self.detail().map(Into::into),
         }
     }

@@ -17,7 +17,7 @@ mod head;
 #[cfg(test)]
 mod tests;
 
-pub use self::head::{ResponseHead, ResponseReader};
+pub use self::head::{ResponseHead, ResponseHeadError, ResponseReader};
 
 /// Interim responses (1xx) that one request gets at most: each is passed on or skipped, and without a limit an
 /// upstream could send them for ever.

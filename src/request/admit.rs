@@ -31,6 +31,7 @@ pub use self::replace::NewAccess;
 use super::facts::Request;
 use super::hooks::{self, after_admission, before_admission, ended};
 use super::outcome::Exchange;
+use super::route::parent;
 use crate::access::auth::external::Ask;
 use crate::access::auth::tokens::{TokenError, Tokens};
 use crate::access::auth::{
@@ -47,6 +48,7 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme};
 use crate::script::Script;
+use crate::upstream::parent::Parents;
 use crate::upstream::pool::{Choice, PoolNumber};
 
 /// The users, the credentials that were verified lately, and the policy.
@@ -78,6 +80,8 @@ pub struct Access {
     logins: Option<Arc<Logins>>,
     /// The limits of classes, where there are any.
     classes: Option<Arc<Classes>>,
+    /// The proxies behind this one.
+    parents: Arc<Parents>,
 }
 
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
@@ -87,6 +91,8 @@ pub struct Admitted {
     admission: Admission,
     /// What an external authoriser is asked with once the addresses are known; none where it is not asked then.
     unasked: Option<Box<Unasked>>,
+    /// The parents, if there are any: those that the policy knows.
+    parents: Option<Arc<Parents>>,
 }
 
 impl Deref for Admitted {
@@ -108,6 +114,7 @@ impl AccessControl {
         pools: Vec<(Box<str>, PoolNumber)>,
         asking: Asking,
         balances: Arc<Balances>,
+        parents: Arc<Parents>,
     ) -> Result<Self, EntropyError> {
         let auth = &config.auth;
         let verified = VerifiedCache::new(auth.cache_entries, auth.cache_ttl)?;
@@ -130,6 +137,7 @@ impl AccessControl {
             external,
             logins,
             classes,
+            parents,
         );
         Ok(Self {
             access: ArcSwap::from_pointee(access),
@@ -226,7 +234,8 @@ impl AccessControl {
         if request.is_loop {
             return Err(ErrorKind::Loop.into());
         }
-        let admitted = match access.asked(Ask::Rule) {
+        let parents = access.parents();
+        let mut admitted = match access.asked(Ask::Rule) {
             None => Admitted::asked(admission),
             // Boxed, so that a request is no larger where no authoriser is configured.
             Some(_) => {
@@ -234,6 +243,7 @@ impl AccessControl {
                 Box::pin(asked).await?
             }
         };
+        admitted.parents = parents;
         if exchange.request.authority.is_none() {
             // The gateway's upstreams are the operator's: there is no address to evaluate.
             let outcome = &mut exchange.outcome;
@@ -242,6 +252,7 @@ impl AccessControl {
         if exchange.run.is_some() {
             after_admission(exchange)?;
             self.choose_pool(exchange)?;
+            parent::chosen(exchange, &access.parents)?;
         }
         Ok(admitted)
     }
@@ -274,15 +285,18 @@ impl AccessControl {
         let Some(run) = &exchange.run else {
             return Ok(());
         };
-        let Some(name) = run.notes.pool() else {
+        let Some(chosen) = run.notes.pool() else {
             return Ok(());
         };
-        if let Some(pool) = self.pool(name) {
+        if let Some(pool) = self.pool(&chosen.name) {
             exchange.request.pool = Choice::Pool(pool);
             return Ok(());
         }
-        let why = format!("it chose the pool {name:?}, which is not configured");
-        let (by, phase) = run.notes.pool_by().cloned().unwrap_or_default();
+        let why = format!(
+            "it chose the pool {:?}, which is not configured",
+            chosen.name
+        );
+        let (by, phase) = chosen.by();
         let stop = Stop {
             by,
             phase,
@@ -352,6 +366,11 @@ impl AccessControl {
     /// The classes of limits, where there are any.
     pub fn classes(&self) -> Option<Arc<Classes>> {
         self.access.load().classes.clone()
+    }
+
+    /// The proxies behind this one.
+    pub fn parents(&self) -> Arc<Parents> {
+        Arc::clone(&self.access.load().parents)
     }
 
     /// The tokens, where some are accepted.

@@ -1,6 +1,7 @@
 //! What every connection shares: made once from the configuration, handed to the
 //! parts that serve requests.
 
+use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use crate::upstream::certificates::Certificates;
 use crate::upstream::dial::{Dialer, DnsOptions, Sources};
 use crate::upstream::fetch::Fetcher;
 use crate::upstream::limit::{Capacity, OriginLimits};
-use crate::upstream::pool::{Parts, Pools};
+use crate::upstream::parent::{self, Parents};
+use crate::upstream::pool::{IsOwn, Parts, Pools};
 use crate::upstream::tls::OriginTls;
 
 /// The parts that all connections share.
@@ -55,6 +57,8 @@ pub struct App {
     pub user_field: Option<UserField>,
     pub ids: RequestIds,
     pub timeouts: Timeouts,
+    /// Tells apart the pooled connections through parents. No client can choose a number.
+    pub pool_hasher: RandomState,
     pub limits: Limits,
     /// Those of heads, as their parser takes them.
     pub head_limits: HeadLimits,
@@ -98,20 +102,32 @@ impl App {
         let policy = on_this_machine(&config.policy);
         let is_own =
             move |address: SocketAddr| policy.guard().is_own_listener(address.ip(), address.port());
+        let is_own: Arc<IsOwn> = Arc::new(is_own);
+        let parents = parent::Parts {
+            threads,
+            keep_alive: config.timeouts.upstream_keep_alive,
+            connect_timeout: config.timeouts.connect,
+            sources: Sources::new(&config.sources()),
+            tls: Arc::clone(&origin_tls),
+            dialer: Arc::clone(&dialer),
+            is_own: Arc::clone(&is_own),
+            telemetry: Arc::clone(&telemetry),
+        };
+        let parents = Parents::new(&config.parents, Arc::new(parents), None);
         let parts = Parts {
             threads,
             timeouts: &config.timeouts,
             sources: Sources::new(&config.sources()),
             tls: Arc::clone(&origin_tls),
             dialer: Arc::clone(&dialer),
-            is_own: Arc::new(is_own),
+            is_own,
             telemetry: &telemetry,
         };
         let pools = Pools::new(&config.gateway, parts);
         let balances = Balances::new(config.store.clone(), Arc::clone(&telemetry));
         let balances = Arc::new(balances);
         let counted = Arc::clone(&balances);
-        let access = AccessControl::new(config, hooks, pools.names(), asking, counted)?;
+        let access = AccessControl::new(config, hooks, pools.names(), asking, counted, parents)?;
         telemetry.show_classes(access.classes());
         Ok(Arc::new(Self {
             access,
@@ -134,6 +150,7 @@ impl App {
             pseudonym: Pseudonym::new(getrandom::u32()?),
             ids: RequestIds::starting_at(getrandom::u64()?),
             timeouts: config.timeouts.clone(),
+            pool_hasher: RandomState::new(),
             limits: config.limits.clone(),
             head_limits: HeadLimits {
                 max_head: config.limits.request_head,

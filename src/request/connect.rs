@@ -63,30 +63,57 @@ impl ConnectService {
     }
 
     /// Answers 200 and relays until the tunnel ends.
-    async fn relay(&self, client: Box<ClientStream>, opened: Opened, request: &mut TunnelRequest) {
+    async fn relay(
+        &self,
+        client: Box<ClientStream>,
+        opened: Box<Opened>,
+        request: &mut TunnelRequest,
+    ) {
         let app = &self.app;
-        let open = self.enter(request, opened.permit);
-        let greeting = request.established(&opened.stream);
-        let relayed = tunnel::relay(app, &open, client, opened.stream, greeting);
-        let relayed = relayed.await;
-        end(app, open, request, relayed);
+        let Opened {
+            stream,
+            permit,
+            early,
+        } = *opened;
+        let open = self.enter(request, permit);
+        open.carried_before(early.len() as u64);
+        let greeting = request.established(&stream, &early);
+        let before = Traffic::from_upstream(early.len());
+        drop(early);
+        let relayed = tunnel::relay(app, &open, client, stream, greeting);
+        let (ended, traffic) = relayed.await;
+        end(app, open, request, (ended, before.and(traffic)));
     }
 
     /// Answers 200, judges the first bytes of the client, and relays if they are admitted.
     async fn relay_judged(
         &self,
         client: Box<ClientStream>,
-        opened: Opened,
+        opened: Box<Opened>,
         request: &mut TunnelRequest,
         demand: Demand,
     ) {
         let app = &self.app;
-        let open = self.enter(request, opened.permit);
-        let greeting = request.established(&opened.stream);
-        let ends = (client, opened.stream);
+        let Opened {
+            stream,
+            permit,
+            early,
+        } = *opened;
+        let open = self.enter(request, permit);
+        open.carried_before(early.len() as u64);
+        let greeting = request.established(&stream, &early);
+        let first = Traffic::from_upstream(early.len());
+        let ends = (client, stream);
         let exchange = &mut request.exchange;
         // Boxed: what judges is gone while the tunnel is relayed.
-        let judged = Box::pin(tunnel::judge(app, &open, ends, &greeting, exchange, demand));
+        let judged = Box::pin(tunnel::judge(
+            app,
+            &open,
+            ends,
+            greeting.as_ref(),
+            exchange,
+            demand,
+        ));
         let relayed = match judged.await {
             Ok(judged) => {
                 let relayed = tunnel::relay(app, &open, judged.client, judged.upstream, b"");
@@ -95,6 +122,8 @@ impl ConnectService {
             }
             Err(ended) => ended,
         };
+        let (ended, traffic) = relayed;
+        let relayed = (ended, first.and(traffic));
         let denied = end(app, open, request, relayed);
         if let Some(record) = denied {
             app.telemetry.denied(&record);

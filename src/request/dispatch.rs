@@ -122,6 +122,12 @@ impl<'a> Requests<'a> {
         }
         let is_local = is_gateway && (request.is_own || request.pool == Choice::Page);
         let access = app.access.current();
+        if head.has_via && access.parents().is_some() {
+            let lines = head.fields();
+            let lines = lines.filter(|(name, _)| name.eq_ignore_ascii_case(b"via"));
+            let lines: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
+            request.via = Some(lines.join(&b", "[..]).into());
+        }
         let kept = access.keep(&head, &request);
         self.add_forwarding_fields(&mut head, &request);
         let credentials = std::mem::take(&mut head.credentials);

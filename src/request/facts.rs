@@ -82,6 +82,8 @@ pub struct Request {
     pub expect_continue: bool,
     /// Whether the request came through this proxy before.
     pub is_loop: bool,
+    /// The value of its `Via`, where there are parents, who learn through whom it came.
+    pub via: Option<Box<[u8]>>,
     /// Whether the client's connection has upstream connections to itself.
     pub has_dedicated_upstream: bool,
 }
@@ -133,6 +135,7 @@ impl Request {
             framing: Framing::None,
             expect_continue: false,
             is_loop: false,
+            via: None,
             has_dedicated_upstream: false,
         }
     }

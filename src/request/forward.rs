@@ -11,11 +11,12 @@ mod framing;
 mod peer;
 mod retry;
 mod session;
+mod through;
+mod turn;
 mod verification;
 
 use std::any::Any;
 use std::os::fd::RawFd;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,13 +40,12 @@ use super::app::App;
 use super::hooks::settle;
 use super::outcome::Exchange;
 use super::outgoing;
-use super::route::{reserve, route, wait_turn};
+use super::route::{Route, wait_turn};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields, is_final};
 use crate::http::role::Role;
 use crate::telemetry::GATEWAY_SITE;
-use crate::upstream::limit::Presence;
 
 /// Forward proxy and gateway as Pingora's application.
 pub struct Forward {
@@ -135,30 +135,8 @@ impl ProxyHttp for Forward {
         if let Some(permit) = forwarded.again.take() {
             return peer::at(&self.app, forwarded, Some(permit)).map_err(failure::into_pingora);
         }
-        let Forwarded {
-            exchange,
-            failed,
-            connection,
-            ..
-        } = forwarded;
-        let on_route = match &mut forwarded.route {
-            Some(route) => route,
-            none => {
-                let admitted = forwarded.admitted.as_ref();
-                let admitted = admitted.ok_or_else(failure::not_admitted)?;
-                let found = route(&self.app, exchange, admitted).await;
-                none.insert(found.map_err(failure::into_pingora)?)
-            }
-        };
-        let presence = Presence {
-            gone: pin!(client_gone(session, exchange.request.has_body())),
-            has_ended: &connection.has_ended,
-        };
-        let permit = reserve(&self.app, exchange, on_route, failed, presence).await;
-        forwarded.forget_verification();
-        permit
-            .and_then(|permit| peer::at(&self.app, forwarded, permit))
-            .map_err(failure::into_pingora)
+        let permit = turn::reserve_turn(&self.app, session, forwarded).await?;
+        peer::at(&self.app, forwarded, permit).map_err(failure::into_pingora)
     }
 
     fn fail_to_connect(
@@ -195,8 +173,13 @@ impl ProxyHttp for Forward {
                 .reduce(|sum, layer| sum + layer);
         }
         let server = forwarded.permit.as_ref().map(|permit| &permit.server);
-        let upstream = peer::connected_to(server, peer, (!reused).then_some(socket));
-        if let Some(upstream) = upstream {
+        if let Some(Route::Parent(route)) = &forwarded.route {
+            if let Some(address) = route.reached() {
+                let outcome = &mut forwarded.exchange.outcome;
+                outcome.connected(address.into(), None);
+            }
+        } else if let Some(upstream) = peer::connected_to(server, peer, (!reused).then_some(socket))
+        {
             let admitted = forwarded.admitted.as_ref();
             forwarded.exchange.outcome.connected(upstream, admitted);
         }
@@ -224,10 +207,18 @@ impl ProxyHttp for Forward {
             && !request.headers.contains_key(HOST)
             && let Some(permit) = &forwarded.permit
         {
-            request.insert_header(HOST, permit.server.host_field())?;
+            let facts = &forwarded.exchange.request;
+            let host = match (&forwarded.route, &facts.authority) {
+                (Some(Route::Parent(_)), Some(authority)) => {
+                    authority.host_field(facts.scheme).to_string()
+                }
+                _ => permit.server.host_field(),
+            };
+            request.insert_header(HOST, host)?;
         }
         outgoing::complete(&self.app, &mut forwarded.exchange, request)
-            .map_err(failure::into_pingora)
+            .map_err(failure::into_pingora)?;
+        through::complete(forwarded, request).map_err(failure::into_pingora)
     }
 
     async fn request_body_filter(
@@ -253,6 +244,7 @@ impl ProxyHttp for Forward {
     ) -> Result<()> {
         let forwarded = ctx.forwarded()?;
         forwarded.connection.response.on_upstream_activity();
+        through::refuse_own_answer(forwarded, response).map_err(failure::into_pingora)?;
         if forwarded.exchange.outcome.first_byte.is_none() {
             retry::after_answer(&self.app, forwarded);
         }

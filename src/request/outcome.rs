@@ -85,6 +85,8 @@ pub struct Terms {
     pub upgrade: Option<Arc<Upgrade>>,
     /// Whether the client asked for it over http, and it is sent over https.
     pub is_upgraded: bool,
+    /// The parent that it goes through.
+    pub parent: Option<Arc<str>>,
     /// The rules that put it to the external authoriser, which admitted it.
     pub answered: Vec<Name>,
     /// What is asked of the first bytes in its tunnel, until they are judged.
@@ -297,6 +299,8 @@ impl Exchange {
         record.error_detail = outcome.error_detail.as_deref();
         record.decided_by = outcome.decided_by.as_ref();
         record.observed = &outcome.observed;
+        let terms = outcome.terms.as_deref();
+        record.parent = terms.and_then(|terms| terms.parent.as_deref());
         let class = outcome
             .terms
             .as_ref()

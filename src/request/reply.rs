@@ -15,7 +15,7 @@ use pingora_core::Result as PingoraResult;
 use pingora_proxy::Session;
 
 use crate::http::answer::Answer;
-use crate::http::error::{ErrorKind, RequestError};
+use crate::http::error::{ErrorKind, NextHop, RequestError};
 use crate::http::fields::push_line;
 use crate::request::request_id::RequestId;
 
@@ -89,9 +89,10 @@ impl Reply {
         reply.push(
             "Proxy-Status",
             &format!(
-                "tollgate; error={}{}",
+                "tollgate; error={}{}{}",
                 kind.proxy_status(),
-                details.unwrap_or_default()
+                details.unwrap_or_default(),
+                error.next_hop().map(shown).unwrap_or_default()
             ),
         );
         let over = limit.map(|limit| format!("{reason}: {limit}"));
@@ -208,6 +209,14 @@ impl Reply {
             self.fields.push((name.into(), value));
         }
     }
+}
+
+/// The parameters of a proxy at which the request failed.
+fn shown(hop: &NextHop) -> String {
+    let received = hop.received.map(|status| status.as_u16());
+    let received = received.map(|status| format!("; received-status={status}"));
+    let name = quoted(&hop.name);
+    format!("; next-hop={name}{}", received.unwrap_or_default())
 }
 
 /// A string of a structured field (RFC 8941 §3.3.3), which has printable ASCII only.
@@ -363,6 +372,23 @@ mod tests {
         );
         let text = reply(error(), true);
         assert!(text.contains("\"limit\":\"ci.requests\","), "{text}");
+    }
+
+    #[test]
+    fn the_next_hop_is_named() {
+        let error = RequestError::new(ErrorKind::ParentAuth);
+        let error = error.at_next_hop("corp".into(), Some(StatusCode::FORBIDDEN));
+        let field = "Proxy-Status: tollgate; error=http_protocol_error; next-hop=\"corp\"; received-status=403\r\n";
+        let text = reply(error.repeat(), false);
+        assert!(text.contains(field), "{text}");
+        let text = reply(
+            ErrorKind::ParentFailed
+                .because("x")
+                .at_next_hop("corp".into(), None),
+            true,
+        );
+        let field = "Proxy-Status: tollgate; error=destination_unavailable; next-hop=\"corp\"\r\n";
+        assert!(text.contains(field), "{text}");
     }
 
     #[test]

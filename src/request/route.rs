@@ -2,8 +2,11 @@
 //!
 //! Pingora's hooks and the opening of tunnels call them.
 
+pub mod parent;
+
 use std::time::Instant;
 
+use self::parent::ParentRoute;
 use super::admit::Admitted;
 use super::app::App;
 use super::hooks::{ended, resolve};
@@ -26,6 +29,8 @@ pub enum Route {
     Direct(Candidates),
     /// To the next upstream of this pool.
     Pool(PoolNumber),
+    /// To the target through a parent.
+    Parent(Box<ParentRoute>),
 }
 
 /// Waits until it is the turn of an admitted request, where it is over a rate of its class that has requests wait.
@@ -69,9 +74,27 @@ pub async fn route(
     exchange: &mut Exchange,
     admitted: &Admitted,
 ) -> Result<Route, RequestError> {
-    let Some(authority) = &exchange.request.authority else {
+    if exchange.request.authority.is_none() {
         return exchange.request.pool.pool().map(Route::Pool);
+    }
+    let Some(parents) = admitted.parents() else {
+        return addresses(app, exchange, admitted).await.map(Route::Direct);
     };
+    if let Some(route) = parent::by_name(app, exchange, admitted, parents)? {
+        return Ok(route);
+    }
+    let found = addresses(app, exchange, admitted).await?;
+    parent::by_address(app, exchange, admitted, parents, found)
+}
+
+/// The addresses of the target that the policy admits. Notes in the exchange what admits the first one.
+async fn addresses(
+    app: &App,
+    exchange: &mut Exchange,
+    admitted: &Admitted,
+) -> Result<Candidates, RequestError> {
+    let authority = exchange.request.authority.as_ref();
+    let authority = authority.ok_or(ErrorKind::Internal)?;
     let evaluate = |address| admitted.admit_address(address);
     let given = match &mut exchange.run {
         Some(run) if authority.host.is_name() => resolve(run).await,
@@ -102,7 +125,7 @@ pub async fn route(
             exchange
                 .outcome
                 .admit(admitted, found.decided_by, Some(first));
-            Ok(Route::Direct(found.candidates))
+            Ok(found.candidates)
         }
         Err(DialError::Prohibited(denied)) => Err(exchange.outcome.deny(denied, admitted.names())),
         Err(error) => Err(error.into()),
@@ -121,7 +144,7 @@ pub async fn route(
 pub async fn reserve(
     app: &App,
     exchange: &mut Exchange,
-    route: &Route,
+    route: &mut Route,
     failed: &[Server],
     presence: Presence<'_, impl Future<Output = ()> + Send>,
 ) -> Result<Option<Permit>, RequestError> {
@@ -140,7 +163,7 @@ pub async fn reserve(
 fn turn(
     app: &App,
     exchange: &Exchange,
-    route: &Route,
+    route: &mut Route,
     failed: &[Server],
 ) -> Result<Option<Turn>, RequestError> {
     let source = &exchange.request.source;
@@ -152,6 +175,11 @@ fn turn(
             source.thread,
             client,
         ))),
+        Route::Parent(route) => {
+            let (number, turn) = route.parent.turn(&route.failed, parent::sender(exchange))?;
+            route.number = number;
+            Ok(Some(turn))
+        }
         Route::Pool(number) => {
             let pool = app.pools.get(*number).ok_or(ErrorKind::Internal)?;
             Ok(Some(pool.turn(failed, source.thread, client)?))

@@ -8,6 +8,7 @@ mod hello;
 mod table;
 
 use std::future::pending;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -18,6 +19,7 @@ pub use self::table::{OpenTunnel, Tunnels};
 use super::app::App;
 use super::facts::Request;
 use super::outcome::{Exchange, add_time};
+use super::route::parent::{ParentRoute, fallback, goes_on};
 use super::route::{Route, reserve, route, wait_turn};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
@@ -34,6 +36,8 @@ pub struct Opened {
     pub stream: UpstreamStream,
     /// The permit that was reserved for it, if it needs one.
     pub permit: Option<Permit>,
+    /// What the server has sent already, which comes before all else.
+    pub early: Box<[u8]>,
 }
 
 /// Admits, routes, reserves and dials: all that can fail before a byte is sent upstream. `has_ended` says whether the
@@ -45,11 +49,11 @@ pub async fn open(
     app: &App,
     exchange: &mut Exchange,
     has_ended: &AtomicBool,
-) -> Result<Opened, RequestError> {
+) -> Result<Box<Opened>, RequestError> {
     let admitted = app.access.admit(exchange).await?;
     // `unless_in_vain` sees whether the client goes.
     wait_turn(exchange, pending()).await?;
-    let route = route(app, exchange, &admitted).await?;
+    let mut route = route(app, exchange, &admitted).await?;
     // A successor gets the sockets and not the connections: those that are here are served here.
     if app.lifecycle.is_draining() && !app.lifecycle.has_successor() {
         return Err(ErrorKind::Draining.into());
@@ -60,23 +64,37 @@ pub async fn open(
             gone: pin!(pending()),
             has_ended,
         };
-        let permit = reserve(app, exchange, &route, &failed, presence).await?;
+        let permit = match reserve(app, exchange, &mut route, &failed, presence).await {
+            Ok(permit) => permit,
+            Err(error) => {
+                let next = fallback(app, exchange, Some(&admitted), &route, &error).await?;
+                route = next.ok_or(error)?;
+                continue;
+            }
+        };
         let begun = Instant::now();
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
-            Ok((stream, address)) => {
+            Ok(dialed) => {
                 add_time(&mut exchange.outcome.connect, begun);
-                let ip = match &address {
-                    Address::Tcp(address) => Some(address.ip()),
-                    Address::Unix(_) => None,
-                };
-                exchange.outcome.connected(address, Some(&admitted));
+                let is_at_target = matches!(route, Route::Direct(_));
+                if let Some(address) = dialed.address {
+                    let admitted = is_at_target.then_some(&admitted);
+                    exchange.outcome.connected(address, admitted);
+                }
                 // The TLS of a WebSocket is Tollgate's.
                 let is_opaque = exchange.request.role == Some(Role::Tunnel);
-                if let Some(terms) = is_opaque.then(|| admitted.tunnel_terms(ip)).flatten() {
+                let terms = || admitted.tunnel_terms(dialed.target);
+                if let Some(terms) = is_opaque.then(terms).flatten() {
                     exchange.outcome.terms().demand = Some(Demand::new(terms));
                 }
-                return Ok(Opened { stream, permit });
+                // Boxed, since it is moved several times, and each place is a part of an open tunnel.
+                return Ok(Box::new(Opened {
+                    stream: dialed.stream,
+                    early: dialed.early,
+                    permit,
+                }));
             }
+            Err(error) if goes_on(&mut route, &error) => {}
             Err(error) => {
                 failed.extend(permit.map(|permit| permit.server.clone()));
                 if !may_try_next(app, &route, &failed, &error) {
@@ -129,22 +147,49 @@ fn may_try_next(app: &App, route: &Route, failed: &[Server], error: &RequestErro
     !is_exhausted && failed.len() < pool.len()
 }
 
+/// A connection to a server, or to a parent that has opened a tunnel to it.
+struct Dialed {
+    stream: UpstreamStream,
+    /// Where it was connected to.
+    address: Option<Address>,
+    /// The address of the target, if this proxy knows it.
+    target: Option<IpAddr>,
+    early: Box<[u8]>,
+}
+
+impl Dialed {
+    fn at(stream: UpstreamStream, address: Address) -> Self {
+        let target = match &address {
+            Address::Tcp(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        };
+        Self {
+            stream,
+            address: Some(address),
+            target,
+            early: Box::default(),
+        }
+    }
+}
+
 /// Connects, with TLS to an https origin or upstream.
 async fn dial(
     app: &App,
     request: &Request,
     route: &Route,
     permit: Option<&Permit>,
-) -> Result<(UpstreamStream, Address), RequestError> {
+) -> Result<Dialed, RequestError> {
+    let is_https = request.role == Some(Role::Forward) && request.scheme == Scheme::Https;
     let dialed = match route {
         Route::Direct(candidates) => app.dialer.connect(candidates).await?,
         Route::Pool(_) => {
             let server = &permit.ok_or(ErrorKind::Internal)?.server;
             let stream = app.pools.connect(server, app.timeouts.connect).await?;
-            return Ok((stream, server.address.clone()));
+            return Ok(Dialed::at(stream, server.address.clone()));
         }
+        // Boxed, since it takes more room than an open tunnel.
+        Route::Parent(route) => return Box::pin(through(app, request, route, is_https)).await,
     };
-    let is_https = request.role == Some(Role::Forward) && request.scheme == Scheme::Https;
     let stream = match &request.authority {
         // Boxed, since a handshake takes more room than an open tunnel.
         Some(authority) if is_https => {
@@ -152,7 +197,44 @@ async fn dial(
         }
         _ => UpstreamStream::Left(MaybeTls::Left(dialed.stream)),
     };
-    Ok((stream, dialed.address.into()))
+    Ok(Dialed::at(stream, dialed.address.into()))
+}
+
+/// Opens a tunnel through a parent, with TLS in it to an https origin.
+async fn through(
+    app: &App,
+    request: &Request,
+    route: &ParentRoute,
+    is_https: bool,
+) -> Result<Dialed, RequestError> {
+    let opened = route.parent.open(route.number, &route.tunnel).await?;
+    let stream = match &request.authority {
+        Some(authority) if is_https => {
+            refuse_early(&opened.early)?;
+            let through = app
+                .origin_tls
+                .connect_through(opened.stream, &authority.host);
+            through.await?
+        }
+        _ => UpstreamStream::Left(opened.stream),
+    };
+    Ok(Dialed {
+        stream,
+        address: route.reached().map(Address::Tcp),
+        target: opened.target.map(|target| target.ip()),
+        early: Box::from(&*opened.early),
+    })
+}
+
+/// Refuses what a server of HTTP or TLS has sent before it was asked: it would be taken for an answer.
+///
+/// # Errors
+/// It has sent something.
+pub fn refuse_early(early: &[u8]) -> Result<(), RequestError> {
+    match early.is_empty() {
+        true => Ok(()),
+        false => Err(ErrorKind::ProtocolError.because("the target answers before it is asked")),
+    }
 }
 
 /// Sends `greeting` to the client and relays until the tunnel ends.

@@ -80,8 +80,9 @@ async fn handshake(
     exchange: &mut Exchange,
     has_ended: &AtomicBool,
     mut message: Message,
-) -> Result<(Opened, UpstreamResponse), RequestError> {
+) -> Result<(Box<Opened>, UpstreamResponse), RequestError> {
     let mut opened = tunnel::open(app, exchange, has_ended).await?;
+    tunnel::refuse_early(&opened.early)?;
     outgoing::complete(app, exchange, &mut message)?;
     let message = message.to_bytes();
     let upstream = &mut opened.stream;
@@ -114,7 +115,7 @@ async fn handshake(
 async fn relay(
     service: &ConnectService,
     client: Box<ClientStream>,
-    opened: Opened,
+    opened: Box<Opened>,
     answer: UpstreamResponse,
     request: &mut TunnelRequest,
 ) {

@@ -306,6 +306,10 @@ fn wishes(natives: &mut Natives) {
         let set = r.request(|request| request.use_pool(pool))?;
         set.map_err(|error| misuse("pool", error))
     });
+    natives.function("via", |r: &mut Handle, via: &str| -> Fallible<()> {
+        let set = r.request(|request| request.go_via(via))?;
+        set.map_err(|error| misuse("via", error))
+    });
     for name in ["tag", "count"] {
         let note = move |r: &mut Handle, label: &str, value: &str| -> Fallible<()> {
             let noted = r.request(|request| match name {
@@ -372,7 +376,7 @@ fn replaced(
 pub(super) fn phases_of(method: &str) -> Option<Phases> {
     match method {
         "set_target" => Some(Phases::REQUEST),
-        "pool" => Some(Phases::REQUEST.and(Phases::AUTHORIZE).and(Phases::ROUTE)),
+        "pool" | "via" => Some(Phases::REQUEST.and(Phases::AUTHORIZE).and(Phases::ROUTE)),
         "report_every" => Some(Phases::TUNNEL_OPEN.and(Phases::TUNNEL_BYTES)),
         _ => None,
     }

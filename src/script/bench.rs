@@ -31,6 +31,7 @@ impl Bench {
             secrets: Default::default(),
             limits: Limits::default(),
             pools: None,
+            parents: None,
             groups: None,
             is_alone: true,
         };

@@ -75,7 +75,7 @@ impl SecretText {
     }
 
     /// Whether scripts may send it over http.
-    pub(super) fn may_be_in_clear_text(&self) -> bool {
+    pub(crate) fn may_be_in_clear_text(&self) -> bool {
         self.clear_text
     }
 

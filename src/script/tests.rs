@@ -36,6 +36,7 @@ pub(super) fn source(text: &str) -> Source {
         secrets: [("github".into(), secret)].into_iter().collect(),
         limits: Limits::default(),
         pools: Some(vec!["api".into(), "web".into()]),
+        parents: Some(vec!["corp".into()]),
         groups: Some(vec!["agents".into(), "guests".into()]),
         is_alone: false,
     }

@@ -232,6 +232,11 @@ impl Trial {
         self.detached.pool()
     }
 
+    /// The way out that scripts choose.
+    pub fn via(&self) -> Option<&str> {
+        self.detached.via()
+    }
+
     /// The target that scripts choose.
     pub fn target(&self) -> Option<&str> {
         let effects = self.steps.iter().flat_map(|step| &step.effects);
@@ -322,6 +327,7 @@ impl Serialize for Effect<'_> {
             Wish::Remove(name) => map.serialize_entry("remove_header", name)?,
             Wish::Target(target) => map.serialize_entry("target", target)?,
             Wish::Pool(pool) => map.serialize_entry("pool", pool)?,
+            Wish::Via(via) => map.serialize_entry("via", via)?,
             Wish::Tag(name, value) => {
                 map.serialize_entry("tag", name)?;
                 map.serialize_entry("value", value)?;

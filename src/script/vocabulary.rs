@@ -25,7 +25,7 @@ pub(super) const PROPERTIES: [&str; 18] = [
 ];
 
 /// The methods of a request, response or tunnel.
-pub(super) const METHODS: [(&str, &[usize]); 14] = [
+pub(super) const METHODS: [(&str, &[usize]); 15] = [
     ("group", &[0]),
     ("in_group", &[1]),
     ("host_under", &[1]),
@@ -37,6 +37,7 @@ pub(super) const METHODS: [(&str, &[usize]); 14] = [
     ("remove_header", &[1]),
     ("set_target", &[1]),
     ("pool", &[1]),
+    ("via", &[1]),
     ("tag", &[2]),
     ("count", &[1, 2]),
     ("report_every", &[1]),

@@ -14,6 +14,7 @@ use crate::admin::certificates::Certificates;
 use crate::downstream::{Acceptor, Listener, ThreadOptions};
 use crate::request::dispatch::Ways;
 use crate::request::token_keys;
+use crate::upstream::parent::Parents;
 
 /// The service that accepts connections on all listeners, in one runtime.
 pub(super) struct AcceptService {
@@ -88,6 +89,8 @@ impl Service for AcceptService {
             return;
         }
         tokio::spawn(token_keys::look_after(Arc::clone(&app)));
+        let parents = Arc::clone(&app);
+        tokio::spawn(Parents::look_after(move || parents.access.parents()));
         tokio::spawn(Arc::clone(&self.certificates).look_after());
         tokio::spawn(async move { app.dialer.look_after_name_servers().await });
         while let Some(ended) = loops.join_next().await {

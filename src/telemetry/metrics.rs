@@ -11,7 +11,9 @@ pub(crate) mod series;
 
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
 
 use self::declare::metrics;
 use self::series::{ByRole, Bytes, Lockouts, Losses, Reloads};
@@ -27,6 +29,9 @@ const MAX_RULES: usize = 1280;
 
 /// Pairs of a class and a limit: eight limits for each class, and classes of former configurations.
 const MAX_CLASS_LIMITS: usize = 1024;
+
+/// Pairs of a parent and a result.
+const MAX_PARENT_RESULTS: usize = 512;
 
 /// Pairs of name and label that hooks may count.
 const MAX_EVENTS: usize = 1024;
@@ -136,6 +141,14 @@ metrics! {
     "tollgate_upstream_up" gauge ["upstream"] => upstream_up: IntGaugeVec,
         "Whether an upstream of the pool gets requests: 1 or 0."
         "0 after failed health checks, and while `gateway.ejection` keeps it out.";
+    "tollgate_parent_up" gauge ["parent", "url"] => parent_up: IntGaugeVec,
+        "Whether a URL of a parent gets requests: 1 or 0."
+        "0 after failed health checks, and while `ejection` of the parent keeps it out.";
+    "tollgate_parent_dials_total" counter ["parent", "result"] => parent_dials: PairCounters<MAX_PARENT_RESULTS>,
+        "Connections and tunnels through parents, by parent and result."
+        "`success`; `refused` and `auth`, when the parent answers so; `failed`, when it cannot be connected to or does not answer properly. Connections that are used again do not count.";
+    "tollgate_parent_dial_seconds" histogram ["parent"] CONNECT_BUCKETS => parent_dial_duration: HistogramVec,
+        "Time to connect to a parent and to open a tunnel through it, or to its failure.";
     "tollgate_certificate_expiry_timestamp_seconds" gauge ["listener", "name"] => certificate_expiry: IntGaugeVec,
         "When the certificate of a TLS listener expires, in seconds since 1970, by its first name."
         "Of two certificates with the same first name, the one that expires first.";

@@ -120,6 +120,16 @@ fn exercised() -> Arc<Telemetry> {
     ledgers.add(&ledger, &quota, 7, now()).unwrap();
     telemetry.show_ledgers(ledgers);
     telemetry.upstream_state(&SocketAddr::from(([127, 0, 0, 1], 81)), true);
+    telemetry.parent_state("corp", "http://10.0.0.1:3128", true);
+    telemetry.parent_dialed("corp", "success", DEADLINE);
+    telemetry.show_parents(|| {
+        vec![ParentState {
+            parent: "corp".to_owned(),
+            url: "http://10.0.0.1:3128".to_owned(),
+            is_up: true,
+            in_use: 2,
+        }]
+    });
     let observing = Name::parse("watch").unwrap();
     for role in record::ROLES {
         telemetry.record(&Record {

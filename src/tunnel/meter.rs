@@ -15,6 +15,15 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// So many bytes of the upstream.
+    #[must_use]
+    pub fn from_upstream(bytes: usize) -> Traffic {
+        Traffic {
+            bytes_from_client: 0,
+            bytes_from_upstream: bytes as u64,
+        }
+    }
+
     /// The bytes of both.
     #[must_use]
     pub fn and(self, other: Traffic) -> Traffic {

@@ -29,6 +29,21 @@ impl Socket for Tls<client::TlsStream<TcpStream>> {
     }
 }
 
+/// TLS inside of TLS: to a server through a parent that is spoken to with TLS.
+impl Socket for Tls<client::TlsStream<Box<Tls<client::TlsStream<TcpStream>>>>> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.0.get_ref().0.tcp()
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let (outer, session) = self.0.get_mut();
+        if !session.wants_read() {
+            return Poll::Ready(Ok(RECORD));
+        }
+        outer.poll_readable(cx)
+    }
+}
+
 impl Socket for Tls<server::TlsStream<TcpStream>> {
     fn tcp(&self) -> Option<&TcpStream> {
         Some(self.0.get_ref().0)

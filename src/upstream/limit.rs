@@ -75,6 +75,11 @@ impl Limit {
         Arc::strong_count(&self.places) > 1
     }
 
+    /// How many permits are free.
+    pub(super) fn free(&self) -> usize {
+        self.places.lock().shards.free()
+    }
+
     /// A permit that is free now and that the client may have, for a request of this thread.
     pub fn try_take(&self, thread: u16, client: Client) -> Option<Permit> {
         let shard = self.places.lock().take(thread, client)?;

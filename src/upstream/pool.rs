@@ -31,8 +31,9 @@ pub use name::IsOwn;
 use name::Name;
 pub use page::serve;
 use probe::Probe;
-use state::{Ejection, Upstream};
+use state::Upstream;
 
+use super::condition::Ejection;
 use super::dial::{Dialer, Sources};
 use super::limit::{Capacity, Turn, WhenFull};
 use super::server::{Address, Server};

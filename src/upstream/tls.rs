@@ -16,6 +16,7 @@ use rustls::{
     SignatureScheme,
 };
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -28,9 +29,12 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::Host;
 use crate::tunnel::{MaybeTls, Tls};
 
-/// A connection to a server, as a tunnel takes it: by TCP, or to a socket of this machine. With TLS, the certificate of
-/// the server is verified.
-pub type UpstreamStream = Either<MaybeTls<TlsStream<TcpStream>>, Box<UnixStream>>;
+/// A connection to a server, as a tunnel takes it: by TCP, or another one. With TLS, the certificate of the server is
+/// verified.
+pub type UpstreamStream = Either<MaybeTls<TlsStream<TcpStream>>, Box<OtherStream>>;
+
+/// A connection to a socket of this machine, or TLS to a server inside of TLS to a parent.
+pub type OtherStream = Either<UnixStream, Box<Tls<TlsStream<Box<Tls<TlsStream<TcpStream>>>>>>>;
 
 /// Makes TLS connections to servers, with their certificates verified.
 pub struct OriginTls {
@@ -86,9 +90,41 @@ impl OriginTls {
         stream: TcpStream,
         host: &Host,
     ) -> Result<UpstreamStream, RequestError> {
+        let stream = self.handshake(stream, host).await?;
+        Ok(Either::Left(MaybeTls::Right(Box::new(Tls(stream)))))
+    }
+
+    /// The same through a tunnel of a parent.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_through(
+        &self,
+        stream: MaybeTls<TlsStream<TcpStream>>,
+        host: &Host,
+    ) -> Result<UpstreamStream, RequestError> {
+        match stream {
+            Either::Left(stream) => self.connect(stream, host).await,
+            Either::Right(stream) => {
+                let stream = self.handshake(stream, host).await?;
+                let inner = OtherStream::Right(Box::new(Tls(stream)));
+                Ok(Either::Right(Box::new(inner)))
+            }
+        }
+    }
+
+    /// Begins TLS on any stream.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        host: &Host,
+    ) -> Result<TlsStream<S>, RequestError> {
         let handshake = self.connector.connect(server_name(host)?, stream);
         match timeout(self.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(Either::Left(MaybeTls::Right(Box::new(Tls(stream))))),
+            Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(handshake::of_io(&error)),
             Err(_elapsed) => Err(RequestError::new(ErrorKind::ConnectTimeout)
                 .because("not connected within timeouts.connect and timeouts.tls_handshake")),

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -12,18 +11,20 @@ use super::evaluate::{PortContext, RequestDecision};
 use super::trace::Step;
 use super::upgrade::over_https;
 use super::{
-    Action, Asks, DecidedBy, Decision, Denied, HelloTerms, Matcher, Policy, Request, RequestPath,
-    Role, Rule, Scenario, Upgrade,
+    Action, Asks, DecidedBy, Decision, Matcher, Policy, Request, RequestPath, Role, Rule, Scenario,
+    Via,
 };
 use crate::http::target::Scheme;
 
 mod ended;
 mod hello;
+mod result;
 mod text;
 mod upgrade;
 
 pub use self::ended::Conclusion;
 use self::hello::ExplainedTerms;
+pub(super) use self::result::ScenarioResult;
 use self::upgrade::ExplainedUpgrade;
 
 /// A decision with its reasons. Prints as text for people; serialises for programs.
@@ -75,6 +76,12 @@ pub struct Explanation {
     /// What is asked of the first bytes of a tunnel that is admitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<ExplainedTerms>,
+    /// The parent that it goes through, or `direct`; absent where there are no parents, and for the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// Whether that parent resolves the name, so that no address is evaluated.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_resolved_by_parent: bool,
     /// Whether the request is put to the external authoriser, which may deny it: `yes`, or `depends_on_address`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asks: Option<&'static str>,
@@ -198,6 +205,8 @@ impl Policy {
             tunnel: evaluated
                 .terms
                 .map(|terms| ExplainedTerms::new(&terms, scenario)),
+            via: evaluated.via.as_ref().map(ToString::to_string),
+            is_resolved_by_parent: evaluated.is_resolved_by_parent,
             asks: match (evaluated.asks, decision) {
                 (false, _) => None,
                 (true, ExplainedDecision::DependsOnAddress) => Some("depends_on_address"),
@@ -254,6 +263,20 @@ impl Policy {
             Ok(decision) => decision,
             Err(denied) => return ScenarioResult::without_addresses(steps, Err(denied)),
         };
+        let host = request.host().filter(|_| self.ways.is_some());
+        let chosen = scenario.via.as_ref();
+        let via = |ip| host.map(|host| self.via(&decision, host, ip, chosen).clone());
+        if host.is_some_and(|host| self.resolving_parent(&decision, host, chosen).is_some()) {
+            let result = self.admit_without_address(&decision);
+            return ScenarioResult {
+                observed: self.observed_by(&decision, None),
+                asks: self.asks(&decision) != Asks::Never,
+                upgrade: self.upgrade_of(&decision).cloned(),
+                via: via(None),
+                is_resolved_by_parent: true,
+                ..ScenarioResult::without_addresses(steps, result)
+            };
+        }
         let is_name = request.destination.address().is_none();
         let mut addresses = Vec::new();
         for ip in scenario.addresses() {
@@ -277,6 +300,7 @@ impl Policy {
                 asks: self.asks(&decision) != Asks::Never,
                 upgrade: self.upgrade_of(&decision).cloned(),
                 terms: self.terms_at(&decision, &request, None),
+                via: via(None),
                 ..ScenarioResult::without_addresses(steps, result)
             };
         };
@@ -288,6 +312,8 @@ impl Policy {
         let asks = admitted.any(|(ip, ..)| self.asking_at(&decision, *ip).next().is_some());
         ScenarioResult {
             result: result.clone(),
+            via: via(Some(*ip)).filter(|_| result.is_ok()),
+            is_resolved_by_parent: false,
             awaited: None,
             observed,
             asks,
@@ -438,42 +464,6 @@ fn shown_path(rule: &Rule, request: &Request<'_>) -> String {
     match paths.is_some_and(|paths| readings.is_any_below(paths.prefixes())) {
         true => format!("{shown}, which servers may read in several ways"),
         false => shown,
-    }
-}
-
-/// The result of an evaluation, with its steps.
-pub(super) struct ScenarioResult {
-    pub(super) result: Result<DecidedBy, Denied>,
-    /// A rule that may decide differently once there is an address.
-    pub(super) awaited: Option<String>,
-    pub(super) observed: Vec<String>,
-    /// Whether it is put to the external authoriser, if it is admitted; without an address, whether it may be.
-    pub(super) asks: bool,
-    /// How the request is sent, if it is admitted.
-    pub(super) upgrade: Option<Arc<Upgrade>>,
-    /// What is asked of the first bytes of the tunnel, if it is admitted.
-    pub(super) terms: Option<Arc<HelloTerms>>,
-    pub(super) steps: Vec<(usize, Step)>,
-    addresses: Vec<AddressSteps>,
-}
-
-type AddressSteps = (IpAddr, Vec<(usize, Step)>, Result<DecidedBy, Denied>);
-
-impl ScenarioResult {
-    fn without_addresses(
-        steps: Vec<(usize, Step)>,
-        result: Result<DecidedBy, Denied>,
-    ) -> ScenarioResult {
-        ScenarioResult {
-            result,
-            awaited: None,
-            observed: Vec::new(),
-            asks: false,
-            upgrade: None,
-            terms: None,
-            steps,
-            addresses: Vec::new(),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     DecidedBy, DomainLists, Expression, HelloTerms, Networks, Paths, Ports, Refusal, Role,
-    Schedule, Upgrade,
+    Schedule, Upgrade, Via,
 };
 
 /// A set of roles.
@@ -45,6 +45,8 @@ pub struct Rule {
     pub tunnel: Option<Arc<HelloTerms>>,
     /// Whether a request that it admits is put to the external authoriser, which may still deny it.
     pub asks: bool,
+    /// The way out of a request that it admits; none: it says none.
+    pub via: Option<Via>,
 }
 
 /// What a rule does with a request that matches.
@@ -187,6 +189,15 @@ impl Name {
         if !begins || !goes_on || text.len() > Name::MAX {
             return Err(NameError::Form);
         }
+        Ok(Name(text.into()))
+    }
+
+    /// Reads the name of a parent, which may have capital letters.
+    ///
+    /// # Errors
+    /// [`NameError::Form`]
+    pub fn parse_parent(text: &str) -> Result<Name, NameError> {
+        Name::parse_any(&text.to_ascii_lowercase())?;
         Ok(Name(text.into()))
     }
 

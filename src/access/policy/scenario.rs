@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::{Destination, Moment, Request, Role};
+use super::{Destination, Moment, Request, Role, Via};
 use crate::hello::Hello;
 use crate::http::http1::{HeadError, KeptHead};
 use crate::http::target::{Authority, Scheme, Target, TargetError};
@@ -23,6 +23,8 @@ pub struct Scenario {
     pub time: Moment,
     /// The addresses that the name of the target resolves to; not read when the target is an address.
     pub resolve: Vec<IpAddr>,
+    /// The way out that a hook or a script chooses.
+    pub via: Option<Via>,
     method: Box<str>,
     role: Role,
     /// The scheme of a request to forward.
@@ -91,6 +93,7 @@ impl Scenario {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             time,
             resolve: Vec::new(),
+            via: None,
             method: method.into(),
             role: Role::of(&parsed),
             scheme,

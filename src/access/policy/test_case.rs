@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::trace::Step;
-use super::{DecidedBy, Decision, Denied, Matcher, Policy, Rule, Scenario};
+use super::{DecidedBy, Decision, Denied, Matcher, Policy, Rule, Scenario, Via};
 
 /// A request with the expected decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct TestCase {
     pub rule: Option<Box<str>>,
     /// Whether the request is expected to be put to the external authoriser, if the test has it.
     pub ask: Option<bool>,
+    /// The way out that is expected, if the test has it.
+    pub via: Option<Via>,
 }
 
 /// Why a test fails.
@@ -42,6 +44,14 @@ pub enum TestFailure {
     Asks {
         /// Whether it is expected.
         expected: bool,
+    },
+    /// The request takes another way out.
+    #[error("expected that the request goes via {expected}, found that it goes via {found}")]
+    Via {
+        /// The expected way.
+        expected: Via,
+        /// The way that it takes.
+        found: Via,
     },
     /// The decision depends on addresses, and the test has none.
     #[error("rule {0} depends on the address of the target")]
@@ -99,6 +109,14 @@ impl TestCase {
         }
         match self.ask {
             Some(expected) if expected != evaluated.asks => Err(TestFailure::Asks { expected }),
+            _ => Ok(()),
+        }?;
+        let found = evaluated.via.unwrap_or_default();
+        match &self.via {
+            Some(expected) if *expected != found => Err(TestFailure::Via {
+                expected: expected.clone(),
+                found,
+            }),
             _ => Ok(()),
         }
     }

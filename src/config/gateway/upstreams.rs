@@ -84,7 +84,7 @@ impl Upstream {
 
 /// Whether Pingora would verify another name than this: it puts a hyphen for each underscore in the first of three
 /// labels and more.
-fn has_odd_label(name: &str) -> bool {
+pub(in crate::config) fn has_odd_label(name: &str) -> bool {
     let (first, rest) = name.split_once('.').unwrap_or((name, ""));
     first.contains('_') && rest.contains('.')
 }

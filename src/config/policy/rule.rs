@@ -17,10 +17,11 @@ use super::super::keys::keys;
 #[cfg(test)]
 use super::super::lists::DomainFile;
 use super::super::lists::Lists;
+use super::super::parents;
 use super::super::reader::{Item, Section};
-use super::super::tunnel;
-use crate::access::policy::{Action, Matchers, Name, Paths, Refusal, Roles, Rule};
-use crate::script::Secrets;
+use super::RuleContext;
+use crate::access::policy::{Action, Matchers, Name, Paths, Refusal, Roles, Rule, Via};
+use crate::http::role::Role;
 
 keys! {
     /// One rule.
@@ -62,12 +63,15 @@ keys! {
         /// Fields that are written into the request from `secrets`, and that the client never sees; with `upgrade` and
         /// `domains` only. TRACE is denied.
         inject: Option<Item<'d>> = Means("nothing"), Raw => Shape::Map(upgrade::Inject::keys);
+        /// The way out of a request that the rule admits: the name of a parent, or `direct`; only with `admit`. It holds
+        /// whatever hooks, scripts, `tollgate.via` and `no_proxy` say.
+        via: Option<Item<'d>> = Means("what a script or `tollgate.via` says"), Raw => Shape::text("`direct` or the name of a parent");
         /// When the rule matches; one of the keys besides `zone` at least.
         time: Option<Item<'d>> = Means("always"), Raw => Shape::Map(time::Keys::keys);
         /// A [CEL expression](policy.md#cel) that is true.
         when: Option<Item<'d>> = Means("always"), Raw => Shape::text("an expression");
         /// What the first bytes of a tunnel that the rule admits have to be; only with `admit` ([tunnels.md](tunnels.md)).
-        tunnel: Option<Item<'d>> = Means("as `tollgate.tunnel`"), Raw => Shape::Map(tunnel::RuleKeys::keys);
+        tunnel: Option<Item<'d>> = Means("as `tollgate.tunnel`"), Raw => Shape::Map(super::super::tunnel::RuleKeys::keys);
     }
 }
 
@@ -80,7 +84,7 @@ pub(in super::super) struct ValueReader {
 pub(super) fn read<'d>(
     item: &Item<'d>,
     lists: &mut Lists<'_>,
-    (secrets, tunnel): (&Secrets, tunnel::Keys),
+    around: &RuleContext<'_>,
     named: &mut Vec<(Name, Item<'d>, Box<str>)>,
 ) -> (Option<Name>, Option<Rule>) {
     let mut section = item.section();
@@ -124,11 +128,18 @@ pub(super) fn read<'d>(
         when: reader.part(&keys.when, value::expression),
     };
     let both = (keys.upgrade.as_ref(), keys.inject.as_ref());
-    let upgrade = upgrade::read(both, action.as_ref(), &mut matchers, secrets);
+    let upgrade = upgrade::read(both, action.as_ref(), &mut matchers, around.secrets);
     reader.whole &= upgrade.is_some();
     let asks = asks(&mut reader, &keys, action.as_ref());
     let of_rule = (name.as_ref(), action.as_ref(), &matchers);
-    let tunnel = reader.part(&keys.tunnel, |item| tunnel.of_rule(item, of_rule));
+    let tunnel = reader.part(&keys.tunnel, |item| around.tunnel.of_rule(item, of_rule));
+    let via = via(
+        &mut reader,
+        &keys,
+        action.as_ref(),
+        &matchers,
+        around.parents,
+    );
     section.finish();
     let Some(name) = name else {
         return (None, None);
@@ -143,6 +154,7 @@ pub(super) fn read<'d>(
         upgrade: upgrade.flatten(),
         tunnel,
         asks,
+        via,
     });
     (Some(name), rule)
 }
@@ -215,6 +227,34 @@ fn asks(reader: &mut ValueReader, keys: &Keys<'_>, action: Option<&Action>) -> b
         reader.whole = false;
     }
     asks
+}
+
+/// The way out of a request that the rule admits.
+fn via(
+    reader: &mut ValueReader,
+    keys: &Keys<'_>,
+    action: Option<&Action>,
+    matchers: &Matchers,
+    parents: &[Name],
+) -> Option<Via> {
+    let via = reader.part(&keys.via, |item| parents::read_via(item, parents));
+    let item = keys.via.as_ref()?;
+    if !matches!(action, Some(Action::Admit) | None) {
+        item.report(
+            "only for rules that admit",
+            "remove it, or write `action: admit`",
+        );
+        reader.whole = false;
+    }
+    let is_outward = |roles: Roles| roles.contains(Role::Forward) || roles.contains(Role::Tunnel);
+    if !matchers.roles.is_none_or(is_outward) {
+        item.report(
+            "not for the role gateway alone, which has upstreams of its own",
+            "remove it, or add forward or tunnel to `roles`",
+        );
+        reader.whole = false;
+    }
+    via
 }
 
 fn action(reader: &mut ValueReader, keys: &Keys<'_>, section: &Section<'_>) -> Option<Action> {

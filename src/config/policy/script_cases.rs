@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::super::reader::Item;
-use crate::access::policy::{Decision, Denied, Policy, TestCase, TestFailure};
+use crate::access::policy::{Decision, Denied, Policy, TestCase, TestFailure, Via};
 use crate::script::{Decided, Script, Step, Trial, scenario_facts};
 
 /// Names of fields, with the values that are expected; none for a field that is absent.
@@ -60,6 +60,7 @@ impl ScriptCase {
         let admits = TestCase {
             expect: Decision::Admit,
             rule: None,
+            via: None,
             ..case.clone()
         };
         match admits.run(policy) {
@@ -83,6 +84,8 @@ impl ScriptCase {
         match trial.stop() {
             Some(step) => self.stopped(case, step),
             None => {
+                let mut case = case.clone();
+                case.scenario.via = trial.via().and_then(Via::named);
                 case.run(policy).map_err(Failure::Policy)?;
                 let injected = policy.injected(&case.scenario);
                 self.went_on(&mut trial, &injected)

@@ -6,6 +6,7 @@ use super::super::auth::Auth;
 use super::super::keys::form::Absent::{Is, Means, Required};
 use super::super::keys::form::Raw;
 use super::super::keys::keys;
+use super::super::parents;
 use super::super::reader::{Item, nearest};
 use super::super::tunnel;
 use super::reproduce;
@@ -47,6 +48,8 @@ keys! {
         expect_pool: Option<Item<'d>> = Means("any"), Raw => Shape::text("the name of a pool");
         /// Whether a rule with `ask` puts the request to `auth.external`, which is not asked here.
         expect_ask: Option<Item<'d>> = Means("any"), Raw => Shape::Flag;
+        /// The way that the request takes: the name of a parent, or `direct`.
+        expect_via: Option<Item<'d>> = Means("any"), Raw => Shape::text("`direct` or the name of a parent");
         /// The decision that is expected.
         expect: Option<Item<'d>> = Required, Raw => Shape::words(&["admit", "deny"]);
         /// What is expected to decide: the name of a rule, `default`, or a part of the guard as in the log, with or
@@ -194,7 +197,10 @@ fn remedy(failure: &Failure, command: impl FnOnce() -> String) -> String {
         Failure::Scripts(_) => (None, "scripts"),
     };
     match failure {
-        None | Some(TestFailure::Unexpected { .. } | TestFailure::Asks { .. }) => {
+        None
+        | Some(
+            TestFailure::Unexpected { .. } | TestFailure::Asks { .. } | TestFailure::Via { .. },
+        ) => {
             format!("correct the {what} or the test; `{}` says why", command())
         }
         Some(TestFailure::NeedsAddress(_)) => {
@@ -238,6 +244,9 @@ fn read(
     let hello = part(&keys.hello, &mut whole, tunnel::hello);
     let expect = part(&keys.expect, &mut whole, verdict);
     let ask = part(&keys.expect_ask, &mut whole, |item| item.flag());
+    let via = part(&keys.expect_via, &mut whole, |item| {
+        parents::read_via(item, &policy.parents)
+    });
     let decides = part(&keys.rule, &mut whole, |item| {
         rule_name(item, policy, scripts)
     });
@@ -318,6 +327,7 @@ fn read(
         expect: expect.unwrap_or(Decision::Deny),
         rule: decides,
         ask,
+        via,
     };
     Some((case, of_scripts))
 }

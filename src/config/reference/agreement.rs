@@ -23,7 +23,7 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 16] = [
+const MAPS: [(&str, &str); 17] = [
     ("tollgate.limits.classes", "[{ name: c, requests: 7/s }]"),
     ("tollgate.limits.classes[].quota", "{ day: 7GiB }"),
     (
@@ -62,6 +62,10 @@ const MAPS: [(&str, &str); 16] = [
         "[{ name: s, source: 'fn request(r) { }' }]",
     ),
     ("tollgate.secrets.NAME", "{ file: list.txt }"),
+    (
+        "tollgate.parents.NAME",
+        "{ urls: ['http://10.0.0.1:3128'] }",
+    ),
     ("tollgate.egress.allow_domains", "[{ list: list.txt }]"),
     ("tollgate.egress.deny_domains", "[{ list: list.txt }]"),
 ];

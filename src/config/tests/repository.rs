@@ -172,6 +172,7 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
 
     // Some maps are in several places, such as list files; one of them is enough.
     let named = uncommented.replace("github_readonly", "NAME");
+    let named = named.replace("    corp:", "    NAME:");
     let mut keys = keys_of(&named);
     // A secret has one of the three keys, and these two need another environment.
     keys.extend(["env", "credential"].map(|key| format!("tollgate.secrets.NAME.{key}")));

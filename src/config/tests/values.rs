@@ -21,6 +21,7 @@ tollgate:
     tokens: { issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }
     external: { url: 'http://127.0.0.1:9000/', ask: always }
   secrets: { NAME: { file: secret } }
+  parents: { NAME: { urls: ['http://10.0.0.1:3128'] } }
   limits: { store: { file: quota.redb } }
 ";
 
@@ -117,7 +118,7 @@ const RESTART: [(&str, &str); 85] = [
     ("=tollgate.auth.lockout.window", "60s"),
 ];
 
-const APPLIED: [(&str, &str); 34] = [
+const APPLIED: [(&str, &str); 41] = [
     ("tollgate.listeners[0].tls.certificate", "other.pem"),
     ("tollgate.listeners[0].tls.key", "same.pem"),
     ("tollgate.listeners[0].tls.client_ca", "cert.pem"),
@@ -134,6 +135,13 @@ const APPLIED: [(&str, &str); 34] = [
         "[{ name: s, source: 'fn request(r) { }' }]",
     ),
     ("tollgate.secrets.NAME.file", "other-secret"),
+    ("tollgate.parents.NAME.urls", "['http://10.0.0.2:3128']"),
+    ("tollgate.parents.NAME.choose", "least"),
+    ("tollgate.parents.NAME.names", "client"),
+    ("tollgate.parents.NAME.fallback", "direct"),
+    ("tollgate.parents.NAME.health.connect", "'a.test:443'"),
+    ("tollgate.via", "NAME"),
+    ("tollgate.no_proxy", "[a.test]"),
     ("tollgate.auth.htpasswd", "others"),
     ("tollgate.auth.groups", "groups"),
     (
@@ -173,7 +181,10 @@ const APPLIED: [(&str, &str); 34] = [
 ];
 
 /// Keys that cannot be changed alone, or to another value.
-const EXCEPT: [&str; 10] = [
+const EXCEPT: [&str; 12] = [
+    // Both together.
+    "tollgate.parents.NAME.user",
+    "tollgate.parents.NAME.password",
     "version",
     "s2n_config_cache_size",
     "runtime_metrics_poll_time_histogram_scale",

@@ -238,6 +238,18 @@ kinds! {
     /// The TLS handshake with an https target failed.
     TlsProtocol => "tls_protocol_error", "tls_protocol_error", BAD_GATEWAY, Upstream, GENERAL_FAILURE,
         "The TLS handshake with the target failed.";
+    /// No URL of a parent proxy can be connected to, or speaks its protocol.
+    ParentFailed => "parent_failed", "destination_unavailable", BAD_GATEWAY, Upstream, HOST_UNREACHABLE,
+        "The next proxy cannot be used at the moment.";
+    /// A parent proxy does not open the tunnel, or answers with an error of its own.
+    ParentRefused => "parent_refused", "http_protocol_error", BAD_GATEWAY, Upstream, GENERAL_FAILURE,
+        "The next proxy refused the request.";
+    /// A parent proxy does not accept this proxy's credentials.
+    ParentAuth => "parent_auth", "http_protocol_error", BAD_GATEWAY, Upstream, GENERAL_FAILURE,
+        "The next proxy does not accept the credentials of this one.";
+    /// The queue in front of a parent proxy did not move in time.
+    ParentBusy => "parent_queue_timeout", "connection_limit_reached", SERVICE_UNAVAILABLE, Internal, GENERAL_FAILURE,
+        "Too many requests wait for the next proxy; try again shortly.";
     /// Every local upstream is down.
     UpstreamsDown => "destination_unavailable", "destination_unavailable", BAD_GATEWAY, Upstream, HOST_UNREACHABLE,
         "No upstream of this gateway is available.";

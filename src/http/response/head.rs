@@ -4,8 +4,8 @@
 //! It looks at each byte once while the head arrives, and parses once, so that a server that sends single bytes costs
 //! no more than another one.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 
 /// The most fields of a head.

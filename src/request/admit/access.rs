@@ -16,6 +16,7 @@ use crate::http::credentials::Credentials;
 use crate::http::http1::{KeptHead, RequestHead};
 use crate::request::facts::Request;
 use crate::request::outcome::Exchange;
+use crate::upstream::parent::Parents;
 
 impl Access {
     pub(super) fn new(
@@ -25,8 +26,10 @@ impl Access {
         external: Option<Arc<Authorizer>>,
         logins: Option<Arc<Logins>>,
         classes: Option<Arc<Classes>>,
+        parents: Arc<Parents>,
     ) -> Self {
         Self {
+            parents,
             external,
             logins,
             classes,
@@ -100,6 +103,12 @@ impl Access {
     pub(super) fn asked(&self, ask: Ask) -> Option<&Authorizer> {
         let external = self.external.as_deref();
         external.filter(|external| external.settings().ask == ask)
+    }
+
+    /// The proxies behind this one, if there are any.
+    #[inline]
+    pub fn parents(&self) -> Option<Arc<Parents>> {
+        (!self.parents.is_empty()).then(|| Arc::clone(&self.parents))
     }
 
     /// The hooks, if there are any.

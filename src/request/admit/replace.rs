@@ -11,7 +11,9 @@ use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{EntropyError, Htpasswd, TrustedNetworks};
 use crate::access::limits::Classes;
 use crate::access::policy::Policy;
+use crate::config::Parent;
 use crate::script::Script;
+use crate::upstream::parent::Parents;
 
 /// What a reload replaces.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct NewAccess<'a> {
     pub policy: &'a Policy,
     /// The scripts.
     pub scripts: &'a [Script],
+    /// The proxies behind this one.
+    pub parents: &'a [Parent],
     /// The classes of limits.
     pub classes: Option<Arc<Classes>>,
 }
@@ -64,7 +68,16 @@ impl AccessControl {
         });
         let classes = classes.map(|classes| Arc::new(self.balances.counted(&classes)));
         self.balances.set_classes(classes.clone());
-        let access = Access::new(authenticator, new.policy, hooks, external, logins, classes);
+        let parents = Parents::succeeding(&access.parents, new.parents);
+        let access = Access::new(
+            authenticator,
+            new.policy,
+            hooks,
+            external,
+            logins,
+            classes,
+            parents,
+        );
         self.access.store(Arc::new(access));
         self.key_refresh.wake();
         Ok(())

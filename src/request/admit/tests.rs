@@ -44,6 +44,7 @@ fn only(user: &str) -> Policy {
         upgrade: None,
         tunnel: None,
         asks: false,
+        via: None,
     };
     let rules = Rules::new(vec![rule], Decision::Deny, &Groups::default()).unwrap();
     Policy::new(Guard::default(), rules)
@@ -73,6 +74,7 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
             None,
             None,
             None,
+            crate::upstream::parent::Parents::for_tests(asking.telemetry()),
         )),
         balances: Arc::new(Balances::new(None, asking.telemetry())),
         asking,
@@ -93,6 +95,7 @@ fn new_access(users: Arc<Htpasswd>, policy: &Policy) -> NewAccess<'_> {
         lockout: None,
         policy,
         scripts: &[],
+        parents: &[],
         classes: None,
     }
 }
@@ -191,6 +194,7 @@ async fn the_rule_is_that_of_the_address_that_was_reached_last() {
         upgrade: None,
         tunnel: None,
         asks: false,
+        via: None,
     };
     let rules = vec![rule("one", "10.1.0.0/16"), rule("two", "10.2.0.0/16")];
     let rules = Rules::new(rules, Decision::Deny, &Groups::default()).unwrap();

@@ -73,7 +73,7 @@ impl Forwarded {
 
     /// Before a try at an upstream, which may be another one, with another certificate or none.
     pub(super) fn forget_verification(&mut self) {
-        if matches!(self.route, Some(Route::Pool(_))) {
+        if matches!(self.route, Some(Route::Pool(_) | Route::Parent(_))) {
             self.verification = None;
             self.is_verified_otherwise = false;
         }

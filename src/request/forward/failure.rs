@@ -37,6 +37,12 @@ pub(super) fn is_ours(error: &Error) -> bool {
     cause::<RequestError>(error).is_some()
 }
 
+/// Whether an error is ours, of a connection to a parent.
+pub(super) fn is_of_parent(error: &Error) -> bool {
+    let own = cause::<RequestError>(innermost(error));
+    own.is_some_and(|own| own.next_hop().is_some())
+}
+
 /// What an error of Pingora means.
 pub(super) fn classify(error: &Error) -> RequestError {
     let inner = innermost(error);

@@ -17,13 +17,16 @@ use rustls::pki_types::ServerName;
 
 use super::context::Forwarded;
 use super::failure;
+use super::through::{self, ByTunnel, ToParent};
 use super::verification::Verification;
+use crate::config::ParentScheme;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::Framing;
 use crate::http::target::Scheme;
 use crate::request::app::App;
 use crate::request::facts::Request;
 use crate::request::route::Route;
+use crate::request::route::parent::ParentRoute;
 use crate::upstream::dial::{Candidates, connect_unix};
 use crate::upstream::limit::Permit;
 use crate::upstream::server::{Address, Server};
@@ -35,7 +38,7 @@ const GATEWAY_GROUP: u64 = 1;
 const FORWARD_GROUP: u64 = 2;
 
 /// Marks a client's own group: the number of a connection may be 0.
-const DEDICATED_GROUP: u64 = 4;
+pub(super) const DEDICATED_GROUP: u64 = 4;
 
 /// The peer at which `permit` was reserved.
 pub(super) fn at(
@@ -50,6 +53,8 @@ pub(super) fn at(
     let permit = permit.ok_or(ErrorKind::Internal)?;
     let request = &forwarded.exchange.request;
     let timeouts = &app.timeouts;
+    // For a handshake with a parent.
+    let mut more_time = Duration::ZERO;
     let (mut peer, role_group) = match &forwarded.route {
         Some(Route::Pool(_)) => {
             let mut peer = of_upstream(&permit.server, timeouts.connect)?;
@@ -62,11 +67,21 @@ pub(super) fn at(
             verify(app, &mut peer, &mut forwarded.verification);
             (peer, FORWARD_GROUP)
         }
+        Some(Route::Parent(route)) => {
+            let mut peer = of_parent(app, request, route)?;
+            verify(app, &mut peer, &mut forwarded.verification);
+            more_time = route.parent.settings().timeout + timeouts.tls_handshake;
+            (peer, FORWARD_GROUP)
+        }
         None => return Err(ErrorKind::Internal.into()),
     };
-    peer.group_key = group(role_group, request, &permit);
+    peer.group_key = match &forwarded.route {
+        Some(Route::Parent(route)) => through::group(app, request, route, &permit),
+        _ => group(role_group, request, &permit),
+    };
     // The dial has a bound of its own; this one covers the TLS handshake, too.
-    peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls_handshake);
+    peer.options.total_connection_timeout =
+        Some(timeouts.connect + timeouts.tls_handshake + more_time);
     peer.options.read_timeout = (!is_watched(request))
         .then(|| timeouts.response + forwarded.exchange.outcome.longest_wait());
     peer.options.write_timeout = Some(timeouts.send);
@@ -123,6 +138,44 @@ fn of_target(
         app: Arc::clone(app),
         candidates: candidates.clone(),
     }));
+    Ok(peer)
+}
+
+/// A parent, for requests in absolute-form, or the target through a tunnel of it. Both stand at 0.0.0.0, which Pingora
+/// does not compare with the address of a connection: that is the parent's.
+fn of_parent(
+    app: &Arc<App>,
+    request: &Request,
+    route: &ParentRoute,
+) -> Result<Box<HttpPeer>, RequestError> {
+    let member = route.member().ok_or(ErrorKind::Internal)?;
+    let is_absolute = route.is_absolute_form(request.scheme);
+    // Never empty with TLS: Pingora takes an empty name for "do not verify".
+    let server = if is_absolute {
+        let url = member.url();
+        (url.scheme == ParentScheme::Https).then_some(&url.authority.host)
+    } else {
+        let authority = request.authority.as_ref().ok_or(ErrorKind::Internal)?;
+        (request.scheme == Scheme::Https).then_some(&authority.host)
+    };
+    let name = server.map(server_name).transpose()?;
+    let name = name.map(|name| name.to_str().into_owned());
+    let mut peer = Box::new(HttpPeer::new(
+        NOWHERE,
+        name.is_some(),
+        name.unwrap_or_default(),
+    ));
+    let (parent, number) = (Arc::clone(&route.parent), route.number);
+    peer.options.custom_l4 = Some(if is_absolute {
+        Arc::new(ToParent { parent, number })
+    } else {
+        Arc::new(ByTunnel {
+            parent,
+            number,
+            tunnel: route.tunnel.clone(),
+            app: Arc::clone(app),
+        })
+    });
     Ok(peer)
 }
 

@@ -7,7 +7,7 @@ use super::context::Forwarded;
 use super::{failure, verification};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::request::app::App;
-use crate::request::route::Route;
+use crate::request::route::{Route, parent};
 use crate::upstream::pool::Pool;
 
 /// After a connection that was not made: another upstream may accept. Without a socket of this host, none does.
@@ -16,10 +16,13 @@ pub(super) fn after_connecting(
     forwarded: &mut Forwarded,
     mut error: Box<Error>,
 ) -> Box<Error> {
-    if !verification::may_try_again(forwarded, &mut error)
-        && pool(app, forwarded).is_some()
-        && failure::exhaustion(&error).is_none()
-    {
+    if verification::may_try_again(forwarded, &mut error) {
+        return error;
+    }
+    if matches!(forwarded.route, Some(Route::Parent(_))) {
+        return at_parent(forwarded, error);
+    }
+    if pool(app, forwarded).is_some() && failure::exhaustion(&error).is_none() {
         // The next upstream_peer passes over those that failed.
         try_next(app, forwarded, &mut error);
     }
@@ -33,9 +36,36 @@ pub(super) fn after_refusal(
     forwarded: &mut Forwarded,
     mut error: Box<Error>,
 ) -> Box<Error> {
+    if !error.retry() && matches!(forwarded.route, Some(Route::Parent(_))) {
+        return at_parent(forwarded, error);
+    }
     if !error.retry() && pool(app, forwarded).is_some() {
         try_next(app, forwarded, &mut error);
     }
+    error
+}
+
+/// After a connection to or through a parent that was not made. What failed of TLS to a parent is its fault, and not that
+/// of the target.
+fn at_parent(forwarded: &mut Forwarded, mut error: Box<Error>) -> Box<Error> {
+    let facts = &forwarded.exchange.request;
+    let absolute = parent::forwarding(forwarded.route.as_ref(), facts.role, facts.scheme);
+    if let Some(route) = absolute
+        && !failure::is_of_parent(&error)
+    {
+        let failed = failure::classify(&error);
+        let failed = route.parent.not_connected(route.number, failed);
+        error = failure::into_pingora(failed);
+    }
+    let failed = failure::classify(&error);
+    let goes_on = forwarded
+        .route
+        .as_mut()
+        .is_some_and(|route| parent::goes_on(route, &failed));
+    if goes_on {
+        forwarded.permit = None;
+    }
+    error.set_retry(goes_on);
     error
 }
 
@@ -97,6 +127,9 @@ pub(super) fn after_failure(app: &App, forwarded: &Forwarded, failure: &RequestE
 pub(super) fn after_answer(app: &App, forwarded: &Forwarded) {
     if let (Some(pool), Some(permit)) = (pool(app, forwarded), &forwarded.permit) {
         pool.answered(&permit.server);
+    }
+    if let Some(Route::Parent(route)) = &forwarded.route {
+        route.parent.answered(route.number);
     }
 }
 

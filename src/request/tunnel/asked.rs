@@ -17,6 +17,17 @@ use crate::upstream::tls::UpstreamStream;
 /// No field at all: a client ignores those that frame content in a 2xx to CONNECT, and clients exist that do not.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
+/// What a client gets when its tunnel is open; none: the answer to a CONNECT. It is a part of each open tunnel, and so it is
+/// small.
+#[derive(Debug)]
+pub struct Greeting(Option<Box<[u8]>>);
+
+impl AsRef<[u8]> for Greeting {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or(ESTABLISHED)
+    }
+}
+
 /// A request for a tunnel, with what its record and a refusal take from its head. The head itself goes: a tunnel may
 /// be open for days.
 #[derive(Debug)]
@@ -57,13 +68,18 @@ impl TunnelRequest {
         self.target.as_deref().unwrap_or(&self.site)
     }
 
-    /// What tells the client that its CONNECT is a tunnel from here on.
-    pub fn established(&self, upstream: &UpstreamStream) -> Cow<'static, [u8]> {
-        if !self.is_socks5() {
-            return Cow::Borrowed(ESTABLISHED);
-        }
-        let bound = upstream.tcp().and_then(|tcp| tcp.local_addr().ok());
-        Cow::Owned(server::reply(ReplyCode::SUCCEEDED, bound))
+    /// What tells the client that its CONNECT is a tunnel from here on, and what the server has sent already.
+    pub fn established(&self, upstream: &UpstreamStream, early: &[u8]) -> Greeting {
+        let mut answer = match self.is_socks5() {
+            false if early.is_empty() => return Greeting(None),
+            false => ESTABLISHED.to_vec(),
+            true => {
+                let bound = upstream.tcp().and_then(|tcp| tcp.local_addr().ok());
+                server::reply(ReplyCode::SUCCEEDED, bound)
+            }
+        };
+        answer.extend_from_slice(early);
+        Greeting(Some(answer.into()))
     }
 
     fn is_socks5(&self) -> bool {

@@ -217,8 +217,10 @@ impl OpenTunnel<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Charges bytes of the upstream that go to the client with the greeting.
+    /// Counts and charges bytes of the upstream that go to the client with the greeting.
     pub fn carried_before(&self, download: u64) {
+        let counted = &self.tunnel.bytes_from_upstream;
+        counted.fetch_add(download, Ordering::Relaxed);
         if let Some(account) = &self.account {
             // Over a limit, the first report says so again.
             let _ = account.carried(Volume::down(download));

@@ -290,6 +290,7 @@ impl Walk<'_> {
                 }
             }
             "pool" => self.pool(argument, *at),
+            "via" => self.via(argument, *at),
             "in_group" => self.group(argument, *at),
             _ => {}
         }
@@ -327,5 +328,20 @@ impl Walk<'_> {
             None => "name a pool of tollgate.gateway.pools".to_owned(),
         };
         self.report(at, format!("there is no pool {name:?}"), remedy);
+    }
+
+    fn via(&mut self, name: &str, at: Position) {
+        let Some(parents) = &self.source.parents else {
+            return;
+        };
+        if name == "direct" || parents.iter().any(|parent| **parent == *name) {
+            return;
+        }
+        let known = parents.iter().map(AsRef::as_ref);
+        let remedy = match nearest(name, known.chain(["direct"])) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "name a parent of tollgate.parents, or direct".to_owned(),
+        };
+        self.report(at, format!("there is no parent {name:?}"), remedy);
     }
 }

@@ -134,6 +134,10 @@ fn names_of_functions_and_values() {
             "1:22: there is no pool \"wep\"; did you mean \"web\"?",
         ),
         (
+            "fn route(r) { r.via(\"crop\"); }",
+            "1:21: there is no parent \"crop\"; did you mean \"corp\"?",
+        ),
+        (
             "fn upstream_request(r) { r.set_target(\"a:1\"); }",
             "1:28: set_target has no effect in the phase upstream_request; call it in request",
         ),

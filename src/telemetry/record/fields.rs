@@ -87,6 +87,8 @@ record! {
             "From the first byte of the request head to the first byte of the upstream's answer.";
         "upstream": optional upstream: UpstreamAddress<'a>, Address,
             "Where the request was connected to; `unix:PATH` for a socket of this machine.";
+        "parent": optional parent: &'a str, Text(64),
+            "The [parent](parents.md) that the request went through; left out if it went to its target itself.";
         "error": optional error: &'static str, Text(64),
             "What went wrong, by a name of [the table of errors](#errors); as in RFC 9209 §2.3 where a name fits.";
         "error_detail": optional error_detail: &'a str, Text(1024),

@@ -11,7 +11,7 @@ use crate::access::limits::quota::Row;
 use crate::telemetry::quotas::Quotas;
 use crate::telemetry::top::Entry;
 use crate::telemetry::users::UsageReport;
-use crate::telemetry::{ShownCertificate, Telemetry, VERSION};
+use crate::telemetry::{ParentState, ShownCertificate, Telemetry, VERSION};
 use crate::text::count;
 
 /// Sites in the document.
@@ -50,6 +50,8 @@ members! {
     #[serde(skip_serializing_if = "Option::is_none")]
     quotas: Option<QuotaReport> as "quotas" of QuotaReport,
         "What members have used of their [quotas](limits.md#quotas); left out without a store.";
+    parents: Vec<ParentReport> as "parents" of ParentReport,
+        "The URLs of the [parents](parents.md).";
     certificates: Vec<CertificateReport> as "certificates" of CertificateReport,
         "The certificates and revocation lists of the TLS listeners.";
     log_dropped: u64, "Access-log records lost.";
@@ -135,6 +137,26 @@ members! {
     bytes_from_client: u64, "Bytes from clients ([limits.md](limits.md#what-counts-as-bytes)).";
     bytes_to_client: u64, "Bytes to clients.";
     members: usize, "Users or networks that it remembers, of 65,536 at most.";
+}
+
+members! {
+    /// A URL of a parent.
+    pub(crate) struct ParentReport;
+    parent: String, "The name of the parent.";
+    url: String, "The URL, without credentials.";
+    up: bool, "Whether it gets requests.";
+    in_use: usize, "Requests and tunnels through it now.";
+}
+
+impl From<ParentState> for ParentReport {
+    fn from(state: ParentState) -> ParentReport {
+        ParentReport {
+            parent: state.parent,
+            url: state.url,
+            up: state.is_up,
+            in_use: state.in_use,
+        }
+    }
 }
 
 members! {
@@ -234,6 +256,10 @@ impl Report {
                 .map(|class| (class.name().to_owned(), class.into()))
                 .collect(),
             quotas: quotas.map(QuotaReport::from),
+            parents: {
+                let states = telemetry.parents.states().into_iter();
+                states.map(ParentReport::from).collect()
+            },
             certificates: {
                 let shown = telemetry.certificates.lock();
                 shown.iter().map(CertificateReport::from).collect()

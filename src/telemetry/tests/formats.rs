@@ -177,6 +177,7 @@ fn a_full_record_has_every_declared_field_in_order() {
         groups: &["dev".into(), "ops".into()],
         resolve: Some(Duration::from_micros(2)),
         queue: Some(Duration::from_micros(3)),
+        parent: Some("corp"),
         first_byte: Some(Duration::ZERO),
         sni: Some("a.example"),
         alpn: Some("h2,http/1.1"),

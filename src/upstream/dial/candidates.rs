@@ -109,9 +109,24 @@ impl Candidates {
         iter::once(self.first).chain(rest)
     }
 
+    /// Those of them that `keep` is true for, and the first one.
+    #[must_use]
+    pub fn only(mut self, keep: impl Fn(SocketAddr) -> bool) -> Self {
+        let port = self.first.port();
+        if let Some((answer, mask)) = &mut self.rest {
+            let addresses = answer.addresses().unwrap_or_default();
+            for (index, ip) in addresses.iter().enumerate().take(MAX_ADDRESSES) {
+                if !keep(SocketAddr::new(*ip, port)) {
+                    *mask &= !(1 << index);
+                }
+            }
+        }
+        self
+    }
+
     /// Remembers that `winner` accepted a connection, for the next candidates of
     /// the same name.
-    pub(super) fn remember(&self, winner: SocketAddr) {
+    pub(in crate::upstream) fn remember(&self, winner: SocketAddr) {
         if let Some((answer, _)) = &self.rest {
             answer.prefer(winner.ip(), Instant::now());
         }

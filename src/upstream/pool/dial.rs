@@ -8,7 +8,7 @@ use crate::http::error::RequestError;
 use crate::tunnel::MaybeTls;
 use crate::upstream::dial::{Sources, connect_any, connect_unix};
 use crate::upstream::server::{Address, Server};
-use crate::upstream::tls::{OriginTls, UpstreamStream};
+use crate::upstream::tls::{OriginTls, OtherStream, UpstreamStream};
 
 /// Connects to upstreams.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Connector {
             Address::Tcp(address) => connect_any([*address], &self.sources, limit).await?.stream,
             Address::Unix(path) => {
                 let stream = connect_unix(path, limit).await?;
-                return Ok(UpstreamStream::Right(Box::new(stream)));
+                return Ok(UpstreamStream::Right(Box::new(OtherStream::Left(stream))));
             }
         };
         match &server.tls {

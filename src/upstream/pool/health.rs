@@ -1,7 +1,6 @@
 //! Whether an upstream can be connected to, as far as this host can find out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -53,7 +52,7 @@ impl HealthCheck for Check {
                 if matches!(
                     error.kind(),
                     ErrorKind::OutOfSockets | ErrorKind::OutOfPorts
-                ) && upstream.is_up.load(Ordering::Relaxed) =>
+                ) && upstream.is_up() =>
             {
                 Ok(())
             }
@@ -71,7 +70,7 @@ impl HealthCheck for Check {
         };
         upstream.checked(healthy);
         let upstreams = self.upstreams.load();
-        let is_up = |it: &&Arc<Upstream>| it.is_up.load(Ordering::Relaxed);
+        let is_up = |it: &&Arc<Upstream>| it.is_up();
         let up = upstreams.iter().filter(is_up).count();
         let (all, server) = (upstreams.len(), upstream.server());
         if healthy {

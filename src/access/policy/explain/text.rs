@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DecidedBy, EvaluatedRule, ExplainedDecision, Explanation, Request};
+use super::{DecidedBy, EvaluatedRule, ExplainedDecision, Explanation, Request, Via};
 
 impl Explanation {
     /// The decision and what made it, in one line.
@@ -63,9 +63,20 @@ impl Explanation {
         }
         if self.addresses.is_empty()
             && self.role != "gateway"
+            && !self.is_resolved_by_parent
             && decision != ExplainedDecision::Deny
         {
             text += "\n\nevery address of the name is evaluated too; give addresses with --resolve";
+        }
+        if let Some(via) = &self.via {
+            text += &match (via.as_str(), self.is_resolved_by_parent) {
+                (Via::DIRECT, _) => "\n\ngoes to the target itself".to_owned(),
+                (parent, false) => format!("\n\ngoes through the parent {parent}"),
+                (parent, true) => format!(
+                    "\n\ngoes through the parent {parent}, which resolves the name: no rule and no part of the guard \
+                     sees an address"
+                ),
+            };
         }
         if let Some(upgrade) = &self.upgrade {
             text += &format!("\n\n{upgrade}");

@@ -26,6 +26,7 @@ fn run(text: &str) -> String {
             _ => Decision::Deny,
         },
         ask: None,
+        via: None,
         rule: Some(rule).filter(|rule| !rule.is_empty()).map(Box::from),
     };
     match case.run(&policy(Guard::default(), Decision::Deny, RULES)) {

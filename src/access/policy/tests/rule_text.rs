@@ -74,6 +74,7 @@ pub(in crate::access::policy) fn rule(text: &str) -> Rule {
         upgrade: None,
         tunnel: None,
         asks,
+        via: None,
     }
 }
 

@@ -30,6 +30,13 @@ impl Shape {
         }
     }
 
+    pub(in crate::config) fn parent() -> Shape {
+        Shape::Form {
+            what: "`http://`, `https://` or `socks5://` with `HOST:PORT`",
+            pattern: r"^(https?|socks5)://[^/?#@\s]+/?$",
+        }
+    }
+
     pub(in crate::config) fn name_server() -> Shape {
         Shape::Form {
             what: "an IP address, perhaps with a port",

@@ -17,6 +17,7 @@ use crate::http::error::RequestError;
 use crate::http::http1::KeptHead;
 use crate::request::admit::{Access, AccessControl, Admitted, of_role};
 use crate::request::outcome::Exchange;
+use crate::upstream::parent::Parents;
 
 /// What a question says of an admitted request that may still have to be asked about.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ impl AccessControl {
         Ok(Admitted {
             admission,
             unasked: Some(Box::new(unasked)),
+            parents: None,
         })
     }
 
@@ -129,7 +131,14 @@ impl Admitted {
         Self {
             admission,
             unasked: None,
+            parents: None,
         }
+    }
+
+    /// The proxies behind this one, if there are any.
+    #[inline]
+    pub fn parents(&self) -> Option<&Parents> {
+        self.parents.as_deref()
     }
 
     /// Whether the addresses decide if the authoriser is asked.
