@@ -99,6 +99,9 @@ fn every_yaml_block_of_the_documents_loads() {
                 .file("gateway.key", &certificate.key_pem)
                 .file("github.secret", "hunter2\n")
                 .file("store.secret", "hunter2\n")
+                .file("corp.secret", "hunter2\n")
+                .file("next.secret", "hunter2\n")
+                .file("squid.secret", "hunter2\n")
                 .file(
                     "groups.htgroup",
                     "runners: ci-linux\ndeployers: ci-deploy\nagents: agent-7\nstaff: prof\ncrawlers: bot-1\nmirrors: sync\n",

@@ -60,6 +60,14 @@ mod roles {
     mod upstream_pools;
 }
 
+/// Parents: proxies that requests go through.
+mod parents {
+    mod chain;
+    mod choice;
+    mod faults;
+    mod real;
+}
+
 /// Who may do what: Basic authentication, password files, the policy and `tollgate explain`.
 mod access {
     mod authorizer;

@@ -186,6 +186,11 @@ tollgate:
         self.port.address
     }
 
+    /// The TLS listener's address, before it is started.
+    pub(crate) fn secure_listener_address(&self) -> SocketAddr {
+        self.secure.as_ref().unwrap().address
+    }
+
     /// The admin listener's address, before it is started.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.admin.address
