@@ -32,7 +32,7 @@ enum Ending {
     /// The client closed the connection or sent nothing. It gets no answer.
     Gone,
     /// It is told why. With who it is, where that is known.
-    Refused(RequestError, Stage, Option<LoggedIn>),
+    Refused(RequestError, Stage, Option<Box<LoggedIn>>),
     /// It speaks another protocol.
     Other,
 }
@@ -72,7 +72,13 @@ pub(super) async fn shake_hands<'a>(
         }
         Err(Ending::Gone) => {}
         Err(Ending::Refused(error, stage, client)) => {
-            let refused = requests.refuse_socks5(stream, &error, stage, client, arrival);
+            let refused = requests.refuse_socks5(
+                stream,
+                &error,
+                stage,
+                client.map(|client| *client),
+                arrival,
+            );
             refused.await;
         }
         Err(Ending::Other) => {
@@ -122,7 +128,7 @@ impl Handshake<'_, '_> {
         let request = whole(Request::parse(&message), Stage::Request)?;
         match authority(&request) {
             Ok(authority) => Ok((authority, client)),
-            Err(error) => Err(Ending::Refused(error, Stage::Request, Some(client))),
+            Err(error) => Err(Ending::Refused(error, Stage::Request, Some(client.into()))),
         }
     }
 
