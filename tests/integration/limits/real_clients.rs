@@ -1,11 +1,13 @@
 //! What programs do with the answer over a limit: they come back when it says, or tell their user which limit it is.
 
-use crate::support::command::is_installed;
+use crate::support::command::{is_installed, run};
+use crate::support::message::{ok, response};
 use crate::support::origin::Origin;
 use crate::support::package_index::{Index, PIP};
-use crate::support::programs::{Way, assert_output, curl, proxy_url};
-use crate::support::proxy::Proxy;
+use crate::support::programs::{Way, assert_output, command, curl, proxy_url};
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::repository::Repository;
+use crate::support::request::ALICE;
 
 /// A proxy with a class of each user.
 fn with(class: &str) -> Proxy {
@@ -119,4 +121,48 @@ fn curl_shows_which_quota_has_ended() {
     assert_eq!(said["limit"], "slow.quota_day", "{said}");
     let again = said["resets_at"].as_str().unwrap();
     assert!(again.ends_with("T00:00:00Z"), "{said}");
+}
+
+/// How many of the 60 scripts of a page run in Chromium, at a rate below what it asks for.
+fn page_of_60(class: &str) -> (String, usize) {
+    let origin = Origin::http(|request| match request.head.target() {
+        "/" => {
+            let scripts: String = (0..60)
+                .map(|number| format!("<script src=\"/{number}.js\" async></script>"))
+                .collect();
+            let count = "<script>ran = 0; onload = () => document.title = 'ran ' + ran</script>";
+            let page = format!("<!DOCTYPE html><title>none</title>{count}{scripts}");
+            response("200 OK", "Content-Type: text/html\r\n", page)
+        }
+        target if target.ends_with(".js") => {
+            response("200 OK", "Content-Type: text/javascript\r\n", "ran += 1")
+        }
+        _ => ok(""),
+    });
+    let setup = Setup::new().config(&format!(
+        "{{ gateway: {{ upstreams: [\"{}\"] }}, limits: {{ classes: [{{ name: slow, {class} }}] }} }}",
+        origin.address
+    ));
+    let home = setup.path("chromium");
+    std::fs::create_dir(&home).unwrap();
+    let proxy = setup.start();
+    let mut browser = command("chromium");
+    browser
+        .env("HOME", &home)
+        .args(["--headless", "--no-sandbox", "--disable-gpu"])
+        .args(["--no-proxy-server", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", home.display()))
+        .arg(format!("http://{}:{}@{}/", ALICE.0, ALICE.1, proxy.address));
+    (run(&mut browser, "").output(), refused(&proxy))
+}
+
+#[test]
+fn a_page_in_a_browser_is_whole_where_its_requests_wait() {
+    let (page, refused) = page_of_60("requests: 20/s, burst: 20, queue: 10s");
+    assert!(page.contains("<title>ran 60</title>"), "{page}");
+    assert_eq!(refused, 0);
+    // Without, the page is there and what it asks for beyond the burst is not.
+    let (page, refused) = page_of_60("requests: 1/m, burst: 20");
+    assert!(page.contains("<title>ran 19</title>"), "{page}");
+    assert!(refused >= 41, "{refused}");
 }
