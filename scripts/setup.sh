@@ -54,6 +54,7 @@ tests   squid      squid                squid                squid              
 tests   danted/sockd dante-server   dante-server         dante-server         -
 tests   microsocks microsocks           -                    microsocks           -
 tests   chromium   chromium             chromium             chromium             -
+tests   haproxy    haproxy              haproxy              haproxy              haproxy
 tests   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
 smoke   nginx      nginx                nginx                nginx                nginx
 smoke   curl       curl                 curl                 curl                 -

@@ -30,6 +30,7 @@ mod listeners;
 mod lists;
 mod load;
 mod lockout;
+mod pac;
 mod parents;
 mod pem;
 mod pingora;
@@ -106,6 +107,7 @@ use crate::access::limits::Classes;
 use crate::access::policy::{Groups, Policy};
 use crate::balances::StoreSettings;
 use crate::config::identity::Identity;
+use crate::http::pac::Pac;
 use crate::script::Script;
 use crate::telemetry::{self, Destination};
 use crate::text::units;
@@ -137,6 +139,8 @@ pub struct Config {
     pub(crate) scripts: Vec<Script>,
     /// How many entries of lenient lists of domains are left out, as they could not be used.
     pub(crate) left_out: usize,
+    /// The file from which browsers learn of the proxy, if it is served.
+    pub(crate) pac: Option<Arc<Pac>>,
     /// How names are resolved.
     pub(crate) dns: Dns,
     /// How long things may take.
@@ -372,6 +376,7 @@ fn interpret(
     };
     let scripts = scripts::read(sections.scripts, &around);
     let policy_tests = policy::read_tests(sections.policy_tests, &written, &script_names);
+    let pac = sections.pac.and_then(|item| pac::read(&item));
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
     let (limits, classes, quotas) = Limits::read(sections.limits, base, &secrets, &context);
@@ -479,6 +484,7 @@ fn interpret(
         policy,
         scripts,
         left_out: lists.left_out(),
+        pac: pac.map(Arc::new),
         dns,
         timeouts,
         limits,

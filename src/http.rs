@@ -7,6 +7,7 @@ pub mod denial;
 pub mod error;
 pub mod fields;
 pub mod http1;
+pub mod pac;
 pub mod path;
 pub mod response;
 pub mod role;

@@ -9,7 +9,7 @@ use super::scripts::ScriptLimits;
 use super::{
     auth, egress, gateway,
     limits::{self, Timeouts},
-    listeners, parents, policy, scripts, secrets, tunnel,
+    listeners, pac, parents, policy, scripts, secrets, tunnel,
 };
 
 keys! {
@@ -45,6 +45,8 @@ keys! {
         /// Domains, networks and addresses that `via` does not hold for. A network counts for a target that is an address,
         /// and for the address of a name that is resolved here.
         no_proxy: Option<Item<'d>> = Is("[]"), RawList => Shape::text("a domain or a network").list(usize::MAX), on reload;
+        /// A PAC file, from which browsers learn of the proxy, at every listener. Reading it is not evaluated by the policy.
+        pac: Option<Item<'d>> = Means("none"), Raw => Shape::Map(pac::PacKeys::keys);
         /// How names are resolved.
         dns: Part<'d> = Defaults, Map => Shape::Part(gateway::Dns::keys);
         /// How long things may take.

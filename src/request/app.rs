@@ -23,6 +23,7 @@ use crate::hook::{self, HookSet, How, Stop};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{self, Pseudonym, UserField};
 use crate::http::http1::HeadLimits;
+use crate::http::pac::Pac;
 use crate::http::role::Role;
 use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
@@ -53,6 +54,8 @@ pub struct App {
     pub balances: Arc<Balances>,
     pub lifecycle: Lifecycle,
     pub pseudonym: Pseudonym,
+    /// The file from which browsers learn of this proxy, if it is served.
+    pub pac: Option<Arc<Pac>>,
     /// What tells an upstream the user.
     pub user_field: Option<UserField>,
     pub ids: RequestIds,
@@ -146,6 +149,7 @@ impl App {
             pools,
             telemetry,
             lifecycle: Lifecycle::default(),
+            pac: config.pac.clone(),
             user_field: config.gateway.user_field.clone(),
             pseudonym: Pseudonym::new(getrandom::u32()?),
             ids: RequestIds::starting_at(getrandom::u64()?),

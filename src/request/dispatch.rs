@@ -117,7 +117,9 @@ impl<'a> Requests<'a> {
         request.has_dedicated_upstream = self.has_dedicated_upstream;
         let is_gateway = request.role == Some(Role::Gateway);
         if is_gateway {
-            request.is_own = own::is_own(head.request_target());
+            let target = head.request_target();
+            request.is_pac = app.pac.as_ref().is_some_and(|pac| pac.is_at(target));
+            request.is_own = request.is_pac || own::is_own(target);
             request.pool = app.pools.choose(&head);
         }
         let is_local = is_gateway && (request.is_own || request.pool == Choice::Page);

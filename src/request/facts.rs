@@ -72,6 +72,8 @@ pub struct Request {
     pub authority: Option<Authority>,
     /// Whether this proxy answers it itself, see [`own`](super::own).
     pub is_own: bool,
+    /// Whether that is the PAC file.
+    pub is_pac: bool,
     /// Whether it asks for a tunnel: CONNECT, or the handshake of a WebSocket.
     pub is_tunnel: bool,
     /// Where a request to the gateway goes.
@@ -130,6 +132,7 @@ impl Request {
             scheme: Scheme::Http,
             authority: None,
             is_own: false,
+            is_pac: false,
             is_tunnel: false,
             pool: Choice::Page,
             framing: Framing::None,

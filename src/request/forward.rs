@@ -40,6 +40,7 @@ use super::app::App;
 use super::hooks::settle;
 use super::outcome::Exchange;
 use super::outgoing;
+use super::own;
 use super::route::{Route, wait_turn};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
@@ -66,7 +67,9 @@ impl Forward {
     ) -> Result<(), RequestError> {
         let exchange = &mut forwarded.exchange;
         if exchange.request.is_own {
-            self.app.access.identify(exchange).await?;
+            if own::needs_user(&self.app, &exchange.request) {
+                self.app.access.identify(exchange).await?;
+            }
         } else {
             forwarded.admitted = Some(self.app.access.admit(exchange).await?);
             let has_body = exchange.request.has_body();

@@ -1,21 +1,33 @@
-//! What this proxy answers itself at its own port, below `/.tollgate/`: to a request in origin-form, authenticated
-//! and not evaluated by the policy, since one that denies by default would hide why it denies.
+//! What this proxy answers itself at its own port, to a request in origin-form that the policy does not evaluate.
+//!
+//! Below `/.tollgate/` it is authenticated: a policy that denies by default would hide why it denies. A client reads the
+//! PAC file before it knows that there is a proxy to authenticate at, so that this needs a user only where the operator
+//! says so.
 
 use bytes::Bytes;
+use http::header::{HeaderValue, IF_NONE_MATCH};
 use http::{Method, StatusCode};
 use memchr::memchr;
+use pingora::http::RequestHeader;
 
 use super::app::App;
+use super::facts::Request;
 use super::outcome::Exchange;
 use super::reply::Reply;
 use crate::access::auth::User;
 use crate::http::error::{ErrorKind, RequestError};
+use crate::http::pac::{self, Pac};
 use crate::http::path::ReadPath;
 
 /// The first segment of the paths.
 const SEGMENT: &[u8] = b".tollgate";
 /// The list of the user's last denials.
 const DENIALS: &str = "/.tollgate/denials";
+
+/// A change of the PAC file reaches clients within this time.
+const FOR_ALL: HeaderValue = HeaderValue::from_static("max-age=300");
+/// The same for a file that only users may read.
+const FOR_ONE: HeaderValue = HeaderValue::from_static("private, max-age=300");
 
 const NOT_FOUND: &str = "404 Not Found\n\n\
     Below /.tollgate/ this proxy answers itself. It has one page:\n\n\
@@ -32,6 +44,29 @@ pub fn is_own(target: &[u8]) -> bool {
         return false;
     }
     ReadPath::readings(target).any(|path| path.begins_with(SEGMENT))
+}
+
+/// Whether a request that this proxy answers itself is for a user.
+pub fn needs_user(app: &App, request: &Request) -> bool {
+    let pac = app.pac.as_ref().filter(|_| request.is_pac);
+    pac.is_none_or(|pac| pac.needs_user())
+}
+
+/// Answers a request for the PAC file. Nothing of the request is in the answer.
+///
+/// # Errors
+/// The method is another one than GET and HEAD.
+pub fn pac(pac: &Pac, head: &RequestHeader) -> Result<Reply, RequestError> {
+    if head.method != Method::GET && head.method != Method::HEAD {
+        return Err(ErrorKind::MethodNotAllowed.into());
+    }
+    let mut held = head.headers.get_all(IF_NONE_MATCH).iter();
+    let reply = match held.any(|tags| pac.is_held(tags.as_bytes())) {
+        true => Reply::not_modified(),
+        false => Reply::new(StatusCode::OK, pac::CONTENT_TYPE, pac.script()),
+    };
+    let caching = if pac.needs_user() { FOR_ONE } else { FOR_ALL };
+    Ok(reply.kept(caching, pac.tag()))
 }
 
 /// Answers a request for `path`, given without its query, to the user of the exchange.

@@ -156,6 +156,25 @@ impl Reply {
         }
     }
 
+    /// The answer to a client that has what it asks for (RFC 9110 §15.4.5).
+    pub fn not_modified() -> Self {
+        Self {
+            status: StatusCode::NOT_MODIFIED,
+            reason: None,
+            fields: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// The same for a client to keep, as `caching` says and with this entity tag.
+    #[must_use]
+    pub fn kept(mut self, caching: HeaderValue, tag: HeaderValue) -> Self {
+        self.fields.retain(|(name, _)| name != "Cache-Control");
+        self.fields.push(("Cache-Control".into(), caching));
+        self.fields.push(("ETag".into(), tag));
+        self
+    }
+
     pub fn body_len(&self) -> u64 {
         self.body.len() as u64
     }

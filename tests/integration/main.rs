@@ -46,6 +46,7 @@ mod roles {
     mod name_servers;
     mod origin_certificates;
     mod origins;
+    mod pac;
     mod real_servers;
     mod socks5;
     mod tunnel_hello;

@@ -23,7 +23,8 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 17] = [
+const MAPS: [(&str, &str); 18] = [
+    ("tollgate.pac", "{ proxy: 'PROXY a.test:1' }"),
     ("tollgate.limits.classes", "[{ name: c, requests: 7/s }]"),
     ("tollgate.limits.classes[].quota", "{ day: 7GiB }"),
     (

@@ -23,10 +23,11 @@ tollgate:
   secrets: { NAME: { file: secret } }
   parents: { NAME: { urls: ['http://10.0.0.1:3128'] } }
   limits: { store: { file: quota.redb } }
+  pac: { proxy: 'PROXY a.test:1' }
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 85] = [
+const RESTART: [(&str, &str); 89] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -83,6 +84,10 @@ const RESTART: [(&str, &str); 85] = [
     ("tollgate.gateway.health_check.host", "a.test"),
     ("tollgate.gateway.health_check.status", "200"),
     ("tollgate.gateway.user_field", "X-User"),
+    ("tollgate.pac.path", "/auto.pac"),
+    ("tollgate.pac.proxy", "PROXY b.test:1"),
+    ("tollgate.pac.direct", "[.a.test]"),
+    ("tollgate.pac.authentication", "required"),
     ("tollgate.dns.servers", "[127.0.0.1]"),
     ("tollgate.dns.timeout", "7s"),
     ("tollgate.dns.cache_entries", "7"),

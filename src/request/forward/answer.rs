@@ -32,7 +32,11 @@ impl Forward {
         let head = session.req_header();
         let request = &exchange.request;
         if request.is_own {
-            return own::answer(&self.app, exchange, &head.method, head.uri.path()).map(Some);
+            return match &self.app.pac {
+                Some(pac) if request.is_pac => own::pac(pac, head),
+                _ => own::answer(&self.app, exchange, &head.method, head.uri.path()),
+            }
+            .map(Some);
         }
         // RFC 9110 §7.6.2: at zero this proxy is the recipient.
         if forwards_left(head) == Some(0) {
