@@ -72,7 +72,9 @@ use rustix::fs::OFlags;
 pub use self::auth::Auth;
 #[cfg(test)]
 pub use self::gateway::NamedPool;
-pub use self::gateway::{Dns, EjectionRule, Gateway, HealthCheck, Upstream, UpstreamAddress};
+pub use self::gateway::{
+    Dns, EjectionRule, Forwarding, Gateway, HealthCheck, ProxyHeader, Upstream, UpstreamAddress,
+};
 pub use self::limits::{Limits, Timeouts};
 use self::listeners::{Bindings, BoundSocket, TlsFiles};
 pub use self::listeners::{Listener, Socks5, canonical};

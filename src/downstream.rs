@@ -18,7 +18,7 @@ mod unprepared;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -425,6 +425,16 @@ impl Acceptor {
         }
     }
 
+    /// Where a client was accepted, where an upstream learns of it.
+    fn listener_of(&self, connection: &Connection) -> Option<SocketAddr> {
+        if !self.app.pools.name_clients() {
+            return None;
+        }
+        let listener = connection.tcp().and_then(|tcp| tcp.local_addr().ok());
+        // A socket that has no address any more is about to end; its client is named all the same.
+        listener.or(Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))
+    }
+
     /// What serves a connection, and where its requests come from.
     fn begin(
         &self,
@@ -434,6 +444,7 @@ impl Acceptor {
     ) -> (Box<ClientStream>, Source) {
         let source = Source {
             client,
+            listener: self.listener_of(&connection),
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
             tls: matches!(connection, Connection::Right(_)),
             thread,

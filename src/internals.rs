@@ -27,6 +27,7 @@ pub mod targets {
     pub use crate::config::fuzz::{configuration, pem, yaml};
     pub use crate::downstream::{first_bytes, proxy_header};
     pub use crate::hello::fuzz::client_hello;
+    pub use crate::http::fields::forwarded::fuzz::forwarded;
     pub use crate::http::http1::fuzz::{chunked_body, head};
     pub use crate::http::response::fuzz::response;
     pub use crate::http::target::fuzz::authority;
@@ -57,6 +58,7 @@ macro_rules! each_target {
             first_bytes,
             client_hello,
             proxy_header,
+            forwarded,
             htpasswd,
             token,
             key_set,

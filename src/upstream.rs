@@ -8,5 +8,6 @@ pub(crate) mod handshake;
 pub mod limit;
 pub mod parent;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod server;
 pub mod tls;

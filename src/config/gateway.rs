@@ -1,5 +1,6 @@
 //! `tollgate.gateway` and `tollgate.dns`: pools of upstreams, and name servers.
 
+mod forwarded;
 mod pools;
 mod upstreams;
 
@@ -7,15 +8,17 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use self::forwarded::ForwardedKeys;
+pub use self::forwarded::Forwarding;
 pub use self::pools::NamedPool;
 #[cfg(test)]
 use self::pools::{MAX_POOLS, PoolKeys};
 #[cfg(test)]
 use self::upstreams::MAX_UPSTREAMS;
-pub use self::upstreams::{Upstream, UpstreamAddress};
+pub use self::upstreams::{ProxyHeader, Upstream, UpstreamAddress};
 pub(super) use self::upstreams::{has_odd_label, leads_to};
 use super::host::AddressUse;
-use super::keys::form::{ByHand, Form, Nested, Within};
+use super::keys::form::{ByHand, Form, Nested, OneOf, Within};
 #[cfg(test)]
 use super::keys::shape::Shape;
 use super::keys::{keys, settings};
@@ -44,6 +47,11 @@ settings! {
         /// When requests take an upstream out by themselves: it refuses or ends connections, or is silent for longer
         /// than `timeouts.response`.
         ejection: EjectionRule = EjectionRule::default(), Nested;
+        /// The version of the PROXY protocol with which each connection to an upstream begins, before TLS: it names the
+        /// client, so that no connection is used for two clients. A key of the same name in a pool applies to that pool.
+        proxy_protocol: Option<ProxyHeader> = None, PROXY_HEADER;
+        /// What tells an upstream who the client is. Other fields of this kind are removed from requests.
+        forwarded: ForwardedKeys = ForwardedKeys::default(), Nested;
         /// The field that tells an upstream the name of the user, such as `X-Forwarded-User`. It is removed from the
         /// requests of clients, forwarded ones included.
         user_field: Option<UserField> = None, UserFieldName;
@@ -99,6 +107,13 @@ settings! {
     }
 }
 
+/// The values of `proxy_protocol` for upstreams.
+const PROXY_HEADER: OneOf<Option<ProxyHeader>> = OneOf(&[
+    ("none", None),
+    ("v1", Some(ProxyHeader::V1)),
+    ("v2", Some(ProxyHeader::V2)),
+]);
+
 impl Gateway {
     pub(super) fn read(part: Part<'_>, listeners: &[Listener]) -> Gateway {
         let mut section = part.section();
@@ -114,12 +129,20 @@ impl Gateway {
             );
         }
         let gateway = Gateway::take(&mut section);
+        forwarded::check(&section, &gateway.forwarded);
         section.finish();
         Gateway {
             upstreams,
             pools,
             ..gateway
         }
+    }
+}
+
+impl Gateway {
+    /// What tells an upstream who the client is.
+    pub(crate) fn forwarding(&self) -> Forwarding {
+        Forwarding::from(&self.forwarded)
     }
 }
 

@@ -169,6 +169,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::ProxyHeader;
+    use crate::upstream::proxy_protocol::{Ends, header};
+    use std::net::IpAddr;
 
     fn v2_header(source: &str) -> Vec<u8> {
         let source: SocketAddr = source.parse().unwrap();
@@ -250,6 +253,31 @@ mod tests {
     }
 
     proptest! {
+        /// What this program writes to upstreams, another one of it reads back.
+        #[test]
+        fn written_headers_are_read_back(
+            client: IpAddr,
+            client_port: u16,
+            listener: IpAddr,
+            listener_port: u16,
+            rest in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let client = SocketAddr::new(client, client_port);
+            let listener = SocketAddr::new(listener, listener_port);
+            let ends = Ends { client, listener };
+            for version in [ProxyHeader::V1, ProxyHeader::V2] {
+                for ends in [Some(ends), None] {
+                    let mut bytes = header(version, ends);
+                    let len = bytes.len();
+                    bytes.extend(&rest);
+                    let parsed = parse(&bytes).unwrap().unwrap();
+                    let source = parsed.source.map(config::canonical);
+                    let named = ends.map(|ends| config::canonical(ends.client));
+                    prop_assert_eq!((parsed.len, source), (len, named));
+                }
+            }
+        }
+
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             let _ = parse(&bytes);

@@ -3,12 +3,14 @@
 //! Pure: no I/O, no Pingora types.
 
 mod accept;
+pub mod forwarded;
 mod hop;
 mod user;
 
 use http::header::HeaderValue;
 
 pub use accept::accepts_json;
+pub use forwarded::{ForwardingAction, ForwardingActions, SentForwarding};
 pub use hop::{HopField, is_ignored_option, is_refused_option};
 pub use user::UserField;
 

@@ -34,7 +34,7 @@ pub use head::RequestHead;
 pub use kept::KeptHead;
 pub use refused::RefusedHead;
 pub use request_line::Version;
-pub use scanner::{HeadLimits, HeadScanner, Scanned};
+pub use scanner::{HeadLimits, HeadScanner, MAX_FIELDS, Scanned};
 
 /// Whether `byte` may stand in a token (`tchar`, RFC 9110 §5.6.2).
 pub(super) const fn is_tchar(byte: u8) -> bool {

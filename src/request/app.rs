@@ -18,11 +18,11 @@ use crate::access::auth::User;
 use crate::access::auth::tokens::TokenError;
 use crate::balances::Balances;
 use crate::client::{ClientStream, Connection, Patience};
-use crate::config::{Config, Limits, Timeouts};
+use crate::config::{Config, Forwarding, Limits, Timeouts};
 use crate::hook::{self, HookSet, How, Stop};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{self, Pseudonym, UserField};
-use crate::http::http1::HeadLimits;
+use crate::http::http1::{HeadLimits, MAX_FIELDS};
 use crate::http::pac::Pac;
 use crate::http::role::Role;
 use crate::telemetry::Telemetry;
@@ -54,6 +54,8 @@ pub struct App {
     pub balances: Arc<Balances>,
     pub lifecycle: Lifecycle,
     pub pseudonym: Pseudonym,
+    /// What tells upstreams of the gateway who the client is.
+    pub forwarding: Forwarding,
     /// The file from which browsers learn of this proxy, if it is served.
     pub pac: Option<Arc<Pac>>,
     /// What tells an upstream the user.
@@ -90,6 +92,7 @@ impl App {
             format!("Bearer realm=\"{realm}\""),
         ];
         let [basic, bearer] = challenges.map(|challenge| HeaderValue::from_str(&challenge));
+        let forwarding = config.gateway.forwarding();
         let telemetry = Arc::new(Telemetry::new(&config.log)?);
         let ca_file = config.server.ca_file.as_deref().map(Path::new);
         let certificates = match ca_file {
@@ -159,8 +162,14 @@ impl App {
             head_limits: HeadLimits {
                 max_head: config.limits.request_head,
                 max_target: config.limits.request_target,
-                max_fields: config.limits.request_fields,
+                // With `Forwarded`, one line more may be added.
+                max_fields: config
+                    .limits
+                    .request_fields
+                    .min(MAX_FIELDS - usize::from(forwarding.actions.has_forwarded())),
+                keep_forwarding: forwarding.actions.append(),
             },
+            forwarding,
             challenges: [basic?, bearer?],
             fetcher,
             key_failures: Throttle::new(),

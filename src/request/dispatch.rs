@@ -55,7 +55,7 @@ pub struct Requests<'a> {
     abort: Subscription,
     /// The field lines by which a local server learns of the client. Written with the first request that needs
     /// them.
-    forwarded_fields: String,
+    forwarded_fields: Option<String>,
     has_dedicated_upstream: bool,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Requests<'a> {
             source,
             connection: Arc::default(),
             abort: Subscription::new(lifecycle.aborted()),
-            forwarded_fields: String::new(),
+            forwarded_fields: None,
             has_dedicated_upstream: false,
         }
     }
@@ -166,14 +166,19 @@ impl<'a> Requests<'a> {
             Some(Role::Tunnel) | None => {}
             Some(Role::Forward) => head.push_lines(&[via]),
             Some(Role::Gateway) => {
-                if self.forwarded_fields.is_empty() {
-                    self.forwarded_fields = format!(
-                        "X-Forwarded-For: {}\r\nX-Forwarded-Proto: {}\r\n",
-                        request.source.client.ip(),
-                        request.scheme.as_str()
-                    );
+                let forwarding = &self.ways.app.forwarding;
+                let client = request.source.client.ip();
+                let scheme = request.scheme.as_str();
+                let sent = head.sent_forwarding.take();
+                if let Some(sent) = sent.filter(|_| forwarding.trusts(client)) {
+                    let lines = forwarding.actions.lines(client, scheme, Some(&sent));
+                    head.push_lines(&[via, lines.as_bytes()]);
+                    return;
                 }
-                head.push_lines(&[via, self.forwarded_fields.as_bytes()]);
+                let lines = self
+                    .forwarded_fields
+                    .get_or_insert_with(|| forwarding.actions.lines(client, scheme, None));
+                head.push_lines(&[via, lines.as_bytes()]);
             }
         }
     }

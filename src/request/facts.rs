@@ -16,11 +16,14 @@ use crate::http::http1::{Framing, KeptHead, RequestHead, Version};
 use crate::http::role::Role;
 use crate::http::target::{Authority, Scheme, Target};
 use crate::upstream::pool::Choice;
+use crate::upstream::proxy_protocol::Ends;
 
 /// Where requests of one connection come from.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub client: SocketAddr,
+    /// Where it was accepted; none where no upstream learns of it by the PROXY protocol.
+    pub listener: Option<SocketAddr>,
     /// The number of the connection.
     pub connection: u64,
     /// Whether it is encrypted.
@@ -29,6 +32,16 @@ pub struct Source {
     pub thread: u16,
     /// What the client has shown in its TLS handshake; none where it was not asked to.
     pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl Source {
+    /// What an upstream learns by the PROXY protocol.
+    pub fn ends(&self) -> Option<Ends> {
+        Some(Ends {
+            client: self.client,
+            listener: self.listener?,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

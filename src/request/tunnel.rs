@@ -184,7 +184,9 @@ async fn dial(
         Route::Direct(candidates) => app.dialer.connect(candidates).await?,
         Route::Pool(_) => {
             let server = &permit.ok_or(ErrorKind::Internal)?.server;
-            let stream = app.pools.connect(server, app.timeouts.connect).await?;
+            let client = request.source.ends();
+            let stream = app.pools.connect(server, client, app.timeouts.connect);
+            let stream = stream.await?;
             return Ok(Dialed::at(stream, server.address.clone()));
         }
         // Boxed, since it takes more room than an open tunnel.

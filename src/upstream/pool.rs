@@ -26,6 +26,7 @@ use pingora::lb::{Backends, LoadBalancer};
 pub use choice::Choice;
 use choice::Conditions;
 use dial::Connector;
+pub use dial::PlainStream;
 use members::{Discovery, Members, Source};
 pub use name::IsOwn;
 use name::Name;
@@ -36,10 +37,11 @@ use state::Upstream;
 use super::condition::Ejection;
 use super::dial::{Dialer, Sources};
 use super::limit::{Capacity, Turn, WhenFull};
+use super::proxy_protocol::Ends;
 use super::server::{Address, Server};
 use super::tls::{OriginTls, UpstreamStream};
 use crate::access::client::Client;
-use crate::config::{self, UpstreamAddress};
+use crate::config::{self, ProxyHeader, UpstreamAddress};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::RequestHead;
 use crate::http::target::Host;
@@ -73,6 +75,7 @@ pub struct Pools {
     conditions: Box<[Conditions]>,
     default: Option<PoolNumber>,
     connector: Connector,
+    name_clients: bool,
 }
 
 /// Which pool.
@@ -103,17 +106,25 @@ impl Pools {
             tls: parts.tls,
         };
         let mut names = Vec::new();
-        let mut members = |upstreams: &[config::Upstream]| {
-            let sources = upstreams.iter().map(|it| source(it, &mut names)).collect();
+        let mut members = |upstreams: &[config::Upstream], header| {
+            let sources = upstreams.iter();
+            let sources = sources.map(|it| source(it, header, &mut names)).collect();
             Arc::new(Members::new(sources))
         };
-        let named = gateway.pools.iter();
-        let named = named.map(|pool| (Some(pool.name.clone()), &pool.upstreams));
-        let default = (!gateway.upstreams.is_empty()).then_some((None, &gateway.upstreams));
+        let of_all = gateway.proxy_protocol;
+        let named = gateway.pools.iter().map(|pool| {
+            let header = pool.proxy_protocol.unwrap_or(of_all);
+            (Some(pool.name.clone()), &pool.upstreams, header)
+        });
+        let default = (!gateway.upstreams.is_empty()).then_some((None, &gateway.upstreams, of_all));
+        let mut name_clients = false;
         let default_number = default.is_some().then_some(PoolNumber(gateway.pools.len()));
         let (pool_names, members): (Vec<_>, Vec<Arc<Members>>) = named
             .chain(default)
-            .map(|(name, upstreams)| (name, members(upstreams)))
+            .map(|(name, upstreams, header)| {
+                name_clients |= header.is_some();
+                (name, members(upstreams, header))
+            })
             .unzip();
         let has_failures = Arc::default();
         let pools: Box<[Pool]> = pool_names
@@ -165,6 +176,7 @@ impl Pools {
             conditions: conditions.collect(),
             default: default_number,
             connector,
+            name_clients,
         }
     }
 
@@ -190,30 +202,55 @@ impl Pools {
         self.pools.get(number.0)
     }
 
-    /// Connects to a server of a pool, within `limit` and the time of a TLS handshake.
+    /// Whether connections to an upstream of any pool name the client that they are for.
+    pub fn name_clients(&self) -> bool {
+        self.name_clients
+    }
+
+    /// Connects to a server of a pool for a client, within `limit`, without TLS.
+    ///
+    /// # Errors
+    /// The connection is not made.
+    pub async fn open(
+        &self,
+        server: &Server,
+        client: Option<Ends>,
+        limit: Duration,
+    ) -> Result<PlainStream, RequestError> {
+        self.connector.open(server, client, limit).await
+    }
+
+    /// Connects to a server of a pool for a client, within `limit` and the time of a TLS handshake.
     ///
     /// # Errors
     /// The connection is not made, or the certificate is not accepted.
     pub async fn connect(
         &self,
         server: &Server,
+        client: Option<Ends>,
         limit: Duration,
     ) -> Result<UpstreamStream, RequestError> {
-        self.connector.connect(server, limit).await
+        self.connector.connect(server, client, limit).await
     }
 }
 
 /// Where the servers of an entry come from. Each name is kept once, in `names`.
-fn source(upstream: &config::Upstream, names: &mut Vec<Arc<Name>>) -> Source {
+fn source(
+    upstream: &config::Upstream,
+    proxy_header: Option<ProxyHeader>,
+    names: &mut Vec<Arc<Name>>,
+) -> Source {
     let tls = |host| upstream.is_tls.then(|| Arc::new(host));
     match &upstream.address {
         UpstreamAddress::Ip(address) => Source::Fixed(Server {
             address: Address::Tcp(*address),
             tls: tls(Host::Ip(address.ip())),
+            proxy_header,
         }),
         UpstreamAddress::Unix(path) => Source::Fixed(Server {
             address: Address::Unix(Arc::from(Path::new(path))),
             tls: None,
+            proxy_header,
         }),
         UpstreamAddress::Name(host, port) => {
             let known = names
@@ -228,7 +265,11 @@ fn source(upstream: &config::Upstream, names: &mut Vec<Arc<Name>>) -> Source {
                 }
             };
             let tls = tls(Host::Name(host.clone()));
-            Source::Name { name, tls }
+            Source::Name {
+                name,
+                tls,
+                proxy_header,
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::ProxyHeader;
 use crate::http::target::Host;
 
 /// Where a server is connected to.
@@ -24,6 +25,8 @@ pub struct Server {
     pub address: Address,
     /// Whom its certificate has to be for; none without TLS.
     pub tls: Option<Arc<Host>>,
+    /// The header with which connections to it begin; none for none.
+    pub proxy_header: Option<ProxyHeader>,
 }
 
 impl Server {
@@ -51,6 +54,7 @@ impl From<SocketAddr> for Server {
         Self {
             address: address.into(),
             tls: None,
+            proxy_header: None,
         }
     }
 }
@@ -65,12 +69,17 @@ impl fmt::Display for Address {
 }
 
 impl fmt::Display for Server {
-    /// The address, or `https://10.0.0.1:8443 as NAME`.
+    /// The address, or `https://10.0.0.1:8443 as NAME`; behind it `with PROXY v2`, where that is so.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tls.as_deref() {
-            None => self.address.fmt(f),
-            Some(Host::Ip(_)) => write!(f, "https://{}", self.address),
-            Some(Host::Name(name)) => write!(f, "https://{} as {name}", self.address),
+            None => self.address.fmt(f)?,
+            Some(Host::Ip(_)) => write!(f, "https://{}", self.address)?,
+            Some(Host::Name(name)) => write!(f, "https://{} as {name}", self.address)?,
+        }
+        match self.proxy_header {
+            None => Ok(()),
+            Some(ProxyHeader::V1) => f.write_str(" with PROXY v1"),
+            Some(ProxyHeader::V2) => f.write_str(" with PROXY v2"),
         }
     }
 }
@@ -85,7 +94,11 @@ mod tests {
         let unix = Address::Unix(Path::new("/run/app.sock").into());
         let with = |address: Address, tls: Option<&str>| {
             let tls = tls.map(|host| Arc::new(Host::parse(host.as_bytes()).unwrap()));
-            Server { address, tls }
+            Server {
+                address,
+                tls,
+                proxy_header: None,
+            }
         };
         for (server, shown, host) in [
             (tcp.into(), "10.0.0.1:8443", "10.0.0.1:8443"),
@@ -100,6 +113,14 @@ mod tests {
                 "api:8443",
             ),
             (with(unix, None), "unix:/run/app.sock", "localhost"),
+            (
+                Server {
+                    proxy_header: Some(ProxyHeader::V2),
+                    ..tcp.into()
+                },
+                "10.0.0.1:8443 with PROXY v2",
+                "10.0.0.1:8443",
+            ),
         ] {
             assert_eq!(
                 (server.to_string().as_str(), server.host_field().as_str()),

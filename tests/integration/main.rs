@@ -21,6 +21,7 @@ mod protocol {
     mod malformation_names;
     mod malformed_heads;
     mod proxy_protocol;
+    mod proxy_protocol_out;
     mod rejected_heads;
     mod request_targets;
     mod response_fields;

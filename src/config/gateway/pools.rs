@@ -2,11 +2,12 @@
 
 use super::super::host;
 use super::super::keys::form::Absent::{Means, Required};
-use super::super::keys::form::Raw;
+use super::super::keys::form::{Given, Raw};
 use super::super::keys::keys;
 use super::super::listeners::Listener;
 use super::super::reader::{Item, Section};
-use super::upstreams::{self, Upstream};
+use super::PROXY_HEADER;
+use super::upstreams::{self, ProxyHeader, Upstream};
 use crate::access::policy::Domains;
 use crate::http::path::Prefix;
 
@@ -20,6 +21,8 @@ pub struct NamedPool {
     pub hosts: Option<Domains>,
     pub path: Option<Prefix>,
     pub upstreams: Vec<Upstream>,
+    /// None for that of the gateway.
+    pub proxy_protocol: Option<Option<ProxyHeader>>,
 }
 
 keys! {
@@ -35,6 +38,8 @@ keys! {
         path: Option<Item<'d>> = Means("every path"), Raw => Shape::text("a path such as /api");
         /// The upstreams, as those of `gateway.upstreams`; one at least.
         upstreams: Option<Item<'d>> = Required, Raw => Shape::upstream().some();
+        /// The version of the PROXY protocol, for this pool.
+        proxy_protocol: Option<Option<ProxyHeader>> = Means("that of the gateway"), Given(PROXY_HEADER);
     }
 }
 
@@ -88,6 +93,7 @@ fn read_one<'d>(item: &Item<'d>, listeners: &[Listener]) -> Option<(NamedPool, I
         hosts: hosts.map_or(Some(None), |hosts| hosts.map(Some))?,
         path: path.map_or(Some(None), |path| path.map(Some))?,
         upstreams,
+        proxy_protocol: keys.proxy_protocol,
     };
     Some((pool, keys.name?))
 }

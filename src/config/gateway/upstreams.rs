@@ -12,6 +12,15 @@ pub(super) const MAX_UPSTREAMS: usize = 1024;
 /// The longest path of a socket that the kernel takes (unix(7)), without the zero at its end.
 const MAX_SOCKET_PATH: usize = 107;
 
+/// The version of the PROXY protocol with which connections to an upstream begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyHeader {
+    /// Version 1, a line of text.
+    V1,
+    /// Version 2, in binary.
+    V2,
+}
+
 /// One server of a pool, or the name of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {

@@ -27,7 +27,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 89] = [
+const RESTART: [(&str, &str); 93] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -84,6 +84,10 @@ const RESTART: [(&str, &str); 89] = [
     ("tollgate.gateway.health_check.host", "a.test"),
     ("tollgate.gateway.health_check.status", "200"),
     ("tollgate.gateway.user_field", "X-User"),
+    ("tollgate.gateway.proxy_protocol", "v2"),
+    ("tollgate.gateway.forwarded.forwarded", "replace"),
+    ("tollgate.gateway.forwarded.x_forwarded_for", "remove"),
+    ("tollgate.gateway.forwarded.trusted", "[192.0.2.7]"),
     ("tollgate.pac.path", "/auto.pac"),
     ("tollgate.pac.proxy", "PROXY b.test:1"),
     ("tollgate.pac.direct", "[.a.test]"),

@@ -22,6 +22,7 @@ const SMALL: HeadLimits = HeadLimits {
     max_head: 256,
     max_target: 32,
     max_fields: 3,
+    keep_forwarding: false,
 };
 
 /// Limits for a wire head, which may be longer than the client's.
@@ -29,6 +30,7 @@ const WIDE: HeadLimits = HeadLimits {
     max_head: usize::MAX,
     max_target: usize::MAX,
     max_fields: usize::MAX,
+    keep_forwarding: false,
 };
 
 /// Reads `data` as the start of a connection.

@@ -16,6 +16,7 @@ use super::request_line::RequestLine;
 use super::scanner::{self, MAX_FIELDS, PlacedLine, Scanned};
 use super::{Framing, HeadError, HeadLimits, Version};
 use crate::http::credentials::Credentials;
+use crate::http::fields::SentForwarding;
 use crate::http::role::Role;
 use crate::http::secret::Secret;
 use crate::http::target::{Authority, Target};
@@ -62,6 +63,8 @@ pub struct RequestHead {
     pub wire_head: BytesMut,
     /// What the client proves its identity with. The line is not in the wire head.
     pub credentials: Credentials,
+    /// What the sender of a request to the gateway tells of the client, where the limits say that it is kept.
+    pub sent_forwarding: Option<Box<SentForwarding>>,
 }
 
 impl RequestHead {
@@ -116,6 +119,7 @@ impl RequestHead {
             authenticates_connection: false,
             wire_head: head.as_bytes().into(),
             credentials,
+            sent_forwarding: None,
         }
     }
 
@@ -158,7 +162,15 @@ impl RequestHead {
             drop_forwarding: fields.has_forwarding && target.authority().is_none(),
             encode: line.target.iter().any(|&byte| is_encodable(byte)),
         };
+        let sent_forwarding = (rewrite.drop_forwarding && limits.keep_forwarding).then(|| {
+            let mut sent = Box::<SentForwarding>::default();
+            for header in headers {
+                sent.read(header.name.as_bytes(), header.value);
+            }
+            sent
+        });
         let mut parsed = Self {
+            sent_forwarding,
             version: line.version,
             framing,
             keep_alive: !fields.close && (http11 || fields.keep_alive),
@@ -207,12 +219,12 @@ impl RequestHead {
     }
 
     /// Adds field lines at the end of the wire head. Each has to be well-formed and to end
-    /// in CRLF.
+    /// in CRLF; a part without a line is empty.
     pub fn push_lines(&mut self, lines: &[&[u8]]) {
         let end = self.wire_head.len().saturating_sub(2);
         self.wire_head.truncate(end);
         for part in lines.iter().copied().chain([&b"\r\n"[..]]) {
-            debug_assert!(part.ends_with(b"\r\n"));
+            debug_assert!(part.is_empty() || part.ends_with(b"\r\n"));
             self.wire_head.extend_from_slice(part);
         }
     }

@@ -18,9 +18,9 @@ const MAX_EMPTY_LINES: usize = 4;
 
 /// More field lines than this are refused whatever the limits say: Pingora's
 /// parser stops at 256, and three may be added.
-pub(super) const MAX_FIELDS: usize = 253;
+pub const MAX_FIELDS: usize = 253;
 
-/// How large a request head may be.
+/// How large a request head may be, and what of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes of the whole head, its empty line included.
@@ -29,6 +29,8 @@ pub struct HeadLimits {
     pub max_target: usize,
     /// Field lines; values above 253 mean 253.
     pub max_fields: usize,
+    /// Whether the fields are kept in which a sender tells a gateway who the client is.
+    pub keep_forwarding: bool,
 }
 
 impl Default for HeadLimits {
@@ -37,6 +39,7 @@ impl Default for HeadLimits {
             max_head: 64 * 1024,
             max_target: 16 * 1024,
             max_fields: 128,
+            keep_forwarding: false,
         }
     }
 }

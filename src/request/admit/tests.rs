@@ -111,6 +111,7 @@ fn exchange(credentials: &str) -> Exchange {
     let mut head = RequestHead::parse(head.as_bytes().into(), &HeadLimits::default()).unwrap();
     let source = Source {
         client: SocketAddr::from(([127, 0, 0, 1], 9)),
+        listener: None,
         connection: 1,
         tls: false,
         thread: 0,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::RawFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use rustls::pki_types::ServerName;
+use tokio_util::either::Either;
 
 use super::context::Forwarded;
 use super::failure;
@@ -27,8 +27,9 @@ use crate::request::app::App;
 use crate::request::facts::Request;
 use crate::request::route::Route;
 use crate::request::route::parent::ParentRoute;
-use crate::upstream::dial::{Candidates, connect_unix};
+use crate::upstream::dial::Candidates;
 use crate::upstream::limit::Permit;
+use crate::upstream::proxy_protocol::Ends;
 use crate::upstream::server::{Address, Server};
 use crate::upstream::tls::server_name;
 
@@ -57,7 +58,7 @@ pub(super) fn at(
     let mut more_time = Duration::ZERO;
     let (mut peer, role_group) = match &forwarded.route {
         Some(Route::Pool(_)) => {
-            let mut peer = of_upstream(&permit.server, timeouts.connect)?;
+            let mut peer = of_upstream(app, &permit.server, request.source.ends())?;
             peer.options.connection_timeout = Some(timeouts.connect);
             verify(app, &mut peer, &mut forwarded.verification);
             (peer, GATEWAY_GROUP)
@@ -85,34 +86,48 @@ pub(super) fn at(
     peer.options.read_timeout = (!is_watched(request))
         .then(|| timeouts.response + forwarded.exchange.outcome.longest_wait());
     peer.options.write_timeout = Some(timeouts.send);
-    peer.options.idle_timeout = Some(timeouts.upstream_keep_alive);
+    // A connection that names its client is of no use without it.
+    let kept = match permit.server.proxy_header {
+        Some(_) => timeouts.upstream_keep_alive.min(timeouts.keep_alive),
+        None => timeouts.upstream_keep_alive,
+    };
+    peer.options.idle_timeout = Some(kept);
     forwarded.permit = Some(permit);
     Ok(peer)
 }
 
 /// An upstream of a pool. The connections to one are kept apart from those to another, by address, TLS and name.
-fn of_upstream(server: &Server, limit: Duration) -> Result<Box<HttpPeer>, RequestError> {
-    let path = match (&server.address, &server.tls) {
-        (Address::Tcp(address), None) => {
-            return Ok(Box::new(HttpPeer::new(*address, false, String::new())));
-        }
+fn of_upstream(
+    app: &Arc<App>,
+    server: &Server,
+    ends: Option<Ends>,
+) -> Result<Box<HttpPeer>, RequestError> {
+    let mut peer = match (&server.address, &server.tls) {
+        (Address::Tcp(address), None) => HttpPeer::new(*address, false, String::new()),
         (Address::Tcp(address), Some(host)) => {
             // Never empty with TLS: Pingora takes an empty name for "do not verify".
             let name = server_name(host)?.to_str().into_owned();
-            return Ok(Box::new(HttpPeer::new(*address, true, name)));
+            HttpPeer::new(*address, true, name)
         }
-        (Address::Unix(path), _) => path,
+        (Address::Unix(_), _) => of_socket(server),
     };
+    if server.proxy_header.is_some() || matches!(server.address, Address::Unix(_)) {
+        peer.options.custom_l4 = Some(Arc::new(UpstreamDial {
+            app: Arc::clone(app),
+            server: server.clone(),
+            ends,
+        }));
+    }
+    Ok(Box::new(peer))
+}
+
+/// An upstream at a socket of this machine.
+fn of_socket(server: &Server) -> HttpPeer {
     // Before Pingora uses an idle connection again it compares the address of the peer with what the kernel says. For a
     // socket that is the path to which the server bound it: relative, before it was renamed, or as the container of the
     // server has it. So the peer stands at 0.0.0.0, which Pingora does not compare, and its name keeps its connections
     // apart. Without TLS the name is nothing else.
-    let mut peer = Box::new(HttpPeer::new(NOWHERE, false, server.to_string()));
-    peer.options.custom_l4 = Some(Arc::new(Socket {
-        path: Arc::clone(path),
-        limit,
-    }));
-    Ok(peer)
+    HttpPeer::new(NOWHERE, false, server.to_string())
 }
 
 /// In place of the address of a socket.
@@ -214,11 +229,12 @@ pub(super) fn connected_to(
     peer.address().as_inet().copied().map(Address::Tcp)
 }
 
-/// Which pooled connections a request may use. Schemes such as NTLM authenticate a connection: a client that uses
-/// one has its upstream connections to itself. Else it is those of its permit's shard, which is that of its
+/// Which pooled connections a request may use. Schemes such as NTLM authenticate a connection, and a PROXY header names
+/// the client of one: then a client's connection has its upstream connections to itself. A later connection of the same
+/// client, even from the same port, is another one. Else it is those of its permit's shard, which is that of its
 /// thread where possible: the events of another thread's connection arrive there, and it has to wake this one.
 fn group(role: u64, request: &Request, permit: &Permit) -> u64 {
-    if request.has_dedicated_upstream {
+    if request.has_dedicated_upstream || permit.server.proxy_header.is_some() {
         request.source.connection.wrapping_shl(8) | DEDICATED_GROUP | role
     } else {
         u64::from(permit.shard).wrapping_shl(8) | role
@@ -255,19 +271,28 @@ impl Connect for Race {
     }
 }
 
-/// Connects Pingora to a socket of this machine.
-#[derive(Debug)]
-struct Socket {
-    path: Arc<Path>,
-    limit: Duration,
+/// Connects Pingora to an upstream by our own dial: to a socket of this machine, or to what a PROXY header comes first
+/// for.
+struct UpstreamDial {
+    app: Arc<App>,
+    server: Server,
+    ends: Option<Ends>,
+}
+
+impl fmt::Debug for UpstreamDial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UpstreamDial").field(&self.server).finish()
+    }
 }
 
 #[async_trait]
-impl Connect for Socket {
+impl Connect for UpstreamDial {
     async fn connect(&self, _: &PingoraAddr) -> pingora_core::Result<Stream> {
-        match connect_unix(&self.path, self.limit).await {
-            Ok(stream) => Ok(Stream::from(stream)),
-            Err(error) => Err(failure::into_pingora(error.into())),
+        let limit = self.app.timeouts.connect;
+        match self.app.pools.open(&self.server, self.ends, limit).await {
+            Ok(Either::Left(stream)) => Ok(Stream::from(stream)),
+            Ok(Either::Right(stream)) => Ok(Stream::from(stream)),
+            Err(error) => Err(failure::into_pingora(error)),
         }
     }
 }
@@ -276,6 +301,7 @@ impl Connect for Socket {
 mod tests {
     use super::*;
     use crate::access::client::Client;
+    use crate::config::ProxyHeader;
     use crate::request::facts::{Arrival, Source};
     use crate::request::request_id::RequestId;
     use crate::upstream::limit::{Capacity, Limit};
@@ -290,9 +316,10 @@ mod tests {
         let limit = Limit::new(std::net::SocketAddr::from(([127, 0, 0, 1], 80)), capacity);
         let client = Client::site([127, 0, 0, 1].into());
         let permits = [0, 1].map(|thread| limit.try_take(thread, client).unwrap());
-        let key = |role, connection, shard: usize, is_dedicated| {
+        let key_of = |permit, role, connection, is_dedicated| {
             let source = Source {
                 client: ([127, 0, 0, 1], 9).into(),
+                listener: None,
                 connection,
                 tls: false,
                 thread: 0,
@@ -300,7 +327,10 @@ mod tests {
             };
             let mut request = Request::unread(RequestId::new(1), source, Arrival::now());
             request.has_dedicated_upstream = is_dedicated;
-            group(role, &request, &permits[shard])
+            group(role, &request, permit)
+        };
+        let key = |role, connection, shard: usize, is_dedicated| {
+            key_of(&permits[shard], role, connection, is_dedicated)
         };
         let keys = [
             key(GATEWAY_GROUP, 0, 0, false),
@@ -321,6 +351,15 @@ mod tests {
             key(FORWARD_GROUP, 7, 1, false),
             key(FORWARD_GROUP, 8, 1, false)
         );
+        // A header names the client: each of its connections has its own.
+        let named = Server {
+            proxy_header: Some(ProxyHeader::V1),
+            ..std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into()
+        };
+        let named = Limit::new(named, capacity).try_take(0, client).unwrap();
+        let named = |connection| key_of(&named, GATEWAY_GROUP, connection, false);
+        assert_ne!(named(7), named(8));
+        assert_ne!(named(0), key(GATEWAY_GROUP, 0, 0, false));
         // To one's own, the share is nothing.
         assert_eq!(
             key(FORWARD_GROUP, 7, 0, true),

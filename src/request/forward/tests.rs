@@ -36,6 +36,7 @@ async fn a_request_that_was_not_admitted_gets_no_peer() {
     let mut session = Session::new_h1(Box::new(stream));
     let source = Source {
         client: ([127, 0, 0, 1], 9).into(),
+        listener: None,
         connection: 1,
         tls: false,
         thread: 0,

@@ -47,6 +47,7 @@ impl Member {
         let server = Server {
             address: Address::Tcp(SocketAddr::new(ip, authority.port)),
             tls: (url.scheme == ParentScheme::Https).then(|| Arc::new(authority.host.clone())),
+            proxy_header: None,
         };
         let shown: Arc<str> = url.to_string().into();
         parts.telemetry.parent_state(&parent, &shown, true);

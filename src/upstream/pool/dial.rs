@@ -1,14 +1,23 @@
-//! The dial of upstreams for tunnels and health checks. Pingora's own connections to them are those of
-//! `request::forward`.
+//! The dial of upstreams, for tunnels, health checks and connections that begin with a PROXY header. All other
+//! connections of Pingora's to them are Pingora's own, in `request::forward`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::error::RequestError;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::either::Either;
+
+use crate::http::error::{ErrorKind, RequestError};
 use crate::tunnel::MaybeTls;
 use crate::upstream::dial::{Sources, connect_any, connect_unix};
+use crate::upstream::proxy_protocol::{self, Ends};
 use crate::upstream::server::{Address, Server};
 use crate::upstream::tls::{OriginTls, OtherStream, UpstreamStream};
+
+/// A connection on which nothing but the PROXY header was sent.
+pub type PlainStream = Either<TcpStream, UnixStream>;
 
 /// Connects to upstreams.
 #[derive(Clone)]
@@ -18,6 +27,31 @@ pub(super) struct Connector {
 }
 
 impl Connector {
+    /// Connects, within `limit`, and sends the PROXY header where the server has it: that of the client, or for none
+    /// that of Tollgate's own connections.
+    ///
+    /// # Errors
+    /// The connection is not made.
+    pub(super) async fn open(
+        &self,
+        server: &Server,
+        client: Option<Ends>,
+        limit: Duration,
+    ) -> Result<PlainStream, RequestError> {
+        let end = Instant::now() + limit;
+        let mut stream = match &server.address {
+            Address::Tcp(address) => {
+                Either::Left(connect_any([*address], &self.sources, limit).await?.stream)
+            }
+            Address::Unix(path) => Either::Right(connect_unix(path, limit).await?),
+        };
+        if let Some(version) = server.proxy_header {
+            let header = proxy_protocol::header(version, client);
+            send(&mut stream, &header, end).await?;
+        }
+        Ok(stream)
+    }
+
     /// Connects, within `limit`, and begins TLS where the server has it.
     ///
     /// # Errors
@@ -25,12 +59,12 @@ impl Connector {
     pub(super) async fn connect(
         &self,
         server: &Server,
+        client: Option<Ends>,
         limit: Duration,
     ) -> Result<UpstreamStream, RequestError> {
-        let stream = match &server.address {
-            Address::Tcp(address) => connect_any([*address], &self.sources, limit).await?.stream,
-            Address::Unix(path) => {
-                let stream = connect_unix(path, limit).await?;
+        let stream = match self.open(server, client, limit).await? {
+            Either::Left(stream) => stream,
+            Either::Right(stream) => {
                 return Ok(UpstreamStream::Right(Box::new(OtherStream::Left(stream))));
             }
         };
@@ -38,6 +72,21 @@ impl Connector {
             // Boxed, since a handshake takes more room than an open tunnel.
             Some(host) => Box::pin(self.tls.connect(stream, host)).await,
             None => Ok(UpstreamStream::Left(MaybeTls::Left(stream))),
+        }
+    }
+}
+
+/// Sends the first bytes of a connection.
+async fn send(
+    stream: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    end: Instant,
+) -> Result<(), RequestError> {
+    match timeout_at(end, stream.write_all(bytes)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(ErrorKind::ConnectionTerminated.because(error)),
+        Err(_late) => {
+            Err(ErrorKind::ConnectTimeout.because("the PROXY header is not sent in time"))
         }
     }
 }

@@ -37,7 +37,11 @@ impl HealthCheck for Check {
             return PingoraError::e_explain(ErrorType::InternalError, "not an upstream");
         };
         let server = upstream.server();
-        let trouble = match self.connector.connect(server, self.rule.timeout).await {
+        let trouble = match self
+            .connector
+            .connect(server, None, self.rule.timeout)
+            .await
+        {
             Ok(stream) => match &self.probe {
                 Some(probe) => {
                     let asked = probe.ask(stream, server);

@@ -15,6 +15,7 @@ use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 
 use super::name::{IsOwn, Name};
 use super::state::Upstream;
+use crate::config::ProxyHeader;
 use crate::http::target::Host;
 use crate::telemetry::Telemetry;
 use crate::upstream::dial::Dialer;
@@ -34,6 +35,8 @@ pub(super) enum Source {
         name: Arc<Name>,
         /// Whom their certificates have to be for; none without TLS.
         tls: Option<Arc<Host>>,
+        /// The header with which connections to them begin.
+        proxy_header: Option<ProxyHeader>,
     },
 }
 
@@ -76,11 +79,16 @@ impl Members {
         for source in &self.sources {
             match source {
                 Source::Fixed(server) => add(server.clone()),
-                Source::Name { name, tls } => {
+                Source::Name {
+                    name,
+                    tls,
+                    proxy_header,
+                } => {
                     for address in name.addresses() {
                         add(Server {
                             address: address.into(),
                             tls: tls.clone(),
+                            proxy_header: *proxy_header,
                         });
                     }
                 }
@@ -198,9 +206,9 @@ impl Discovery {
     }
 }
 
-/// Tells apart the servers with one address, without TLS and as each of their names.
+/// Tells apart the servers with one address: without TLS, as each of their names, with each header.
 fn number_of<'a>(server: &Server, others: impl Iterator<Item = &'a Arc<Upstream>>) -> usize {
-    if server.tls.is_none() {
+    if server.tls.is_none() && server.proxy_header.is_none() {
         return 1;
     }
     let taken: HashSet<usize> = others

@@ -129,6 +129,7 @@ async fn an_answer_in_another_pool_counts() {
         hosts: None,
         path: crate::http::path::Prefix::parse("/api"),
         upstreams: upstreams.clone(),
+        proxy_protocol: None,
     };
     let pools = pools(&config::Gateway {
         upstreams,

@@ -80,3 +80,116 @@ fn an_upstream_learns_of_the_client_from_the_proxy_alone() {
     assert_one_via(&request);
     assert!(!fields.has("proxy-authorization"));
 }
+
+/// A proxy whose upstream gets these fields; the client is the one that a PROXY header names.
+fn forwarded(upstream: &Origin, keys: &str) -> Proxy {
+    Setup::new()
+        .proxy_protocol()
+        .config(&format!(
+            "gateway:\n  upstreams: [\"{}\"]\n  forwarded: {{ {keys} }}\n",
+            upstream.address
+        ))
+        .start()
+}
+
+/// What the upstream is told of a client at this address.
+fn told(proxy: &Proxy, upstream: &Origin, client: &str, fields: &str) -> [Vec<String>; 3] {
+    let family = if client.contains(':') { "TCP6" } else { "TCP4" };
+    let mut wire = proxy.connect();
+    wire.send(format!(
+        "PROXY {family} {client} {client} 5000 80\r\nGET / HTTP/1.1\r\nHost: gate\r\n{}{fields}\r\n",
+        auth()
+    ))
+    .unwrap();
+    assert_eq!(wire.response("GET").unwrap().status(), 200);
+    let request = upstream.requests().pop().unwrap();
+    let fields = request.head.fields;
+    ["forwarded", "x-forwarded-for", "x-forwarded-proto"]
+        .map(|name| fields.all(name).iter().map(|it| (*it).to_owned()).collect())
+}
+
+#[test]
+fn an_operator_says_what_an_upstream_learns() {
+    let upstream = Origin::ok("page");
+    let claimed = claimed().replace("gopher", "https");
+    let cases: [(&str, &str, [&str; 3]); 7] = [
+        ("x_forwarded_for: remove", "192.0.2.1", ["", "", ""]),
+        (
+            "forwarded: replace",
+            "2001:db8::7",
+            ["for=\"[2001:db8::7]\";proto=http", "2001:db8::7", "http"],
+        ),
+        (
+            "forwarded: append, x_forwarded_for: append, trusted: [192.0.2.0/24]",
+            "192.0.2.1",
+            [
+                "for=192.0.2.6, for=192.0.2.1;proto=http",
+                "192.0.2.9, 192.0.2.1",
+                "https",
+            ],
+        ),
+        (
+            "forwarded: append, x_forwarded_for: append, trusted: [192.0.2.0/24]",
+            "198.51.100.1",
+            ["for=198.51.100.1;proto=http", "198.51.100.1", "http"],
+        ),
+        (
+            "forwarded: remove, x_forwarded_for: append, trusted: [192.0.2.0/24]",
+            "192.0.2.1",
+            ["", "192.0.2.9, 192.0.2.1", "https"],
+        ),
+        (
+            "forwarded: append, x_forwarded_for: remove, trusted: ['2001:db8::/32']",
+            "2001:db8::7",
+            ["for=192.0.2.6, for=\"[2001:db8::7]\";proto=http", "", ""],
+        ),
+        ("", "192.0.2.1", ["", "192.0.2.1", "http"]),
+    ];
+    for (keys, client, expected) in cases {
+        let proxy = forwarded(&upstream, keys);
+        let expected = expected.map(|value| match value {
+            "" => vec![],
+            value => vec![value.to_owned()],
+        });
+        assert_eq!(
+            told(&proxy, &upstream, client, &claimed),
+            expected,
+            "{keys} {client}"
+        );
+    }
+}
+
+/// What a trusted sender passes on of its own clients cannot hide what is added, and the size is limited.
+#[test]
+fn what_is_appended_to_is_checked() {
+    let upstream = Origin::ok("page");
+    let keys = "forwarded: append, x_forwarded_for: append, trusted: [192.0.2.1]";
+    let proxy = forwarded(&upstream, keys);
+    for fields in [
+        "Forwarded: for=\"1.2.3.4\r\nX-Forwarded-For: \"1.2.3.4\r\n".to_owned(),
+        format!(
+            "Forwarded: for={0}\r\nX-Forwarded-For: {0}\r\n",
+            "a".repeat(5000)
+        ),
+    ] {
+        let [forwarded, addresses, _] = told(&proxy, &upstream, "192.0.2.1", &fields);
+        assert_eq!(forwarded, ["for=192.0.2.1;proto=http"]);
+        assert_eq!(addresses, ["192.0.2.1"]);
+    }
+    // As many fields as a head may have, and those that are added.
+    let proxy = Setup::new()
+        .config(&format!(
+            "limits: {{ request_fields: 253 }}\ngateway:\n  upstreams: [\"{}\"]\n  forwarded: {{ forwarded: replace }}\n",
+            upstream.address
+        ))
+        .start();
+    let most = |count: usize| {
+        let fields = "A: b\r\n".repeat(count - 2);
+        proxy.exchange(format!(
+            "GET / HTTP/1.1\r\nHost: gate\r\n{}{fields}\r\n",
+            auth()
+        ))
+    };
+    assert_eq!(most(252).status(), 200);
+    assert_eq!(most(253).status(), 431);
+}

@@ -278,7 +278,7 @@ fn pacparser_finds_the_proxy() {
         .into_iter()
         .find(|python| has_pacparser(python))
     else {
-        is_installed(&["python3", "-c", "import pacparser"]);
+        eprintln!("NOT TESTED: pacparser is not installed (python3-pacparser)");
         return;
     };
     let setup = Setup::new().config(&pac(DIRECT));

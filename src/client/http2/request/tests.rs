@@ -9,6 +9,7 @@ const LIMITS: HeadLimits = HeadLimits {
     max_head: 64 * 1024,
     max_target: 16 * 1024,
     max_fields: 128,
+    keep_forwarding: false,
 };
 
 fn own() -> LocalEndpoint {

@@ -6,6 +6,7 @@ const SMALL: HeadLimits = HeadLimits {
     max_head: 256,
     max_target: 32,
     max_fields: 3,
+    keep_forwarding: false,
 };
 
 /// The outcome with all bytes at once, and the same with one byte at a time.

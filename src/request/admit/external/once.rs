@@ -36,6 +36,7 @@ pub async fn ask_once(
     let asked = scenario.request();
     let source = Source {
         client: (asked.client, 0).into(),
+        listener: None,
         connection: 0,
         tls: false,
         thread: 0,
