@@ -38,7 +38,7 @@ use super::condition::Ejection;
 use super::dial::{Dialer, Sources};
 use super::limit::{Capacity, Turn, WhenFull};
 use super::proxy_protocol::Ends;
-use super::server::{Address, Server};
+use super::server::{Address, Manner, Server};
 use super::tls::{OriginTls, UpstreamStream};
 use crate::access::client::Client;
 use crate::config::{self, ProxyHeader, UpstreamAddress};
@@ -240,17 +240,15 @@ fn source(
     proxy_header: Option<ProxyHeader>,
     names: &mut Vec<Arc<Name>>,
 ) -> Source {
-    let tls = |host| upstream.is_tls.then(|| Arc::new(host));
+    let manner = |host| Manner::of(upstream.is_tls.then_some(host), proxy_header);
     match &upstream.address {
         UpstreamAddress::Ip(address) => Source::Fixed(Server {
             address: Address::Tcp(*address),
-            tls: tls(Host::Ip(address.ip())),
-            proxy_header,
+            manner: manner(Host::Ip(address.ip())),
         }),
         UpstreamAddress::Unix(path) => Source::Fixed(Server {
             address: Address::Unix(Arc::from(Path::new(path))),
-            tls: None,
-            proxy_header,
+            manner: Manner::of(None, proxy_header),
         }),
         UpstreamAddress::Name(host, port) => {
             let known = names
@@ -264,12 +262,8 @@ fn source(
                     name
                 }
             };
-            let tls = tls(Host::Name(host.clone()));
-            Source::Name {
-                name,
-                tls,
-                proxy_header,
-            }
+            let manner = manner(Host::Name(host.clone()));
+            Source::Name { name, manner }
         }
     }
 }

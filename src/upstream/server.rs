@@ -23,16 +23,39 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Server {
     pub address: Address,
-    /// Whom its certificate has to be for; none without TLS.
-    pub tls: Option<Arc<Host>>,
-    /// The header with which connections to it begin; none for none.
-    pub proxy_header: Option<ProxyHeader>,
+    /// How connections to it begin; none for HTTP without anything before it.
+    pub manner: Option<Arc<Manner>>,
+}
+
+/// How connections to a server begin. Behind one pointer: each request and each tunnel has a server.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Manner {
+    tls: Option<Host>,
+    proxy_header: Option<ProxyHeader>,
+}
+
+impl Manner {
+    /// With TLS to a server whose certificate is for this host, and with this PROXY header before it.
+    pub fn of(tls: Option<Host>, proxy_header: Option<ProxyHeader>) -> Option<Arc<Self>> {
+        let is_plain = tls.is_none() && proxy_header.is_none();
+        (!is_plain).then(|| Arc::new(Self { tls, proxy_header }))
+    }
 }
 
 impl Server {
+    /// Whom its certificate has to be for; none without TLS.
+    pub fn tls(&self) -> Option<&Host> {
+        self.manner.as_ref()?.tls.as_ref()
+    }
+
+    /// The header with which connections to it begin; none for none.
+    pub fn proxy_header(&self) -> Option<ProxyHeader> {
+        self.manner.as_ref()?.proxy_header
+    }
+
     /// The value of `Host` for a request that has none.
     pub fn host_field(&self) -> String {
-        match (&self.address, self.tls.as_deref()) {
+        match (&self.address, self.tls()) {
             (Address::Unix(_), _) => "localhost".to_owned(),
             (Address::Tcp(address), Some(Host::Name(name))) => {
                 format!("{name}:{}", address.port())
@@ -53,8 +76,7 @@ impl From<SocketAddr> for Server {
     fn from(address: SocketAddr) -> Self {
         Self {
             address: address.into(),
-            tls: None,
-            proxy_header: None,
+            manner: None,
         }
     }
 }
@@ -71,12 +93,12 @@ impl fmt::Display for Address {
 impl fmt::Display for Server {
     /// The address, or `https://10.0.0.1:8443 as NAME`; behind it `with PROXY v2`, where that is so.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.tls.as_deref() {
+        match self.tls() {
             None => self.address.fmt(f)?,
             Some(Host::Ip(_)) => write!(f, "https://{}", self.address)?,
             Some(Host::Name(name)) => write!(f, "https://{} as {name}", self.address)?,
         }
-        match self.proxy_header {
+        match self.proxy_header() {
             None => Ok(()),
             Some(ProxyHeader::V1) => f.write_str(" with PROXY v1"),
             Some(ProxyHeader::V2) => f.write_str(" with PROXY v2"),
@@ -93,12 +115,9 @@ mod tests {
         let tcp = SocketAddr::from(([10, 0, 0, 1], 8443));
         let unix = Address::Unix(Path::new("/run/app.sock").into());
         let with = |address: Address, tls: Option<&str>| {
-            let tls = tls.map(|host| Arc::new(Host::parse(host.as_bytes()).unwrap()));
-            Server {
-                address,
-                tls,
-                proxy_header: None,
-            }
+            let tls = tls.map(|host| Host::parse(host.as_bytes()).unwrap());
+            let manner = Manner::of(tls, None);
+            Server { address, manner }
         };
         for (server, shown, host) in [
             (tcp.into(), "10.0.0.1:8443", "10.0.0.1:8443"),
@@ -115,7 +134,7 @@ mod tests {
             (with(unix, None), "unix:/run/app.sock", "localhost"),
             (
                 Server {
-                    proxy_header: Some(ProxyHeader::V2),
+                    manner: Manner::of(None, Some(ProxyHeader::V2)),
                     ..tcp.into()
                 },
                 "10.0.0.1:8443 with PROXY v2",

@@ -87,7 +87,7 @@ pub(super) fn at(
         .then(|| timeouts.response + forwarded.exchange.outcome.longest_wait());
     peer.options.write_timeout = Some(timeouts.send);
     // A connection that names its client is of no use without it.
-    let kept = match permit.server.proxy_header {
+    let kept = match permit.server.proxy_header() {
         Some(_) => timeouts.upstream_keep_alive.min(timeouts.keep_alive),
         None => timeouts.upstream_keep_alive,
     };
@@ -102,7 +102,7 @@ fn of_upstream(
     server: &Server,
     ends: Option<Ends>,
 ) -> Result<Box<HttpPeer>, RequestError> {
-    let mut peer = match (&server.address, &server.tls) {
+    let mut peer = match (&server.address, server.tls()) {
         (Address::Tcp(address), None) => HttpPeer::new(*address, false, String::new()),
         (Address::Tcp(address), Some(host)) => {
             // Never empty with TLS: Pingora takes an empty name for "do not verify".
@@ -111,7 +111,7 @@ fn of_upstream(
         }
         (Address::Unix(_), _) => of_socket(server),
     };
-    if server.proxy_header.is_some() || matches!(server.address, Address::Unix(_)) {
+    if server.proxy_header().is_some() || matches!(server.address, Address::Unix(_)) {
         peer.options.custom_l4 = Some(Arc::new(UpstreamDial {
             app: Arc::clone(app),
             server: server.clone(),
@@ -234,7 +234,7 @@ pub(super) fn connected_to(
 /// client, even from the same port, is another one. Else it is those of its permit's shard, which is that of its
 /// thread where possible: the events of another thread's connection arrive there, and it has to wake this one.
 fn group(role: u64, request: &Request, permit: &Permit) -> u64 {
-    if request.has_dedicated_upstream || permit.server.proxy_header.is_some() {
+    if request.has_dedicated_upstream || permit.server.proxy_header().is_some() {
         request.source.connection.wrapping_shl(8) | DEDICATED_GROUP | role
     } else {
         u64::from(permit.shard).wrapping_shl(8) | role
@@ -305,6 +305,7 @@ mod tests {
     use crate::request::facts::{Arrival, Source};
     use crate::request::request_id::RequestId;
     use crate::upstream::limit::{Capacity, Limit};
+    use crate::upstream::server::Manner;
 
     #[test]
     fn pooled_connections_are_of_a_role_and_a_share_or_of_one_client() {
@@ -353,7 +354,7 @@ mod tests {
         );
         // A header names the client: each of its connections has its own.
         let named = Server {
-            proxy_header: Some(ProxyHeader::V1),
+            manner: Manner::of(None, Some(ProxyHeader::V1)),
             ..std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into()
         };
         let named = Limit::new(named, capacity).try_take(0, client).unwrap();

@@ -45,7 +45,7 @@ impl Connector {
             }
             Address::Unix(path) => Either::Right(connect_unix(path, limit).await?),
         };
-        if let Some(version) = server.proxy_header {
+        if let Some(version) = server.proxy_header() {
             let header = proxy_protocol::header(version, client);
             send(&mut stream, &header, end).await?;
         }
@@ -68,7 +68,7 @@ impl Connector {
                 return Ok(UpstreamStream::Right(Box::new(OtherStream::Left(stream))));
             }
         };
-        match &server.tls {
+        match server.tls() {
             // Boxed, since a handshake takes more room than an open tunnel.
             Some(host) => Box::pin(self.tls.connect(stream, host)).await,
             None => Ok(UpstreamStream::Left(MaybeTls::Left(stream))),

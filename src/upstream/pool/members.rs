@@ -15,12 +15,10 @@ use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 
 use super::name::{IsOwn, Name};
 use super::state::Upstream;
-use crate::config::ProxyHeader;
-use crate::http::target::Host;
 use crate::telemetry::Telemetry;
 use crate::upstream::dial::Dialer;
 use crate::upstream::limit::{Capacity, Limit};
-use crate::upstream::server::{Address, Server};
+use crate::upstream::server::{Address, Manner, Server};
 
 /// How long a round waits for look-ups. Those that take longer go on, and their result is in a later round: health
 /// checks are not to wait for a name server.
@@ -33,10 +31,8 @@ pub(super) enum Source {
     /// The addresses of a name.
     Name {
         name: Arc<Name>,
-        /// Whom their certificates have to be for; none without TLS.
-        tls: Option<Arc<Host>>,
-        /// The header with which connections to them begin.
-        proxy_header: Option<ProxyHeader>,
+        /// How connections to them begin.
+        manner: Option<Arc<Manner>>,
     },
 }
 
@@ -79,16 +75,11 @@ impl Members {
         for source in &self.sources {
             match source {
                 Source::Fixed(server) => add(server.clone()),
-                Source::Name {
-                    name,
-                    tls,
-                    proxy_header,
-                } => {
+                Source::Name { name, manner } => {
                     for address in name.addresses() {
                         add(Server {
                             address: address.into(),
-                            tls: tls.clone(),
-                            proxy_header: *proxy_header,
+                            manner: manner.clone(),
                         });
                     }
                 }
@@ -208,7 +199,7 @@ impl Discovery {
 
 /// Tells apart the servers with one address: without TLS, as each of their names, with each header.
 fn number_of<'a>(server: &Server, others: impl Iterator<Item = &'a Arc<Upstream>>) -> usize {
-    if server.tls.is_none() && server.proxy_header.is_none() {
+    if server.manner.is_none() {
         return 1;
     }
     let taken: HashSet<usize> = others
