@@ -51,6 +51,7 @@ mod sections;
 mod senders;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod tls;
 mod tokens;
 mod trusted;
@@ -60,7 +61,7 @@ mod yaml;
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -171,28 +172,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// How many threads serve clients and share nothing; 1 where threads share their work.
-    #[must_use]
-    pub fn threads_apart(&self) -> usize {
-        if self.server.work_stealing {
-            1
-        } else {
-            self.server.threads
-        }
-    }
-
-    /// The source addresses of connections to servers.
-    #[must_use]
-    pub fn sources(&self) -> Vec<IpAddr> {
-        let lists = [
-            &self.server.client_bind_to_ipv4,
-            &self.server.client_bind_to_ipv6,
-        ];
-        // Each is an address: that was checked.
-        let texts = lists.into_iter().flatten();
-        texts.filter_map(|text| text.parse().ok()).collect()
-    }
-
     /// Whether anyone but programs on this machine can connect.
     #[must_use]
     pub fn is_exposed(&self) -> bool {

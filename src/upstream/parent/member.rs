@@ -16,7 +16,7 @@ use crate::tunnel::{MaybeTls, Tls};
 use crate::upstream::condition::{Condition, Ejection};
 use crate::upstream::dial::connect_any;
 use crate::upstream::limit::{Capacity, Limit};
-use crate::upstream::server::{Address, Server};
+use crate::upstream::server::{Address, Manner, Server};
 
 /// A connection to a parent.
 pub type ParentStream = MaybeTls<TlsStream<TcpStream>>;
@@ -44,10 +44,10 @@ impl Member {
         // The identity of a server is an address. The name of one is looked up with each connection, and its limit is that
         // of all its addresses.
         let ip = authority.host.ip().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let tls = (url.scheme == ParentScheme::Https).then(|| authority.host.clone());
         let server = Server {
             address: Address::Tcp(SocketAddr::new(ip, authority.port)),
-            tls: (url.scheme == ParentScheme::Https).then(|| Arc::new(authority.host.clone())),
-            proxy_header: None,
+            manner: Manner::of(tls, None),
         };
         let shown: Arc<str> = url.to_string().into();
         parts.telemetry.parent_state(&parent, &shown, true);
