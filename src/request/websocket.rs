@@ -22,6 +22,7 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::BodyScanner;
 use crate::http::response::{MAX_INTERIM, ResponseReader, is_final};
 use crate::http::role::Role;
+use crate::tunnel::Traffic;
 use crate::upstream::pool::Choice;
 use crate::upstream::tls::UpstreamStream;
 
@@ -124,15 +125,16 @@ async fn relay(
     let is_gateway = request.exchange.request.role == Some(Role::Gateway);
     let permit = opened.permit.filter(|_| is_gateway);
     let mut open = service.tunnels.enter(request, None, permit);
-    let early = answer.behind.len() as u64;
-    open.carried_before(early);
+    let early = Traffic::from_upstream(answer.behind.len());
+    open.carried_before(early.bytes_from_upstream);
     let greeting = [answer.head, answer.behind.into()].concat();
     let (ended, traffic) = tunnel::relay(app, &open, client, opened.stream, greeting).await;
+    let traffic = early.and(traffic);
     open.end(app, &mut request.exchange, traffic);
     request.exchange.end(app, Some(answer.status.as_u16()));
     let mut record = request.record(Some(answer.status));
     record.bytes_from_client = traffic.bytes_from_client;
-    record.bytes_from_upstream = traffic.bytes_from_upstream + early;
+    record.bytes_from_upstream = traffic.bytes_from_upstream;
     record.bytes_to_client = record.bytes_from_upstream;
     record.end_reason = Some(ended.name());
     app.telemetry.record(&record);
