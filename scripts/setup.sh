@@ -47,6 +47,7 @@ tests   ncat       ncat                 nmap-ncat            nmap-ncat          
 tests   socat      socat                socat                socat                socat
 tests   nc.openbsd/nc netcat-openbsd    netcat               netcat-openbsd       netcat
 tests   python_socks python3-socks     python3-pysocks      py3-pysocks          -
+tests   python_pacparser python3-pacparser - - -
 tests   proxychains4 proxychains4       proxychains-ng       proxychains-ng       proxychains-ng
 tests   connect-proxy connect-proxy     connect-proxy        -                    connect
 tests   corkscrew  corkscrew            corkscrew            -                    corkscrew
@@ -81,7 +82,11 @@ POLICY=/usr/sbin/policy-rc.d
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() {
     case "$1" in
-        python_*) python3 -c "import ${1#python_}" >/dev/null 2>&1 ;;
+        # Some machines have a Python beside that of the system.
+        python_*)
+            python3 -c "import ${1#python_}" >/dev/null 2>&1 ||
+                /usr/bin/python3 -c "import ${1#python_}" >/dev/null 2>&1
+            ;;
         *_module) compgen -G "/usr/lib*/nginx/modules/$1.so" >/dev/null ;;
         *) command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1 ;;
     esac

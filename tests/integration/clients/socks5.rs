@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
 
-use crate::support::command::{Outcome, is_installed, run};
+use crate::support::command::{Outcome, is_installed, python_with, run};
 use crate::support::dns::Dns;
 use crate::support::message::ok;
 use crate::support::origin::Origin;
@@ -248,9 +248,9 @@ fn proxychains() {
 /// The library that requests and urllib3 use.
 #[test]
 fn python_by_pysocks() {
-    if !is_installed(&["python3", "-c", "import socks"]) {
+    let Some(python) = python_with("socks") else {
         return;
-    }
+    };
     let proxy = socks5::proxy("{}");
     let echo = Origin::echo();
     let program = "import socks, sys
@@ -260,7 +260,7 @@ s.connect(('127.0.0.1', int(sys.argv[4])))
 s.sendall(b'by python')
 print(s.recv(100).decode(), end='')";
     let (own, port) = (proxy.port().to_string(), echo.port().to_string());
-    let mut python = command("python3");
+    let mut python = command(python);
     python.args(["-c", program, &own, ALICE.0, ALICE.1, &port]);
     assert_output(&run(&mut python, ""), "by python");
 }

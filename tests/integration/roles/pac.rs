@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::command::{is_installed, program, run};
+use crate::support::command::{is_installed, program, python_with, run};
 use crate::support::dns::Dns;
 use crate::support::message::{Response, response};
 use crate::support::origin::Origin;
@@ -274,11 +274,7 @@ http.get(url, answer => {
 /// The engine of Mozilla's PAC functions, as programs for desktops use it.
 #[test]
 fn pacparser_finds_the_proxy() {
-    let Some(python) = ["/usr/bin/python3", "python3"]
-        .into_iter()
-        .find(|python| has_pacparser(python))
-    else {
-        eprintln!("NOT TESTED: pacparser is not installed (python3-pacparser)");
+    let Some(python) = python_with("pacparser") else {
         return;
     };
     let setup = Setup::new().config(&pac(DIRECT));
@@ -303,12 +299,6 @@ for host in sys.argv[2:]:
         .filter(|line| !line.starts_with(' '))
         .collect();
     assert_output(&run(&mut python, ""), &named);
-}
-
-fn has_pacparser(python: &str) -> bool {
-    let mut probe = Command::new(python);
-    let outcome = probe.args(["-c", "import pacparser"]).output();
-    outcome.is_ok_and(|outcome| outcome.status.success())
 }
 
 /// Chromium takes the file from the proxy itself: names of the list directly, all others by the proxy, also with TLS.

@@ -110,6 +110,32 @@ pub(crate) fn is_installed(probe: &[&str]) -> bool {
     found
 }
 
+/// A Python that has this module, of which some machines have several. As [`is_installed`] where none has it.
+pub(crate) fn python_with(module: &str) -> Option<&'static str> {
+    let import = format!("import {module}");
+    let has = |python: &&str| {
+        let mut probe = Command::new(python);
+        let outcome = probe.args(["-c", &import]).output();
+        outcome.is_ok_and(|output| output.status.success())
+    };
+    let found = ["/usr/bin/python3", "python3"].into_iter().find(has);
+    if found.is_none() {
+        assert!(!is_installed(&["python3", "-c", &import]));
+    }
+    found
+}
+
+/// Whether a program is here that no distribution has: where it is missing its test is skipped by name, and under CI too.
+pub(crate) fn is_here(probe: &[&str], from: &str) -> bool {
+    let (program, arguments) = probe.split_first().unwrap();
+    let outcome = Command::new(program).args(arguments).output();
+    let found = outcome.is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("NOT TESTED: `{}` fails; it is in {from}", probe.join(" "));
+    }
+    found
+}
+
 /// Runs the program itself with those arguments.
 pub(crate) fn tollgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
     run(Command::new(program()).args(arguments), "")
