@@ -68,6 +68,7 @@ mod parents {
     mod choice;
     mod faults;
     mod real;
+    mod together;
 }
 
 /// Who may do what: Basic authentication, password files, the policy and `tollgate explain`.
