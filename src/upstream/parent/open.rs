@@ -79,8 +79,7 @@ impl Parent {
     /// reach is followed by the next, all within the time of one.
     ///
     /// # Errors
-    /// [`ErrorKind::ParentFailed`](crate::http::error::ErrorKind::ParentFailed) where another URL may do better; another
-    /// one where the parent refuses.
+    /// [`ErrorKind::ParentFailed`] where another URL may do better; another one where the parent refuses.
     pub async fn open(&self, number: usize, tunnel: &Tunnel) -> Result<OpenedTunnel, RequestError> {
         let Some(member) = self.member(number) else {
             return Err(none());
