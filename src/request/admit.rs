@@ -274,7 +274,7 @@ impl AccessControl {
                 Some(Err(Refused::Ask(again))) => pending = again,
                 Some(Err(Refused::Over(exceeded))) => return Ok(Err(exceeded)),
                 Some(Ok(ticket)) => return Ok(Ok(ticket)),
-                // The classes are the same, so that one holds again.
+                // The classes did not change, and so one of them has to hold again.
                 None => return Err(ErrorKind::QuotaUnknown.into()),
             }
         }

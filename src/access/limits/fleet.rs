@@ -1,6 +1,6 @@
 //! Limits that the instances of a fleet share. An instance admits by itself, from what it has of a limit, and asks the
-//! store of the fleet for more while requests go on. Who asks is [`crate::balances`]; here is what an instance may do
-//! before it has asked, what it asks, and what follows from the answer.
+//! store of the fleet for more while requests go on. [`crate::balances`] asks; this module decides what an instance may
+//! do before it has asked, what it asks, and what follows from the answer.
 //!
 //! - **Rates.** The store knows when the next one is due in the whole fleet. An instance has the whole rate and its part
 //!   of the burst; what it has admitted it tells, and takes the answer as its own state. What instances have admitted

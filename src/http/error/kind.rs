@@ -54,8 +54,7 @@ macro_rules! kinds {
                 match self { $(ErrorKind::$variant => ReplyCode::$socks,)* }
             }
 
-            /// One fixed sentence for the person who reads the answer. It names
-            /// the remedy and never a user, an address or a policy entry.
+            /// The sentence that the answer shows. It names the remedy and never a user, an address or a policy entry.
             pub const fn text(self) -> &'static str {
                 match self { $(ErrorKind::$variant => $text,)* }
             }

@@ -1,8 +1,8 @@
 //! The fields that tell an upstream of the gateway who the client is: `Forwarded` (RFC 7239), `X-Forwarded-For` and
 //! `X-Forwarded-Proto`.
 //!
-//! What a sender that may be believed has written is kept only where it is well-formed: behind a quote that does not end,
-//! what is added would be a part of it.
+//! The fields of a trusted sender are kept only where they are well-formed: behind a quote that does not end, an added
+//! element would be a part of the quote.
 
 #[cfg(any(test, feature = "internals"))]
 pub mod fuzz;
@@ -66,8 +66,8 @@ impl ForwardingActions {
         self.forwarded != ForwardingAction::Remove
     }
 
-    /// The field lines for a client that has connected with this scheme, each with its line end. `sent` is what it has
-    /// written; none unless it may be believed.
+    /// The field lines for a client that has connected with this scheme, each with its line end. `sent` has the fields
+    /// of a trusted sender.
     pub fn lines(&self, client: IpAddr, scheme: &str, sent: Option<&SentForwarding>) -> String {
         let nothing = SentForwarding::default();
         let sent = sent.unwrap_or(&nothing);

@@ -43,8 +43,8 @@ pub(super) fn group(app: &App, request: &Request, route: &ParentRoute, permit: &
         let authority = request.authority.as_ref().map(ToString::to_string);
         authority.hash(&mut hasher);
         if let Target::Addresses(candidates) = &route.tunnel.target {
-            // A tunnel may lead to any of them, so that it is for requests to which the policy admits them all. The order
-            // changes with the one that answered last.
+            // A tunnel may lead to any of these addresses. A request may use it only if the policy admits them all. Their
+            // order changes with the address that answered last.
             let mut all: SmallVec<[SocketAddr; 4]> = candidates.iter().collect();
             all.sort_unstable();
             all.hash(&mut hasher);

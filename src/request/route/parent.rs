@@ -157,7 +157,7 @@ fn through(
     })))
 }
 
-/// Who sends a request.
+/// The client and the user of a request, for the choice of a URL.
 pub(super) fn sender(exchange: &Exchange) -> Sender<'_> {
     let source = &exchange.request.source;
     Sender {

@@ -14,7 +14,7 @@ use crate::config::{Choose, Fallback};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::upstream::limit::Turn;
 
-/// Who sends a request.
+/// The client and the user of a request, for the choice of a URL.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender<'a> {
     /// The user, where one is known.

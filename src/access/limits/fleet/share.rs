@@ -137,12 +137,12 @@ impl Share {
 }
 
 impl Flow {
-    /// Notes that one was admitted, or given back.
+    /// Counts a request that was admitted, or takes one back.
     pub(in super::super) fn count(&self, number: i64) {
         self.taken.fetch_add(number, Ordering::Relaxed);
     }
 
-    /// Notes that one more request waits, or one less.
+    /// Counts a request that waits, or one that waits no longer.
     pub(super) fn wait(&self, number: i32) {
         // Each request that waits is subtracted once.
         self.waiting
