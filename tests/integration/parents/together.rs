@@ -6,14 +6,14 @@ use crate::support::request::{ALICE, BOB};
 use crate::support::socks5;
 
 /// A proxy with SOCKS5 whose way out is `far`.
-fn near(far: &Proxy, keys: &str) -> Proxy {
+fn near(far: &Proxy, keys: &str, terms: &str) -> Proxy {
     socks5::setup("also")
         .file("far.secret", BOB.1)
         .config(&format!(
             "secrets: {{ far: {{ file: far.secret, clear_text: true }} }}
 parents: {{ far: {{ urls: ['http://{}'], user: bob, password: far, {keys} }} }}
 via: far
-tunnel: {{ sni: match }}",
+{terms}",
             far.address
         ))
         .start()
@@ -31,7 +31,10 @@ fn a_tunnel_by_socks5_through_a_parent_is_bound_to_its_host() {
             assert_eq!(wire.read_bytes(2).unwrap(), b"hi", "{names}");
             wire
         };
-        let (proxy, server) = (near(&far, names), Server::new(b"hi"));
+        let (proxy, server) = (
+            near(&far, names, "tunnel: { sni: match }"),
+            Server::new(b"hi"),
+        );
         let mut wire = open(&proxy, &server);
         let same = hello("a.localhost");
         wire.send(&same).unwrap();
@@ -43,7 +46,10 @@ fn a_tunnel_by_socks5_through_a_parent_is_bound_to_its_host() {
         assert_eq!(record["version"], "SOCKS5", "{record}");
         assert_eq!(record["bytes_from_upstream"], 2, "{record}");
 
-        let (proxy, server) = (near(&far, names), Server::new(b"hi"));
+        let (proxy, server) = (
+            near(&far, names, "tunnel: { sni: match }"),
+            Server::new(b"hi"),
+        );
         let mut wire = open(&proxy, &server);
         wire.send(hello("b.localhost")).unwrap();
         assert_eq!(wire.read_to_end().unwrap(), UNRECOGNIZED_NAME, "{names}");
@@ -51,4 +57,21 @@ fn a_tunnel_by_socks5_through_a_parent_is_bound_to_its_host() {
         let record = closed(&proxy);
         assert_eq!(record["error"], "sni_mismatch", "{record}");
     }
+}
+
+/// The terms are those of the rule that admits the address that the parent was asked for.
+#[test]
+fn the_terms_of_a_tunnel_through_a_parent_are_those_of_its_address() {
+    let far = Setup::new().start();
+    let rules = "policy: { default: deny, rules: [
+  { name: local, action: admit, networks: [127.0.0.0/8], tunnel: { sni: match } },
+  { name: all, action: admit } ] }";
+    let (proxy, server) = (near(&far, "names: resolved", rules), Server::new(b"hi"));
+    let request = socks5::name(1, "a.localhost", server.origin.port());
+    let (code, mut wire) = socks5::ask(&proxy, ALICE, &request);
+    assert_eq!(code, 0);
+    assert_eq!(wire.read_bytes(2).unwrap(), b"hi");
+    wire.send(hello("b.localhost")).unwrap();
+    assert_eq!(wire.read_to_end().unwrap(), UNRECOGNIZED_NAME);
+    assert_eq!(closed(&proxy)["rule"], "local");
 }
