@@ -1,16 +1,20 @@
 //! Reloads users and policy while the process serves, on SIGHUP or through the admin
 //! service.
 
+pub(in crate::admin) mod answer;
+
 use std::fmt;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::certificates::Certificates;
 use crate::config::{Changes, Config, ConfigError, Reloader, Values};
 use crate::http::error::ErrorKind;
-use crate::request::admit::NewAccess;
+use crate::request::admit::{NewAccess, Operators};
 use crate::request::app::App;
 use crate::telemetry::ReloadOutcome;
 use crate::text::count;
@@ -21,8 +25,25 @@ pub struct Reload {
     app: Arc<App>,
     reloader: Reloader,
     certificates: Arc<Certificates>,
+    /// The users of the admin service, where it has any.
+    operators: OnceLock<Arc<Operators>>,
+    /// What the last reload came to.
+    last: RwLock<Last>,
     /// The values that are in effect. Its lock makes reloads run one at a time.
     running: Arc<Mutex<Values>>,
+}
+
+/// What the last reload came to, and what the configuration says since then.
+#[derive(Clone, Debug)]
+pub(super) struct Last {
+    /// When it ended; none before the first one.
+    pub(super) at: Option<SystemTime>,
+    /// `success`, `partial` or `failure`.
+    pub(super) outcome: Option<&'static str>,
+    /// Changed keys that wait for a restart.
+    pub(super) restart_needed: Vec<String>,
+    /// The configuration file as it was read last without an error, without secrets.
+    pub(super) shown: Arc<str>,
 }
 
 /// The most keys that a log line names; more are counted.
@@ -64,6 +85,13 @@ impl Reload {
         let tls = config.tls().collect();
         Self {
             certificates: Certificates::new(tls, Arc::clone(&app.telemetry)),
+            operators: OnceLock::new(),
+            last: RwLock::new(Last {
+                at: None,
+                outcome: None,
+                restart_needed: Vec::new(),
+                shown: Arc::clone(&config.shown),
+            }),
             app,
             reloader: config.reloader(),
             running: Arc::new(Mutex::new(config.values())),
@@ -75,26 +103,96 @@ impl Reload {
         &self.certificates
     }
 
+    /// Reads the users of the admin service again, too.
+    pub(super) fn set_operators(&self, operators: Arc<Operators>) {
+        // A process has one admin service.
+        let _is_first = self.operators.set(operators).is_ok();
+    }
+
+    /// What the last reload came to.
+    pub(super) fn last(&self) -> Last {
+        self.last.read().clone()
+    }
+
     /// Reads users, groups, lists, rules and certificates again and replaces the old
     /// ones in one step. `trigger` is for the log. A reload that has begun is completed
     /// even when the caller no longer waits for it.
     ///
     /// # Errors
     /// The errors of the files; then nothing was changed.
-    pub async fn run(&self, trigger: &'static str) -> Result<Summary, ReloadError> {
+    pub async fn run(self: &Arc<Self>, trigger: &'static str) -> Result<Summary, ReloadError> {
         // A slow reload of an older file must not overwrite a newer one: the thread that
         // reads the files keeps the lock.
         let running = Arc::clone(&self.running).lock_owned().await;
-        let (app, reloader) = (Arc::clone(&self.app), self.reloader.clone());
-        let certificates = Arc::clone(&self.certificates);
+        let reload = Arc::clone(self);
         // Reading parses lists of millions and may hash a password.
         let done = tokio::task::spawn_blocking(move || {
-            let done = replace(&app, &reloader, &certificates, trigger, running);
-            report(&app, trigger, &done);
+            let done = reload.replace(trigger, running);
+            report(&reload.app, trigger, &done);
+            reload.note(&done);
             done
         });
         done.await
             .unwrap_or_else(|error| Err(ReloadError::System(error.to_string())))
+    }
+
+    /// Keeps what became of a reload.
+    fn note(&self, done: &Result<Summary, ReloadError>) {
+        let mut last = self.last.write();
+        last.at = Some(SystemTime::now());
+        last.outcome = Some(match done {
+            Ok(summary) if summary.changes.are_complete() => "success",
+            Ok(_) => "partial",
+            Err(_) => "failure",
+        });
+        if let Ok(summary) = done {
+            last.restart_needed = summary.changes.restart_needed.clone();
+        }
+    }
+
+    /// Releases `running` at the end, so that the next reload can start.
+    fn replace(
+        &self,
+        trigger: &str,
+        mut running: OwnedMutexGuard<Values>,
+    ) -> Result<Summary, ReloadError> {
+        let app = &self.app;
+        let parts = self.reloader.reload().map_err(|error| {
+            if is_out_of_descriptors() {
+                ReloadError::OutOfDescriptors
+            } else {
+                ReloadError::Config(error)
+            }
+        })?;
+        parts.warnings.log();
+        let summary = Summary {
+            users: parts.users.len(),
+            rules: parts.policy.rules().len(),
+            left_out: parts.left_out,
+            changes: running.changes_to(&parts.values),
+        };
+        // First: what may fail changes nothing then.
+        if let (Some(operators), Some(users)) = (self.operators.get(), parts.admin_users) {
+            let replaced = operators.replace(users, parts.lockout.clone());
+            replaced.map_err(|error| ReloadError::System(error.to_string()))?;
+        }
+        let replaced = app.access.replace(NewAccess {
+            users: parts.users,
+            trusted: parts.trusted,
+            tokens: parts.tokens,
+            external: parts.external,
+            lockout: parts.lockout,
+            policy: &parts.policy,
+            scripts: &parts.scripts,
+            parents: &parts.parents,
+            classes: parts.classes,
+        });
+        replaced.map_err(|error| ReloadError::System(error.to_string()))?;
+        self.certificates.adopt(&parts.tls, trigger);
+        app.telemetry.show_classes(app.access.classes());
+        running.apply(&parts.values);
+        self.last.write().shown = parts.shown;
+        Ok(summary)
     }
 }
 
@@ -126,46 +224,6 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
             log::error!("{trigger}: {error}");
         }
     }
-}
-
-/// Releases `running` at the end, so that the next reload can start.
-fn replace(
-    app: &App,
-    reloader: &Reloader,
-    certificates: &Certificates,
-    trigger: &str,
-    mut running: OwnedMutexGuard<Values>,
-) -> Result<Summary, ReloadError> {
-    let parts = reloader.reload().map_err(|error| {
-        if is_out_of_descriptors() {
-            ReloadError::OutOfDescriptors
-        } else {
-            ReloadError::Config(error)
-        }
-    })?;
-    parts.warnings.log();
-    let summary = Summary {
-        users: parts.users.len(),
-        rules: parts.policy.rules().len(),
-        left_out: parts.left_out,
-        changes: running.changes_to(&parts.values),
-    };
-    let replaced = app.access.replace(NewAccess {
-        users: parts.users,
-        trusted: parts.trusted,
-        tokens: parts.tokens,
-        external: parts.external,
-        lockout: parts.lockout,
-        policy: &parts.policy,
-        scripts: &parts.scripts,
-        parents: &parts.parents,
-        classes: parts.classes,
-    });
-    replaced.map_err(|error| ReloadError::System(error.to_string()))?;
-    certificates.adopt(&parts.tls, trigger);
-    app.telemetry.show_classes(app.access.classes());
-    running.apply(&parts.values);
-    Ok(summary)
 }
 
 fn is_out_of_descriptors() -> bool {
