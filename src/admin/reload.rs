@@ -102,11 +102,12 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
     match done {
         Ok(summary) => {
             let changes = &summary.changes;
-            app.telemetry.reloaded(if changes.are_complete() {
+            let outcome = if changes.are_complete() {
                 ReloadOutcome::Succeeded
             } else {
                 ReloadOutcome::Incomplete
-            });
+            };
+            app.telemetry.reloaded(outcome, &changes.restart_needed);
             log::info!("{trigger}: reloaded; {summary}");
             if !changes.restart_needed.is_empty() {
                 log::warn!(
@@ -122,7 +123,7 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
             }
         }
         Err(error) => {
-            app.telemetry.reloaded(ReloadOutcome::Failed);
+            app.telemetry.reloaded(ReloadOutcome::Failed, &[]);
             log::error!("{trigger}: {error}");
         }
     }

@@ -39,6 +39,11 @@ impl Access {
         }
     }
 
+    /// The policy.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
     /// Whether a client is told the name of what denies its request.
     pub fn rule_names(&self) -> RuleNames {
         self.policy.names()
