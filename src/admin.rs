@@ -25,6 +25,7 @@ use pingora_core::apps::ServerApp as _;
 use pingora_core::server::ShutdownWatch;
 
 pub use self::api::explain::{Explain, Question};
+use self::api::status::ListenerRow;
 pub use self::client::{Changes, ReloadAnswer, reload};
 use self::connection::Connection;
 use self::door::{Door, Visitor};
@@ -51,6 +52,8 @@ pub struct Admin {
     tls: Option<Arc<ListenerTls>>,
     places: Places,
     events: Arc<Events>,
+    /// Where the process listens.
+    listeners: Vec<ListenerRow>,
 }
 
 impl Admin {
@@ -73,6 +76,7 @@ impl Admin {
             door,
             tls: admin.and_then(|admin| admin.tls.clone()),
             places: Places::new(),
+            listeners: api::status::listeners(config),
             events: Events::new(Arc::clone(&app)),
             app,
             reload,

@@ -80,7 +80,7 @@ pub use self::gateway::{
     Dns, EjectionRule, Forwarding, Gateway, HealthCheck, ProxyHeader, Upstream, UpstreamAddress,
 };
 pub use self::limits::{Limits, Timeouts};
-use self::listeners::{Bindings, BoundSocket, TlsFiles};
+use self::listeners::{Bindings, BoundSocket, TlsFiles, configured_addresses, own_listeners};
 pub use self::listeners::{Listener, Socks5, canonical};
 pub use self::parents::{
     Choose, Fallback, Parent, ParentCredentials, ParentScheme, ParentUrl, Parents,
@@ -186,7 +186,10 @@ impl Config {
     /// The addresses to bind for `address`, that of a listener or of the admin service: `[::]` means every
     /// IPv4 address too, unless the file has 0.0.0.0 with that port as well.
     pub fn bound_addresses(&self, address: SocketAddr) -> impl Iterator<Item = SocketAddr> + use<> {
-        listeners::bound_addresses(address, &configured_addresses(&self.listeners, self.admin_address()))
+        listeners::bound_addresses(
+            address,
+            &configured_addresses(&self.listeners, self.admin_address()),
+        )
     }
 
     /// Where the admin service is, if there is one.
@@ -223,20 +226,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn configured_addresses(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
-    let addresses = listeners.iter().map(|listener| listener.address);
-    addresses.chain(admin).collect()
-}
-
-/// Where this program can be reached.
-fn own_listeners(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
-    let all = configured_addresses(listeners, admin);
-    let bound = all
-        .iter()
-        .flat_map(|address| listeners::bound_addresses(*address, &all));
-    bound.collect()
 }
 
 fn is_exposed(listeners: &[Listener]) -> bool {

@@ -330,7 +330,12 @@ impl Acceptor {
         None
     }
 
-    async fn serve_admin(self: &Arc<Self>, admin: &Arc<Admin>, stream: TcpStream, peer: SocketAddr) {
+    async fn serve_admin(
+        self: &Arc<Self>,
+        admin: &Arc<Admin>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) {
         let mut stopped = self.app.lifecycle.watch();
         let served = Box::pin(async {
             // One that waits for its turn must not delay the end of the process.

@@ -169,9 +169,7 @@ pub fn explain(subject: &Subject<'_>, query: &Query<'_>) -> anyhow::Result<Expla
     let fields = fields(query.fields)?;
     let claims = claims(query.claims)?;
     let mut notes = Vec::new();
-    let may_be_of_token = subject
-        .tokens
-        .is_some_and(|tokens| tokens.may_name(user));
+    let may_be_of_token = subject.tokens.is_some_and(|tokens| tokens.may_name(user));
     if !claims.is_empty() && !may_be_of_token {
         notes.push("--claim: no token makes this user: `auth.tokens` says so".to_owned());
     }

@@ -25,10 +25,7 @@ pub(super) enum Body {
     /// All of it.
     Whole(Bytes),
     /// As JSON below `/api/`, else as text.
-    Problem {
-        kind: &'static str,
-        message: String,
-    },
+    Problem { kind: &'static str, message: String },
     /// Server-Sent Events, as they happen.
     Events(Feed),
 }
@@ -61,11 +58,6 @@ impl Answer {
             // A map whose keys are no text, which no answer has.
             Err(_) => Self::internal(),
         }
-    }
-
-    /// JSON that is written already.
-    pub(super) fn json_text(text: String) -> Self {
-        Self::of(JSON, text)
     }
 
     /// A stream of events.

@@ -2,19 +2,20 @@
 
 pub(super) mod config;
 pub(super) mod explain;
-pub(super) mod limits;
-pub(super) mod policy;
+pub(super) mod lists;
 pub(super) mod process;
-pub(super) mod snapshot;
 pub(super) mod status;
-pub(super) mod upstreams;
 
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::Answer;
 use super::routes::Call;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use crate::request::app::App;
 
 /// The body of a request as JSON.
 ///
@@ -37,4 +38,16 @@ fn read<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Answer> {
         ));
     }
     serde_json::from_slice(&call.body).map_err(|error| Answer::malformed(error.to_string()))
+}
+
+/// What a view makes, as JSON. Views visit tables and read /proc, which is nothing for a thread that serves requests. `make` gets
+/// the parameter of the path too.
+async fn in_background<T: Serialize>(
+    call: Call<'_>,
+    make: impl FnOnce(&App, &str) -> T + Send + 'static,
+) -> Answer {
+    let app = Arc::clone(&call.admin.app);
+    let parameter = call.parameter.to_owned();
+    let made = tokio::task::spawn_blocking(move || Answer::json(&make(&app, &parameter)));
+    made.await.unwrap_or_else(|_| Answer::internal())
 }

@@ -70,7 +70,9 @@ impl Door {
             operators: operators.transpose()?,
             takes_certificates: admin.is_some_and(|admin| admin.asks_certificates),
             has_tls: admin.is_some_and(|admin| admin.tls.is_some()),
-            hosts: admin.map(|admin| admin.allowed_hosts.clone()).unwrap_or_default(),
+            hosts: admin
+                .map(|admin| admin.allowed_hosts.clone())
+                .unwrap_or_default(),
             has_public_metrics: admin.is_some_and(|admin| admin.public_metrics),
             has_page: admin.is_some_and(|admin| admin.dashboard),
         })
@@ -188,9 +190,7 @@ impl Door {
         }
         let forbidden =
             |kind, message: &str| Err(Answer::problem(StatusCode::FORBIDDEN, kind, message));
-        let is_foreign = |site: &HeaderValue| {
-            !matches!(site.as_bytes(), b"same-origin" | b"none")
-        };
+        let is_foreign = |site: &HeaderValue| !matches!(site.as_bytes(), b"same-origin" | b"none");
         let origin = fields.get(ORIGIN);
         if origin.is_some_and(|origin| !self.is_own(origin, fields))
             || fields.get(FETCH_SITE).is_some_and(is_foreign)
@@ -218,7 +218,11 @@ impl Door {
 
     /// Whether this is the origin of the service, as the client names it.
     fn is_own(&self, origin: &HeaderValue, fields: &HeaderMap) -> bool {
-        let scheme: &[u8] = if self.has_tls { b"https://" } else { b"http://" };
+        let scheme: &[u8] = if self.has_tls {
+            b"https://"
+        } else {
+            b"http://"
+        };
         let host = fields.get(HOST).map(HeaderValue::as_bytes);
         let own = origin.as_bytes().strip_prefix(scheme);
         own.is_some_and(|own| host.is_some_and(|host| own.eq_ignore_ascii_case(host)))

@@ -6,25 +6,30 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::answer::Answer;
-use super::api::snapshot::Snapshot;
 use super::routes::Call;
 use crate::request::app::App;
+use crate::request::live;
+use crate::telemetry::{DenialRow, members};
 
 /// How often there is a snapshot.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Listeners at once.
 pub(super) const MAX_LISTENERS: usize = 8;
+
+/// Denials that are told one by one in a second.
+const MAX_DENIALS: u32 = 20;
 
 /// After how many milliseconds a browser connects again.
 const RETRY: u32 = 2000;
@@ -41,9 +46,24 @@ pub(super) struct Events {
 /// What one listener gets.
 pub(super) struct Feed {
     snapshots: watch::Receiver<Bytes>,
+    denials: Denials,
     draining: watch::Receiver<bool>,
     has_begun: bool,
     _listener: Listener,
+}
+
+/// Denials as they happen, and how many of them this second has had.
+struct Denials {
+    rows: broadcast::Receiver<Arc<DenialRow>>,
+    second: Instant,
+    told: u32,
+    skipped: u64,
+}
+
+members! {
+    /// Denials that were not told one by one.
+    pub(in crate::admin) struct Skipped;
+    count: u64, "How many, since the last event of this name.";
 }
 
 /// A listener, until dropped.
@@ -88,6 +108,12 @@ impl Events {
         }
         Some(Feed {
             snapshots,
+            denials: Denials {
+                rows: self.app.telemetry.watch_denials()?,
+                second: Instant::now(),
+                told: 0,
+                skipped: 0,
+            },
             draining: self.app.lifecycle.watch(),
             has_begun: false,
             _listener: listener,
@@ -110,7 +136,8 @@ impl Events {
                 }
             }
             let app = Arc::clone(&self.app);
-            let built = tokio::task::spawn_blocking(move || event("snapshot", &Snapshot::of(&app)));
+            let built =
+                tokio::task::spawn_blocking(move || event("snapshot", &live::snapshot(&app)));
             if let Ok(Some(event)) = built.await {
                 self.snapshots.send_replace(event.into());
             }
@@ -131,12 +158,54 @@ impl Feed {
             tokio::select! {
                 biased;
                 _ = self.draining.wait_for(|draining| *draining) => return None,
-                changed = self.snapshots.changed() => changed.ok()?,
+                changed = self.snapshots.changed() => {
+                    changed.ok()?;
+                    let snapshot = self.snapshots.borrow_and_update().clone();
+                    let skipped = self.denials.take_skipped();
+                    match skipped {
+                        _ if snapshot.is_empty() => {}
+                        None => return Some(snapshot),
+                        Some(skipped) => return Some([skipped.as_bytes(), &snapshot].concat().into()),
+                    }
+                }
+                denial = self.denials.rows.recv() => {
+                    if let Some(event) = self.denials.take(denial)? {
+                        return Some(event.into());
+                    }
+                }
             }
-            let snapshot = self.snapshots.borrow_and_update().clone();
-            if !snapshot.is_empty() {
-                return Some(snapshot);
+        }
+    }
+}
+
+impl Denials {
+    /// The event of a denial, unless this second has had enough of them. None at the end.
+    fn take(&mut self, denial: Result<Arc<DenialRow>, RecvError>) -> Option<Option<String>> {
+        let row = match denial {
+            Ok(row) => row,
+            Err(RecvError::Lagged(missed)) => {
+                self.skipped = self.skipped.saturating_add(missed);
+                return Some(None);
             }
+            Err(RecvError::Closed) => return None,
+        };
+        if self.second.elapsed() >= PERIOD {
+            self.second = Instant::now();
+            self.told = 0;
+        }
+        if self.told >= MAX_DENIALS {
+            self.skipped = self.skipped.saturating_add(1);
+            return Some(None);
+        }
+        self.told += 1;
+        Some(event("denial", &*row))
+    }
+
+    /// The event that tells how many denials were not told, if any.
+    fn take_skipped(&mut self) -> Option<String> {
+        match std::mem::take(&mut self.skipped) {
+            0 => None,
+            count => event("denials_skipped", &Skipped { count }),
         }
     }
 }

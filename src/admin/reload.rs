@@ -6,7 +6,6 @@ pub(in crate::admin) mod answer;
 use std::fmt;
 use std::fs::File;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -27,23 +26,10 @@ pub struct Reload {
     certificates: Arc<Certificates>,
     /// The users of the admin service, where it has any.
     operators: OnceLock<Arc<Operators>>,
-    /// What the last reload came to.
-    last: RwLock<Last>,
+    /// The configuration file as it was read last without an error, without secrets.
+    shown: RwLock<Arc<str>>,
     /// The values that are in effect. Its lock makes reloads run one at a time.
     running: Arc<Mutex<Values>>,
-}
-
-/// What the last reload came to, and what the configuration says since then.
-#[derive(Clone, Debug)]
-pub(super) struct Last {
-    /// When it ended; none before the first one.
-    pub(super) at: Option<SystemTime>,
-    /// `success`, `partial` or `failure`.
-    pub(super) outcome: Option<&'static str>,
-    /// Changed keys that wait for a restart.
-    pub(super) restart_needed: Vec<String>,
-    /// The configuration file as it was read last without an error, without secrets.
-    pub(super) shown: Arc<str>,
 }
 
 /// The most keys that a log line names; more are counted.
@@ -86,12 +72,7 @@ impl Reload {
         Self {
             certificates: Certificates::new(tls, Arc::clone(&app.telemetry)),
             operators: OnceLock::new(),
-            last: RwLock::new(Last {
-                at: None,
-                outcome: None,
-                restart_needed: Vec::new(),
-                shown: Arc::clone(&config.shown),
-            }),
+            shown: RwLock::new(Arc::clone(&config.shown)),
             app,
             reloader: config.reloader(),
             running: Arc::new(Mutex::new(config.values())),
@@ -109,9 +90,9 @@ impl Reload {
         let _is_first = self.operators.set(operators).is_ok();
     }
 
-    /// What the last reload came to.
-    pub(super) fn last(&self) -> Last {
-        self.last.read().clone()
+    /// The configuration file as it was read last without an error, without secrets.
+    pub(super) fn shown(&self) -> Arc<str> {
+        Arc::clone(&self.shown.read())
     }
 
     /// Reads users, groups, lists, rules and certificates again and replaces the old
@@ -129,25 +110,10 @@ impl Reload {
         let done = tokio::task::spawn_blocking(move || {
             let done = reload.replace(trigger, running);
             report(&reload.app, trigger, &done);
-            reload.note(&done);
             done
         });
         done.await
             .unwrap_or_else(|error| Err(ReloadError::System(error.to_string())))
-    }
-
-    /// Keeps what became of a reload.
-    fn note(&self, done: &Result<Summary, ReloadError>) {
-        let mut last = self.last.write();
-        last.at = Some(SystemTime::now());
-        last.outcome = Some(match done {
-            Ok(summary) if summary.changes.are_complete() => "success",
-            Ok(_) => "partial",
-            Err(_) => "failure",
-        });
-        if let Ok(summary) = done {
-            last.restart_needed = summary.changes.restart_needed.clone();
-        }
     }
 
     /// Releases `running` at the end, so that the next reload can start.
@@ -191,7 +157,7 @@ impl Reload {
         self.certificates.adopt(&parts.tls, trigger);
         app.telemetry.show_classes(app.access.classes());
         running.apply(&parts.values);
-        self.last.write().shown = parts.shown;
+        *self.shown.write() = parts.shown;
         Ok(summary)
     }
 }
@@ -200,11 +166,12 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
     match done {
         Ok(summary) => {
             let changes = &summary.changes;
-            app.telemetry.reloaded(if changes.are_complete() {
+            let outcome = if changes.are_complete() {
                 ReloadOutcome::Succeeded
             } else {
                 ReloadOutcome::Incomplete
-            });
+            };
+            app.telemetry.reloaded(outcome, &changes.restart_needed);
             log::info!("{trigger}: reloaded; {summary}");
             if !changes.restart_needed.is_empty() {
                 log::warn!(
@@ -220,7 +187,7 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
             }
         }
         Err(error) => {
-            app.telemetry.reloaded(ReloadOutcome::Failed);
+            app.telemetry.reloaded(ReloadOutcome::Failed, &[]);
             log::error!("{trigger}: {error}");
         }
     }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use percent_encoding::percent_decode_str;
+use pingora::http::ResponseHeader;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use pingora::http::ResponseHeader;
 
 use super::Admin;
 use super::answer::{Answer, Body};
@@ -199,7 +199,8 @@ async fn write(session: &mut ServerSession, answer: Answer) -> pingora_core::Res
     let mut head = head(answer.status, answer.fields)?;
     match answer.body {
         Body::Whole(body) => {
-            if answer.status != StatusCode::NO_CONTENT && answer.status != StatusCode::NOT_MODIFIED {
+            if answer.status != StatusCode::NO_CONTENT && answer.status != StatusCode::NOT_MODIFIED
+            {
                 head.insert_header(CONTENT_LENGTH, HeaderValue::from(body.len()))?;
             }
             session.write_response_header(Box::new(head)).await?;

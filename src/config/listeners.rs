@@ -344,6 +344,24 @@ pub(super) fn bound_addresses(
     std::iter::once(address).chain(takes_both.then_some(ipv4))
 }
 
+/// The addresses of the configuration.
+pub(super) fn configured_addresses(
+    listeners: &[Listener],
+    admin: Option<SocketAddr>,
+) -> Vec<SocketAddr> {
+    let addresses = listeners.iter().map(|listener| listener.address);
+    addresses.chain(admin).collect()
+}
+
+/// Where this program can be reached.
+pub(super) fn own_listeners(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let all = configured_addresses(listeners, admin);
+    let bound = all
+        .iter()
+        .flat_map(|address| bound_addresses(*address, &all));
+    bound.collect()
+}
+
 /// An IPv4-mapped address (`::ffff:192.0.2.1`) as the IPv4 address that it means; others as they are.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {

@@ -141,7 +141,10 @@ fn without_secrets(text: &str) -> String {
 /// Without quotes where the text means itself in every place: words, numbers, names and addresses.
 fn quoted_unless_plain(text: &str, out: &mut String) {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+');
-    let begins = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '/');
+    let begins = text
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphanumeric() || c == '/');
     if begins && text.chars().all(is_plain) {
         out.push_str(text);
     } else {

@@ -251,9 +251,9 @@ impl AccessControl {
         admitted.parents = parents;
         if exchange.request.authority.is_none() {
             // The gateway's upstreams are the operator's: there is no address to evaluate.
-            let outcome = &mut exchange.outcome;
-            outcome.admit(&admitted, admitted.decided_by(), None);
+            (exchange.outcome).admit(&admitted, admitted.decided_by(), None);
         }
+        exchange.show_decision();
         if exchange.run.is_some() {
             after_admission(exchange)?;
             self.choose_pool(exchange)?;

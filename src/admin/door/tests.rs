@@ -80,7 +80,11 @@ fn what_another_site_can_send_changes_nothing() {
         (api, &[host.clone()], "request_field_missing"),
         (api, &[host.clone(), own.clone()], "request_field_missing"),
         (legacy, &[host.clone()], "admitted"),
-        (legacy, &[host.clone(), own.clone()], "request_field_missing"),
+        (
+            legacy,
+            &[host.clone(), own.clone()],
+            "request_field_missing",
+        ),
         (legacy, &[host.clone(), own, field.clone()], "admitted"),
         (
             api,
@@ -94,12 +98,20 @@ fn what_another_site_can_send_changes_nothing() {
         ),
         (
             api,
-            &[host.clone(), (ORIGIN, "https://127.0.0.1:9188"), field.clone()],
+            &[
+                host.clone(),
+                (ORIGIN, "https://127.0.0.1:9188"),
+                field.clone(),
+            ],
             "origin_refused",
         ),
         (
             api,
-            &[host.clone(), (ORIGIN, "http://127.0.0.1:91880"), field.clone()],
+            &[
+                host.clone(),
+                (ORIGIN, "http://127.0.0.1:91880"),
+                field.clone(),
+            ],
             "origin_refused",
         ),
         (api, &[(ORIGIN, "http://"), field.clone()], "origin_refused"),
@@ -117,7 +129,10 @@ fn what_another_site_can_send_changes_nothing() {
     for (path, lines, expected) in cases {
         assert_eq!(kind(Effect::Reloads, path, lines), *expected, "{lines:?}");
     }
-    assert_eq!(kind(Effect::Reads, api, std::slice::from_ref(&host)), "admitted");
+    assert_eq!(
+        kind(Effect::Reads, api, std::slice::from_ref(&host)),
+        "admitted"
+    );
     // Without users nothing else changes.
     let lines = [host, field];
     assert_eq!(kind(Effect::Changes, api, &lines), "read_only");

@@ -49,7 +49,7 @@ impl Access {
     }
 
     /// The guard and the rules.
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 
