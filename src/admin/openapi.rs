@@ -32,7 +32,6 @@ struct About {
 enum Content {
     Nothing,
     Text,
-    Html,
     Json(Value),
     Events,
 }
@@ -78,7 +77,10 @@ fn list(summary: &'static str, name: &str, query: &[&'static str], orders: &[&st
     };
     About {
         query: query.iter().map(key).collect(),
-        others: vec![(400, "A key of the query is unknown, or its value is out of range.")],
+        others: vec![(
+            400,
+            "A key of the query is unknown, or its value is out of range.",
+        )],
         ..about(summary, Content::Json(reference(name)))
     }
 }
@@ -88,12 +90,27 @@ fn of(route: &Route) -> About {
     let top = ["requests", "bytes", "denials"];
     let balances = |summary| About {
         query: vec![
-            ("class", json!({"type": "string"}), "Balances of this class alone."),
-            ("user", json!({"type": "string"}), "Balances of this user alone."),
-            ("network", json!({"type": "string"}), "Balances of the network of this address alone."),
+            (
+                "class",
+                json!({"type": "string"}),
+                "Balances of this class alone.",
+            ),
+            (
+                "user",
+                json!({"type": "string"}),
+                "Balances of this user alone.",
+            ),
+            (
+                "network",
+                json!({"type": "string"}),
+                "Balances of the network of this address alone.",
+            ),
         ],
         others: vec![
-            (400, "A key of the query is unknown, or its value cannot be read."),
+            (
+                400,
+                "A key of the query is unknown, or its value cannot be read.",
+            ),
             (503, "The store of the balances does not work."),
         ],
         ..about(summary, Content::Json(reference("Quotas")))
@@ -115,9 +132,15 @@ fn of(route: &Route) -> About {
     };
     let reload = || About {
         others: vec![
-            (422, "The files have errors, and nothing was changed: `Reload` with `problems`."),
+            (
+                422,
+                "The files have errors, and nothing was changed: `Reload` with `problems`.",
+            ),
             (500, "The system gave an error, and nothing was changed."),
-            (503, "The process has no file descriptor left, and nothing was changed."),
+            (
+                503,
+                "The process has no file descriptor left, and nothing was changed.",
+            ),
         ],
         ..about(
             "Reads users, policy and certificates again, as SIGHUP does.",
@@ -125,7 +148,10 @@ fn of(route: &Route) -> About {
         )
     };
     match (route.method, route.path) {
-        (_, "/") => about("A page for browsers; with `dashboard`.", Content::Html),
+        (_, "/") => about(
+            "What there is, for browsers; with `dashboard`.",
+            Content::Text,
+        ),
         (_, "/healthz") => About {
             others: vec![(503, "The process drains.")],
             ..about("Whether the process serves. Needs no user.", Content::Text)
@@ -175,13 +201,23 @@ fn of(route: &Route) -> About {
             Content::Json(reference("Closed")),
         ),
         (_, "/api/v1/sites") => list("Sites.", "Sites", &["sort", "limit"], &top),
-        (_, "/api/v1/denials") => list("The last denials, the newest first.", "Denials", &["limit"], &[]),
+        (_, "/api/v1/denials") => list(
+            "The last denials, the newest first.",
+            "Denials",
+            &["limit"],
+            &[],
+        ),
         (_, "/api/v1/upstreams") => about(
             "The pools of the gateway and the parents.",
             Content::Json(reference("Upstreams")),
         ),
-        (_, "/api/v1/limits") => about("The classes of limits.", Content::Json(reference("Limits"))),
-        (_, "/api/v1/policy") => about("The rules, and what they did.", Content::Json(reference("Policy"))),
+        (_, "/api/v1/limits") => {
+            about("The classes of limits.", Content::Json(reference("Limits")))
+        }
+        (_, "/api/v1/policy") => about(
+            "The rules, and what they did.",
+            Content::Json(reference("Policy")),
+        ),
         (_, "/api/v1/config") => about(
             "The configuration, without secrets.",
             Content::Json(reference("Config")),
@@ -268,7 +304,6 @@ fn operation(route: &Route) -> Value {
     let content = match about.content {
         Content::Nothing => None,
         Content::Text => Some(json!({"text/plain": {"schema": {"type": "string"}}})),
-        Content::Html => Some(json!({"text/html": {"schema": {"type": "string"}}})),
         Content::Json(schema) => Some(json!({"application/json": {"schema": schema}})),
         Content::Events => Some(json!({"text/event-stream": {"schema": {"type": "string"}}})),
     };
@@ -280,13 +315,18 @@ fn operation(route: &Route) -> Value {
     for (status, when) in about.others {
         let content = match is_reload {
             true => json!({"application/json": {"schema": reference("Reload")}}),
-            false if route.path == "/healthz" => json!({"text/plain": {"schema": {"type": "string"}}}),
+            false if route.path == "/healthz" => {
+                json!({"text/plain": {"schema": {"type": "string"}}})
+            }
             false => problem(),
         };
         let response = json!({"description": when, "content": content});
         responses.insert(status.to_string(), response);
     }
-    let mut general = vec![(421, "The `Host` field has a name that is not this service's.")];
+    let mut general = vec![(
+        421,
+        "The `Host` field has a name that is not this service's.",
+    )];
     if route.guard != Guard::Open {
         general.extend([
             (401, "There are no credentials, or they are wrong."),

@@ -15,6 +15,7 @@ use pingora_core::server::ShutdownWatch;
 
 use super::Admin;
 use super::answer::{Answer, Body};
+use super::connection::Connection;
 use super::door::{Operator, Visitor};
 use super::events::Feed;
 use super::routes::{self, Call, Effect, Found, Guard, Route};
@@ -227,6 +228,11 @@ async fn write(session: &mut ServerSession, answer: Answer) -> pingora_core::Res
 
 /// Writes events until the feed ends, or the client takes none for too long.
 async fn stream(session: &mut ServerSession, mut feed: Feed) -> pingora_core::Result<()> {
+    if let Some(stream) = session.stream()
+        && let Some(connection) = stream.as_any().downcast_ref::<Connection>()
+    {
+        connection.narrow();
+    }
     while let Some(events) = feed.next().await {
         session.write_response_body(events, false).await?;
     }
