@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::external::Authorizer;
 use super::logins::Logins;
-use super::{Access, on_this_machine};
+use super::{Access, AccessControl, on_this_machine};
 use crate::access::auth::external::Ask;
 use crate::access::auth::{AuthMethod, Authenticator, Check, Clocks, Identity};
 use crate::access::client::network_of;
@@ -16,7 +16,21 @@ use crate::http::credentials::Credentials;
 use crate::http::http1::{KeptHead, RequestHead};
 use crate::request::facts::Request;
 use crate::request::outcome::Exchange;
+use crate::telemetry::Levels;
 use crate::upstream::parent::Parents;
+
+impl AccessControl {
+    /// How full the queue of the hashes and the cache of the verifications are.
+    pub fn levels(&self) -> Levels {
+        let (hashes, max_hashes) = self.hashing.load();
+        Levels {
+            hashes,
+            max_hashes,
+            cached_credentials: self.current().authenticator.count_cached(),
+            cached_names: 0,
+        }
+    }
+}
 
 impl Access {
     pub(super) fn new(
