@@ -309,7 +309,11 @@ fn reload(conf: &Path) -> ExitCode {
         );
         return fail(EX_CONFIG, &message);
     };
-    if config.admin.as_ref().is_some_and(|admin| admin.has_door() || admin.has_tls) {
+    if config
+        .admin
+        .as_ref()
+        .is_some_and(|admin| admin.has_door() || admin.has_tls)
+    {
         let file = &config.server.pid_file;
         let message = format_args!(
             "tollgate: the admin service of this file asks for a user: run `kill -HUP \"$(cat {file})\"` and see the log, or \

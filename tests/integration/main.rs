@@ -174,6 +174,7 @@ mod operations {
     mod admin_connections;
     mod daemon;
     mod daemon_environment;
+    mod dashboards;
     mod dual_stack;
     mod instances;
     mod log_rotation;
