@@ -129,7 +129,8 @@ impl OpenTunnel {
         }
         self.telemetry.metrics.count_tunnel_end(&record);
         record.event = Event::TunnelClose;
-        self.telemetry.log.write(&record);
+        let telemetry = &self.telemetry;
+        telemetry.with_shown_user(&record, |record| telemetry.log.write(record));
     }
 }
 

@@ -117,7 +117,7 @@ impl Logins {
                 match &counted.user {
                     Some(user) => log::warn!(
                         "auth.lockout: the user {:?} at {network} {lock}{passed}",
-                        user.as_str()
+                        &*self.telemetry.show_user(user.as_str())
                     ),
                     None => log::warn!(
                         "auth.lockout: a user that is not in the password file at {network} {lock}{passed}"
