@@ -28,6 +28,8 @@ tests   ip         iproute2             iproute              iproute2           
 tests   nginx      nginx                nginx                nginx                nginx
 tests   lighttpd   lighttpd             lighttpd             lighttpd             lighttpd
 tests   redis-server redis-server       redis                redis                redis
+tests   rsyslogd   rsyslog              rsyslog              rsyslog              -
+tests   journalctl systemd              systemd              -                    -
 tests   apache2/httpd apache2-bin       httpd                apache2              httpd
 tests   openssl    openssl              openssl              openssl              openssl
 tests   git        git                  git                  git                  -
@@ -77,7 +79,7 @@ bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy          
 bench   danted/sockd dante-server       dante-server         dante-server         dante
 '
 # Packages that start a server when they are installed, or at the next boot.
-SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server danted dante-server microsocks'
+SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server rsyslog danted dante-server microsocks'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }

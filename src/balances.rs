@@ -296,14 +296,15 @@ impl Balances {
         Ok(())
     }
 
-    /// The balances that a filter means. Blocks.
+    /// The balances that a filter means, with users as telemetry shows them. Blocks.
     ///
     /// # Errors
     /// The server that has them does not answer.
     pub fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
         let classes = self.shared.classes();
         if let Some(redis) = self.settings.as_ref().and_then(StoreSettings::redis) {
-            return SharedBalances::open(redis)?.rows(filter, classes.as_deref());
+            let rows = SharedBalances::open(redis)?.rows(filter, classes.as_deref())?;
+            return Ok(self.shown(rows));
         }
         let mut rows = Vec::new();
         self.ledgers.each(|ledger| {
@@ -311,7 +312,12 @@ impl Balances {
                 rows.extend(Row::of(ledger, classes.as_deref(), now()));
             }
         });
-        Ok(rows)
+        Ok(self.shown(rows))
+    }
+
+    fn shown(&self, rows: Vec<Row>) -> Vec<Row> {
+        let shown = rows.into_iter().map(|row| self.telemetry.show_row(row));
+        shown.collect()
     }
 
     /// Changes balances, and has them written. Blocks.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod log;
 mod probes;
 mod quota;
 

@@ -31,6 +31,7 @@ mod listeners;
 mod lists;
 mod load;
 mod lockout;
+mod log;
 mod pac;
 mod parents;
 mod pem;
@@ -98,7 +99,7 @@ use self::egress::Egress;
 use self::files::Base;
 use self::keys::form::Settings as _;
 use self::kind::TextKind;
-use self::limits::Log;
+use self::log::Log;
 use self::lists::Lists;
 use self::places::{Input, Place, Places, Purpose};
 use self::policy::{GroupContext, RuleContext};
@@ -116,7 +117,7 @@ use crate::balances::StoreSettings;
 use crate::config::identity::Identity;
 use crate::http::pac::Pac;
 use crate::script::Script;
-use crate::telemetry::{self, Destination};
+use crate::telemetry::{self, Destination, UserKey};
 use crate::text::units;
 
 /// The most that a configuration file may have.
@@ -160,6 +161,8 @@ pub struct Config {
     pub(crate) store: Option<StoreSettings>,
     /// Destination and format of the access log; a path in it is absolute.
     pub(crate) log: telemetry::Settings,
+    /// The key of hashed names of users, also where names are plain now.
+    pub(crate) users_key: Option<UserKey>,
     /// What is most likely not meant, although it can be used.
     pub(crate) warnings: Problems,
     /// The user that serves, when that is not the one that starts.
@@ -368,7 +371,7 @@ fn interpret(
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
     let (limits, classes, quotas) = Limits::read(sections.limits, base, &secrets, &context);
-    let (log, access) = Log::read(sections.log, &base.directory);
+    let log = Log::read(sections.log, base);
     tollgate.finish_with(|key| {
         pingora::is_key(key)
             .then(|| "write it at the top of the file, without spaces before it".to_owned())
@@ -377,11 +380,11 @@ fn interpret(
     let before = diagnostics.count();
     if open {
         let mut places = server.places();
-        if let Destination::File(path) = &log.access {
+        if let Destination::File(path) = &log.settings.access {
             places.push(Place {
                 purpose: Purpose::AccessLog,
                 path: path.clone(),
-                item: access,
+                item: log.access,
             });
         }
         if let Some(store) = &quotas.store
@@ -402,7 +405,8 @@ fn interpret(
             .chain(&key_files)
             .chain(server.ca_file())
             .chain(&script_files)
-            .chain(&secret_files);
+            .chain(&secret_files)
+            .chain(&log.key_file);
         inputs.extend(named.filter_map(|item| {
             Some(Input {
                 path: item.file(&base.directory)?,
@@ -482,7 +486,8 @@ fn interpret(
         limits,
         classes: classes.classes,
         store: quotas.store,
-        log,
+        log: log.settings,
+        users_key: log.key,
         warnings: diagnostics.warnings(),
         identity: server.identity,
         has_pid_file: server.has_pid_file,

@@ -26,6 +26,7 @@ mod history;
 mod levels;
 pub mod log_file;
 mod metrics;
+mod names;
 mod open;
 mod parents;
 mod process;
@@ -42,7 +43,7 @@ mod users;
 mod view;
 
 use crate::access::limits::Classes;
-use crate::access::limits::quota::Ledgers;
+use crate::access::limits::quota::{Ledgers, Row};
 use crate::http::role::Role;
 use access_log::AccessLog;
 pub use access_log::{Destination, Format};
@@ -53,6 +54,7 @@ pub use history::{Gauges, STEP};
 pub use levels::Levels;
 use levels::{ShownLevels, gauge};
 use metrics::Metrics;
+pub use names::{ShownUser, UserKey, UserNames};
 pub use open::{OpenConnection, OpenTunnel, Queued};
 pub use parents::ParentState;
 use parents::ShownParents;
@@ -67,6 +69,7 @@ pub use rows::{
     ReloadRow, RuleCount, SiteList, SiteRow, Thousandths, TopBy, Totals, UserList, UserRow,
 };
 pub(crate) use stats::declare::members;
+pub use sink::{JournalTarget, SyslogForm, SyslogTarget, Transport};
 pub use stats::human_bytes;
 #[cfg(test)]
 pub(crate) use stats::schema::{Schema, schema_of};
@@ -95,6 +98,8 @@ pub struct Settings {
     /// Whether a tunnel gets a line when it opens too. Only the JSON format
     /// can tell the two apart, so the combined one never has it.
     pub tunnel_open: bool,
+    /// How names of users are shown, in the log and everywhere else.
+    pub users: UserNames,
 }
 
 /// Why the telemetry cannot be set up.
@@ -140,6 +145,7 @@ impl ReloadOutcome {
 pub struct Telemetry {
     log: AccessLog,
     log_tunnel_open: bool,
+    names: UserNames,
     registry: Registry,
     metrics: Metrics,
     process: Process,
@@ -192,6 +198,7 @@ impl Telemetry {
         Ok(Telemetry {
             log,
             log_tunnel_open: settings.tunnel_open,
+            names: settings.users.clone(),
             registry,
             metrics,
             process,
@@ -218,6 +225,10 @@ impl Telemetry {
 
     /// Records a request that is over, or a CONNECT that was refused.
     pub fn record(&self, record: &Record<'_>) {
+        self.with_shown_user(record, |record| self.record_shown(record));
+    }
+
+    fn record_shown(&self, record: &Record<'_>) {
         self.count(record);
         self.add_bytes(
             record.role,
@@ -284,6 +295,30 @@ impl Telemetry {
         self.metrics.store_failures.inc(kind);
     }
 
+    /// The name of a user as it is shown wherever others than the user see it.
+    pub fn show_user<'a>(&self, user: &'a str) -> ShownUser<'a> {
+        self.names.show(user)
+    }
+
+    /// A balance with its member as it is shown.
+    pub fn show_row(&self, mut row: Row) -> Row {
+        if let Some(hash) = self.names.hash(&row.member).filter(|_| row.is_user) {
+            hash.as_str().clone_into(&mut row.member);
+        }
+        row
+    }
+
+    /// Lends the record with the name of its user as it is shown.
+    fn with_shown_user<T>(&self, record: &Record<'_>, then: impl FnOnce(&Record<'_>) -> T) -> T {
+        match record.user.and_then(|user| self.names.hash(user)) {
+            None => then(record),
+            Some(hash) => then(&Record {
+                user: Some(hash.as_str()),
+                ..*record
+            }),
+        }
+    }
+
     /// Whether records are written: the statistics take less from one.
     pub fn logs(&self) -> bool {
         self.log.is_on()
@@ -294,6 +329,10 @@ impl Telemetry {
     /// It counts as a request here, and not again when it closes. Bytes in the
     /// record are not counted: give them to [`OpenTunnel::add_bytes`].
     pub fn tunnel_opened(self: &Arc<Self>, record: &Record<'_>) -> OpenTunnel {
+        self.with_shown_user(record, |record| self.shown_tunnel_opened(record))
+    }
+
+    fn shown_tunnel_opened(self: &Arc<Self>, record: &Record<'_>) -> OpenTunnel {
         self.count(record);
         let tunnel = OpenTunnel::new(Arc::clone(self), record.user);
         if let Some(user) = record.user {

@@ -149,6 +149,39 @@ pub enum Command {
         #[structopt(long)]
         json: bool,
     },
+    /// Show the JSON access log for a person, one line for each request or tunnel
+    Log {
+        /// Configuration file: its access log by default, and its `users_key` for --user
+        #[structopt(short, long, value_name = "CONF", parse(from_os_str))]
+        conf: Option<PathBuf>,
+        /// The access log; - for standard input
+        #[structopt(value_name = "FILE", parse(from_os_str))]
+        file: Option<PathBuf>,
+        /// Wait for more, through rotations; begins with the last 10 lines, or with --since
+        #[structopt(short, long)]
+        follow: bool,
+        /// Those of this user; of hashed names, with the key of the configuration
+        #[structopt(long, value_name = "USER")]
+        user: Option<String>,
+        /// Those to this host, such as example.org, .example.org (and its subdomains), example.org:443, gateway
+        #[structopt(long, value_name = "SITE")]
+        site: Option<String>,
+        /// Those that this rule or part of the guard has decided or observed
+        #[structopt(long, value_name = "RULE")]
+        rule: Option<String>,
+        /// Those with this status, such as 403 or 4xx; several times for several
+        #[structopt(long, value_name = "STATUS", number_of_values = 1)]
+        status: Vec<String>,
+        /// Those that ended since then, such as 10m (ago) or 2026-11-30T17:00:00Z
+        #[structopt(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Those with an error, or a status of 400 or more
+        #[structopt(long)]
+        errors: bool,
+        /// When to use colours: auto is for terminals, unless NO_COLOR is set
+        #[structopt(long, value_name = "WHEN", default_value = "auto", possible_values = &["auto", "always", "never"])]
+        color: String,
+    },
     /// Try a script of an operator; see docs/scripts.md
     Script {
         /// What to do with it
@@ -215,7 +248,9 @@ pub enum ScriptCommand {
 }
 
 /// The names of the commands.
-const COMMANDS: [&str; 6] = ["check", "explain", "passwd", "quota", "reload", "script"];
+const COMMANDS: [&str; 7] = [
+    "check", "explain", "log", "passwd", "quota", "reload", "script",
+];
 
 /// The message for an invalid command line, with what to type in its last line.
 pub fn explain_usage(error: &Error) -> String {
@@ -319,7 +354,7 @@ mod tests {
             ),
             (
                 "run",
-                "tollgate: \"run\" is not understood; the commands are check, explain, passwd, quota, reload, script; without one, \
+                "tollgate: \"run\" is not understood; the commands are check, explain, log, passwd, quota, reload, script; without one, \
                  `tollgate -c FILE` serves",
             ),
             (

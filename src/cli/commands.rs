@@ -9,6 +9,7 @@ use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 
 use super::arguments::{Cli, Command, ScriptCommand, explain_usage};
+use super::log::{FilterTexts, LogQuery, log};
 use super::probes;
 use super::quota::{QuotaQuery, quota};
 use crate::access::auth::passwd;
@@ -71,6 +72,31 @@ pub fn main() -> ExitCode {
             reset,
             grant: grant.as_deref(),
             json,
+        }),
+        Some(Command::Log {
+            conf,
+            file,
+            follow,
+            user,
+            site,
+            rule,
+            status,
+            since,
+            errors,
+            color,
+        }) => log(&LogQuery {
+            conf: conf.or(cli.conf).as_deref(),
+            file: file.as_deref(),
+            follow,
+            filter: FilterTexts {
+                user: user.as_deref(),
+                site: site.as_deref(),
+                rule: rule.as_deref(),
+                statuses: &status,
+                since: since.as_deref(),
+                errors,
+            },
+            color: &color,
         }),
         Some(Command::Script { command }) => run_script(&command, cli.conf.as_deref()),
         Some(Command::Passwd { file, user }) => set_password(&file, &user),

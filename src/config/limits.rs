@@ -1,10 +1,8 @@
-//! `tollgate.timeouts`, `tollgate.limits` and `tollgate.log`: how long, how large, how many, and
-//! where it is written down.
+//! `tollgate.timeouts` and `tollgate.limits`: how long, how large and how many.
 
 mod classes;
 mod store;
 
-use std::path::Path;
 use std::time::Duration;
 
 pub(super) use self::classes::ClassSection;
@@ -14,16 +12,14 @@ use self::classes::ListKeys;
 use self::store::QuotaSettingKeys;
 pub(super) use self::store::QuotaSettings;
 use super::files::Base;
-use super::keys::form::Absent::Is;
-use super::keys::form::{Bytes, BytesOrNone, Flag, Raw, Within};
+use super::keys::form::{Bytes, BytesOrNone, Within};
+use super::keys::{keys, settings};
 #[cfg(test)]
 use super::keys::shape::Key;
-use super::keys::{keys, settings};
 use super::policy::GroupContext;
-use super::reader::{Item, Part};
+use super::reader::Part;
 use super::units::{days, hours, milliseconds, minutes, seconds};
 use crate::script::Secrets;
-use crate::telemetry::{Destination, Format, Settings};
 
 /// The least of a timeout.
 const LEAST: Duration = milliseconds(10);
@@ -118,59 +114,4 @@ impl Limits {
         section.finish();
         (limits, classes, quotas)
     }
-}
-
-keys! {
-    /// The access log.
-    pub(super) struct Log<'d> {
-        /// A file, `stdout`, `stderr` or `off`. The directory of a file has to exist. A file is made with mode 0640
-        /// at most. A FIFO never blocks: records that it cannot take are dropped and counted. `/dev/stdout` and
-        /// `/dev/stderr` are `stdout` and `stderr`; `/dev/fd/N` is a descriptor of the caller, which is not opened
-        /// anew.
-        access: Option<Item<'d>> = Is("stdout"), Raw => Shape::path().or(&["stdout", "stderr", "off"]);
-        /// How a line is written; `combined` as Apache writes it.
-        format: Option<Item<'d>> = Is("json"), Raw => Shape::words(&["json", "combined"]);
-        /// Whether a tunnel has a line when it opens, besides the one when it ends; `json` only.
-        tunnel_open: bool = false, Flag;
-    }
-}
-
-impl<'d> Log<'d> {
-    /// Reads the settings, and gives the key of the access log with them.
-    pub(super) fn read(part: Part<'d>, base: &Path) -> (Settings, Option<Item<'d>>) {
-        let mut section = part.section();
-        let log = Log::take(&mut section);
-        let access = log.access.as_ref();
-        let settings = Settings {
-            access: access
-                .and_then(|item| destination(item, base))
-                .unwrap_or_default(),
-            format: log.format.as_ref().and_then(format).unwrap_or_default(),
-            tunnel_open: log.tunnel_open,
-        };
-        section.note_meaning("access", &format!("{:?}", settings.access));
-        section.note_meaning("format", &format!("{:?}", settings.format));
-        section.finish();
-        (settings, log.access)
-    }
-}
-
-fn destination(item: &Item<'_>, base: &Path) -> Option<Destination> {
-    let text = item.text()?;
-    if matches!(text, "true" | "false") {
-        item.report("not a destination", "write a path, stdout, stderr or off");
-        return None;
-    }
-    let Destination::File(path) = Destination::parse(text) else {
-        return Some(Destination::parse(text));
-    };
-    Some(Destination::File(base.join(path)))
-}
-
-fn format(item: &Item<'_>) -> Option<Format> {
-    let format = Format::parse(item.text()?);
-    if format.is_err() {
-        item.report("not a log format", "write json or combined");
-    }
-    format.ok()
 }

@@ -100,7 +100,8 @@ fn read_one(item: &Item<'_>, base: &Base) -> Option<SecretText> {
     secret.map(|secret| secret.with_clear_text(keys.clear_text))
 }
 
-fn from_file(item: &Item<'_>, path: &Path, base: &Base) -> Option<SecretText> {
+/// The secret in a file.
+pub(super) fn from_file(item: &Item<'_>, path: &Path, base: &Base) -> Option<SecretText> {
     let shown = base.show(path);
     // With a line end, and one byte to see that it is too long.
     let limit = u64::try_from(SecretText::MAX + 3).unwrap_or(u64::MAX);

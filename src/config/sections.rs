@@ -9,7 +9,7 @@ use super::scripts::ScriptLimits;
 use super::{
     admin, auth, egress, gateway,
     limits::{self, Timeouts},
-    listeners, pac, parents, policy, scripts, secrets, tunnel,
+    listeners, log, pac, parents, policy, scripts, secrets, tunnel,
 };
 
 keys! {
@@ -54,7 +54,7 @@ keys! {
         /// How large and how many things may be.
         limits: Part<'d> = Defaults, Map => Shape::Part(limits::keys);
         /// The access log.
-        log: Part<'d> = Defaults, Map => Shape::Part(limits::Log::keys);
+        log: Part<'d> = Defaults, Map => Shape::Part(log::Log::keys);
     }
 }
 

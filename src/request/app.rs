@@ -226,6 +226,10 @@ impl App {
         }
         if let Some(refused) = TokenError::of(error) {
             self.telemetry.token_refused(refused.reason());
+            if let TokenError::Taken(user) = refused {
+                let shown = TokenError::Taken((*self.telemetry.show_user(user)).into());
+                exchange.outcome.error_detail = Some(shown.to_string().into());
+            }
         }
         let id = exchange.request.id;
         log::debug!("request {id}: {}", error.chain());

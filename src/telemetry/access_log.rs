@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::format::push_combined_line;
 use super::metrics::series::Losses;
 use super::record::{Event, Record};
-use super::sink::{Place, Sink};
+use super::sink::{JournalTarget, Place, Service, Sink, SyslogTarget};
 use super::text::Clock;
 
 /// Where the access log goes.
@@ -26,6 +26,10 @@ pub enum Destination {
     Stderr,
     /// A file, opened for appending and created with mode 0640 where missing, a FIFO or a device.
     File(PathBuf),
+    /// Syslog: a message for each line.
+    Syslog(SyslogTarget),
+    /// The journal of systemd: an entry with the line and its members for each line of the JSON format.
+    Journal(JournalTarget),
 }
 
 impl Destination {
@@ -47,7 +51,11 @@ impl Destination {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Destination::File(path) => Some(path),
-            Destination::Off | Destination::Stdout | Destination::Stderr => None,
+            Destination::Off
+            | Destination::Stdout
+            | Destination::Stderr
+            | Destination::Syslog(_)
+            | Destination::Journal(_) => None,
         }
     }
 
@@ -57,6 +65,8 @@ impl Destination {
             Destination::Off => "off",
             Destination::Stdout => "stdout",
             Destination::Stderr => "stderr",
+            Destination::Syslog(_) => "syslog",
+            Destination::Journal(_) => "journald",
             Destination::File(path) => return path,
         })
     }
@@ -120,6 +130,8 @@ impl AccessLog {
             Destination::Stdout => Some(Place::Stdout),
             Destination::Stderr => Some(Place::Stderr),
             Destination::File(path) => Some(Place::File(std::path::absolute(path)?)),
+            Destination::Syslog(target) => Some(Place::Service(Service::Syslog(target.clone()))),
+            Destination::Journal(target) => Some(Place::Service(Service::Journal(target.clone()))),
         };
         let sink = match place {
             None => None,

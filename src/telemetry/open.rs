@@ -163,7 +163,8 @@ impl OpenTunnel {
             self.telemetry.users.note_rest(user, &relayed);
         }
         record.event = Event::TunnelClose;
-        self.telemetry.log.write(&record);
+        let telemetry = &self.telemetry;
+        telemetry.with_shown_user(&record, |record| telemetry.log.write(record));
     }
 }
 

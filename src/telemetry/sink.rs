@@ -5,7 +5,10 @@
 //! first line, since a process that daemonizes keeps only the thread that
 //! forked.
 
+mod journal;
 mod place;
+mod remote;
+mod syslog;
 mod writer;
 
 use std::fs::File;
@@ -16,7 +19,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+pub use self::journal::JournalTarget;
 pub(crate) use self::place::Place;
+pub(crate) use self::remote::Service;
+pub use self::syslog::{SyslogForm, SyslogTarget, Transport};
 use self::writer::Writer;
 use super::metrics::series::Losses;
 
@@ -73,11 +79,12 @@ enum Stage {
 
 impl Sink {
     /// Opens a file if `place` is one, so that a wrong path is found at the
-    /// start. Standard streams are taken later: a daemon replaces them.
+    /// start. Standard streams are taken later: a daemon replaces them. So is a
+    /// service, which may begin later than this process.
     pub(crate) fn open(place: Place, losses: Losses) -> io::Result<Sink> {
         let file = match &place {
             Place::File(_) => Some(place.open()?),
-            Place::Stdout | Place::Stderr => None,
+            Place::Stdout | Place::Stderr | Place::Service(_) => None,
         };
         Ok(Sink::new(place, file, losses, CAPACITY))
     }

@@ -2,6 +2,7 @@
 
 mod formats;
 mod log;
+mod names;
 mod reference;
 mod requests;
 mod rows;

@@ -177,7 +177,9 @@ mod operations {
     mod dashboards;
     mod dual_stack;
     mod instances;
+    mod log_command;
     mod log_rotation;
+    mod log_services;
     mod records_at_exit;
     mod reload;
     mod reload_reports;

@@ -151,6 +151,7 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     setup.file("groups.htgroup", "ci: alice\n");
     setup.file("paste.txt", "paste.example.org\n");
     setup.file("github.secret", "hunter2\n");
+    setup.file("users.key", "0123456789abcdef\n");
     setup.file(
         "team.rhai",
         "fn request(r) { r.set_header(\"x-team\", settings.team); r.remove_header(\"cookie\"); }",

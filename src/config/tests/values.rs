@@ -27,10 +27,11 @@ tollgate:
   parents: { NAME: { urls: ['http://10.0.0.1:3128'] } }
   limits: { store: { file: quota.redb } }
   pac: { proxy: 'PROXY a.test:1' }
+  log: { access: syslog, users_key: users-key }
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 95] = [
+const RESTART: [(&str, &str); 102] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -123,6 +124,13 @@ const RESTART: [(&str, &str); 95] = [
     ("tollgate.log.access", "access.log"),
     ("tollgate.log.format", "combined"),
     ("tollgate.log.tunnel_open", "true"),
+    ("tollgate.log.syslog.to", "'udp://127.0.0.1:514'"),
+    ("tollgate.log.syslog.facility", "local0"),
+    ("tollgate.log.syslog.format", "rfc5424"),
+    ("tollgate.log.syslog.tag", "proxy"),
+    ("tollgate.log.journal_socket", "/run/other"),
+    ("tollgate.log.users", "hashed"),
+    ("tollgate.log.users_key", "other-key"),
     // Other ways to say the same, or a default: no change at all.
     ("=tollgate.timeouts.drain", "30000ms"),
     ("=tollgate.limits.request_body", "none"),
@@ -250,6 +258,8 @@ fn setup() -> Setup {
     setup.file("groups", "team: alice\n");
     setup.file("secret", "hunter2\n");
     setup.file("other-secret", "hunter3\n");
+    setup.file("users-key", "0123456789abcdef\n");
+    setup.file("other-key", "fedcba9876543210\n");
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = |name: &str| {
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -129,7 +129,7 @@ impl Logins {
                 match &counted.user {
                     Some(user) => log::warn!(
                         "auth.lockout: the user {:?}{service} at {network} {lock}{passed}",
-                        user.as_str()
+                        &*self.telemetry.show_user(user.as_str())
                     ),
                     None => log::warn!(
                         "auth.lockout: a user that is not in the password file{service} at {network} {lock}{passed}"

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::remote::Service;
 use crate::telemetry::log_file;
 use crate::text::system_message;
 
@@ -15,6 +16,8 @@ pub(crate) enum Place {
     Stderr,
     /// Absolute, because a daemon changes its working directory.
     File(PathBuf),
+    /// A service of logs, which lines are sent to.
+    Service(Service),
 }
 
 impl Place {
@@ -24,15 +27,18 @@ impl Place {
             // The error log is opened anew too.
             Place::Stdout | Place::Stderr => true,
             Place::File(path) => log_file::is_renewed(path),
+            // It is connected to again when that is needed.
+            Place::Service(_) => false,
         }
     }
 
     /// For messages to the operator.
-    pub(super) fn name(&self) -> std::path::Display<'_> {
+    pub(super) fn name(&self) -> String {
         match self {
-            Place::Stdout => Path::new("stdout").display(),
-            Place::Stderr => Path::new("stderr").display(),
-            Place::File(path) => path.display(),
+            Place::Stdout => "stdout".to_owned(),
+            Place::Stderr => "stderr".to_owned(),
+            Place::File(path) => path.display().to_string(),
+            Place::Service(service) => service.to_string(),
         }
     }
 
@@ -45,6 +51,7 @@ impl Place {
             Place::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
             Place::Stderr => Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
             Place::File(path) => log_file::open(path),
+            Place::Service(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Shared;
+use super::remote::Remote;
+use super::{Place, Shared};
 
 /// How long the writer lets lines gather, so that a line seldom costs its
 /// pusher a wake-up and a batch costs one write.
@@ -23,6 +24,8 @@ const MAX_RETRIES: u32 = if cfg!(test) { 2 } else { 200 };
 pub(super) struct Writer {
     shared: Arc<Shared>,
     file: Option<File>,
+    /// The service that lines are sent to, where there is no file.
+    remote: Option<Remote>,
     /// The last write ended inside a line.
     torn: bool,
     failing: bool,
@@ -36,9 +39,14 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, file: Option<File>) -> Writer {
+        let remote = match &shared.place {
+            Place::Service(service) => Some(Remote::new(service.clone())),
+            Place::Stdout | Place::Stderr | Place::File(_) => None,
+        };
         Writer {
             shared,
             file,
+            remote,
             torn: false,
             failing: false,
             retry: None,
@@ -72,7 +80,10 @@ impl Writer {
                 self.reopen();
             }
             if !batch.is_empty() {
-                self.write_batch(&batch);
+                match &mut self.remote {
+                    Some(remote) => remote.deliver(&shared, &batch),
+                    None => self.write_batch(&batch),
+                }
                 batch.clear();
             }
             if reopen {

@@ -78,12 +78,13 @@ members! {
     resets_at: String, "When the period ends.";
 }
 
-impl From<Quotas> for QuotaReport {
-    fn from(quotas: Quotas) -> QuotaReport {
+impl QuotaReport {
+    fn of(quotas: Quotas, telemetry: &Telemetry) -> QuotaReport {
+        let rows = quotas.top.into_iter().map(|row| telemetry.show_row(row));
         QuotaReport {
             store: quotas.store,
             ledgers: quotas.ledgers,
-            top: quotas.top.into_iter().map(QuotaBalance::from).collect(),
+            top: rows.map(QuotaBalance::from).collect(),
         }
     }
 }
@@ -276,7 +277,7 @@ impl Report {
             classes: classes
                 .map(|class| (class.name().to_owned(), class.into()))
                 .collect(),
-            quotas: quotas.map(QuotaReport::from),
+            quotas: quotas.map(|quotas| QuotaReport::of(quotas, telemetry)),
             parents: telemetry.parents(),
             certificates: telemetry.certificates(),
             log_dropped: metrics.losses.sum(),

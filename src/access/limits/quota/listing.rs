@@ -40,6 +40,9 @@ pub struct Row {
     pub granted: u64,
     /// When the period ends.
     pub resets_at: String,
+    /// Whether `member` is the name of a user; not said to another process.
+    #[serde(skip)]
+    pub is_user: bool,
 }
 
 /// What all members use together, and those that use most.
@@ -106,6 +109,7 @@ impl Row {
                 .map(|limit| limit.saturating_add(balance.granted)),
             granted: balance.granted,
             resets_at: moment_text(balance.window.end),
+            is_user: matches!(key.member, Member::User(_)),
         }
     }
 }
