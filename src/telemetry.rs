@@ -68,8 +68,8 @@ pub use rows::{
     ClassRow, Columns, DenialList, DenialRow, Descriptors, History, OtherUsers, Point, ProcessRow,
     ReloadRow, RuleCount, SiteList, SiteRow, Thousandths, TopBy, Totals, UserList, UserRow,
 };
-pub(crate) use stats::declare::members;
 pub use sink::{JournalTarget, SyslogForm, SyslogTarget, Transport};
+pub(crate) use stats::declare::members;
 pub use stats::human_bytes;
 #[cfg(test)]
 pub(crate) use stats::schema::{Schema, schema_of};
@@ -253,7 +253,7 @@ impl Telemetry {
     pub fn denied(&self, record: &Record<'_>) {
         self.denials.add(record);
         if let (Some(denial), Some(kept)) = (record.denial, self.kept.get()) {
-            kept.recent.add(record, denial);
+            self.with_shown_user(record, |record| kept.recent.add(record, denial));
         }
     }
 

@@ -502,15 +502,25 @@ fn names_of_users_are_hashed_with_a_secret() {
 #[test]
 fn services_of_logs() {
     let setup = Setup::new();
-    let load = |log: &str| setup.load(&with(&format!("  log: {log}\n"))).unwrap().log.access;
+    let load = |log: &str| {
+        setup
+            .load(&with(&format!("  log: {log}\n")))
+            .unwrap()
+            .log
+            .access
+    };
     let target = SyslogTarget {
         transport: Transport::Socket("/dev/log".into()),
         facility: 3,
         form: SyslogForm::Rfc3164,
         tag: "tollgate".to_owned(),
     };
-    assert_eq!(load("{access: syslog}"), Destination::Syslog(target.clone()));
-    let remote = "{access: syslog, syslog: {to: 'udp://[::1]:514', facility: local7, tag: proxy-1}}";
+    assert_eq!(
+        load("{access: syslog}"),
+        Destination::Syslog(target.clone())
+    );
+    let remote =
+        "{access: syslog, syslog: {to: 'udp://[::1]:514', facility: local7, tag: proxy-1}}";
     let udp = SyslogTarget {
         transport: Transport::Udp("[::1]:514".parse().unwrap()),
         facility: 23,
@@ -529,12 +539,25 @@ fn services_of_logs() {
             socket: socket.into(),
         })
     };
-    assert_eq!(load("{access: journald}"), journal("/run/systemd/journal/socket"));
-    assert_eq!(load("{access: journald, journal_socket: /j}"), journal("/j"));
+    assert_eq!(
+        load("{access: journald}"),
+        journal("/run/systemd/journal/socket")
+    );
+    assert_eq!(
+        load("{access: journald, journal_socket: /j}"),
+        journal("/j")
+    );
     let file = setup.directory.path().join("syslog");
     assert_eq!(load("{access: ./syslog}"), Destination::File(file));
 
-    for to in ["/dev/log", "unix:log", "udp://logs.test:514", "udp://127.0.0.1", "tcp://127.0.0.1:0", "x"] {
+    for to in [
+        "/dev/log",
+        "unix:log",
+        "udp://logs.test:514",
+        "udp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "x",
+    ] {
         check(
             &format!("  log: {{access: syslog, syslog: {{to: '{to}'}}}}\n"),
             "f.yaml:5: tollgate.log.syslog.to: neither a socket nor an address with its port; \

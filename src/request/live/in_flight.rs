@@ -21,7 +21,7 @@ use crate::http::role::Role;
 use crate::request::facts::Request;
 use crate::request::outcome::{Exchange, Outcome};
 use crate::request::request_id::RequestId;
-use crate::telemetry::{Thousandths, canonical, shown};
+use crate::telemetry::{ShownUser, Telemetry, Thousandths, canonical, shown};
 
 /// Parts of the table where threads share their work.
 const SHARED_PARTS: usize = 16;
@@ -164,7 +164,7 @@ impl InFlight {
     }
 
     /// The requests that are wanted, the oldest first.
-    pub fn list(&self, query: &Query<'_>) -> RequestList {
+    pub fn list(&self, query: &Query<'_>, telemetry: &Telemetry) -> RequestList {
         let mut slots = Vec::new();
         for part in &self.parts {
             slots.extend(part.lock().open.iter().map(Arc::clone));
@@ -173,9 +173,10 @@ impl InFlight {
         let mut found: Vec<(Instant, RequestId, Arc<Slot>)> = Vec::new();
         for slot in slots {
             let facts = slot.facts.lock();
-            let user = facts.user.as_ref().map(User::as_str);
+            let user = facts.user(telemetry);
+            let user = user.as_deref();
             let is_wanted = facts.is_open && query.user.is_none_or(|wanted| user == Some(wanted));
-            if is_wanted && facts.matches(&search) {
+            if is_wanted && facts.matches(user, &search) {
                 let (begun, id) = (facts.begun, facts.id);
                 drop(facts);
                 found.push((begun, id, slot));
@@ -187,7 +188,9 @@ impl InFlight {
         let rows = found.into_iter();
         RequestList {
             total,
-            requests: rows.filter_map(|(_, id, slot)| slot.row(id)).collect(),
+            requests: rows
+                .filter_map(|(_, id, slot)| slot.row(id, telemetry))
+                .collect(),
         }
     }
 }
@@ -224,7 +227,7 @@ impl Slot {
     }
 
     /// The row of the request of this id; none where the slot has another one meanwhile.
-    fn row(&self, id: RequestId) -> Option<RequestRow> {
+    fn row(&self, id: RequestId, telemetry: &Telemetry) -> Option<RequestRow> {
         let state = State::of(self.state.load(Ordering::Relaxed));
         let facts = self.facts.lock();
         if !facts.is_open || facts.id != id {
@@ -233,7 +236,7 @@ impl Slot {
         let age = facts.begun.elapsed().as_millis();
         Some(RequestRow {
             id: id.to_string(),
-            user: facts.user.as_ref().map(ToString::to_string),
+            user: facts.user(telemetry).as_deref().map(str::to_owned),
             client: canonical(facts.client),
             role: facts.role.map_or("unknown", Role::as_str),
             method: shown(facts.method.as_str().as_bytes(), MAX_METHOD),
@@ -246,7 +249,13 @@ impl Slot {
 }
 
 impl Facts {
-    fn matches(&self, search: &super::query::Search) -> bool {
+    /// The user, as names are shown.
+    fn user(&self, telemetry: &Telemetry) -> Option<ShownUser<'_>> {
+        let user = self.user.as_ref();
+        user.map(|user| telemetry.show_user(user.as_str()))
+    }
+
+    fn matches(&self, user: Option<&str>, search: &super::query::Search) -> bool {
         if search.is_for_all() {
             return true;
         }
@@ -257,7 +266,7 @@ impl Facts {
             Some(self.id.as_str()),
             Some(&*client),
             Some(&*target),
-            self.user.as_ref().map(User::as_str),
+            user,
             rule.as_deref(),
         ];
         search.matches(texts.into_iter().flatten())

@@ -13,7 +13,7 @@ use crate::access::auth::User;
 use crate::access::policy::DecidedBy;
 use crate::request::app::App;
 use crate::request::tunnel::Tunnel;
-use crate::telemetry::{Gauges, canonical, rfc3339, shown, shown_uri};
+use crate::telemetry::{Gauges, ShownUser, Telemetry, canonical, rfc3339, shown, shown_uri};
 use crate::tunnel::Traffic;
 
 /// Bytes of a target that are shown, and of a name.
@@ -35,7 +35,7 @@ pub fn gauges(app: &App) -> Gauges {
 /// The requests in flight that are wanted; none where no admin service is configured.
 pub fn requests(app: &App, query: &Query<'_>) -> RequestList {
     match &app.in_flight {
-        Some(table) => table.list(query),
+        Some(table) => table.list(query, &app.telemetry),
         None => RequestList {
             total: 0,
             requests: Vec::new(),
@@ -46,10 +46,14 @@ pub fn requests(app: &App, query: &Query<'_>) -> RequestList {
 /// The open tunnels that are wanted, in this order.
 pub fn tunnels(app: &App, by: TunnelsBy, query: &Query<'_>) -> TunnelList {
     let search = query.search();
+    let telemetry = &app.telemetry;
     let mut found = app.tunnels.all();
     found.retain(|tunnel| {
-        let user = tunnel.user.as_ref().map(User::as_str);
-        query.user.is_none_or(|wanted| user == Some(wanted)) && matches(tunnel, &search)
+        let user = user(tunnel, telemetry);
+        query
+            .user
+            .is_none_or(|wanted| user.as_deref() == Some(wanted))
+            && matches(tunnel, user, &search)
     });
     let total = found.len();
     let now = Instant::now();
@@ -66,7 +70,7 @@ pub fn tunnels(app: &App, by: TunnelsBy, query: &Query<'_>) -> TunnelList {
     rows.sort_unstable_by(|a, b| a.cmp_by(b, by));
     TunnelList {
         total,
-        tunnels: rows.iter().map(|row| row.row(now)).collect(),
+        tunnels: rows.iter().map(|row| row.row(now, telemetry)).collect(),
     }
 }
 
@@ -75,9 +79,10 @@ pub fn close_tunnel(app: &App, id: &str) -> bool {
     app.tunnels.close(id)
 }
 
-/// Closes all tunnels of a user. How many there were.
+/// Closes all tunnels of a user, as names are shown. How many there were.
 pub fn close_tunnels_of(app: &App, user: &str) -> usize {
-    app.tunnels.close_of(user)
+    let is_of = |it: &User| *app.telemetry.show_user(it.as_str()) == *user;
+    app.tunnels.close_of(is_of)
 }
 
 /// The servers that requests go to.
@@ -129,7 +134,13 @@ pub fn policy(app: &App) -> PolicyReport {
     }
 }
 
-fn matches(tunnel: &Tunnel, search: &Search) -> bool {
+/// The user of a tunnel, as names are shown.
+fn user<'a>(tunnel: &'a Tunnel, telemetry: &Telemetry) -> Option<ShownUser<'a>> {
+    let user = tunnel.user.as_ref();
+    user.map(|user| telemetry.show_user(user.as_str()))
+}
+
+fn matches(tunnel: &Tunnel, user: Option<ShownUser<'_>>, search: &Search) -> bool {
     if search.is_for_all() {
         return true;
     }
@@ -140,7 +151,7 @@ fn matches(tunnel: &Tunnel, search: &Search) -> bool {
         Some(tunnel.id.as_str()),
         Some(&*client),
         Some(&*target),
-        tunnel.user.as_ref().map(User::as_str),
+        user.as_deref(),
         rule.as_deref(),
         tunnel.hello.get().and_then(|hello| hello.sni.as_deref()),
     ];
@@ -200,14 +211,14 @@ impl Measured {
         }
     }
 
-    fn row(&self, now: Instant) -> TunnelRow {
+    fn row(&self, now: Instant, telemetry: &Telemetry) -> TunnelRow {
         let tunnel = &self.tunnel;
         let age = now.saturating_duration_since(tunnel.since);
         let since = SystemTime::now().checked_sub(age);
         let sni = tunnel.hello.get().and_then(|hello| hello.sni.as_deref());
         TunnelRow {
             id: tunnel.id.to_string(),
-            user: tunnel.user.as_ref().map(ToString::to_string),
+            user: user(tunnel, telemetry).as_deref().map(str::to_owned),
             client: canonical(tunnel.client),
             kind: tunnel.kind.as_str(),
             target: target(tunnel),

@@ -215,10 +215,10 @@ impl Tunnels {
         })
     }
 
-    /// Closes all tunnels of a user for an operator. How many there were.
-    pub fn close_of(&self, user: &str) -> usize {
+    /// Closes all tunnels of these users for an operator. How many there were.
+    pub fn close_of(&self, is_of: impl Fn(&User) -> bool) -> usize {
         let mut all = self.all();
-        all.retain(|tunnel| tunnel.user.as_ref().is_some_and(|it| it.as_str() == user));
+        all.retain(|tunnel| tunnel.user.as_ref().is_some_and(&is_of));
         all.iter().for_each(|tunnel| tunnel.close());
         all.len()
     }
@@ -260,9 +260,8 @@ impl Tunnel {
     fn describe(&self) -> String {
         let carried = self.carried();
         format!(
-            "tunnel {} of {} to {}: aborted after {:?}, with {} bytes from the client and {} from the upstream",
+            "tunnel {} to {}: aborted after {:?}, with {} bytes from the client and {} from the upstream",
             self.id,
-            self.user.as_ref().map_or("no user", User::as_str),
             self.target,
             self.since.elapsed(),
             carried.bytes_from_client,

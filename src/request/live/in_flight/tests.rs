@@ -7,6 +7,7 @@ use super::*;
 use crate::access::policy::Name;
 use crate::http::target::Scheme;
 use crate::request::facts::{Arrival, Source};
+use crate::telemetry::Settings;
 
 fn source(connection: u64, thread: u16) -> Source {
     Source {
@@ -33,12 +34,16 @@ fn outcome_of(user: &str) -> Outcome {
     outcome
 }
 
+fn telemetry() -> Telemetry {
+    Telemetry::new(&Settings::default()).unwrap()
+}
+
 fn listed(table: &InFlight) -> Vec<RequestRow> {
     let all = Query {
         limit: usize::MAX,
         ..Query::default()
     };
-    table.list(&all).requests
+    table.list(&all, &telemetry()).requests
 }
 
 #[test]
@@ -133,7 +138,7 @@ fn requests_are_found_by_user_and_text_the_oldest_first() {
         lives.push(live);
     }
     let find = |user, text, limit| {
-        let list = table.list(&Query { user, text, limit });
+        let list = table.list(&Query { user, text, limit }, &telemetry());
         let ids: Vec<_> = list
             .requests
             .iter()
