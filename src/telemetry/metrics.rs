@@ -72,7 +72,7 @@ metrics! {
         "As `rule` in the access log, without what follows a colon. A request that was admitted may fail afterwards. Counted where an admin service is configured.";
     "tollgate_denied_total" counter ["rule"] => denied: LabelledCounters<MAX_RULES>,
         "Requests denied, by rule."
-        "As `rule` in the access log, without what follows a colon.";
+        "As `rule` in the access log, without what follows a colon. A tunnel that is denied by its first bytes counts when it ends.";
     "tollgate_observed_total" counter ["rule"] => observed: LabelledCounters<MAX_RULES>,
         "Requests that a rule which only observes would have denied, by rule."
         "Such a rule has `action: observe`.";
@@ -223,11 +223,7 @@ impl Metrics {
             let histogram = self.connect_duration.of(record.role);
             histogram.observe(connect.as_secs_f64());
         }
-        if let Some(by) = record.decided_by
-            && record.denial.is_some()
-        {
-            self.denied.inc(by.label());
-        }
+        self.count_denial(record);
         if let (Some(class), Some(limit)) = (record.class, record.limit) {
             self.limited.inc(class, limit);
         }
@@ -270,7 +266,16 @@ impl Metrics {
         self.tunnel_duration.observe(record.duration.as_secs_f64());
         self.tunnels_ended
             .inc(record.end_reason.unwrap_or("unknown"));
+        self.count_denial(record);
         self.count_error(record);
+    }
+
+    fn count_denial(&self, record: &Record<'_>) {
+        if let Some(by) = record.decided_by
+            && record.denial.is_some()
+        {
+            self.denied.inc(by.label());
+        }
     }
 
     fn count_error(&self, record: &Record) {

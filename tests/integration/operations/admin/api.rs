@@ -208,7 +208,7 @@ fn explain_is_of_the_policy_in_use() {
             r#"{"user": "alice", "target": "a.test:443", "ask": true}"#,
             "ask",
         ),
-        ("[1, 2", "EOF"),
+        ("{\"target\"", "EOF"),
     ] {
         let (status, value) = explained(question);
         assert_eq!(status, 400, "{question}: {value}");
@@ -227,7 +227,7 @@ fn the_configuration_is_shown_without_secrets() {
         .config(
             "secrets: { corp: { file: secret } }\n\
              parents: { corp: { urls: ['http://10.9.9.9:3128'], user: tollgate, password: corp } }\n\
-             scripts: [ { name: s, source: 'let canary_x = 1; fn request(r) { }', settings: { key: canary-setting } } ]",
+             scripts: [ { name: s, source: 'fn request(r) { let canary_x = 1; }', settings: { key: canary-setting } } ]",
         )
         .start();
     let config = get(&proxy, "/api/v1/config");
@@ -370,6 +370,18 @@ fn one_connection_serves_many_requests_in_order() {
         of("GET", "/healthz").replacen("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\nhello", 1);
     wire.send(with_body).unwrap();
     assert_eq!(wire.response("GET").unwrap().status(), 200);
+    // A request whose end can be read in two ways is the last one, and so is one of HTTP/1.0.
+    let fields = format!("{user}{CHANGE}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
+    let two = request(address, "POST", "/reload", &fields, "") + "0\r\n\r\n";
+    let old = of("GET", "/healthz").replace("HTTP/1.1", "HTTP/1.0");
+    for last in [two, old] {
+        let mut wire = Wire::connect(address).unwrap();
+        wire.send(last + &of("GET", "/healthz")).unwrap();
+        let answer = wire.response("GET").unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.head.fields.lists("connection", "close"));
+        wire.assert_closed();
+    }
     // What cannot be read gets 400 and an end.
     let mut wire = Wire::connect(address).unwrap();
     wire.send("nonsense\r\n\r\n").unwrap();
