@@ -13,9 +13,9 @@ use self::store::QuotaSettingKeys;
 pub(super) use self::store::QuotaSettings;
 use super::files::Base;
 use super::keys::form::{Bytes, BytesOrNone, Within};
-use super::keys::{keys, settings};
 #[cfg(test)]
 use super::keys::shape::Key;
+use super::keys::{keys, settings};
 use super::policy::GroupContext;
 use super::reader::Part;
 use super::units::{days, hours, milliseconds, minutes, seconds};

@@ -2,6 +2,7 @@
 
 mod external;
 mod lockout;
+mod log;
 mod parents;
 mod policy;
 mod reload;

@@ -39,24 +39,39 @@ fn the_log_of_a_process_is_shown_and_filtered() {
         (&["--user", ALICE.0], &["/one", "/three"]),
         (&["--site", "127.0.0.1"], &["/one", "/two"]),
         (&["--status", "4xx"], &["/three"]),
-        (&["--status", "200", "--status", "403"], &["/one", "/two", "/three"]),
+        (
+            &["--status", "200", "--status", "403"],
+            &["/one", "/two", "/three"],
+        ),
         (&["--errors"], &["/three"]),
         (&["--rule", "special_purpose"], &["/three"]),
         (&["--since", "1h"], &["/one", "/two", "/three"]),
-        (&["--since", "2000-01-01T00:00:00Z", "--user", "nobody"], &[]),
+        (
+            &["--since", "2000-01-01T00:00:00Z", "--user", "nobody"],
+            &[],
+        ),
     ] {
         for log_of in [&["-c", text(&conf)][..], &[text(&file)]] {
             let outcome = log(&[log_of, arguments].concat(), "");
             assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
             let lines: Vec<_> = outcome.stdout.lines().collect();
-            assert_eq!(lines.len(), expected.len(), "{arguments:?}: {}", outcome.output());
+            assert_eq!(
+                lines.len(),
+                expected.len(),
+                "{arguments:?}: {}",
+                outcome.output()
+            );
             for (line, path) in lines.iter().zip(expected) {
                 assert!(line.contains(path), "{arguments:?}: {line}");
             }
         }
     }
     let denied = log(&["--errors", text(&file)], "").stdout;
-    for part in [" 403 GET ", ALICE.0, "destination_ip_prohibited [special_purpose:"] {
+    for part in [
+        " 403 GET ",
+        ALICE.0,
+        "destination_ip_prohibited [special_purpose:",
+    ] {
         assert!(denied.contains(part), "{part}: {denied}");
     }
 }
@@ -75,7 +90,10 @@ fn hashed_names_are_found_with_the_key() {
     let stats = proxy.admin("/stats");
     let metrics = proxy.admin("/metrics");
     for shown in [&log_text, &stats.text(), &metrics.text()] {
-        assert!(!shown.contains(ALICE.0) && !shown.contains(BOB.0), "{shown}");
+        assert!(
+            !shown.contains(ALICE.0) && !shown.contains(BOB.0),
+            "{shown}"
+        );
     }
     let found = log(&["-c", text(&conf), "--user", ALICE.0], "");
     assert_eq!(found.stdout.lines().count(), 1, "{}", found.output());
@@ -96,7 +114,11 @@ fn what_is_no_record_is_told_and_controls_are_escaped() {
     for color in ["auto", "never"] {
         let outcome = log(&["--color", color, "-"], &input);
         assert_eq!(outcome.code(), Some(0), "{}", outcome.output());
-        assert!(outcome.stdout.contains(r"a\u001b[31m"), "{}", outcome.stdout);
+        assert!(
+            outcome.stdout.contains(r"a\u001b[31m"),
+            "{}",
+            outcome.stdout
+        );
         assert!(outcome.stdout.contains(r"/\u202e\r"), "{}", outcome.stdout);
         assert!(!outcome.stdout.contains('\u{1b}'), "{}", outcome.stdout);
         assert_eq!(
@@ -108,7 +130,11 @@ fn what_is_no_record_is_told_and_controls_are_escaped() {
     assert!(painted.stdout.contains("\u{1b}[0m"), "{}", painted.stdout);
     assert!(!painted.stdout.contains("a\u{1b}"), "{}", painted.stdout);
     let nothing = log(&["-"], "127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 5\n");
-    assert!(nothing.stderr.contains("`log.format: json`"), "{}", nothing.stderr);
+    assert!(
+        nothing.stderr.contains("`log.format: json`"),
+        "{}",
+        nothing.stderr
+    );
 }
 
 #[test]
@@ -117,17 +143,37 @@ fn mistakes_have_a_remedy() {
     let conf = setup.write();
     for (arguments, code, words) in [
         (&[][..], 64, "no log; name one"),
-        (&["-c", text(&conf)], 64, "log.access is stdout: pass what is there on to `tollgate log -`"),
+        (
+            &["-c", text(&conf)],
+            64,
+            "log.access is stdout: pass what is there on to `tollgate log -`",
+        ),
         (&["--status", "9xx", "-"], 64, "--status is not a status"),
         (&["--since", "yesterday", "-"], 64, "--since is not a time"),
-        (&["/none/access.log"], 1, "/none/access.log: cannot read the log"),
+        (
+            &["/none/access.log"],
+            1,
+            "/none/access.log: cannot read the log",
+        ),
         (&["/"], 1, "/: cannot read the log"),
     ] {
         let outcome = log(arguments, "");
-        assert_eq!(outcome.code(), Some(code), "{arguments:?}: {}", outcome.output());
-        assert!(outcome.stderr.contains(words), "{arguments:?}: {}", outcome.stderr);
+        assert_eq!(
+            outcome.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            outcome.output()
+        );
+        assert!(
+            outcome.stderr.contains(words),
+            "{arguments:?}: {}",
+            outcome.stderr
+        );
     }
-    assert_eq!(tollgate(["log", "--color", "sometimes", "-"]).code(), Some(64));
+    assert_eq!(
+        tollgate(["log", "--color", "sometimes", "-"]).code(),
+        Some(64)
+    );
 }
 
 /// A reader that goes, such as a pager or `head`, is no error.
@@ -178,11 +224,23 @@ fn a_log_is_followed_through_rotation() {
     wait("CONNECT");
     // As `copytruncate` does.
     std::fs::File::create(&file).unwrap();
-    let mut cut = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
-    writeln!(cut, r#"{{"time":"2026-11-30T17:00:00.000Z","event":"request","target":"/last"}}"#).unwrap();
+    let mut cut = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .unwrap();
+    writeln!(
+        cut,
+        r#"{{"time":"2026-11-30T17:00:00.000Z","event":"request","target":"/last"}}"#
+    )
+    .unwrap();
     wait("/last");
     for path in ["/first", "/second", "CONNECT", "/last"] {
-        assert_eq!(shown.text().matches(path).count(), 1, "{path}: {}", shown.text());
+        assert_eq!(
+            shown.text().matches(path).count(),
+            1,
+            "{path}: {}",
+            shown.text()
+        );
     }
     child.kill().unwrap();
     child.wait().unwrap();

@@ -122,12 +122,18 @@ fn rsyslogd_reads_the_socket_of_the_machine() {
         let _gone = std::fs::remove_file(&socket);
         ask(&proxy, BOB, "two");
         eventually("the failure", || {
-            proxy.errors().contains("cannot write to syslog at").then_some(())
+            proxy
+                .errors()
+                .contains("cannot write to syslog at")
+                .then_some(())
         });
         let _service = rsyslogd(directory.path(), &inputs);
         let found = wait_messages(directory.path(), 2);
         assert_eq!(found[1].1["target"], "http://10.0.0.1/two", "{found:?}");
-        assert_eq!(proxy.metric("tollgate_log_dropped_total{reason=\"write_error\"}"), 0);
+        assert_eq!(
+            proxy.metric("tollgate_log_dropped_total{reason=\"write_error\"}"),
+            0
+        );
         // `tollgate log` reads what rsyslogd has written.
         let mut command = Command::new(program());
         command.arg("log").arg(directory.path().join("messages"));
@@ -202,13 +208,20 @@ fn journald_has_the_members_as_fields() {
     let _service = Running(service);
     let socket = runtime.join("socket");
     eventually("the journal", || socket.exists().then_some(()));
-    let log = format!("{{ access: journald, journal_socket: '{}' }}", socket.display());
+    let log = format!(
+        "{{ access: journald, journal_socket: '{}' }}",
+        socket.display()
+    );
     let proxy = quiet(Setup::new(), &log);
     ask(&proxy, ALICE, "one");
     ask(&proxy, BOB, "two");
     let journal = |matches: &[&str], output: &str| {
         let mut command = Command::new("journalctl");
-        command.arg("-D").arg(&logs).args(["-o", output]).args(matches);
+        command
+            .arg("-D")
+            .arg(&logs)
+            .args(["-o", output])
+            .args(matches);
         run(&mut command, "").stdout
     };
     let user = format!("TOLLGATE_USER={}", ALICE.0);

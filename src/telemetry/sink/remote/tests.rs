@@ -64,7 +64,10 @@ fn udp_has_the_form_of_rfc_5424() {
     let [version, time, _host, tag, process, kind, data, body] = parts[..] else {
         panic!("{message}");
     };
-    assert_eq!((version, tag, kind, data, body), ("<134>1", "tollgate", "access", "-", "{}"));
+    assert_eq!(
+        (version, tag, kind, data, body),
+        ("<134>1", "tollgate", "access", "-", "{}")
+    );
     assert_eq!(process, std::process::id().to_string());
     assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok(), "{time}");
 }
