@@ -50,6 +50,7 @@ mod scripts;
 mod secrets;
 mod sections;
 mod senders;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -95,8 +96,8 @@ use self::egress::Egress;
 use self::files::Base;
 use self::keys::form::Settings as _;
 use self::kind::TextKind;
-use self::log::Log;
 use self::lists::Lists;
+use self::log::Log;
 use self::places::{Input, Place, Places, Purpose};
 use self::policy::{GroupContext, RuleContext};
 use self::problem::Diagnostics;
@@ -113,7 +114,7 @@ use crate::balances::StoreSettings;
 use crate::config::identity::Identity;
 use crate::http::pac::Pac;
 use crate::script::Script;
-use crate::telemetry::{self, Destination, UserKey};
+use crate::telemetry::{Destination, Settings as TelemetrySettings, UserKey};
 use crate::text::units;
 
 /// The most that a configuration file may have.
@@ -156,7 +157,7 @@ pub struct Config {
     /// Where balances of quotas are kept, if they are.
     pub(crate) store: Option<StoreSettings>,
     /// Destination and format of the access log; a path in it is absolute.
-    pub(crate) log: telemetry::Settings,
+    pub(crate) log: TelemetrySettings,
     /// The key of hashed names of users, also where names are plain now.
     pub(crate) users_key: Option<UserKey>,
     /// What is most likely not meant, although it can be used.
@@ -364,7 +365,8 @@ fn interpret(
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
     let (limits, classes, quotas) = Limits::read(sections.limits, base, &secrets, &context);
-    let log = Log::read(sections.log, base);
+    let mut log = Log::read(sections.log, base);
+    log.settings.traces = self::telemetry::read(sections.telemetry, &secrets);
     tollgate.finish_with(|key| {
         pingora::is_key(key)
             .then(|| "write it at the top of the file, without spaces before it".to_owned())

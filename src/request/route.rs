@@ -15,6 +15,7 @@ use crate::access::client::Client;
 use crate::access::limits::Turn as AwaitedTurn;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
+use crate::telemetry::traces::Phase;
 use crate::upstream::dial::{Candidates, DialError, Dialer};
 use crate::upstream::limit::{Permit, Presence, Turn};
 use crate::upstream::pool::PoolNumber;
@@ -60,6 +61,7 @@ async fn wait(
         () = gone => Err(ErrorKind::ClientGone.into()),
     };
     add_time(&mut exchange.outcome.queue, begun);
+    exchange.outcome.ended(Phase::Queue);
     came
 }
 
@@ -114,6 +116,9 @@ async fn addresses(
             candidates.await
         }
     };
+    if exchange.outcome.resolve.is_some() {
+        exchange.outcome.ended(Phase::Resolve);
+    }
     match found {
         Ok(found) => {
             if admitted.is_unasked() {
@@ -156,6 +161,7 @@ pub async fn reserve(
     let begun = Instant::now();
     let permit = queue.wait(presence).await;
     add_time(&mut exchange.outcome.queue, begun);
+    exchange.outcome.ended(Phase::Queue);
     permit.map(Some)
 }
 

@@ -130,7 +130,10 @@ impl OpenTunnel {
         self.telemetry.metrics.count_tunnel_end(&record);
         record.event = Event::TunnelClose;
         let telemetry = &self.telemetry;
-        telemetry.with_shown_user(&record, |record| telemetry.log.write(record));
+        telemetry.with_shown_user(&record, |record| {
+            telemetry.log.write(record);
+            telemetry.trace(record);
+        });
     }
 }
 
