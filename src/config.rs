@@ -52,6 +52,7 @@ mod secrets;
 mod sections;
 mod senders;
 mod shown;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -117,7 +118,7 @@ use crate::balances::StoreSettings;
 use crate::config::identity::Identity;
 use crate::http::pac::Pac;
 use crate::script::Script;
-use crate::telemetry::{self, Destination, UserKey};
+use crate::telemetry::{Destination, Settings as TelemetrySettings, UserKey};
 use crate::text::units;
 
 /// The most that a configuration file may have.
@@ -160,7 +161,7 @@ pub struct Config {
     /// Where balances of quotas are kept, if they are.
     pub(crate) store: Option<StoreSettings>,
     /// Destination and format of the access log; a path in it is absolute.
-    pub(crate) log: telemetry::Settings,
+    pub(crate) log: TelemetrySettings,
     /// The key of hashed names of users, also where names are plain now.
     pub(crate) users_key: Option<UserKey>,
     /// What is most likely not meant, although it can be used.
@@ -371,7 +372,8 @@ fn interpret(
     let dns = Dns::read(sections.dns.section());
     let timeouts = Timeouts::read(sections.timeouts.section());
     let (limits, classes, quotas) = Limits::read(sections.limits, base, &secrets, &context);
-    let log = Log::read(sections.log, base);
+    let mut log = Log::read(sections.log, base);
+    log.settings.traces = self::telemetry::read(sections.telemetry, &secrets);
     tollgate.finish_with(|key| {
         pingora::is_key(key)
             .then(|| "write it at the top of the file, without spaces before it".to_owned())

@@ -13,4 +13,5 @@ pub mod response;
 pub mod role;
 pub mod secret;
 pub mod target;
+pub mod trace_context;
 pub mod url;

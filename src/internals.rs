@@ -31,6 +31,7 @@ pub mod targets {
     pub use crate::http::http1::fuzz::{chunked_body, head};
     pub use crate::http::response::fuzz::response;
     pub use crate::http::target::fuzz::authority;
+    pub use crate::http::trace_context::fuzz::trace_context;
     pub use crate::socks5::fuzz::socks5;
     pub use crate::upstream::parent::fuzz::parent_answer;
 }
@@ -70,6 +71,7 @@ macro_rules! each_target {
             configuration,
             expression,
             socks5,
+            trace_context,
         }
     };
 }

@@ -16,5 +16,6 @@ pub mod reply;
 pub mod request_id;
 pub mod route;
 pub mod token_keys;
+pub mod trace_export;
 pub mod tunnel;
 pub mod websocket;

@@ -39,11 +39,12 @@ mod stats;
 mod text;
 pub mod throttle;
 mod top;
+pub mod traces;
 mod users;
 mod view;
 
 use crate::access::limits::Classes;
-use crate::access::limits::quota::{Ledgers, Row};
+use crate::access::limits::quota::Ledgers;
 use crate::http::role::Role;
 use access_log::AccessLog;
 pub use access_log::{Destination, Format};
@@ -78,6 +79,7 @@ use stats::{Report, Stats};
 use text::{Clock, unix_seconds};
 pub use text::{rfc3339, shown, shown_uri};
 use top::Weight;
+use traces::{TraceSettings, Traces};
 use users::Users;
 
 /// `Content-Type` of [`Telemetry::render_metrics`].
@@ -100,6 +102,8 @@ pub struct Settings {
     pub tunnel_open: bool,
     /// How names of users are shown, in the log and everywhere else.
     pub users: UserNames,
+    /// How requests are traced, if they are.
+    pub traces: Option<TraceSettings>,
 }
 
 /// Why the telemetry cannot be set up.
@@ -146,6 +150,7 @@ pub struct Telemetry {
     log: AccessLog,
     log_tunnel_open: bool,
     names: UserNames,
+    traces: Option<Traces>,
     registry: Registry,
     metrics: Metrics,
     process: Process,
@@ -199,6 +204,7 @@ impl Telemetry {
             log,
             log_tunnel_open: settings.tunnel_open,
             names: settings.users.clone(),
+            traces: settings.traces.clone().map(Traces::new),
             registry,
             metrics,
             process,
@@ -246,6 +252,7 @@ impl Telemetry {
             self.users.count(user, &used);
         }
         self.log.write(record);
+        self.trace(record);
     }
 
     /// Keeps a denial for its user and for the admin service to read, if the record is one. To be called before the client is
@@ -293,30 +300,6 @@ impl Telemetry {
     /// Notes one that was not, or a connection that could not be made.
     pub fn sync_failed(&self, kind: &'static str) {
         self.metrics.store_failures.inc(kind);
-    }
-
-    /// The name of a user as it is shown wherever others than the user see it.
-    pub fn show_user<'a>(&self, user: &'a str) -> ShownUser<'a> {
-        self.names.show(user)
-    }
-
-    /// A balance with its member as it is shown.
-    pub fn show_row(&self, mut row: Row) -> Row {
-        if let Some(hash) = self.names.hash(&row.member).filter(|_| row.is_user) {
-            hash.as_str().clone_into(&mut row.member);
-        }
-        row
-    }
-
-    /// Lends the record with the name of its user as it is shown.
-    fn with_shown_user<T>(&self, record: &Record<'_>, then: impl FnOnce(&Record<'_>) -> T) -> T {
-        match record.user.and_then(|user| self.names.hash(user)) {
-            None => then(record),
-            Some(hash) => then(&Record {
-                user: Some(hash.as_str()),
-                ..*record
-            }),
-        }
     }
 
     /// Whether records are written: the statistics take less from one.

@@ -99,6 +99,7 @@ impl<'d> Log<'d> {
                 // The missing key was reported.
                 (Naming::Hashed, None) | (Naming::Plain, _) => UserNames::Plain,
             },
+            traces: None,
         };
         if let (Destination::Journal(_), Format::Combined) = (&settings.access, settings.format) {
             let remedy = "remove it: the journal has the members of the JSON format as fields";

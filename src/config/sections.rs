@@ -9,7 +9,7 @@ use super::scripts::ScriptLimits;
 use super::{
     admin, auth, egress, gateway,
     limits::{self, Timeouts},
-    listeners, log, pac, parents, policy, scripts, secrets, tunnel,
+    listeners, log, pac, parents, policy, scripts, secrets, telemetry, tunnel,
 };
 
 keys! {
@@ -55,6 +55,8 @@ keys! {
         limits: Part<'d> = Defaults, Map => Shape::Part(limits::keys);
         /// The access log.
         log: Part<'d> = Defaults, Map => Shape::Part(log::Log::keys);
+        /// Traces for OpenTelemetry.
+        telemetry: Part<'d> = Defaults, Map => Shape::Part(telemetry::TelemetryKeys::keys);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod external;
 mod lockout;
+mod log;
 mod parents;
 mod policy;
 mod reload;
@@ -167,7 +168,7 @@ fn a_minimal_file_has_the_defaults() {
     assert_eq!(config.dns, Dns::default());
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.log, telemetry::Settings::default());
+    assert_eq!(config.log, crate::telemetry::Settings::default());
     assert_eq!(config.auth.hash_threads, config.server.threads);
 
     assert!(config.policy.rules().is_empty());

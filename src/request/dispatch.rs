@@ -131,6 +131,9 @@ impl<'a> Requests<'a> {
             request.via = Some(lines.join(&b", "[..]).into());
         }
         let kept = access.keep(&head, &request);
+        let trace = app
+            .telemetry
+            .begin_trace(request.role, || head.fields(), arrival.started);
         self.add_forwarding_fields(&mut head, &request);
         let credentials = std::mem::take(&mut head.credentials);
         let is_connect = head.method == Method::CONNECT;
@@ -138,6 +141,7 @@ impl<'a> Requests<'a> {
         if request.is_tunnel {
             let mut exchange = Exchange::new(request, credentials);
             exchange.begin(access, kept);
+            exchange.outcome.trace = trace;
             app.show(&mut exchange, &head);
             let request = Box::new(TunnelRequest::new(exchange, &head));
             return Begun::Tunnel(if is_connect {
@@ -151,6 +155,7 @@ impl<'a> Requests<'a> {
         let exchange = Exchange::new(request, credentials);
         let mut forwarded = Box::new(Forwarded::new(exchange, Arc::clone(&self.connection)));
         forwarded.exchange.begin(access, kept);
+        forwarded.exchange.outcome.trace = trace;
         app.show(&mut forwarded.exchange, &head);
         let stream = self.connection.lend(stream, head.framing);
         let mut session = ServerSession::new_http1(Box::new(stream));

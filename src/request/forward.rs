@@ -48,6 +48,7 @@ use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields, is_final};
 use crate::http::role::Role;
 use crate::telemetry::GATEWAY_SITE;
+use crate::telemetry::traces::Phase;
 
 /// Forward proxy and gateway as Pingora's application.
 pub struct Forward {
@@ -178,6 +179,7 @@ impl ProxyHttp for Forward {
                 .flatten()
                 .filter_map(|timing| timing.establishment_duration)
                 .reduce(|sum, layer| sum + layer);
+            forwarded.exchange.outcome.ended(Phase::Connect);
         }
         let server = forwarded.permit.as_ref().map(|permit| &permit.server);
         if let Some(Route::Parent(route)) = &forwarded.route {

@@ -19,6 +19,7 @@ use crate::http::credentials::Credentials;
 use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::KeptHead;
+use crate::telemetry::traces::{Phase, Trace};
 use crate::telemetry::{Record, UpstreamAddress};
 use crate::upstream::server::Address;
 
@@ -69,6 +70,8 @@ pub struct Outcome {
     pub connect: Option<Duration>,
     /// From the first byte of the request to the first byte of the upstream's response.
     pub first_byte: Option<Duration>,
+    /// The trace of the request, if it is recorded.
+    pub trace: Option<Box<Trace>>,
     /// Where the request was connected to.
     pub upstream: Option<Address>,
     /// How it failed.
@@ -117,6 +120,13 @@ impl Outcome {
     pub fn identify(&mut self, identity: &Identity) {
         self.user = Some(identity.user().clone());
         self.facts = identity.facts();
+    }
+
+    /// Notes for the trace, if there is one, that a phase has ended.
+    pub fn ended(&mut self, phase: Phase) {
+        if let Some(trace) = &mut self.trace {
+            trace.ended(phase);
+        }
     }
 
     /// The terms, to add one.
@@ -322,6 +332,7 @@ impl Exchange {
             record.tags = run.notes.tags();
         }
         record.denial = outcome.denial.as_deref();
+        record.trace = outcome.trace.as_deref();
         let terms = outcome.terms.as_ref();
         if let Some(SeenHello { hello, alpn }) = terms.and_then(|terms| terms.hello.as_ref()) {
             record.sni = hello.sni.as_deref();

@@ -11,6 +11,7 @@ use super::outcome::Exchange;
 use crate::hook::OutgoingFields;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::{Scheme, Target};
+use crate::http::trace_context::{TRACEPARENT, TRACESTATE};
 
 /// A head whose fields have any names.
 pub trait OutgoingHead: OutgoingFields {
@@ -39,6 +40,7 @@ pub fn complete(
         };
         head.set(&name, &value);
     }
+    trace(exchange, head);
     if let Some(run) = &mut exchange.run {
         if let Some((scheme, authority)) = run.notes.target() {
             let host = authority.host_field(*scheme).to_string();
@@ -53,6 +55,19 @@ pub fn complete(
     }
     inject(exchange, head);
     Ok(())
+}
+
+/// Writes the trace context, where the server is to learn of the trace.
+fn trace(exchange: &Exchange, head: &mut impl OutgoingFields) {
+    let trace = exchange.outcome.trace.as_ref();
+    if let Some((parent, state)) = trace.and_then(|trace| trace.for_server()) {
+        head.set(&HeaderName::from_static(TRACEPARENT), &parent);
+        let name = HeaderName::from_static(TRACESTATE);
+        match state {
+            Some(state) => head.set(&name, &state),
+            None => head.remove(&name),
+        }
+    }
 }
 
 /// Writes the fields of the rule that admitted the request: last, so that no hook sees or changes them, and over TLS

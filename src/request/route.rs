@@ -16,6 +16,7 @@ use crate::access::client::Client;
 use crate::access::limits::Turn as AwaitedTurn;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
+use crate::telemetry::traces::Phase;
 use crate::upstream::dial::{Candidates, DialError, Dialer};
 use crate::upstream::limit::{Permit, Presence, Turn};
 use crate::upstream::pool::PoolNumber;
@@ -62,6 +63,7 @@ async fn wait(
         () = gone => Err(ErrorKind::ClientGone.into()),
     };
     add_time(&mut exchange.outcome.queue, begun);
+    exchange.outcome.ended(Phase::Queue);
     exchange.is_now(State::Admitting);
     came
 }
@@ -118,6 +120,9 @@ async fn addresses(
             candidates.await
         }
     };
+    if exchange.outcome.resolve.is_some() {
+        exchange.outcome.ended(Phase::Resolve);
+    }
     match found {
         Ok(found) => {
             if admitted.is_unasked() {
@@ -168,6 +173,7 @@ pub async fn reserve(
     let begun = Instant::now();
     let permit = queue.wait(presence).await;
     add_time(&mut exchange.outcome.queue, begun);
+    exchange.outcome.ended(Phase::Queue);
     exchange.is_now(State::Connecting);
     permit.map(Some)
 }

@@ -27,6 +27,7 @@ use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::role::Role;
 use crate::http::target::Scheme;
+use crate::telemetry::traces::Phase;
 use crate::tunnel::{self, Ended, MaybeTls, Traffic};
 use crate::upstream::limit::{Permit, Presence};
 use crate::upstream::server::{Address, Server};
@@ -78,6 +79,7 @@ pub async fn open(
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok(dialed) => {
                 add_time(&mut exchange.outcome.connect, begun);
+                exchange.outcome.ended(Phase::Connect);
                 let is_at_target = matches!(route, Route::Direct(_));
                 if let Some(address) = dialed.address {
                     let admitted = is_at_target.then_some(&admitted);

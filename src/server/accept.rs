@@ -14,7 +14,7 @@ use crate::admin::certificates::Certificates;
 use crate::downstream::{Acceptor, Listener, ThreadOptions};
 use crate::request::dispatch::Ways;
 use crate::request::live;
-use crate::request::token_keys;
+use crate::request::{token_keys, trace_export};
 use crate::upstream::parent::Parents;
 
 /// The service that accepts connections on all listeners, in one runtime.
@@ -90,6 +90,7 @@ impl Service for AcceptService {
             return;
         }
         tokio::spawn(token_keys::look_after(Arc::clone(&app)));
+        tokio::spawn(trace_export::look_after(Arc::clone(&app)));
         let parents = Arc::clone(&app);
         tokio::spawn(Parents::look_after(move || parents.access.parents()));
         tokio::spawn(Arc::clone(&self.certificates).look_after());

@@ -90,20 +90,24 @@ impl<const MAX: usize> Counters for LabelledCounters<MAX> {
 
 impl<const MAX: usize> LabelledCounters<MAX> {
     pub(crate) fn inc(&self, value: &str) {
+        self.add(value, 1);
+    }
+
+    pub(crate) fn add(&self, value: &str, count: u64) {
         if let Some(series) = self.series.read().get(value) {
-            return series.inc();
+            return series.inc_by(count);
         }
         let mut map = self.series.write();
         if map.len() < MAX || map.contains_key(value) {
             let series = map
                 .entry(value.into())
                 .or_insert_with(|| self.family.with_label_values(&[value]));
-            return series.inc();
+            return series.inc_by(count);
         }
         drop(map);
         self.other
             .get_or_init(|| self.family.with_label_values(&[OTHER]))
-            .inc();
+            .inc_by(count);
     }
 
     /// What was counted, by value; of those beyond the bound as [`OTHER`].

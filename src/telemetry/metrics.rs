@@ -194,6 +194,9 @@ metrics! {
     "tollgate_log_dropped_total" counter ["reason"] => losses: Losses,
         "Access-log records that were lost, by reason."
         "`overflow`, `write_error`.";
+    "tollgate_trace_spans_total" counter ["result"] => spans: LabelledCounters<MAX_KINDS>,
+        "Spans of [traces](traces.md), by what became of them."
+        "`exported`; `overflow`, dropped by a full queue; `failed`, not taken in time by the collector; `rejected`, refused by it.";
     "tollgate_reloads_total" counter ["result"] => reloads: Reloads,
         "Reloads of files by result."
         "By signal and by `POST /reload`: `success`; `partial`, when a changed key waits for a restart; `failure`, when nothing was changed.";

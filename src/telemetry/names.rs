@@ -8,6 +8,10 @@ use std::ops::Deref;
 
 use zeroize::Zeroizing;
 
+use super::Telemetry;
+use super::record::Record;
+use crate::access::limits::quota::Row;
+
 /// Bytes of a hash that are shown, as twice as many digits: with a million users, the chance that two share a label is
 /// one in thirty million.
 const SHOWN: usize = 8;
@@ -41,6 +45,36 @@ pub enum ShownUser<'a> {
 /// A hashed name: hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserHash([u8; 2 * SHOWN]);
+
+impl Telemetry {
+    /// The name of a user as it is shown wherever others than the user see it.
+    pub fn show_user<'a>(&self, user: &'a str) -> ShownUser<'a> {
+        self.names.show(user)
+    }
+
+    /// A balance with its member as it is shown.
+    pub fn show_row(&self, mut row: Row) -> Row {
+        if let Some(hash) = self.names.hash(&row.member).filter(|_| row.is_user) {
+            hash.as_str().clone_into(&mut row.member);
+        }
+        row
+    }
+
+    /// Lends the record with the name of its user as it is shown.
+    pub(super) fn with_shown_user<T>(
+        &self,
+        record: &Record<'_>,
+        then: impl FnOnce(&Record<'_>) -> T,
+    ) -> T {
+        match record.user.and_then(|user| self.names.hash(user)) {
+            None => then(record),
+            Some(hash) => then(&Record {
+                user: Some(hash.as_str()),
+                ..*record
+            }),
+        }
+    }
+}
 
 impl UserNames {
     /// The label of a user.

@@ -164,7 +164,10 @@ impl OpenTunnel {
         }
         record.event = Event::TunnelClose;
         let telemetry = &self.telemetry;
-        telemetry.with_shown_user(&record, |record| telemetry.log.write(record));
+        telemetry.with_shown_user(&record, |record| {
+            telemetry.log.write(record);
+            telemetry.trace(record);
+        });
     }
 }
 

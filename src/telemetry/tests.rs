@@ -105,6 +105,7 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.lockout_refused();
     telemetry.token_refused("signature");
     telemetry.keys_fetched(true);
+    telemetry.spans_sent("exported", 1);
     telemetry.authorizer_asked("admit", DEADLINE);
     telemetry.authorizer_cache_hit();
     telemetry.reloaded(ReloadOutcome::Succeeded, &[]);

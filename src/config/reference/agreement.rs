@@ -23,7 +23,11 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 20] = [
+const MAPS: [(&str, &str); 21] = [
+    (
+        "tollgate.telemetry.otlp",
+        "{ endpoint: 'http://127.0.0.1:4318' }",
+    ),
     ("tollgate.pac", "{ proxy: 'PROXY a.test:1' }"),
     ("tollgate.limits.classes", "[{ name: c, requests: 7/s }]"),
     ("tollgate.limits.classes[].quota", "{ day: 7GiB }"),

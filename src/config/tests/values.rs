@@ -28,10 +28,11 @@ tollgate:
   limits: { store: { file: quota.redb } }
   pac: { proxy: 'PROXY a.test:1' }
   log: { access: syslog, users_key: users-key }
+  telemetry: { otlp: { endpoint: 'http://127.0.0.1:4318' } }
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 102] = [
+const RESTART: [(&str, &str); 106] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -130,6 +131,13 @@ const RESTART: [(&str, &str); 102] = [
     ("tollgate.log.syslog.tag", "proxy"),
     ("tollgate.log.journal_socket", "/run/other"),
     ("tollgate.log.users", "hashed"),
+    (
+        "tollgate.telemetry.otlp.endpoint",
+        "'http://127.0.0.1:4319'",
+    ),
+    ("tollgate.telemetry.otlp.sample", "2%"),
+    ("tollgate.telemetry.otlp.propagate", "all"),
+    ("tollgate.telemetry.otlp.fields.authorization", "NAME"),
     ("tollgate.log.users_key", "other-key"),
     // Other ways to say the same, or a default: no change at all.
     ("=tollgate.timeouts.drain", "30000ms"),

@@ -99,6 +99,11 @@ impl<'a> Requests<'a> {
         let mut exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
         exchange.early = client.early;
         exchange.begin(access, kept);
+        exchange.outcome.trace = app.telemetry.begin_trace(
+            exchange.request.role,
+            std::iter::empty,
+            exchange.request.arrival.started,
+        );
         app.show(&mut exchange, &head);
         let request = Box::new(TunnelRequest::new(exchange, &head));
         Box::pin(self.ways.connect.serve(stream, request))

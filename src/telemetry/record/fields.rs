@@ -18,6 +18,7 @@ use crate::http::denial::Denial;
 use crate::http::role::Role;
 use crate::telemetry::record::UpstreamAddress;
 use crate::telemetry::text::Clock;
+use crate::telemetry::traces::Trace;
 
 /// Limits of text that both formats write, in bytes before escaping. Together
 /// with those in the table they keep every line below 32 KiB, whatever a client
@@ -55,7 +56,7 @@ record! {
         /// A name that was only claimed must not be put here: people type
         /// passwords into the wrong field.
         "user": optional user: &'a str, Text(max::USER),
-            "The user whose password, token or certificate was verified, or that of the client's network.";
+            "The user whose password, token or certificate was verified, or that of the client's network; a hash where [names are hashed](#names-of-users).";
         "groups": list groups: Box<str>, Names { count: 16, each: 64 },
             "Groups of the user that a token, a hook or the external authoriser says, in its order, each cut at 64 bytes. Those of the group file are not among them.";
         "auth": optional auth: &'static str, Text(64),
@@ -128,6 +129,8 @@ record! {
         limit: Option<&'static str>;
         /// The hook that failed the request.
         failed_hook: Option<&'a str>;
+        /// The trace of the request, if it is recorded.
+        trace: Option<&'a Trace>;
         /// What the client is told of its denial, if the policy denied the request.
         denial: Option<&'a Denial>;
     }

@@ -1,6 +1,7 @@
 //! Hashed names of users: in all that telemetry shows.
 
 use super::*;
+use crate::access::limits::quota::Row;
 
 fn hashed() -> Settings {
     Settings {
