@@ -185,7 +185,7 @@ impl Config {
     /// Whether anyone but programs on this machine can connect.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        is_exposed(&self.listeners)
+        listeners::is_exposed(&self.listeners)
     }
 
     /// The addresses to bind for `address`, that of a listener or of the admin service: `[::]` means every
@@ -231,10 +231,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn is_exposed(listeners: &[Listener]) -> bool {
-    listeners.iter().any(|listener| !listener.is_loopback())
 }
 
 /// What to do when the file is not a configuration.
@@ -294,7 +290,7 @@ fn interpret(
     let admin = admin.and_then(|item| admin::read(&item, &around, &mut bound));
     let admin_address = admin.as_ref().map(|admin| admin.address);
     let exposed = match scope {
-        Scope::Start | Scope::Check | Scope::Embedded => is_exposed(&listeners),
+        Scope::Start | Scope::Check | Scope::Embedded => listeners::is_exposed(&listeners),
         // Who could connect is not what is asked.
         Scope::Explain => false,
         Scope::Reload { exposed, .. } => exposed,

@@ -344,6 +344,11 @@ pub(super) fn bound_addresses(
     std::iter::once(address).chain(takes_both.then_some(ipv4))
 }
 
+/// Whether anyone but programs on this machine can connect.
+pub(super) fn is_exposed(listeners: &[Listener]) -> bool {
+    listeners.iter().any(|listener| !listener.is_loopback())
+}
+
 /// The addresses of the configuration.
 pub(super) fn configured_addresses(
     listeners: &[Listener],
