@@ -16,7 +16,7 @@ fn nothing_that_is_shown_has_a_plain_name() {
     let (telemetry, path, _dir) = logging(hashed());
     telemetry.record(&record(Role::Forward));
     let tunnel = telemetry.tunnel_opened(&record(Role::Tunnel));
-    tunnel.add_bytes(3, 4);
+    tunnel.add_bytes("one.example:443", 3, 4);
     tunnel.close(&record(Role::Tunnel));
     assert!(telemetry.flush(DEADLINE));
 
