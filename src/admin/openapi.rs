@@ -407,12 +407,18 @@ mod reference {
     #[test]
     fn the_members_are_in_the_document() {
         let rows = [
-            Status::reference("status."),
-            ConfigReport::reference("config."),
-            LimitReport::reference("limits."),
-            Closed::reference("DELETE users/U/tunnels."),
-            Skipped::reference("denials_skipped."),
+            ("status", Status::reference("")),
+            ("config", ConfigReport::reference("")),
+            ("limits", LimitReport::reference("")),
+            ("DELETE users/U/tunnels", Closed::reference("")),
+            ("denials_skipped", Skipped::reference("")),
         ];
+        let rows = rows.map(|(of, rows)| {
+            let named = rows.into_iter();
+            let named =
+                named.map(|[key, meaning]| [key.replacen('`', &format!("`{of}."), 1), meaning]);
+            named.collect::<Vec<_>>()
+        });
         let text = table(["member", "meaning"], rows.concat());
         assert_part("docs/admin.md", "members", &text);
     }
