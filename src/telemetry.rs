@@ -50,7 +50,7 @@ use parking_lot::Mutex;
 use process::Process;
 use prometheus::Registry;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
-pub use stats::human_bytes;
+pub use stats::{human_bytes, human_seconds};
 use stats::{Report, Stats};
 use users::Users;
 

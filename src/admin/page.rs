@@ -1,0 +1,125 @@
+//! The page of the admin service: HTML from a snapshot, and the files that it loads.
+//!
+//! It works without JavaScript; the module in `assets` keeps it up to date. It is given data, and it fetches, changes
+//! and decides nothing. Every file is in the program, and no part of the page leads to another origin.
+
+mod assets;
+mod facts;
+mod format;
+mod html;
+mod table;
+mod tables;
+
+use serde_json::Value;
+
+pub(super) use self::assets::{Asset, asset};
+use self::facts::{CHARTS, Fact, PROCESS};
+use self::format::Format;
+use self::html::Html;
+use self::tables::{
+    CERTIFICATES, CLASSES, DENIALS, ERRORS, PARENTS, QUOTAS, RULES, SITES, TOP_DENIALS, TUNNELS,
+    UPSTREAMS, USERS,
+};
+
+/// What the browser may do with the page: its own files and the API of its own origin, nothing inline.
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The beginning, up to what the data says.
+const BEGIN: &str = "<!doctype html>
+<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tollgate</title>
+<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
+<meta name=\"color-scheme\" content=\"light dark\">
+<link rel=\"icon\" href=\"/assets/icon.svg\" type=\"image/svg+xml\">
+<link rel=\"stylesheet\" href=\"/assets/page.css\">
+<script src=\"/assets/uplot.js\" defer></script>
+<script type=\"module\" src=\"/assets/page.js\"></script>
+<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>
+</head>";
+
+/// The sections that the bar leads to.
+const SECTIONS: [(&str, &str); 8] = [
+    ("#now", "Now"),
+    ("#tunnels", "Tunnels"),
+    ("#denials", "Denials"),
+    ("#users", "Users"),
+    ("#sites", "Sites"),
+    ("#upstreams", "Upstreams"),
+    ("#rules", "Rules"),
+    ("#process", "Process"),
+];
+
+/// The dialogue that asks before something is changed.
+const CONFIRM: &str = "<dialog id=\"confirm\" aria-labelledby=\"confirm-title\"><form method=\"dialog\">
+<h2 id=\"confirm-title\"></h2><p id=\"confirm-text\"></p>
+<menu><button value=\"\">Cancel</button><button value=\"yes\" class=\"danger\" id=\"confirm-yes\"></button></menu>
+</form></dialog>";
+
+/// The page.
+///
+/// `data` has what the API answers: `status`, `snapshot`, `denials`, `policy`, `limits` and `quotas`. With
+/// `may_change`, it has the buttons that change something.
+pub(super) fn render(data: &Value, may_change: bool) -> String {
+    let now = data.pointer("/snapshot/now/time").and_then(Value::as_i64).unwrap_or_default();
+    let mut html = Html::default();
+    html.markup(BEGIN).markup("<body><a class=\"skip\" href=\"#main\">Skip to the content</a>");
+    write_bar(&mut html, data, now);
+    html.markup("<div id=\"notices\" role=\"status\"></div><main id=\"main\" tabindex=\"-1\">");
+    html.markup("<section id=\"now\" aria-label=\"Now and the last 15 minutes\">");
+    for chart in CHARTS {
+        chart.write(&mut html, data, now);
+    }
+    html.markup("</section>");
+    TUNNELS.write(&mut html, data, now, may_change);
+    for row in [
+        [&DENIALS, &TOP_DENIALS, &ERRORS].as_slice(),
+        &[&USERS, &SITES],
+        &[&RULES, &UPSTREAMS, &PARENTS],
+        &[&CLASSES, &QUOTAS],
+    ] {
+        html.markup("<div class=\"row\">");
+        for table in row {
+            table.write(&mut html, data, now, may_change);
+        }
+        html.markup("</div>");
+    }
+    html.markup("<div class=\"row\">");
+    write_process(&mut html, data, now, may_change);
+    CERTIFICATES.write(&mut html, data, now, may_change);
+    html.markup("</div></main>").markup(CONFIRM);
+    html.markup("<p id=\"said\" class=\"unseen\" role=\"status\"></p>");
+    html.markup("<script type=\"application/json\" id=\"data\">").data(data);
+    html.markup("</script></body></html>\n");
+    html.finish()
+}
+
+fn write_bar(html: &mut Html, data: &Value, now: i64) {
+    html.markup("<header class=\"bar\"><h1>Tollgate</h1>");
+    let state = Fact { label: "State", path: "/status/state", format: Format::State };
+    state.write_value(html, data, now);
+    html.markup("<nav aria-label=\"Sections\">");
+    for (link, text) in SECTIONS {
+        html.markup("<a").attribute("href", link).markup(">").text(text).markup("</a>");
+    }
+    html.markup("</nav><p id=\"live\" class=\"live\"><span id=\"live-text\">as of</span> <span class=\"clock\">");
+    let time = chrono::DateTime::from_timestamp(now, 0);
+    let time = time.map(|time| time.format("%H:%M:%S").to_string()).unwrap_or_default();
+    html.markup("<span id=\"time\">").text(&time).markup("</span> UTC</span></p>");
+    html.markup("<button type=\"button\" class=\"needs-script\" data-do=\"reload\">Reload</button>");
+    html.markup("</header>");
+}
+
+fn write_process(html: &mut Html, data: &Value, now: i64, may_change: bool) {
+    html.markup("<section class=\"panel\" id=\"process\" aria-labelledby=\"process-title\">");
+    html.markup("<header><h2 id=\"process-title\">Process</h2>");
+    if may_change {
+        html.markup("<p></p><button type=\"button\" class=\"needs-script\" data-do=\"drain\">Drain</button>");
+    }
+    html.markup("</header><dl class=\"facts\">");
+    for fact in &PROCESS {
+        html.markup("<div><dt>").text(fact.label).markup("</dt><dd>");
+        fact.write_value(html, data, now);
+        html.markup("</dd></div>");
+    }
+    html.markup("</dl></section>");
+}
