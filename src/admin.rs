@@ -7,6 +7,7 @@
 
 pub mod certificates;
 mod client;
+mod page;
 mod places;
 mod quotas;
 pub mod reload;

@@ -16,9 +16,10 @@ pub(super) use self::assets::{Asset, asset};
 use self::facts::{CHARTS, Fact, PROCESS};
 use self::format::Format;
 use self::html::Html;
+use self::table::Table;
 use self::tables::{
-    CERTIFICATES, CLASSES, DENIALS, ERRORS, PARENTS, QUOTAS, RULES, SITES, TOP_DENIALS, TUNNELS,
-    UPSTREAMS, USERS,
+    CERTIFICATES, CLASSES, DENIALS, ERRORS, OTHERS, PARENTS, QUOTAS, REQUESTS, RULES, SITES,
+    TOP_DENIALS, TUNNELS, UPSTREAMS, USERS,
 };
 
 /// What the browser may do with the page: its own files and the API of its own origin, nothing inline.
@@ -49,6 +50,17 @@ const SECTIONS: [(&str, &str); 8] = [
     ("#process", "Process"),
 ];
 
+/// The form that has the policy explain any request.
+const EXPLAIN: &str = "<section class=\"panel needs-script\" id=\"explain\" aria-labelledby=\"explain-title\">
+<header><h2 id=\"explain-title\">Explain a request</h2></header>
+<form id=\"question\" class=\"question\" autocomplete=\"off\">
+<label class=\"long\">Target <input name=\"target\" required spellcheck=\"false\" placeholder=\"host:443, a URL or a path\"></label>
+<label>User <input name=\"user\" spellcheck=\"false\"></label>
+<label>Client <input name=\"client\" spellcheck=\"false\" placeholder=\"127.0.0.1\"></label>
+<label>Method <input name=\"method\" spellcheck=\"false\"></label>
+<button>Explain</button></form>
+<div id=\"explanation\" role=\"status\"></div></section>";
+
 /// The dialogue that asks before something is changed.
 const CONFIRM: &str = "<dialog id=\"confirm\" aria-labelledby=\"confirm-title\"><form method=\"dialog\">
 <h2 id=\"confirm-title\"></h2><p id=\"confirm-text\"></p>
@@ -57,7 +69,7 @@ const CONFIRM: &str = "<dialog id=\"confirm\" aria-labelledby=\"confirm-title\">
 
 /// The page.
 ///
-/// `data` has what the API answers: `status`, `snapshot`, `denials`, `policy`, `limits` and `quotas`. With
+/// `data` has what the API answers: `status`, `snapshot`, `denials`, `requests` and `quotas`. With
 /// `may_change`, it has the buttons that change something.
 pub(super) fn render(data: &Value, may_change: bool) -> String {
     let now = data.pointer("/snapshot/now/time").and_then(Value::as_i64).unwrap_or_default();
@@ -74,14 +86,17 @@ pub(super) fn render(data: &Value, may_change: bool) -> String {
     for row in [
         [&DENIALS, &TOP_DENIALS, &ERRORS].as_slice(),
         &[&USERS, &SITES],
-        &[&RULES, &UPSTREAMS, &PARENTS],
+    ] {
+        write_row(&mut html, row, data, now, may_change);
+    }
+    REQUESTS.write(&mut html, data, now, may_change);
+    html.markup(EXPLAIN);
+    for row in [
+        [&RULES, &OTHERS].as_slice(),
+        &[&UPSTREAMS, &PARENTS],
         &[&CLASSES, &QUOTAS],
     ] {
-        html.markup("<div class=\"row\">");
-        for table in row {
-            table.write(&mut html, data, now, may_change);
-        }
-        html.markup("</div>");
+        write_row(&mut html, row, data, now, may_change);
     }
     html.markup("<div class=\"row\">");
     write_process(&mut html, data, now, may_change);
@@ -91,6 +106,14 @@ pub(super) fn render(data: &Value, may_change: bool) -> String {
     html.markup("<script type=\"application/json\" id=\"data\">").data(data);
     html.markup("</script></body></html>\n");
     html.finish()
+}
+
+fn write_row(html: &mut Html, tables: &[&Table], data: &Value, now: i64, may_change: bool) {
+    html.markup("<div class=\"row\">");
+    for table in tables {
+        table.write(html, data, now, may_change);
+    }
+    html.markup("</div>");
 }
 
 fn write_bar(html: &mut Html, data: &Value, now: i64) {

@@ -4,6 +4,7 @@
 //! exit code. Every wait has a deadline.
 
 pub(crate) mod authorizer;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod daemon;

@@ -74,3 +74,79 @@ fn strong_etag(body: &[u8]) -> String {
     let hash = blake3::hash(body).to_hex();
     format!("\"{}\"", hash.get(..32).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_files_with_validators() {
+        for asset in &ASSETS {
+            let found = super::asset(asset.path).unwrap();
+            assert_eq!(found.path, asset.path);
+            let tag = found.etag();
+            assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
+            for (held, expected) in [
+                (tag.to_owned(), true),
+                (format!("W/{tag}"), true),
+                (format!("\"x\", {tag}"), true),
+                ("*".to_owned(), true),
+                (tag.trim_matches('"').to_owned(), false),
+                ("\"x\"".to_owned(), false),
+                (String::new(), false),
+            ] {
+                assert_eq!(found.is_held(held.as_bytes()), expected, "{held}");
+            }
+            assert!(!found.is_held(b"\xff"));
+        }
+        for path in ["/assets/", "/assets/page.css/", "/assets/../page.css", "/page.css"] {
+            assert!(super::asset(path).is_none(), "{path}");
+        }
+    }
+
+    /// uPlot is as it was published; scripts/uplot.sh fetches it again.
+    #[test]
+    fn uplot_is_what_was_published() {
+        let files: [(&str, &[u8]); 3] = [
+            ("LICENSE", include_bytes!("assets/uplot/LICENSE")),
+            (
+                "uPlot.iife.min.js",
+                include_bytes!("assets/uplot/uPlot.iife.min.js"),
+            ),
+            ("uPlot.min.css", include_bytes!("assets/uplot/uPlot.min.css")),
+        ];
+        let sums = files.map(|(name, content)| {
+            let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hash}  {name}\n")
+        });
+        assert_eq!(sums.concat(), include_str!("assets/uplot/SHA256SUMS"));
+        let version = include_str!("assets/uplot/VERSION").trim();
+        assert_eq!(version, "1.6.32");
+        let script = std::str::from_utf8(files[1].1).unwrap();
+        assert!(script.contains(&format!("(v{version})")));
+    }
+
+    /// What would make a browser ask another origin, or run what is not a file of the page.
+    #[test]
+    fn own_files_have_no_markup_from_data_and_no_other_origin() {
+        let script = include_str!("assets/page.js");
+        for word in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "Function(",
+            "setTimeout(\"",
+            "://",
+        ] {
+            assert!(!script.contains(word), "{word}");
+        }
+        let style = include_str!("assets/page.css");
+        for word in ["://", "@import", "url("] {
+            assert!(!style.contains(word), "{word}");
+        }
+    }
+}

@@ -30,6 +30,8 @@ pub(super) enum Format {
     Rate,
     /// A time in seconds: `3m 4s`.
     Seconds,
+    /// A time in seconds, to the tenth of a millisecond where it is short.
+    Elapsed,
     /// How long ago a moment is: `3m 4s ago`.
     Ago,
     /// The time of day of a moment, with the date where that is another day.
@@ -42,12 +44,13 @@ pub(super) enum Format {
 
 /// All of them, for tests.
 #[cfg(test)]
-pub(super) const FORMATS: [Format; 9] = [
+pub(super) const FORMATS: [Format; 10] = [
     Format::Text,
     Format::Count,
     Format::Bytes,
     Format::Rate,
     Format::Seconds,
+    Format::Elapsed,
     Format::Ago,
     Format::Clock,
     Format::Milliseconds,
@@ -72,6 +75,7 @@ impl Format {
             Self::Bytes => "bytes",
             Self::Rate => "rate",
             Self::Seconds => "seconds",
+            Self::Elapsed => "elapsed",
             Self::Ago => "ago",
             Self::Clock => "clock",
             Self::Milliseconds => "milliseconds",
@@ -99,6 +103,10 @@ impl Format {
             Self::Bytes => number.map(|bytes| plain(human_bytes(bytes))),
             Self::Rate => number.map(|bytes| plain(format!("{}/s", human_bytes(bytes)))),
             Self::Seconds => number.map(|seconds| plain(human_seconds(seconds))),
+            Self::Elapsed => match value.as_f64() {
+                Some(short) if short < 60.0 => Some(plain(milliseconds(short * 1000.0))),
+                _ => number.map(|seconds| plain(human_seconds(seconds))),
+            },
             Self::Milliseconds => value.as_f64().map(|value| plain(milliseconds(value))),
             Self::Ago | Self::Clock => {
                 let raw = value.as_str()?;

@@ -41,8 +41,6 @@ pub(super) enum Shape {
     List,
     /// An object: each member is a row with `name` and `count`.
     Counts,
-    /// An object of objects: each member is a row, and its key is `name`.
-    Named,
     /// A list of pools, each with `pool` and its rows in `upstreams`.
     Pools,
 }
@@ -52,7 +50,6 @@ impl Shape {
         match self {
             Self::List => "list",
             Self::Counts => "counts",
-            Self::Named => "named",
             Self::Pools => "pools",
         }
     }
@@ -96,6 +93,8 @@ pub(super) struct Table {
     pub(super) search: Option<&'static str>,
     /// Where a search or another order than its own is asked for, since there are more rows than the data has.
     pub(super) api: Option<&'static str>,
+    /// Which order of the API a column is: members, and names of `sort`.
+    pub(super) orders: &'static [(&'static str, &'static str)],
     /// Where the number of all rows is in the data.
     pub(super) total: Option<&'static str>,
 }
@@ -124,9 +123,6 @@ pub(super) fn rows<'a>(table: &Table, data: &'a Value) -> Vec<Cow<'a, Map<String
                 let row = [("name".to_owned(), json!(name)), ("count".to_owned(), count.clone())];
                 Cow::Owned(row.into_iter().collect())
             })
-            .collect(),
-        Shape::Named => members
-            .filter_map(|(name, row)| Some(with(row.as_object()?, "name", json!(name))))
             .collect(),
         Shape::Pools => objects(found)
             .flat_map(|pool| {
@@ -191,7 +187,10 @@ impl Table {
         html.attribute("class", if self.columns.len() > 5 { "wide" } else { "small" });
         html.markup("><caption>").text(self.title).markup("</caption><thead><tr>");
         for column in self.columns {
-            column.write_heading(html, self.sort == Some(column.member));
+            let mut orders = self.orders.iter();
+            let order = orders.find(|(member, _)| *member == column.member);
+            let order = order.map(|(_, name)| *name);
+            column.write_heading(html, self.sort == Some(column.member), order);
         }
         if let Some(action) = action {
             html.markup("<th scope=\"col\" class=\"act\"><span class=\"unseen\">");
@@ -269,11 +268,14 @@ impl Column {
         }
     }
 
-    fn write_heading(&self, html: &mut Html, sorted: bool) {
+    fn write_heading(&self, html: &mut Html, sorted: bool, order: Option<&'static str>) {
         html.markup("<th scope=\"col\"").attribute("class", self.class());
         html.attribute("data-member", self.member).attribute("data-format", self.format.name());
         if self.rank == Rank::Head {
             html.markup(" data-head");
+        }
+        if let Some(order) = order {
+            html.attribute("data-api-order", order);
         }
         if sorted {
             html.markup(" aria-sort=\"descending\"");

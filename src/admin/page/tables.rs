@@ -1,6 +1,6 @@
 //! Which tables the page has. Members as in `docs/api`.
 
-use super::format::Format::{Ago, Bytes, Clock, Count, Rate, Seconds, State, Text};
+use super::format::Format::{Ago, Bytes, Clock, Count, Elapsed, Rate, Seconds, State, Text};
 use super::format::Format;
 use super::table::{Action, Column, Rank, Shape, Table};
 
@@ -30,6 +30,7 @@ const PLAIN: Table = Table {
     action: None,
     search: None,
     api: None,
+    orders: &[],
     total: None,
 };
 
@@ -60,7 +61,38 @@ pub(super) const TUNNELS: Table = Table {
     action: Some(Action { name: "close", label: "Close", of: &["user", "target"], changes: true }),
     search: Some("user, target, client, rule"),
     api: Some("/api/v1/tunnels"),
+    orders: &[
+        ("target", "target"),
+        ("user", "user"),
+        ("age_seconds", "age"),
+        ("bytes_from_client", "bytes"),
+        ("bytes_from_upstream", "bytes"),
+        ("rate_from_client", "rate"),
+        ("rate_from_upstream", "rate"),
+    ],
     total: Some("/snapshot/tunnels/total"),
+    ..PLAIN
+};
+
+/// The requests in flight, the oldest first.
+pub(super) const REQUESTS: Table = Table {
+    id: "requests",
+    title: "Requests in flight",
+    path: "/requests/requests",
+    key: &["id"],
+    columns: &[
+        head("target", "Target", Text),
+        main("method", "Method", Text),
+        main("user", "User", Text),
+        main("client", "Client", Text),
+        extra("role", "Role", Text),
+        main("rule", "Rule", Text),
+        main("age_seconds", "Age", Elapsed),
+        main("state", "State", State),
+    ],
+    limit: 50,
+    empty: "No request is on its way. One that waits for its turn, its server or its answer is a row here.",
+    total: Some("/requests/total"),
     ..PLAIN
 };
 
@@ -137,6 +169,12 @@ pub(super) const USERS: Table = Table {
     empty: "No user has sent a request yet.",
     search: Some("user"),
     api: Some("/api/v1/users"),
+    orders: &[
+        ("requests", "requests"),
+        ("denials", "denials"),
+        ("bytes_from_client", "bytes"),
+        ("bytes_to_client", "bytes"),
+    ],
     total: Some("/snapshot/users/total"),
     ..PLAIN
 };
@@ -157,6 +195,7 @@ pub(super) const SITES: Table = Table {
     limit: 20,
     empty: "No site was visited yet.",
     api: Some("/api/v1/sites"),
+    orders: &[("requests", "requests"), ("denials", "denials"), ("bytes", "bytes")],
     ..PLAIN
 };
 
@@ -198,7 +237,7 @@ pub(super) const PARENTS: Table = Table {
 pub(super) const RULES: Table = Table {
     id: "rules",
     title: "Rules",
-    path: "/policy/rules",
+    path: "/snapshot/policy/rules",
     key: &["name"],
     columns: &[
         head("name", "Rule", Text),
@@ -211,11 +250,24 @@ pub(super) const RULES: Table = Table {
     ..PLAIN
 };
 
+/// What decides beside the rules.
+pub(super) const OTHERS: Table = Table {
+    id: "others",
+    title: "Other decisions",
+    path: "/snapshot/policy/others",
+    key: &["rule"],
+    columns: &[head("rule", "Decided by", Text), main("count", "Requests", Count)],
+    sort: Some("count"),
+    limit: 50,
+    empty: "Nothing beside the rules has decided: neither the guard, nor the default, nor a hook.",
+    ..PLAIN
+};
+
 /// The classes of limits.
 pub(super) const CLASSES: Table = Table {
     id: "classes",
     title: "Classes of limits",
-    path: "/limits/classes",
+    path: "/snapshot/classes",
     key: &["name"],
     columns: &[
         head("name", "Class", Text),

@@ -96,6 +96,10 @@ const FORMATS = {
   bytes: number(bytes),
   rate: number((count) => `${bytes(count)}/s`),
   seconds: number(seconds),
+  elapsed: (value) => {
+    if (typeof value === "number" && value < 60) return { text: milliseconds(value * 1000) };
+    return FORMATS.seconds(value);
+  },
   milliseconds: (value) => (typeof value === "number" ? { text: milliseconds(value) } : null),
   ago(value, now) {
     const at = moment(value);
@@ -190,13 +194,15 @@ export class Table {
       label: heading.textContent,
       class: heading.className,
       isHead: "head" in heading.dataset,
+      apiOrder: heading.dataset.apiOrder,
     }));
     this.width = this.columns.length + (action ? 1 : 0);
     this.shown = this.section.querySelector("[data-shown]");
     this.search = this.section.querySelector("[data-search]");
     this.query = "";
-    /** Another order than the table's own. */
+    /** Another order than the table's own, and its name in the API. */
     this.order = null;
+    this.apiOrder = undefined;
     /** Rows that were asked for, in place of those of the snapshot. */
     this.answer = null;
     /** Tunnels that are being closed, by key. */
@@ -231,6 +237,8 @@ export class Table {
     column.heading.setAttribute("aria-sort", direction);
     const isOwn = column.member === this.sort && direction === "descending";
     this.order = isOwn ? null : { member: column.member, down: direction === "descending" };
+    // The API has one direction of each order: the most first, and words from their beginning.
+    this.apiOrder = isOwn || direction !== first ? undefined : column.apiOrder;
     this.answer = null;
   }
 
@@ -240,10 +248,6 @@ export class Table {
     switch (this.answer ? "list" : this.shape) {
       case "counts":
         return isObject(found) ? Object.keys(found).sort().map((name) => ({ name, count: found[name] })) : [];
-      case "named":
-        return isObject(found)
-          ? Object.keys(found).sort().filter((name) => isObject(found[name])).map((name) => ({ ...found[name], name }))
-          : [];
       case "pools":
         return objects(found).flatMap((pool) => objects(pool.upstreams).map((row) => ({ ...row, pool: pool.pool })));
       default:
@@ -276,13 +280,13 @@ export class Table {
 
   /** Where to ask for rows that the snapshot does not have; null where it has all that are wanted. */
   wanted(data) {
-    if (!this.api || (!this.query && !this.order)) return null;
+    if (!this.api || (!this.apiOrder && !(this.query && this.search))) return null;
     const total = this.total ? whole(at(data, this.total)) : null;
     const isComplete = total !== null ? total <= objects(at(data, this.path)).length : objects(at(data, this.path)).length < this.limit;
     if (isComplete) return null;
     const parameters = new URLSearchParams({ limit: String(this.limit) });
     if (this.query && this.search) parameters.set("q", this.query);
-    if (this.order) parameters.set("sort", this.order.member);
+    if (this.apiOrder) parameters.set("sort", this.apiOrder);
     return `${this.api}?${parameters}`;
   }
 
@@ -585,8 +589,6 @@ const draw = () => {
 /** Takes over a snapshot, and asks for what it does not have. */
 function take(snapshot) {
   state.data.snapshot = snapshot;
-  if (isObject(snapshot.classes)) state.data.limits = { classes: snapshot.classes };
-  if (isObject(snapshot.policy)) state.data.policy = { ...state.data.policy, ...snapshot.policy };
   const point = snapshot.now;
   if (isObject(point) && point.time > (lastOf(state.history.time) ?? 0)) {
     for (const [member, column] of Object.entries(state.history)) {
@@ -598,6 +600,26 @@ function take(snapshot) {
   for (const table of state.tables.values()) refine(table);
   state.snapshots += 1;
   if (state.snapshots % POLL === 0) poll();
+  // These change so quickly that they are asked for only while they can be seen.
+  if (isVisible($("requests"))) lookAtRequests();
+}
+
+function isVisible(node) {
+  const { top, bottom } = node.getBoundingClientRect();
+  return !document.hidden && bottom > 0 && top < innerHeight;
+}
+
+async function lookAtRequests() {
+  if (state.looking) return;
+  state.looking = true;
+  try {
+    state.data.requests = await api("GET", "/api/v1/requests?limit=50");
+    state.tables.get("requests").draw(state.data);
+  } catch {
+    // The next snapshot asks again.
+  } finally {
+    state.looking = false;
+  }
 }
 
 /** Asks for the rows of a search or an order that the snapshot cannot answer. */
@@ -624,7 +646,7 @@ async function refine(table) {
 
 /** What is not in the snapshots. A part that cannot be had stays as it is. */
 async function poll() {
-  const parts = { status: "status", denials: `denials?limit=${MAX_DENIALS}`, policy: "policy", quotas: "quotas" };
+  const parts = { status: "status", denials: `denials?limit=${MAX_DENIALS}`, quotas: "quotas" };
   const asked = Object.entries(parts).map(async ([name, path]) => {
     const answer = await api("GET", `/api/v1/${path}`);
     state.data[name] = answer;
@@ -798,13 +820,29 @@ async function explain(table, entry, button) {
   entry.detail = element("tr", { class: "detail" }, cell);
   entry.row.after(entry.detail);
   button.setAttribute("aria-expanded", "true");
-  const { target, user, client, method } = entry.values;
+  const { target, user, client, method, role } = entry.values;
+  await ask(cell, { target, user, client: addressOf(client), method: role === "tunnel" ? undefined : method });
+}
+
+/** The address of a client without its port. */
+const addressOf = (client) => /^\[(.+)\]:\d+$/.exec(client)?.[1] ?? /^([\d.]+):\d+$/.exec(client)?.[1] ?? client;
+
+/** Has the service explain a request, and shows what it says in a place. */
+async function ask(place, question) {
   try {
-    const explanation = await api("POST", "/api/v1/explain", { target, user, client, method });
-    cell.replaceChildren(...explained(explanation));
+    place.replaceChildren(...explained(await api("POST", "/api/v1/explain", question)));
   } catch (error) {
-    cell.replaceChildren(element("p", {}, `It cannot be explained: ${visible(error.message)}`));
+    place.replaceChildren(element("p", {}, `It cannot be explained: ${visible(error.message)}`));
   }
+}
+
+/** The form for any request. */
+async function askByForm(form) {
+  const button = form.querySelector("button");
+  button.disabled = true;
+  const fields = [...new FormData(form)].map(([name, value]) => [name, value.trim()]);
+  await ask($("explanation"), Object.fromEntries(fields.filter(([, value]) => value)));
+  button.disabled = false;
 }
 
 const OUTCOMES = {
@@ -835,7 +873,8 @@ function explained(explanation) {
     const decision = written(typeof it.decision === "string" ? it.decision : undefined);
     list.append(element("li", {}, `${written(it.address)}: ${decision} by ${written(it.rule)}`));
   }
-  return list.children.length ? [verdict, list] : [verdict];
+  const notes = (Array.isArray(explanation.notes) ? explanation.notes : []).map((note) => element("p", { class: "note" }, written(note)));
+  return list.children.length ? [verdict, list, ...notes] : [verdict, ...notes];
 }
 
 async function reload() {
@@ -903,6 +942,10 @@ function start() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do]");
     if (button) act(button);
+  });
+  $("question").addEventListener("submit", (event) => {
+    event.preventDefault();
+    askByForm(event.target);
   });
   document.addEventListener("visibilitychange", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
