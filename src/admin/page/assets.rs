@@ -43,7 +43,14 @@ static ASSETS: [Asset; 4] = [
     asset!(
         "/assets/uplot.js",
         "text/javascript; charset=utf-8",
-        include_bytes!("assets/uplot/uPlot.iife.min.js")
+        // Its licence wants to be in each copy.
+        concat!(
+            "/*\n",
+            include_str!("assets/uplot/LICENSE"),
+            "*/\n",
+            include_str!("assets/uplot/uPlot.iife.min.js")
+        )
+        .as_bytes()
     ),
     asset!("/assets/icon.svg", "image/svg+xml", include_bytes!("assets/icon.svg")),
 ];

@@ -549,13 +549,16 @@ const state = {
   answers: new Map(),
 };
 
+/** The URL of a path. That of the page may have credentials, with which nothing can be fetched. */
+const here = (path) => new URL(path, location.origin);
+
 /** Asks the API; an error has the text of the service. */
 async function api(method, path, body) {
   const headers = { Accept: "application/json" };
   // The service takes changes with this field alone, which no page of another origin can send.
   if (method !== "GET") headers["Tollgate-Request"] = "1";
   if (body) headers["Content-Type"] = "application/json";
-  const answer = await fetch(path, {
+  const answer = await fetch(here(path), {
     method,
     headers,
     body: body && JSON.stringify(body),
@@ -664,7 +667,7 @@ async function loadHistory() {
 
 function listen() {
   state.stream?.close();
-  const stream = new EventSource("/api/v1/events");
+  const stream = new EventSource(here("/api/v1/events"));
   state.stream = stream;
   const on = (name, handle) =>
     stream.addEventListener(name, (event) => {
