@@ -7,12 +7,13 @@ mod assets;
 mod facts;
 mod format;
 mod html;
+mod serve;
 mod table;
 mod tables;
 
 use serde_json::Value;
 
-pub(super) use self::assets::{Asset, asset};
+pub(super) use self::serve::{file, page};
 use self::facts::{CHARTS, Fact, PROCESS};
 use self::format::Format;
 use self::html::Html;
@@ -21,10 +22,6 @@ use self::tables::{
     CERTIFICATES, CLASSES, DENIALS, ERRORS, OTHERS, PARENTS, QUOTAS, REQUESTS, RULES, SITES,
     TOP_DENIALS, TUNNELS, UPSTREAMS, USERS,
 };
-
-/// What the browser may do with the page: its own files and the API of its own origin, nothing inline.
-pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The beginning, up to what the data says.
 const BEGIN: &str = "<!doctype html>
@@ -71,7 +68,7 @@ const CONFIRM: &str = "<dialog id=\"confirm\" aria-labelledby=\"confirm-title\">
 ///
 /// `data` has what the API answers: `status`, `snapshot`, `denials`, `requests` and `quotas`. With
 /// `may_change`, it has the buttons that change something.
-pub(super) fn render(data: &Value, may_change: bool) -> String {
+fn render(data: &Value, may_change: bool) -> String {
     let now = data.pointer("/snapshot/now/time").and_then(Value::as_i64).unwrap_or_default();
     let mut html = Html::default();
     html.markup(BEGIN).markup("<body><a class=\"skip\" href=\"#main\">Skip to the content</a>");

@@ -3,19 +3,19 @@
 use std::sync::LazyLock;
 
 /// A file.
-pub(in crate::admin) struct Asset {
-    path: &'static str,
+pub(super) struct Asset {
+    name: &'static str,
     /// Its `Content-Type`.
-    pub(in crate::admin) content_type: &'static str,
+    pub(super) content_type: &'static str,
     /// What it has.
-    pub(in crate::admin) body: &'static [u8],
+    pub(super) body: &'static [u8],
     etag: LazyLock<String>,
 }
 
 macro_rules! asset {
-    ($path:literal, $content_type:literal, $body:expr) => {
+    ($name:literal, $content_type:literal, $body:expr) => {
         Asset {
-            path: $path,
+            name: $name,
             content_type: $content_type,
             body: $body,
             etag: LazyLock::new(|| strong_etag($body)),
@@ -25,7 +25,7 @@ macro_rules! asset {
 
 static ASSETS: [Asset; 4] = [
     asset!(
-        "/assets/page.css",
+        "page.css",
         "text/css; charset=utf-8",
         // One style sheet for the browser, and uPlot's as it was published.
         concat!(
@@ -36,12 +36,12 @@ static ASSETS: [Asset; 4] = [
         .as_bytes()
     ),
     asset!(
-        "/assets/page.js",
+        "page.js",
         "text/javascript; charset=utf-8",
         include_bytes!("assets/page.js")
     ),
     asset!(
-        "/assets/uplot.js",
+        "uplot.js",
         "text/javascript; charset=utf-8",
         // Its licence wants to be in each copy.
         concat!(
@@ -52,22 +52,22 @@ static ASSETS: [Asset; 4] = [
         )
         .as_bytes()
     ),
-    asset!("/assets/icon.svg", "image/svg+xml", include_bytes!("assets/icon.svg")),
+    asset!("icon.svg", "image/svg+xml", include_bytes!("assets/icon.svg")),
 ];
 
-/// The file at a path.
-pub(in crate::admin) fn asset(path: &str) -> Option<&'static Asset> {
-    ASSETS.iter().find(|asset| asset.path == path)
+/// The file of a name below `/assets/`.
+pub(super) fn asset(name: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.name == name)
 }
 
 impl Asset {
     /// Its strong validator (RFC 9110 §8.8.3): equal for equal bytes alone.
-    pub(in crate::admin) fn etag(&self) -> &str {
+    pub(super) fn etag(&self) -> &str {
         &self.etag
     }
 
     /// Whether a client has it already, by its `If-None-Match` (RFC 9110 §13.1.2).
-    pub(in crate::admin) fn is_held(&self, if_none_match: &[u8]) -> bool {
+    pub(super) fn is_held(&self, if_none_match: &[u8]) -> bool {
         let Ok(listed) = std::str::from_utf8(if_none_match) else {
             return false;
         };
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn paths_lead_to_files_with_validators() {
         for asset in &ASSETS {
-            let found = super::asset(asset.path).unwrap();
-            assert_eq!(found.path, asset.path);
+            let found = super::asset(asset.name).unwrap();
+            assert_eq!(found.name, asset.name);
             let tag = found.etag();
             assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
             for (held, expected) in [
@@ -108,7 +108,7 @@ mod tests {
             }
             assert!(!found.is_held(b"\xff"));
         }
-        for path in ["/assets/", "/assets/page.css/", "/assets/../page.css", "/page.css"] {
+        for path in ["", "page.css/", "../page.css", "/assets/page.css"] {
             assert!(super::asset(path).is_none(), "{path}");
         }
     }

@@ -649,7 +649,9 @@ async function refine(table) {
 
 /** What is not in the snapshots. A part that cannot be had stays as it is. */
 async function poll() {
-  const parts = { status: "status", denials: `denials?limit=${MAX_DENIALS}`, quotas: "quotas" };
+  const parts = { status: "status", denials: `denials?limit=${MAX_DENIALS}` };
+  // There may be thousands of balances, so they are asked for only while they can be seen.
+  if (isVisible($("quotas"))) parts.quotas = "quotas";
   const asked = Object.entries(parts).map(async ([name, path]) => {
     const answer = await api("GET", `/api/v1/${path}`);
     state.data[name] = answer;
