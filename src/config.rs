@@ -13,6 +13,7 @@
 //!
 //! `conf/production.yaml` has every key with its default; a test holds the two together.
 
+mod admin;
 mod auth;
 mod egress;
 mod exposure;
@@ -49,6 +50,7 @@ mod scripts;
 mod secrets;
 mod sections;
 mod senders;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -70,6 +72,7 @@ use std::time::SystemTime;
 use pingora_core::server::configuration::ServerConf;
 use rustix::fs::OFlags;
 
+pub use self::admin::Admin;
 pub use self::auth::Auth;
 #[cfg(test)]
 pub use self::gateway::NamedPool;
@@ -77,7 +80,7 @@ pub use self::gateway::{
     Dns, EjectionRule, Forwarding, Gateway, HealthCheck, ProxyHeader, Upstream, UpstreamAddress,
 };
 pub use self::limits::{Limits, Timeouts};
-use self::listeners::{Bindings, BoundSocket, TlsFiles};
+use self::listeners::{Bindings, BoundSocket, TlsFiles, configured_addresses, own_listeners};
 pub use self::listeners::{Listener, Socks5, canonical};
 pub use self::parents::{
     Choose, Fallback, Parent, ParentCredentials, ParentScheme, ParentUrl, Parents,
@@ -127,8 +130,8 @@ pub struct Config {
     pub(crate) server: ServerConf,
     /// Where clients connect; at least one, and none in the way of another.
     pub(crate) listeners: Vec<Listener>,
-    /// Where metrics and statistics are served, if at all.
-    pub(crate) admin: Option<SocketAddr>,
+    /// The admin service, if there is one.
+    pub(crate) admin: Option<Admin>,
     /// Who may come in.
     pub(crate) auth: Auth,
     /// What is behind requests in origin-form.
@@ -165,6 +168,8 @@ pub struct Config {
     is_embedded: bool,
     /// What every key says, for a reload to compare.
     values: Values,
+    /// What the file says, without secrets.
+    pub(crate) shown: Arc<str>,
     /// The sockets of free ports, which are bound already.
     pub(crate) sockets: Vec<BoundSocket>,
     /// The directory of the default paths, when one of them is in use.
@@ -181,7 +186,15 @@ impl Config {
     /// The addresses to bind for `address`, that of a listener or of the admin service: `[::]` means every
     /// IPv4 address too, unless the file has 0.0.0.0 with that port as well.
     pub fn bound_addresses(&self, address: SocketAddr) -> impl Iterator<Item = SocketAddr> + use<> {
-        listeners::bound_addresses(address, &configured_addresses(&self.listeners, self.admin))
+        listeners::bound_addresses(
+            address,
+            &configured_addresses(&self.listeners, self.admin_address()),
+        )
+    }
+
+    /// Where the admin service is, if there is one.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
     }
 
     /// Makes the directory of the default `pid_file` and `upgrade_sock`, for the user that serves alone.
@@ -213,20 +226,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn configured_addresses(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
-    let addresses = listeners.iter().map(|listener| listener.address);
-    addresses.chain(admin).collect()
-}
-
-/// Where this program can be reached.
-fn own_listeners(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
-    let all = configured_addresses(listeners, admin);
-    let bound = all
-        .iter()
-        .flat_map(|address| listeners::bound_addresses(*address, &all));
-    bound.collect()
 }
 
 fn is_exposed(listeners: &[Listener]) -> bool {
@@ -280,8 +279,15 @@ fn interpret(
         &tls_files,
         &mut bound,
     );
+    let around = admin::Around {
+        base,
+        files: &tls_files,
+        scope,
+        diagnostics,
+    };
     let admin = sections.admin;
-    let admin = admin.and_then(|item| listeners::read_admin(&item, &mut bound));
+    let admin = admin.and_then(|item| admin::read(&item, &around, &mut bound));
+    let admin_address = admin.as_ref().map(|admin| admin.address);
     let exposed = match scope {
         Scope::Start | Scope::Check | Scope::Embedded => is_exposed(&listeners),
         // Who could connect is not what is asked.
@@ -293,7 +299,7 @@ fn interpret(
         Scope::Reload { listening, .. } => listening,
         Scope::Start | Scope::Check | Scope::Embedded | Scope::Explain => &[],
     };
-    let mut own_listeners = own_listeners(&listeners, admin);
+    let mut own_listeners = own_listeners(&listeners, admin_address);
     own_listeners.extend_from_slice(listening);
     let auth = auth::AuthSection::read(sections.auth);
     let gateway = Gateway::read(sections.gateway, &listeners);
@@ -312,7 +318,7 @@ fn interpret(
     } = auth.tokens(base);
     let external = auth.external();
     if let (Some(item), Some(external)) = (auth.external_item(), &external) {
-        external::check_address(item, external, admin, &guard.own_listeners);
+        external::check_address(item, external, admin_address, &guard.own_listeners);
     }
     let groups = auth.groups(diagnostics, base);
     // Of one that cannot be used it is not known.
@@ -450,7 +456,9 @@ fn interpret(
             auth.warn_of_strangers(groups, &document, diagnostics);
         }
         written.warn(&policy, &auth, SystemTime::now());
-        exposure::warn(&policy, &auth, admin, &document, diagnostics);
+        let open = admin.as_ref().filter(|admin| !admin.has_door());
+        let open = open.map(|admin| admin.address);
+        exposure::warn(&policy, &auth, open, &document, diagnostics);
         classes.warn(&auth);
         policy_tests.run(&policy, &scripts, classes.classes.as_deref(), &auth);
     }
@@ -477,6 +485,7 @@ fn interpret(
         has_pid_file: server.has_pid_file,
         is_embedded: scope.is_embedded(),
         values: diagnostics.values.take(),
+        shown: shown::render(&document).into(),
         sockets: bound.sockets,
         run_directory: server.run_directory,
     })

@@ -24,7 +24,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use pingora_core::protocols::l4::stream::Stream as PingoraStream;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
@@ -331,9 +330,40 @@ impl Acceptor {
         None
     }
 
-    async fn serve_admin(&self, admin: &Arc<Admin>, stream: TcpStream, peer: SocketAddr) {
-        let draining = self.app.lifecycle.watch();
-        let served = Box::pin(admin.serve(PingoraStream::from(stream), peer, draining));
+    async fn serve_admin(
+        self: &Arc<Self>,
+        admin: &Arc<Admin>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) {
+        let mut stopped = self.app.lifecycle.watch();
+        let served = Box::pin(async {
+            // One that waits for its turn must not delay the end of the process.
+            let place = tokio::select! {
+                place = admin.enter(peer) => place,
+                _ = stopped.wait_for(|draining| *draining) => None,
+            };
+            let Some(_place) = place else {
+                return;
+            };
+            let Prepared {
+                connection,
+                certificate,
+                ..
+            } = match admin.tls().cloned() {
+                None => Prepared {
+                    connection: Connection::Left(stream),
+                    client: peer,
+                    certificate: None,
+                },
+                Some(tls) => match self.prepared(stream, peer, Some(tls), None, 0).await {
+                    Some(prepared) => prepared,
+                    None => return,
+                },
+            };
+            let draining = self.app.lifecycle.watch();
+            admin.serve(connection, peer, certificate, draining).await;
+        });
         if tokio::time::timeout(ADMIN_CONNECTION_LIFE, served)
             .await
             .is_err()

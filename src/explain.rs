@@ -2,10 +2,12 @@
 
 mod authorizer;
 mod class;
+mod running;
 mod scripts;
+mod subject;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
@@ -13,17 +15,15 @@ use serde::Serialize;
 
 use self::authorizer::{AskedService, Asker};
 use self::class::ExplainedClass;
+pub use self::running::Running;
 pub use self::scripts::{Ran, ScriptQuery, Seen, run_script};
 use self::scripts::{ended, try_scripts};
+pub use self::subject::Subject;
 use crate::access::auth::User;
 use crate::access::auth::external::{Ask, External};
-use crate::access::client::Client;
-use crate::access::policy::{DecidedBy, ExplainedDecision, Explanation, Moment, Scenario, Via};
-use crate::config::Config;
+use crate::access::policy::{ExplainedDecision, Explanation, Moment, Scenario, Via};
 use crate::hello::Hello;
 use crate::http::target::{Authority, Host};
-use crate::request::admit::on_this_machine;
-use crate::request::app;
 use crate::script::{Decided, Step, Trial};
 use crate::text::count;
 
@@ -147,17 +147,16 @@ impl fmt::Display for ExplainedTarget {
     }
 }
 
-/// Evaluates the policy of a configuration, as the running process would.
+/// Evaluates a policy, as the running process would.
 ///
 /// # Errors
 /// The target, the method or the time cannot be read.
-pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTarget> {
+pub fn explain(subject: &Subject<'_>, query: &Query<'_>) -> anyhow::Result<ExplainedTarget> {
     let time = match query.time {
         Some(text) => Moment::parse(text).context("--time")?,
         None => Moment::from(SystemTime::now()),
     };
-    let auth = &config.auth;
-    let trusted = auth.trusted.user(query.client).map(User::as_str);
+    let trusted = subject.trusted.user(query.client).map(User::as_str);
     let user = query.user.or(trusted).with_context(|| {
         format!(
             "--user: missing, and {} is in none of tollgate.auth.trusted_networks",
@@ -170,28 +169,25 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
     let fields = fields(query.fields)?;
     let claims = claims(query.claims)?;
     let mut notes = Vec::new();
-    let may_be_of_token = auth
-        .tokens
-        .as_deref()
-        .is_some_and(|tokens| tokens.may_name(user));
+    let may_be_of_token = subject.tokens.is_some_and(|tokens| tokens.may_name(user));
     if !claims.is_empty() && !may_be_of_token {
         notes.push("--claim: no token makes this user: `auth.tokens` says so".to_owned());
     }
-    let is_known = auth.users.contains(user) || trusted == Some(user) || may_be_of_token;
-    let may_have_groups = match &auth.external {
+    let is_known = subject.users.contains(user) || trusted == Some(user) || may_be_of_token;
+    let may_have_groups = match subject.external {
         Some(external) if external.gives_groups() => is_known == (external.ask == Ask::Always),
-        _ => may_be_of_token && auth.has_other_groups(),
+        _ => may_be_of_token && subject.has_other_groups(),
     };
     if !query.groups.is_empty() && !may_have_groups {
         notes.push(
             "--group: no token makes this user with groups: `auth.tokens` says so".to_owned(),
         );
     }
-    let external = auth.external.as_deref();
+    let external = subject.external;
     let note = external.and_then(|external| asked(external, is_known));
-    let asker = match external.filter(|_| query.ask) {
-        Some(external) => Some(Asker::new(config, external)?),
-        None => None,
+    let asker = match (external, subject.config()) {
+        (Some(external), Some(config)) if query.ask => Some(Asker::new(config, external)?),
+        _ => None,
     };
     match (note, query.ask) {
         (Some(note), false) => notes.push(note.to_owned()),
@@ -207,27 +203,27 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
         notes.push("--ask: the question has no password, since explain has none".to_owned());
     }
     let asks_before = note.and(asker.as_ref());
-    if !is_known && auth.has_certificates {
+    if !is_known && subject.has_certificates {
         notes.push(format!(
             "{user:?} is the user of clients whose certificate names it, at a listener with `certificate_user`"
         ));
-    } else if !is_known && !auth.asks_who() {
+    } else if !is_known && !subject.asks_who() {
         notes.push(format!(
             "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
             user,
-            auth.htpasswd.display()
+            subject.htpasswd.display()
         ));
     }
-    if config.left_out > 0 {
+    if subject.left_out > 0 {
         notes.push(format!(
             "{} of lenient lists left out; this answer ignores their domains",
-            count(config.left_out, "entry")
+            count(subject.left_out, "entry")
         ));
     }
     let first = ways.first().map(|way| way.scenario.request());
     let authority = first.and_then(|request| request.destination.authority());
-    let resolve = resolve(config, query.resolve, authority, &mut notes);
-    let policy = on_this_machine(&config.policy);
+    let resolve = resolve(subject, query.resolve, authority, &mut notes);
+    let policy = &*subject.policy;
     let ways: Vec<ExplainedWay> = ways
         .into_iter()
         .map(|mut way| {
@@ -241,7 +237,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             way.scenario.groups = of_token.collect();
             way.scenario.claims.clone_from(&claims);
             way.scenario.hello = query.hello.cloned();
-            let asked = asks_before.map(|asker| asker.before_rules(&policy, &mut way.scenario));
+            let asked = asks_before.map(|asker| asker.before_rules(policy, &mut way.scenario));
             let (mut asked, mut end) = asked.unzip();
             let user = way.scenario.user.clone();
             let groups = policy.groups_of(&user, &way.scenario.groups).into_iter();
@@ -251,19 +247,19 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
                 && explanation.asks == Some("yes")
                 && explanation.decision == ExplainedDecision::Admit
             {
-                let by_rule = asker.by_rule(&policy, &way.scenario, &mut explanation);
+                let by_rule = asker.by_rule(policy, &way.scenario, &mut explanation);
                 (asked, end) = (Some(by_rule.0), Some(by_rule.1));
             }
             if let Some(end) = end.flatten() {
                 explanation.end(end);
             }
             let decided = match explanation.decision {
-                ExplainedDecision::Admit => Decided::admitted(&policy, &way.scenario),
+                ExplainedDecision::Admit => Decided::admitted(policy, &way.scenario),
                 _ => Decided::Denied,
             };
             let is_denied = explanation.decision == ExplainedDecision::Deny;
             let trial = try_scripts(
-                &config.scripts,
+                subject.scripts,
                 &way.scenario,
                 query.target,
                 &groups,
@@ -280,7 +276,7 @@ pub fn explain(config: &Config, query: &Query<'_>) -> anyhow::Result<ExplainedTa
             {
                 explanation.end(ended);
             }
-            let class = config.classes.as_deref().filter(|_| !is_denied);
+            let class = subject.classes.filter(|_| !is_denied);
             let class = class.map(|classes| ExplainedClass::new(classes, &way.scenario));
             Ok(ExplainedWay {
                 sent_by: way.sent_by,
@@ -380,7 +376,7 @@ fn claims(given: &[String]) -> anyhow::Result<Vec<(Box<str>, Box<str>)>> {
 
 /// The addresses of the target: the given ones, else those that the proxy would find.
 fn resolve(
-    config: &Config,
+    subject: &Subject<'_>,
     given: &[IpAddr],
     authority: Option<&Authority>,
     notes: &mut Vec<String>,
@@ -395,23 +391,11 @@ fn resolve(
     if !given.is_empty() {
         return given.to_vec();
     }
-    look_up(config, authority).unwrap_or_else(|error| {
+    subject.look_up(authority).unwrap_or_else(|error| {
         notes.push(format!(
             "{}: {error:#}; give its addresses with --resolve",
             authority.host
         ));
         Vec::new()
     })
-}
-
-/// All addresses of a name, as the proxy would find them.
-fn look_up(config: &Config, authority: &Authority) -> anyhow::Result<Vec<IpAddr>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let all = app::dialer(config);
-    let client = || Client::site(Ipv4Addr::LOCALHOST.into());
-    let admit = |_| Ok(DecidedBy::Default);
-    let all = runtime.block_on(all.candidates(authority, client, &admit, &mut None))?;
-    Ok(all.candidates.iter().map(|address| address.ip()).collect())
 }

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod forward;
 mod hooks;
 pub mod lifecycle;
+pub mod live;
 pub mod outcome;
 mod outgoing;
 pub mod own;

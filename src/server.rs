@@ -35,6 +35,7 @@ use crate::admin::reload::Reload;
 use crate::config::identity::Identity;
 use crate::config::{Config, listen_remedy};
 use crate::downstream::{Listener, ListenerKind, ThreadOptions};
+use crate::explain;
 use crate::hook::HookSet;
 use crate::request::app::App;
 use crate::request::connect::ConnectService;
@@ -85,9 +86,7 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
         App::new(&config, hooks)
     })??;
     let reload = Arc::new(Reload::new(Arc::clone(&app), &config));
-    let balances = Arc::clone(&app.balances);
-    let admin = Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload), balances);
-    let admin = Arc::new(admin);
+    let admin = admin(&app, &reload, &config)?;
     let upgrade_sock = PathBuf::from(&config.server.upgrade_sock);
     let mut inherited = start
         .upgrade
@@ -153,6 +152,13 @@ pub fn run(mut config: Config, start: StartMode, hooks: HookSet) -> anyhow::Resu
         log::error!("the access log could not be written in time; its end is lost");
     }
     failure.0.lock().take().map_or(Ok(()), Err)
+}
+
+/// The admin service.
+fn admin(app: &Arc<App>, reload: &Arc<Reload>, config: &Config) -> anyhow::Result<Arc<Admin>> {
+    let explain = Arc::new(explain::Running::new(app, config));
+    let admin = Admin::new(Arc::clone(app), Arc::clone(reload), explain, config);
+    admin.context("cannot make the admin service")
 }
 
 /// Pingora's server with our services.
@@ -296,7 +302,7 @@ fn open_listeners(
     let admins = config
         .admin
         .iter()
-        .map(|address| (*address, ListenerKind::Admin(Arc::clone(admin))));
+        .map(|it| (it.address, ListenerKind::Admin(Arc::clone(admin))));
     let upgrade = inherited.is_some();
     let mut opened = Vec::new();
     for (configured, purpose) in proxies.chain(admins) {

@@ -12,8 +12,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 mod access_log;
 mod certificates;
@@ -21,19 +21,23 @@ mod classes;
 mod counters;
 mod denials;
 mod format;
+mod history;
 pub mod log_file;
 mod metrics;
 mod open;
 mod parents;
 mod process;
 mod quotas;
+mod recent;
 mod record;
+mod rows;
 mod sink;
 mod stats;
 mod text;
 pub mod throttle;
 mod top;
 mod users;
+mod view;
 
 use crate::access::limits::Classes;
 use crate::access::limits::quota::Ledgers;
@@ -42,6 +46,8 @@ use access_log::AccessLog;
 pub use access_log::{Destination, Format};
 pub use certificates::ShownCertificate;
 use denials::Denials;
+use history::Samples;
+pub use history::{Gauges, STEP};
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
 pub use parents::ParentState;
@@ -49,9 +55,22 @@ use parents::ShownParents;
 use parking_lot::Mutex;
 use process::Process;
 use prometheus::Registry;
+use recent::Recent;
+pub use recent::canonical;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
+pub use rows::{
+    ClassRow, Columns, DenialList, DenialRow, Descriptors, History, OtherUsers, Point, ProcessRow,
+    ReloadRow, RuleCount, SiteList, SiteRow, Thousandths, TopBy, Totals, UserList, UserRow,
+};
+pub(crate) use stats::declare::members;
 pub use stats::{human_bytes, human_seconds};
+#[cfg(test)]
+pub(crate) use stats::schema::{Schema, schema_of};
+pub use stats::{CertificateReport, ParentReport};
 use stats::{Report, Stats};
+use text::{Clock, unix_seconds};
+pub use text::{rfc3339, shown, shown_uri};
+use top::Weight;
 use users::Users;
 
 /// `Content-Type` of [`Telemetry::render_metrics`].
@@ -102,6 +121,17 @@ pub enum ReloadOutcome {
     Failed,
 }
 
+impl ReloadOutcome {
+    /// The name in metrics and in the admin API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ReloadOutcome::Succeeded => "success",
+            ReloadOutcome::Incomplete => "partial",
+            ReloadOutcome::Failed => "failure",
+        }
+    }
+}
+
 /// The telemetry of one process; shared by all that serve requests.
 pub struct Telemetry {
     log: AccessLog,
@@ -115,6 +145,15 @@ pub struct Telemetry {
     /// The certificates of the listeners, for metrics and statistics.
     certificates: Mutex<Vec<ShownCertificate>>,
     parents: ShownParents,
+    /// What is kept for an admin service, where there is one.
+    kept: OnceLock<Box<Kept>>,
+    last_reload: Mutex<Option<ReloadRow>>,
+}
+
+/// What is kept for an admin service to show.
+struct Kept {
+    samples: Samples,
+    recent: Recent,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -152,7 +191,19 @@ impl Telemetry {
             denials: Denials::new(),
             certificates: Mutex::default(),
             parents: ShownParents::default(),
+            kept: OnceLock::new(),
+            last_reload: Mutex::default(),
         })
+    }
+
+    /// Keeps history, denials and hits of rules from now on, for an admin service to show.
+    pub fn keep(&self) {
+        self.kept.get_or_init(|| {
+            Box::new(Kept {
+                samples: Samples::default(),
+                recent: Recent::new(),
+            })
+        });
     }
 
     /// Records a request that is over, or a CONNECT that was refused.
@@ -164,18 +215,25 @@ impl Telemetry {
             record.bytes_to_client,
         );
         if let Some(user) = record.user {
-            self.users.with(user, |usage| {
-                usage.requests.inc();
-                usage.add_bytes(record.bytes_from_client, record.bytes_to_client);
-            });
+            let used = Weight {
+                requests: 1,
+                from_client: record.bytes_from_client,
+                to_client: record.bytes_to_client,
+                denials: u64::from(record.denial.is_some()),
+                last_seen: unix_seconds(record.time),
+            };
+            self.users.count(user, &used);
         }
         self.log.write(record);
     }
 
-    /// Keeps a denial for its user to read, if the record is one. To be called before the client is answered, so that
-    /// the user finds it at once.
+    /// Keeps a denial for its user and for the admin service to read, if the record is one. To be called before the client is
+    /// answered, so that the user finds it at once.
     pub fn denied(&self, record: &Record<'_>) {
         self.denials.add(record);
+        if let (Some(denial), Some(kept)) = (record.denial, self.kept.get()) {
+            kept.recent.add(record, denial);
+        }
     }
 
     /// The last denials of a user as one JSON object.
@@ -228,7 +286,13 @@ impl Telemetry {
     pub fn tunnel_opened(self: &Arc<Self>, record: &Record<'_>) -> OpenTunnel {
         self.count(record);
         let tunnel = OpenTunnel::new(Arc::clone(self), record.user);
-        tunnel.count_request();
+        if let Some(user) = record.user {
+            let used = Weight {
+                last_seen: unix_seconds(record.time),
+                ..Weight::ONE
+            };
+            self.users.count(user, &used);
+        }
         if self.log_tunnel_open {
             self.log.write(&Record {
                 event: Event::TunnelOpen,
@@ -326,13 +390,19 @@ impl Telemetry {
         debug_assert!(removed.is_ok(), "an upstream that was never shown");
     }
 
-    /// Counts a reload.
-    pub fn reloaded(&self, outcome: ReloadOutcome) {
+    /// Counts a reload. `restart_needed` are the changed keys that wait for a restart.
+    pub fn reloaded(&self, outcome: ReloadOutcome, restart_needed: &[String]) {
+        let now = SystemTime::now();
         match outcome {
             ReloadOutcome::Succeeded => self.metrics.reloads.succeeded.inc(),
             ReloadOutcome::Incomplete => self.metrics.reloads.incomplete.inc(),
             ReloadOutcome::Failed => self.metrics.reloads.failed.inc(),
         }
+        *self.last_reload.lock() = Some(ReloadRow {
+            last_at: Clock::default().rfc3339(now),
+            outcome: outcome.as_str(),
+            restart_needed: restart_needed.to_vec(),
+        });
     }
 
     /// The metrics in Prometheus' text format.

@@ -21,7 +21,7 @@ pub(super) struct Places {
 
 /// The right to be served, until dropped.
 #[derive(Debug)]
-pub(super) struct Served<'a> {
+pub struct Served<'a> {
     // In this order: the place is free when others are told.
     _served: Place,
     _open: Place,

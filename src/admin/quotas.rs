@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::{respond, text};
+use super::answer::Answer;
+use super::routes::Call;
 use crate::access::limits::quota::Filter;
-use crate::balances::{Balances, Change, StoreError};
+use crate::balances::{Change, StoreError};
 use crate::config::parse_size;
 
 /// The most balances of one answer; more are counted.
@@ -21,25 +22,17 @@ struct Query {
     bytes: Option<u64>,
 }
 
-/// The path of the list.
-pub(super) const LIST: &str = "/quotas";
-
-/// Whether a path is one that changes balances.
-pub(super) fn is_change(path: &str) -> bool {
-    matches!(path, "/quotas/reset" | "/quotas/grant")
-}
-
 /// The balances that the query means.
-pub(super) async fn list(balances: &Arc<Balances>, query: Option<&str>) -> Response<Vec<u8>> {
-    let filter = match Query::parse(query) {
+pub(super) async fn list(call: Call<'_>) -> Answer {
+    let filter = match Query::parse(call.query) {
         Ok(Query {
             filter,
             bytes: None,
         }) => filter,
-        Ok(_) => return refused("bytes is for /quotas/grant"),
-        Err(message) => return refused(&message),
+        Ok(_) => return Answer::malformed("bytes is for /quotas/grant"),
+        Err(message) => return Answer::malformed(message),
     };
-    let balances = Arc::clone(balances);
+    let balances = Arc::clone(&call.admin.app.balances);
     // It visits every ledger, or asks the server that has them.
     let listed = tokio::task::spawn_blocking(move || {
         let mut rows = balances.rows(&filter)?;
@@ -49,46 +42,61 @@ pub(super) async fn list(balances: &Arc<Balances>, query: Option<&str>) -> Respo
         Ok(json!({"balances": rows, "unlisted": unlisted}))
     });
     match listed.await {
+        Ok(Ok(listed)) => Answer::json(&listed),
         Ok(Err(error)) => unreached(&error),
-        listed => answer(listed.ok().and_then(Result::ok)),
+        Err(_) => Answer::internal(),
     }
 }
 
-/// Changes the balances that the query means.
-pub(super) async fn change(
-    balances: &Arc<Balances>,
-    path: &str,
-    query: Option<&str>,
-) -> Response<Vec<u8>> {
-    let query = match Query::parse(query) {
-        Ok(query) => query,
-        Err(message) => return refused(&message),
-    };
-    if query.filter.is_empty() {
-        return refused("name user, network or class, to say whose balances it is about");
+/// Forgets what the balances that the query means have used.
+pub(super) async fn reset(call: Call<'_>) -> Answer {
+    match Query::of_change(call.query) {
+        Ok(Query {
+            filter,
+            bytes: None,
+        }) => change(call, Change::Reset(filter)).await,
+        Ok(_) => Answer::malformed("bytes is for /quotas/grant"),
+        Err(message) => Answer::malformed(message),
     }
-    let change = match (path, query.bytes) {
-        ("/quotas/grant", Some(bytes)) => Change::Grant(query.filter, bytes),
-        ("/quotas/grant", None) => return refused("name bytes, such as bytes=10GiB"),
-        (_, None) => Change::Reset(query.filter),
-        (_, Some(_)) => return refused("bytes is for /quotas/grant"),
-    };
-    let balances = Arc::clone(balances);
-    let done = tokio::task::spawn_blocking(move || balances.change(&change)).await;
-    let done = match done {
-        Ok(Err(error)) => return unreached(&error),
-        done => done.ok().and_then(Result::ok),
-    };
-    match done {
-        Some(done) if done.changed == 0 => text(
-            StatusCode::NOT_FOUND,
-            "there is no such balance; class names the class of a member that has used nothing yet\n",
+}
+
+/// Lets the members that the query means use more.
+pub(super) async fn grant(call: Call<'_>) -> Answer {
+    match Query::of_change(call.query) {
+        Ok(Query {
+            filter,
+            bytes: Some(bytes),
+        }) => change(call, Change::Grant(filter, bytes)).await,
+        Ok(_) => Answer::malformed("name bytes, such as bytes=10GiB"),
+        Err(message) => Answer::malformed(message),
+    }
+}
+
+async fn change(call: Call<'_>, change: Change) -> Answer {
+    let balances = Arc::clone(&call.admin.app.balances);
+    let done = tokio::task::spawn_blocking(move || balances.change(&change));
+    match done.await {
+        Ok(Ok(done)) if done.changed == 0 => Answer::not_found(
+            "there is no such balance; class names the class of a member that has used nothing yet",
         ),
-        done => answer(done.map(|done| json!(done))),
+        Ok(Ok(done)) => Answer::json(&done),
+        Ok(Err(error)) => unreached(&error),
+        Err(_) => Answer::internal(),
     }
 }
 
 impl Query {
+    /// A query that has to say whose balances it is about.
+    fn of_change(query: Option<&str>) -> Result<Query, String> {
+        let query = Query::parse(query)?;
+        if query.filter.is_empty() {
+            return Err(
+                "name user, network or class, to say whose balances it is about".to_owned(),
+            );
+        }
+        Ok(query)
+    }
+
     fn parse(query: Option<&str>) -> Result<Query, String> {
         let mut parsed = Query::default();
         for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -114,18 +122,7 @@ impl Query {
     }
 }
 
-fn refused(message: &str) -> Response<Vec<u8>> {
-    text(StatusCode::BAD_REQUEST, &format!("{message}\n"))
-}
-
-fn unreached(error: &StoreError) -> Response<Vec<u8>> {
-    let message = format!("the store does not work: {error}\n");
-    text(StatusCode::SERVICE_UNAVAILABLE, &message)
-}
-
-fn answer(outcome: Option<serde_json::Value>) -> Response<Vec<u8>> {
-    match outcome {
-        Some(outcome) => respond(StatusCode::OK, "application/json", format!("{outcome}\n")),
-        None => text(StatusCode::INTERNAL_SERVER_ERROR, "failed\n"),
-    }
+fn unreached(error: &StoreError) -> Answer {
+    let message = format!("the store does not work: {error}");
+    Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message)
 }

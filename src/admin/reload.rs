@@ -1,16 +1,19 @@
 //! Reloads users and policy while the process serves, on SIGHUP or through the admin
 //! service.
 
+pub(in crate::admin) mod answer;
+
 use std::fmt;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::certificates::Certificates;
 use crate::config::{Changes, Config, ConfigError, Reloader, Values};
 use crate::http::error::ErrorKind;
-use crate::request::admit::NewAccess;
+use crate::request::admit::{NewAccess, Operators};
 use crate::request::app::App;
 use crate::telemetry::ReloadOutcome;
 use crate::text::count;
@@ -21,6 +24,10 @@ pub struct Reload {
     app: Arc<App>,
     reloader: Reloader,
     certificates: Arc<Certificates>,
+    /// The users of the admin service, where it has any.
+    operators: OnceLock<Arc<Operators>>,
+    /// The configuration file as it was read last without an error, without secrets.
+    shown: RwLock<Arc<str>>,
     /// The values that are in effect. Its lock makes reloads run one at a time.
     running: Arc<Mutex<Values>>,
 }
@@ -64,6 +71,8 @@ impl Reload {
         let tls = config.tls().collect();
         Self {
             certificates: Certificates::new(tls, Arc::clone(&app.telemetry)),
+            operators: OnceLock::new(),
+            shown: RwLock::new(Arc::clone(&config.shown)),
             app,
             reloader: config.reloader(),
             running: Arc::new(Mutex::new(config.values())),
@@ -75,26 +84,81 @@ impl Reload {
         &self.certificates
     }
 
+    /// Reads the users of the admin service again, too.
+    pub(super) fn set_operators(&self, operators: Arc<Operators>) {
+        // A process has one admin service.
+        let _is_first = self.operators.set(operators).is_ok();
+    }
+
+    /// The configuration file as it was read last without an error, without secrets.
+    pub(super) fn shown(&self) -> Arc<str> {
+        Arc::clone(&self.shown.read())
+    }
+
     /// Reads users, groups, lists, rules and certificates again and replaces the old
     /// ones in one step. `trigger` is for the log. A reload that has begun is completed
     /// even when the caller no longer waits for it.
     ///
     /// # Errors
     /// The errors of the files; then nothing was changed.
-    pub async fn run(&self, trigger: &'static str) -> Result<Summary, ReloadError> {
+    pub async fn run(self: &Arc<Self>, trigger: &'static str) -> Result<Summary, ReloadError> {
         // A slow reload of an older file must not overwrite a newer one: the thread that
         // reads the files keeps the lock.
         let running = Arc::clone(&self.running).lock_owned().await;
-        let (app, reloader) = (Arc::clone(&self.app), self.reloader.clone());
-        let certificates = Arc::clone(&self.certificates);
+        let reload = Arc::clone(self);
         // Reading parses lists of millions and may hash a password.
         let done = tokio::task::spawn_blocking(move || {
-            let done = replace(&app, &reloader, &certificates, trigger, running);
-            report(&app, trigger, &done);
+            let done = reload.replace(trigger, running);
+            report(&reload.app, trigger, &done);
             done
         });
         done.await
             .unwrap_or_else(|error| Err(ReloadError::System(error.to_string())))
+    }
+
+    /// Releases `running` at the end, so that the next reload can start.
+    fn replace(
+        &self,
+        trigger: &str,
+        mut running: OwnedMutexGuard<Values>,
+    ) -> Result<Summary, ReloadError> {
+        let app = &self.app;
+        let parts = self.reloader.reload().map_err(|error| {
+            if is_out_of_descriptors() {
+                ReloadError::OutOfDescriptors
+            } else {
+                ReloadError::Config(error)
+            }
+        })?;
+        parts.warnings.log();
+        let summary = Summary {
+            users: parts.users.len(),
+            rules: parts.policy.rules().len(),
+            left_out: parts.left_out,
+            changes: running.changes_to(&parts.values),
+        };
+        // First: what may fail changes nothing then.
+        if let (Some(operators), Some(users)) = (self.operators.get(), parts.admin_users) {
+            let replaced = operators.replace(users, parts.lockout.clone());
+            replaced.map_err(|error| ReloadError::System(error.to_string()))?;
+        }
+        let replaced = app.access.replace(NewAccess {
+            users: parts.users,
+            trusted: parts.trusted,
+            tokens: parts.tokens,
+            external: parts.external,
+            lockout: parts.lockout,
+            policy: &parts.policy,
+            scripts: &parts.scripts,
+            parents: &parts.parents,
+            classes: parts.classes,
+        });
+        replaced.map_err(|error| ReloadError::System(error.to_string()))?;
+        self.certificates.adopt(&parts.tls, trigger);
+        app.telemetry.show_classes(app.access.classes());
+        running.apply(&parts.values);
+        *self.shown.write() = parts.shown;
+        Ok(summary)
     }
 }
 
@@ -102,11 +166,12 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
     match done {
         Ok(summary) => {
             let changes = &summary.changes;
-            app.telemetry.reloaded(if changes.are_complete() {
+            let outcome = if changes.are_complete() {
                 ReloadOutcome::Succeeded
             } else {
                 ReloadOutcome::Incomplete
-            });
+            };
+            app.telemetry.reloaded(outcome, &changes.restart_needed);
             log::info!("{trigger}: reloaded; {summary}");
             if !changes.restart_needed.is_empty() {
                 log::warn!(
@@ -122,50 +187,10 @@ fn report(app: &App, trigger: &str, done: &Result<Summary, ReloadError>) {
             }
         }
         Err(error) => {
-            app.telemetry.reloaded(ReloadOutcome::Failed);
+            app.telemetry.reloaded(ReloadOutcome::Failed, &[]);
             log::error!("{trigger}: {error}");
         }
     }
-}
-
-/// Releases `running` at the end, so that the next reload can start.
-fn replace(
-    app: &App,
-    reloader: &Reloader,
-    certificates: &Certificates,
-    trigger: &str,
-    mut running: OwnedMutexGuard<Values>,
-) -> Result<Summary, ReloadError> {
-    let parts = reloader.reload().map_err(|error| {
-        if is_out_of_descriptors() {
-            ReloadError::OutOfDescriptors
-        } else {
-            ReloadError::Config(error)
-        }
-    })?;
-    parts.warnings.log();
-    let summary = Summary {
-        users: parts.users.len(),
-        rules: parts.policy.rules().len(),
-        left_out: parts.left_out,
-        changes: running.changes_to(&parts.values),
-    };
-    let replaced = app.access.replace(NewAccess {
-        users: parts.users,
-        trusted: parts.trusted,
-        tokens: parts.tokens,
-        external: parts.external,
-        lockout: parts.lockout,
-        policy: &parts.policy,
-        scripts: &parts.scripts,
-        parents: &parts.parents,
-        classes: parts.classes,
-    });
-    replaced.map_err(|error| ReloadError::System(error.to_string()))?;
-    certificates.adopt(&parts.tls, trigger);
-    app.telemetry.show_classes(app.access.classes());
-    running.apply(&parts.values);
-    Ok(summary)
 }
 
 fn is_out_of_descriptors() -> bool {

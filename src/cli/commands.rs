@@ -15,7 +15,7 @@ use crate::access::auth::passwd;
 use crate::access::limits::quota::Filter;
 use crate::admin::{self, Changes, ReloadAnswer};
 use crate::config::Config;
-use crate::explain::{self, Query, Ran, ScriptQuery, Seen};
+use crate::explain::{self, Query, Ran, ScriptQuery, Seen, Subject};
 use crate::hello::Hello;
 use crate::hook::HookSet;
 use crate::script::Verdict;
@@ -202,7 +202,7 @@ fn explain(conf: &Path, query: &Query<'_>, json: bool) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(EX_CONFIG, &error),
     };
-    let answer = match explain::explain(&config, query) {
+    let answer = match explain::explain(&Subject::configured(&config), query) {
         Ok(answer) => answer,
         Err(error) => return fail(EX_USAGE, &format_args!("tollgate: {error:#}")),
     };
@@ -295,7 +295,7 @@ fn reload(conf: &Path) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(EX_CONFIG, &error),
     };
-    let Some(address) = config.admin else {
+    let Some(address) = config.admin_address() else {
         let file = &config.server.pid_file;
         // All configurations of a user have the same default.
         let of_another = match config.has_pid_file {

@@ -212,7 +212,7 @@ impl<'d> AuthSection<'d> {
         let item = self.htpasswd?;
         let htpasswd = item.file(&base.directory)?;
         let shown = base.show(&htpasswd);
-        let users = users(&item, &htpasswd, &shown, diagnostics)?;
+        let users = users(&item, &htpasswd, &shown, diagnostics, "407")?;
         if exposed && is_demo(&users) {
             let advice = format!(
                 "change it with `tollgate passwd {} {DEMO_USER}`, or listen on 127.0.0.1",
@@ -357,11 +357,13 @@ impl Form<String> for Realm {
     }
 }
 
-fn users(
+/// Reads a password file. `status` is what every request gets that has no user of it.
+pub(super) fn users(
     item: &Item<'_>,
     path: &Path,
     shown: &Path,
     diagnostics: &Diagnostics,
+    status: &str,
 ) -> Option<Htpasswd> {
     let file = files::speak(shown);
     let text = match files::read_text(path, MAX_HTPASSWD) {
@@ -382,7 +384,7 @@ fn users(
             };
             let advice = format!("add a user with `tollgate passwd {file} USER`");
             item.report(
-                format!("{file} {found}: every request would get 407"),
+                format!("{file} {found}: every request would get {status}"),
                 advice,
             );
             None

@@ -1,4 +1,4 @@
-//! `tollgate.listeners` and `tollgate.admin`: addresses to bind, and which of them collide.
+//! `tollgate.listeners`: addresses to bind, those of `tollgate.admin` too, and which of them collide.
 //!
 //! `[::]` alone means every IPv6 and every IPv4 address. It is bound as two sockets, `[::]` for IPv6 alone
 //! and `0.0.0.0`, and not as one socket for both: then a system's default (`bindv6only`) does not matter, and
@@ -99,14 +99,6 @@ keys! {
     }
 }
 
-keys! {
-    /// The admin service.
-    pub(super) struct AdminKeys<'d> {
-        /// Where it is served. Keep it on loopback.
-        address: Option<Item<'d>> = Required, Raw => Shape::address();
-    }
-}
-
 /// Which files of TLS are read.
 pub(super) enum TlsFiles<'a> {
     /// All.
@@ -118,7 +110,8 @@ pub(super) enum TlsFiles<'a> {
 }
 
 impl TlsFiles<'_> {
-    fn of(&self, listener: Option<SocketAddr>) -> Reading {
+    /// Those of the listener on an address.
+    pub(super) fn of(&self, listener: Option<SocketAddr>) -> Reading {
         match self {
             Self::All => Reading::All,
             Self::Of(running) if listener.is_some_and(|it| running.contains(&it)) => {
@@ -176,7 +169,7 @@ pub(super) fn read(
         let (http2, socks5) = (keys.http2, keys.socks5);
         let reading = files.of(address);
         let tls = keys.tls.as_ref();
-        let tls = tls.map(|item| tls::read(item, base, reading, http2));
+        let tls = tls.map(|item| tls::read(item, base, reading, tls::Use::Proxy { http2 }));
         let tls = tls.unwrap_or_default();
         section.finish();
         if let Some(address) = address {
@@ -191,22 +184,6 @@ pub(super) fn read(
         }
     }
     listeners
-}
-
-/// Reads `admin`, and notes in `bound` what is to be bound.
-pub(super) fn read_admin(item: &Item<'_>, bound: &mut Bindings) -> Option<SocketAddr> {
-    // `admin:` without anything below it is a problem: it says neither on nor off.
-    let mut section = item.section();
-    let keys = AdminKeys::take(&mut section);
-    let address = address(&section, keys.address.as_ref(), bound);
-    section.finish();
-    if address.is_some_and(|address| !is_loopback(address)) {
-        item.warn(
-            "the admin service has no authentication, and its address is not loopback",
-            "write 127.0.0.1 or [::1], or restrict access with a firewall",
-        );
-    }
-    address
 }
 
 /// An address of this program that is bound already, with the path of its key.
@@ -255,7 +232,8 @@ impl Bindings {
     }
 }
 
-fn address(
+/// Reads the address of a listener, and notes it as one to bind.
+pub(super) fn address(
     section: &Section<'_>,
     item: Option<&Item<'_>>,
     bound: &mut Bindings,
@@ -366,6 +344,24 @@ pub(super) fn bound_addresses(
     std::iter::once(address).chain(takes_both.then_some(ipv4))
 }
 
+/// The addresses of the configuration.
+pub(super) fn configured_addresses(
+    listeners: &[Listener],
+    admin: Option<SocketAddr>,
+) -> Vec<SocketAddr> {
+    let addresses = listeners.iter().map(|listener| listener.address);
+    addresses.chain(admin).collect()
+}
+
+/// Where this program can be reached.
+pub(super) fn own_listeners(listeners: &[Listener], admin: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let all = configured_addresses(listeners, admin);
+    let bound = all
+        .iter()
+        .flat_map(|address| bound_addresses(*address, &all));
+    bound.collect()
+}
+
 /// An IPv4-mapped address (`::ffff:192.0.2.1`) as the IPv4 address that it means; others as they are.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
@@ -375,7 +371,8 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn is_loopback(address: SocketAddr) -> bool {
+/// Whether only programs on this machine can connect.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 

@@ -26,6 +26,7 @@ pub struct Reloader {
     credulous: Option<SocketAddr>,
     /// The listeners that have TLS.
     secure: Vec<SocketAddr>,
+    has_admin_users: bool,
     is_embedded: bool,
 }
 
@@ -34,6 +35,8 @@ pub struct Reloader {
 pub struct Reloaded {
     /// The users of the htpasswd file; at least one.
     pub users: Arc<Htpasswd>,
+    /// The users of the admin service, where it has any.
+    pub admin_users: Option<Arc<Htpasswd>>,
     /// The users of clients without credentials.
     pub trusted: Arc<TrustedNetworks>,
     /// The tokens that are accepted, if any are.
@@ -58,6 +61,8 @@ pub struct Reloaded {
     pub warnings: Problems,
     /// How many entries of lenient lists of domains are left out.
     pub left_out: usize,
+    /// What the file says now, without secrets.
+    pub shown: Arc<str>,
     /// What every key says now, those included that a running process cannot take over.
     pub values: Values,
 }
@@ -69,9 +74,10 @@ impl Config {
         Reloader {
             file: self.file.clone(),
             exposed: self.is_exposed(),
-            listening: own_listeners(&self.listeners, self.admin),
+            listening: own_listeners(&self.listeners, self.admin_address()),
             credulous: trusted::credulous(&self.listeners),
             secure: self.tls().map(|(address, _)| address).collect(),
+            has_admin_users: self.admin.as_ref().is_some_and(|it| it.users.is_some()),
             is_embedded: self.is_embedded,
         }
     }
@@ -79,7 +85,10 @@ impl Config {
     /// What TLS is served with, by listener.
     pub fn tls(&self) -> impl Iterator<Item = (SocketAddr, Arc<ListenerTls>)> {
         let listeners = self.listeners.iter();
-        listeners.filter_map(|it| Some((it.address, Arc::clone(it.tls.as_ref()?))))
+        let listeners = listeners.map(|it| (it.address, it.tls.as_ref()));
+        let admin = self.admin.iter().map(|it| (it.address, it.tls.as_ref()));
+        let all = listeners.chain(admin);
+        all.filter_map(|(address, tls)| Some((address, Arc::clone(tls?))))
     }
 
     /// What every key says, to be compared with what a reload reads.
@@ -108,10 +117,12 @@ impl Reloader {
             listening: &self.listening,
             credulous: self.credulous,
             secure: &self.secure,
+            has_admin_users: self.has_admin_users,
             is_embedded: self.is_embedded,
         };
         let reloaded = read(&self.file, &diagnostics, scope).map(|config| Reloaded {
             tls: config.tls().collect(),
+            admin_users: config.admin.and_then(|admin| admin.users),
             users: config.auth.users,
             trusted: config.auth.trusted,
             tokens: config.auth.tokens,
@@ -124,6 +135,7 @@ impl Reloader {
             warnings: config.warnings,
             left_out: config.left_out,
             values: config.values,
+            shown: config.shown,
         });
         diagnostics.finish(reloaded)
     }

@@ -22,6 +22,8 @@ pub(super) enum Scope<'a> {
         credulous: Option<SocketAddr>,
         /// The listeners of the process that have TLS.
         secure: &'a [SocketAddr],
+        /// Whether the admin service of the process has users.
+        has_admin_users: bool,
         is_embedded: bool,
     },
 }

@@ -7,7 +7,7 @@ use super::reader::{Item, Part, Section};
 use super::scripts::ScriptLimits;
 #[cfg(test)]
 use super::{
-    auth, egress, gateway,
+    admin, auth, egress, gateway,
     limits::{self, Timeouts},
     listeners, pac, parents, policy, scripts, secrets, tunnel,
 };
@@ -18,8 +18,8 @@ keys! {
         /// Where clients connect, at least one. Two listeners on one address are an error, also a wildcard address and
         /// one that it covers, and the address of `admin`.
         listeners: Option<Item<'d>> = Required, Raw => Shape::Map(listeners::ListenerKeys::keys).some();
-        /// A service with `/metrics` for Prometheus, `/stats` and `POST /reload`, without authentication.
-        admin: Option<Item<'d>> = Means("none: no such service"), Raw => Shape::Map(listeners::AdminKeys::keys);
+        /// A service with a page, an API, `/metrics` for Prometheus, `/stats` and `POST /reload`: [admin.md](admin.md).
+        admin: Option<Item<'d>> = Means("none: no such service"), Raw => Shape::Map(admin::AdminKeys::keys);
         /// How clients are authenticated.
         auth: Part<'d> = Required, Map => Shape::Part(auth::AuthSection::keys);
         /// What is behind requests in origin-form.

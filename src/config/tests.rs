@@ -159,7 +159,7 @@ fn a_minimal_file_has_the_defaults() {
     assert_eq!(config.file, directory.join("f.yaml"));
     assert_eq!(config.listeners.len(), 1);
     assert!(!config.is_exposed());
-    assert_eq!(config.admin, None);
+    assert!(config.admin.is_none());
     assert_eq!(config.auth.realm, "tollgate");
     assert_eq!(config.auth.htpasswd, directory.join("users"));
     assert!(config.auth.users.contains("alice"));

@@ -82,6 +82,24 @@ keys! {
     }
 }
 
+/// What a `tls` map is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Clients of the proxy. With `client_ca` each shows a certificate.
+    Proxy {
+        /// Whether they may speak HTTP/2.
+        http2: bool,
+    },
+    /// The admin service, with HTTP/1.1. With `client_ca` a client may show a certificate.
+    Admin,
+}
+
+impl Use {
+    fn has_http2(self) -> bool {
+        self == Self::Proxy { http2: true }
+    }
+}
+
 /// Which files of a configuration are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -98,6 +116,8 @@ pub(super) enum Reading {
 pub(super) struct Tls {
     /// Whether the certificates of clients are users.
     pub(super) makes_users: bool,
+    /// Whether clients are asked for certificates.
+    pub(super) asks_certificates: bool,
     pub(super) listener: Option<Arc<ListenerTls>>,
 }
 
@@ -117,17 +137,18 @@ struct Named<'d> {
 
 /// Reads the `tls` map of a listener.
 ///
-/// With `client_ca` only clients with a certificate from there get through the handshake. ALPN
+/// With `client_ca` only clients with a certificate from there get through the handshake of a listener of the proxy. ALPN
 /// offers HTTP/1.1, and HTTP/2 first with `http2`. Nothing to serve with when something was reported, when no file is read, and when this
 /// process may not read one of them any more: then what is in use stays.
-pub(super) fn read(item: &Item<'_>, base: &Base, reading: Reading, http2: bool) -> Tls {
+pub(super) fn read(item: &Item<'_>, base: &Base, reading: Reading, for_use: Use) -> Tls {
     let named = Named::read(item);
     for file in named.files() {
         file.note_file(&base.directory);
     }
     Tls {
         makes_users: named.login.is_some(),
-        listener: listener_tls(&named, item, base, reading, http2),
+        asks_certificates: named.client_ca.is_some(),
+        listener: listener_tls(&named, item, base, reading, for_use),
     }
 }
 
@@ -136,7 +157,7 @@ fn listener_tls(
     item: &Item<'_>,
     base: &Base,
     reading: Reading,
-    http2: bool,
+    for_use: Use,
 ) -> Option<Arc<ListenerTls>> {
     let paths = named.paths(base);
     match reading {
@@ -151,14 +172,14 @@ fn listener_tls(
         Reading::Readable | Reading::All => {}
     }
     let looks = listener::looks(&paths);
-    let served = served(named, item, base, http2)?;
+    let served = served(named, item, base, for_use)?;
     let source = Source {
         configuration: item.configuration().to_owned(),
         base: base.clone(),
         path: item.path.clone(),
         line: item.line,
         node: item.node().clone(),
-        http2,
+        for_use,
         files: paths,
         looks,
         failing: None,
@@ -167,8 +188,8 @@ fn listener_tls(
 }
 
 /// Reads the files that a `tls` map names.
-fn serve(item: &Item<'_>, base: &Base, http2: bool) -> Option<Served> {
-    served(&Named::read(item), item, base, http2)
+fn serve(item: &Item<'_>, base: &Base, for_use: Use) -> Option<Served> {
+    served(&Named::read(item), item, base, for_use)
 }
 
 impl<'d> Named<'d> {
@@ -284,7 +305,7 @@ fn check_clients(section: &Section<'_>, has_authorities: bool, has_user: bool) {
     }
 }
 
-fn served(named: &Named<'_>, item: &Item<'_>, base: &Base, http2: bool) -> Option<Served> {
+fn served(named: &Named<'_>, item: &Item<'_>, base: &Base, for_use: Use) -> Option<Served> {
     // Each file is looked at even when another one cannot be used.
     let identities: Vec<Option<Identity>> = named
         .pairs
@@ -307,11 +328,17 @@ fn served(named: &Named<'_>, item: &Item<'_>, base: &Base, http2: bool) -> Optio
         None => Vec::new(),
         Some(lists) => lists?,
     };
-    let digest = digest(&identities, trusted.as_deref(), &lists, named.login, http2);
+    let digest = digest(
+        &identities,
+        trusted.as_deref(),
+        &lists,
+        named.login,
+        for_use,
+    );
     let expiries = expiries(&identities, &lists);
-    match build(named, identities, trusted, lists) {
+    match build(named, identities, trusted, lists, for_use) {
         Ok((mut config, clients)) => {
-            config.alpn_protocols = alpn_protocols(http2);
+            config.alpn_protocols = alpn_protocols(for_use.has_http2());
             Some(Served {
                 config: Arc::new(config),
                 expiries,
@@ -336,6 +363,7 @@ fn build(
     identities: Vec<Identity>,
     trusted: Option<Vec<Certificate>>,
     lists: Vec<RevocationList>,
+    for_use: Use,
 ) -> Result<(ServerConfig, Option<Clients>), rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider);
@@ -374,6 +402,7 @@ fn build(
     let verifier = Arc::new(ClientVerifier {
         authorities,
         trusted: listed.collect(),
+        is_mandatory: for_use != Use::Admin,
     });
     let clients = Clients {
         verifier: Arc::clone(&verifier) as _,
@@ -392,7 +421,7 @@ fn digest(
     trusted: Option<&[Certificate]>,
     lists: &[RevocationList],
     login: Option<(CertificateName, CertificateLogin)>,
-    http2: bool,
+    for_use: Use,
 ) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut part = |kind: u8, bytes: &[u8]| {
@@ -407,7 +436,7 @@ fn digest(
     }
     part(
         2,
-        format!("{login:?} {http2} {}", trusted.is_some()).as_bytes(),
+        format!("{login:?} {for_use:?} {}", trusted.is_some()).as_bytes(),
     );
     for certificate in trusted.into_iter().flatten() {
         part(3, &certificate.der);

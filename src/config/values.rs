@@ -16,6 +16,9 @@ use super::yaml::{Node, Value as Written};
 /// The list whose entries are named one by one. Entries of others are named as the list.
 const LIST_BY_ENTRY: &str = "tollgate.listeners[";
 
+/// The section of the admin service, whose TLS is that of a listener.
+const ADMIN: &str = "tollgate.admin.";
+
 /// A certificate, a key or a bundle that is larger is not compared.
 const MAX_COMPARED_FILE: u64 = 4 << 20;
 
@@ -93,7 +96,8 @@ impl Values {
         let end = key.find(TLS).map(|at| at + TLS.len());
         let tls = end.and_then(|end| key.get(..end));
         tls.is_some_and(|tls| {
-            key.starts_with(LIST_BY_ENTRY) && !self.0.keys().any(|other| other.starts_with(tls))
+            (key.starts_with(LIST_BY_ENTRY) || key.starts_with(ADMIN))
+                && !self.0.keys().any(|other| other.starts_with(tls))
         })
     }
 
@@ -207,6 +211,13 @@ impl Ledger {
         let mut values = self.0.borrow_mut();
         let values = values.0.iter_mut();
         for (_, value) in values.filter(|(name, _)| name.starts_with(&below)) {
+            value.is_on_reload = false;
+        }
+    }
+
+    /// Notes that a reload does not apply this key, whatever the tables say.
+    pub(super) fn leave_key_for_restart(&self, key: &str) {
+        if let Some(value) = self.0.borrow_mut().0.get_mut(key) {
             value.is_on_reload = false;
         }
     }

@@ -10,6 +10,7 @@ mod external;
 mod hashing;
 pub mod key_refresh;
 mod logins;
+mod operators;
 mod replace;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use self::external::{Authorizer, Unasked};
 use self::hashing::Hashing;
 use self::key_refresh::KeyRefresh;
 use self::logins::Logins;
+pub use self::operators::Operators;
 pub use self::replace::NewAccess;
 use super::facts::Request;
 use super::hooks::{self, after_admission, before_admission, ended};
@@ -82,6 +84,8 @@ pub struct Access {
     classes: Option<Arc<Classes>>,
     /// The proxies behind this one.
     parents: Arc<Parents>,
+    /// Those among the hooks, to be explained.
+    scripts: Box<[Script]>,
 }
 
 /// A request whose user was authenticated and that the policy admits, as far as that is decided before its
@@ -138,6 +142,7 @@ impl AccessControl {
             logins,
             classes,
             parents,
+            &config.scripts,
         );
         Ok(Self {
             access: ArcSwap::from_pointee(access),
@@ -246,9 +251,9 @@ impl AccessControl {
         admitted.parents = parents;
         if exchange.request.authority.is_none() {
             // The gateway's upstreams are the operator's: there is no address to evaluate.
-            let outcome = &mut exchange.outcome;
-            outcome.admit(&admitted, admitted.decided_by(), None);
+            (exchange.outcome).admit(&admitted, admitted.decided_by(), None);
         }
+        exchange.show_decision();
         if exchange.run.is_some() {
             after_admission(exchange)?;
             self.choose_pool(exchange)?;
@@ -361,21 +366,6 @@ impl AccessControl {
             exchange.credentials = credentials;
         }
         Ok(identity)
-    }
-
-    /// The classes of limits, where there are any.
-    pub fn classes(&self) -> Option<Arc<Classes>> {
-        self.access.load().classes.clone()
-    }
-
-    /// The proxies behind this one.
-    pub fn parents(&self) -> Arc<Parents> {
-        Arc::clone(&self.access.load().parents)
-    }
-
-    /// The tokens, where some are accepted.
-    pub fn tokens(&self) -> Option<Arc<Tokens>> {
-        self.access.load().authenticator.tokens().cloned()
     }
 
     async fn authenticate(

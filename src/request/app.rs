@@ -11,9 +11,11 @@ use http::HeaderValue;
 
 use super::admit::{AccessControl, Asking, on_this_machine};
 use super::lifecycle::Lifecycle;
+use super::live::InFlight;
 use super::outcome::Exchange;
 use super::reply::Reply;
 use super::request_id::RequestIds;
+use super::tunnel::Tunnels;
 use crate::access::auth::User;
 use crate::access::auth::tokens::TokenError;
 use crate::balances::Balances;
@@ -22,7 +24,7 @@ use crate::config::{Config, Forwarding, Limits, Timeouts};
 use crate::hook::{self, HookSet, How, Stop};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{self, Pseudonym, UserField};
-use crate::http::http1::{HeadLimits, MAX_FIELDS};
+use crate::http::http1::{HeadLimits, MAX_FIELDS, RequestHead};
 use crate::http::pac::Pac;
 use crate::http::role::Role;
 use crate::telemetry::Telemetry;
@@ -53,6 +55,10 @@ pub struct App {
     /// What members have used of their quotas.
     pub balances: Arc<Balances>,
     pub lifecycle: Lifecycle,
+    /// The open tunnels, those of WebSockets too.
+    pub tunnels: Tunnels,
+    /// The requests in flight, where an admin service is configured.
+    pub in_flight: Option<Arc<InFlight>>,
     pub pseudonym: Pseudonym,
     /// What tells upstreams of the gateway who the client is.
     pub forwarding: Forwarding,
@@ -135,6 +141,10 @@ impl App {
         let counted = Arc::clone(&balances);
         let access = AccessControl::new(config, hooks, pools.names(), asking, counted, parents)?;
         telemetry.show_classes(access.classes());
+        let is_watched = config.admin.is_some();
+        if is_watched {
+            telemetry.keep();
+        }
         Ok(Arc::new(Self {
             access,
             balances,
@@ -152,6 +162,8 @@ impl App {
             pools,
             telemetry,
             lifecycle: Lifecycle::default(),
+            tunnels: Tunnels::default(),
+            in_flight: is_watched.then(|| Arc::new(InFlight::new(threads))),
             pac: config.pac.clone(),
             user_field: config.gateway.user_field.clone(),
             pseudonym: Pseudonym::new(getrandom::u32()?),
@@ -177,6 +189,14 @@ impl App {
             out_of_ports: Throttle::new(),
             hooks_failed: Throttle::new(),
         }))
+    }
+
+    /// Enters a request among those in flight, for an admin service to show.
+    #[inline]
+    pub fn show(&self, exchange: &mut Exchange, head: &RequestHead) {
+        if let Some(in_flight) = &self.in_flight {
+            exchange.live = in_flight.enter(&exchange.request, head.request_target());
+        }
     }
 
     /// The answer to a request that failed, as text or what its `accept` asks for;

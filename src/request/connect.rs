@@ -13,7 +13,7 @@ use pingora_core::services::Service;
 
 use super::app::App;
 use super::hooks::before_tunnel;
-use super::tunnel::{self, Demand, OpenTunnel, Opened, TunnelRequest, Tunnels};
+use super::tunnel::{self, Demand, OpenTunnel, Opened, TunnelRequest};
 use crate::client::ClientStream;
 use crate::telemetry::Record;
 use crate::tunnel::{Ended, Traffic};
@@ -24,16 +24,11 @@ use crate::upstream::limit::Permit;
 #[derive(Clone)]
 pub struct ConnectService {
     pub(super) app: Arc<App>,
-    /// The open tunnels, those of WebSockets too.
-    pub(super) tunnels: Arc<Tunnels>,
 }
 
 impl ConnectService {
     pub fn new(app: Arc<App>) -> Self {
-        Self {
-            app,
-            tunnels: Arc::default(),
-        }
+        Self { app }
     }
 
     /// Serves one CONNECT to its end. Gives the connection back when it can go on.
@@ -134,7 +129,7 @@ impl ConnectService {
     fn enter(&self, request: &mut TunnelRequest, permit: Option<Permit>) -> OpenTunnel<'_> {
         let record = request.record(Some(StatusCode::OK));
         let counted = self.app.telemetry.tunnel_opened(&record);
-        self.tunnels.enter(request, Some(counted), permit)
+        self.app.tunnels.enter(request, Some(counted), permit)
     }
 }
 
@@ -164,11 +159,11 @@ impl Service for ConnectService {
             // Its error is that Pingora is gone.
             _ = shutdown.changed() => {}
         }
-        let open = self.tunnels.count();
+        let open = self.app.tunnels.count();
         if open > 0 {
             log::info!("tunnels that are aborted: {open}");
         }
-        self.tunnels.abort_all();
+        self.app.tunnels.abort_all();
     }
 
     fn name(&self) -> &str {

@@ -138,6 +138,7 @@ impl<'a> Requests<'a> {
         if request.is_tunnel {
             let mut exchange = Exchange::new(request, credentials);
             exchange.begin(access, kept);
+            app.show(&mut exchange, &head);
             let request = Box::new(TunnelRequest::new(exchange, &head));
             return Begun::Tunnel(if is_connect {
                 Box::pin(connect.serve(stream, request))
@@ -150,6 +151,7 @@ impl<'a> Requests<'a> {
         let exchange = Exchange::new(request, credentials);
         let mut forwarded = Box::new(Forwarded::new(exchange, Arc::clone(&self.connection)));
         forwarded.exchange.begin(access, kept);
+        app.show(&mut forwarded.exchange, &head);
         let stream = self.connection.lend(stream, head.framing);
         let mut session = ServerSession::new_http1(Box::new(stream));
         session.set_pipelined_prefix(head.wire_head);

@@ -38,6 +38,7 @@ pub use self::context::{Context, Forwarded};
 use self::session::{DRAIN_TIMEOUT, client_gone, final_status, forwards_left, stop_waiting};
 use super::app::App;
 use super::hooks::settle;
+use super::live::State;
 use super::outcome::Exchange;
 use super::outgoing;
 use super::own;
@@ -118,6 +119,9 @@ impl ProxyHttp for Forward {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         let admitted = self.admit(session, forwarded).await;
         let local = admitted.and_then(|()| self.local_reply(session, &forwarded.exchange));
+        if !matches!(local, Ok(None)) {
+            forwarded.exchange.is_now(State::Answering);
+        }
         match local {
             Ok(None) => return Ok(false),
             Ok(Some(reply)) => reply.write_to(session).await?,
@@ -186,6 +190,7 @@ impl ProxyHttp for Forward {
             let admitted = forwarded.admitted.as_ref();
             forwarded.exchange.outcome.connected(upstream, admitted);
         }
+        forwarded.exchange.is_now(State::Waiting);
         forwarded.connection.pace.begin();
         if peer::is_watched(&forwarded.exchange.request) {
             let response = &forwarded.connection.response;
@@ -253,10 +258,16 @@ impl ProxyHttp for Forward {
         }
         let exchange = &mut forwarded.exchange;
         let Exchange {
-            request, outcome, ..
+            request,
+            outcome,
+            live,
+            ..
         } = exchange;
         if outcome.first_byte.is_none() {
             outcome.first_byte = Some(request.arrival.started.elapsed());
+            if let Some(live) = live {
+                live.set(State::Answering);
+            }
             // From now on there is no other try, and so no other address.
             forwarded.admitted = None;
         }
@@ -454,6 +465,7 @@ impl ProxyHttp for Forward {
         // The permit of the upstream and the place in the class are free now, not when Pingora drops the context.
         forwarded.free_permits();
         forwarded.exchange.outcome.leave_class();
+        forwarded.exchange.live = None;
     }
 
     /// Every failure has its record; the error log is for what needs a person.

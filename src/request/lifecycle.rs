@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Shared by everything that must end in order.
 #[derive(Debug, Default)]
@@ -15,11 +15,23 @@ pub struct Lifecycle {
     /// The same, to be asked for each request.
     is_aborted: AtomicBool,
     succeeded: AtomicBool,
+    /// That an operator wants the process to drain.
+    asked: Notify,
     /// Has a receiver for each piece of work that draining waits for.
     in_flight: watch::Sender<()>,
 }
 
 impl Lifecycle {
+    /// Asks the process to drain and to end.
+    pub fn ask_to_drain(&self) {
+        self.asked.notify_one();
+    }
+
+    /// Ready when the process is asked to drain.
+    pub async fn drain_asked(&self) {
+        self.asked.notified().await;
+    }
+
     /// From now on nothing new begins. `succeeded`: another process takes what
     /// still comes in.
     pub fn drain(&self, succeeded: bool) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::admit::{Access, Admitted, EarlyLogin};
 use super::facts::{Arrival, Request};
+use super::live::InFlightRequest;
 use super::tunnel::Demand;
 use crate::access::auth::{AuthMethod, Identity, IdentityFacts, User};
 use crate::access::limits::{Account, Exceeded, Flow, Ticket, Turn};
@@ -39,6 +40,8 @@ pub struct Exchange {
     pub run: Option<Box<Run>>,
     /// Who the client is, where its credentials were verified before the request.
     pub early: Option<Box<EarlyLogin>>,
+    /// Its place among the requests in flight, where an admin service is configured.
+    pub live: Option<InFlightRequest>,
 }
 
 /// What has become of a request so far.
@@ -242,6 +245,7 @@ impl Exchange {
             rule_names: RuleNames::default(),
             run: None,
             early: None,
+            live: None,
         }
     }
 

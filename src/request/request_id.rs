@@ -19,6 +19,13 @@ impl RequestId {
         Self(text)
     }
 
+    /// Reads an id as it is written; none of another form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes: [u8; 16] = text.as_bytes().try_into().ok()?;
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        bytes.iter().all(is_digit).then_some(Self(bytes))
+    }
+
     pub fn as_str(&self) -> &str {
         // Only ASCII digits are ever put in.
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -65,5 +72,20 @@ mod tests {
             RequestId::new(0x0123_4567_89ab_cdef).to_string(),
             "0123456789abcdef"
         );
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        let id = RequestId::new(0x0123_4567_89ab_cdef);
+        assert_eq!(RequestId::parse(id.as_str()), Some(id));
+        for text in [
+            "",
+            "0123456789abcde",
+            "0123456789abcdef0",
+            "0123456789ABCDEF",
+            "0123456789abcde/",
+        ] {
+            assert_eq!(RequestId::parse(text), None, "{text}");
+        }
     }
 }

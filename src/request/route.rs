@@ -10,6 +10,7 @@ use self::parent::ParentRoute;
 use super::admit::Admitted;
 use super::app::App;
 use super::hooks::{ended, resolve};
+use super::live::State;
 use super::outcome::{Exchange, add_time};
 use crate::access::client::Client;
 use crate::access::limits::Turn as AwaitedTurn;
@@ -53,6 +54,7 @@ async fn wait(
     turn: AwaitedTurn,
     gone: impl Future<Output = ()> + Send,
 ) -> Result<(), RequestError> {
+    exchange.is_now(State::Queued);
     let begun = Instant::now();
     let came = tokio::select! {
         biased;
@@ -60,6 +62,7 @@ async fn wait(
         () = gone => Err(ErrorKind::ClientGone.into()),
     };
     add_time(&mut exchange.outcome.queue, begun);
+    exchange.is_now(State::Admitting);
     came
 }
 
@@ -81,6 +84,7 @@ pub async fn route(
         return addresses(app, exchange, admitted).await.map(Route::Direct);
     };
     if let Some(route) = parent::by_name(app, exchange, admitted, parents)? {
+        exchange.show_decision();
         return Ok(route);
     }
     let found = addresses(app, exchange, admitted).await?;
@@ -125,6 +129,7 @@ async fn addresses(
             exchange
                 .outcome
                 .admit(admitted, found.decided_by, Some(first));
+            exchange.show_decision();
             Ok(found.candidates)
         }
         Err(DialError::Prohibited(denied)) => Err(exchange.outcome.deny(denied, admitted.names())),
@@ -149,13 +154,21 @@ pub async fn reserve(
     presence: Presence<'_, impl Future<Output = ()> + Send>,
 ) -> Result<Option<Permit>, RequestError> {
     let queue = match turn(app, exchange, route, failed)? {
-        None => return Ok(None),
-        Some(Turn::Ready(permit)) => return Ok(Some(permit)),
+        None => {
+            exchange.is_now(State::Connecting);
+            return Ok(None);
+        }
+        Some(Turn::Ready(permit)) => {
+            exchange.is_now(State::Connecting);
+            return Ok(Some(permit));
+        }
         Some(Turn::Queued(queue)) => queue,
     };
+    exchange.is_now(State::Queued);
     let begun = Instant::now();
     let permit = queue.wait(presence).await;
     add_time(&mut exchange.outcome.queue, begun);
+    exchange.is_now(State::Connecting);
     permit.map(Some)
 }
 

@@ -5,6 +5,7 @@
 
 mod asked;
 mod hello;
+mod look;
 mod table;
 
 use std::future::pending;
@@ -15,7 +16,8 @@ use std::time::Instant;
 
 pub use self::asked::TunnelRequest;
 pub use self::hello::{Demand, judge};
-pub use self::table::{OpenTunnel, Tunnels};
+pub use self::look::Look;
+pub use self::table::{OpenTunnel, Tunnel, TunnelKind, Tunnels};
 use super::app::App;
 use super::facts::Request;
 use super::outcome::{Exchange, add_time};
@@ -265,6 +267,7 @@ fn true_end(app: &App, tunnel: &OpenTunnel<'_>, ended: Ended) -> Ended {
     match ended {
         // When the process stops, the connection of an HTTP/2 stream may be gone before the relay hears of it.
         Ended::ClientReset if app.lifecycle.is_aborted() => Ended::Drained,
+        Ended::Drained if tunnel.is_closed_by_admin() => Ended::Stopped("closed_by_admin"),
         Ended::Drained if tunnel.is_expired() => Ended::Stopped("token_expired"),
         Ended::Drained if tunnel.is_refused() => Ended::Stopped("certificate_refused"),
         ended => ended,

@@ -13,6 +13,7 @@ use self::message::{MAX_HEAD, Message, UpstreamResponse};
 use super::app::App;
 use super::connect::ConnectService;
 use super::hooks::before_tunnel;
+use super::live::State;
 use super::outcome::Exchange;
 use super::outgoing;
 use super::tunnel::{self, Opened, TunnelRequest};
@@ -42,6 +43,7 @@ pub async fn serve(
         Ok(answered) => answered,
         Err(error) => return request.refuse(app, client, error).await,
     };
+    request.exchange.is_now(State::Answering);
     let status = answer.status;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         if let Err(error) = before_tunnel(&mut request.exchange) {
@@ -83,6 +85,7 @@ async fn handshake(
     mut message: Message,
 ) -> Result<(Box<Opened>, UpstreamResponse), RequestError> {
     let mut opened = tunnel::open(app, exchange, has_ended).await?;
+    exchange.is_now(State::Waiting);
     tunnel::refuse_early(&opened.early)?;
     outgoing::complete(app, exchange, &mut message)?;
     let message = message.to_bytes();
@@ -124,7 +127,7 @@ async fn relay(
     // At an origin it is a tunnel now, and those are not limited; an upstream serves it as a request.
     let is_gateway = request.exchange.request.role == Some(Role::Gateway);
     let permit = opened.permit.filter(|_| is_gateway);
-    let mut open = service.tunnels.enter(request, None, permit);
+    let mut open = app.tunnels.enter(request, None, permit);
     let early = Traffic::from_upstream(answer.behind.len());
     open.carried_before(early.bytes_from_upstream);
     let greeting = [answer.head, answer.behind.into()].concat();

@@ -13,6 +13,7 @@ use super::pid_file::{PidFile, PidFileError};
 use crate::admin::certificates::Certificates;
 use crate::downstream::{Acceptor, Listener, ThreadOptions};
 use crate::request::dispatch::Ways;
+use crate::request::live;
 use crate::request::token_keys;
 use crate::upstream::parent::Parents;
 
@@ -92,6 +93,9 @@ impl Service for AcceptService {
         let parents = Arc::clone(&app);
         tokio::spawn(Parents::look_after(move || parents.access.parents()));
         tokio::spawn(Arc::clone(&self.certificates).look_after());
+        if app.in_flight.is_some() {
+            tokio::spawn(live::keep_history(Arc::clone(&app)));
+        }
         tokio::spawn(async move { app.dialer.look_after_name_servers().await });
         while let Some(ended) = loops.join_next().await {
             match ended {

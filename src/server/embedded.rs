@@ -11,8 +11,7 @@ use pingora_core::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch};
 use tokio::sync::Notify;
 
 use super::accept::ServingNotices;
-use super::{FLUSH_TIMEOUT, Failure, assemble, open_listeners};
-use crate::admin::Admin;
+use super::{FLUSH_TIMEOUT, Failure, admin, assemble, open_listeners};
 use crate::admin::reload::{Reload, ReloadError};
 use crate::config::Config;
 use crate::hook::HookSet;
@@ -93,9 +92,7 @@ impl fmt::Debug for Running {
 pub fn start(mut config: Config, hooks: HookSet) -> anyhow::Result<Running> {
     let app = App::new(&config, hooks)?;
     let reload = Arc::new(Reload::new(Arc::clone(&app), &config));
-    let balances = Arc::clone(&app.balances);
-    let admin = Admin::new(Arc::clone(&app.telemetry), Arc::clone(&reload), balances);
-    let admin = Arc::new(admin);
+    let admin = admin(&app, &reload, &config)?;
     let listeners = open_listeners(&config, &admin, None)?;
     let addresses = listeners.iter().map(|(_, listener)| listener.address());
     let addresses = addresses.collect::<Result<_, _>>()?;
@@ -155,8 +152,14 @@ struct End {
 impl ShutdownSignalWatch for End {
     async fn recv(&self) -> ShutdownSignal {
         let lifecycle = &self.app.lifecycle;
+        let asked = async {
+            tokio::select! {
+                () = self.control.drain.notified() => {}
+                () = lifecycle.drain_asked() => {}
+            }
+        };
         tokio::select! {
-            () = self.control.drain.notified() => {
+            () = asked => {
                 lifecycle.drain(false);
                 tokio::select! {
                     _in_time = lifecycle.drained(self.drain) => {}

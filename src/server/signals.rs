@@ -113,6 +113,10 @@ impl Signals {
                     log::info!("SIGTERM: draining for {:?} at most", self.drain);
                     return self.drain(on, false).await;
                 }
+                () = self.app.lifecycle.drain_asked() => {
+                    log::info!("admin: draining for {:?} at most", self.drain);
+                    return self.drain(on, false).await;
+                }
                 _ = on.quit.recv() => {
                     let handed_over = tokio::select! {
                         done = self.hand_over() => done,

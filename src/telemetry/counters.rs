@@ -105,6 +105,25 @@ impl<const MAX: usize> LabelledCounters<MAX> {
             .get_or_init(|| self.family.with_label_values(&[OTHER]))
             .inc();
     }
+
+    /// What was counted, by value; of those beyond the bound as [`OTHER`].
+    pub(crate) fn counts(&self) -> Vec<(String, u64)> {
+        let series = self.series.read();
+        let counts = series.iter();
+        let mut counts: Vec<_> = counts
+            .map(|(value, series)| (value.to_string(), series.get()))
+            .collect();
+        drop(series);
+        if let Some(other) = self.other.get() {
+            counts.push((OTHER.to_owned(), other.get()));
+        }
+        counts
+    }
+
+    /// What was counted of one value.
+    pub(crate) fn count(&self, value: &str) -> u64 {
+        self.series.read().get(value).map_or(0, IntCounter::get)
+    }
 }
 
 /// Counts events by two labels, with at most `MAX` pairs of values, and then "other" for both.

@@ -21,9 +21,9 @@ pub(crate) const MAX_ENTRIES: usize = 32;
 /// Bytes of all denials in the list of a user.
 pub(crate) const MAX_BYTES: usize = 12 * 1024;
 /// Bytes of a target, before they are escaped.
-const MAX_TARGET: usize = 1024;
+pub(crate) const MAX_TARGET: usize = 1024;
 /// Bytes of a message, before they are escaped: 200 characters at most.
-const MAX_MESSAGE: usize = 800;
+pub(crate) const MAX_MESSAGE: usize = 800;
 
 /// Hashed fast: a name is in the password file or in the configuration, and not for a client to choose.
 type Map = HashMap<Box<str>, Arc<UserDenials>, RandomState>;

@@ -58,6 +58,9 @@ metrics! {
     "tollgate_request_duration_seconds" histogram ["role"] REQUEST_BUCKETS => request_duration: ByRole<Histogram>,
         "Time to the end of the answer; for a tunnel, to its establishment."
         "From the first byte of the request head.";
+    "tollgate_admitted_total" counter ["rule"] => admitted: LabelledCounters<MAX_RULES>,
+        "Requests and tunnels admitted, by rule."
+        "As `rule` in the access log, without what follows a colon. A request that was admitted may fail afterwards. Counted where an admin service is configured.";
     "tollgate_denied_total" counter ["rule"] => denied: LabelledCounters<MAX_RULES>,
         "Requests denied, by rule."
         "As `rule` in the access log, without what follows a colon.";

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use prometheus::{Counter, Gauge, IntGauge, Registry};
@@ -12,6 +12,8 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::metrics::declare::metrics;
+use super::rows::{Descriptors, ProcessRow, Thousandths};
+use super::text::Clock;
 
 /// The process' own series.
 pub(crate) struct Process {
@@ -68,6 +70,29 @@ impl Process {
     #[cfg(test)]
     pub(crate) fn reference() -> Vec<[String; 4]> {
         [Basic::reference(), Proc::reference()].concat()
+    }
+
+    /// What is shown of a process that has `started`, but for what it counts by itself.
+    pub(crate) fn row(&self, started: Instant) -> ProcessRow {
+        let status = status();
+        let uptime = started.elapsed();
+        let began = SystemTime::now().checked_sub(uptime);
+        ProcessRow {
+            version: super::VERSION,
+            pid: std::process::id(),
+            started_at: Clock::default().rfc3339(began.unwrap_or(UNIX_EPOCH)),
+            uptime_seconds: uptime.as_secs(),
+            threads: status.as_ref().map(|status| status.threads),
+            descriptors: Descriptors {
+                open: open_fds(),
+                limit: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            },
+            memory_bytes: status.map(|status| status.resident_bytes),
+            // Above 0, and below 2^53 milliseconds.
+            cpu_seconds: Thousandths((cpu_seconds() * 1000.0) as u64),
+            log_dropped: 0,
+            reload: None,
+        }
     }
 
     /// Brings the series up to date.

@@ -103,8 +103,8 @@ fn exercised() -> Arc<Telemetry> {
     telemetry.keys_fetched(true);
     telemetry.authorizer_asked("admit", DEADLINE);
     telemetry.authorizer_cache_hit();
-    telemetry.reloaded(ReloadOutcome::Succeeded);
-    telemetry.reloaded(ReloadOutcome::Failed);
+    telemetry.reloaded(ReloadOutcome::Succeeded, &[]);
+    telemetry.reloaded(ReloadOutcome::Failed, &[]);
     telemetry.certificates_read(true);
     telemetry.show_certificates(vec![certificate(false), certificate(true)]);
     drop(telemetry.gateway_queued());

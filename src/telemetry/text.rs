@@ -7,15 +7,16 @@
 mod clock;
 mod userinfo;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub(crate) use clock::Clock;
 use userinfo::split_userinfo;
 
 /// Stands in for userinfo that was found where none may be.
-const MASK: &[u8] = b"***@";
+const MASK: &str = "***@";
 
 /// Decimal digits of `n`.
 pub(crate) fn push_u64(out: &mut Vec<u8>, n: u64) {
@@ -96,7 +97,7 @@ pub(crate) fn push_json_uri(out: &mut Vec<u8>, uri: &[u8], max: usize) {
         None => push_json_part(out, uri, max),
         Some((before, after)) => {
             push_json_part(out, before, max);
-            out.extend_from_slice(MASK);
+            out.extend_from_slice(MASK.as_bytes());
             push_json_part(out, after, max.saturating_sub(before.len()));
         }
     }
@@ -148,6 +149,65 @@ fn misleads(c: char) -> bool {
             | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// A second since 1970 as `2026-01-02T03:04:05.000Z`.
+pub(crate) fn unix_text(seconds: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    Clock::default().rfc3339(time.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// `2026-01-02T03:04:05.678Z` (RFC 3339, UTC).
+pub fn rfc3339(time: SystemTime) -> String {
+    Clock::default().rfc3339(time)
+}
+
+/// When this was, in seconds since 1970.
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// At most `max` bytes of `text` to be shown: without controls and marks that reorder text, which are written out.
+///
+/// Bytes that are not UTF-8 become U+FFFD, and a cut is shown by an ellipsis, as in the log.
+pub fn shown(text: &[u8], max: usize) -> String {
+    let mut out = String::new();
+    push_shown(&mut out, text, max);
+    out
+}
+
+/// As [`shown`], with userinfo masked.
+pub fn shown_uri(uri: &[u8], max: usize) -> String {
+    let mut out = String::new();
+    match split_userinfo(uri) {
+        None => push_shown(&mut out, uri, max),
+        Some((before, after)) => {
+            push_shown(&mut out, before, max);
+            out.push_str(MASK);
+            push_shown(&mut out, after, max.saturating_sub(before.len()));
+        }
+    }
+    out
+}
+
+fn push_shown(out: &mut String, text: &[u8], max: usize) {
+    let kept = cut(text, max);
+    for chunk in kept.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match misleads(c) {
+                // Writing to a String cannot fail.
+                true => drop(write!(out, "\\u{:04x}", u32::from(c))),
+                false => out.push(c),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.push('\u{fffd}');
+        }
+    }
+    if kept.len() < text.len() {
+        out.push('\u{2026}');
+    }
+}
+
 /// Text inside quotes of a combined line, escaped as Apache does: `\"`, `\\`,
 /// `\n`, `\r`, `\t`, and `\xhh` for all that is not printable ASCII.
 pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &[u8], max: usize) {
@@ -160,7 +220,7 @@ pub(crate) fn push_quoted_uri(out: &mut Vec<u8>, uri: &[u8], max: usize) {
         None => push_quoted(out, uri, max),
         Some((before, after)) => {
             push_quoted(out, before, max);
-            out.extend_from_slice(MASK);
+            out.extend_from_slice(MASK.as_bytes());
             push_quoted(out, after, max.saturating_sub(before.len()));
         }
     }

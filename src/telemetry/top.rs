@@ -6,9 +6,13 @@
 //! once its cell has reached that. So the many names that occur once neither
 //! churn the counters nor allocate.
 //!
-//! With `n` observations and `m` counters in a shard, a reported count `c` with
+//! Which key has a counter goes by its score: one for each request, and one for each mebibyte, so that a key with few
+//! requests and many bytes is there too.
+//!
+//! With a score of `n` in all and `m` counters in a shard, a reported count `c` of requests with
 //! overcount `e` means that the key occurred between `c - e` and `c` times;
-//! `e <= n / m`; and every key that occurred more than `n / m` times is there.
+//! `e <= n / m`; and every key with a score of more than `n / m` is there. Bytes and denials are counted from when the
+//! key has a counter, and so are never too high.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -25,6 +29,9 @@ const CELLS_PER_COUNTER: usize = 8;
 /// A longer key is none: a host name has at most 253 octets, a port five digits.
 const MAX_KEY: usize = 300;
 
+/// Bytes that count as much as a request.
+const BYTES_OF_ONE: u64 = 1024 * 1024;
+
 /// Counts keys and knows the most frequent.
 pub(crate) struct Top {
     // Keyed, so that no client can choose names that share a shard or a cell.
@@ -40,6 +47,52 @@ pub(crate) struct Entry {
     pub(crate) count: u64,
     /// By how much `count` may be too high.
     pub(crate) max_overcount: u64,
+    /// What else was counted of it; `requests` is `count`.
+    pub(crate) weight: Weight,
+}
+
+/// What is counted of a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// Requests.
+    pub(crate) requests: u64,
+    /// Bytes from clients.
+    pub(crate) from_client: u64,
+    /// Bytes to clients.
+    pub(crate) to_client: u64,
+    /// Denials.
+    pub(crate) denials: u64,
+    /// When it was last seen, in seconds since 1970. It is no sum.
+    pub(crate) last_seen: u64,
+}
+
+impl Weight {
+    /// One request.
+    pub(crate) const ONE: Weight = Weight {
+        requests: 1,
+        from_client: 0,
+        to_client: 0,
+        denials: 0,
+        last_seen: 0,
+    };
+
+    /// Bytes of both directions.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.from_client.saturating_add(self.to_client)
+    }
+
+    /// What it counts for a counter.
+    fn score(&self) -> u64 {
+        self.requests.saturating_add(self.bytes() / BYTES_OF_ONE)
+    }
+
+    pub(crate) fn add(&mut self, more: &Weight) {
+        self.requests = self.requests.saturating_add(more.requests);
+        self.from_client = self.from_client.saturating_add(more.from_client);
+        self.to_client = self.to_client.saturating_add(more.to_client);
+        self.denials = self.denials.saturating_add(more.denials);
+        self.last_seen = self.last_seen.max(more.last_seen);
+    }
 }
 
 impl Top {
@@ -52,26 +105,32 @@ impl Top {
         }
     }
 
-    /// Counts one occurrence.
-    pub(crate) fn add(&self, key: &str) {
+    /// Counts what was observed of a key.
+    pub(crate) fn add(&self, key: &str, weight: &Weight) {
         if key.len() > MAX_KEY {
             return;
         }
         let hash = self.hasher.hash_one(key);
         // The high bits: a shard's cells are chosen by the low ones.
         if let Some(shard) = self.shards.get((hash >> 61) as usize % SHARDS) {
-            shard.lock().add(key, hash);
+            shard.lock().add(key, hash, weight);
         }
     }
 
     /// The `n` most frequent keys, the most frequent first.
     pub(crate) fn top(&self, n: usize) -> Vec<Entry> {
+        let mut all = self.entries();
+        all.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
+        all.truncate(n);
+        all
+    }
+
+    /// All keys that have a counter.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut all = Vec::new();
         for shard in &self.shards {
             all.extend(shard.lock().entries().cloned());
         }
-        all.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
-        all.truncate(n);
         all
     }
 }
@@ -81,13 +140,21 @@ struct Shard {
     /// Place of a key in `slots`.
     index: HashMap<Arc<str>, usize>,
     slots: Vec<Slot>,
-    /// Places in `slots` as a binary heap, the lowest count on top.
+    /// Places in `slots` as a binary heap, the lowest score on top.
     heap: Vec<usize>,
-    cells: Box<[u64]>,
+    cells: Box<[Cell]>,
+}
+
+/// What is known of the keys of one hash that have no counter: no one of them has more.
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    score: u64,
+    count: u64,
 }
 
 struct Slot {
     entry: Entry,
+    score: u64,
     hash: u64,
     /// Where in `heap` this slot is.
     rank: usize,
@@ -100,7 +167,7 @@ impl Shard {
             index: HashMap::new(),
             slots: Vec::new(),
             heap: Vec::new(),
-            cells: vec![0; max * CELLS_PER_COUNTER].into(),
+            cells: vec![Cell::default(); max * CELLS_PER_COUNTER].into(),
         }
     }
 
@@ -108,70 +175,78 @@ impl Shard {
         self.slots.iter().map(|slot| &slot.entry)
     }
 
-    fn add(&mut self, key: &str, hash: u64) {
+    fn add(&mut self, key: &str, hash: u64, weight: &Weight) {
         if let Some(&slot) = self.index.get(key) {
-            self.increment(slot);
+            self.increment(slot, weight);
+        } else if weight.score() == 0 {
+            // Of a key without a counter, less than one is nothing.
         } else if self.slots.len() < self.max {
-            self.insert(key, hash);
+            self.insert(key, hash, weight);
         } else {
-            self.filter(key, hash);
+            self.filter(key, hash, weight);
         }
     }
 
-    fn increment(&mut self, slot: usize) {
+    fn increment(&mut self, slot: usize, weight: &Weight) {
         if let Some(slot) = self.slots.get_mut(slot) {
-            slot.entry.count += 1;
+            slot.entry.count += weight.requests;
+            slot.entry.weight.add(weight);
+            slot.score += weight.score();
             let rank = slot.rank;
             self.sift_down(rank);
         }
     }
 
-    fn insert(&mut self, key: &str, hash: u64) {
+    fn insert(&mut self, key: &str, hash: u64, weight: &Weight) {
         let key: Arc<str> = key.into();
         self.index.insert(Arc::clone(&key), self.slots.len());
         self.heap.push(self.slots.len());
         self.slots.push(Slot {
             entry: Entry {
                 key,
-                count: 1,
+                count: weight.requests,
                 max_overcount: 0,
+                weight: *weight,
             },
+            score: weight.score(),
             hash,
             rank: self.heap.len() - 1,
         });
-        // One is the lowest count there can be: it rises to the top or stays
-        // below another one.
         self.sift_up(self.heap.len() - 1);
     }
 
     /// Counts a key without a counter, and gives it one if it earned it.
-    fn filter(&mut self, key: &str, hash: u64) {
+    fn filter(&mut self, key: &str, hash: u64, weight: &Weight) {
         let Some(&lowest) = self.heap.first() else {
             return;
         };
         let own = cell(&self.cells, hash);
-        let (Some(slot), Some(count)) = (self.slots.get_mut(lowest), self.cells.get_mut(own))
+        let (Some(slot), Some(known)) = (self.slots.get_mut(lowest), self.cells.get_mut(own))
         else {
             return;
         };
-        if *count + 1 < slot.entry.count {
-            *count += 1;
+        if known.score + weight.score() < slot.score {
+            known.score += weight.score();
+            known.count += weight.requests;
             return;
         }
-        let seen = *count;
+        let seen = *known;
         // What is known of the key that goes is kept in its cell.
         let theirs = cell(&self.cells, slot.hash);
-        if let Some(count) = self.cells.get_mut(theirs) {
-            *count = (*count).max(slot.entry.count);
+        if let Some(known) = self.cells.get_mut(theirs) {
+            known.score = known.score.max(slot.score);
+            known.count = known.count.max(slot.entry.count);
         }
         self.index.remove(&slot.entry.key);
         let key: Arc<str> = key.into();
         self.index.insert(Arc::clone(&key), lowest);
         slot.hash = hash;
+        slot.score = seen.score + weight.score();
         slot.entry = Entry {
             key,
-            count: seen + 1,
-            max_overcount: seen,
+            count: seen.count + weight.requests,
+            max_overcount: seen.count,
+            weight: *weight,
         };
         self.sift_down(0);
     }
@@ -179,12 +254,12 @@ impl Shard {
     fn sift_down(&mut self, mut rank: usize) {
         loop {
             let left = 2 * rank + 1;
-            let lower = if self.count_at(left + 1) < self.count_at(left) {
+            let lower = if self.score_at(left + 1) < self.score_at(left) {
                 left + 1
             } else {
                 left
             };
-            if self.count_at(lower) >= self.count_at(rank) {
+            if self.score_at(lower) >= self.score_at(rank) {
                 return;
             }
             self.swap(rank, lower);
@@ -195,7 +270,7 @@ impl Shard {
     fn sift_up(&mut self, mut rank: usize) {
         while rank > 0 {
             let parent = (rank - 1) / 2;
-            if self.count_at(rank) >= self.count_at(parent) {
+            if self.score_at(rank) >= self.score_at(parent) {
                 return;
             }
             self.swap(rank, parent);
@@ -203,12 +278,12 @@ impl Shard {
         }
     }
 
-    /// The count at a place of the heap; a place beyond its end is the highest.
-    fn count_at(&self, rank: usize) -> u64 {
+    /// The score at a place of the heap; a place beyond its end is the highest.
+    fn score_at(&self, rank: usize) -> u64 {
         self.heap
             .get(rank)
             .and_then(|&slot| self.slots.get(slot))
-            .map_or(u64::MAX, |slot| slot.entry.count)
+            .map_or(u64::MAX, |slot| slot.score)
     }
 
     fn swap(&mut self, a: usize, b: usize) {
@@ -223,7 +298,7 @@ impl Shard {
 }
 
 /// The filter cell of a hash.
-fn cell(cells: &[u64], hash: u64) -> usize {
+fn cell(cells: &[Cell], hash: u64) -> usize {
     // The remainder is below the length, which is a usize.
     (hash % cells.len().max(1) as u64) as usize
 }

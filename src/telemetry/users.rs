@@ -1,9 +1,10 @@
 //! What each user used, in metrics and statistics alike.
 //!
-//! Users are those whose password was verified, so their number is that of the
-//! password file. Those beyond the bound are counted together.
+//! Users are those whose credentials were verified, so most often their number is that of the
+//! password file. Those beyond the bound are counted together, and a sketch knows who of them uses the most.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
@@ -13,7 +14,10 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use super::counters::OTHER;
 use super::metrics::declare::metrics;
 use super::metrics::series::Bytes;
+use super::rows::{OtherUsers, TopBy, UserList, UserRow};
 use super::stats::declare::members;
+use super::text::unix_text;
+use super::top::{Entry, Top, Weight};
 
 /// Users with numbers of their own. Each costs four series.
 const MAX_USERS: usize = 1000;
@@ -26,6 +30,8 @@ pub(crate) struct Users {
     max: usize,
     map: RwLock<Map>,
     other: OnceLock<Arc<Usage>>,
+    /// The users beyond the bound, those who use the most.
+    rest: OnceLock<Top>,
 }
 
 metrics! {
@@ -46,6 +52,9 @@ pub(crate) struct Usage {
     pub(crate) requests: IntCounter,
     bytes: Bytes,
     pub(crate) open_tunnels: IntGauge,
+    denials: AtomicU64,
+    /// In seconds since 1970.
+    last_seen: AtomicU64,
 }
 
 members! {
@@ -68,6 +77,7 @@ impl Users {
             max,
             map: RwLock::default(),
             other: OnceLock::new(),
+            rest: OnceLock::new(),
         })
     }
 
@@ -77,12 +87,20 @@ impl Users {
         Families::reference()
     }
 
-    /// Lends the counters of `user`.
-    pub(crate) fn with(&self, user: &str, count: impl FnOnce(&Usage)) {
-        if let Some(usage) = self.find(&self.map.read(), user) {
-            return count(usage);
+    /// Counts what `user` has used.
+    pub(crate) fn count(&self, user: &str, used: &Weight) {
+        if let Some(usage) = self.map.read().get(user) {
+            return usage.count(used);
         }
-        count(&self.add(user));
+        self.add(user).count(used);
+        self.note_rest(user, used);
+    }
+
+    /// Notes what a user has used beside its counters, if it is one beyond the bound.
+    pub(crate) fn note_rest(&self, user: &str, used: &Weight) {
+        if self.other.get().is_some() && !self.map.read().contains_key(user) {
+            self.rest.get_or_init(Top::new).add(user, used);
+        }
     }
 
     /// The counters of `user`, to be kept.
@@ -115,6 +133,49 @@ impl Users {
             .get_or_init(|| Arc::new(self.families.usage(OTHER)))
     }
 
+    /// Those that `is_wanted`, the ones who use the most first.
+    pub(crate) fn top(
+        &self,
+        by: TopBy,
+        limit: usize,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> UserList {
+        let mut found: Vec<(Box<str>, Found)> = {
+            let map = self.map.read();
+            let wanted = map.iter().filter(|(user, _)| is_wanted(user));
+            wanted
+                .map(|(user, usage)| (user.clone(), Found::Own(Arc::clone(usage))))
+                .collect()
+        };
+        if let Some(rest) = self.rest.get() {
+            let wanted = rest.entries().into_iter();
+            let wanted = wanted.filter(|entry| is_wanted(&entry.key));
+            found.extend(wanted.map(|entry| (Box::from(&*entry.key), Found::InRest(entry))));
+        }
+        let total = found.len();
+        let mut rows: Vec<_> = found
+            .into_iter()
+            .map(|(user, found)| (found.used(), user, found))
+            .collect();
+        let key = |used: &Weight| match by {
+            TopBy::Requests => used.requests,
+            TopBy::Bytes => used.bytes(),
+            TopBy::Denials => used.denials,
+        };
+        rows.sort_unstable_by(|(a, name, _), (b, other, _)| {
+            key(b).cmp(&key(a)).then_with(|| name.cmp(other))
+        });
+        rows.truncate(limit);
+        UserList {
+            total,
+            users: rows
+                .into_iter()
+                .map(|(used, user, found)| found.into_row(user, &used))
+                .collect(),
+            other_users: self.other.get().map(|usage| usage.others()),
+        }
+    }
+
     /// All users, and the sum of the users beyond the limit.
     pub(crate) fn report(&self) -> (BTreeMap<String, UsageReport>, Option<UsageReport>) {
         let users = self
@@ -133,11 +194,85 @@ impl Families {
             requests: self.requests.with_label_values(&[user]),
             bytes: Bytes::of(&self.bytes, user),
             open_tunnels: self.open_tunnels.with_label_values(&[user]),
+            denials: AtomicU64::new(0),
+            last_seen: AtomicU64::new(0),
         }
     }
 }
 
+/// A user in one of the two tables.
+enum Found {
+    Own(Arc<Usage>),
+    InRest(Entry),
+}
+
+impl Found {
+    fn used(&self) -> Weight {
+        match self {
+            Found::Own(usage) => usage.used(),
+            Found::InRest(entry) => Weight {
+                requests: entry.count,
+                ..entry.weight
+            },
+        }
+    }
+
+    fn into_row(self, user: Box<str>, used: &Weight) -> UserRow {
+        let (open_tunnels, max_overcount) = match self {
+            Found::Own(usage) => (count(&usage.open_tunnels), None),
+            Found::InRest(entry) => (0, Some(entry.max_overcount)),
+        };
+        UserRow {
+            user: user.into(),
+            requests: used.requests,
+            denials: used.denials,
+            bytes_from_client: used.from_client,
+            bytes_to_client: used.to_client,
+            open_tunnels,
+            last_seen: (used.last_seen > 0).then(|| unix_text(used.last_seen)),
+            max_overcount,
+        }
+    }
+}
+
+/// A gauge as a count.
+fn count(gauge: &IntGauge) -> u64 {
+    u64::try_from(gauge.get()).unwrap_or_default()
+}
+
 impl Usage {
+    /// Counts what the user has used.
+    pub(crate) fn count(&self, used: &Weight) {
+        self.requests.inc_by(used.requests);
+        self.bytes.add(used.from_client, used.to_client);
+        if used.denials > 0 {
+            self.denials.fetch_add(used.denials, Ordering::Relaxed);
+        }
+        // Requests end in another order than they began, by a little: of a display, that is no matter.
+        self.last_seen.store(used.last_seen, Ordering::Relaxed);
+    }
+
+    fn used(&self) -> Weight {
+        Weight {
+            requests: self.requests.get(),
+            from_client: self.bytes.from_client.get(),
+            to_client: self.bytes.to_client.get(),
+            denials: self.denials.load(Ordering::Relaxed),
+            last_seen: self.last_seen.load(Ordering::Relaxed),
+        }
+    }
+
+    fn others(&self) -> OtherUsers {
+        let used = self.used();
+        OtherUsers {
+            requests: used.requests,
+            denials: used.denials,
+            bytes_from_client: used.from_client,
+            bytes_to_client: used.to_client,
+            open_tunnels: count(&self.open_tunnels),
+        }
+    }
+
     pub(crate) fn add_bytes(&self, from_client: u64, to_client: u64) {
         self.bytes.add(from_client, to_client);
     }
@@ -161,7 +296,7 @@ mod tests {
         let registry = Registry::new();
         let users = Users::with_max(&registry, 2).unwrap();
         for user in ["a", "b", "c", "d", "a"] {
-            users.with(user, |usage| usage.requests.inc());
+            users.count(user, &Weight::ONE);
         }
         let (map, other) = users.report();
         assert_eq!(map.keys().collect::<Vec<_>>(), ["a", "b"]);
@@ -174,7 +309,12 @@ mod tests {
         let users = Users::register(&Registry::new()).unwrap();
         let kept = users.usage("alice");
         kept.add_bytes(3, 5);
-        users.with("alice", |usage| usage.add_bytes(10, 20));
+        let more = Weight {
+            from_client: 10,
+            to_client: 20,
+            ..Weight::default()
+        };
+        users.count("alice", &more);
         let (map, other) = users.report();
         assert_eq!(
             (map["alice"].bytes_from_client, map["alice"].bytes_to_client),

@@ -41,6 +41,17 @@ pub struct Capacity {
     pub keep_alive: Duration,
 }
 
+/// What a server has at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Requests.
+    pub in_use: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Requests that it may have.
+    pub permits: usize,
+}
+
 /// The limit of one server.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -73,6 +84,11 @@ impl Limit {
     /// Whether a request has a permit, or waits for one.
     pub fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.places) > 1
+    }
+
+    /// What the server has now.
+    pub fn load(&self) -> Load {
+        self.places.lock().load()
     }
 
     /// How many permits are free.

@@ -33,6 +33,7 @@ use name::Name;
 pub use page::serve;
 use probe::Probe;
 use state::Upstream;
+pub use state::UpstreamReport;
 
 use super::condition::Ejection;
 use super::dial::{Dialer, Sources};
@@ -187,6 +188,18 @@ impl Pools {
         }
         let target = head.request_target();
         choice::choose(&self.conditions, self.default, head.field("host"), target)
+    }
+
+    /// The upstreams of each pool, for an operator: the pools with conditions, and the default one, which has no name.
+    pub fn report(&self) -> Vec<(Option<&str>, Vec<UpstreamReport>)> {
+        let reports = |pool: &Pool| {
+            let upstreams = pool.members.now();
+            upstreams.iter().map(|it| it.report()).collect()
+        };
+        let pools = self.pools.iter();
+        pools
+            .map(|pool| (pool.name.as_deref(), reports(pool)))
+            .collect()
     }
 
     /// The pools that have a name.

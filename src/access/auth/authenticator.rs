@@ -161,6 +161,11 @@ impl Authenticator {
         self.tokens.as_ref()
     }
 
+    /// The users of the password file.
+    pub fn users(&self) -> &Htpasswd {
+        &self.users
+    }
+
     /// The users of clients without credentials.
     pub fn trusted(&self) -> &TrustedNetworks {
         &self.trusted

@@ -85,6 +85,11 @@ impl Account {
         }
     }
 
+    /// The name of its class.
+    pub fn class_name(&self) -> &Name {
+        self.class.full_name()
+    }
+
     /// Whether [`carried`](Self::carried) is called each time that bytes were: those of a quota are written down, and end what
     /// is open.
     pub fn is_exact(&self) -> bool {

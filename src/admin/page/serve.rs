@@ -11,7 +11,7 @@ use super::assets::asset;
 use super::render;
 use crate::access::limits::quota::Filter;
 use crate::admin::answer::Answer;
-use crate::admin::api::status;
+use crate::admin::api::status::{Look, Status};
 use crate::admin::routes::Call;
 use crate::balances::Balances;
 use crate::request::live::{self, Query};
@@ -23,8 +23,7 @@ const BALANCES: usize = 50;
 
 /// The page, as things are now.
 pub(in crate::admin) async fn page(call: Call<'_>) -> Answer {
-    let may_change = call.admin.door.knows_users();
-    let listeners = call.admin.listeners.clone();
+    let look = Look::of(&call);
     let app = Arc::clone(&call.admin.app);
     // It visits tables and reads /proc, and the balances may be those of another server.
     let rendered = tokio::task::spawn_blocking(move || {
@@ -32,8 +31,9 @@ pub(in crate::admin) async fn page(call: Call<'_>) -> Answer {
             limit: REQUESTS,
             ..Query::default()
         };
+        let may_change = look.can_change;
         let data = json!({
-            "status": status::report(&app, listeners, may_change),
+            "status": Status::of(&app, look),
             "snapshot": live::snapshot(&app),
             "denials": app.telemetry.last_denials(DENIALS),
             "requests": live::requests(&app, &in_flight),

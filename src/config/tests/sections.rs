@@ -55,7 +55,7 @@ fn listeners_and_admin() {
     let config = setup
         .load(&with("  admin: {address: '[::1]:9188'}\n"))
         .unwrap();
-    assert_eq!(config.admin, Some("[::1]:9188".parse().unwrap()));
+    assert_eq!(config.admin_address(), Some("[::1]:9188".parse().unwrap()));
     let own: Vec<_> = config
         .policy
         .guard()

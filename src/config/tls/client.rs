@@ -18,6 +18,8 @@ use super::certificate::Validity;
 pub(super) struct ClientVerifier {
     pub(super) authorities: Arc<dyn ClientCertVerifier>,
     pub(super) trusted: Vec<Listed>,
+    /// Whether a client has to show a certificate.
+    pub(super) is_mandatory: bool,
 }
 
 /// A certificate that stands in `client_ca`.
@@ -35,7 +37,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.authorities.client_auth_mandatory()
+        self.is_mandatory && self.authorities.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

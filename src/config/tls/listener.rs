@@ -21,6 +21,7 @@ use super::super::files::Base;
 use super::super::problem::{ConfigError, Diagnostics, Problems};
 use super::super::reader::Item;
 use super::super::yaml::Node;
+use super::Use;
 use super::certificate::date;
 use crate::access::auth::{CertificateLogin, CertificateName};
 
@@ -85,7 +86,7 @@ pub(super) struct Source {
     pub(super) path: String,
     pub(super) line: usize,
     pub(super) node: Node,
-    pub(super) http2: bool,
+    pub(super) for_use: Use,
     pub(super) files: Vec<PathBuf>,
     /// How the files looked before they were read. Nothing where one of them is a pipe, which is not read again.
     pub(super) looks: Option<Vec<Option<Look>>>,
@@ -151,19 +152,19 @@ impl ListenerTls {
     pub fn adopt(&self, new: &ListenerTls) -> bool {
         let mut source = self.source.lock();
         let from = new.source.lock();
-        let http2 = source.http2;
+        let for_use = source.for_use;
         *source = Source {
             configuration: from.configuration.clone(),
             base: from.base.clone(),
             path: from.path.clone(),
             line: from.line,
             node: from.node.clone(),
-            http2,
+            for_use,
             files: from.files.clone(),
             looks: from.looks.clone(),
             failing: None,
         };
-        if from.http2 == http2 {
+        if from.for_use == for_use {
             return self.replace(new.served());
         }
         // They were read a moment ago; if that fails now, the next look tells why.
@@ -229,7 +230,7 @@ impl Source {
     fn read(&self) -> (Result<Served, ConfigError>, Problems) {
         let diagnostics = Diagnostics::new(&self.configuration);
         let item = Item::detached(&diagnostics, &self.path, self.line, &self.node);
-        let served = super::serve(&item, &self.base, self.http2);
+        let served = super::serve(&item, &self.base, self.for_use);
         let warnings = diagnostics.warnings();
         (diagnostics.finish(served), warnings)
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::external::Authorizer;
 use super::logins::Logins;
-use super::{Access, on_this_machine};
-use crate::access::auth::external::Ask;
+use super::{Access, AccessControl, on_this_machine};
+use crate::access::auth::external::{Ask, External};
+use crate::access::auth::tokens::Tokens;
 use crate::access::auth::{AuthMethod, Authenticator, Check, Clocks, Identity};
 use crate::access::client::network_of;
 use crate::access::limits::Classes;
@@ -16,6 +17,7 @@ use crate::http::credentials::Credentials;
 use crate::http::http1::{KeptHead, RequestHead};
 use crate::request::facts::Request;
 use crate::request::outcome::Exchange;
+use crate::script::Script;
 use crate::upstream::parent::Parents;
 
 impl Access {
@@ -27,8 +29,10 @@ impl Access {
         logins: Option<Arc<Logins>>,
         classes: Option<Arc<Classes>>,
         parents: Arc<Parents>,
+        scripts: &[Script],
     ) -> Self {
         Self {
+            scripts: scripts.into(),
             parents,
             external,
             logins,
@@ -37,6 +41,31 @@ impl Access {
             policy: Arc::new(on_this_machine(policy)),
             hooks,
         }
+    }
+
+    /// The users and the tokens.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// The guard and the rules.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// The scripts, in the order in which they are called.
+    pub fn scripts(&self) -> &[Script] {
+        &self.scripts
+    }
+
+    /// The settings of the external authoriser, if there is one.
+    pub fn external(&self) -> Option<&External> {
+        self.external.as_deref().map(Authorizer::settings)
+    }
+
+    /// The limits of classes, where there are any.
+    pub fn classes(&self) -> Option<&Classes> {
+        self.classes.as_deref()
     }
 
     /// Whether a client is told the name of what denies its request.
@@ -114,5 +143,22 @@ impl Access {
     /// The hooks, if there are any.
     pub fn hooks(&self) -> Option<Arc<HookSet>> {
         (!self.hooks.is_empty()).then(|| Arc::clone(&self.hooks))
+    }
+}
+
+impl AccessControl {
+    /// The classes of limits, where there are any.
+    pub fn classes(&self) -> Option<Arc<Classes>> {
+        self.access.load().classes.clone()
+    }
+
+    /// The proxies behind this one.
+    pub fn parents(&self) -> Arc<Parents> {
+        Arc::clone(&self.access.load().parents)
+    }
+
+    /// The tokens, where some are accepted.
+    pub fn tokens(&self) -> Option<Arc<Tokens>> {
+        self.access.load().authenticator.tokens().cloned()
     }
 }

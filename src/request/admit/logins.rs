@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::hashing::Verified;
+use super::hashing::{Hashing, Verified};
 use super::{Access, AccessControl};
 use crate::access::auth::lockout::{Begun, Lockout, LockoutSettings, Login, Standing, UnderWay};
-use crate::access::auth::{Attempt, Clocks, EntropyError, User};
+use crate::access::auth::{Attempt, Authenticator, Clocks, EntropyError, User};
 use crate::access::client::network_of;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Telemetry;
@@ -27,6 +27,8 @@ const MAX_JOINS: usize = 8;
 /// The failed logins that count, and where locks are told.
 pub struct Logins {
     lockout: Lockout,
+    /// Whose logins they are, for lines of the log: ` of the admin service`, or nothing.
+    service: &'static str,
     telemetry: Arc<Telemetry>,
     told: Arc<Told>,
 }
@@ -82,9 +84,18 @@ impl Logins {
     pub fn new(settings: LockoutSettings, telemetry: Arc<Telemetry>) -> Result<Self, EntropyError> {
         Ok(Self {
             lockout: Lockout::new(settings)?,
+            service: "",
             telemetry,
             told: Arc::default(),
         })
+    }
+
+    /// The same for the admin service.
+    pub(super) fn of_admin(self) -> Self {
+        Self {
+            service: " of the admin service",
+            ..self
+        }
     }
 
     /// The same failures with the settings of the next configuration.
@@ -94,6 +105,7 @@ impl Logins {
         }
         Arc::new(Self {
             lockout: self.lockout.succeeded_by(settings, Instant::now()),
+            service: self.service,
             telemetry: Arc::clone(&self.telemetry),
             told: Arc::clone(&self.told),
         })
@@ -110,17 +122,17 @@ impl Logins {
     }
 
     fn tell(&self, begun: Begun, counted: &Counted) {
-        let network = Network(counted.client);
+        let (network, service) = (Network(counted.client), self.service);
         if let Some(lock) = begun.user {
             self.telemetry.user_locked_out();
             if let Some(passed) = self.told.users.pass() {
                 match &counted.user {
                     Some(user) => log::warn!(
-                        "auth.lockout: the user {:?} at {network} {lock}{passed}",
+                        "auth.lockout: the user {:?}{service} at {network} {lock}{passed}",
                         user.as_str()
                     ),
                     None => log::warn!(
-                        "auth.lockout: a user that is not in the password file at {network} {lock}{passed}"
+                        "auth.lockout: a user that is not in the password file{service} at {network} {lock}{passed}"
                     ),
                 }
             }
@@ -128,7 +140,7 @@ impl Logins {
         if let Some(lock) = begun.network {
             self.telemetry.network_locked_out();
             if let Some(passed) = self.told.networks.pass() {
-                log::warn!("auth.lockout: the network {network} {lock}{passed}");
+                log::warn!("auth.lockout: the network {network}{service} {lock}{passed}");
             }
         }
     }
@@ -187,11 +199,20 @@ impl Begins {
     }
 }
 
+/// What verifies the passwords of one file.
+#[derive(Clone, Copy)]
+pub(super) struct Verifier<'a> {
+    pub(super) authenticator: &'a Arc<Authenticator>,
+    pub(super) hashing: &'a Hashing,
+    /// The failed logins, where they lock out.
+    pub(super) logins: Option<&'a Arc<Logins>>,
+}
+
 impl AccessControl {
     /// Verifies a password, which is not in the cache for the network of its client.
     ///
     /// # Errors
-    /// It is wrong (407), or the client is locked out (429), or too many wait (503).
+    /// As [`Verifier::verify`].
     pub(super) async fn verify_password(
         &self,
         access: &Access,
@@ -199,9 +220,33 @@ impl AccessControl {
         client: IpAddr,
         now: Clocks,
     ) -> Result<User, RequestError> {
-        let (authenticator, hashing) = (&access.authenticator, &self.hashing);
+        let verifier = Verifier {
+            authenticator: &access.authenticator,
+            hashing: &self.hashing,
+            logins: access.logins.as_ref(),
+        };
+        verifier.verify(attempt, client, now).await
+    }
+}
+
+impl Verifier<'_> {
+    /// Verifies a password, which is not in the cache for the network of its client.
+    ///
+    /// # Errors
+    /// It is wrong (407), or the client is locked out (429), or too many wait (503).
+    pub(super) async fn verify(
+        self,
+        attempt: Attempt,
+        client: IpAddr,
+        now: Clocks,
+    ) -> Result<User, RequestError> {
+        let Self {
+            authenticator,
+            hashing,
+            logins,
+        } = self;
         let attempt = Arc::new(attempt);
-        let Some(logins) = &access.logins else {
+        let Some(logins) = logins else {
             let verified = hashing.verify(authenticator, &attempt, client, None);
             return match verified.await? {
                 Verified::User(user) => Ok(user),

@@ -77,6 +77,7 @@ impl AccessControl {
             logins,
             classes,
             parents,
+            new.scripts,
         );
         self.access.store(Arc::new(access));
         self.key_refresh.wake();

@@ -99,6 +99,7 @@ impl<'a> Requests<'a> {
         let mut exchange = Exchange::new(request, std::mem::take(&mut head.credentials));
         exchange.early = client.early;
         exchange.begin(access, kept);
+        app.show(&mut exchange, &head);
         let request = Box::new(TunnelRequest::new(exchange, &head));
         Box::pin(self.ways.connect.serve(stream, request))
     }

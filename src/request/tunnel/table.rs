@@ -1,20 +1,25 @@
-//! The table of the open tunnels.
+//! The table of the open tunnels: what each one is and has carried, and how it is told to end.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::TunnelRequest;
+use super::look::Look;
 use crate::access::auth::User;
 use crate::access::limits::{Account, Flow, Volume};
+use crate::access::policy::{DecidedBy, Name};
 use crate::client::ClientCertificate;
 use crate::hello::Hello;
 use crate::hook::{self, Run, Stop};
+use crate::http::http1::Version;
+use crate::http::role::Role;
 use crate::request::app::App;
 use crate::request::hooks::ended;
 use crate::request::outcome::Exchange;
@@ -22,6 +27,7 @@ use crate::request::request_id::RequestId;
 use crate::telemetry;
 use crate::tunnel::{Meter, Source, Traffic};
 use crate::upstream::limit::Permit;
+use crate::upstream::server::Address;
 
 /// The reason of the end of a tunnel that a hook cuts.
 const CUT_BY_HOOK: &str = "hook";
@@ -36,14 +42,49 @@ struct Table {
     is_closed: bool,
 }
 
+/// What a tunnel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelKind {
+    /// Of CONNECT.
+    Connect,
+    /// Of a WebSocket.
+    WebSocket,
+    /// Of SOCKS5.
+    Socks5,
+}
+
+impl TunnelKind {
+    /// The name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TunnelKind::Connect => "connect",
+            TunnelKind::WebSocket => "websocket",
+            TunnelKind::Socks5 => "socks5",
+        }
+    }
+}
+
+/// An open tunnel, as others than its own task see it.
 #[derive(Debug)]
-struct Tunnel {
-    id: RequestId,
-    user: Option<User>,
-    target: Box<str>,
-    since: Instant,
-    bytes_from_client: AtomicU64,
-    bytes_from_upstream: AtomicU64,
+pub struct Tunnel {
+    pub id: RequestId,
+    pub user: Option<User>,
+    pub client: SocketAddr,
+    pub kind: TunnelKind,
+    pub target: Box<str>,
+    /// What admitted it.
+    pub decided_by: Option<DecidedBy>,
+    /// The class that holds for it.
+    pub class: Option<Name>,
+    pub parent: Option<Arc<str>>,
+    pub upstream: Option<Address>,
+    /// The hello in it, where that was read.
+    pub hello: OnceLock<Arc<Hello>>,
+    pub since: Instant,
+    pub bytes_from_client: AtomicU64,
+    pub bytes_from_upstream: AtomicU64,
+    /// What the last look saw.
+    pub look: Mutex<Look>,
     abort: CancellationToken,
     /// When it ends, and whether it was that.
     expires: Option<SystemTime>,
@@ -51,6 +92,7 @@ struct Tunnel {
     /// What the client has shown, and whether that is refused meanwhile.
     certificate: Option<Arc<ClientCertificate>>,
     is_refused: AtomicBool,
+    is_closed_by_admin: AtomicBool,
 }
 
 /// The longest sleep until a token expires: the clock may be set meanwhile.
@@ -84,23 +126,43 @@ impl Tunnels {
         counted: Option<telemetry::OpenTunnel>,
         permit: Option<Permit>,
     ) -> OpenTunnel<'_> {
+        let since = Instant::now();
+        // The table of open tunnels has it from here on.
+        request.exchange.live = None;
+        let Exchange {
+            request: facts,
+            outcome,
+            ..
+        } = &request.exchange;
+        let kind = match facts.role {
+            Some(Role::Tunnel) if facts.version == Version::Socks5 => TunnelKind::Socks5,
+            Some(Role::Tunnel) => TunnelKind::Connect,
+            _ => TunnelKind::WebSocket,
+        };
+        let terms = outcome.terms.as_deref();
         let tunnel = Arc::new(Tunnel {
-            id: request.exchange.request.id,
-            user: request.exchange.outcome.user.clone(),
+            id: facts.id,
+            user: outcome.user.clone(),
+            client: facts.source.client,
+            kind,
             target: request.target().into(),
-            since: Instant::now(),
+            decided_by: outcome.decided_by.clone(),
+            class: outcome
+                .account()
+                .map(|account| account.class_name().clone()),
+            parent: terms.and_then(|terms| terms.parent.clone()),
+            upstream: outcome.upstream.clone(),
+            hello: OnceLock::new(),
+            since,
             bytes_from_client: AtomicU64::new(0),
             bytes_from_upstream: AtomicU64::new(0),
+            look: Mutex::new(Look::new(since)),
             abort: CancellationToken::new(),
-            expires: request
-                .exchange
-                .outcome
-                .terms
-                .as_ref()
-                .and_then(|terms| terms.expires),
+            expires: terms.and_then(|terms| terms.expires),
             is_expired: AtomicBool::new(false),
-            certificate: request.exchange.request.source.certificate.clone(),
+            certificate: facts.source.certificate.clone(),
             is_refused: AtomicBool::new(false),
+            is_closed_by_admin: AtomicBool::new(false),
         });
         let mut table = self.0.lock();
         if table.is_closed {
@@ -127,6 +189,31 @@ impl Tunnels {
         self.0.lock().open.len()
     }
 
+    /// Those that are open now.
+    pub fn all(&self) -> Vec<Arc<Tunnel>> {
+        self.0.lock().open.values().map(Arc::clone).collect()
+    }
+
+    /// Closes the tunnel of this id for an operator. False when there is none.
+    pub fn close(&self, id: &str) -> bool {
+        let Some(id) = RequestId::parse(id) else {
+            return false;
+        };
+        let tunnel = self.0.lock().open.get(&id).map(Arc::clone);
+        tunnel.is_some_and(|tunnel| {
+            tunnel.close();
+            true
+        })
+    }
+
+    /// Closes all tunnels of a user for an operator. How many there were.
+    pub fn close_of(&self, user: &str) -> usize {
+        let mut all = self.all();
+        all.retain(|tunnel| tunnel.user.as_ref().is_some_and(|it| it.as_str() == user));
+        all.iter().for_each(|tunnel| tunnel.close());
+        all.len()
+    }
+
     /// Aborts every tunnel, and each one that opens from now on.
     pub fn abort_all(&self) {
         let mut table = self.0.lock();
@@ -139,6 +226,16 @@ impl Tunnels {
 }
 
 impl Tunnel {
+    /// Whether it was told to end.
+    pub fn is_closing(&self) -> bool {
+        self.abort.is_cancelled()
+    }
+
+    fn close(&self) {
+        self.is_closed_by_admin.store(true, Ordering::Relaxed);
+        self.abort.cancel();
+    }
+
     fn describe(&self) -> String {
         format!(
             "tunnel {} of {} to {}: aborted after {:?}, with some {} bytes from the client and {} from the upstream",
@@ -153,7 +250,7 @@ impl Tunnel {
 }
 
 impl OpenTunnel<'_> {
-    /// Ready when the process stops, when the token of the tunnel expires, and when the certificate of its client is
+    /// Ready when the process stops, when an operator closes the tunnel, when the token of the tunnel expires, and when the certificate of its client is
     /// refused.
     pub async fn aborted(&self) {
         match (self.tunnel.expires, &self.tunnel.certificate) {
@@ -164,6 +261,11 @@ impl OpenTunnel<'_> {
                 Box::pin(self.aborted_or_refused(expires, certificate)).await;
             }
         }
+    }
+
+    /// Whether an operator has closed it.
+    pub fn is_closed_by_admin(&self) -> bool {
+        self.tunnel.is_closed_by_admin.load(Ordering::Relaxed)
     }
 
     /// Whether the certificate of its client is refused, and not the process stopped.
@@ -207,6 +309,8 @@ impl OpenTunnel<'_> {
 
     /// The phase `tunnel_hello`: why a hook cuts the tunnel, if one does.
     pub fn hello(&self, hello: &Arc<Hello>) -> ControlFlow<&'static str> {
+        // There is one.
+        let _ = self.tunnel.hello.set(Arc::clone(hello));
         if let Some(hooks) = &self.hooks {
             let mut hooks = hooks.lock();
             if let Some(stop) = hooks.run.tunnel_hello(hello) {
@@ -278,7 +382,7 @@ impl Meter for OpenTunnel<'_> {
             .bytes_from_upstream
             .fetch_add(bytes_from_upstream, Ordering::Relaxed);
         if let Some(counted) = &self.counted {
-            counted.add_bytes(bytes_from_client, bytes_from_upstream);
+            counted.add_bytes(&tunnel.target, bytes_from_client, bytes_from_upstream);
         }
         if let Some(account) = &self.account {
             let bytes = Volume {

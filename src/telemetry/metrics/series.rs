@@ -116,6 +116,13 @@ pub(crate) struct Losses {
     pub(crate) write_error: IntCounter,
 }
 
+impl Losses {
+    /// Lines that were lost for either reason.
+    pub(crate) fn sum(&self) -> u64 {
+        self.overflow.get().saturating_add(self.write_error.get())
+    }
+}
+
 impl Counters for Losses {
     fn of(family: IntCounterVec) -> Self {
         Self {

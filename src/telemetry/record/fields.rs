@@ -30,6 +30,7 @@ pub(crate) mod max {
     pub(crate) const VERSION: usize = 16;
     pub(crate) const REFERER: usize = 1024;
     pub(crate) const USER_AGENT: usize = 512;
+    pub(crate) const RULE: usize = 256;
 }
 
 record! {
@@ -93,7 +94,7 @@ record! {
             "What went wrong, by a name of [the table of errors](#errors); as in RFC 9209 §2.3 where a name fits.";
         "error_detail": optional error_detail: &'a str, Text(1024),
             "Why, in words: what denied the request, what each name server did, what is wrong with a certificate or with credentials. For a malformed request it has a name of [another table](#malformed-requests). Apart from such a name the text may change: programs read `error` and `rule`.";
-        "rule": optional decided_by: &'a DecidedBy, Decision(256),
+        "rule": optional decided_by: &'a DecidedBy, Decision(max::RULE),
             "What decided about the request: a rule of the configuration, a part of the guard (`deny_domains:.example.org`, `special_purpose:loopback`), the external authoriser (`external`, or `external:NAME` with the rule that asks it), or `default`; left out if the request was refused before that. [policy.md](policy.md#how-a-decision-is-made) says how.";
         "class": optional class: &'a str, Text(64),
             "The class of `limits.classes` that holds for the request; left out if none does, or if it was refused before that ([limits.md](limits.md)).";

@@ -1,14 +1,14 @@
-//! How the members of the statistics are declared: one line of a table for each,
-//! from which come the struct and the reference in `docs/observability.md`.
+//! How the members of the statistics and of the admin API are declared: one line of a table for each,
+//! from which come the struct, the reference in `docs/observability.md` and the schema of the API.
 
-/// Declares an object of the statistics. A line reads
+/// Declares an object of the statistics or of the admin API. A line reads
 ///
 /// ```text
 /// name: Type as "key" of Inner, "What it means.";
 /// ```
 ///
 /// `as` is there where the value holds further objects: under which key, and of
-/// which type.
+/// which type. A member that is an [`Option`] may be `null` or left out.
 macro_rules! members {
     (
         $(#[$doc:meta])*
@@ -35,6 +35,18 @@ macro_rules! members {
                     $(rows.extend($inner::reference(concat!($key, ".")));)?
                 )*
                 rows
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::telemetry::Schema for $object {
+            fn schema() -> ::serde_json::Value {
+                $crate::telemetry::schema_of(&[$((
+                    stringify!($name),
+                    $meaning,
+                    <$type as $crate::telemetry::Schema>::schema(),
+                    <$type as $crate::telemetry::Schema>::IS_OPTIONAL,
+                ),)*])
             }
         }
     };

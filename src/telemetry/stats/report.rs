@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::access::limits::Class;
 use crate::access::limits::quota::Row;
 use crate::telemetry::quotas::Quotas;
+use crate::telemetry::rows::ClassRow;
 use crate::telemetry::top::Entry;
 use crate::telemetry::users::UsageReport;
 use crate::telemetry::{ParentState, ShownCertificate, Telemetry, VERSION};
@@ -141,7 +142,7 @@ members! {
 
 members! {
     /// A URL of a parent.
-    pub(crate) struct ParentReport;
+    pub struct ParentReport;
     parent: String, "The name of the parent.";
     url: String, "The URL, without credentials.";
     up: bool, "Whether it gets requests.";
@@ -161,7 +162,7 @@ impl From<ParentState> for ParentReport {
 
 members! {
     /// A certificate or a revocation list.
-    pub(crate) struct CertificateReport;
+    pub struct CertificateReport;
     listener: String, "The address of the listener.";
     kind: &'static str, "`certificate` or `crl`.";
     name: String, "The first name of the certificate, or the file of the list.";
@@ -197,6 +198,26 @@ impl From<&Class> for ClassReport {
             bytes_from_client: bytes.upload,
             bytes_to_client: bytes.download,
             members: class.count_members(),
+        }
+    }
+}
+
+impl From<&Class> for ClassRow {
+    fn from(class: &Class) -> ClassRow {
+        let counts = ClassReport::from(class);
+        ClassRow {
+            name: class.name().to_owned(),
+            per: class.per().as_str(),
+            limits: class.limits().to_string(),
+            admitted: counts.admitted,
+            queued: counts.queued,
+            waiting: counts.waiting,
+            limited: counts.limited,
+            requests: counts.requests,
+            tunnels: counts.tunnels,
+            bytes_from_client: counts.bytes_from_client,
+            bytes_to_client: counts.bytes_to_client,
+            members: counts.members,
         }
     }
 }
@@ -256,19 +277,9 @@ impl Report {
                 .map(|class| (class.name().to_owned(), class.into()))
                 .collect(),
             quotas: quotas.map(QuotaReport::from),
-            parents: {
-                let states = telemetry.parents.states().into_iter();
-                states.map(ParentReport::from).collect()
-            },
-            certificates: {
-                let shown = telemetry.certificates.lock();
-                shown.iter().map(CertificateReport::from).collect()
-            },
-            log_dropped: metrics
-                .losses
-                .overflow
-                .get()
-                .saturating_add(metrics.losses.write_error.get()),
+            parents: telemetry.parents(),
+            certificates: telemetry.certificates(),
+            log_dropped: metrics.losses.sum(),
         }
     }
 

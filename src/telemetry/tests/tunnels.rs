@@ -17,8 +17,8 @@ fn a_tunnel_shows_while_it_lasts_and_counts_once() {
         ..record(Role::Tunnel)
     };
     let tunnel = telemetry.tunnel_opened(&opened);
-    tunnel.add_bytes(10, 1000);
-    tunnel.add_bytes(0, 1000);
+    tunnel.add_bytes("example.org:443", 10, 1000);
+    tunnel.add_bytes("example.org:443", 0, 1000);
 
     let live = stats(&telemetry);
     assert_eq!(

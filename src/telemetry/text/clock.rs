@@ -28,6 +28,13 @@ impl Clock {
         out.push(b'Z');
     }
 
+    /// The same as a text.
+    pub(crate) fn rfc3339(&mut self, time: SystemTime) -> String {
+        let mut out = Vec::with_capacity(24);
+        self.push_rfc3339(&mut out, time);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
     /// `02/Jan/2026:03:04:05 +0000`, as Apache's `%t`, in UTC.
     pub(crate) fn push_combined(&mut self, out: &mut Vec<u8>, time: SystemTime) {
         self.turn_to(time);

@@ -35,7 +35,7 @@ fn check(shard: &Shard, exact: &HashMap<String, u64>, total: u64) {
     }
     for (rank, &slot) in shard.heap.iter().enumerate() {
         assert_eq!(shard.slots[slot].rank, rank);
-        assert!(rank == 0 || shard.count_at((rank - 1) / 2) <= shard.count_at(rank));
+        assert!(rank == 0 || shard.score_at((rank - 1) / 2) <= shard.score_at(rank));
     }
 }
 
@@ -43,7 +43,7 @@ fn run(max: usize, stream: impl IntoIterator<Item = String>) -> (Shard, HashMap<
     let mut shard = Shard::new(max);
     let mut exact = HashMap::new();
     for key in stream {
-        shard.add(&key, hash_of(&key));
+        shard.add(&key, hash_of(&key), &Weight::ONE);
         *exact.entry(key).or_default() += 1;
     }
     (shard, exact)
@@ -107,7 +107,7 @@ fn finds_the_top_sites_of_a_skewed_stream() {
     let top = Top::new();
     let mut exact: HashMap<u32, u64> = HashMap::new();
     for key in skewed(50_000, 300_000) {
-        top.add(&format!("host{key}.example:443"));
+        top.add(&format!("host{key}.example:443"), &Weight::ONE);
         *exact.entry(key).or_default() += 1;
     }
     let found = top.top(20);
@@ -138,11 +138,12 @@ fn is_exact_while_keys_are_few() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for i in 0..1000 {
-                    top.add(if i % 4 == 0 {
+                    let key = if i % 4 == 0 {
                         "b.example:80"
                     } else {
                         "a.example:443"
-                    });
+                    };
+                    top.add(key, &Weight::ONE);
                 }
             });
         }
@@ -151,6 +152,10 @@ fn is_exact_while_keys_are_few() {
         key: key.into(),
         count,
         max_overcount: 0,
+        weight: Weight {
+            requests: count,
+            ..Weight::ONE
+        },
     };
     let expected = [entry("a.example:443", 3000), entry("b.example:80", 1000)];
     assert_eq!(top.top(20), expected);
@@ -161,9 +166,9 @@ fn is_exact_while_keys_are_few() {
 fn memory_is_bounded() {
     let top = Top::new();
     for i in 0..100_000 {
-        top.add(&format!("host{i}.example:80"));
+        top.add(&format!("host{i}.example:80"), &Weight::ONE);
     }
-    top.add(&"x".repeat(MAX_KEY + 1));
+    top.add(&"x".repeat(MAX_KEY + 1), &Weight::ONE);
     for shard in &top.shards {
         let shard = shard.lock();
         assert_eq!(shard.slots.len(), COUNTERS);

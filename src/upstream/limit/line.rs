@@ -44,6 +44,11 @@ impl Line {
         self.turns.is_empty()
     }
 
+    /// How many there are. Counts them by client.
+    pub(super) fn len(&self) -> usize {
+        self.clients.values().map(|it| it.queue.len()).sum()
+    }
+
     /// Adds a request. Tickets are numbers that grow.
     pub(super) fn push(&mut self, client: Client, ticket: u64, waiting: Waiting) {
         if let Some(waiters) = self.clients.get_mut(&client) {

@@ -2,9 +2,9 @@
 
 use tokio::sync::oneshot;
 
-use super::Capacity;
 use super::line::{Line, Waiting};
 use super::shards::Shards;
+use super::{Capacity, Load};
 use crate::access::client::Client;
 use crate::access::shares::Shares;
 
@@ -35,6 +35,16 @@ impl Places {
             waiting: Line::default(),
             ended: Line::default(),
             next_ticket: 0,
+        }
+    }
+
+    /// What the server has now.
+    pub(super) fn load(&self) -> Load {
+        let permits = self.shards.len();
+        Load {
+            in_use: permits.saturating_sub(self.shards.free()),
+            waiting: self.waiting.len() + self.ended.len(),
+            permits,
         }
     }
 

@@ -60,6 +60,12 @@ impl Shards {
         }
     }
 
+    /// How many permits there are.
+    pub(super) fn len(&self) -> usize {
+        let sizes = self.shards.iter().map(|shard| u64::from(shard.size));
+        usize::try_from(sizes.sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
     /// How many permits are free.
     pub(super) fn free(&self) -> usize {
         self.free

@@ -6,8 +6,21 @@ use parking_lot::Mutex;
 
 use crate::telemetry::Telemetry;
 use crate::upstream::condition::{Condition, Ejection};
-use crate::upstream::limit::Limit;
+use crate::upstream::limit::{Limit, Load};
 use crate::upstream::server::Server;
+
+/// What an operator is told of an upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamReport {
+    /// Which one.
+    pub server: Server,
+    /// `up`, `down` by health checks, or `ejected` after failed requests.
+    pub condition: &'static str,
+    /// Its requests.
+    pub load: Load,
+    /// Why the last health check failed, if it did.
+    pub trouble: Option<String>,
+}
 
 pub(super) struct Upstream {
     pub(super) limit: Limit,
@@ -47,6 +60,21 @@ impl Upstream {
             self.show();
             log::info!("upstream {} gets requests again", self.server());
         })
+    }
+
+    /// All of it, for an operator.
+    pub(super) fn report(&self) -> UpstreamReport {
+        let condition = match (self.is_up(), self.condition.was_usable()) {
+            (false, _) => "down",
+            (true, false) => "ejected",
+            (true, true) => "up",
+        };
+        UpstreamReport {
+            server: self.server().clone(),
+            condition,
+            load: self.limit.load(),
+            trouble: (!self.is_up()).then(|| self.trouble.lock().clone()),
+        }
     }
 
     /// What the health checks say from now on.

@@ -1,0 +1,38 @@
+//! `POST /api/v1/drain` and `POST /api/v1/log-level`: what an operator changes of the process itself.
+
+use http::StatusCode;
+use log::LevelFilter;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::admin::answer::Answer;
+use crate::admin::routes::Call;
+
+/// A level of the messages.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Level {
+    level: String,
+}
+
+/// Ends the process as SIGTERM does, once what is open has ended.
+pub(in crate::admin) async fn drain(call: Call<'_>) -> Answer {
+    call.admin.app.lifecycle.ask_to_drain();
+    Answer::json(&json!({"state": "draining"})).with_status(StatusCode::ACCEPTED)
+}
+
+/// Lowers the level of messages in the error log, or raises it again as far as the filter goes that the process was started
+/// with.
+pub(in crate::admin) async fn log_level(call: Call<'_>) -> Answer {
+    let asked: Level = match super::read(&call) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    let Ok(level) = asked.level.parse::<LevelFilter>() else {
+        return Answer::malformed("the levels are off, error, warn, info, debug and trace");
+    };
+    let before = log::max_level();
+    log::set_max_level(level);
+    let name = |level: LevelFilter| level.as_str().to_ascii_lowercase();
+    Answer::json(&json!({"level": name(level), "before": name(before)}))
+}

@@ -1,0 +1,245 @@
+//! The lists that an operator looks at, and the tunnels that it closes. Each look collects what there is and lets go of it
+//! before it makes rows: nothing waits for one who looks.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use super::query::{Query, Search, TunnelsBy};
+use super::rows::{
+    PolicyReport, PoolRow, RequestList, RuleRow, TunnelList, TunnelRow, UpstreamList, UpstreamRow,
+};
+use crate::access::auth::User;
+use crate::access::policy::DecidedBy;
+use crate::request::app::App;
+use crate::request::tunnel::Tunnel;
+use crate::telemetry::{Gauges, canonical, rfc3339, shown, shown_uri};
+use crate::tunnel::Traffic;
+
+/// Bytes of a target that are shown, and of a name.
+const MAX_TARGET: usize = 1024;
+const MAX_NAME: usize = 256;
+
+/// The pool that has no name.
+const DEFAULT_POOL: &str = "default";
+
+/// What is open now.
+pub fn gauges(app: &App) -> Gauges {
+    let in_flight = app.in_flight.as_ref().map_or(0, |table| table.count());
+    Gauges {
+        open_tunnels: app.tunnels.count() as u64,
+        requests_in_flight: in_flight as u64,
+    }
+}
+
+/// The requests in flight that are wanted; none where no admin service is configured.
+pub fn requests(app: &App, query: &Query<'_>) -> RequestList {
+    match &app.in_flight {
+        Some(table) => table.list(query),
+        None => RequestList {
+            total: 0,
+            requests: Vec::new(),
+        },
+    }
+}
+
+/// The open tunnels that are wanted, in this order.
+pub fn tunnels(app: &App, by: TunnelsBy, query: &Query<'_>) -> TunnelList {
+    let search = query.search();
+    let mut found = app.tunnels.all();
+    found.retain(|tunnel| {
+        let user = tunnel.user.as_ref().map(User::as_str);
+        query.user.is_none_or(|wanted| user == Some(wanted)) && matches(tunnel, &search)
+    });
+    let total = found.len();
+    let now = Instant::now();
+    let mut rows: Vec<Measured> = found
+        .into_iter()
+        .map(|tunnel| Measured::new(tunnel, now))
+        .collect();
+    let limit = query.limit();
+    if limit < rows.len() {
+        // Of many, only those that are shown are sorted.
+        rows.select_nth_unstable_by(limit, |a, b| a.cmp_by(b, by));
+        rows.truncate(limit);
+    }
+    rows.sort_unstable_by(|a, b| a.cmp_by(b, by));
+    TunnelList {
+        total,
+        tunnels: rows.iter().map(|row| row.row(now)).collect(),
+    }
+}
+
+/// Closes the tunnel of this id. False when there is none.
+pub fn close_tunnel(app: &App, id: &str) -> bool {
+    app.tunnels.close(id)
+}
+
+/// Closes all tunnels of a user. How many there were.
+pub fn close_tunnels_of(app: &App, user: &str) -> usize {
+    app.tunnels.close_of(user)
+}
+
+/// The servers that requests go to.
+pub fn upstreams(app: &App) -> UpstreamList {
+    let pools = app.pools.report().into_iter();
+    UpstreamList {
+        pools: pools
+            .map(|(name, upstreams)| PoolRow {
+                pool: name.unwrap_or(DEFAULT_POOL).to_owned(),
+                upstreams: upstreams
+                    .into_iter()
+                    .map(|upstream| UpstreamRow {
+                        address: upstream.server.to_string(),
+                        state: upstream.condition,
+                        requests_in_flight: upstream.load.in_use,
+                        waiting: upstream.load.waiting,
+                        limit: upstream.load.permits,
+                        trouble: upstream.trouble,
+                    })
+                    .collect(),
+            })
+            .collect(),
+        parents: app.telemetry.parents(),
+    }
+}
+
+/// What the rules do.
+pub fn policy(app: &App) -> PolicyReport {
+    let access = app.access.current();
+    let rules = access.policy().rules();
+    let mut others = app.telemetry.all_hits();
+    let mut rows = Vec::with_capacity(rules.len());
+    for rule in rules.iter() {
+        let name = rule.name.as_str();
+        let (hits, observed) = app.telemetry.hits(name);
+        rows.push(RuleRow {
+            name: name.to_owned(),
+            action: rule.action.as_str(),
+            hits,
+            observed,
+        });
+    }
+    let names: std::collections::HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    others.retain(|other| !names.contains(other.rule.as_str()));
+    PolicyReport {
+        default: rules.default_decision().as_str(),
+        rules: rows,
+        others,
+    }
+}
+
+fn matches(tunnel: &Tunnel, search: &Search) -> bool {
+    if search.is_for_all() {
+        return true;
+    }
+    let client = canonical(tunnel.client);
+    let target = target(tunnel);
+    let rule = tunnel.decided_by.as_ref().map(DecidedBy::name);
+    let texts = [
+        Some(tunnel.id.as_str()),
+        Some(&*client),
+        Some(&*target),
+        tunnel.user.as_ref().map(User::as_str),
+        rule.as_deref(),
+        tunnel.hello.get().and_then(|hello| hello.sni.as_deref()),
+    ];
+    search.matches(texts.into_iter().flatten())
+}
+
+/// The target as the log has it, without the query of a WebSocket.
+fn target(tunnel: &Tunnel) -> String {
+    let target = tunnel.target.split('?').next().unwrap_or_default();
+    shown_uri(target.as_bytes(), MAX_TARGET)
+}
+
+/// A tunnel, and what it has carried at one moment.
+struct Measured {
+    tunnel: Arc<Tunnel>,
+    total: Traffic,
+    rate: Traffic,
+}
+
+impl Measured {
+    fn new(tunnel: Arc<Tunnel>, now: Instant) -> Self {
+        let total = Traffic {
+            bytes_from_client: tunnel.bytes_from_client.load(Ordering::Relaxed),
+            bytes_from_upstream: tunnel.bytes_from_upstream.load(Ordering::Relaxed),
+        };
+        let rate = tunnel.look.lock().rate(now, total);
+        Self {
+            tunnel,
+            total,
+            rate,
+        }
+    }
+
+    fn cmp_by(&self, other: &Self, by: TunnelsBy) -> std::cmp::Ordering {
+        let age = |it: &Self| (it.tunnel.since, it.tunnel.id.to_string());
+        let oldest = || {
+            let since = self.tunnel.since.cmp(&other.tunnel.since);
+            since.then_with(|| age(self).cmp(&age(other)))
+        };
+        match by {
+            TunnelsBy::Rate => {
+                let key = |it: &Self| Reverse(sum(it.rate));
+                key(self).cmp(&key(other)).then_with(oldest)
+            }
+            TunnelsBy::Bytes => {
+                let key = |it: &Self| Reverse(sum(it.total));
+                key(self).cmp(&key(other)).then_with(oldest)
+            }
+            TunnelsBy::Age => oldest(),
+            TunnelsBy::User => {
+                let (own, its) = (&self.tunnel.user, &other.tunnel.user);
+                let (own, its) = (own.as_ref(), its.as_ref());
+                let order = own.map(User::as_str).cmp(&its.map(User::as_str));
+                order.then_with(oldest)
+            }
+            TunnelsBy::Target => {
+                let order = self.tunnel.target.cmp(&other.tunnel.target);
+                order.then_with(oldest)
+            }
+        }
+    }
+
+    fn row(&self, now: Instant) -> TunnelRow {
+        let tunnel = &self.tunnel;
+        let age = now.saturating_duration_since(tunnel.since);
+        let since = SystemTime::now().checked_sub(age);
+        let sni = tunnel.hello.get().and_then(|hello| hello.sni.as_deref());
+        TunnelRow {
+            id: tunnel.id.to_string(),
+            user: tunnel.user.as_ref().map(ToString::to_string),
+            client: canonical(tunnel.client),
+            kind: tunnel.kind.as_str(),
+            target: target(tunnel),
+            rule: tunnel.decided_by.as_ref().map(ToString::to_string),
+            class: tunnel.class.as_ref().map(ToString::to_string),
+            parent: tunnel.parent.as_deref().map(str::to_owned),
+            upstream: tunnel.upstream.as_ref().map(ToString::to_string),
+            sni: sni.map(|sni| shown(sni.as_bytes(), MAX_NAME)),
+            since: rfc3339(since.unwrap_or(SystemTime::UNIX_EPOCH)),
+            age_seconds: age.as_secs(),
+            bytes_from_client: self.total.bytes_from_client,
+            bytes_from_upstream: self.total.bytes_from_upstream,
+            rate_from_client: self.rate.bytes_from_client,
+            rate_from_upstream: self.rate.bytes_from_upstream,
+            state: if tunnel.is_closing() {
+                "closing"
+            } else {
+                "open"
+            },
+        }
+    }
+}
+
+/// Bytes of both directions.
+fn sum(traffic: Traffic) -> u64 {
+    let Traffic {
+        bytes_from_client,
+        bytes_from_upstream,
+    } = traffic;
+    bytes_from_client.saturating_add(bytes_from_upstream)
+}
