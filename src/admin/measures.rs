@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::answer::Answer;
-use super::routes::{self, Call};
+use super::routes::Call;
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 
 /// Whether the process serves: what is asked for at short intervals by programs that restart it.

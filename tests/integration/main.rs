@@ -187,6 +187,7 @@ mod page {
     mod hostile;
     mod live;
     mod look;
+    mod pictures;
 }
 
 /// The command line, the YAML file and the files that it names: what is read, and how an error is reported.

@@ -14,6 +14,8 @@ use crate::telemetry::{human_bytes, human_seconds};
 pub(super) const NONE: &str = "–";
 /// The most characters of a text; the rest is in `title`.
 const MAX_TEXT: usize = 160;
+/// From here on a browser cannot tell every number from its neighbours; what has such a limit has none.
+const UNLIMITED: u64 = 1 << 53;
 /// The most characters of a `title`.
 const MAX_TITLE: usize = 2000;
 
@@ -213,6 +215,9 @@ fn is_deceptive(character: char) -> bool {
 
 /// `1,234,567`.
 fn grouped(number: u64) -> String {
+    if number >= UNLIMITED {
+        return "unlimited".to_owned();
+    }
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -30,7 +30,9 @@ pub(super) enum Rank {
     Head,
     /// Everywhere.
     Main,
-    /// Where there is room.
+    /// Where it does not cost the columns of `Main` their room.
+    Side,
+    /// Where there is room for all.
     Extra,
 }
 
@@ -262,8 +264,10 @@ impl Column {
     fn class(&self) -> &'static str {
         match (self.format.is_number(), self.rank) {
             (true, Rank::Extra) => "number extra",
+            (true, Rank::Side) => "number side",
             (true, _) => "number",
             (false, Rank::Extra) => "word extra",
+            (false, Rank::Side) => "word side",
             (false, _) => "word",
         }
     }

@@ -12,6 +12,10 @@ const fn main(member: &'static str, label: &'static str, format: Format) -> Colu
     Column { member, label, format, rank: Rank::Main }
 }
 
+const fn side(member: &'static str, label: &'static str, format: Format) -> Column {
+    Column { member, label, format, rank: Rank::Side }
+}
+
 const fn extra(member: &'static str, label: &'static str, format: Format) -> Column {
     Column { member, label, format, rank: Rank::Extra }
 }
@@ -43,7 +47,7 @@ pub(super) const TUNNELS: Table = Table {
     columns: &[
         head("target", "Target", Text),
         main("user", "User", Text),
-        main("client", "Client", Text),
+        side("client", "Client", Text),
         extra("kind", "Kind", Text),
         main("rule", "Rule", Text),
         extra("class", "Class", Text),
@@ -51,8 +55,8 @@ pub(super) const TUNNELS: Table = Table {
         extra("upstream", "Upstream", Text),
         extra("sni", "SNI", Text),
         main("age_seconds", "Age", Seconds),
-        main("bytes_from_client", "Sent", Bytes),
-        main("bytes_from_upstream", "Received", Bytes),
+        side("bytes_from_client", "Sent", Bytes),
+        side("bytes_from_upstream", "Received", Bytes),
         main("rate_from_client", "Sending", Rate),
         main("rate_from_upstream", "Receiving", Rate),
         main("state", "State", State),
@@ -82,9 +86,9 @@ pub(super) const REQUESTS: Table = Table {
     key: &["id"],
     columns: &[
         head("target", "Target", Text),
-        main("method", "Method", Text),
+        side("method", "Method", Text),
         main("user", "User", Text),
-        main("client", "Client", Text),
+        side("client", "Client", Text),
         extra("role", "Role", Text),
         main("rule", "Rule", Text),
         main("age_seconds", "Age", Elapsed),
@@ -319,3 +323,40 @@ pub(super) const CERTIFICATES: Table = Table {
     empty: "No listener has TLS.",
     ..PLAIN
 };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::request::live::{RequestRow, RuleRow, TunnelRow, UpstreamRow};
+    use crate::telemetry::{
+        CertificateReport, ClassRow, DenialRow, ParentReport, RuleCount, Schema, SiteRow, UserRow,
+    };
+
+    /// A column without its member would be empty, and no one would know why.
+    #[test]
+    fn every_column_is_a_member_of_its_rows() {
+        let check = |table: &Table, schema: Value, more: &[&str]| {
+            let members = schema["properties"].as_object().unwrap();
+            let columns = table.columns.iter().map(|column| column.member);
+            let orders = table.orders.iter().map(|(member, _)| *member);
+            for member in columns.chain(table.key.iter().copied()).chain(table.sort).chain(orders) {
+                let is_there = members.contains_key(member) || more.contains(&member);
+                assert!(is_there, "{}: {member}", table.id);
+            }
+        };
+        check(&TUNNELS, TunnelRow::schema(), &[]);
+        check(&REQUESTS, RequestRow::schema(), &[]);
+        check(&DENIALS, DenialRow::schema(), &[]);
+        check(&TOP_DENIALS, RuleCount::schema(), &[]);
+        check(&USERS, UserRow::schema(), &[]);
+        check(&SITES, SiteRow::schema(), &[]);
+        check(&UPSTREAMS, UpstreamRow::schema(), &["pool"]);
+        check(&PARENTS, ParentReport::schema(), &[]);
+        check(&RULES, RuleRow::schema(), &[]);
+        check(&OTHERS, RuleCount::schema(), &[]);
+        check(&CLASSES, ClassRow::schema(), &[]);
+        check(&CERTIFICATES, CertificateReport::schema(), &[]);
+    }
+}

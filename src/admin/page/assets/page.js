@@ -30,7 +30,9 @@ const TONES = {
 /** Characters that a reader cannot see, or that turn the order of others, as `\u{202e}`. */
 const visible = (text) => text.replace(DECEPTIVE, (it) => `\\u{${it.codePointAt(0).toString(16)}}`);
 const whole = (value) => (typeof value === "number" && value >= 0 ? Math.floor(value) : null);
-const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+/** From here on not every number can be told from its neighbours; what has such a limit has none. */
+const UNLIMITED = 2 ** 53;
+const grouped = (number) => number >= UNLIMITED ? "unlimited" : String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 const tone = (word) => (Object.hasOwn(TONES, word) ? TONES[word] : "plain");
 
 function bytes(count) {
@@ -167,6 +169,8 @@ function place(parent, node, before) {
 /** Writes every single value of a document. */
 export function drawFacts(root, data) {
   for (const node of root.querySelectorAll("[data-value]")) {
+    // It shows another second, to which the pointer is.
+    if (node.closest(".past")) continue;
     const format = node.dataset.format;
     const shown = show(format, at(data, node.dataset.value), timeOf(data));
     setText(node, shown.text);
@@ -290,11 +294,15 @@ export class Table {
     return `${this.api}?${parameters}`;
   }
 
+  get isUnderPointer() {
+    return matchMedia("(hover: hover)").matches && this.body.matches(":hover");
+  }
+
   /** Whether rows keep their places, since someone is about to click or copy. */
   get isHeld() {
     const active = document.activeElement;
     if (active && this.body.contains(active) && active.matches(":focus-visible")) return true;
-    if (matchMedia("(hover: hover)").matches && this.body.matches(":hover")) return true;
+    if (this.isUnderPointer) return true;
     const selection = getSelection();
     return !selection.isCollapsed && this.body.contains(selection.anchorNode);
   }
@@ -387,8 +395,7 @@ export class Table {
       const index = this.columns.findIndex(({ member }) => member === "state");
       if (index >= 0) this.fillCell(row.cells[index], "state", { text: "closed" });
       for (const button of row.querySelectorAll("[data-do]")) button.disabled = true;
-      if (!wasClosed || performance.now() - entry.since < LINGER) return;
-      if (isHeld) return;
+      if (!wasClosed || performance.now() - entry.since < LINGER || this.isUnderPointer) return;
     }
     const hadFocus = row.contains(document.activeElement);
     const next = row.nextElementSibling ?? row.previousElementSibling;
