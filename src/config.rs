@@ -409,6 +409,8 @@ fn interpret(
             })
         }));
         inputs.extend(lists.paths().map(|path| Input { path, item: None }));
+        let of_admin = admin.as_ref().and_then(|it| it.users_file.clone());
+        inputs.extend(of_admin.map(|path| Input { path, item: None }));
         let places = Places {
             diagnostics,
             base,

@@ -63,11 +63,11 @@ pub use rows::{
     ReloadRow, RuleCount, SiteList, SiteRow, Thousandths, TopBy, Totals, UserList, UserRow,
 };
 pub(crate) use stats::declare::members;
-pub use stats::{human_bytes, human_seconds};
 #[cfg(test)]
 pub(crate) use stats::schema::{Schema, schema_of};
 pub use stats::{CertificateReport, ParentReport};
 use stats::{Report, Stats};
+pub use stats::{human_bytes, human_seconds};
 use text::{Clock, unix_seconds};
 pub use text::{rfc3339, shown, shown_uri};
 use top::Weight;

@@ -13,10 +13,10 @@ mod tables;
 
 use serde_json::Value;
 
-pub(super) use self::serve::{file, page};
 use self::facts::{CHARTS, Fact, PROCESS};
 use self::format::Format;
 use self::html::Html;
+pub(super) use self::serve::{file, page};
 use self::table::Table;
 use self::tables::{
     CERTIFICATES, CLASSES, DENIALS, ERRORS, OTHERS, PARENTS, QUOTAS, REQUESTS, RULES, SITES,
@@ -69,9 +69,13 @@ const CONFIRM: &str = "<dialog id=\"confirm\" aria-labelledby=\"confirm-title\">
 /// `data` has what the API answers: `status`, `snapshot`, `denials`, `requests` and `quotas`. With
 /// `may_change`, it has the buttons that change something.
 fn render(data: &Value, may_change: bool) -> String {
-    let now = data.pointer("/snapshot/now/time").and_then(Value::as_i64).unwrap_or_default();
+    let now = data
+        .pointer("/snapshot/now/time")
+        .and_then(Value::as_i64)
+        .unwrap_or_default();
     let mut html = Html::default();
-    html.markup(BEGIN).markup("<body><a class=\"skip\" href=\"#main\">Skip to the content</a>");
+    html.markup(BEGIN)
+        .markup("<body><a class=\"skip\" href=\"#main\">Skip to the content</a>");
     write_bar(&mut html, data, now);
     html.markup("<div id=\"notices\" role=\"status\"></div><main id=\"main\" tabindex=\"-1\">");
     html.markup("<section id=\"now\" aria-label=\"Now and the last 15 minutes\">");
@@ -100,7 +104,8 @@ fn render(data: &Value, may_change: bool) -> String {
     CERTIFICATES.write(&mut html, data, now, may_change);
     html.markup("</div></main>").markup(CONFIRM);
     html.markup("<p id=\"said\" class=\"unseen\" role=\"status\"></p>");
-    html.markup("<script type=\"application/json\" id=\"data\">").data(data);
+    html.markup("<script type=\"application/json\" id=\"data\">")
+        .data(data);
     html.markup("</script></body></html>\n");
     html.finish()
 }
@@ -115,17 +120,31 @@ fn write_row(html: &mut Html, tables: &[&Table], data: &Value, now: i64, may_cha
 
 fn write_bar(html: &mut Html, data: &Value, now: i64) {
     html.markup("<header class=\"bar\"><h1>Tollgate</h1>");
-    let state = Fact { label: "State", path: "/status/state", format: Format::State };
+    let state = Fact {
+        label: "State",
+        path: "/status/state",
+        format: Format::State,
+    };
     state.write_value(html, data, now);
     html.markup("<nav aria-label=\"Sections\">");
     for (link, text) in SECTIONS {
-        html.markup("<a").attribute("href", link).markup(">").text(text).markup("</a>");
+        html.markup("<a")
+            .attribute("href", link)
+            .markup(">")
+            .text(text)
+            .markup("</a>");
     }
     html.markup("</nav><p id=\"live\" class=\"live\"><span id=\"live-text\">as of</span> <span class=\"clock\">");
     let time = chrono::DateTime::from_timestamp(now, 0);
-    let time = time.map(|time| time.format("%H:%M:%S").to_string()).unwrap_or_default();
-    html.markup("<span id=\"time\">").text(&time).markup("</span> UTC</span></p>");
-    html.markup("<button type=\"button\" class=\"needs-script\" data-do=\"reload\">Reload</button>");
+    let time = time
+        .map(|time| time.format("%H:%M:%S").to_string())
+        .unwrap_or_default();
+    html.markup("<span id=\"time\">")
+        .text(&time)
+        .markup("</span> UTC</span></p>");
+    html.markup(
+        "<button type=\"button\" class=\"needs-script\" data-do=\"reload\">Reload</button>",
+    );
     html.markup("</header>");
 }
 
@@ -137,7 +156,9 @@ fn write_process(html: &mut Html, data: &Value, now: i64, may_change: bool) {
     }
     html.markup("</header><dl class=\"facts\">");
     for fact in &PROCESS {
-        html.markup("<div><dt>").text(fact.label).markup("</dt><dd>");
+        html.markup("<div><dt>")
+            .text(fact.label)
+            .markup("</dt><dd>");
         fact.write_value(html, data, now);
         html.markup("</dd></div>");
     }

@@ -1,6 +1,7 @@
 //! `tollgate.admin`: where the admin service is, and who may use it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::auth;
@@ -31,6 +32,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Who may use it by password; none where it has no users.
     pub users: Option<Arc<Htpasswd>>,
+    /// Where they were read from; absolute.
+    pub users_file: Option<PathBuf>,
     /// What TLS is served with; none for a plain service.
     pub tls: Option<Arc<ListenerTls>>,
     /// Whether a certificate of a client is a way in.
@@ -113,6 +116,7 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
     let hosts = keys.allowed_hosts.as_ref().map(hosts);
     // What is only explained has no users of the service.
     let users = users.filter(|_| !matches!(around.scope, Scope::Explain));
+    let users_file = users.and_then(|item| item.file(&base.directory));
     let users = users.map(|item| read_users(item, around));
     Some(Admin {
         address: address?,
@@ -120,6 +124,7 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
             Some(users) => Some(users?),
             None => None,
         },
+        users_file,
         tls: served.listener,
         asks_certificates: served.asks_certificates,
         allowed_hosts: hosts.unwrap_or_default(),

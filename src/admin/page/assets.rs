@@ -52,7 +52,11 @@ static ASSETS: [Asset; 4] = [
         )
         .as_bytes()
     ),
-    asset!("icon.svg", "image/svg+xml", include_bytes!("assets/icon.svg")),
+    asset!(
+        "icon.svg",
+        "image/svg+xml",
+        include_bytes!("assets/icon.svg")
+    ),
 ];
 
 /// The file of a name below `/assets/`.
@@ -122,10 +126,16 @@ mod tests {
                 "uPlot.iife.min.js",
                 include_bytes!("assets/uplot/uPlot.iife.min.js"),
             ),
-            ("uPlot.min.css", include_bytes!("assets/uplot/uPlot.min.css")),
+            (
+                "uPlot.min.css",
+                include_bytes!("assets/uplot/uPlot.min.css"),
+            ),
         ];
         let sums = files.map(|(name, content)| {
-            let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash: String = Sha256::digest(content)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             format!("{hash}  {name}\n")
         });
         assert_eq!(sums.concat(), include_str!("assets/uplot/SHA256SUMS"));

@@ -38,11 +38,19 @@ pub(super) struct Chart {
 }
 
 const fn series(label: &'static str, member: &'static str, colour: &'static str) -> Series {
-    Series { label, member, colour }
+    Series {
+        label,
+        member,
+        colour,
+    }
 }
 
 const fn fact(label: &'static str, path: &'static str, format: Format) -> Fact {
-    Fact { label, path, format }
+    Fact {
+        label,
+        path,
+        format,
+    }
 }
 
 /// The charts, in their order.
@@ -54,13 +62,24 @@ pub(super) const CHARTS: [Chart; 6] = [
             series("a second", "requests", "blue"),
             series("in flight", "requests_in_flight", "grey"),
         ],
-        totals: &[fact("since the start", "/snapshot/totals/requests", Format::Count)],
+        totals: &[fact(
+            "since the start",
+            "/snapshot/totals/requests",
+            Format::Count,
+        )],
     },
     Chart {
         title: "Duration",
         format: Format::Milliseconds,
-        series: &[series("p50", "p50_ms", "blue"), series("p99", "p99_ms", "orange")],
-        totals: &[fact("connections", "/snapshot/now/open_connections", Format::Count)],
+        series: &[
+            series("p50", "p50_ms", "blue"),
+            series("p99", "p99_ms", "orange"),
+        ],
+        totals: &[fact(
+            "connections",
+            "/snapshot/now/open_connections",
+            Format::Count,
+        )],
     },
     Chart {
         title: "Tunnels",
@@ -69,7 +88,11 @@ pub(super) const CHARTS: [Chart; 6] = [
             series("open", "open_tunnels", "blue"),
             series("opened a second", "tunnels_opened", "grey"),
         ],
-        totals: &[fact("since the start", "/snapshot/totals/tunnels", Format::Count)],
+        totals: &[fact(
+            "since the start",
+            "/snapshot/totals/tunnels",
+            Format::Count,
+        )],
     },
     Chart {
         title: "Bytes",
@@ -79,21 +102,37 @@ pub(super) const CHARTS: [Chart; 6] = [
             series("from clients", "bytes_from_client", "orange"),
         ],
         totals: &[
-            fact("to clients", "/snapshot/totals/bytes_to_client", Format::Bytes),
-            fact("from clients", "/snapshot/totals/bytes_from_client", Format::Bytes),
+            fact(
+                "to clients",
+                "/snapshot/totals/bytes_to_client",
+                Format::Bytes,
+            ),
+            fact(
+                "from clients",
+                "/snapshot/totals/bytes_from_client",
+                Format::Bytes,
+            ),
         ],
     },
     Chart {
         title: "Denials",
         format: Format::Count,
         series: &[series("a second", "denials", "orange")],
-        totals: &[fact("since the start", "/snapshot/totals/denials", Format::Count)],
+        totals: &[fact(
+            "since the start",
+            "/snapshot/totals/denials",
+            Format::Count,
+        )],
     },
     Chart {
         title: "Errors",
         format: Format::Count,
         series: &[series("a second", "errors", "red")],
-        totals: &[fact("since the start", "/snapshot/totals/errors", Format::Count)],
+        totals: &[fact(
+            "since the start",
+            "/snapshot/totals/errors",
+            Format::Count,
+        )],
     },
 ];
 
@@ -108,10 +147,18 @@ pub(super) const PROCESS: [Fact; 13] = [
     fact("Processor time", "/status/cpu_seconds", Format::Seconds),
     fact("Memory", "/status/memory_bytes", Format::Bytes),
     fact("Descriptors", "/status/descriptors/open", Format::Count),
-    fact("Limit of descriptors", "/status/descriptors/limit", Format::Count),
+    fact(
+        "Limit of descriptors",
+        "/status/descriptors/limit",
+        Format::Count,
+    ),
     fact("Lost records", "/status/log_dropped", Format::Count),
     fact("Last reload", "/status/reload/last_at", Format::Clock),
-    fact("Result of the reload", "/status/reload/outcome", Format::State),
+    fact(
+        "Result of the reload",
+        "/status/reload/outcome",
+        Format::State,
+    ),
 ];
 
 impl Fact {
@@ -134,8 +181,11 @@ impl Fact {
 impl Chart {
     /// Writes the figure: what holds now, and the place of the lines.
     pub(super) fn write(&self, html: &mut Html, data: &Value, now: i64) {
-        html.markup("<figure class=\"panel chart\"").attribute("data-format", self.format.name());
-        html.markup("><figcaption><h3>").text(self.title).markup("</h3><p class=\"totals\">");
+        html.markup("<figure class=\"panel chart\"")
+            .attribute("data-format", self.format.name());
+        html.markup("><figcaption><h3>")
+            .text(self.title)
+            .markup("</h3><p class=\"totals\">");
         for (index, total) in self.totals.iter().enumerate() {
             html.markup(if index > 0 { " · " } else { "" });
             total.write_value(html, data, now);
@@ -144,15 +194,23 @@ impl Chart {
         html.markup("</p><dl>");
         for series in self.series {
             html.markup("<div").attribute("data-series", series.member);
-            html.attribute("class", series.colour).markup("><dt>").text(series.label).markup("</dt><dd>");
+            html.attribute("class", series.colour)
+                .markup("><dt>")
+                .text(series.label)
+                .markup("</dt><dd>");
             let path = format!("/snapshot/now/{}", series.member);
             let Shown { text, .. } = self.format.show(data.pointer(&path), now);
             html.markup("<span").attribute("data-value", &path);
-            html.attribute("data-format", self.format.name()).markup(">").text(&text);
+            html.attribute("data-format", self.format.name())
+                .markup(">")
+                .text(&text);
             html.markup("</span></dd></div>");
         }
         html.markup("</dl></figcaption><div class=\"plot\" role=\"img\"");
-        html.attribute("aria-label", &format!("{} of the last 15 minutes", self.title));
+        html.attribute(
+            "aria-label",
+            &format!("{} of the last 15 minutes", self.title),
+        );
         html.markup("></div></figure>");
     }
 }

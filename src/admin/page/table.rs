@@ -122,7 +122,10 @@ pub(super) fn rows<'a>(table: &Table, data: &'a Value) -> Vec<Cow<'a, Map<String
         Shape::List => objects(found).map(Cow::Borrowed).collect(),
         Shape::Counts => members
             .map(|(name, count)| {
-                let row = [("name".to_owned(), json!(name)), ("count".to_owned(), count.clone())];
+                let row = [
+                    ("name".to_owned(), json!(name)),
+                    ("count".to_owned(), count.clone()),
+                ];
                 Cow::Owned(row.into_iter().collect())
             })
             .collect(),
@@ -135,7 +138,8 @@ pub(super) fn rows<'a>(table: &Table, data: &'a Value) -> Vec<Cow<'a, Map<String
             .collect(),
     };
     if let Some(member) = table.sort {
-        let number = |row: &Map<String, Value>| row.get(member).and_then(Value::as_f64).unwrap_or(-1.0);
+        let number =
+            |row: &Map<String, Value>| row.get(member).and_then(Value::as_f64).unwrap_or(-1.0);
         rows.sort_by(|a, b| number(b).total_cmp(&number(a)));
     }
     rows.truncate(table.limit);
@@ -146,16 +150,25 @@ impl Table {
     /// Writes the section with the table and its rows.
     pub(super) fn write(&self, html: &mut Html, data: &Value, now: i64, may_change: bool) {
         let rows = rows(self, data);
-        html.markup("<section class=\"panel\"").attribute("id", self.id);
+        html.markup("<section class=\"panel\"")
+            .attribute("id", self.id);
         html.attribute("aria-labelledby", &format!("{}-title", self.id));
-        html.markup("><header><h2").attribute("id", &format!("{}-title", self.id));
-        html.markup(">").text(self.title).markup("</h2><p class=\"shown\" data-shown>");
+        html.markup("><header><h2")
+            .attribute("id", &format!("{}-title", self.id));
+        html.markup(">")
+            .text(self.title)
+            .markup("</h2><p class=\"shown\" data-shown>");
         html.text(&self.shown(data, rows.len()));
         html.markup("</p>");
         if let Some(what) = self.search {
-            html.markup("<input type=\"search\" data-search autocomplete=\"off\" spellcheck=\"false\"");
+            html.markup(
+                "<input type=\"search\" data-search autocomplete=\"off\" spellcheck=\"false\"",
+            );
             html.attribute("placeholder", what);
-            html.attribute("aria-label", &format!("Search {}", self.title.to_lowercase()));
+            html.attribute(
+                "aria-label",
+                &format!("Search {}", self.title.to_lowercase()),
+            );
             html.markup(">");
         }
         if self.columns.iter().any(|column| column.rank == Rank::Extra) {
@@ -180,14 +193,26 @@ impl Table {
                 html.attribute(name, value);
             }
         }
-        let action = self.action.as_ref().filter(|action| may_change || !action.changes);
+        let action = self
+            .action
+            .as_ref()
+            .filter(|action| may_change || !action.changes);
         if let Some(action) = action {
             html.attribute("data-action", action.name);
             html.attribute("data-action-label", action.label);
             html.attribute("data-action-of", &action.of.join(" "));
         }
-        html.attribute("class", if self.columns.len() > 5 { "wide" } else { "small" });
-        html.markup("><caption>").text(self.title).markup("</caption><thead><tr>");
+        html.attribute(
+            "class",
+            if self.columns.len() > 5 {
+                "wide"
+            } else {
+                "small"
+            },
+        );
+        html.markup("><caption>")
+            .text(self.title)
+            .markup("</caption><thead><tr>");
         for column in self.columns {
             let mut orders = self.orders.iter();
             let order = orders.find(|(member, _)| *member == column.member);
@@ -205,7 +230,8 @@ impl Table {
         }
         if rows.is_empty() {
             let width = self.columns.len() + usize::from(action.is_some());
-            html.markup("<tr class=\"empty\"><td").attribute("colspan", &width.to_string());
+            html.markup("<tr class=\"empty\"><td")
+                .attribute("colspan", &width.to_string());
             html.markup(">").text(self.empty).markup("</td></tr>");
         }
         html.markup("</tbody></table></div></section>");
@@ -232,7 +258,11 @@ impl Table {
         let key = parts.collect::<Vec<_>>().join(" ");
         let count = seen.entry(key.clone()).or_default();
         *count += 1;
-        if *count > 1 { format!("{key} #{count}") } else { key }
+        if *count > 1 {
+            format!("{key} #{count}")
+        } else {
+            key
+        }
     }
 
     fn write_row(
@@ -243,12 +273,17 @@ impl Table {
         action: Option<&Action>,
         seen: &mut HashMap<String, u32>,
     ) {
-        html.markup("<tr").attribute("data-row", &self.key(row, seen)).markup(">");
+        html.markup("<tr")
+            .attribute("data-row", &self.key(row, seen))
+            .markup(">");
         for column in self.columns {
             column.write_cell(html, row, now);
         }
         if let Some(action) = action {
-            let of = action.of.iter().map(|member| Format::Text.show(row.get(*member), now).text);
+            let of = action
+                .of
+                .iter()
+                .map(|member| Format::Text.show(row.get(*member), now).text);
             let of = of.collect::<Vec<_>>().join(" ");
             html.markup("<td class=\"act\"><button type=\"button\"");
             html.attribute("data-do", action.name);
@@ -273,8 +308,10 @@ impl Column {
     }
 
     fn write_heading(&self, html: &mut Html, sorted: bool, order: Option<&'static str>) {
-        html.markup("<th scope=\"col\"").attribute("class", self.class());
-        html.attribute("data-member", self.member).attribute("data-format", self.format.name());
+        html.markup("<th scope=\"col\"")
+            .attribute("class", self.class());
+        html.attribute("data-member", self.member)
+            .attribute("data-format", self.format.name());
         if self.rank == Rank::Head {
             html.markup(" data-head");
         }
@@ -284,20 +321,25 @@ impl Column {
         if sorted {
             html.markup(" aria-sort=\"descending\"");
         }
-        html.markup("><button type=\"button\" data-order>").text(self.label).markup("</button></th>");
+        html.markup("><button type=\"button\" data-order>")
+            .text(self.label)
+            .markup("</button></th>");
     }
 
     fn write_cell(&self, html: &mut Html, row: &Map<String, Value>, now: i64) {
         let Shown { text, title } = self.format.show(row.get(self.member), now);
         let is_head = self.rank == Rank::Head;
         html.markup(if is_head { "<th scope=\"row\"" } else { "<td" });
-        html.attribute("class", self.class()).attribute("data-label", self.label);
+        html.attribute("class", self.class())
+            .attribute("data-label", self.label);
         if let Some(title) = title {
             html.attribute("title", &title);
         }
         html.markup(">");
         if self.format == Format::State && text != NONE {
-            html.markup("<span").attribute("class", &format!("state {}", tone(&text))).markup(">");
+            html.markup("<span")
+                .attribute("class", &format!("state {}", tone(&text)))
+                .markup(">");
             html.text(&text).markup("</span>");
         } else {
             html.text(&text);

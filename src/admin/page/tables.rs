@@ -1,23 +1,43 @@
 //! Which tables the page has. Members as in `docs/api`.
 
-use super::format::Format::{Ago, Bytes, Clock, Count, Elapsed, Rate, Seconds, State, Text};
 use super::format::Format;
+use super::format::Format::{Ago, Bytes, Clock, Count, Elapsed, Rate, Seconds, State, Text};
 use super::table::{Action, Column, Rank, Shape, Table};
 
 const fn head(member: &'static str, label: &'static str, format: Format) -> Column {
-    Column { member, label, format, rank: Rank::Head }
+    Column {
+        member,
+        label,
+        format,
+        rank: Rank::Head,
+    }
 }
 
 const fn main(member: &'static str, label: &'static str, format: Format) -> Column {
-    Column { member, label, format, rank: Rank::Main }
+    Column {
+        member,
+        label,
+        format,
+        rank: Rank::Main,
+    }
 }
 
 const fn side(member: &'static str, label: &'static str, format: Format) -> Column {
-    Column { member, label, format, rank: Rank::Side }
+    Column {
+        member,
+        label,
+        format,
+        rank: Rank::Side,
+    }
 }
 
 const fn extra(member: &'static str, label: &'static str, format: Format) -> Column {
-    Column { member, label, format, rank: Rank::Extra }
+    Column {
+        member,
+        label,
+        format,
+        rank: Rank::Extra,
+    }
 }
 
 /// What most tables have.
@@ -62,7 +82,12 @@ pub(super) const TUNNELS: Table = Table {
         main("state", "State", State),
     ],
     empty: "No tunnel is open. Each CONNECT, WebSocket and SOCKS5 connection is a row here while it lasts.",
-    action: Some(Action { name: "close", label: "Close", of: &["user", "target"], changes: true }),
+    action: Some(Action {
+        name: "close",
+        label: "Close",
+        of: &["user", "target"],
+        changes: true,
+    }),
     search: Some("user, target, client, rule"),
     api: Some("/api/v1/tunnels"),
     orders: &[
@@ -120,7 +145,12 @@ pub(super) const DENIALS: Table = Table {
     ],
     limit: 50,
     empty: "Nothing was denied. A request that the policy, a hook or the authoriser denies is a row here, with its rule.",
-    action: Some(Action { name: "explain", label: "Explain", of: &["user", "target"], changes: false }),
+    action: Some(Action {
+        name: "explain",
+        label: "Explain",
+        of: &["user", "target"],
+        changes: false,
+    }),
     search: Some("user, target, rule"),
     total: Some("/denials/total"),
     ..PLAIN
@@ -146,7 +176,10 @@ pub(super) const ERRORS: Table = Table {
     path: "/status/errors_by_kind",
     shape: Shape::Counts,
     key: &["name"],
-    columns: &[head("name", "Error", Text), main("count", "Requests", Count)],
+    columns: &[
+        head("name", "Error", Text),
+        main("count", "Requests", Count),
+    ],
     sort: Some("count"),
     limit: 20,
     empty: "No request has failed.",
@@ -199,7 +232,11 @@ pub(super) const SITES: Table = Table {
     limit: 20,
     empty: "No site was visited yet.",
     api: Some("/api/v1/sites"),
-    orders: &[("requests", "requests"), ("denials", "denials"), ("bytes", "bytes")],
+    orders: &[
+        ("requests", "requests"),
+        ("denials", "denials"),
+        ("bytes", "bytes"),
+    ],
     ..PLAIN
 };
 
@@ -260,7 +297,10 @@ pub(super) const OTHERS: Table = Table {
     title: "Other decisions",
     path: "/snapshot/policy/others",
     key: &["rule"],
-    columns: &[head("rule", "Decided by", Text), main("count", "Requests", Count)],
+    columns: &[
+        head("rule", "Decided by", Text),
+        main("count", "Requests", Count),
+    ],
     sort: Some("count"),
     limit: 50,
     empty: "Nothing beside the rules has decided: neither the guard, nor the default, nor a hook.",
@@ -341,7 +381,11 @@ mod tests {
             let members = schema["properties"].as_object().unwrap();
             let columns = table.columns.iter().map(|column| column.member);
             let orders = table.orders.iter().map(|(member, _)| *member);
-            for member in columns.chain(table.key.iter().copied()).chain(table.sort).chain(orders) {
+            for member in columns
+                .chain(table.key.iter().copied())
+                .chain(table.sort)
+                .chain(orders)
+            {
                 let is_there = members.contains_key(member) || more.contains(&member);
                 assert!(is_there, "{}: {member}", table.id);
             }

@@ -8,9 +8,13 @@ use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, credentials, sha_line};
 
 /// Ends attributes, elements and scripts, and runs when it is markup.
-const MARKUP: &str = "\"'></td></script><img src=x onerror=pwned=1><script>pwned=1</script>&lt;b&gt;";
+const MARKUP: &str =
+    "\"'></td></script><img src=x onerror=pwned=1><script>pwned=1</script>&lt;b&gt;";
 /// The same as a name of a user, which has no colon in a password file.
-const USER: (&str, &str) = ("\"'></td><img src=x onerror=pwned=1>\u{202e}resu", "canary-m4rk");
+const USER: (&str, &str) = (
+    "\"'></td><img src=x onerror=pwned=1>\u{202e}resu",
+    "canary-m4rk",
+);
 
 /// What a client may send in each place: whatever the answer, the page may show it.
 fn send(proxy: &Proxy, origin: &Origin) {
@@ -22,36 +26,53 @@ fn send(proxy: &Proxy, origin: &Origin) {
             // The path, in both spellings.
             format!("GET http://{at}/{encoded} HTTP/1.1\r\nHost: {at}\r\n{credentials}"),
             format!("GET http://10.9.8.7/{encoded} HTTP/1.1\r\nHost: 10.9.8.7\r\n{credentials}"),
-            format!("GET http://10.9.8.7/%3Cimg%20src=x%20onerror=pwned=1%3E HTTP/1.1\r\nHost: 10.9.8.7\r\n{credentials}"),
+            format!(
+                "GET http://10.9.8.7/%3Cimg%20src=x%20onerror=pwned=1%3E HTTP/1.1\r\nHost: 10.9.8.7\r\n{credentials}"
+            ),
             // The host.
             format!("GET http://{encoded}/ HTTP/1.1\r\nHost: {encoded}\r\n{credentials}"),
             format!("CONNECT {encoded}:443 HTTP/1.1\r\nHost: {encoded}:443\r\n{credentials}"),
             format!("CONNECT <img>.test:443 HTTP/1.1\r\nHost: <img>.test:443\r\n{credentials}"),
             // The user agent, and fields of proxies before this one.
-            format!("GET http://10.9.8.7/ HTTP/1.1\r\nHost: 10.9.8.7\r\nUser-Agent: {MARKUP}\r\nVia: {MARKUP}\r\n\
-                X-Forwarded-For: {MARKUP}\r\nReferer: {MARKUP}\r\n{credentials}"),
+            format!(
+                "GET http://10.9.8.7/ HTTP/1.1\r\nHost: 10.9.8.7\r\nUser-Agent: {MARKUP}\r\nVia: {MARKUP}\r\n\
+                X-Forwarded-For: {MARKUP}\r\nReferer: {MARKUP}\r\n{credentials}"
+            ),
             // The method.
             format!("<IMG> http://10.9.8.7/ HTTP/1.1\r\nHost: 10.9.8.7\r\n{credentials}"),
             format!("X!#$&'*|~ http://10.9.8.7/ HTTP/1.1\r\nHost: 10.9.8.7\r\n{credentials}"),
             // The id of a request, where a gateway before this one sets it.
-            format!("GET http://10.9.8.7/ HTTP/1.1\r\nHost: 10.9.8.7\r\nX-Request-Id: {MARKUP}\r\n{credentials}"),
+            format!(
+                "GET http://10.9.8.7/ HTTP/1.1\r\nHost: 10.9.8.7\r\nX-Request-Id: {MARKUP}\r\n{credentials}"
+            ),
             // Targets that are longer than what fits.
-            format!("GET http://10.9.8.7/{} HTTP/1.1\r\nHost: 10.9.8.7\r\n{credentials}", "<i>".repeat(600)),
-            format!("GET http://{}.test/ HTTP/1.1\r\nHost: {}.test\r\n{credentials}", "a".repeat(60), "a".repeat(60)),
+            format!(
+                "GET http://10.9.8.7/{} HTTP/1.1\r\nHost: 10.9.8.7\r\n{credentials}",
+                "<i>".repeat(600)
+            ),
+            format!(
+                "GET http://{}.test/ HTTP/1.1\r\nHost: {}.test\r\n{credentials}",
+                "a".repeat(60),
+                "a".repeat(60)
+            ),
         ] {
             let _whatever = proxy.exchange(format!("{head}\r\n"));
         }
     }
     // A user that nobody knows.
     let unknown = credentials((MARKUP, "x"));
-    proxy.exchange(format!("GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\n{unknown}\r\n"));
+    proxy.exchange(format!(
+        "GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\n{unknown}\r\n"
+    ));
 }
 
 /// The ClientHello of a client with this name in it, spliced over one of the same length.
 fn spliced_hello(name: &str) -> Vec<u8> {
     let stand_in = format!("{}.test", "a".repeat(name.len() - 5));
     let mut bytes = hello(&stand_in);
-    let found = bytes.windows(name.len()).position(|part| part == stand_in.as_bytes());
+    let found = bytes
+        .windows(name.len())
+        .position(|part| part == stand_in.as_bytes());
     let at = found.unwrap();
     bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
     bytes
@@ -74,7 +95,11 @@ fn nothing_that_a_client_sends_is_markup() {
     let mut tunnels = Vec::new();
     for sni in ["<img src=x onerror=pwned=1>", "a.localhost"] {
         let mut wire = proxy.connect();
-        let head = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n{1}\r\n", echo.address, credentials(USER));
+        let head = format!(
+            "CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n{1}\r\n",
+            echo.address,
+            credentials(USER)
+        );
         assert_eq!(wire.exchange(head).status(), 200);
         let _may_be_refused = wire.send(spliced_hello(sni));
         tunnels.push(wire);
@@ -82,7 +107,9 @@ fn nothing_that_a_client_sends_is_markup() {
     open(browser, &proxy, 1600);
     browser.wait("document.querySelectorAll('#tunnels tbody tr[data-row]').length >= 1");
     browser.wait("document.querySelectorAll('#denials tbody tr[data-row]').length >= 6");
-    browser.evaluate("for (const button of document.querySelectorAll('[data-do=columns]')) button.click()");
+    browser.evaluate(
+        "for (const button of document.querySelectorAll('[data-do=columns]')) button.click()",
+    );
     // What the server has written, and after it what the module has.
     let check = |browser: &mut Browser| {
         assert_eq!(browser.evaluate("window.pwned === undefined"), true);
@@ -90,7 +117,10 @@ fn nothing_that_a_client_sends_is_markup() {
         assert_eq!(browser.evaluate(foreign), 0);
         let text = browser.evaluate("document.body.innerText");
         let text = text.as_str().unwrap();
-        assert!(text.contains("<img src=x onerror=pwned=1>\\u{202e}resu"), "{text}");
+        assert!(
+            text.contains("<img src=x onerror=pwned=1>\\u{202e}resu"),
+            "{text}"
+        );
         assert!(!text.contains('\u{202e}'), "{text}");
     };
     check(browser);
@@ -107,7 +137,11 @@ fn nothing_that_a_client_sends_is_markup() {
     open_without_scripts(browser, &proxy);
     check(browser);
     // The explanations of requests that cannot be read are answered with an error, which the console shows.
-    let complaints: Vec<_> = browser.complaints().into_iter().filter(|it| !it.contains("/api/v1/explain")).collect();
+    let complaints: Vec<_> = browser
+        .complaints()
+        .into_iter()
+        .filter(|it| !it.contains("/api/v1/explain"))
+        .collect();
     assert_eq!(complaints, Vec::<String>::new());
     drop(tunnels);
 }

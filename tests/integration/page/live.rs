@@ -61,14 +61,26 @@ fn it_follows_500_requests_a_second_and_200_tunnels() {
         let between = between.as_f64().unwrap();
         assert!((3900.0..9000.0).contains(&between), "{between}");
         let number = |browser: &mut Browser, selector: &str| {
-            let text = browser.evaluate(&format!("document.querySelector(\"{selector}\").textContent"));
-            text.as_str().unwrap().replace(',', "").parse::<u32>().unwrap()
+            let text = browser.evaluate(&format!(
+                "document.querySelector(\"{selector}\").textContent"
+            ));
+            text.as_str()
+                .unwrap()
+                .replace(',', "")
+                .parse::<u32>()
+                .unwrap()
         };
         let a_second = number(browser, "[data-value='/snapshot/now/requests']");
         assert!(a_second > RATE / 4, "{a_second}");
-        assert_eq!(number(browser, "[data-value='/snapshot/now/open_tunnels']"), 200);
+        assert_eq!(
+            number(browser, "[data-value='/snapshot/now/open_tunnels']"),
+            200
+        );
         assert_eq!(number(browser, "#tunnels [data-shown]"), 200);
-        assert_eq!(browser.evaluate("document.querySelectorAll('#tunnels tbody tr').length"), 200);
+        assert_eq!(
+            browser.evaluate("document.querySelectorAll('#tunnels tbody tr').length"),
+            200
+        );
         browser.wait("document.querySelector('#users tbody th')?.textContent === 'alice'");
         assert_legible(browser, &[1600, 390]);
         assert_quiet(browser, &proxy);
@@ -93,25 +105,37 @@ fn a_tunnel_is_closed_after_a_question() {
     browser.wait("document.querySelectorAll('#tunnels tbody tr[data-row]').length === 2");
     let find = "const find = () => [...document.querySelectorAll('#tunnels tr[data-row]')].find((row) => row.textContent.includes('bob'));";
     // Whoever says no has changed nothing.
-    browser.evaluate(&format!("(() => {{ {find} find().querySelector('button').click() }})()"));
+    browser.evaluate(&format!(
+        "(() => {{ {find} find().querySelector('button').click() }})()"
+    ));
     browser.wait("document.getElementById('confirm').open");
     let question = browser.evaluate("document.getElementById('confirm').textContent");
-    assert!(question.as_str().unwrap().contains("bob to 127.0.0.1"), "{question}");
+    assert!(
+        question.as_str().unwrap().contains("bob to 127.0.0.1"),
+        "{question}"
+    );
     browser.press("Escape");
     browser.wait("!document.getElementById('confirm').open");
     bobs.send("still here").unwrap();
     assert_eq!(bobs.read_bytes(10).unwrap(), b"still here");
     // A button has its own name for screen readers, and works by keyboard.
-    let focus = format!("(() => {{ {find} const button = find().querySelector('button'); button.focus(); return button.getAttribute('aria-label') }})()");
+    let focus = format!(
+        "(() => {{ {find} const button = find().querySelector('button'); button.focus(); return button.getAttribute('aria-label') }})()"
+    );
     let name = browser.evaluate(&focus);
-    assert!(name.as_str().unwrap().starts_with("Close: bob 127.0.0.1:"), "{name}");
+    assert!(
+        name.as_str().unwrap().starts_with("Close: bob 127.0.0.1:"),
+        "{name}"
+    );
     browser.press("Enter");
     browser.wait("document.getElementById('confirm').open");
     browser.evaluate("document.getElementById('confirm-yes').focus()");
     browser.press("Enter");
     browser.wait("document.getElementById('said').textContent.endsWith('is closed.')");
     bobs.assert_closed();
-    browser.wait(&format!("(() => {{ {find} return !find() || find().textContent.includes('clos') }})()"));
+    browser.wait(&format!(
+        "(() => {{ {find} return !find() || find().textContent.includes('clos') }})()"
+    ));
     browser.wait(&format!("(() => {{ {find} return !find() }})()"));
     let record = proxy.record("Bob's tunnel", |record| record["event"] == "tunnel_close");
     assert_eq!(record["user"], BOB.0, "{record}");
@@ -136,14 +160,23 @@ fn a_denial_is_explained_in_its_place() {
     browser.wait("document.querySelectorAll('#denials tr[data-row]').length === 1");
     let row = browser.evaluate("document.querySelector('#denials tr[data-row]').textContent");
     let row = row.as_str().unwrap();
-    assert!(row.contains("no-private-pages") && row.contains("alice"), "{row}");
-    assert!(row.contains("http://a.denied.test/secret") && !row.contains("canary"), "{row}");
+    assert!(
+        row.contains("no-private-pages") && row.contains("alice"),
+        "{row}"
+    );
+    assert!(
+        row.contains("http://a.denied.test/secret") && !row.contains("canary"),
+        "{row}"
+    );
     browser.evaluate("document.querySelector('#denials [data-do=explain]').click()");
     browser.wait("document.querySelector('#denials .detail .verdict') !== null");
     let detail = browser.evaluate("document.querySelector('#denials .detail').textContent");
     let detail = detail.as_str().unwrap();
     assert!(detail.starts_with("deny by no-private-pages"), "{detail}");
-    assert!(detail.contains("no-private-pages (deny) decides"), "{detail}");
+    assert!(
+        detail.contains("no-private-pages (deny) decides"),
+        "{detail}"
+    );
     assert!(detail.contains("ask it@corp.test"), "{detail}");
     // It stays beside its row while others come, and goes by the same button.
     proxy.exchange(fetch("http://b.denied.test/"));
@@ -154,7 +187,9 @@ fn a_denial_is_explained_in_its_place() {
     // Any other request, by the form.
     browser.evaluate("(() => { const form = document.getElementById('question'); form.target.value = '127.0.0.1:443'; \
         form.user.value = 'bob'; form.requestSubmit() })()");
-    browser.wait("document.querySelector('#explanation .verdict')?.textContent.startsWith('admit by staff')");
+    browser.wait(
+        "document.querySelector('#explanation .verdict')?.textContent.startsWith('admit by staff')",
+    );
     assert_quiet(browser, &proxy);
 }
 

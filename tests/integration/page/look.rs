@@ -43,7 +43,9 @@ const FIRST_PAINT: &str = "(async () => {
 fn admin(proxy: &Proxy, path: &str, fields: &str) -> Response {
     let mut wire = Wire::connect(proxy.admin_address()).unwrap();
     let address = proxy.admin_address();
-    wire.exchange(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{fields}Connection: close\r\n\r\n"))
+    wire.exchange(format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\n{fields}Connection: close\r\n\r\n"
+    ))
 }
 
 /// A proxy with something in most tables.
@@ -109,7 +111,13 @@ fn it_is_whole_without_scripts() {
     browser.open(&url(&proxy), 1600, 1000);
     let text = browser.evaluate("document.body.innerText");
     let text = text.as_str().unwrap();
-    for expected in [&echo.address.to_string(), "alice", "http://10.9.8.7/a", "running", "Descriptors"] {
+    for expected in [
+        &echo.address.to_string(),
+        "alice",
+        "http://10.9.8.7/a",
+        "running",
+        "Descriptors",
+    ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     // Nothing that only a script could do is offered.
@@ -129,11 +137,22 @@ fn what_is_empty_says_what_will_be_there() {
     };
     let proxy = with_operator(Setup::new()).start();
     open(&mut browser, &proxy, 390);
-    let empty = browser.evaluate("[...document.querySelectorAll('.empty')].map((row) => row.innerText)");
-    let empty: Vec<_> = empty.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let empty =
+        browser.evaluate("[...document.querySelectorAll('.empty')].map((row) => row.innerText)");
+    let empty: Vec<_> = empty
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|text| text.as_str().unwrap())
+        .collect();
     assert!(empty.len() >= 10, "{empty:?}");
     assert!(empty.iter().all(|text| text.len() > 15), "{empty:?}");
-    assert!(empty.iter().any(|text| text.starts_with("No tunnel is open.")), "{empty:?}");
+    assert!(
+        empty
+            .iter()
+            .any(|text| text.starts_with("No tunnel is open.")),
+        "{empty:?}"
+    );
     assert_legible(&mut browser, &[390, 700, 1100, 1600]);
     assert_quiet(&mut browser, &proxy);
 }
@@ -158,7 +177,9 @@ fn it_can_be_used_by_keyboard() {
             !(node.getAttribute('aria-label') || node.textContent.trim() || node.closest('label'))).length",
     );
     assert_eq!(nameless, 0);
-    let tables = browser.evaluate("[...document.querySelectorAll('table')].every((table) => table.caption?.textContent)");
+    let tables = browser.evaluate(
+        "[...document.querySelectorAll('table')].every((table) => table.caption?.textContent)",
+    );
     assert_eq!(tables, true);
     // A heading sorts, and says how.
     let heading = "document.querySelector('#tunnels th[data-member=user]')";
@@ -171,7 +192,10 @@ fn it_can_be_used_by_keyboard() {
     browser.evaluate("(() => { window.held = document.querySelector('#tunnels [data-do=close]'); window.held.focus() })()");
     browser.evaluate("window.clock = document.getElementById('time').textContent");
     browser.wait("document.getElementById('time').textContent !== window.clock");
-    assert_eq!(browser.evaluate("document.activeElement === window.held"), true);
+    assert_eq!(
+        browser.evaluate("document.activeElement === window.held"),
+        true
+    );
     assert_quiet(browser, &proxy);
 }
 
@@ -184,7 +208,10 @@ fn without_users_it_has_no_button_that_changes() {
     browser.open(&format!("http://{}/", proxy.admin_address()), 1600, 1000);
     browser.wait("document.querySelectorAll('#tunnels tbody tr[data-row]').length === 3");
     browser.wait("document.getElementById('live-text').textContent === 'live'");
-    assert_eq!(browser.evaluate("document.querySelectorAll('[data-do=close], [data-do=drain]').length"), 0);
+    assert_eq!(
+        browser.evaluate("document.querySelectorAll('[data-do=close], [data-do=drain]').length"),
+        0
+    );
     // Explaining changes nothing, and a reload reads what is on the disk.
     browser.evaluate("document.querySelector('[data-do=reload]').click()");
     browser.wait("document.getElementById('notices').textContent.includes('Reloaded 4 users')");
@@ -227,7 +254,12 @@ fn its_files_have_validators_and_its_policy_has_nothing_inline() {
         let other = admin(&proxy, path, "If-None-Match: \"other\"\r\n");
         assert_eq!(other.body, file.body);
     }
-    for path in ["/assets/", "/assets/none.js", "/assets/..%2fpage.js", "/page.css"] {
+    for path in [
+        "/assets/",
+        "/assets/none.js",
+        "/assets/..%2fpage.js",
+        "/page.css",
+    ] {
         assert_eq!(admin(&proxy, path, "").status(), 404, "{path}");
     }
 }

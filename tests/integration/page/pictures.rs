@@ -34,7 +34,11 @@ const HOSTS: [&str; 8] = [
     "storage.googleapis.com",
 ];
 
-const DENIED: [&str; 3] = ["pastebin.com", "telemetry.vendor.example", "smtp.mail.example"];
+const DENIED: [&str; 3] = [
+    "pastebin.com",
+    "telemetry.vendor.example",
+    "smtp.mail.example",
+];
 
 /// Seconds of requests before the pictures: `UPDATE_PICTURES` takes long ones, so that the charts have something.
 fn seconds(is_for_documents: bool) -> u32 {
@@ -80,8 +84,12 @@ fn request(turn: usize, port: u16) -> String {
             format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{credentials}\r\n")
         }
         1 => format!("GET / HTTP/1.1\r\nHost: app.corp.example\r\n{credentials}\r\n"),
-        2 if turn % 5 == 0 => format!("GET http://{host}:1/ HTTP/1.1\r\nHost: {host}:1\r\n{credentials}\r\n"),
-        _ => format!("GET http://{host}:{port}/packages/{turn} HTTP/1.1\r\nHost: {host}:{port}\r\n{credentials}\r\n"),
+        2 if turn % 5 == 0 => {
+            format!("GET http://{host}:1/ HTTP/1.1\r\nHost: {host}:1\r\n{credentials}\r\n")
+        }
+        _ => format!(
+            "GET http://{host}:{port}/packages/{turn} HTTP/1.1\r\nHost: {host}:{port}\r\n{credentials}\r\n"
+        ),
     }
 }
 
@@ -129,7 +137,8 @@ fn pictures() {
     let rate = 100;
     std::thread::scope(|scope| {
         let turns = 0..(rate * seconds(folder.is_some())) as usize;
-        let load = scope.spawn(|| load::run(proxy.address, rate, turns, |turn| request(turn, port)));
+        let load =
+            scope.spawn(|| load::run(proxy.address, rate, turns, |turn| request(turn, port)));
         let mut round = 0;
         while !load.is_finished() {
             carry(&mut wires, round);

@@ -39,9 +39,15 @@ impl Browser {
             .env("HOME", profile.path())
             .args(["--headless", "--no-sandbox", "--disable-gpu"])
             .args(["--no-proxy-server", "--no-first-run", "--hide-scrollbars"])
-            .args(["--disable-background-networking", "--disable-component-update"])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+            ])
             // Pages of a hidden window are slowed down.
-            .args(["--disable-renderer-backgrounding", "--disable-background-timer-throttling"])
+            .args([
+                "--disable-renderer-backgrounding",
+                "--disable-background-timer-throttling",
+            ])
             .arg("--remote-debugging-port=0")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
@@ -91,7 +97,10 @@ impl Browser {
         let start = Instant::now();
         loop {
             assert!(start.elapsed() < DEADLINE, "{method}: no answer");
-            let message = self.socket.read().unwrap_or_else(|error| panic!("{method}: {error}"));
+            let message = self
+                .socket
+                .read()
+                .unwrap_or_else(|error| panic!("{method}: {error}"));
             let Ok(text) = message.to_text() else {
                 continue;
             };
@@ -107,18 +116,29 @@ impl Browser {
 
     /// The value of an expression, or of its promise.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
-        let parameters = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let parameters =
+            json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let mut result = self.call("Runtime.evaluate", parameters);
-        assert!(result["exceptionDetails"].is_null(), "{expression}: {}", result["exceptionDetails"]);
+        assert!(
+            result["exceptionDetails"].is_null(),
+            "{expression}: {}",
+            result["exceptionDetails"]
+        );
         result["result"]["value"].take()
     }
 
     /// Waits until an expression is true.
     pub(crate) fn wait(&mut self, expression: &str) {
-        let found = within(DEADLINE, || (self.evaluate(expression) == true).then_some(()));
+        let found = within(DEADLINE, || {
+            (self.evaluate(expression) == true).then_some(())
+        });
         if found.is_none() {
             let text = self.evaluate("document.body.innerText.slice(0, 3000)");
-            panic!("never true: {expression}\n{}\n{:?}", text.as_str().unwrap_or(""), self.complaints());
+            panic!(
+                "never true: {expression}\n{}\n{:?}",
+                text.as_str().unwrap_or(""),
+                self.complaints()
+            );
         }
     }
 
@@ -132,7 +152,8 @@ impl Browser {
 
     /// Gives the window another size.
     pub(crate) fn resize(&mut self, width: u32, height: u32) {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
     }
 
@@ -144,7 +165,10 @@ impl Browser {
 
     /// Runs no script of pages from now on, or runs them again.
     pub(crate) fn disable_scripts(&mut self, disabled: bool) {
-        self.call("Emulation.setScriptExecutionDisabled", json!({"value": disabled}));
+        self.call(
+            "Emulation.setScriptExecutionDisabled",
+            json!({"value": disabled}),
+        );
     }
 
     /// Presses a key, such as `Tab` or `Enter`.
@@ -171,8 +195,18 @@ impl Browser {
     /// The URLs of all requests so far.
     pub(crate) fn requests(&mut self) -> Vec<String> {
         self.evaluate("0");
-        let requests = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
-        requests.map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
+        let requests = self
+            .events
+            .iter()
+            .filter(|event| event["method"] == "Network.requestWillBeSent");
+        requests
+            .map(|event| {
+                event["params"]["request"]["url"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
     }
 
     /// Everything that the browser has complained of so far: exceptions, errors and warnings of the console, and
@@ -181,14 +215,24 @@ impl Browser {
         let reports = self.evaluate("window.reports ?? []");
         let is_complaint = |event: &&Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
-            Some("Runtime.consoleAPICalled") => {
-                ["error", "warning", "assert"].iter().any(|kind| event["params"]["type"] == *kind)
-            }
-            Some("Log.entryAdded") => ["error", "warning"].iter().any(|level| event["params"]["entry"]["level"] == *level),
+            Some("Runtime.consoleAPICalled") => ["error", "warning", "assert"]
+                .iter()
+                .any(|kind| event["params"]["type"] == *kind),
+            Some("Log.entryAdded") => ["error", "warning"]
+                .iter()
+                .any(|level| event["params"]["entry"]["level"] == *level),
             _ => false,
         };
-        let events = self.events.iter().filter(is_complaint).map(Value::to_string);
-        let reports = reports.as_array().into_iter().flatten().map(Value::to_string);
+        let events = self
+            .events
+            .iter()
+            .filter(is_complaint)
+            .map(Value::to_string);
+        let reports = reports
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(Value::to_string);
         events.chain(reports).collect()
     }
 }

@@ -52,7 +52,12 @@ pub(crate) fn with_operator(setup: Setup) -> Setup {
 
 /// The URL of the page, with the operator's credentials.
 pub(crate) fn url(proxy: &Proxy) -> String {
-    format!("http://{}:{}@{}/", OPERATOR.0, OPERATOR.1, proxy.admin_address())
+    format!(
+        "http://{}:{}@{}/",
+        OPERATOR.0,
+        OPERATOR.1,
+        proxy.admin_address()
+    )
 }
 
 /// Opens the page and waits until it is live.
@@ -69,7 +74,9 @@ pub(crate) fn assert_legible(browser: &mut Browser, widths: &[u32]) {
         for width in widths {
             browser.resize(*width, 900);
             // The charts take the new size when they are told of it.
-            browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
+            browser.evaluate(
+                "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
+            );
             let out = browser.evaluate(STICKING_OUT);
             assert_eq!(out, serde_json::json!([]), "{scheme} {width}");
             let pale = browser.evaluate(PALE);
@@ -85,7 +92,8 @@ pub(crate) fn assert_quiet(browser: &mut Browser, proxy: &Proxy) {
     let signed = url(proxy);
     let requests = browser.requests();
     assert!(requests.len() > 5, "{requests:?}");
-    let is_own = |url: &&String| url.starts_with(&own) || url.starts_with(&signed) || *url == "about:blank";
+    let is_own =
+        |url: &&String| url.starts_with(&own) || url.starts_with(&signed) || *url == "about:blank";
     let foreign: Vec<_> = requests.iter().filter(|url| !is_own(url)).collect();
     assert!(foreign.is_empty(), "{foreign:?}");
 }
