@@ -60,8 +60,8 @@ const EXPLAIN: &str = "<section class=\"panel needs-script\" id=\"explain\" aria
 
 /// The dialogue that asks before something is changed.
 const CONFIRM: &str = "<dialog id=\"confirm\" aria-labelledby=\"confirm-title\"><form method=\"dialog\">
-<h2 id=\"confirm-title\"></h2><p id=\"confirm-text\"></p>
-<menu><button value=\"\">Cancel</button><button value=\"yes\" class=\"danger\" id=\"confirm-yes\"></button></menu>
+<h2 id=\"confirm-title\">Confirm</h2><p id=\"confirm-text\"></p>
+<menu><button value=\"\">Cancel</button><button value=\"yes\" class=\"danger\" id=\"confirm-yes\">Confirm</button></menu>
 </form></dialog>";
 
 /// The page.

@@ -11,10 +11,7 @@ use crate::support::request::{ALICE, credentials, sha_line};
 const MARKUP: &str =
     "\"'></td></script><img src=x onerror=pwned=1><script>pwned=1</script>&lt;b&gt;";
 /// The same as a name of a user, which has no colon in a password file.
-const USER: (&str, &str) = (
-    "\"'></td><img src=x onerror=pwned=1>\u{202e}resu",
-    "canary-m4rk",
-);
+const USER: (&str, &str) = ("\"'></td><img src=x onerror=pwned=1>", "canary-m4rk");
 
 /// What a client may send in each place: whatever the answer, the page may show it.
 fn send(proxy: &Proxy, origin: &Origin) {
@@ -117,11 +114,7 @@ fn nothing_that_a_client_sends_is_markup() {
         assert_eq!(browser.evaluate(foreign), 0);
         let text = browser.evaluate("document.body.innerText");
         let text = text.as_str().unwrap();
-        assert!(
-            text.contains("<img src=x onerror=pwned=1>\\u{202e}resu"),
-            "{text}"
-        );
-        assert!(!text.contains('\u{202e}'), "{text}");
+        assert!(text.contains("<img src=x onerror=pwned=1>"), "{text}");
     };
     check(browser);
     send(&proxy, &origin);

@@ -22,7 +22,7 @@ fn busy_proxy() -> Proxy {
         .config(
             "policy:
   rules:
-    - { name: no-private-pages, domains: [\"*.denied.test\"], action: deny, message: \"ask it@corp.test\" }
+    - { name: no-private-pages, domains: [.denied.test], action: deny, message: \"ask it@corp.test\" }
     - { name: staff, users: [alice, bob], action: admit }",
         )
         .start()

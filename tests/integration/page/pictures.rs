@@ -2,7 +2,8 @@
 //!
 //! scripts/screenshots.sh runs this with a directory to write them to. Without one it only looks that they can be taken.
 
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::browser::Browser;
@@ -10,6 +11,7 @@ use crate::support::client::Wire;
 use crate::support::dashboard::{assert_quiet, open, with_operator};
 use crate::support::dns::Dns;
 use crate::support::load;
+use crate::support::message::ok;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{credentials, sha_line};
@@ -40,9 +42,27 @@ const DENIED: [&str; 3] = [
     "smtp.mail.example",
 ];
 
-/// Seconds of requests before the pictures: `UPDATE_PICTURES` takes long ones, so that the charts have something.
-fn seconds(is_for_documents: bool) -> u32 {
-    if is_for_documents { 150 } else { 3 }
+/// The load before the pictures and while they are taken: requests in a second, and for how many seconds.
+const LONG: [(u32, u32); 6] = [
+    (70, 80),
+    (130, 50),
+    (90, 60),
+    (160, 30),
+    (80, 60),
+    (120, 75),
+];
+const SHORT: [(u32, u32); 2] = [(100, 3), (50, 12)];
+
+/// The usual port for the documents, where it is free; else any.
+fn listener(port: Option<u16>) -> TcpListener {
+    let usual = port.and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    usual.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").unwrap())
+}
+
+/// One of a list, the first ones more often.
+fn some<T: Copy>(list: &[T], number: usize) -> T {
+    let spread = number.wrapping_mul(0x9e37_79b9) >> 7;
+    list[(spread % list.len()).min((spread / 7) % list.len())]
 }
 
 fn busy_proxy(dns: &Dns, upstreams: [&Origin; 2]) -> Proxy {
@@ -75,12 +95,12 @@ policy:
 
 /// The request of a turn: most are answered, some are denied, a few fail.
 fn request(turn: usize, port: u16) -> String {
-    let user = USERS[turn * 7 % USERS.len()];
+    let user = some(&USERS, turn);
     let credentials = credentials(user);
-    let host = HOSTS[turn * 5 % HOSTS.len()];
+    let host = some(&HOSTS, turn + 3);
     match turn % 97 {
         0 => {
-            let host = DENIED[turn / 97 % DENIED.len()];
+            let host = some(&DENIED, turn / 97);
             format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{credentials}\r\n")
         }
         1 => format!("GET / HTTP/1.1\r\nHost: app.corp.example\r\n{credentials}\r\n"),
@@ -127,49 +147,73 @@ fn pictures() {
     };
     let browser = &mut browser;
     let folder = std::env::var_os("UPDATE_PICTURES").map(PathBuf::from);
-    let body = "x".repeat(20_000);
-    let (pages, echo, app) = (Origin::ok(&body), Origin::echo(), Origin::ok("app"));
-    let second = Origin::ok("app");
+    let load = if folder.is_some() {
+        LONG.as_slice()
+    } else {
+        &SHORT
+    };
+    let body = ok("x".repeat(20_000));
+    let web = listener(folder.as_ref().map(|_| 80));
+    let pages = Origin::over(web, move |mut wire, _| {
+        while wire.request()?.is_some() {
+            wire.send(&body)?;
+        }
+        Ok(())
+    });
+    let echo = Origin::over(listener(folder.as_ref().map(|_| 443)), |wire, _| {
+        let mut from = wire.socket().try_clone()?;
+        let mut to = from.try_clone()?;
+        std::io::copy(&mut from, &mut to)?;
+        Ok(())
+    });
+    let (app, second) = (Origin::ok("app"), Origin::ok("app"));
     let dns = Dns::with(600, |_, _| Some(vec!["127.0.0.1".parse().unwrap()]));
     let proxy = busy_proxy(&dns, [&app, &second]);
     let mut wires = tunnels(&proxy, echo.address.port());
     let port = pages.address.port();
-    let rate = 100;
     std::thread::scope(|scope| {
-        let turns = 0..(rate * seconds(folder.is_some())) as usize;
-        let load =
-            scope.spawn(|| load::run(proxy.address, rate, turns, |turn| request(turn, port)));
+        let (last, before) = load.split_last().unwrap();
+        let send = |(rate, seconds): (u32, u32)| {
+            let turns = 0..(rate * seconds) as usize;
+            load::run(proxy.address, rate, turns, |turn| request(turn, port));
+        };
+        let first = scope.spawn(move || before.iter().copied().for_each(send));
         let mut round = 0;
-        while !load.is_finished() {
+        while !first.is_finished() {
             carry(&mut wires, round);
             wires[0].stays_quiet(Duration::from_millis(150)).unwrap();
             round += 1;
         }
-        load.join().unwrap();
+        scope.spawn(move || send(*last));
+        take(browser, &proxy, &mut wires, folder.as_deref());
     });
+    assert_quiet(browser, &proxy);
+}
+
+/// Takes the pictures, while the load goes on.
+fn take(browser: &mut Browser, proxy: &Proxy, wires: &mut [Wire], folder: Option<&Path>) {
+    let keep = |name: String, picture: Vec<u8>| {
+        assert!(picture.starts_with(b"\x89PNG\r\n"), "{name}");
+        if let Some(folder) = folder {
+            std::fs::write(folder.join(name), picture).unwrap();
+        }
+    };
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);
         for width in [1600, 390] {
-            open(browser, &proxy, width);
-            carry(&mut wires, 1);
-            browser.evaluate("window.clock = document.getElementById('time').textContent");
-            browser.wait("document.getElementById('time').textContent !== window.clock");
-            let whole = browser.picture();
-            assert!(whole.starts_with(b"\x89PNG\r\n"));
-            if let Some(folder) = &folder {
-                std::fs::write(folder.join(format!("page-{scheme}-{width}.png")), whole).unwrap();
+            open(browser, proxy, width);
+            for round in 0..2 {
+                carry(wires, round);
+                browser.evaluate("window.clock = document.getElementById('time').textContent");
+                browser.wait("document.getElementById('time').textContent !== window.clock");
             }
+            keep(format!("page-{scheme}-{width}.png"), browser.picture());
         }
     }
-    // One more for the documents: a denial with its explanation.
     browser.prefer("light");
-    open(browser, &proxy, 1600);
+    open(browser, proxy, 1600);
     browser.evaluate("document.querySelector('#denials [data-do=explain]').click()");
     browser.wait("document.querySelector('#denials .detail .verdict') !== null");
     browser.evaluate("document.getElementById('denials').scrollIntoView({ behavior: 'instant' })");
-    let explained = browser.picture();
-    if let Some(folder) = &folder {
-        std::fs::write(folder.join("page-explain.png"), explained).unwrap();
-    }
-    assert_quiet(browser, &proxy);
+    keep("page-explain.png".to_owned(), browser.picture());
 }

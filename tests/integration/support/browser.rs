@@ -88,6 +88,11 @@ impl Browser {
 
     /// Calls a method of the protocol.
     pub(crate) fn call(&mut self, method: &str, parameters: Value) -> Value {
+        let answer = self.try_call(method, parameters);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_call(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.last += 1;
         let mut call = json!({"id": self.last, "method": method, "params": parameters});
         if !self.session.is_null() {
@@ -97,10 +102,8 @@ impl Browser {
         let start = Instant::now();
         loop {
             assert!(start.elapsed() < DEADLINE, "{method}: no answer");
-            let message = self
-                .socket
-                .read()
-                .unwrap_or_else(|error| panic!("{method}: {error}"));
+            let message = self.socket.read();
+            let message = message.unwrap_or_else(|error| panic!("{method}: {error}"));
             let Ok(text) = message.to_text() else {
                 continue;
             };
@@ -109,8 +112,10 @@ impl Browser {
                 self.events.push(message);
                 continue;
             }
-            assert!(message["error"].is_null(), "{method}: {}", message["error"]);
-            return message["result"].take();
+            return match message["error"].take() {
+                Value::Null => Ok(message["result"].take()),
+                error => Err(error),
+            };
         }
     }
 
@@ -118,12 +123,21 @@ impl Browser {
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let parameters =
             json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        let mut result = self.call("Runtime.evaluate", parameters);
-        assert!(
-            result["exceptionDetails"].is_null(),
-            "{expression}: {}",
-            result["exceptionDetails"]
-        );
+        // A page that loads itself again takes what is being evaluated with it.
+        let evaluated = within(DEADLINE, || {
+            match self.try_call("Runtime.evaluate", parameters.clone()) {
+                Ok(result) => Some(result),
+                Err(error) => {
+                    let text = error.to_string();
+                    let is_gone = text.contains("navigated") || text.contains("context");
+                    assert!(is_gone, "{expression}: {text}");
+                    None
+                }
+            }
+        });
+        let mut result = evaluated.unwrap_or_else(|| panic!("{expression}: no page"));
+        let thrown = &result["exceptionDetails"];
+        assert!(thrown.is_null(), "{expression}: {thrown}");
         result["result"]["value"].take()
     }
 

@@ -75,7 +75,8 @@ pub(crate) fn assert_legible(browser: &mut Browser, widths: &[u32]) {
             browser.resize(*width, 900);
             // The charts take the new size when they are told of it.
             browser.evaluate(
-                "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
+                "document.documentElement.classList.contains('scripted') && \
+                 new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
             );
             let out = browser.evaluate(STICKING_OUT);
             assert_eq!(out, serde_json::json!([]), "{scheme} {width}");

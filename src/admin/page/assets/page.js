@@ -495,11 +495,11 @@ class Chart {
       legend: { show: false },
       cursor: { sync: { key: "tollgate" }, drag: { x: false, y: false }, y: false, points: { size: 5 } },
       scales: {
-        x: { time: true, range: () => [this.until - MAX_POINTS, this.until] },
+        x: { time: true, range: () => [this.from, this.until] },
         y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] },
       },
       axes: [
-        { ...axis, size: 20, space: 70, values: (_, ticks) => ticks.map((time) => new Date(time * 1000).toISOString().slice(11, 16)) },
+        { ...axis, size: 20, space: 70, values: (_, ticks, __, ___, step) => ticks.map((time) => clock(time, step < 60)) },
         { ...axis, size: this.format === "rate" ? 70 : 46, space: 24, incrs, values: (_, ticks) => ticks.map((it) => show(this.format, it, 0).text) },
       ],
       series: [
@@ -513,14 +513,20 @@ class Chart {
       ],
       hooks: { setCursor: [(chart) => this.point(chart.cursor.idx)] },
     };
-    this.until = lastOf(history.time) ?? Math.floor(Date.now() / 1000);
-    this.history = history;
+    this.look(history);
     this.chart = new uPlot(options, this.columns(history), this.plot);
   }
 
-  draw(history) {
+  /** Chooses the time that is shown: all of the history, and two minutes at least. */
+  look(history) {
     this.history = history;
-    this.until = lastOf(history.time) ?? this.until;
+    this.until = lastOf(history.time) ?? Math.floor(Date.now() / 1000);
+    const oldest = Math.min(history.time[0] ?? this.until, this.until - 120);
+    this.from = Math.max(oldest, this.until - MAX_POINTS);
+  }
+
+  draw(history) {
+    this.look(history);
     this.chart?.setData(this.columns(history));
   }
 
@@ -538,6 +544,8 @@ class Chart {
   }
 }
 
+/** The time of day, with seconds where they matter. */
+const clock = (time, hasSeconds) => new Date(time * 1000).toISOString().slice(11, hasSeconds ? 19 : 16);
 const lastOf = (list) => list[list.length - 1];
 
 // ---------------------------------------------------------------------------------------------- the service
@@ -592,7 +600,7 @@ const draw = () => {
   drawFacts(document, state.data);
   for (const table of state.tables.values()) table.draw(state.data);
   for (const chart of state.charts) if (!chart.isOver) chart.draw(state.history);
-  $("time").textContent = new Date(timeOf(state.data) * 1000).toISOString().slice(11, 19);
+  setText($("time"), clock(timeOf(state.data), true));
   drawNotices();
 };
 
@@ -876,7 +884,7 @@ function explained(explanation) {
   const list = element("ol", { class: "evaluated" });
   const item = (it) => {
     const made = element("li", {}, element("strong", {}, written(it.rule)), ` (${written(it.action)}) ${OUTCOMES[it.outcome] ?? written(it.outcome)}`);
-    if (it.matcher) made.append(`: ${written(it.matcher)}${it.value === undefined ? "" : ` is ${written(it.value)}`}`);
+    if (it.matcher) made.append(` by ${written(it.matcher)}${it.value === undefined ? "" : ` (${written(it.value)})`}`);
     if (it.error) made.append(`; its expression fails: ${written(it.error)}`);
     return made;
   };
