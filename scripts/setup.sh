@@ -57,6 +57,7 @@ tests   microsocks microsocks           -                    microsocks         
 tests   chromium   chromium             chromium             chromium             -
 tests   haproxy    haproxy              haproxy              haproxy              haproxy
 tests   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
+tests   promtool   prometheus           golang-github-prometheus prometheus       prometheus
 smoke   nginx      nginx                nginx                nginx                nginx
 smoke   curl       curl                 curl                 curl                 -
 smoke   openssl    openssl              openssl              openssl              openssl

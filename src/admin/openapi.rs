@@ -1,17 +1,13 @@
 //! docs/api/openapi.yaml from the table of routes: what each route takes and answers is written here, and the forms of answers come
 //! from the `members!` tables. `make reference` writes the file; a test compares it.
 
+mod schemas;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::api::config::ConfigReport;
-use super::api::lists::{Closed, LimitReport};
-use super::api::status::Status;
-use super::events::Skipped;
 use super::routes::{Effect, Guard, ROUTES, Route, Verb};
-use crate::request::live::{PolicyReport, RequestList, Snapshot, TunnelList, UpstreamList};
-use crate::telemetry::{DenialList, DenialRow, History, Schema, SiteList, UserList};
 
 const DOCUMENT: &str = "docs/api/openapi.yaml";
 
@@ -379,108 +375,6 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-fn schemas() -> Value {
-    let texts = json!({"type": "array", "items": {"type": "string"}});
-    let balance = json!({
-        "type": "object",
-        "properties": {
-            "class": {"type": "string"},
-            "member": {"type": "string"},
-            "period": {"type": "string"},
-            "used": {"type": "integer"},
-            "limit": {"type": ["integer", "null"]},
-            "granted": {"type": "integer"},
-            "resets_at": {"type": "string"},
-        },
-        "required": ["class", "member", "period", "used"],
-    });
-    json!({
-        "Status": Status::schema(),
-        "History": History::schema(),
-        "Tunnels": TunnelList::schema(),
-        "Requests": RequestList::schema(),
-        "Users": UserList::schema(),
-        "Sites": SiteList::schema(),
-        "Denials": DenialList::schema(),
-        "Denial": DenialRow::schema(),
-        "Upstreams": UpstreamList::schema(),
-        "Limits": LimitReport::schema(),
-        "Policy": PolicyReport::schema(),
-        "Config": ConfigReport::schema(),
-        "Closed": Closed::schema(),
-        "Snapshot": Snapshot::schema(),
-        "Skipped": Skipped::schema(),
-        "Problem": {
-            "type": "object",
-            "properties": {
-                "error": {"type": "string", "description": "What is wrong, for programs."},
-                "message": {"type": "string", "description": "The same for people."},
-            },
-            "required": ["error", "message"],
-            "additionalProperties": false,
-        },
-        "Reload": {
-            "type": "object",
-            "properties": {
-                "result": {"type": "string", "enum": ["success", "partial", "failure"],
-                    "description": "`partial`: a changed key needs a restart."},
-                "users": {"type": "integer", "description": "Users of the password file."},
-                "rules": {"type": "integer", "description": "Rules of the policy."},
-                "left_out": {"type": "integer", "description": "Entries of lenient lists that could not be used."},
-                "applied": texts, "restart_needed": texts, "not_compared": texts, "problems": texts,
-                "unlisted": {"type": "integer", "description": "Further problems."},
-            },
-            "required": ["result"],
-            "additionalProperties": false,
-        },
-        "Quotas": {
-            "type": "object",
-            "properties": {
-                "balances": {"type": "array", "items": balance},
-                "unlisted": {"type": "integer", "description": "Further balances."},
-            },
-            "required": ["balances", "unlisted"],
-            "additionalProperties": false,
-        },
-        "QuotaChange": {
-            "type": "object",
-            "properties": {"changed": {"type": "integer", "description": "Balances that were changed."}},
-            "required": ["changed"],
-        },
-        "Question": {
-            "type": "object",
-            "properties": {
-                "target": {"type": "string", "description": "A URL, `host:port` for a tunnel, or a path for the gateway."},
-                "user": {"type": "string", "description": "The user; by default the one that the client is without credentials."},
-                "client": {"type": "string", "description": "The client's address; by default 127.0.0.1."},
-                "method": {"type": "string", "description": "The method of a forwarded request."},
-                "fields": {"type": "array", "items": {"type": "string"}, "description": "Fields of the request, each as `name: value`."},
-                "groups": {"type": "array", "items": {"type": "string"}, "description": "Groups that a token of the user says, or the authoriser."},
-                "claims": {"type": "array", "items": {"type": "string"}, "description": "Claims of that token, each as `name=text`."},
-                "resolve": {"type": "array", "items": {"type": "string"}, "description": "The addresses of the target's name; by default they are looked up."},
-                "time": {"type": "string", "description": "The time of the request (RFC 3339); by default now."},
-                "status": {"type": "integer", "description": "The status of a response, for which scripts are called too."},
-                "sni": {"type": "string", "description": "The name of the host in a ClientHello in the tunnel; empty for none."},
-                "alpn": {"type": "array", "items": {"type": "string"}, "description": "The protocols that the ClientHello offers."},
-                "ja4": {"type": "string", "description": "The fingerprint of the client."},
-                "ech": {"type": "boolean", "description": "Whether there is an encrypted ClientHello inside."},
-            },
-            "required": ["target"],
-            "additionalProperties": false,
-        },
-        "Explanation": {
-            "type": "object",
-            "properties": {
-                "decision": {"type": "string", "description": "`admit`, `deny`, `answer` or `fail`, for the usual way."},
-                "rule": {"type": "string", "description": "What decides, as `rule` in the access log."},
-                "ways": {"type": "array", "items": {"type": "object"}, "description": "Each way in which clients request the target, the usual one first."},
-                "notes": {"type": "array", "items": {"type": "string"}, "description": "Facts beside the decision."},
-            },
-            "required": ["decision", "ways", "notes"],
-        },
-    })
-}
-
 fn document() -> Value {
     let mut paths: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
     for route in ROUTES {
@@ -507,7 +401,7 @@ fn document() -> Value {
                 "password": {"type": "http", "scheme": "basic", "description": "A user of `admin.users`."},
                 "certificate": {"type": "mutualTLS", "description": "A certificate that `admin.tls.client_ca` accepts."},
             },
-            "schemas": schemas(),
+            "schemas": schemas::all(),
         },
     })
 }
@@ -515,6 +409,24 @@ fn document() -> Value {
 /// A test, so that `make reference` finds it by its name.
 mod reference {
     use super::{DOCUMENT, document};
+    use crate::admin::api::config::ConfigReport;
+    use crate::admin::api::lists::{Closed, LimitReport};
+    use crate::admin::api::status::Status;
+    use crate::admin::events::Skipped;
+    use crate::text::reference::{assert_part, table};
+
+    #[test]
+    fn the_members_are_in_the_document() {
+        let rows = [
+            Status::reference("status."),
+            ConfigReport::reference("config."),
+            LimitReport::reference("limits."),
+            Closed::reference("DELETE users/U/tunnels."),
+            Skipped::reference("denials_skipped."),
+        ];
+        let text = table(["member", "meaning"], rows.concat());
+        assert_part("docs/admin.md", "members", &text);
+    }
 
     #[test]
     fn the_document_is_that_of_the_table() {

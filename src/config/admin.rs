@@ -34,7 +34,9 @@ pub struct Admin {
     pub users: Option<Arc<Htpasswd>>,
     /// Where they were read from; absolute.
     pub users_file: Option<PathBuf>,
-    /// What TLS is served with; none for a plain service.
+    /// Whether it has TLS.
+    pub has_tls: bool,
+    /// What TLS is served with; none for a plain service, and where no file is read.
     pub tls: Option<Arc<ListenerTls>>,
     /// Whether a certificate of a client is a way in.
     pub asks_certificates: bool,
@@ -49,7 +51,7 @@ pub struct Admin {
 impl Admin {
     /// Whether it knows who uses it.
     pub fn has_door(&self) -> bool {
-        self.users.is_some() || self.asks_certificates
+        self.users_file.is_some() || self.asks_certificates
     }
 }
 
@@ -114,9 +116,9 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
         );
     }
     let hosts = keys.allowed_hosts.as_ref().map(hosts);
+    let users_file = users.and_then(|item| item.file(&base.directory));
     // What is only explained has no users of the service.
     let users = users.filter(|_| !matches!(around.scope, Scope::Explain));
-    let users_file = users.and_then(|item| item.file(&base.directory));
     let users = users.map(|item| read_users(item, around));
     Some(Admin {
         address: address?,
@@ -125,6 +127,7 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
             None => None,
         },
         users_file,
+        has_tls,
         tls: served.listener,
         asks_certificates: served.asks_certificates,
         allowed_hosts: hosts.unwrap_or_default(),
