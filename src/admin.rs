@@ -13,6 +13,7 @@ mod events;
 mod measures;
 #[cfg(test)]
 mod openapi;
+mod page;
 mod places;
 mod quotas;
 pub mod reload;

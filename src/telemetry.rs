@@ -71,11 +71,11 @@ pub use rows::{
 };
 pub use sink::{JournalTarget, SyslogForm, SyslogTarget, Transport};
 pub(crate) use stats::declare::members;
-pub use stats::human_bytes;
 #[cfg(test)]
 pub(crate) use stats::schema::{Schema, schema_of};
 pub use stats::{CertificateReport, ParentReport};
 use stats::{Report, Stats};
+pub use stats::{human_bytes, human_seconds};
 use text::{Clock, unix_seconds};
 pub use text::{rfc3339, shown, shown_uri};
 use top::Weight;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::answer::Answer;
-use super::routes::{self, Call};
+use super::routes::Call;
 use crate::telemetry::{METRICS_CONTENT_TYPE, STATS_CONTENT_TYPE, Telemetry};
 
 /// Whether the process serves: what is asked for at short intervals by programs that restart it.
@@ -24,11 +24,6 @@ pub(super) async fn metrics(call: Call<'_>) -> Answer {
 /// The statistics.
 pub(super) async fn stats(call: Call<'_>) -> Answer {
     render(call, STATS_CONTENT_TYPE, Telemetry::render_stats).await
-}
-
-/// What there is, for a person who looks for the page.
-pub(super) async fn index(_: Call<'_>) -> Answer {
-    Answer::text(format!("Tollgate's admin service: {}\n", routes::hint()))
 }
 
 /// Rendering reads /proc and visits every series.

@@ -28,6 +28,8 @@ struct About {
 enum Content {
     Nothing,
     Text,
+    Html,
+    File,
     Json(Value),
     Events,
 }
@@ -144,10 +146,17 @@ fn of(route: &Route) -> About {
         )
     };
     match (route.method, route.path) {
-        (_, "/") => about(
-            "What there is, for browsers; with `dashboard`.",
-            Content::Text,
-        ),
+        (_, "/") => about("A page for browsers; with `dashboard`.", Content::Html),
+        (_, "/assets/{file}") => About {
+            others: vec![
+                (304, "The file is the one of `If-None-Match`."),
+                (404, "The page has no such file."),
+            ],
+            ..about(
+                "A file of the page: its style sheet, its scripts, its icon.",
+                Content::File,
+            )
+        },
         (_, "/healthz") => About {
             others: vec![(503, "The process drains.")],
             ..about("Whether the process serves. Needs no user.", Content::Text)
@@ -300,6 +309,8 @@ fn operation(route: &Route) -> Value {
     let content = match about.content {
         Content::Nothing => None,
         Content::Text => Some(json!({"text/plain": {"schema": {"type": "string"}}})),
+        Content::Html => Some(json!({"text/html": {"schema": {"type": "string"}}})),
+        Content::File => Some(json!({"*/*": {"schema": {"type": "string"}}})),
         Content::Json(schema) => Some(json!({"application/json": {"schema": schema}})),
         Content::Events => Some(json!({"text/event-stream": {"schema": {"type": "string"}}})),
     };

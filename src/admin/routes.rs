@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 
 use super::answer::Answer;
 use super::door::Operator;
-use super::{Admin, api, events, measures, quotas, reload};
+use super::{Admin, api, events, measures, page, quotas, reload};
 
 /// What answers a request.
 type Handler = for<'a> fn(Call<'a>) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
@@ -84,8 +84,9 @@ macro_rules! routes {
 }
 
 pub(super) const ROUTES: &[Route] = routes! {
-    // The page.
-    Get "/", Page, Reads => measures::index;
+    // The page, and its files.
+    Get "/", Page, Reads => page::page;
+    Get "/assets/{file}", Page, Reads => page::file;
 
     Get "/healthz", Open, Reads => measures::health;
     Get "/metrics", Metrics, Reads => measures::metrics;

@@ -13,8 +13,7 @@ use std::time::Instant;
 
 pub(crate) use self::report::Report;
 use self::report::Site;
-pub use self::report::human_bytes;
-pub use self::report::{CertificateReport, ParentReport};
+pub use self::report::{CertificateReport, ParentReport, human_bytes, human_seconds};
 use super::record::{GATEWAY_SITE, Record};
 use super::rows::{SiteList, SiteRow, TopBy};
 use super::top::{Top, Weight};

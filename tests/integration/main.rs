@@ -194,6 +194,14 @@ mod operations {
     mod work_stealing;
 }
 
+/// The page of the admin service, in a browser.
+mod page {
+    mod hostile;
+    mod live;
+    mod look;
+    mod pictures;
+}
+
 /// The command line, the YAML file and the files that it names: what is read, and how an error is reported.
 mod config {
     mod ca_bundles;

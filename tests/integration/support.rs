@@ -5,9 +5,11 @@
 
 pub(crate) mod admin;
 pub(crate) mod authorizer;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod daemon;
+pub(crate) mod dashboard;
 pub(crate) mod dns;
 pub(crate) mod documents;
 pub(crate) mod embedded;

@@ -7,6 +7,7 @@ use crate::admin::answer::Answer;
 use crate::admin::door::Operator;
 use crate::admin::routes::Call;
 use crate::config::{Config, Listener, Socks5};
+use crate::request::app::App;
 use crate::request::live;
 use crate::telemetry::{
     CertificateReport, Descriptors, Point, ReloadRow, Thousandths, Totals, members,
@@ -52,17 +53,32 @@ members! {
     proxy_protocol: bool, "Whether each connection begins with a PROXY protocol header.";
 }
 
-/// Shows the process.
-pub(in crate::admin) async fn status(call: Call<'_>) -> Answer {
-    let listeners = call.admin.listeners.clone();
-    let can_change = call.admin.door.knows_users();
-    let operator = match call.operator {
-        Operator::User(user) => Some(user.as_str().to_owned()),
-        Operator::Anyone | Operator::Certificate => None,
-    };
-    in_background(call, move |app, _| {
+/// What the status says of the service itself and of who looks.
+pub(in crate::admin) struct Look {
+    listeners: Vec<ListenerRow>,
+    operator: Option<String>,
+    pub(in crate::admin) can_change: bool,
+}
+
+impl Look {
+    /// That of a request.
+    pub(in crate::admin) fn of(call: &Call<'_>) -> Self {
+        Self {
+            listeners: call.admin.listeners.clone(),
+            operator: match call.operator {
+                Operator::User(user) => Some(user.as_str().to_owned()),
+                Operator::Anyone | Operator::Certificate => None,
+            },
+            can_change: call.admin.door.knows_users(),
+        }
+    }
+}
+
+impl Status {
+    /// As it is now. Reads /proc.
+    pub(in crate::admin) fn of(app: &App, look: Look) -> Self {
         let process = app.telemetry.process();
-        Status {
+        Self {
             version: process.version,
             pid: process.pid,
             started_at: process.started_at,
@@ -77,17 +93,22 @@ pub(in crate::admin) async fn status(call: Call<'_>) -> Answer {
             cpu_seconds: process.cpu_seconds,
             log_level: log::max_level().as_str().to_ascii_lowercase(),
             log_dropped: process.log_dropped,
-            listeners,
+            listeners: look.listeners,
             reload: process.reload,
             certificates: app.telemetry.certificates(),
             now: app.telemetry.now(live::gauges(app)),
             totals: app.telemetry.totals(),
             errors_by_kind: app.telemetry.errors_by_kind(),
-            operator,
-            can_change,
+            operator: look.operator,
+            can_change: look.can_change,
         }
-    })
-    .await
+    }
+}
+
+/// Shows the process.
+pub(in crate::admin) async fn status(call: Call<'_>) -> Answer {
+    let look = Look::of(&call);
+    in_background(call, move |app, _| Status::of(app, look)).await
 }
 
 /// Shows the last 15 minutes.

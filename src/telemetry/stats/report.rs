@@ -351,7 +351,7 @@ pub fn human_bytes(bytes: u64) -> String {
 }
 
 /// `42s`, `3m 4s`, `2h 0m`, `5d 1h`.
-fn human_seconds(seconds: u64) -> String {
+pub fn human_seconds(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match seconds {
         0..60 => format!("{seconds}s"),
