@@ -102,6 +102,8 @@ fn every_yaml_block_of_the_documents_loads() {
                 .file("corp.secret", "hunter2\n")
                 .file("next.secret", "hunter2\n")
                 .file("squid.secret", "hunter2\n")
+                .file("collector.secret", "hunter2\n")
+                .file("users.key", "0123456789abcdef\n")
                 .file(
                     "groups.htgroup",
                     "runners: ci-linux\ndeployers: ci-deploy\nagents: agent-7\nstaff: prof\ncrawlers: bot-1\nmirrors: sync\n",
