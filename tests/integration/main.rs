@@ -169,6 +169,7 @@ mod operations {
         mod document;
         mod door;
         mod events;
+        mod hashed;
         mod load;
     }
     mod admin_connections;

@@ -1,0 +1,85 @@
+//! `log.users: hashed` in the API: no answer has a plain name, and an operator closes tunnels by the name that is shown.
+
+use serde_json::Value;
+
+use crate::support::admin::{json, root, with_users};
+use crate::support::client::Wire;
+use crate::support::eventually;
+use crate::support::origin::Origin;
+use crate::support::proxy::Proxy;
+use crate::support::request::ALICE;
+
+fn hashed() -> Proxy {
+    with_users()
+        .config("log: { users: hashed, users_key: users.key }")
+        .config("policy: { rules: [ { name: no-admin, action: deny, domains: [denied.test] } ] }")
+        .file("users.key", "a key of sixteen bytes or more")
+        .start()
+}
+
+fn get(proxy: &Proxy, path: &str) -> Value {
+    let answer = root(proxy, "GET", path, "");
+    assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+    let text = answer.text();
+    assert!(!text.contains(ALICE.0), "{path}: {text}");
+    json(&answer)
+}
+
+/// The name that the list shows.
+fn shown(list: &Value) -> String {
+    list[0]["user"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_api_shows_hashes_and_finds_and_closes_by_them() {
+    let proxy = hashed();
+    let echo = Origin::echo();
+    let (origin, release) = Origin::held();
+    let mut tunnels: Vec<Wire> = (0..2).map(|_| proxy.tunnel(echo.address)).collect();
+    let mut waiting = proxy.connect();
+    waiting
+        .send(format!(
+            "GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{1}\r\n",
+            origin.address,
+            crate::support::request::auth()
+        ))
+        .unwrap();
+    assert_eq!(proxy.fetch("http://denied.test/").status(), 403);
+
+    let label = shown(&get(&proxy, "/api/v1/tunnels")["tunnels"]);
+    assert_eq!(label.len(), 16, "{label}");
+    let found = |path: &str| get(&proxy, path)["total"].clone();
+    assert_eq!(found(&format!("/api/v1/tunnels?user={label}")), 2);
+    assert_eq!(found(&format!("/api/v1/tunnels?q={label}")), 2);
+    // Who knows the names alone finds nothing by them.
+    for query in ["user", "q"] {
+        let path = format!("/api/v1/tunnels?{query}={}", ALICE.0);
+        assert_eq!(found(&path), 0, "{path}");
+    }
+    eventually("the request", || {
+        let list = get(&proxy, "/api/v1/requests");
+        list["requests"].as_array()?.first()?["user"]
+            .as_str()
+            .is_some_and(|user| user == label)
+            .then_some(())
+    });
+    let denials = get(&proxy, "/api/v1/denials");
+    assert_eq!(shown(&denials["denials"]), label);
+    let users = get(&proxy, "/api/v1/users");
+    assert_eq!(shown(&users["users"]), label);
+    let page = root(&proxy, "GET", "/", "");
+    assert_eq!(page.status(), 200);
+    assert!(page.text().contains(&label));
+    assert!(!page.text().contains(ALICE.0));
+
+    let of = |user: &str| format!("/api/v1/users/{user}/tunnels");
+    let plain = root(&proxy, "DELETE", &of(ALICE.0), "");
+    assert_eq!(json(&plain)["closed"], 0);
+    let by_label = root(&proxy, "DELETE", &of(&label), "");
+    assert_eq!(json(&by_label)["closed"], 2);
+    for tunnel in &mut tunnels {
+        let _ended = tunnel.rest();
+    }
+    release.send(()).unwrap();
+    let _answer = waiting.response("GET").unwrap();
+}
