@@ -47,8 +47,14 @@ impl Explain for Running {
             ja4: question.ja4.as_deref().unwrap_or_default().into(),
             ech: question.ech,
         });
+        let asked = question.user.as_deref();
+        // A denial is explained by the name that it is shown with.
+        let named = asked.and_then(|asked| {
+            let telemetry = &self.app.telemetry;
+            telemetry.user_shown_as(asked, subject.users.names())
+        });
         let query = Query {
-            user: question.user.as_deref(),
+            user: named.or(asked),
             groups: &question.groups,
             claims: &question.claims,
             client: question.client,
@@ -66,11 +72,25 @@ impl Explain for Running {
         };
         let answer = explain(&subject, &query).map_err(|error| members(&format!("{error:#}")))?;
         let mut value = serde_json::to_value(&answer).map_err(|error| error.to_string())?;
+        if let (Some(_), Some(asked)) = (named, asked) {
+            show_user(&mut value, asked);
+        }
         if let Some(value) = value.as_object_mut() {
             let notes = answer.notes.iter().map(|note| members(note));
             value.insert("notes".to_owned(), notes.collect());
         }
         Ok(value)
+    }
+}
+
+/// Puts the name that is shown in the place of the user's, on each way.
+fn show_user(explanation: &mut Value, shown: &str) {
+    if let Some(user) = explanation.get_mut("user") {
+        *user = shown.into();
+    }
+    let ways = explanation.get_mut("ways").and_then(Value::as_array_mut);
+    for way in ways.into_iter().flatten() {
+        show_user(way, shown);
     }
 }
 

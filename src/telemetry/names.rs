@@ -52,6 +52,20 @@ impl Telemetry {
         self.names.show(user)
     }
 
+    /// The user that is shown so, of these; none where names are plain.
+    pub fn user_shown_as<'a>(
+        &self,
+        shown: &str,
+        mut users: impl Iterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        let is_so = |user: &&str| {
+            self.names
+                .hash(user)
+                .is_some_and(|hash| hash.as_str() == shown)
+        };
+        users.find(is_so)
+    }
+
     /// A balance with its member as it is shown.
     pub fn show_row(&self, mut row: Row) -> Row {
         if let Some(hash) = self.names.hash(&row.member).filter(|_| row.is_user) {

@@ -67,6 +67,17 @@ fn the_api_shows_hashes_and_finds_and_closes_by_them() {
     assert_eq!(shown(&denials["denials"]), label);
     let users = get(&proxy, "/api/v1/users");
     assert_eq!(shown(&users["users"]), label);
+    let question = format!("{{\"target\":\"http://denied.test/\",\"user\":\"{label}\"}}");
+    let explained = root(&proxy, "POST", "/api/v1/explain", &question);
+    assert_eq!(explained.status(), 200, "{}", explained.text());
+    assert!(!explained.text().contains(ALICE.0), "{}", explained.text());
+    let explained = json(&explained);
+    assert_eq!(
+        (&explained["user"], &explained["notes"]),
+        (&label.clone().into(), &Value::Array(Vec::new())),
+        "{explained}"
+    );
+
     let page = root(&proxy, "GET", "/", "");
     assert_eq!(page.status(), 200);
     assert!(page.text().contains(&label));
