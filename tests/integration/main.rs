@@ -17,6 +17,7 @@ mod protocol {
     mod http2_connection_end;
     mod http2_requests;
     mod http2_tunnels;
+    mod http2_websockets;
     mod interim_responses;
     mod malformation_names;
     mod malformed_heads;
@@ -32,6 +33,7 @@ mod protocol {
     mod tls_certificates;
     mod tls_listeners;
     mod tls_sessions;
+    mod trailers;
     mod wrong_protocol;
 }
 
@@ -44,6 +46,7 @@ mod roles {
     mod gateway;
     mod gateway_authentication;
     mod gone_clients;
+    mod http2_upstreams;
     mod name_servers;
     mod origin_certificates;
     mod origins;
@@ -66,6 +69,7 @@ mod roles {
 mod parents {
     mod chain;
     mod choice;
+    mod far;
     mod faults;
     mod real;
     mod together;
@@ -96,6 +100,7 @@ mod access {
     mod hash_queue;
     mod injection;
     mod lockout;
+    mod nginx_certificate;
     mod password_files;
     mod policy_errors;
     mod policy_warnings;
@@ -146,6 +151,7 @@ mod limits {
     mod fleet_data;
     mod fleet_failures;
     mod http2_limits;
+    mod http2_many_tunnels;
     mod large_download;
     mod local_ports;
     mod quota_command;
@@ -218,6 +224,9 @@ mod config {
 /// Programs that people use, as clients of Tollgate: curl, git, languages, package managers, ssh, other proxies.
 mod clients {
     mod child_proxies;
+    mod grpc;
+    mod haproxy;
+    mod http2_websockets;
     mod languages;
     mod package_managers;
     mod programs;

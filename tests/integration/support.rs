@@ -17,6 +17,7 @@ pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod hello;
 pub(crate) mod http2;
+pub(crate) mod http2_origin;
 pub(crate) mod issuer;
 pub(crate) mod load;
 pub(crate) mod message;
@@ -24,6 +25,7 @@ pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod package_index;
 pub(crate) mod payload;
+pub(crate) mod peers;
 pub(crate) mod port;
 pub(crate) mod programs;
 pub(crate) mod proxy;
@@ -36,6 +38,7 @@ pub(crate) mod sockets;
 pub(crate) mod socks5;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
+pub(crate) mod websocket;
 
 use std::time::{Duration, Instant};
 

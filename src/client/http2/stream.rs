@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Method;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -42,10 +43,14 @@ pub struct Http2Stream {
     answer: ResponseReader,
     /// How much of [`MAX_UNASKED`] is left.
     unasked: usize,
+    /// What ends the answer; none: nothing more than its content.
+    trailers: Option<Box<HeaderMap>>,
     /// What the connection has of the answer.
     waiting: Waiting,
     /// Where that goes when the stream is over.
     unread: Arc<UnreadAnswers>,
+    /// What tells the peer that a tunnel was reset at its other end.
+    when_reset: Reason,
 }
 
 /// How the rest of a request reads in HTTP/1.1.
@@ -80,6 +85,11 @@ impl Http2Stream {
         } else {
             Body::Chunked
         };
+        // RFC 8441 §5 for a WebSocket, RFC 9113 §8.5 for others.
+        let when_reset = match request.extensions.get::<Protocol>() {
+            Some(_) => Reason::CANCEL,
+            None => Reason::CONNECT_ERROR,
+        };
         Self {
             receive,
             body,
@@ -88,8 +98,10 @@ impl Http2Stream {
             send: None,
             answer: ResponseReader::new(&request.method),
             unasked: MAX_UNASKED,
+            trailers: None,
             waiting: Waiting::default(),
             unread,
+            when_reset,
         }
     }
 
@@ -187,8 +199,16 @@ impl Http2Stream {
         Poll::Ready(Ok(read))
     }
 
+    /// The answer ends with these fields, once its last chunk is written.
+    pub(in super::super) fn end_with(&mut self, trailers: HeaderMap) {
+        self.trailers = Some(Box::new(trailers));
+    }
+
     fn send_end(&mut self) -> io::Result<()> {
         let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        if let Some(trailers) = self.trailers.take() {
+            return send.send_trailers(*trailers).map_err(broken);
+        }
         let end = self.waiting.piece(Bytes::new());
         send.send_data(end, true).map_err(broken)
     }
@@ -280,9 +300,8 @@ impl Socket for Http2Stream {
         Poll::Ready(Ok(self.received.len() as u64))
     }
 
-    /// RFC 9113 §8.5: so a reset of the tunnel's other end is told.
     fn reset(&mut self) {
-        self.send_reset(Reason::CONNECT_ERROR);
+        self.send_reset(self.when_reset);
     }
 
     fn is_reset(&mut self, cx: &mut Context<'_>) -> bool {
