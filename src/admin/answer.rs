@@ -27,7 +27,7 @@ pub(super) enum Body {
     /// As JSON below `/api/`, else as text.
     Problem { kind: &'static str, message: String },
     /// Server-Sent Events, as they happen.
-    Events(Feed),
+    Events(Box<Feed>),
 }
 
 impl Answer {
@@ -63,7 +63,7 @@ impl Answer {
     /// A stream of events.
     pub(super) fn events(feed: Feed) -> Self {
         Self {
-            body: Body::Events(feed),
+            body: Body::Events(Box::new(feed)),
             ..Self::of("text/event-stream", Bytes::new())
         }
     }

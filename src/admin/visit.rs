@@ -146,7 +146,9 @@ impl Visit {
             Effect::Asks | Effect::Reloads | Effect::Changes => read_body(session).await?,
         };
         let parameter = percent_decode_str(parameter).decode_utf8();
-        let parameter = parameter.map_err(|_| Answer::malformed("the path is not UTF-8"))?;
+        let Ok(parameter) = parameter else {
+            return Err(Answer::malformed("the path is not UTF-8"));
+        };
         if route.effect == Effect::Changes {
             let (method, path) = (route.method.name(), route.path);
             let client = self.visitor.address;
@@ -243,7 +245,7 @@ async fn write_body(session: &mut ServerSession, mut body: Bytes) -> pingora_cor
 }
 
 /// Writes events until the feed ends, or the client takes none for too long.
-async fn stream(session: &mut ServerSession, mut feed: Feed) -> pingora_core::Result<()> {
+async fn stream(session: &mut ServerSession, mut feed: Box<Feed>) -> pingora_core::Result<()> {
     if let Some(stream) = session.stream()
         && let Some(connection) = (**stream).as_any().downcast_ref::<Connection>()
     {

@@ -142,8 +142,8 @@ impl AccessControl {
             logins,
             classes,
             parents,
-            &config.scripts,
-        );
+        )
+        .showing(&config.scripts);
         Ok(Self {
             access: ArcSwap::from_pointee(access),
             hashing: Hashing::new(auth.hash_threads, auth.hash_queue),

@@ -43,10 +43,9 @@ impl Access {
         logins: Option<Arc<Logins>>,
         classes: Option<Arc<Classes>>,
         parents: Arc<Parents>,
-        scripts: &[Script],
     ) -> Self {
         Self {
-            scripts: scripts.into(),
+            scripts: Box::default(),
             parents,
             external,
             logins,
@@ -54,6 +53,14 @@ impl Access {
             authenticator: Arc::new(authenticator),
             policy: Arc::new(on_this_machine(policy)),
             hooks,
+        }
+    }
+
+    /// The same with these scripts, which are among the hooks, to be explained.
+    pub(super) fn showing(self, scripts: &[Script]) -> Self {
+        Self {
+            scripts: scripts.into(),
+            ..self
         }
     }
 

@@ -77,8 +77,8 @@ impl AccessControl {
             logins,
             classes,
             parents,
-            new.scripts,
-        );
+        )
+        .showing(new.scripts);
         self.access.store(Arc::new(access));
         self.key_refresh.wake();
         Ok(())

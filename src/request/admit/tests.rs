@@ -75,7 +75,6 @@ fn gatekeeper(names: &[&str], policy: &Policy) -> AccessControl {
             None,
             None,
             crate::upstream::parent::Parents::for_tests(asking.telemetry()),
-            &[],
         )),
         balances: Arc::new(Balances::new(None, asking.telemetry())),
         asking,

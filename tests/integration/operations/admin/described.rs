@@ -122,8 +122,8 @@ fn what_is_described_is_served_as_it_says() {
         let is_open = operation["security"] == json!([{}]);
         assert_eq!(answer.status() == 401, !is_open, "{what}");
         // Without the field that every change has.
-        let needs = operation["parameters"].as_array().into_iter().flatten();
-        if needs.into_iter().any(|it| it["name"] == "Tollgate-Request") {
+        let mut parameters = operation["parameters"].as_array().into_iter().flatten();
+        if parameters.any(|it| it["name"] == "Tollgate-Request") {
             let answer = ask(&proxy, &method, &target, &login(ROOT), body);
             assert_eq!(answer.status(), 403, "{what}");
             described.assert_described(&what, operation, &answer);

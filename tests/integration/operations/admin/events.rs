@@ -146,8 +146,7 @@ fn a_slow_reader_is_closed_and_others_are_served() {
             begun.elapsed()
         );
         let mut again = Listener::new(&proxy, false);
-        let second = Listener::new(&proxy, false);
-        let mut second = second;
+        let mut second = Listener::new(&proxy, false);
         let heads = [&mut again, &mut second].map(|it| it.0.read_head().unwrap().unwrap().status());
         (heads == [200, 200]).then_some(())
     });
