@@ -28,8 +28,7 @@ struct About {
 enum Content {
     Nothing,
     Text,
-    Html,
-    File,
+    File(&'static str),
     Json(Value),
     Events,
 }
@@ -146,17 +145,19 @@ fn of(route: &Route) -> About {
         )
     };
     match (route.method, route.path) {
-        (_, "/") => about("A page for browsers; with `dashboard`.", Content::Html),
-        (_, "/assets/{file}") => About {
-            others: vec![
-                (304, "The file is the one of `If-None-Match`."),
-                (404, "The page has no such file."),
-            ],
-            ..about(
-                "A file of the page: its style sheet, its scripts, its icon.",
-                Content::File,
-            )
-        },
+        (_, "/") => about(
+            "A page for browsers; with `dashboard`.",
+            Content::File("text/html"),
+        ),
+        (_, "/assets/page.css") => about("The style sheet of the page.", Content::File("text/css")),
+        (_, "/assets/page.js") => {
+            about("The module of the page.", Content::File("text/javascript"))
+        }
+        (_, "/assets/uplot.js") => about(
+            "The library for the charts of the page.",
+            Content::File("text/javascript"),
+        ),
+        (_, "/assets/icon.svg") => about("The icon of the page.", Content::File("image/svg+xml")),
         (_, "/healthz") => About {
             others: vec![(503, "The process drains.")],
             ..about("Whether the process serves. Needs no user.", Content::Text)
@@ -309,8 +310,7 @@ fn operation(route: &Route) -> Value {
     let content = match about.content {
         Content::Nothing => None,
         Content::Text => Some(json!({"text/plain": {"schema": {"type": "string"}}})),
-        Content::Html => Some(json!({"text/html": {"schema": {"type": "string"}}})),
-        Content::File => Some(json!({"*/*": {"schema": {"type": "string"}}})),
+        Content::File(media_type) => Some(json!({media_type: {"schema": {"type": "string"}}})),
         Content::Json(schema) => Some(json!({"application/json": {"schema": schema}})),
         Content::Events => Some(json!({"text/event-stream": {"schema": {"type": "string"}}})),
     };

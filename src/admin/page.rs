@@ -16,7 +16,7 @@ use serde_json::Value;
 use self::facts::{CHARTS, Fact, PROCESS};
 use self::format::Format;
 use self::html::Html;
-pub(super) use self::serve::{file, page};
+pub(super) use self::serve::{charts, icon, module, page, style_sheet};
 use self::table::Table;
 use self::tables::{
     CERTIFICATES, CLASSES, DENIALS, ERRORS, OTHERS, PARENTS, QUOTAS, REQUESTS, RULES, SITES,

@@ -86,7 +86,10 @@ macro_rules! routes {
 pub(super) const ROUTES: &[Route] = routes! {
     // The page, and its files.
     Get "/", Page, Reads => page::page;
-    Get "/assets/{file}", Page, Reads => page::file;
+    Get "/assets/page.css", Page, Reads => page::style_sheet;
+    Get "/assets/page.js", Page, Reads => page::module;
+    Get "/assets/uplot.js", Page, Reads => page::charts;
+    Get "/assets/icon.svg", Page, Reads => page::icon;
 
     Get "/healthz", Open, Reads => measures::health;
     Get "/metrics", Metrics, Reads => measures::metrics;

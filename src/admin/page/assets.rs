@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 /// A file.
 pub(super) struct Asset {
-    name: &'static str,
     /// Its `Content-Type`.
     pub(super) content_type: &'static str,
     /// What it has.
@@ -13,9 +12,8 @@ pub(super) struct Asset {
 }
 
 macro_rules! asset {
-    ($name:literal, $content_type:literal, $body:expr) => {
+    ($content_type:literal, $body:expr) => {
         Asset {
-            name: $name,
             content_type: $content_type,
             body: $body,
             etag: LazyLock::new(|| strong_etag($body)),
@@ -23,46 +21,37 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 4] = [
-    asset!(
-        "page.css",
-        "text/css; charset=utf-8",
-        // One style sheet for the browser, and uPlot's as it was published.
-        concat!(
-            include_str!("assets/uplot/uPlot.min.css"),
-            "\n",
-            include_str!("assets/page.css")
-        )
-        .as_bytes()
-    ),
-    asset!(
-        "page.js",
-        "text/javascript; charset=utf-8",
-        include_bytes!("assets/page.js")
-    ),
-    asset!(
-        "uplot.js",
-        "text/javascript; charset=utf-8",
-        // Its licence wants to be in each copy.
-        concat!(
-            "/*\n",
-            include_str!("assets/uplot/LICENSE"),
-            "*/\n",
-            include_str!("assets/uplot/uPlot.iife.min.js")
-        )
-        .as_bytes()
-    ),
-    asset!(
-        "icon.svg",
-        "image/svg+xml",
-        include_bytes!("assets/icon.svg")
-    ),
-];
+/// One style sheet for the browser: uPlot's as it was published, and the page's.
+pub(super) static STYLE_SHEET: Asset = asset!(
+    "text/css; charset=utf-8",
+    concat!(
+        include_str!("assets/uplot/uPlot.min.css"),
+        "\n",
+        include_str!("assets/page.css")
+    )
+    .as_bytes()
+);
 
-/// The file of a name below `/assets/`.
-pub(super) fn asset(name: &str) -> Option<&'static Asset> {
-    ASSETS.iter().find(|asset| asset.name == name)
-}
+/// The module of the page.
+pub(super) static MODULE: Asset = asset!(
+    "text/javascript; charset=utf-8",
+    include_bytes!("assets/page.js")
+);
+
+/// uPlot, whose licence wants to be in each copy.
+pub(super) static CHARTS: Asset = asset!(
+    "text/javascript; charset=utf-8",
+    concat!(
+        "/*\n",
+        include_str!("assets/uplot/LICENSE"),
+        "*/\n",
+        include_str!("assets/uplot/uPlot.iife.min.js")
+    )
+    .as_bytes()
+);
+
+/// The icon.
+pub(super) static ICON: Asset = asset!("image/svg+xml", include_bytes!("assets/icon.svg"));
 
 impl Asset {
     /// Its strong validator (RFC 9110 §8.8.3): equal for equal bytes alone.
@@ -93,11 +82,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lead_to_files_with_validators() {
-        for asset in &ASSETS {
-            let found = super::asset(asset.name).unwrap();
-            assert_eq!(found.name, asset.name);
-            let tag = found.etag();
+    fn a_validator_is_found_in_what_a_client_has() {
+        for asset in [&STYLE_SHEET, &MODULE, &CHARTS, &ICON] {
+            let tag = asset.etag();
             assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
             for (held, expected) in [
                 (tag.to_owned(), true),
@@ -108,12 +95,9 @@ mod tests {
                 ("\"x\"".to_owned(), false),
                 (String::new(), false),
             ] {
-                assert_eq!(found.is_held(held.as_bytes()), expected, "{held}");
+                assert_eq!(asset.is_held(held.as_bytes()), expected, "{held}");
             }
-            assert!(!found.is_held(b"\xff"));
-        }
-        for path in ["", "page.css/", "../page.css", "/assets/page.css"] {
-            assert!(super::asset(path).is_none(), "{path}");
+            assert!(!asset.is_held(b"\xff"));
         }
     }
 

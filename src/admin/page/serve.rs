@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::assets::asset;
+use super::assets::{Asset, CHARTS, ICON, MODULE, STYLE_SHEET};
 use super::render;
 use crate::access::limits::quota::Filter;
 use crate::admin::answer::Answer;
@@ -57,11 +57,28 @@ fn balances(balances: &Balances) -> Value {
     json!(rows)
 }
 
+/// `/assets/page.css`.
+pub(in crate::admin) async fn style_sheet(call: Call<'_>) -> Answer {
+    file(&call, &STYLE_SHEET)
+}
+
+/// `/assets/page.js`.
+pub(in crate::admin) async fn module(call: Call<'_>) -> Answer {
+    file(&call, &MODULE)
+}
+
+/// `/assets/uplot.js`.
+pub(in crate::admin) async fn charts(call: Call<'_>) -> Answer {
+    file(&call, &CHARTS)
+}
+
+/// `/assets/icon.svg`.
+pub(in crate::admin) async fn icon(call: Call<'_>) -> Answer {
+    file(&call, &ICON)
+}
+
 /// A file of the page. A browser keeps it, and asks whether it is still the same.
-pub(in crate::admin) async fn file(call: Call<'_>) -> Answer {
-    let Some(asset) = asset(call.parameter) else {
-        return Answer::not_found("the page has no such file");
-    };
+fn file(call: &Call<'_>, asset: &'static Asset) -> Answer {
     let held = call.fields.get(IF_NONE_MATCH);
     let answer = match held.is_some_and(|held| asset.is_held(held.as_bytes())) {
         true => Answer::nothing().with_status(StatusCode::NOT_MODIFIED),
