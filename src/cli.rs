@@ -4,5 +4,6 @@ mod arguments;
 mod commands;
 mod probes;
 mod quota;
+mod top;
 
 pub use commands::main;

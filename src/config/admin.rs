@@ -31,6 +31,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Who may use it by password; none where it has no users.
     pub users: Option<Arc<Htpasswd>>,
+    /// Whether there is TLS, whatever of its files is read.
+    pub has_tls: bool,
     /// What TLS is served with; none for a plain service.
     pub tls: Option<Arc<ListenerTls>>,
     /// Whether a certificate of a client is a way in.
@@ -120,6 +122,7 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
             Some(users) => Some(users?),
             None => None,
         },
+        has_tls,
         tls: served.listener,
         asks_certificates: served.asks_certificates,
         allowed_hosts: hosts.unwrap_or_default(),
