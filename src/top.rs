@@ -154,8 +154,9 @@ fn run(
         // What waits is drawn at once.
         while let Some(message) = next {
             is_urgent |= matches!(message, Message::Key(_) | Message::Resized);
-            let ended = match message {
-                Message::Ended(signal) => Some(Ended::Signal(signal)),
+            let ended = match &message {
+                Message::Ended(signal) => Some(Ended::Signal(*signal)),
+                Message::Unreadable(error) => return Err(std::io::Error::other(error.clone())),
                 _ => None,
             };
             match state.update(message) {

@@ -143,7 +143,7 @@ impl<'a> Fact<'a> {
             }
             for unit in c.encode_utf16(&mut units) {
                 // Writing to a String cannot fail.
-                drop(write!(out, "\\u{unit:04x}"));
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
         out

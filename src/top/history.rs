@@ -158,7 +158,7 @@ mod tests {
         history.add(Facts::new(json!({"time": 1800, "requests": 100})).whole());
         assert_eq!(
             history.peaks(Series::Requests, 3),
-            [Some(7), Some(1), Some(100)]
+            [None, Some(1), Some(100)]
         );
         assert!(history.peaks(Series::Requests, 0).is_empty());
     }

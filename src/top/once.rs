@@ -54,7 +54,7 @@ pub(super) fn tables(all: &Facts) -> String {
     let limits = Facts::of(all.at("limits"));
     for (name, text) in process::lines(&status, &limits) {
         // Writing to a String cannot fail.
-        drop(writeln!(out, "{name:<18}{text}"));
+        let _ = writeln!(out, "{name:<18}{text}");
     }
     for tab in Tab::ALL {
         let Some(list) = tab.list() else {
@@ -84,7 +84,7 @@ fn table(tab: Tab, rows: &[Facts], answer: Fact<'_>, columns: &[Column], out: &m
         true => total.to_string(),
         false => format!("{shown} of {total}"),
     };
-    drop(writeln!(out, "\n{}: {count}", tab.name()));
+    let _ = writeln!(out, "\n{}: {count}", tab.name());
     if rows.is_empty() {
         return;
     }
@@ -126,7 +126,7 @@ fn table(tab: Tab, rows: &[Facts], answer: Fact<'_>, columns: &[Column], out: &m
             false => format!("{cell:<width$}"),
         });
         let cells: Vec<String> = cells.collect();
-        drop(writeln!(out, "  {}", cells.join("  ").trim_end()));
+        let _ = writeln!(out, "  {}", cells.join("  ").trim_end());
     }
 }
 

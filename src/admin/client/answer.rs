@@ -181,7 +181,7 @@ impl<R: Read> Body<R> {
 fn line<R: Read>(reader: &mut BufReader<R>, out: &mut Vec<u8>, max: usize) -> io::Result<usize> {
     let read = reader.take(max as u64).read_until(b'\n', out)?;
     match out.last() {
-        Some(b'\n') => Ok(read),
+        Some(b'\n') if read > 0 => Ok(read),
         _ if read < max => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Err(invalid("a line is too long")),
     }
