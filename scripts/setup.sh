@@ -58,6 +58,7 @@ tests   tmux       tmux                 tmux                 tmux               
 tests   chromium   chromium             chromium             chromium             -
 tests   haproxy    haproxy              haproxy              haproxy              haproxy
 tests   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy
+tests   promtool   prometheus           golang-github-prometheus prometheus       prometheus
 smoke   nginx      nginx                nginx                nginx                nginx
 smoke   curl       curl                 curl                 curl                 -
 smoke   openssl    openssl              openssl              openssl              openssl

@@ -11,6 +11,8 @@ mod connection;
 mod door;
 mod events;
 mod measures;
+#[cfg(test)]
+mod openapi;
 mod places;
 mod quotas;
 pub mod reload;

@@ -89,6 +89,7 @@ pub use self::ports::remedy as listen_remedy;
 pub use self::problem::{ConfigError, Problems};
 pub use self::reload::Reloader;
 pub use self::senders::Senders;
+pub use self::shown::Shown;
 pub use self::tls::{Clients, EXPIRY_WARNING, Expiry, ListenerTls, Reread, Served};
 pub use self::units::parse_size;
 pub use self::values::{Changes, Values};
@@ -169,7 +170,7 @@ pub struct Config {
     /// What every key says, for a reload to compare.
     values: Values,
     /// What the file says, without secrets.
-    pub(crate) shown: Arc<str>,
+    pub(crate) shown: Shown,
     /// The sockets of free ports, which are bound already.
     pub(crate) sockets: Vec<BoundSocket>,
     /// The directory of the default paths, when one of them is in use.
@@ -409,6 +410,8 @@ fn interpret(
             })
         }));
         inputs.extend(lists.paths().map(|path| Input { path, item: None }));
+        let of_admin = admin.as_ref().and_then(|it| it.users_file.clone());
+        inputs.extend(of_admin.map(|path| Input { path, item: None }));
         let places = Places {
             diagnostics,
             base,
@@ -485,7 +488,7 @@ fn interpret(
         has_pid_file: server.has_pid_file,
         is_embedded: scope.is_embedded(),
         values: diagnostics.values.take(),
-        shown: shown::render(&document).into(),
+        shown: Shown::of(&document),
         sockets: bound.sockets,
         run_directory: server.run_directory,
     })

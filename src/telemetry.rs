@@ -5,7 +5,8 @@
 //! never wait for a disk or a scrape, and none of them can fail: a proxy that
 //! cannot log goes on and counts what it lost.
 //!
-//! `denials` keeps the last denials of each user for that user.
+//! `denials` keeps the last denials of each user for that user, `recent` those of the process and `history` its last 15
+//! minutes for an admin service.
 //!
 //! What must not be here: decisions about requests, and anything that holds a
 //! credential. [`Record`] has no field for one.
@@ -22,6 +23,7 @@ mod counters;
 mod denials;
 mod format;
 mod history;
+mod levels;
 pub mod log_file;
 mod metrics;
 mod open;
@@ -48,6 +50,8 @@ pub use certificates::ShownCertificate;
 use denials::Denials;
 use history::Samples;
 pub use history::{Gauges, STEP};
+pub use levels::Levels;
+use levels::{ShownLevels, gauge};
 use metrics::Metrics;
 pub use open::{OpenConnection, OpenTunnel, Queued};
 pub use parents::ParentState;
@@ -148,6 +152,7 @@ pub struct Telemetry {
     /// What is kept for an admin service, where there is one.
     kept: OnceLock<Box<Kept>>,
     last_reload: Mutex<Option<ReloadRow>>,
+    levels: ShownLevels,
 }
 
 /// What is kept for an admin service to show.
@@ -175,6 +180,10 @@ impl Telemetry {
         let users = Users::register(&registry).map_err(TelemetryError::Metrics)?;
         let process = Process::register(&registry).map_err(TelemetryError::Metrics)?;
         metrics.build_info.with_label_values(&[VERSION]).set(1);
+        metrics.last_reload_successful.set(1);
+        metrics
+            .last_reload
+            .set(gauge(unix_seconds(SystemTime::now())));
         let log = AccessLog::open(&settings.access, settings.format, metrics.losses.clone())
             .map_err(|error| TelemetryError::AccessLog {
                 path: settings.access.path().to_owned(),
@@ -193,6 +202,7 @@ impl Telemetry {
             parents: ShownParents::default(),
             kept: OnceLock::new(),
             last_reload: Mutex::default(),
+            levels: ShownLevels::default(),
         })
     }
 
@@ -398,6 +408,13 @@ impl Telemetry {
             ReloadOutcome::Incomplete => self.metrics.reloads.incomplete.inc(),
             ReloadOutcome::Failed => self.metrics.reloads.failed.inc(),
         }
+        let is_successful = outcome != ReloadOutcome::Failed;
+        self.metrics
+            .last_reload_successful
+            .set(i64::from(is_successful));
+        if is_successful {
+            self.metrics.last_reload.set(gauge(unix_seconds(now)));
+        }
         *self.last_reload.lock() = Some(ReloadRow {
             last_at: Clock::default().rfc3339(now),
             outcome: outcome.as_str(),
@@ -411,6 +428,7 @@ impl Telemetry {
     /// a thread that serves requests.
     pub fn render_metrics(&self) -> String {
         self.process.refresh();
+        self.refresh_levels();
         metrics::render(&self.registry)
     }
 
@@ -441,6 +459,9 @@ impl Telemetry {
 
     fn count(&self, record: &Record<'_>) {
         self.metrics.count_request(record);
+        if self.kept.get().is_some() {
+            self.metrics.count_phases(record);
+        }
         self.stats.count_request(record);
     }
 

@@ -12,14 +12,19 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::client;
+use crate::tunnel::Socket as _;
 
 /// How long, and for how many bytes, a connection is still read that this side closes: what arrives at a closed socket resets
 /// it, and the client would lose the end of its answer.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// Bytes of events that the system may keep for a client.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// A connection of the admin service.
 #[derive(Debug)]
@@ -28,6 +33,15 @@ pub(super) struct Connection(client::Connection);
 impl Connection {
     pub(super) fn new(connection: client::Connection) -> Self {
         Self(connection)
+    }
+
+    /// Keeps what waits in the system for a client that reads slowly small, so that it is noticed early.
+    pub(super) fn narrow(&self) {
+        if let Some(socket) = self.0.tcp()
+            && let Err(error) = SockRef::from(socket).set_send_buffer_size(SEND_BUFFER)
+        {
+            log::debug!("admin connection: {error}");
+        }
     }
 
     async fn close(&mut self) -> io::Result<()> {

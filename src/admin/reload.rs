@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::certificates::Certificates;
-use crate::config::{Changes, Config, ConfigError, Reloader, Values};
+use crate::config::{Changes, Config, ConfigError, Reloader, Shown, Values};
 use crate::http::error::ErrorKind;
 use crate::request::admit::{NewAccess, Operators};
 use crate::request::app::App;
@@ -27,7 +27,7 @@ pub struct Reload {
     /// The users of the admin service, where it has any.
     operators: OnceLock<Arc<Operators>>,
     /// The configuration file as it was read last without an error, without secrets.
-    shown: RwLock<Arc<str>>,
+    shown: RwLock<Shown>,
     /// The values that are in effect. Its lock makes reloads run one at a time.
     running: Arc<Mutex<Values>>,
 }
@@ -72,7 +72,7 @@ impl Reload {
         Self {
             certificates: Certificates::new(tls, Arc::clone(&app.telemetry)),
             operators: OnceLock::new(),
-            shown: RwLock::new(Arc::clone(&config.shown)),
+            shown: RwLock::new(config.shown.clone()),
             app,
             reloader: config.reloader(),
             running: Arc::new(Mutex::new(config.values())),
@@ -91,8 +91,8 @@ impl Reload {
     }
 
     /// The configuration file as it was read last without an error, without secrets.
-    pub(super) fn shown(&self) -> Arc<str> {
-        Arc::clone(&self.shown.read())
+    pub(super) fn shown(&self) -> Shown {
+        self.shown.read().clone()
     }
 
     /// Reads users, groups, lists, rules and certificates again and replaces the old

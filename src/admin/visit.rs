@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 use pingora::http::ResponseHeader;
@@ -15,6 +15,7 @@ use pingora_core::server::ShutdownWatch;
 
 use super::Admin;
 use super::answer::{Answer, Body};
+use super::connection::Connection;
 use super::door::{Operator, Visitor};
 use super::events::Feed;
 use super::routes::{self, Call, Effect, Found, Guard, Route};
@@ -28,6 +29,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a body is read that no route wants.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes that are written at once.
+const PART: usize = 64 << 10;
 
 /// The largest body of a request.
 const MAX_BODY: usize = 64 << 10;
@@ -80,7 +84,10 @@ impl HttpServerApp for Visit {
             }
         }
         session.set_read_timeout(Some(READ_TIMEOUT));
-        session.set_keepalive(Some(IDLE_SECONDS));
+        // None where the client wants it closed, or where the end of its request could be read in two ways.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(IDLE_SECONDS));
+        }
         let answer = self.answer(&mut session).await;
         if *draining.borrow() {
             session.set_keepalive(None);
@@ -204,15 +211,16 @@ async fn write(session: &mut ServerSession, answer: Answer) -> pingora_core::Res
                 head.insert_header(CONTENT_LENGTH, HeaderValue::from(body.len()))?;
             }
             session.write_response_header(Box::new(head)).await?;
-            if !is_head && !body.is_empty() {
-                session.write_response_body(body, true).await?;
+            if !is_head {
+                write_body(session, body).await?;
             }
         }
         Body::Events(feed) => {
             if session.req_header().version == Version::HTTP_11 {
                 head.insert_header(TRANSFER_ENCODING, "chunked")?;
             } else {
-                head.insert_header(CONNECTION, "close")?;
+                // Its end is that of the connection.
+                session.set_keepalive(None);
             }
             session.write_response_header(Box::new(head)).await?;
             if !is_head {
@@ -225,8 +233,22 @@ async fn write(session: &mut ServerSession, answer: Answer) -> pingora_core::Res
     Ok(())
 }
 
+/// Writes a body in parts, so that a client has the time of a write for each of them.
+async fn write_body(session: &mut ServerSession, mut body: Bytes) -> pingora_core::Result<()> {
+    while !body.is_empty() {
+        let part = body.split_to(PART.min(body.len()));
+        session.write_response_body(part, body.is_empty()).await?;
+    }
+    Ok(())
+}
+
 /// Writes events until the feed ends, or the client takes none for too long.
 async fn stream(session: &mut ServerSession, mut feed: Feed) -> pingora_core::Result<()> {
+    if let Some(stream) = session.stream()
+        && let Some(connection) = (**stream).as_any().downcast_ref::<Connection>()
+    {
+        connection.narrow();
+    }
     while let Some(events) = feed.next().await {
         session.write_response_body(events, false).await?;
     }

@@ -333,6 +333,18 @@ fn reload(conf: &Path) -> ExitCode {
         );
         return fail(EX_CONFIG, &message);
     };
+    if config
+        .admin
+        .as_ref()
+        .is_some_and(|admin| admin.has_door() || admin.has_tls)
+    {
+        let file = &config.server.pid_file;
+        let message = format_args!(
+            "tollgate: the admin service of this file asks for a user: run `kill -HUP \"$(cat {file})\"` and see the log, or \
+             send POST /reload with curl, as docs/admin.md shows"
+        );
+        return fail(1, &message);
+    }
     match admin::reload(address) {
         Ok(ReloadAnswer::Complete(changes)) => {
             tell(&changes);

@@ -1,6 +1,7 @@
 //! `tollgate.admin`: where the admin service is, and who may use it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::auth;
@@ -31,9 +32,11 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Who may use it by password; none where it has no users.
     pub users: Option<Arc<Htpasswd>>,
-    /// Whether there is TLS, whatever of its files is read.
+    /// Where they were read from; absolute.
+    pub users_file: Option<PathBuf>,
+    /// Whether it has TLS.
     pub has_tls: bool,
-    /// What TLS is served with; none for a plain service.
+    /// What TLS is served with; none for a plain service, and where no file is read.
     pub tls: Option<Arc<ListenerTls>>,
     /// Whether a certificate of a client is a way in.
     pub asks_certificates: bool,
@@ -48,7 +51,7 @@ pub struct Admin {
 impl Admin {
     /// Whether it knows who uses it.
     pub fn has_door(&self) -> bool {
-        self.users.is_some() || self.asks_certificates
+        self.users_file.is_some() || self.asks_certificates
     }
 }
 
@@ -113,6 +116,7 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
         );
     }
     let hosts = keys.allowed_hosts.as_ref().map(hosts);
+    let users_file = users.and_then(|item| item.file(&base.directory));
     // What is only explained has no users of the service.
     let users = users.filter(|_| !matches!(around.scope, Scope::Explain));
     let users = users.map(|item| read_users(item, around));
@@ -122,6 +126,7 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
             Some(users) => Some(users?),
             None => None,
         },
+        users_file,
         has_tls,
         tls: served.listener,
         asks_certificates: served.asks_certificates,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::load::read;
 use super::problem::Diagnostics;
 use super::values::Values;
-use super::{Config, ConfigError, ListenerTls, Parents, Problems, Scope, own_listeners, trusted};
+use super::{
+    Config, ConfigError, ListenerTls, Parents, Problems, Scope, Shown, own_listeners, trusted,
+};
 use crate::access::auth::external::External;
 use crate::access::auth::lockout::LockoutSettings;
 use crate::access::auth::tokens::Tokens;
@@ -62,7 +64,7 @@ pub struct Reloaded {
     /// How many entries of lenient lists of domains are left out.
     pub left_out: usize,
     /// What the file says now, without secrets.
-    pub shown: Arc<str>,
+    pub shown: Shown,
     /// What every key says now, those included that a running process cannot take over.
     pub values: Values,
 }

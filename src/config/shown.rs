@@ -1,5 +1,8 @@
 //! The configuration as text that may be shown: YAML of what was read, without comments, with what may be a secret masked.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::yaml::{Entry, Node, Value};
 
 /// What stands for a value that is not shown.
@@ -15,8 +18,30 @@ const MASKED: [&str; 6] = [
     "expect_headers",
 ];
 
+/// A configuration as it may be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown(Arc<str>);
+
+impl Shown {
+    /// That of a document.
+    pub(super) fn of(document: &Node) -> Self {
+        Self(render(document).into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown(..)")
+    }
+}
+
 /// The document as YAML.
-pub(super) fn render(document: &Node) -> String {
+fn render(document: &Node) -> String {
     let mut text = String::new();
     block(document, 0, false, &mut text);
     text

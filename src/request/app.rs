@@ -27,8 +27,8 @@ use crate::http::fields::{self, Pseudonym, UserField};
 use crate::http::http1::{HeadLimits, MAX_FIELDS, RequestHead};
 use crate::http::pac::Pac;
 use crate::http::role::Role;
-use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
+use crate::telemetry::{Levels, Telemetry};
 use crate::tunnel::Socket as _;
 use crate::upstream::certificates::Certificates;
 use crate::upstream::dial::{Dialer, DnsOptions, Sources};
@@ -145,7 +145,7 @@ impl App {
         if is_watched {
             telemetry.keep();
         }
-        Ok(Arc::new(Self {
+        let app = Arc::new(Self {
             access,
             balances,
             dialer,
@@ -188,7 +188,17 @@ impl App {
             out_of_sockets: Throttle::new(),
             out_of_ports: Throttle::new(),
             hooks_failed: Throttle::new(),
-        }))
+        });
+        // The telemetry is a part of the application, and must not keep it.
+        let weak = Arc::downgrade(&app);
+        app.telemetry.show_levels(move || {
+            let app = weak.upgrade()?;
+            Some(Levels {
+                cached_names: app.dialer.count_cached_names(),
+                ..app.access.levels()
+            })
+        });
+        Ok(app)
     }
 
     /// Enters a request among those in flight, for an admin service to show.

@@ -20,3 +20,6 @@ pub use self::snapshot::{keep_history, snapshot};
 pub use self::views::{
     close_tunnel, close_tunnels_of, gauges, policy, requests, tunnels, upstreams,
 };
+
+#[cfg(test)]
+mod tests;

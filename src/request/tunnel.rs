@@ -253,6 +253,7 @@ pub async fn relay(
     drop(greeting);
     let (ended, traffic) = if let Ok(Ok(())) = sent {
         let (transport, early) = client.into_parts();
+        tunnel.begin_relay();
         let idle = app.timeouts.tunnel_idle;
         let aborted = pin!(tunnel.aborted());
         tunnel::relay(transport, upstream, early, idle, tunnel, aborted).await

@@ -23,6 +23,8 @@ pub struct Running {
     control: Arc<Control>,
     reload: Arc<Reload>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
+    #[cfg(test)]
+    app: Arc<App>,
 }
 
 /// What ends a proxy that another program has started.
@@ -113,6 +115,8 @@ pub fn start(mut config: Config, hooks: HookSet) -> anyhow::Result<Running> {
     let started = app.balances.start(false);
     started.context("cannot start a thread")?;
     let certificates = Arc::clone(reload.certificates());
+    #[cfg(test)]
+    let for_tests = Arc::clone(&app);
     let serve = move || {
         let server = assemble(
             &mut config,
@@ -137,6 +141,8 @@ pub fn start(mut config: Config, hooks: HookSet) -> anyhow::Result<Running> {
         control,
         reload,
         thread: Some(thread.context("cannot start a thread")?),
+        #[cfg(test)]
+        app: for_tests,
     })
 }
 
@@ -174,3 +180,6 @@ impl ShutdownSignalWatch for End {
         ShutdownSignal::FastShutdown
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use super::classes::{ClassBytes, ClassQueued};
 use super::counters::{LabelledCounters, PairCounters, StatusCounters};
 use super::quotas::QuotaUsage;
 use super::record::Record;
+use crate::http::error::ErrorKind;
 
 /// Distinct values that a label found while running may have.
 const MAX_KINDS: usize = 96;
@@ -35,6 +36,14 @@ const MAX_PARENT_RESULTS: usize = 512;
 
 /// Pairs of name and label that hooks may count.
 const MAX_EVENTS: usize = 1024;
+
+/// The errors of look-ups.
+const LOOKUP_ERRORS: [&str; 4] = [
+    ErrorKind::NameNotFound.name(),
+    ErrorKind::DnsError.name(),
+    ErrorKind::DnsTimeout.name(),
+    ErrorKind::DnsOverloaded.name(),
+];
 
 /// Half a millisecond to a minute: an origin near by to one that is stuck.
 const REQUEST_BUCKETS: &[f64] = &[
@@ -63,7 +72,7 @@ metrics! {
         "As `rule` in the access log, without what follows a colon. A request that was admitted may fail afterwards. Counted where an admin service is configured.";
     "tollgate_denied_total" counter ["rule"] => denied: LabelledCounters<MAX_RULES>,
         "Requests denied, by rule."
-        "As `rule` in the access log, without what follows a colon.";
+        "As `rule` in the access log, without what follows a colon. A tunnel that is denied by its first bytes counts when it ends.";
     "tollgate_observed_total" counter ["rule"] => observed: LabelledCounters<MAX_RULES>,
         "Requests that a rule which only observes would have denied, by rule."
         "Such a rule has `action: observe`.";
@@ -133,8 +142,29 @@ metrics! {
         "Reasons as `end_reason` in the access log.";
     "tollgate_tunnel_duration_seconds" histogram TUNNEL_BUCKETS => tunnel_duration: Histogram,
         "Life of tunnels that ended.";
-    "tollgate_connect_duration_seconds" histogram CONNECT_BUCKETS => connect_duration: Histogram,
+    "tollgate_connect_duration_seconds" histogram ["role"] CONNECT_BUCKETS => connect_duration: ByRole<Histogram>,
         "Time to connect to an upstream: TCP, and TLS where the upstream has it.";
+    "tollgate_resolve_duration_seconds" histogram ["role"] CONNECT_BUCKETS => resolve_duration: ByRole<Histogram>,
+        "Time of the look-ups of names that requests waited for."
+        "As `resolve_seconds` in the access log; names in the cache are not among them.";
+    "tollgate_queue_duration_seconds" histogram ["role"] REQUEST_BUCKETS => queue_duration: ByRole<Histogram>,
+        "Time that requests waited for their turn, of those that had to wait."
+        "As `queue_seconds` in the access log: of a rate of their class, and at the upstream or origin.";
+    "tollgate_first_byte_duration_seconds" histogram ["role"] REQUEST_BUCKETS => first_byte_duration: ByRole<Histogram>,
+        "Time to the first byte of the answer of the upstream."
+        "As `first_byte_seconds` in the access log.";
+    "tollgate_name_lookups_total" counter ["result"] => name_lookups: LabelledCounters<MAX_KINDS>,
+        "Look-ups of names that requests waited for, by result."
+        "`success`, or an error kind: `name_not_found`, `dns_error`, `dns_timeout` and others.";
+    "tollgate_cached_names" gauge => cached_names: IntGauge,
+        "Names in the cache of the resolver, failures and expired ones too.";
+    "tollgate_cached_credentials" gauge => cached_credentials: IntGauge,
+        "Credentials whose verification is cached, expired ones too.";
+    "tollgate_hash_queue_length" gauge => hash_queue: IntGauge,
+        "Passwords that are verified now or wait for it."
+        "With `auth.hash_threads` and `auth.hash_queue`.";
+    "tollgate_hash_queue_limit" gauge => hash_queue_limit: IntGauge,
+        "How many passwords may be verified or wait at once; first logins of known users may be more.";
     "tollgate_gateway_queue_depth" gauge => queue_depth: IntGauge,
         "Requests that wait for a connection to the local pool.";
     "tollgate_gateway_queued_total" counter => queued: IntCounter,
@@ -167,6 +197,11 @@ metrics! {
     "tollgate_reloads_total" counter ["result"] => reloads: Reloads,
         "Reloads of files by result."
         "By signal and by `POST /reload`: `success`; `partial`, when a changed key waits for a restart; `failure`, when nothing was changed.";
+    "tollgate_config_last_reload_successful" gauge => last_reload_successful: IntGauge,
+        "Whether the last reload succeeded: 1 or 0; the start counts as one."
+        "A reload with a changed key that waits for a restart has succeeded.";
+    "tollgate_config_last_reload_success_timestamp_seconds" gauge => last_reload: IntGauge,
+        "When a reload succeeded last, or the process started, in seconds since 1970.";
     "tollgate_hook_failures_total" counter ["hook"] => hook_failures: LabelledCounters<MAX_KINDS>,
         "Requests that a hook or a script failed, by its name."
         "A client gets 500, unless it has its answer; the log has the reason.";
@@ -185,13 +220,10 @@ impl Metrics {
             .of(record.role)
             .observe(record.duration.as_secs_f64());
         if let Some(connect) = record.connect {
-            self.connect_duration.observe(connect.as_secs_f64());
+            let histogram = self.connect_duration.of(record.role);
+            histogram.observe(connect.as_secs_f64());
         }
-        if let Some(by) = record.decided_by
-            && record.denial.is_some()
-        {
-            self.denied.inc(by.label());
-        }
+        self.count_denial(record);
         if let (Some(class), Some(limit)) = (record.class, record.limit) {
             self.limited.inc(class, limit);
         }
@@ -207,11 +239,43 @@ impl Metrics {
         self.count_error(record);
     }
 
+    /// Counts what admitted a request, and its phases. Where an admin service is configured: nothing else shows them.
+    pub(crate) fn count_phases(&self, record: &Record) {
+        if let Some(by) = record.decided_by
+            && record.denial.is_none()
+        {
+            self.admitted.inc(by.label());
+        }
+        if let Some(first_byte) = record.first_byte {
+            let histogram = self.first_byte_duration.of(record.role);
+            histogram.observe(first_byte.as_secs_f64());
+        }
+        if let Some(queue) = record.queue {
+            let histogram = self.queue_duration.of(record.role);
+            histogram.observe(queue.as_secs_f64());
+        }
+        if let Some(resolve) = record.resolve {
+            let histogram = self.resolve_duration.of(record.role);
+            histogram.observe(resolve.as_secs_f64());
+            let failed = record.error.filter(|kind| LOOKUP_ERRORS.contains(kind));
+            self.name_lookups.inc(failed.unwrap_or("success"));
+        }
+    }
+
     pub(crate) fn count_tunnel_end(&self, record: &Record) {
         self.tunnel_duration.observe(record.duration.as_secs_f64());
         self.tunnels_ended
             .inc(record.end_reason.unwrap_or("unknown"));
+        self.count_denial(record);
         self.count_error(record);
+    }
+
+    fn count_denial(&self, record: &Record<'_>) {
+        if let Some(by) = record.decided_by
+            && record.denial.is_some()
+        {
+            self.denied.inc(by.label());
+        }
     }
 
     fn count_error(&self, record: &Record) {

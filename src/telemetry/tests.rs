@@ -4,6 +4,7 @@ mod formats;
 mod log;
 mod reference;
 mod requests;
+mod rows;
 mod tunnels;
 
 use std::fs;
@@ -22,7 +23,7 @@ use crate::http::error::ErrorKind;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn quiet() -> Arc<Telemetry> {
+pub(crate) fn quiet() -> Arc<Telemetry> {
     let settings = Settings {
         access: Destination::Off,
         ..Settings::default()
@@ -41,7 +42,7 @@ fn logging(settings: Settings) -> (Arc<Telemetry>, PathBuf, tempfile::TempDir) {
     (Arc::new(Telemetry::new(&settings).unwrap()), path, dir)
 }
 
-fn record(role: impl Into<Option<Role>>) -> Record<'static> {
+pub(crate) fn record(role: impl Into<Option<Role>>) -> Record<'static> {
     let client = SocketAddr::from(([192, 0, 2, 1], 50000));
     Record {
         user: Some("alice"),
@@ -93,6 +94,8 @@ fn certificate(is_list: bool) -> ShownCertificate {
 /// method or a version.
 fn exercised() -> Arc<Telemetry> {
     let telemetry = quiet();
+    telemetry.keep();
+    telemetry.show_levels(|| Some(Levels::default()));
     drop(telemetry.connection_opened());
     telemetry.connection_rejected("max_connections");
     telemetry.auth_failed("wrong_password");
@@ -155,6 +158,8 @@ fn exercised() -> Arc<Telemetry> {
             method: b"OPTIONS",
             target: b"*",
             version: "HTTP/1.0",
+            decided_by: Some(&DecidedBy::Default),
+            resolve: Some(DEADLINE),
             ..record(role)
         });
     }

@@ -248,8 +248,10 @@ impl Usage {
         if used.denials > 0 {
             self.denials.fetch_add(used.denials, Ordering::Relaxed);
         }
-        // Requests end in another order than they began, by a little: of a display, that is no matter.
-        self.last_seen.store(used.last_seen, Ordering::Relaxed);
+        // Once in a second is enough, and requests end in another order than they began.
+        if used.last_seen > self.last_seen.load(Ordering::Relaxed) {
+            self.last_seen.store(used.last_seen, Ordering::Relaxed);
+        }
     }
 
     fn used(&self) -> Weight {

@@ -52,6 +52,10 @@ pub trait Meter {
     /// [`Ended::Stopped`](super::Ended::Stopped), and both sides are reset.
     fn moved(&self, traffic: Traffic) -> ControlFlow<&'static str>;
 
+    /// Called each time that bytes have moved, with all of them since the tunnel was opened. For display, and so it has to be
+    /// cheap.
+    fn progress(&self, _: Traffic) {}
+
     /// The most bytes that each direction reads before the next call of [`moved`](Self::moved).
     /// The relay asks each time the tunnel is woken.
     ///

@@ -354,6 +354,7 @@ where
         if let Some(now) = self.to_upstream.moved().max(self.to_client.moved()) {
             self.idle.touch(now);
             let total = self.traffic();
+            self.meter.progress(total);
             self.reports.update(now, total, self.meter)?;
         }
         ControlFlow::Continue(())

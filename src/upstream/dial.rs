@@ -70,6 +70,11 @@ impl Dialer {
         self.resolver.look_after_name_servers().await;
     }
 
+    /// How many names are in the cache, expired ones too.
+    pub fn count_cached_names(&self) -> usize {
+        self.resolver.count_cached()
+    }
+
     /// The addresses of a target that `evaluate` admits, in the order in which to try them. It sees every
     /// address; the denied ones are dropped. Where a look-up is needed, it is `client`'s, and `look_up` gets how long it
     /// took, whatever its result.

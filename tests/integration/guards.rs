@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::support::command::{Outcome, tollgate};
 use crate::support::documents::{files, read, root, yaml_blocks};
 use crate::support::proxy::{Proxy, Setup, merge};
-use crate::support::request::{ALICE, sha_line};
+use crate::support::request::{ALICE, BOB, sha_line};
 use crate::support::tls::Authority;
 
 #[test]
@@ -106,6 +106,7 @@ fn every_yaml_block_of_the_documents_loads() {
                     "groups.htgroup",
                     "runners: ci-linux\ndeployers: ci-deploy\nagents: agent-7\nstaff: prof\ncrawlers: bot-1\nmirrors: sync\n",
                 )
+                .file("admins.htpasswd", sha_line(BOB))
                 .file("users.htpasswd", sha_line(ALICE));
             for name in block.split(['"', '\'', ' ', ',', '[', ']']) {
                 if let Some(list) = name.strip_prefix('@') {

@@ -162,9 +162,19 @@ mod limits {
 
 /// The life of the process: start, daemon, signals, drain, upgrade, reload, logs, metrics, the admin listener.
 mod operations {
+    /// The admin service: its door, its API, its events.
+    mod admin {
+        mod api;
+        mod described;
+        mod document;
+        mod door;
+        mod events;
+        mod load;
+    }
     mod admin_connections;
     mod daemon;
     mod daemon_environment;
+    mod dashboards;
     mod dual_stack;
     mod instances;
     mod log_rotation;

@@ -3,6 +3,7 @@
 //! Nothing here knows how Tollgate is built; everything goes through its ports, its files and its
 //! exit code. Every wait has a deadline.
 
+pub(crate) mod admin;
 pub(crate) mod authorizer;
 pub(crate) mod client;
 pub(crate) mod command;

@@ -129,6 +129,11 @@ impl Authenticator {
         }
     }
 
+    /// How many credentials are in the cache, expired ones too.
+    pub fn count_cached(&self) -> usize {
+        self.verified.len()
+    }
+
     /// The authenticator of the next configuration. A verified pair stays verified where its user has the same hash, a
     /// verified token where its issuer has the same settings and the same key.
     pub fn succeeded_by(

@@ -196,6 +196,11 @@ impl VerifiedCache {
         }
     }
 
+    /// How many credentials are in the cache, expired ones too.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Forgets credentials.
     pub fn remove(&self, key: &CacheKey) {
         self.entries.remove(key);

@@ -16,7 +16,7 @@ pub(in crate::admin) async fn config(call: Call<'_>) -> Answer {
     let telemetry = &call.admin.app.telemetry;
     let last = telemetry.last_reload();
     Answer::json(&ConfigReport {
-        yaml: call.admin.reload.shown().to_string(),
+        yaml: call.admin.reload.shown().as_str().to_owned(),
         restart_needed: last.map(|last| last.restart_needed).unwrap_or_default(),
     })
 }

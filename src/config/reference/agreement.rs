@@ -23,7 +23,7 @@ tollgate:
 ";
 
 /// The same with the maps that may be left out.
-const MAPS: [(&str, &str); 18] = [
+const MAPS: [(&str, &str); 20] = [
     ("tollgate.pac", "{ proxy: 'PROXY a.test:1' }"),
     ("tollgate.limits.classes", "[{ name: c, requests: 7/s }]"),
     ("tollgate.limits.classes[].quota", "{ day: 7GiB }"),
@@ -36,6 +36,14 @@ const MAPS: [(&str, &str); 18] = [
         "[{ certificate: cert.pem, key: key.pem }]",
     ),
     ("tollgate.admin", "{ address: '127.0.0.1:9188' }"),
+    (
+        "tollgate.admin.tls",
+        "{ certificate: cert.pem, key: key.pem }",
+    ),
+    (
+        "tollgate.admin.tls.certificates",
+        "[{ certificate: cert.pem, key: key.pem }]",
+    ),
     (
         "tollgate.auth.tokens",
         "{ issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }",

@@ -147,6 +147,7 @@ fn the_reference_is_whole_and_every_key_can_be_uncommented() {
     setup.file("www.key", &identity.key);
     setup.file("ca.pem", &identity.authority);
     setup.file("users.htpasswd", ALICE);
+    setup.file("admins.htpasswd", ALICE);
     setup.file("groups.htgroup", "ci: alice\n");
     setup.file("paste.txt", "paste.example.org\n");
     setup.file("github.secret", "hunter2\n");
@@ -225,6 +226,7 @@ fn the_documentation_loads() {
         ("clients.pem", &identity.authority),
         ("clients.crl", &empty_list().pem().unwrap()),
         ("users.htpasswd", ALICE),
+        ("admins.htpasswd", ALICE),
         ("allowed.txt", "example.org\n"),
         ("github.secret", "hunter2\n"),
         ("denied.txt", ".example.net\n"),

@@ -15,7 +15,10 @@ tollgate:
   listeners:
     - { address: '127.0.0.1:8888', tls: { certificate: cert.pem, key: key.pem, client_ca: ca.pem, certificate_user: san_dns } }
     - { address: '127.0.0.1:8889' }
-  admin: { address: '127.0.0.1:9188' }
+  admin:
+    address: '127.0.0.1:9188'
+    users: admins
+    tls: { certificate: admin.pem, key: admin.key, client_ca: ca.pem, certificate_user: san_dns }
   auth:
     htpasswd: users
     tokens: { issuers: [{ issuer: i, jwks: 'https://i.test/', audience: a, user_prefix: 'p:' }] }
@@ -27,7 +30,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 93] = [
+const RESTART: [(&str, &str); 95] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -66,6 +69,7 @@ const RESTART: [(&str, &str); 93] = [
     ("tollgate.listeners[1].http2", "false"),
     ("tollgate.listeners[1].socks5", "also"),
     ("tollgate.admin.address", "'127.0.0.1:9189'"),
+    ("tollgate.admin.allowed_hosts", "[a.test]"),
     ("tollgate.auth.realm", "other"),
     ("tollgate.auth.cache_ttl", "6m"),
     ("tollgate.auth.cache_entries", "7"),
@@ -125,9 +129,10 @@ const RESTART: [(&str, &str); 93] = [
     ("=tollgate.gateway.upstreams", "[]"),
     ("=tollgate.gateway.pools", "[]"),
     ("=tollgate.auth.lockout.window", "60s"),
+    ("=tollgate.admin.allowed_hosts", "[]"),
 ];
 
-const APPLIED: [(&str, &str); 41] = [
+const APPLIED: [(&str, &str); 48] = [
     ("tollgate.listeners[0].tls.certificate", "other.pem"),
     ("tollgate.listeners[0].tls.key", "same.pem"),
     ("tollgate.listeners[0].tls.client_ca", "cert.pem"),
@@ -137,6 +142,13 @@ const APPLIED: [(&str, &str); 41] = [
         "tollgate.listeners[0].tls.certificate_login",
         "with_password",
     ),
+    ("tollgate.admin.users", "others"),
+    ("tollgate.admin.tls.certificate", "other.pem"),
+    ("tollgate.admin.tls.key", "same.pem"),
+    ("tollgate.admin.tls.client_ca", "cert.pem"),
+    ("tollgate.admin.tls.client_crl", "[list.crl]"),
+    ("tollgate.admin.tls.certificate_user", "cn"),
+    ("tollgate.admin.tls.certificate_login", "with_password"),
     ("tollgate.limits.classes", "[{ name: c, requests: 1/s }]"),
     ("tollgate.limits.time_zone", "Europe/Berlin"),
     (
@@ -190,7 +202,7 @@ const APPLIED: [(&str, &str); 41] = [
 ];
 
 /// Keys that cannot be changed alone, or to another value.
-const EXCEPT: [&str; 12] = [
+const EXCEPT: [&str; 13] = [
     // Both together.
     "tollgate.parents.NAME.user",
     "tollgate.parents.NAME.password",
@@ -199,6 +211,7 @@ const EXCEPT: [&str; 12] = [
     "runtime_metrics_poll_time_histogram_scale",
     // In the place of `certificate` and `key`.
     "tollgate.listeners[0].tls.certificates",
+    "tollgate.admin.tls.certificates",
     // In the place of `file`.
     "tollgate.secrets.NAME.env",
     "tollgate.secrets.NAME.credential",
@@ -247,6 +260,9 @@ fn setup() -> Setup {
     setup.file("cert.pem", certificate("one.test"));
     setup.file("other.pem", certificate("two.test"));
     setup.file("key.pem", key.serialize_pem());
+    setup.file("admins", super::DEMO.replace("username", "root"));
+    setup.file("admin.pem", certificate("admin.test"));
+    setup.file("admin.key", key.serialize_pem());
     setup.file("same.pem", key.serialize_pem());
     setup
 }
@@ -376,7 +392,32 @@ fn tls_that_begins_or_ends_waits_for_a_restart() {
             assert!(changes.applied.is_empty(), "{changes:?}");
             values.apply(&reloaded.values);
         }
-        assert!(reloaded.tls.is_empty());
+        // That of the admin service.
+        assert_eq!(reloaded.tls.len(), 1);
+    }
+}
+
+/// The admin service gets users and TLS with a restart, and loses them so.
+#[test]
+fn a_door_that_begins_or_ends_waits_for_a_restart() {
+    let setup = setup();
+    let admin = "    users: admins
+    tls: { certificate: admin.pem, key: admin.key, client_ca: ca.pem, certificate_user: san_dns }
+";
+    let open = BASE.replace(admin, "");
+    for (from, to) in [(BASE, &*open), (&*open, BASE)] {
+        let running = setup.load(from).unwrap();
+        setup.file("f.yaml", to);
+        let reloaded = running.reloader().reload().unwrap();
+        let mut values = running.values();
+        for _ in 0..2 {
+            let changes = values.changes_to(&reloaded.values);
+            let of_admin = |name: &String| name.starts_with("tollgate.admin.");
+            assert_eq!(changes.restart_needed.len(), 5, "{changes:?}");
+            assert!(changes.restart_needed.iter().all(of_admin), "{changes:?}");
+            assert!(changes.applied.is_empty(), "{changes:?}");
+            values.apply(&reloaded.values);
+        }
     }
 }
 

@@ -18,7 +18,21 @@ use crate::http::http1::{KeptHead, RequestHead};
 use crate::request::facts::Request;
 use crate::request::outcome::Exchange;
 use crate::script::Script;
+use crate::telemetry::Levels;
 use crate::upstream::parent::Parents;
+
+impl AccessControl {
+    /// How full the queue of the hashes and the cache of the verifications are.
+    pub fn levels(&self) -> Levels {
+        let (hashes, max_hashes) = self.hashing.load();
+        Levels {
+            hashes,
+            max_hashes,
+            cached_credentials: self.current().authenticator.count_cached(),
+            cached_names: 0,
+        }
+    }
+}
 
 impl Access {
     pub(super) fn new(

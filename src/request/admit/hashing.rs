@@ -98,6 +98,11 @@ impl Hashing {
         }
     }
 
+    /// How many run or wait, and how many may.
+    pub(super) fn load(&self) -> (usize, usize) {
+        (self.under_way.lock().verifications.len(), self.max)
+    }
+
     /// Verifies the credentials of `attempt`. With the login as it counts, and how many of its pair may be under way.
     ///
     /// # Errors

@@ -32,8 +32,8 @@ members! {
     sni: Option<String>, "The name of the host in its ClientHello, where that was read.";
     since: String, "When it was established, in UTC (RFC 3339).";
     age_seconds: u64, "Seconds since then.";
-    bytes_from_client: u64, "Bytes read from the client, to a second ago.";
-    bytes_from_upstream: u64, "Bytes read from the upstream, to a second ago.";
+    bytes_from_client: u64, "Bytes read from the client and sent to the upstream.";
+    bytes_from_upstream: u64, "Bytes read from the upstream and sent to the client.";
     rate_from_client: u64, "The same in a second, since the last look at it, or since its start.";
     rate_from_upstream: u64, "The same of the upstream.";
     state: &'static str, "`open`, or `closing` once it was told to end.";

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use super::query::{Query, Search, TunnelsBy};
@@ -163,10 +162,7 @@ struct Measured {
 
 impl Measured {
     fn new(tunnel: Arc<Tunnel>, now: Instant) -> Self {
-        let total = Traffic {
-            bytes_from_client: tunnel.bytes_from_client.load(Ordering::Relaxed),
-            bytes_from_upstream: tunnel.bytes_from_upstream.load(Ordering::Relaxed),
-        };
+        let total = tunnel.carried();
         let rate = tunnel.look.lock().rate(now, total);
         Self {
             tunnel,
@@ -176,10 +172,10 @@ impl Measured {
     }
 
     fn cmp_by(&self, other: &Self, by: TunnelsBy) -> std::cmp::Ordering {
-        let age = |it: &Self| (it.tunnel.since, it.tunnel.id.to_string());
         let oldest = || {
-            let since = self.tunnel.since.cmp(&other.tunnel.since);
-            since.then_with(|| age(self).cmp(&age(other)))
+            let (own, its) = (&self.tunnel, &other.tunnel);
+            let since = own.since.cmp(&its.since);
+            since.then_with(|| own.id.as_str().cmp(its.id.as_str()))
         };
         match by {
             TunnelsBy::Rate => {

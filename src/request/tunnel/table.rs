@@ -81,8 +81,14 @@ pub struct Tunnel {
     /// The hello in it, where that was read.
     pub hello: OnceLock<Arc<Hello>>,
     pub since: Instant,
-    pub bytes_from_client: AtomicU64,
-    pub bytes_from_upstream: AtomicU64,
+    /// What was reported of its bytes, and so is counted and charged.
+    bytes_from_client: AtomicU64,
+    bytes_from_upstream: AtomicU64,
+    /// What its relay has carried by now.
+    relayed_from_client: AtomicU64,
+    relayed_from_upstream: AtomicU64,
+    /// Bytes of the upstream that came before that.
+    early: AtomicU64,
     /// What the last look saw.
     pub look: Mutex<Look>,
     abort: CancellationToken,
@@ -156,6 +162,9 @@ impl Tunnels {
             since,
             bytes_from_client: AtomicU64::new(0),
             bytes_from_upstream: AtomicU64::new(0),
+            relayed_from_client: AtomicU64::new(0),
+            relayed_from_upstream: AtomicU64::new(0),
+            early: AtomicU64::new(0),
             look: Mutex::new(Look::new(since)),
             abort: CancellationToken::new(),
             expires: terms.and_then(|terms| terms.expires),
@@ -226,6 +235,18 @@ impl Tunnels {
 }
 
 impl Tunnel {
+    /// What it has carried by now.
+    pub fn carried(&self) -> Traffic {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        let early = of(&self.early);
+        Traffic {
+            bytes_from_client: of(&self.relayed_from_client),
+            // Before there is a relay, what was reported is all.
+            bytes_from_upstream: (early + of(&self.relayed_from_upstream))
+                .max(of(&self.bytes_from_upstream)),
+        }
+    }
+
     /// Whether it was told to end.
     pub fn is_closing(&self) -> bool {
         self.abort.is_cancelled()
@@ -237,14 +258,15 @@ impl Tunnel {
     }
 
     fn describe(&self) -> String {
+        let carried = self.carried();
         format!(
-            "tunnel {} of {} to {}: aborted after {:?}, with some {} bytes from the client and {} from the upstream",
+            "tunnel {} of {} to {}: aborted after {:?}, with {} bytes from the client and {} from the upstream",
             self.id,
             self.user.as_ref().map_or("no user", User::as_str),
             self.target,
             self.since.elapsed(),
-            self.bytes_from_client.load(Ordering::Relaxed),
-            self.bytes_from_upstream.load(Ordering::Relaxed),
+            carried.bytes_from_client,
+            carried.bytes_from_upstream,
         )
     }
 }
@@ -319,6 +341,12 @@ impl OpenTunnel<'_> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Notes that the relay begins: what was carried until now comes before its bytes.
+    pub fn begin_relay(&self) {
+        let before = self.tunnel.bytes_from_upstream.load(Ordering::Relaxed);
+        self.tunnel.early.store(before, Ordering::Relaxed);
     }
 
     /// Counts and charges bytes of the upstream that go to the client with the greeting.
@@ -401,6 +429,16 @@ impl Meter for OpenTunnel<'_> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn progress(&self, total: Traffic) {
+        let tunnel = &self.tunnel;
+        tunnel
+            .relayed_from_client
+            .store(total.bytes_from_client, Ordering::Relaxed);
+        tunnel
+            .relayed_from_upstream
+            .store(total.bytes_from_upstream, Ordering::Relaxed);
     }
 
     fn report_after(&self) -> u64 {

@@ -103,7 +103,7 @@ record! {
         "tags": list tags: Tag, Tags { count: 16, each: 256 },
             "What hooks and scripts say of the request: an object of names and texts.";
         "end_reason": optional end_reason: &'static str, Text(64),
-            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `certificate_refused` (the certificate of the client is revoked, or its authority is not in `client_ca` any more), `quota_hour` to `quota_month` (a quota that cuts), `drained` (the process stopped); an `error` that begins with `sni_` or `hello_`, `not_tls`, `ech_denied` or `http_request_denied` (the first bytes of the client, [tunnels.md](tunnels.md)).";
+            "Why the tunnel ended: `complete` (both sides closed it), `idle_timeout` (`timeouts.tunnel_idle`), `client_reset`, `upstream_reset`, `token_expired` (`auth.tokens.cut_at_expiry`), `certificate_refused` (the certificate of the client is revoked, or its authority is not in `client_ca` any more), `quota_hour` to `quota_month` (a quota that cuts), `drained` (the process stopped), `closed_by_admin` (an operator closed it); an `error` that begins with `sni_` or `hello_`, `not_tls`, `ech_denied` or `http_request_denied` (the first bytes of the client, [tunnels.md](tunnels.md)).";
         "sni": optional sni: &'a str, Text(max::SNI),
             "The name of the host in the ClientHello of the tunnel, as sent; left out if there was none or if it was not read ([tunnels.md](tunnels.md))."
         ;

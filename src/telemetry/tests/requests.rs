@@ -43,7 +43,10 @@ fn one_call_logs_and_counts_a_request() {
             "tollgate_request_duration_seconds_bucket{role=\"forward\",le=\"0.005\"}",
             1.0,
         ),
-        ("tollgate_connect_duration_seconds_count", 1.0),
+        (
+            "tollgate_connect_duration_seconds_count{role=\"forward\"}",
+            1.0,
+        ),
         ("tollgate_user_requests_total{user=\"alice\"}", 1.0),
         (
             "tollgate_user_bytes_total{direction=\"to_client\",user=\"alice\"}",

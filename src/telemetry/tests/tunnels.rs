@@ -92,3 +92,38 @@ fn guards_count_what_is_under_way() {
         assert_eq!(metric(&telemetry, series), Some(expected), "{series}");
     }
 }
+
+#[test]
+fn a_tunnel_that_is_denied_by_its_first_bytes_counts_as_a_denial_too() {
+    let telemetry = quiet();
+    telemetry.keep();
+    let rule = DecidedBy::Rule(Name::parse("tls-only").unwrap());
+    let opened = Record {
+        decided_by: Some(&rule),
+        ..record(Role::Tunnel)
+    };
+    let tunnel = telemetry.tunnel_opened(&opened);
+    assert_eq!(telemetry.hits("tls-only"), (1, 0));
+    tunnel.close(&Record {
+        error: Some("not_tls"),
+        end_reason: Some("not_tls"),
+        denial: Some(&denial()),
+        ..opened
+    });
+    assert_eq!(telemetry.hits("tls-only"), (2, 0));
+    let totals = telemetry.totals();
+    assert_eq!(
+        (
+            totals.requests,
+            totals.tunnels,
+            totals.denials,
+            totals.errors
+        ),
+        (1, 1, 1, 0)
+    );
+    let user = telemetry
+        .top_users(TopBy::Denials, 1, |_| true)
+        .users
+        .remove(0);
+    assert_eq!((user.requests, user.denials, user.open_tunnels), (1, 1, 0));
+}

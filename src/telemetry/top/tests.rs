@@ -131,6 +131,49 @@ fn finds_the_top_sites_of_a_skewed_stream() {
     assert_eq!(names, expected);
 }
 
+proptest! {
+    /// With weights, the promise is about scores; what is said of requests holds all the same.
+    #[test]
+    fn keeps_its_bounds_with_weights(
+        max in 1_usize..20,
+        stream in vec((prop_oneof![0_u32..8, 0_u32..200], 0_u64..3, 0_u64..8), 0..1500),
+    ) {
+        let mut shard = Shard::new(max);
+        let mut exact: HashMap<String, Weight> = HashMap::new();
+        let mut total = 0;
+        for (key, requests, parts) in stream {
+            let key = format!("host{key}");
+            let weight = Weight {
+                requests,
+                from_client: parts * BYTES_OF_ONE,
+                to_client: 7,
+                ..Weight::default()
+            };
+            shard.add(&key, hash_of(&key), &weight);
+            // Nothing is known of a key that never had a point.
+            exact.entry(key).or_default().add(&weight);
+            total += weight.score();
+        }
+        let bound = total / max as u64;
+        prop_assert!(shard.slots.len() <= max);
+        for slot in &shard.slots {
+            let truth = &exact[&*slot.entry.key];
+            let Entry { count, max_overcount, weight, .. } = &slot.entry;
+            prop_assert!(*count >= truth.requests, "{:?} but {truth:?}", slot.entry);
+            prop_assert!(count - max_overcount <= truth.requests, "{:?} but {truth:?}", slot.entry);
+            prop_assert!(*max_overcount <= bound);
+            prop_assert!(weight.bytes() <= truth.bytes());
+        }
+        for (key, truth) in &exact {
+            prop_assert!(truth.score() <= bound + 1 || shard.index.contains_key(&**key), "{key} {truth:?}");
+        }
+        for (rank, &slot) in shard.heap.iter().enumerate() {
+            prop_assert_eq!(shard.slots[slot].rank, rank);
+            prop_assert!(rank == 0 || shard.score_at((rank - 1) / 2) <= shard.score_at(rank));
+        }
+    }
+}
+
 #[test]
 fn is_exact_while_keys_are_few() {
     let top = Top::new();

@@ -115,6 +115,11 @@ impl Resolver {
         self.cache.get(name).filter(|answer| answer.is_fresh(now))
     }
 
+    /// How many names are in the cache, expired ones too.
+    pub fn count_cached(&self) -> usize {
+        self.cache.len()
+    }
+
     /// Resolves a name, from the cache when it is there. Requests for one name
     /// share one look-up, which is `client`'s that begins it.
     ///
