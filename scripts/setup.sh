@@ -58,6 +58,7 @@ tests   corkscrew  corkscrew            corkscrew            -                  
 tests   squid      squid                squid                squid                squid
 tests   danted/sockd dante-server   dante-server         dante-server         -
 tests   microsocks microsocks           -                    microsocks           -
+tests   tmux       tmux                 tmux                 tmux                 tmux
 tests   chromium   chromium             chromium             chromium             -
 tests   haproxy    haproxy              haproxy              haproxy              haproxy
 tests   tinyproxy  tinyproxy            tinyproxy            tinyproxy            tinyproxy

@@ -29,7 +29,9 @@ use pingora_core::server::ShutdownWatch;
 
 pub use self::api::explain::{Explain, Question};
 use self::api::status::ListenerRow;
-pub use self::client::{Changes, ReloadAnswer, reload};
+pub use self::client::{
+    Ask, AskError, Changes, ReloadAnswer, Reply, Service, ServiceError, Stream, Trust, reload,
+};
 use self::connection::Connection;
 use self::door::{Door, Visitor};
 use self::events::Events;

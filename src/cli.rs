@@ -5,5 +5,6 @@ mod commands;
 mod log;
 mod probes;
 mod quota;
+mod top;
 
 pub use commands::main;

@@ -47,6 +47,7 @@ mod server;
 mod socks5;
 mod telemetry;
 mod text;
+mod top;
 mod tunnel;
 mod upstream;
 

@@ -1,18 +1,20 @@
-//! The client of `tollgate reload`: requests a reload from the admin service of the running process.
+//! The client of the admin service: `tollgate reload` and `tollgate top` ask the running process with it.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+mod answer;
+mod service;
+
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::answer::Reply;
+pub use self::service::{Service, ServiceError, Stream, Trust};
 use crate::text::system_message;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading lists of millions of domains takes seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// Far more than a hundred errors with long paths.
-const MAX_ANSWER: u64 = 4 << 20;
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The outcome of a reload.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,20 +48,35 @@ struct Refusal {
     unlisted: usize,
 }
 
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The method.
+    pub method: &'static str,
+    /// The path, with a query.
+    pub path: &'a str,
+    /// JSON to send.
+    pub body: Option<&'a [u8]>,
+    /// How long the service may be silent.
+    pub silence: Duration,
+    /// How long all of the answer may take; none for a stream of events.
+    pub time: Option<Duration>,
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The service cannot be reached, or ends the connection.
-    #[error("the admin service on {address} cannot be reached: {}", system_message(.error))]
+    #[error("the admin service on {name} cannot be reached: {}", system_message(.error))]
     Io {
-        /// The address of the service.
-        address: SocketAddr,
-        /// The error of the system.
+        /// The address of the service, or its URL.
+        name: String,
+        /// The error of the system, or of TLS.
         error: io::Error,
     },
     /// Another program answers there.
     #[error("the server on {0} is not the admin service of Tollgate")]
-    Other(SocketAddr),
+    Other(String),
 }
 
 /// Requests a reload from the admin service on `address`, and waits for the outcome.
@@ -67,41 +84,21 @@ pub enum AskError {
 /// # Errors
 /// The service cannot be reached, or its answer is not that of this version.
 pub fn reload(address: SocketAddr) -> Result<ReloadAnswer, AskError> {
-    let answer = ask(connectable(address)).map_err(|error| AskError::Io { address, error })?;
-    read_answer(&answer).ok_or(AskError::Other(address))
+    let service = Service::plain(address);
+    let reply = service.ask(&Ask {
+        method: "POST",
+        path: "/reload",
+        body: None,
+        silence: RELOAD_TIMEOUT,
+        time: None,
+    })?;
+    let status = reply.status;
+    let body = service.read(reply)?;
+    read_outcome(status, &body).ok_or_else(|| AskError::Other(service.name().to_owned()))
 }
 
-fn ask(address: SocketAddr) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
-    let request = format!(
-        "POST /reload HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    Ok(answer)
-}
-
-/// The address to connect to; for a service on all addresses, loopback.
-fn connectable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-fn read_answer(answer: &[u8]) -> Option<ReloadAnswer> {
-    let mut fields = [httparse::EMPTY_HEADER; 32];
-    let mut head = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = head.parse(answer).ok()? else {
-        return None;
-    };
-    let body = answer.get(length..)?;
-    if head.code != Some(200) {
+fn read_outcome(status: u16, body: &[u8]) -> Option<ReloadAnswer> {
+    if status != 200 {
         let refusal: Refusal = serde_json::from_slice(body).ok()?;
         return Some(ReloadAnswer::Refused(refusal.problems, refusal.unlisted));
     }
@@ -118,9 +115,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers() {
-        let complete = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{\"result\":\"success\",\"users\":2,\"rules\":1,\
-                        \"applied\":[\"tollgate.policy.rules\"],\"restart_needed\":[],\"not_compared\":[]}\n";
+    fn outcomes() {
+        let complete = "{\"result\":\"success\",\"users\":2,\"rules\":1,\"applied\":[\"tollgate.policy.rules\"],\
+                        \"restart_needed\":[],\"not_compared\":[]}\n";
         let expected = Changes {
             users: 2,
             rules: 1,
@@ -128,41 +125,26 @@ mod tests {
             ..Changes::default()
         };
         assert_eq!(
-            read_answer(complete.as_bytes()),
+            read_outcome(200, complete.as_bytes()),
             Some(ReloadAnswer::Complete(expected))
         );
         let partial = complete.replace("\"restart_needed\":[]", "\"restart_needed\":[\"threads\"]");
         assert!(matches!(
-            read_answer(partial.as_bytes()),
+            read_outcome(200, partial.as_bytes()),
             Some(ReloadAnswer::Partial(changes)) if changes.restart_needed == ["threads"]
         ));
-        let refused = "HTTP/1.1 422 Unprocessable Entity\r\n\r\n{\"result\":\"failure\",\"problems\":[\"a\"],\"unlisted\":7}";
+        let refused = "{\"result\":\"failure\",\"problems\":[\"a\"],\"unlisted\":7}";
         assert_eq!(
-            read_answer(refused.as_bytes()),
+            read_outcome(422, refused.as_bytes()),
             Some(ReloadAnswer::Refused(vec!["a".to_owned()], 7))
         );
-        for other in [
-            "",
-            "SSH-2.0-OpenSSH\r\n",
-            "HTTP/1.1 200 OK\r\n\r\n",
-            "HTTP/1.1 404 Not Found\r\n\r\nnot found\n",
-            "HTTP/1.1 200 OK\r\n\r\n{\"result\":\"success\"}",
+        for (status, other) in [
+            (200, ""),
+            (404, "not found\n"),
+            (200, "{\"result\":\"success\"}"),
+            (422, complete),
         ] {
-            assert_eq!(read_answer(other.as_bytes()), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn all_addresses_are_reached_on_loopback() {
-        for (address, expected) in [
-            ("0.0.0.0:1", "127.0.0.1:1"),
-            ("[::]:1", "[::1]:1"),
-            ("192.0.2.1:1", "192.0.2.1:1"),
-        ] {
-            assert_eq!(
-                connectable(address.parse().unwrap()),
-                expected.parse().unwrap()
-            );
+            assert_eq!(read_outcome(status, other.as_bytes()), None, "{other}");
         }
     }
 }

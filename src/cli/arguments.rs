@@ -188,6 +188,43 @@ pub enum Command {
         #[structopt(subcommand)]
         command: ScriptCommand,
     },
+    /// Show what the running process does, in a terminal: requests, tunnels, users, sites, denials. It asks the admin service;
+    /// see docs/top.md
+    Top {
+        /// The configuration file of that process, with `tollgate.admin`
+        #[structopt(
+            short,
+            long,
+            value_name = "FILE",
+            parse(from_os_str),
+            conflicts_with = "url"
+        )]
+        conf: Option<PathBuf>,
+        /// Its admin service, such as https://ops.example.org:9090
+        #[structopt(long, value_name = "URL")]
+        url: Option<String>,
+        /// A user of the service; prompts for the password, or reads it from standard input
+        #[structopt(long, value_name = "NAME")]
+        user: Option<String>,
+        /// A file whose first line is the password
+        #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "user")]
+        password_file: Option<PathBuf>,
+        /// Certificates of the authorities that are trusted, in place of those of the system
+        #[structopt(long, value_name = "FILE", parse(from_os_str))]
+        ca: Option<PathBuf>,
+        /// A certificate to show to the service
+        #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "key")]
+        cert: Option<PathBuf>,
+        /// Its key
+        #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "cert")]
+        key: Option<PathBuf>,
+        /// Print one snapshot, as tables
+        #[structopt(long)]
+        once: bool,
+        /// Print it as JSON
+        #[structopt(long, requires = "once")]
+        json: bool,
+    },
     /// Set a user's password in an htpasswd file, as an argon2id hash; prompts for it,
     /// or reads it from standard input. argon2id uses all of a password, bcrypt ($2y$)
     /// the first 72 bytes only
@@ -248,8 +285,8 @@ pub enum ScriptCommand {
 }
 
 /// The names of the commands.
-const COMMANDS: [&str; 7] = [
-    "check", "explain", "log", "passwd", "quota", "reload", "script",
+const COMMANDS: [&str; 8] = [
+    "check", "explain", "log", "passwd", "quota", "reload", "script", "top",
 ];
 
 /// The message for an invalid command line, with what to type in its last line.
@@ -354,7 +391,7 @@ mod tests {
             ),
             (
                 "run",
-                "tollgate: \"run\" is not understood; the commands are check, explain, log, passwd, quota, reload, script; without one, \
+                "tollgate: \"run\" is not understood; the commands are check, explain, log, passwd, quota, reload, script, top; without one, \
                  `tollgate -c FILE` serves",
             ),
             (

@@ -12,9 +12,10 @@ use super::arguments::{Cli, Command, ScriptCommand, explain_usage};
 use super::log::{FilterTexts, LogQuery, log};
 use super::probes;
 use super::quota::{QuotaQuery, quota};
+use super::top::{self, TopQuery};
 use crate::access::auth::passwd;
 use crate::access::limits::quota::Filter;
-use crate::admin::{self, Changes, ReloadAnswer};
+use crate::admin::{self, Changes, ReloadAnswer, Trust};
 use crate::config::Config;
 use crate::explain::{self, Query, Ran, ScriptQuery, Seen, Subject};
 use crate::hello::Hello;
@@ -97,6 +98,29 @@ pub fn main() -> ExitCode {
                 errors,
             },
             color: &color,
+        }),
+        Some(Command::Top {
+            conf,
+            url,
+            user,
+            password_file,
+            ca,
+            cert,
+            key,
+            once,
+            json,
+        }) => top::run(&TopQuery {
+            // `tollgate -c FILE top` is equivalent.
+            conf: conf.or(cli.conf),
+            url,
+            user,
+            password_file,
+            trust: Trust {
+                ca,
+                identity: cert.zip(key),
+            },
+            once,
+            json,
         }),
         Some(Command::Script { command }) => run_script(&command, cli.conf.as_deref()),
         Some(Command::Passwd { file, user }) => set_password(&file, &user),

@@ -197,6 +197,8 @@ mod operations {
     mod threads;
     mod times;
     mod tls_commands;
+    mod top;
+    mod top_once;
     mod upgrade_under_load;
     mod work_stealing;
 }

@@ -37,6 +37,8 @@ pub(crate) mod site;
 pub(crate) mod sockets;
 pub(crate) mod socks5;
 pub(crate) mod tls;
+pub(crate) mod tmux;
+pub(crate) mod top;
 pub(crate) mod upgrade;
 pub(crate) mod websocket;
 

@@ -163,7 +163,23 @@ pub fn read_password() -> Result<Password, PasswdError> {
     if stdin.is_terminal() {
         ask_twice(|prompt| rpassword::prompt_password(prompt))
     } else {
-        read_line(stdin.lock())
+        read_password_from(stdin.lock())
+    }
+}
+
+/// Reads a password that is set already: on a terminal once and without echo, else one line of standard input.
+///
+/// # Errors
+/// [`PasswdError::Read`], or [`PasswdError::PasswordEmpty`] and [`PasswdError::PasswordTooLong`].
+pub fn ask_password(prompt: &str) -> Result<Password, PasswdError> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return read_password_from(stdin.lock());
+    }
+    let password = rpassword::prompt_password(prompt).map_err(PasswdError::Read)?;
+    match password.is_empty() {
+        true => Err(PasswdError::PasswordEmpty),
+        false => Ok(Password::new(password)),
     }
 }
 
@@ -181,7 +197,10 @@ fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<Password
 }
 
 /// One line, without its end (LF or CRLF); the end may be missing.
-fn read_line(input: impl BufRead) -> Result<Password, PasswdError> {
+///
+/// # Errors
+/// As [`read_password`], without [`PasswdError::PasswordMismatch`].
+pub fn read_password_from(input: impl BufRead) -> Result<Password, PasswdError> {
     let limit = MAX_CREDENTIALS_LEN + 2;
     let mut line = Zeroizing::new(Vec::with_capacity(limit));
     input

@@ -345,7 +345,7 @@ fn runs_at_the_same_time_lose_nothing() {
 
 #[test]
 fn reads_one_line() {
-    let read = |input: &[u8]| read_line(input).map(|secret| secret.expose().to_vec());
+    let read = |input: &[u8]| read_password_from(input).map(|secret| secret.expose().to_vec());
     let max = "x".repeat(MAX_CREDENTIALS_LEN);
     for (input, password) in [
         ("secret", "secret"),
@@ -380,7 +380,7 @@ fn reads_one_line() {
     }
     let endless = io::BufReader::new(io::repeat(b'x'));
     assert!(matches!(
-        read_line(endless),
+        read_password_from(endless),
         Err(PasswdError::PasswordTooLong)
     ));
     let too_long = format!("{max}x\n");
@@ -423,7 +423,7 @@ fn no_error_shows_the_password_or_a_hash() {
         set_password(Path::new("/dev/null"), "ann", &secret).unwrap_err(),
         set_password(&case.file(), "ann", &Password::new("canary\u{7}")).unwrap_err(),
         set_password(&case.file(), "ann", &Password::new("canary".repeat(1000))).unwrap_err(),
-        read_line("canary".repeat(1000).as_bytes()).unwrap_err(),
+        read_password_from("canary".repeat(1000).as_bytes()).unwrap_err(),
         ask_twice({
             let mut answers = ["canary-1", "canary-2"].into_iter();
             move |_| Ok(answers.next().unwrap_or_default().to_owned())

@@ -1,0 +1,174 @@
+//! The process and the classes of limits, as lines of a name and a text. Pure.
+
+use super::facts::{Fact, Facts, human_count, human_seconds, short_bytes};
+
+/// More lines than a process has.
+const MAX_LINES: usize = 500;
+
+/// What the service says of its process.
+pub(super) fn lines(status: &Facts, snapshot: &Facts) -> Vec<(String, String)> {
+    let mut lines = Lines(Vec::new());
+    let text = |path: &str| status.at(path).text().unwrap_or_default().into_owned();
+    lines.add("version", text("version"));
+    lines.add("process", text("pid"));
+    lines.add("state", text("state"));
+    let uptime = status.at("uptime_seconds").count().map(human_seconds);
+    lines.add(
+        "started",
+        format!("{}, {} ago", text("started_at"), uptime.unwrap_or_default()),
+    );
+    lines.add("threads", text("threads"));
+    let of = |part: &str, whole: &str| match status.at(part).is_nothing() {
+        true => text(whole),
+        false => format!("{} of {}", text(part), text(whole)),
+    };
+    lines.add("descriptors", of("descriptors.open", "descriptors.limit"));
+    let memory = status.at("memory_bytes").count().map(short_bytes);
+    lines.add("memory", memory.unwrap_or_default());
+    lines.add("processor", format!("{} s", text("cpu_seconds")));
+    lines.add("log level", text("log_level"));
+    lines.add("log records lost", text("log_dropped"));
+    if !status.at("operator").is_nothing() {
+        lines.add("you are", text("operator"));
+    }
+    let change = match status.at("can_change").is_true() {
+        true => "yes",
+        false => "no: it does not know its users (admin.users)",
+    };
+    lines.add("takes changes", change.to_owned());
+    let reload = status.at("reload");
+    if !reload.is_nothing() {
+        let at = |name: &str| reload.at(name).text().unwrap_or_default();
+        lines.add(
+            "last reload",
+            format!("{}, {}", at("last_at"), at("outcome")),
+        );
+        for key in reload.at("restart_needed").items() {
+            lines.add(
+                "needs a restart",
+                key.text().unwrap_or_default().into_owned(),
+            );
+        }
+    }
+    for listener in status.at("listeners").items() {
+        lines.add("listener", listener_text(listener));
+    }
+    for certificate in status.at("certificates").items() {
+        let at = |name: &str| certificate.at(name).text().unwrap_or_default();
+        let (kind, name, expires, days) = (at("kind"), at("name"), at("expires"), at("days_left"));
+        lines.add(
+            "certificate",
+            format!(
+                "{kind} {name} of {}: {expires}, {days} days",
+                at("listener")
+            ),
+        );
+    }
+    let totals = status.at("totals");
+    for (name, shown) in [
+        ("requests", "requests"),
+        ("tunnels", "tunnels"),
+        ("denials", "denials"),
+        ("errors", "errors"),
+    ] {
+        let count = totals.at(name).count().map(human_count);
+        lines.add(shown, count.unwrap_or_default());
+    }
+    let bytes = |name: &str| totals.at(name).count().map(short_bytes).unwrap_or_default();
+    let sent = (bytes("bytes_from_client"), bytes("bytes_to_client"));
+    lines.add(
+        "bytes",
+        format!("{} from clients, {} to them", sent.0, sent.1),
+    );
+    for (kind, count) in status.at("errors_by_kind").members() {
+        let count = count.count().map(human_count).unwrap_or_default();
+        lines.add("error", format!("{kind}: {count}"));
+    }
+    for class in snapshot.at("classes").items() {
+        lines.add("class", class_text(class));
+    }
+    lines.0.truncate(MAX_LINES);
+    lines.0
+}
+
+struct Lines(Vec<(String, String)>);
+
+impl Lines {
+    fn add(&mut self, name: &str, text: String) {
+        self.0.push((name.to_owned(), text));
+    }
+}
+
+fn listener_text(listener: Fact<'_>) -> String {
+    let at = |name: &str| listener.at(name).text().unwrap_or_default();
+    let mut text = format!("{} {}", at("address"), at("purpose"));
+    for (name, shown) in [
+        ("tls", ", TLS"),
+        ("http2", ", HTTP/2"),
+        ("proxy_protocol", ", PROXY protocol"),
+    ] {
+        if listener.at(name).is_true() {
+            text.push_str(shown);
+        }
+    }
+    match listener.at("socks5").raw() {
+        None | Some("never") => {}
+        Some(_) => text.push_str(&format!(", SOCKS5 {}", at("socks5"))),
+    }
+    text
+}
+
+fn class_text(class: Fact<'_>) -> String {
+    let at = |name: &str| class.at(name).text().unwrap_or_default();
+    let count = |name: &str| class.at(name).count().map(human_count).unwrap_or_default();
+    format!(
+        "{} per {}: {} admitted, {} limited, {} wait, {} requests and {} tunnels now; {}",
+        at("name"),
+        at("per"),
+        count("admitted"),
+        count("limited"),
+        count("waiting"),
+        count("requests"),
+        count("tunnels"),
+        at("limits"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_shown() {
+        let status = Facts::new(json!({
+            "version": "1.2.3", "pid": 7, "uptime_seconds": 61, "descriptors": {"open": 5, "limit": 1024},
+            "reload": {"last_at": "T", "outcome": "partial", "restart_needed": ["threads"]},
+            "listeners": [{"address": "127.0.0.1:1", "purpose": "proxy", "tls": true, "socks5": "also"}],
+            "errors_by_kind": {"dns_error": 3}, "can_change": true,
+        }));
+        let snapshot =
+            Facts::new(json!({"classes": [{"name": "slow", "per": "user", "limited": 2}]}));
+        let lines = lines(&status, &snapshot);
+        for (name, text) in [
+            ("version", "1.2.3"),
+            ("descriptors", "5 of 1024"),
+            ("needs a restart", "threads"),
+            ("listener", "127.0.0.1:1 proxy, TLS, SOCKS5 also"),
+            ("error", "dns_error: 3"),
+            ("takes changes", "yes"),
+        ] {
+            assert!(
+                lines.contains(&(name.to_owned(), text.to_owned())),
+                "{name}: {lines:?}"
+            );
+        }
+        let class = lines.last().unwrap();
+        assert!(
+            class.1.starts_with("slow per user:  admitted, 2 limited"),
+            "{class:?}"
+        );
+        assert!(!super::lines(&Facts::default(), &Facts::default()).is_empty());
+    }
+}

@@ -1,0 +1,247 @@
+//! What keys do. Pure.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::{Closing, Command, Link, MAX_FILTER, Mode, State};
+use crate::top::explanation;
+use crate::top::facts::{Facts, clean, human_count};
+use crate::top::lists::Tab;
+use crate::top::process;
+
+/// The keys, for the help.
+pub(in crate::top) const KEYS: &[(&str, &str)] = &[
+    ("Tab, Shift-Tab, ←, →", "the next tab, the one before"),
+    ("1 … 9", "a tab by its place"),
+    ("↑, ↓, k, j", "the row above, the row below"),
+    ("PgUp, PgDn, Home, End, g, G", "further up and down"),
+    (
+        "/",
+        "filter: rows that have a text; Enter keeps it, Esc drops it",
+    ),
+    ("s, S", "sort by the next column, by the one before"),
+    ("r", "reverse the order; without a connection: connect now"),
+    (
+        "e, Enter",
+        "explain why the request of a row is admitted or denied",
+    ),
+    ("x", "close the tunnel; of a user, all tunnels; asks first"),
+    ("space", "pause, and go on"),
+    ("Ctrl-L", "draw again"),
+    ("Ctrl-Z", "suspend"),
+    ("?", "this help"),
+    ("q, Ctrl-C", "quit"),
+];
+
+impl State {
+    pub(super) fn press(&mut self, key: KeyEvent) -> Option<Command> {
+        if key.kind == KeyEventKind::Release {
+            return None;
+        }
+        let has_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if has_control {
+            match key.code {
+                KeyCode::Char('c') => return Some(Command::Quit),
+                KeyCode::Char('z') => return Some(Command::Suspend),
+                KeyCode::Char('l') => return Some(Command::Redraw),
+                _ => {}
+            }
+        }
+        match std::mem::replace(&mut self.mode, Mode::Browse) {
+            Mode::Browse => self.browse(key.code, has_control),
+            Mode::Filter(before) => {
+                self.write_filter(key.code, has_control, before);
+                None
+            }
+            Mode::Confirm(closing) => match key.code {
+                KeyCode::Char('y' | 'Y') => {
+                    self.note = Some("closing…".to_owned());
+                    Some(Command::Close(closing))
+                }
+                _ => {
+                    self.note = Some("nothing was closed".to_owned());
+                    None
+                }
+            },
+            Mode::Explain(title, lines, first) => {
+                let count = lines.as_ref().map_or(0, Vec::len);
+                let first = self.scroll(key.code, first, count);
+                self.mode = first.map_or(Mode::Browse, |first| Mode::Explain(title, lines, first));
+                None
+            }
+            Mode::Help(first) => {
+                let first = self.scroll(key.code, first, KEYS.len());
+                self.mode = first.map_or(Mode::Browse, Mode::Help);
+                None
+            }
+        }
+    }
+
+    /// The first line of a text after a key; none when the key ends it.
+    fn scroll(&self, key: KeyCode, first: usize, count: usize) -> Option<usize> {
+        let moved = match key {
+            KeyCode::Up | KeyCode::Char('k') => first.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => first.saturating_add(1),
+            KeyCode::PageUp => first.saturating_sub(self.page),
+            KeyCode::PageDown | KeyCode::Char(' ') => first.saturating_add(self.page),
+            KeyCode::Home | KeyCode::Char('g') => 0,
+            KeyCode::End | KeyCode::Char('G') => count,
+            _ => return None,
+        };
+        Some(moved.min(count.saturating_sub(1)))
+    }
+
+    fn browse(&mut self, key: KeyCode, has_control: bool) -> Option<Command> {
+        self.note = None;
+        if has_control {
+            return None;
+        }
+        let page = self.page.max(1);
+        match key {
+            KeyCode::Char('q') => return Some(Command::Quit),
+            KeyCode::Char('?') => self.mode = Mode::Help(0),
+            KeyCode::Tab | KeyCode::Right | KeyCode::Char('l') => self.tab = self.tab.step(1),
+            KeyCode::BackTab | KeyCode::Left | KeyCode::Char('h') => self.tab = self.tab.step(-1),
+            KeyCode::Char(digit @ '1'..='9') => {
+                let place = digit.to_digit(10).and_then(|digit| digit.checked_sub(1));
+                let tab = place.and_then(|place| Tab::ALL.get(place as usize));
+                self.tab = tab.copied().unwrap_or(self.tab);
+            }
+            KeyCode::Char(' ') => return self.pause(),
+            KeyCode::Char('r') if matches!(self.link, Link::Lost(..)) => {
+                return Some(Command::Connect);
+            }
+            KeyCode::Char('e') | KeyCode::Enter => return self.explain(),
+            KeyCode::Char('x') => self.ask_to_close(),
+            key => self.browse_list(key, page),
+        }
+        None
+    }
+
+    fn browse_list(&mut self, key: KeyCode, page: usize) {
+        if self.tab == Tab::Process {
+            let count = process::lines(&self.status, &self.snapshot).len();
+            let first = self.scroll(key, self.process_first, count);
+            self.process_first = first.unwrap_or(self.process_first);
+            return;
+        }
+        let Some(view) = self.view_mut().filter(|view| view.tab.list().is_some()) else {
+            return;
+        };
+        let place = view.selected_place();
+        let to = match key {
+            KeyCode::Up | KeyCode::Char('k') => place.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => place.saturating_add(1),
+            KeyCode::PageUp => place.saturating_sub(page),
+            KeyCode::PageDown => place.saturating_add(page),
+            KeyCode::Home | KeyCode::Char('g') => 0,
+            KeyCode::End | KeyCode::Char('G') => usize::MAX,
+            KeyCode::Char('s') => return view.sort_by(1),
+            KeyCode::Char('S') => return view.sort_by(-1),
+            KeyCode::Char('r') => return view.reverse(),
+            KeyCode::Esc => return view.set_filter(String::new()),
+            KeyCode::Char('/') => {
+                let before = view.filter().to_owned();
+                self.mode = Mode::Filter(before);
+                return;
+            }
+            _ => return,
+        };
+        view.select(to, page);
+    }
+
+    fn write_filter(&mut self, key: KeyCode, has_control: bool, before: String) {
+        let Some(view) = self.view_mut() else {
+            return;
+        };
+        let mut filter = view.filter().to_owned();
+        match key {
+            KeyCode::Enter => return,
+            KeyCode::Esc => return view.set_filter(before),
+            KeyCode::Backspace => drop(filter.pop()),
+            KeyCode::Char('u') if has_control => filter.clear(),
+            KeyCode::Char(c) if !has_control && !c.is_control() && filter.len() < MAX_FILTER => {
+                filter.push(c);
+            }
+            _ => {}
+        }
+        view.set_filter(filter);
+        self.mode = Mode::Filter(before);
+    }
+
+    fn pause(&mut self) -> Option<Command> {
+        self.is_paused = !self.is_paused;
+        match self.is_paused {
+            true => None,
+            // What was missed is drawn with the rest.
+            false => Some(Command::History),
+        }
+    }
+
+    fn explain(&mut self) -> Option<Command> {
+        let row = self.view()?.selected()?;
+        let Some(question) = explanation::question(self.tab, row) else {
+            self.note = Some("only requests, tunnels and denials are explained".to_owned());
+            return None;
+        };
+        let shown = |name: &str| row.at(name).text().unwrap_or_default();
+        let title = format!("{} {}", shown("method"), shown("target"));
+        self.mode = Mode::Explain(title.trim().to_owned(), None, 0);
+        Some(Command::Explain(question))
+    }
+
+    fn ask_to_close(&mut self) {
+        let closing = self
+            .view()
+            .and_then(|view| closing(view.tab, view.selected()?));
+        self.note = match closing {
+            None => Some("only tunnels are closed: choose one, or a user".to_owned()),
+            Some(_) if !self.can_change() => Some(
+                "this service changes nothing, since it does not know its users: configure admin.users"
+                    .to_owned(),
+            ),
+            Some(closing) => {
+                self.mode = Mode::Confirm(closing);
+                None
+            }
+        };
+    }
+}
+
+/// What is closed of a row.
+fn closing(tab: Tab, row: &Facts) -> Option<Closing> {
+    match tab {
+        Tab::Tunnels => {
+            let id = row.at("id").raw()?;
+            let user = row.at("user").text().unwrap_or("(no user)".into());
+            let target = row.at("target").text().unwrap_or_default();
+            Some(Closing::Tunnel(
+                id.to_owned(),
+                format!("{user} to {target}"),
+            ))
+        }
+        Tab::Users => Some(Closing::User(row.at("user").raw()?.to_owned())),
+        _ => None,
+    }
+}
+
+impl Closing {
+    /// The question before it is done.
+    pub(in crate::top) fn question(&self) -> String {
+        match self {
+            Self::Tunnel(_, what) => format!("close the tunnel of {what}?"),
+            Self::User(user) => format!("close all tunnels of {}?", clean(user)),
+        }
+    }
+
+    /// What was done: `closed` tunnels, or none of this id.
+    pub(in crate::top) fn outcome(&self, closed: u64) -> String {
+        match self {
+            Self::Tunnel(_, what) if closed > 0 => format!("closed: the tunnel of {what}"),
+            Self::Tunnel(_, what) => format!("the tunnel of {what} had ended"),
+            Self::User(user) => {
+                let (count, s) = (human_count(closed), if closed == 1 { "" } else { "s" });
+                format!("closed: {count} tunnel{s} of {}", clean(user))
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Draws what is over a tab: an explanation, the help.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Margin, Rect};
+use ratatui::style::Style;
+use ratatui::widgets::{Block, Clear, Widget as _};
+
+use super::{Theme, put, put_at, width_of};
+use crate::top::state::{KEYS, Mode, State};
+
+/// Draws what is open, if anything.
+pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    match &state.mode {
+        Mode::Browse | Mode::Filter(_) | Mode::Confirm(_) => {}
+        Mode::Explain(title, lines, first) => {
+            let inner = frame(title, area, theme, buffer);
+            let waiting = ["asking…".to_owned()];
+            let lines = lines.as_deref().unwrap_or(&waiting);
+            let lines = wrap(lines, inner.width);
+            let rows = lines.iter().skip(*first).take(usize::from(inner.height));
+            for (line, text) in (0..).zip(rows) {
+                let style = if *first == 0 && line == 0 {
+                    theme.title()
+                } else {
+                    Style::new()
+                };
+                put(buffer, inner, line, text, style);
+            }
+        }
+        Mode::Help(first) => {
+            let inner = frame("keys", area, theme, buffer);
+            let column = KEYS.iter().map(|(keys, _)| width_of(keys)).max();
+            let column = column.unwrap_or_default() + 2;
+            let rows = KEYS.iter().skip(*first).take(usize::from(inner.height));
+            for (line, (keys, meaning)) in (0..).zip(rows) {
+                put(buffer, inner, line, keys, theme.title());
+                put_at(buffer, inner, (column, line), meaning, Style::new());
+            }
+        }
+    }
+}
+
+/// An empty box with a title. What is in it.
+fn frame(title: &str, area: Rect, theme: Theme, buffer: &mut Buffer) -> Rect {
+    let outer = area.inner(Margin::new(1.min(area.width / 4), 0));
+    Clear.render(outer, buffer);
+    let block = Block::bordered().border_style(theme.title());
+    let inner = block.inner(outer).inner(Margin::new(1, 0));
+    block.render(outer, buffer);
+    let top = Rect {
+        x: outer.x + 2,
+        width: outer.width.saturating_sub(4),
+        height: 1,
+        ..outer
+    };
+    put(buffer, top, 0, &format!(" {title} "), theme.title());
+    inner
+}
+
+/// Breaks lines that are too long, at spaces where there are any.
+fn wrap(lines: &[String], width: u16) -> Vec<String> {
+    let width = width.max(8);
+    let mut wrapped = Vec::new();
+    for line in lines {
+        let mut now = String::new();
+        for word in line.split_inclusive(' ') {
+            if width_of(&now).saturating_add(width_of(word.trim_end())) > width
+                && !now.trim().is_empty()
+            {
+                wrapped.push(std::mem::replace(&mut now, "    ".to_owned()));
+            }
+            for c in word.chars() {
+                if width_of(&now) >= width && c != ' ' {
+                    wrapped.push(std::mem::replace(&mut now, "    ".to_owned()));
+                }
+                now.push(c);
+            }
+        }
+        wrapped.push(now);
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_broken() {
+        let lines = [
+            "one two three four".to_owned(),
+            String::new(),
+            "x".repeat(20),
+        ];
+        assert_eq!(
+            wrap(&lines, 10),
+            [
+                "one two ",
+                "    three ",
+                "    four",
+                "",
+                "xxxxxxxxxx",
+                "    xxxxxx",
+                "    xxxx"
+            ]
+        );
+    }
+}
