@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec};
 
@@ -74,7 +75,8 @@ fn class(status: Option<u16>) -> usize {
 /// Counts events by one label, with at most `MAX` values and then "other".
 pub(crate) struct LabelledCounters<const MAX: usize> {
     family: IntCounterVec,
-    series: RwLock<HashMap<Box<str>, IntCounter>>,
+    /// Hashed fast: a value is a name of the program or of the configuration, and not for a client to choose.
+    series: RwLock<HashMap<Box<str>, IntCounter, RandomState>>,
     other: OnceLock<IntCounter>,
 }
 
