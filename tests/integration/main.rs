@@ -180,6 +180,7 @@ mod operations {
     mod threads;
     mod times;
     mod tls_commands;
+    mod traces;
     mod upgrade_under_load;
     mod work_stealing;
 }
