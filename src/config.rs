@@ -46,6 +46,7 @@ mod reference;
 mod reload;
 mod rights;
 mod roots;
+mod run_directory;
 mod scope;
 mod scripts;
 mod secrets;
@@ -63,16 +64,12 @@ mod tunnel;
 mod values;
 mod yaml;
 
-use std::fs::{DirBuilder, File};
-use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use pingora_core::server::configuration::ServerConf;
-use rustix::fs::OFlags;
 
 pub use self::admin::Admin;
 pub use self::auth::Auth;
@@ -203,36 +200,6 @@ impl Config {
     /// Where the admin service is, if there is one.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
-    }
-
-    /// Makes the directory of the default `pid_file` and `upgrade_sock`, for the user that serves alone.
-    ///
-    /// Does nothing when both are configured: their directories were checked.
-    ///
-    /// # Errors
-    /// The directory is not there and cannot be made.
-    pub fn create_run_directory(&self) -> io::Result<()> {
-        let Some(directory) = &self.run_directory else {
-            return Ok(());
-        };
-        if let Some(parent) = directory.parent() {
-            DirBuilder::new().recursive(true).create(parent)?;
-        }
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Ok(()) => {}
-            Err(_) if directory.is_dir() => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        if let Some(identity) = &self.identity {
-            // By its descriptor: what was made is what is given away.
-            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            let made = File::options()
-                .read(true)
-                .custom_flags(flags.bits().cast_signed())
-                .open(directory)?;
-            fchown(made, Some(identity.uid()), Some(identity.gid()))?;
-        }
-        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod failure;
 mod framing;
 mod http2;
 mod peer;
+mod record;
 mod retry;
 mod session;
 mod through;
@@ -23,10 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{
-    CONTENT_LENGTH, DATE, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING, USER_AGENT,
-    VIA,
-};
+use http::header::{CONTENT_LENGTH, DATE, HOST, MAX_FORWARDS, TRANSFER_ENCODING, VIA};
 use http::{HeaderMap, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -48,7 +46,6 @@ use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::{self, Framing};
 use crate::http::response::{MAX_INTERIM, ResponseFields, is_final};
 use crate::http::role::Role;
-use crate::telemetry::GATEWAY_SITE;
 use crate::telemetry::traces::Phase;
 
 /// Forward proxy and gateway as Pingora's application.
@@ -463,29 +460,7 @@ impl ProxyHttp for Forward {
         let Ok(forwarded) = ctx.forwarded() else {
             return;
         };
-        let status = final_status(session).map(|status| status.as_u16());
-        forwarded.exchange.end(&self.app, status);
-        let exchange = &forwarded.exchange;
-        let request = session.req_header();
-        let site = exchange.request.authority.as_ref();
-        let site = site.map(ToString::to_string);
-        let (path, target);
-        let mut record = exchange.record();
-        if self.app.telemetry.logs() {
-            path = String::from_utf8_lossy(request.raw_path());
-            target = exchange.request.canonical_target(&path);
-            let field = |name| request.headers.get(name).map(HeaderValue::as_bytes);
-            record.method = request.method.as_str().as_bytes();
-            record.target = target.as_bytes();
-            record.referer = field(REFERER);
-            record.user_agent = field(USER_AGENT);
-        }
-        record.site = Some(site.as_deref().unwrap_or(GATEWAY_SITE));
-        record.status = status;
-        record.bytes_from_client = session.body_bytes_read() as u64;
-        record.bytes_to_client = session.body_bytes_sent() as u64;
-        record.bytes_from_upstream = session.upstream_body_bytes_received() as u64;
-        self.app.telemetry.record(&record);
+        record::write(&self.app, session, forwarded);
         // The permit of the upstream and the place in the class are free now, not when Pingora drops the context.
         forwarded.free_permits();
         forwarded.exchange.outcome.leave_class();

@@ -199,6 +199,7 @@ mod operations {
     mod tls_commands;
     mod top;
     mod top_once;
+    mod traces;
     mod upgrade_under_load;
     mod work_stealing;
 }

@@ -27,8 +27,11 @@ fn the_log_of_a_process_is_shown_and_filtered() {
     let proxy = Proxy::plain();
     let origin = Origin::ok("hello");
     let address = origin.address;
+    // A record may be written after the answer: each is waited for, so that they are in this order.
     proxy.exchange(request_of(ALICE, "GET", &format!("http://{address}/one")));
+    proxy.wait_records(1);
     proxy.exchange(request_of(BOB, "GET", &format!("http://{address}/two")));
+    proxy.wait_records(2);
     proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/three"));
     proxy.wait_records(3);
     let conf = proxy.path("pingora.yaml");
