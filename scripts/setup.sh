@@ -48,6 +48,8 @@ tests   socat      socat                socat                socat              
 tests   nc.openbsd/nc netcat-openbsd    netcat               netcat-openbsd       netcat
 tests   python_socks python3-socks     python3-pysocks      py3-pysocks          -
 tests   python_pacparser python3-pacparser - - -
+tests   python_websockets python3-websockets python3-websockets py3-websockets -
+tests   python_grpc python3-grpcio     python3-grpcio       py3-grpcio           -
 tests   proxychains4 proxychains4       proxychains-ng       proxychains-ng       proxychains-ng
 tests   connect-proxy connect-proxy     connect-proxy        -                    connect
 tests   corkscrew  corkscrew            corkscrew            -                    corkscrew

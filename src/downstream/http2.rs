@@ -124,7 +124,8 @@ fn builder(acceptor: &Acceptor) -> Builder {
         .max_concurrent_streams(streams)
         .max_pending_accept_reset_streams(limits.streams_per_connection)
         // 32 bytes for each field are not of the head, but count (RFC 9113 §6.5.2).
-        .max_header_list_size(at_most(limits.request_head + 32 * limits.request_fields));
+        .max_header_list_size(at_most(limits.request_head + 32 * limits.request_fields))
+        .enable_connect_protocol();
     builder
 }
 

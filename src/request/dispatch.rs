@@ -134,7 +134,10 @@ impl<'a> Requests<'a> {
         self.add_forwarding_fields(&mut head, &request);
         let credentials = std::mem::take(&mut head.credentials);
         let is_connect = head.method == Method::CONNECT;
-        request.is_tunnel = is_connect || (head.is_websocket_handshake && !is_local);
+        // Over HTTP/2 it has no meaning without the WebSocket, where HTTP/1.1 makes a GET of it.
+        let is_websocket =
+            head.is_websocket_handshake && (!is_local || head.version == Version::Http2);
+        request.is_tunnel = is_connect || is_websocket;
         if request.is_tunnel {
             let mut exchange = Exchange::new(request, credentials);
             exchange.begin(access, kept);

@@ -1,5 +1,7 @@
-//! WebSocket (RFC 6455): one request that becomes a tunnel, to origins and upstreams, http and https.
+//! WebSocket (RFC 6455): one request that becomes a tunnel, to origins and upstreams, http and https. To those it is
+//! HTTP/1.1 always; a client may have asked in HTTP/2 (RFC 8441).
 
+mod key;
 pub mod message;
 
 use std::io;
@@ -9,17 +11,20 @@ use bytes::BytesMut;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use self::key::Key;
 use self::message::{MAX_HEAD, Message, UpstreamResponse};
 use super::app::App;
 use super::connect::ConnectService;
+use super::facts::Request;
 use super::hooks::before_tunnel;
 use super::outcome::Exchange;
 use super::outgoing;
+use super::own;
 use super::tunnel::{self, Opened, TunnelRequest};
 use crate::access::limits::{Account, Flow, Volume};
 use crate::client::ClientStream;
 use crate::http::error::{ErrorKind, RequestError};
-use crate::http::http1::BodyScanner;
+use crate::http::http1::{BodyScanner, Version};
 use crate::http::response::{MAX_INTERIM, ResponseReader, is_final};
 use crate::http::role::Role;
 use crate::tunnel::Traffic;
@@ -82,10 +87,15 @@ async fn handshake(
     has_ended: &AtomicBool,
     mut message: Message,
 ) -> Result<(Box<Opened>, UpstreamResponse), RequestError> {
+    if is_local(&exchange.request) {
+        return Err(refuse_local(app, exchange).await);
+    }
+    let is_http2 = exchange.request.version == Version::Http2;
+    let key = is_http2.then(Key::new).transpose()?;
     let mut opened = tunnel::open(app, exchange, has_ended).await?;
     tunnel::refuse_early(&opened.early)?;
     outgoing::complete(app, exchange, &mut message)?;
-    let message = message.to_bytes();
+    let message = message.to_bytes(key.as_ref());
     let upstream = &mut opened.stream;
     let sending = async {
         upstream.write_all(&message).await?;
@@ -94,7 +104,7 @@ async fn handshake(
     let sent = tokio::time::timeout(app.timeouts.send, sending).await;
     sent.map_err(|_late| ErrorKind::WriteTimeout)?
         .map_err(terminated)?;
-    let answer = read_answer(app, exchange, upstream);
+    let answer = read_answer(app, exchange, upstream, key.as_ref());
     let answer = tokio::time::timeout(app.timeouts.response, answer).await;
     let answer = answer.unwrap_or_else(|_late| Err(ErrorKind::ResponseTimeout.into()));
     let pool = match exchange.request.pool {
@@ -104,12 +114,34 @@ async fn handshake(
     if let (Some(pool), Some(permit)) = (pool, &opened.permit) {
         match &answer {
             Ok(_) => pool.answered(&permit.server),
+            // A page in place of a WebSocket: a client may ask for one anywhere.
+            Err(error) if error.kind() == ErrorKind::UpgradeFailed => {
+                pool.answered(&permit.server);
+            }
             Err(error) => pool.failed(&permit.server, error.kind().name()),
         }
     }
     let answer = answer?;
     exchange.outcome.first_byte = Some(exchange.request.arrival.started.elapsed());
     Ok((opened, answer))
+}
+
+/// Whether it is for what this proxy answers itself. HTTP/1.1 makes a GET of such a handshake before it comes here.
+fn is_local(request: &Request) -> bool {
+    request.role == Some(Role::Gateway) && (request.is_own || request.pool == Choice::Page)
+}
+
+/// Why a WebSocket to this proxy itself does not begin. A client learns it once it is known, as with other requests.
+async fn refuse_local(app: &App, exchange: &mut Exchange) -> RequestError {
+    let known = match exchange.request.is_own {
+        true if !own::needs_user(app, &exchange.request) => Ok(()),
+        true => app.access.identify(exchange).await,
+        false => app.access.admit(exchange).await.map(drop),
+    };
+    match known {
+        Ok(()) => ErrorKind::MethodNotAllowed.into(),
+        Err(error) => error,
+    }
 }
 
 /// Passes the 101 on and relays until the tunnel ends.
@@ -131,8 +163,13 @@ async fn relay(
     let (ended, traffic) = tunnel::relay(app, &open, client, opened.stream, greeting).await;
     let traffic = early.and(traffic);
     open.end(app, &mut request.exchange, traffic);
-    request.exchange.end(app, Some(answer.status.as_u16()));
-    let mut record = request.record(Some(answer.status));
+    // In HTTP/2 the client has got another one (RFC 8441 §5).
+    let status = match request.exchange.request.version {
+        Version::Http2 => StatusCode::OK,
+        _ => answer.status,
+    };
+    request.exchange.end(app, Some(status.as_u16()));
+    let mut record = request.record(Some(status));
     record.bytes_from_client = traffic.bytes_from_client;
     record.bytes_from_upstream = traffic.bytes_from_upstream;
     record.bytes_to_client = record.bytes_from_upstream;
@@ -144,12 +181,13 @@ async fn read_answer(
     app: &App,
     exchange: &mut Exchange,
     upstream: &mut UpstreamStream,
+    key: Option<&Key>,
 ) -> Result<UpstreamResponse, RequestError> {
     let mut bytes = BytesMut::new();
     let mut interim = 0;
     let mut reader = ResponseReader::new(MAX_HEAD);
     loop {
-        match message::parse(&mut reader, &mut bytes, app, exchange)? {
+        match message::parse(&mut reader, &mut bytes, app, exchange, key)? {
             Some(answer) if is_final(answer.status) => return Ok(answer),
             Some(_) if interim == MAX_INTERIM => {
                 return Err(ErrorKind::ProtocolError.because("too many interim answers"));

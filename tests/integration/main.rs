@@ -17,6 +17,7 @@ mod protocol {
     mod http2_connection_end;
     mod http2_requests;
     mod http2_tunnels;
+    mod http2_websockets;
     mod interim_responses;
     mod malformation_names;
     mod malformed_heads;
@@ -197,6 +198,7 @@ mod config {
 /// Programs that people use, as clients of Tollgate: curl, git, languages, package managers, ssh, other proxies.
 mod clients {
     mod child_proxies;
+    mod http2_websockets;
     mod languages;
     mod package_managers;
     mod programs;

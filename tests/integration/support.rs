@@ -21,6 +21,7 @@ pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod package_index;
 pub(crate) mod payload;
+pub(crate) mod peers;
 pub(crate) mod port;
 pub(crate) mod programs;
 pub(crate) mod proxy;
@@ -33,6 +34,7 @@ pub(crate) mod sockets;
 pub(crate) mod socks5;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
+pub(crate) mod websocket;
 
 use std::time::{Duration, Instant};
 

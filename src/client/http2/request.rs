@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
+use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap};
 use http::request::Parts;
 use http::{Method, Uri};
@@ -65,7 +66,8 @@ impl LocalEndpoint {
 ///
 /// # Errors
 /// A request that would mean something else as HTTP/1.1: its path does not begin as one,
-/// `Host` names another server than `:authority`, or whitespace is part of a value.
+/// `Host` names another server than `:authority`, or whitespace is part of a value. An extended CONNECT for another
+/// protocol than `websocket`, or with a length.
 pub fn to_http1(
     request: &Parts,
     has_body: bool,
@@ -77,7 +79,8 @@ pub fn to_http1(
             head.extend_from_slice(part);
         }
     };
-    let connect = request.method == Method::CONNECT;
+    let is_websocket = is_websocket(request)?;
+    let connect = request.method == Method::CONNECT && !is_websocket;
     let authority = authority(request, connect)?;
     // Without `:authority`, `h2` drops `:scheme`. A wrong guess at the scheme could send
     // without TLS what the client meant for TLS.
@@ -87,11 +90,16 @@ pub fn to_http1(
     if request.uri.authority().is_none() && !is_local {
         return Err(HeadError::MissingAuthority);
     }
-    put(&[request.method.as_str().as_bytes(), b" "]);
+    let method = if is_websocket {
+        &Method::GET
+    } else {
+        &request.method
+    };
+    put(&[method.as_str().as_bytes(), b" "]);
     if connect {
         put(&[authority]);
     } else {
-        let path = path(&request.uri, &request.method)?;
+        let path = path(&request.uri, method)?;
         // The reader of targets refuses any other scheme.
         if !is_local {
             put(&[scheme.as_bytes(), b"://", authority]);
@@ -121,7 +129,9 @@ pub fn to_http1(
     if lead == b"; " {
         put(&[b"\r\n"]);
     }
-    if !connect && !request.headers.contains_key(CONTENT_LENGTH) {
+    if is_websocket {
+        put(&[b"connection: upgrade\r\nupgrade: websocket\r\n"]);
+    } else if !connect && !request.headers.contains_key(CONTENT_LENGTH) {
         if has_body {
             put(&[b"transfer-encoding: chunked\r\n"]);
         } else if anticipates_content(&request.method) {
@@ -130,6 +140,24 @@ pub fn to_http1(
     }
     put(&[b"\r\n"]);
     Ok(head)
+}
+
+/// Whether it is an extended CONNECT (RFC 8441 §4), which becomes the handshake of a WebSocket in HTTP/1.1. The key that
+/// HTTP/1.1 has besides comes from whoever sends the handshake on.
+///
+/// # Errors
+/// It is one for another protocol, or one with a length: its content is what the WebSocket sends.
+fn is_websocket(request: &Parts) -> Result<bool, HeadError> {
+    let Some(protocol) = request.extensions.get::<Protocol>() else {
+        return Ok(false);
+    };
+    if !protocol.as_str().eq_ignore_ascii_case("websocket") {
+        return Err(HeadError::ConnectProtocol);
+    }
+    match request.headers.contains_key(CONTENT_LENGTH) {
+        true => Err(HeadError::ConnectBody),
+        false => Ok(true),
+    }
 }
 
 /// Whether servers expect content with this method. HTTP/2 says by the end of the stream that there is

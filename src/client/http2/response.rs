@@ -142,7 +142,13 @@ impl ResponseReader {
             response.headers_mut().append(name, value);
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(invalid("HTTP/2 has no 101"));
+            // HTTP/2 has none. A CONNECT that asks for a WebSocket has succeeded (RFC 8441 §5).
+            if self.method != Method::CONNECT {
+                return Err(invalid("HTTP/2 has no 101"));
+            }
+            *response.status_mut() = StatusCode::OK;
+            self.state = State::Rest;
+            return Ok((read, Part::Head(response, false)));
         }
         if status.is_informational() {
             return Ok((read, Part::Interim(response)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Method;
@@ -46,6 +47,8 @@ pub struct Http2Stream {
     waiting: Waiting,
     /// Where that goes when the stream is over.
     unread: Arc<UnreadAnswers>,
+    /// What tells the peer that a tunnel was reset at its other end.
+    when_reset: Reason,
 }
 
 /// How the rest of a request reads in HTTP/1.1.
@@ -80,6 +83,11 @@ impl Http2Stream {
         } else {
             Body::Chunked
         };
+        // RFC 8441 §5 for a WebSocket, RFC 9113 §8.5 for others.
+        let when_reset = match request.extensions.get::<Protocol>() {
+            Some(_) => Reason::CANCEL,
+            None => Reason::CONNECT_ERROR,
+        };
         Self {
             receive,
             body,
@@ -90,6 +98,7 @@ impl Http2Stream {
             unasked: MAX_UNASKED,
             waiting: Waiting::default(),
             unread,
+            when_reset,
         }
     }
 
@@ -280,9 +289,8 @@ impl Socket for Http2Stream {
         Poll::Ready(Ok(self.received.len() as u64))
     }
 
-    /// RFC 9113 §8.5: so a reset of the tunnel's other end is told.
     fn reset(&mut self) {
-        self.send_reset(Reason::CONNECT_ERROR);
+        self.send_reset(self.when_reset);
     }
 
     fn is_reset(&mut self, cx: &mut Context<'_>) -> bool {

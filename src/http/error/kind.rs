@@ -129,6 +129,9 @@ kinds! {
     /// A method that no proxy knows what to do with.
     MethodUnknown => "http_method_unknown", "http_request_error", NOT_IMPLEMENTED, Downstream, GENERAL_FAILURE,
         "The method is not known.";
+    /// An extended CONNECT of HTTP/2 for another protocol than `websocket` (RFC 8441 §4).
+    ConnectProtocolUnsupported => "connect_protocol_unsupported", "http_request_error", NOT_IMPLEMENTED, Downstream, GENERAL_FAILURE,
+        "The only protocol of an extended CONNECT that is served is websocket.";
     /// A scheme other than http and https, or one that cannot be proxied this way.
     SchemeUnsupported => "scheme_unsupported", "http_request_error", NOT_IMPLEMENTED, Downstream, GENERAL_FAILURE,
         "Only http and https targets can be proxied.";
@@ -231,6 +234,9 @@ kinds! {
     /// The upstream does not speak HTTP as RFC 9112 has it.
     ProtocolError => "http_protocol_error", "http_protocol_error", BAD_GATEWAY, Upstream, GENERAL_FAILURE,
         "The target did not answer in valid HTTP.";
+    /// The upstream did not answer the handshake of a WebSocket with one, and has not refused it either.
+    UpgradeFailed => "http_upgrade_failed", "http_upgrade_failed", BAD_GATEWAY, Upstream, GENERAL_FAILURE,
+        "The target did not begin the WebSocket.";
     /// The certificate of an https target does not verify.
     TlsCertificate => "tls_certificate_error", "tls_certificate_error", BAD_GATEWAY, Upstream, GENERAL_FAILURE,
         "The certificate of the target could not be verified.";

@@ -20,6 +20,7 @@ const REGISTERED: &[&str] = &[
     "http_request_error",
     "http_request_denied",
     "http_response_timeout",
+    "http_upgrade_failed",
     "http_protocol_error",
     "proxy_internal_error",
     "proxy_loop_detected",

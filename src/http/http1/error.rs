@@ -142,6 +142,8 @@ reasons! {
         AmbiguousFraming => "ambiguous_framing", "both transfer-encoding and content-length";
         /// A `CONNECT` that announces content (RFC 9110 §9.3.6).
         ConnectBody => "connect_body", "a connect request with content";
+        /// HTTP/2 with an extended `CONNECT` for another protocol than `websocket` (RFC 8441 §4).
+        ConnectProtocol => "connect_protocol", "an extended connect request for another protocol than websocket";
         /// A connection option that is not a token.
         ConnectionOption => "connection_option", "malformed connection option";
         /// A connection option that would remove a field others rely on.
@@ -209,6 +211,7 @@ impl HeadError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::MethodTooLong => ErrorKind::MethodUnknown,
+            Self::ConnectProtocol => ErrorKind::ConnectProtocolUnsupported,
             Self::UnsupportedVersion => ErrorKind::VersionUnsupported,
             Self::TargetTooLong => ErrorKind::TargetTooLong,
             Self::HeadTooLarge | Self::TooManyFields => ErrorKind::HeadTooLarge,

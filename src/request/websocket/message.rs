@@ -4,6 +4,7 @@
 use bytes::{Buf, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 
+use super::key::Key;
 use crate::hook::OutgoingFields;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::fields::{HopField, push_line};
@@ -51,11 +52,16 @@ impl OutgoingHead for Message {
 }
 
 impl Message {
-    /// As it is sent.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    /// As it is sent: with that key in place of any other, where one is given.
+    pub(super) fn to_bytes(&self, key: Option<&Key>) -> Vec<u8> {
         let mut out = self.line.clone();
         for (name, value) in &self.fields {
-            push_line(&mut out, name, value);
+            if key.is_none() || !name.eq_ignore_ascii_case(b"sec-websocket-key") {
+                push_line(&mut out, name, value);
+            }
+        }
+        if let Some(key) = key {
+            push_line(&mut out, b"Sec-WebSocket-Key", key.as_bytes());
         }
         push_line(&mut out, b"Connection", b"Upgrade");
         push_line(&mut out, b"Upgrade", b"websocket");
@@ -103,12 +109,14 @@ pub(super) struct UpstreamResponse {
 /// not complete.
 ///
 /// # Errors
-/// [`ErrorKind::ProtocolError`]: not a head, or one with ambiguous framing.
+/// [`ErrorKind::ProtocolError`]: not a head, or one with ambiguous framing. [`ErrorKind::UpgradeFailed`]: not an answer
+/// to `key`, where that is Tollgate's.
 pub(super) fn parse(
     reader: &mut ResponseReader,
     bytes: &mut BytesMut,
     app: &App,
     exchange: &mut Exchange,
+    key: Option<&Key>,
 ) -> Result<Option<UpstreamResponse>, RequestError> {
     let head = reader.read(bytes);
     let Some(head) = head.map_err(|error| ErrorKind::ProtocolError.because(error))? else {
@@ -132,6 +140,12 @@ pub(super) fn parse(
         headers.remove(name);
     }
     headers.remove(http::header::CONNECTION);
+    if is_final(status)
+        && let Some(key) = key
+    {
+        key.check(status, &headers)?;
+        headers.remove(http::header::SEC_WEBSOCKET_ACCEPT);
+    }
     if is_final(status)
         && let Some(run) = &mut exchange.run
     {

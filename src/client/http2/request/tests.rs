@@ -144,6 +144,57 @@ fn a_host_that_says_something_else_is_refused() {
     );
 }
 
+fn extended(protocol: &'static str, uri: &str, fields: &[(&str, &str)]) -> Parts {
+    let mut parts = parts("CONNECT", uri, fields);
+    parts.extensions.insert(Protocol::from_static(protocol));
+    parts
+}
+
+#[test]
+fn an_extended_connect_is_the_handshake_of_a_websocket() {
+    let fields = [("sec-websocket-version", "13"), ("cookie", "a")];
+    for (uri, line) in [
+        ("https://gate.example/chat?x", "GET /chat?x"),
+        ("https://a.test/chat", "GET https://a.test/chat"),
+        ("http://a.test:8080/", "GET http://a.test:8080/"),
+    ] {
+        let authority = uri.parse::<Uri>().unwrap().authority().unwrap().to_string();
+        // Content may follow, or the stream may be over already.
+        for has_body in [true, false] {
+            let head = converted(&extended("WebSocket", uri, &fields), has_body);
+            let expected = format!(
+                "{line} HTTP/1.1\r\nHost: {authority}\r\nsec-websocket-version: 13\r\ncookie: a\r\n\
+                 connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+            );
+            assert_eq!(head, expected);
+            let head = RequestHead::parse(head.as_bytes().into(), &LIMITS).unwrap();
+            assert!(head.is_websocket_handshake);
+            assert_eq!(head.framing, Framing::None);
+        }
+    }
+    for (protocol, fields, expected) in [
+        ("connect-udp", &[][..], HeadError::ConnectProtocol),
+        ("websocket ", &[], HeadError::ConnectProtocol),
+        ("", &[], HeadError::ConnectProtocol),
+        (
+            "websocket",
+            &[("content-length", "0")],
+            HeadError::ConnectBody,
+        ),
+        (
+            "websocket",
+            &[("host", "b.test")],
+            HeadError::ConflictingHost,
+        ),
+    ] {
+        let parts = extended(protocol, "https://a.test/", fields);
+        assert_eq!(to_http1(&parts, true, &own()).unwrap_err(), expected);
+    }
+    let options = extended("websocket", "*", &[("host", "gate.example")]);
+    let refused = to_http1(&options, true, &own()).unwrap_err();
+    assert_eq!(refused, HeadError::Target(TargetError::Form));
+}
+
 #[test]
 fn a_path_is_no_part_of_the_authority() {
     let ours = converted(&parts("OPTIONS", "*", &[("host", "gate.example")]), false);

@@ -101,6 +101,15 @@ fn where_an_answer_ends() {
 }
 
 #[test]
+fn a_websocket_has_begun_with_a_success() {
+    let begun = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: y\r\n\r\n\x81\x02hi";
+    let answer = read(&Method::CONNECT, begun, &[usize::MAX]).unwrap();
+    assert_eq!((answer.status, answer.done), (200, false));
+    assert_eq!(answer.fields, [("x".to_owned(), "y".to_owned())]);
+    assert_eq!(answer.body, b"\x81\x02hi");
+}
+
+#[test]
 fn interim_answers_come_first() {
     let answer = get(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
