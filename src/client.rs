@@ -15,6 +15,7 @@ mod pace;
 mod raw;
 mod response_watch;
 mod stream;
+mod trailers;
 mod turn;
 
 pub use certificate::{ClientCertificate, Login};

@@ -74,7 +74,8 @@ pub use self::auth::Auth;
 #[cfg(test)]
 pub use self::gateway::NamedPool;
 pub use self::gateway::{
-    Dns, EjectionRule, Forwarding, Gateway, HealthCheck, ProxyHeader, Upstream, UpstreamAddress,
+    Dns, EjectionRule, Forwarding, Gateway, HealthCheck, Http2, ProxyHeader, Upstream,
+    UpstreamAddress,
 };
 pub use self::limits::{Limits, Timeouts};
 use self::listeners::{Bindings, BoundSocket, TlsFiles};
@@ -144,6 +145,8 @@ pub struct Config {
     pub(crate) left_out: usize,
     /// The file from which browsers learn of the proxy, if it is served.
     pub(crate) pac: Option<Arc<Pac>>,
+    /// Whether requests to https origins go on in HTTP/2, where these offer it.
+    pub(crate) origin_http2: bool,
     /// How names are resolved.
     pub(crate) dns: Dns,
     /// How long things may take.
@@ -466,6 +469,7 @@ fn interpret(
         scripts,
         left_out: lists.left_out(),
         pac: pac.map(Arc::new),
+        origin_http2: sections.origin_http2,
         dns,
         timeouts,
         limits,

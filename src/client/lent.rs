@@ -22,6 +22,7 @@ use super::date::OriginDate;
 use super::pace::Pace;
 use super::response_watch::{ResponseWatch, Silence};
 use super::stream::ClientStream;
+use super::trailers::{Trailers, Written};
 use crate::access::limits::{Flow, Volume};
 use crate::http::http1::{BodyScanner, Framing};
 
@@ -39,6 +40,8 @@ pub struct ConnectionReturn {
     pub answer: Answer,
     /// Puts the origin's `Date` back.
     pub date: OriginDate,
+    /// Puts the trailer section of an upstream of HTTP/2 back.
+    pub trailers: Trailers,
     /// Bounds what is read from the upstream before the client takes it.
     pub pace: Pace,
     /// What the request's bytes are charged to, once it is admitted.
@@ -58,6 +61,7 @@ impl ConnectionReturn {
         self.response.reset();
         self.answer.forget();
         self.date.forget();
+        self.trailers.forget();
         self.pace.reset();
         self.account.reset();
         RequestStream {
@@ -66,6 +70,7 @@ impl ConnectionReturn {
             silence: None,
             body_pace: BodyPace::default(),
             charge: Charge::default(),
+            written: Written::default(),
         }
     }
 
@@ -102,6 +107,8 @@ pub struct RequestStream {
     silence: Option<Silence>,
     body_pace: BodyPace,
     charge: Charge,
+    /// How far the answer is, where a trailer section is expected.
+    written: Written,
 }
 
 /// What an operation needs of a [`RequestStream`].
@@ -110,6 +117,7 @@ struct Parts<'a> {
     home: &'a ConnectionReturn,
     silence: &'a mut Option<Silence>,
     charge: &'a mut Charge,
+    written: &'a mut Written,
 }
 
 impl RequestStream {
@@ -125,6 +133,7 @@ impl RequestStream {
             home: &self.home,
             silence: &mut self.silence,
             charge: &mut self.charge,
+            written: &mut self.written,
         })
     }
 
@@ -205,8 +214,19 @@ impl RequestStream {
             stream,
             home,
             charge,
+            written: answer,
             ..
         } = self.parts()?;
+        let has_trailers = home.trailers.is_expected();
+        if has_trailers
+            && answer.ends_with(data)
+            && let Some(fields) = home.trailers.take()
+            && let Some(charged) = stream.end_with(fields)
+        {
+            answer.on_written(data, data.len());
+            charge.add(Volume::down(charged as u64))?;
+            return Poll::Ready(Ok(data.len()));
+        }
         // Pingora writes the head of a response alone and at once.
         let is_head = home.date.is_kept() && home.date.put_back(data, stream.outbox(data.len()));
         let written = if is_head {
@@ -216,6 +236,9 @@ impl RequestStream {
             let written = write(cx);
             ready!(home.pace.pass(written, cx, write))?
         };
+        if has_trailers {
+            answer.on_written(data, written);
+        }
         charge.add(Volume::down(written as u64))?;
         Poll::Ready(Ok(written))
     }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
@@ -21,6 +22,7 @@ use tokio_util::either::Either;
 
 use super::clock::Clock;
 use super::http2::Http2Stream;
+use super::trailers::last_chunk;
 use crate::http::http1::{BodyScanner, Framing, FramingError};
 use crate::tunnel::{MaybeTls, Socket};
 
@@ -394,6 +396,18 @@ impl ClientStream {
             self.outbox = Vec::with_capacity(1024.max(len));
         }
         &mut self.outbox
+    }
+
+    /// Hands over the last chunk of an answer with these trailer fields, and says how many bytes that is; none where the
+    /// client gets them in another way than in a chunk.
+    pub(super) fn end_with(&mut self, trailers: HeaderMap) -> Option<usize> {
+        if let Either::Right(stream) = &mut self.transport {
+            stream.end_with(trailers);
+            return None;
+        }
+        let chunk = last_chunk(&trailers);
+        self.outbox(chunk.len()).extend_from_slice(&chunk);
+        Some(chunk.len())
     }
 
     pub(super) fn poll_write_buffered(

@@ -15,7 +15,7 @@ pub use self::pools::NamedPool;
 use self::pools::{MAX_POOLS, PoolKeys};
 #[cfg(test)]
 use self::upstreams::MAX_UPSTREAMS;
-pub use self::upstreams::{ProxyHeader, Upstream, UpstreamAddress};
+pub use self::upstreams::{Http2, ProxyHeader, Upstream, UpstreamAddress};
 pub(super) use self::upstreams::{has_odd_label, leads_to};
 use super::host::AddressUse;
 use super::keys::form::{ByHand, Form, Nested, OneOf, Within};
@@ -50,6 +50,9 @@ settings! {
         /// The version of the PROXY protocol with which each connection to an upstream begins, before TLS: it names the
         /// client, so that no connection is used for two clients. A key of the same name in a pool applies to that pool.
         proxy_protocol: Option<ProxyHeader> = None, PROXY_HEADER;
+        /// Whether requests go on in HTTP/2: `auto`, to an upstream that offers it in the TLS handshake (ALPN); `only`, always,
+        /// without TLS by prior knowledge, as to a server of gRPC. A key of the same name in a pool applies to that pool.
+        http2: Http2 = Http2::Off, HTTP2;
         /// What tells an upstream who the client is. Other fields of this kind are removed from requests.
         forwarded: ForwardedKeys = ForwardedKeys::default(), Nested;
         /// The field that tells an upstream the name of the user, such as `X-Forwarded-User`. It is removed from the
@@ -112,6 +115,13 @@ const PROXY_HEADER: OneOf<Option<ProxyHeader>> = OneOf(&[
     ("none", None),
     ("v1", Some(ProxyHeader::V1)),
     ("v2", Some(ProxyHeader::V2)),
+]);
+
+/// The values of `http2` for upstreams.
+const HTTP2: OneOf<Http2> = OneOf(&[
+    ("off", Http2::Off),
+    ("auto", Http2::Auto),
+    ("only", Http2::Only),
 ]);
 
 impl Gateway {

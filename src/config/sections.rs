@@ -1,7 +1,7 @@
 //! The keys of `tollgate`: the sections of the file.
 
 use super::keys::form::Absent::{Defaults, Is, Means, Required};
-use super::keys::form::{Map, Nested, Raw, RawList};
+use super::keys::form::{Map, Nested, OneOf, Raw, RawList};
 use super::keys::keys;
 use super::reader::{Item, Part, Section};
 use super::scripts::ScriptLimits;
@@ -45,6 +45,9 @@ keys! {
         /// Domains, networks and addresses that `via` does not hold for. A network counts for a target that is an address,
         /// and for the address of a name that is resolved here.
         no_proxy: Option<Item<'d>> = Is("[]"), RawList => Shape::text("a domain or a network").list(usize::MAX), on reload;
+        /// Whether requests that are forwarded to https origins go on in HTTP/2, where the origin offers it in the TLS
+        /// handshake (ALPN). What goes through a tunnel is between the client and the origin.
+        origin_http2: bool = false, OneOf(&[("off", false), ("auto", true)]);
         /// A PAC file, from which browsers learn of the proxy, at every listener. Reading it is not evaluated by the policy.
         pac: Option<Item<'d>> = Means("none"), Raw => Shape::Map(pac::PacKeys::keys);
         /// How names are resolved.

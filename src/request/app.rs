@@ -58,6 +58,8 @@ pub struct App {
     pub forwarding: Forwarding,
     /// The file from which browsers learn of this proxy, if it is served.
     pub pac: Option<Arc<Pac>>,
+    /// Whether requests to https origins go on in HTTP/2, where these offer it.
+    pub origin_http2: bool,
     /// What tells an upstream the user.
     pub user_field: Option<UserField>,
     pub ids: RequestIds,
@@ -153,6 +155,7 @@ impl App {
             telemetry,
             lifecycle: Lifecycle::default(),
             pac: config.pac.clone(),
+            origin_http2: config.origin_http2,
             user_field: config.gateway.user_field.clone(),
             pseudonym: Pseudonym::new(getrandom::u32()?),
             ids: RequestIds::starting_at(getrandom::u64()?),

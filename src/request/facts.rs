@@ -95,6 +95,8 @@ pub struct Request {
     pub framing: Framing,
     /// Whether the client waits for a 100 before it sends the body.
     pub expect_continue: bool,
+    /// Whether the client takes trailer fields in the answer.
+    pub wants_trailers: bool,
     /// Whether the request came through this proxy before.
     pub is_loop: bool,
     /// The value of its `Via`, where there are parents, who learn through whom it came.
@@ -118,6 +120,7 @@ impl Request {
             authority: head.target.authority().cloned(),
             framing: head.framing,
             expect_continue: head.expect_continue,
+            wants_trailers: head.wants_trailers,
             ..Self::unread(id, source, arrival)
         }
     }
@@ -150,6 +153,7 @@ impl Request {
             pool: Choice::Page,
             framing: Framing::None,
             expect_continue: false,
+            wants_trailers: false,
             is_loop: false,
             via: None,
             has_dedicated_upstream: false,

@@ -8,6 +8,7 @@ mod answer;
 mod context;
 mod failure;
 mod framing;
+mod http2;
 mod peer;
 mod retry;
 mod session;
@@ -26,7 +27,7 @@ use http::header::{
     CONTENT_LENGTH, DATE, HOST, HeaderValue, MAX_FORWARDS, REFERER, TRANSFER_ENCODING, USER_AGENT,
     VIA,
 };
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -197,7 +198,7 @@ impl ProxyHttp for Forward {
     /// The head that Pingora parsed has `Via` and the forwarding fields already, and not the client's credentials.
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
@@ -221,7 +222,12 @@ impl ProxyHttp for Forward {
         }
         outgoing::complete(&self.app, &mut forwarded.exchange, request)
             .map_err(failure::into_pingora)?;
-        through::complete(forwarded, request).map_err(failure::into_pingora)
+        through::complete(forwarded, request).map_err(failure::into_pingora)?;
+        if request.version == Version::HTTP_2 {
+            // Boxed, so that a request of HTTP/1.1 is no larger for it.
+            Box::pin(http2::complete(session, forwarded, request)).await?;
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -241,13 +247,14 @@ impl ProxyHttp for Forward {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
         let forwarded = ctx.forwarded()?;
         forwarded.connection.response.on_upstream_activity();
         through::refuse_own_answer(forwarded, response).map_err(failure::into_pingora)?;
+        http2::on_response(session, forwarded, response)?;
         if forwarded.exchange.outcome.first_byte.is_none() {
             retry::after_answer(&self.app, forwarded);
         }
@@ -347,6 +354,21 @@ impl ProxyHttp for Forward {
         }
         forwarded.connection.answer.on_part(end);
         if end && forwarded.is_error_response {
+            stop_waiting(session);
+        }
+        Ok(None)
+    }
+
+    /// Pingora calls it for upstreams of HTTP/2.
+    async fn response_trailer_filter(
+        &self,
+        session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        let forwarded = ctx.forwarded()?;
+        http2::on_trailers(forwarded, trailers);
+        if forwarded.is_error_response {
             stop_waiting(session);
         }
         Ok(None)

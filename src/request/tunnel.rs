@@ -27,6 +27,7 @@ use crate::http::role::Role;
 use crate::http::target::Scheme;
 use crate::tunnel::{self, Ended, MaybeTls, Traffic};
 use crate::upstream::limit::{Permit, Presence};
+use crate::upstream::pool::Pool;
 use crate::upstream::server::{Address, Server};
 use crate::upstream::tls::UpstreamStream;
 
@@ -57,6 +58,12 @@ pub async fn open(
     // A successor gets the sockets and not the connections: those that are here are served here.
     if app.lifecycle.is_draining() && !app.lifecycle.has_successor() {
         return Err(ErrorKind::Draining.into());
+    }
+    if let Route::Pool(number) = &route
+        && app.pools.get(*number).is_some_and(Pool::is_http2)
+    {
+        // What is asked for is HTTP/1.1. An upstream that cannot read it has not failed.
+        return Err(ErrorKind::UpgradeFailed.because("the upstreams take HTTP/2 alone"));
     }
     let mut failed = Vec::new();
     loop {

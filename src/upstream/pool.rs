@@ -41,7 +41,7 @@ use super::proxy_protocol::Ends;
 use super::server::{Address, Manner, Server};
 use super::tls::{OriginTls, UpstreamStream};
 use crate::access::client::Client;
-use crate::config::{self, ProxyHeader, UpstreamAddress};
+use crate::config::{self, Http2, ProxyHeader, UpstreamAddress};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::RequestHead;
 use crate::http::target::Host;
@@ -91,6 +91,8 @@ pub struct Pool {
     next: AtomicUsize,
     when_full: WhenFull,
     ejection: Ejection,
+    /// Whether its upstreams take nothing but HTTP/2.
+    is_http2: bool,
     /// Whether an upstream of any pool ever failed a request: none is looked for after each answer before.
     has_failures: Arc<AtomicBool>,
 }
@@ -106,32 +108,40 @@ impl Pools {
             tls: parts.tls,
         };
         let mut names = Vec::new();
-        let mut members = |upstreams: &[config::Upstream], header| {
+        let mut members = |upstreams: &[config::Upstream], ways| {
             let sources = upstreams.iter();
-            let sources = sources.map(|it| source(it, header, &mut names)).collect();
+            let sources = sources.map(|it| source(it, ways, &mut names)).collect();
             Arc::new(Members::new(sources))
         };
-        let of_all = gateway.proxy_protocol;
+        let of_all = Ways {
+            proxy_header: gateway.proxy_protocol,
+            http2: gateway.http2,
+        };
         let named = gateway.pools.iter().map(|pool| {
-            let header = pool.proxy_protocol.unwrap_or(of_all);
-            (Some(pool.name.clone()), &pool.upstreams, header)
+            let ways = Ways {
+                proxy_header: pool.proxy_protocol.unwrap_or(of_all.proxy_header),
+                http2: pool.http2.unwrap_or(of_all.http2),
+            };
+            (Some(pool.name.clone()), &pool.upstreams, ways)
         });
         let default = (!gateway.upstreams.is_empty()).then_some((None, &gateway.upstreams, of_all));
         let mut name_clients = false;
         let default_number = default.is_some().then_some(PoolNumber(gateway.pools.len()));
         let (pool_names, members): (Vec<_>, Vec<Arc<Members>>) = named
             .chain(default)
-            .map(|(name, upstreams, header)| {
-                name_clients |= header.is_some();
-                (name, members(upstreams, header))
+            .map(|(name, upstreams, ways)| {
+                name_clients |= ways.proxy_header.is_some();
+                let is_http2 = ways.http2 == Http2::Only;
+                ((name, is_http2), members(upstreams, ways))
             })
             .unzip();
         let has_failures = Arc::default();
         let pools: Box<[Pool]> = pool_names
             .into_iter()
             .zip(&members)
-            .map(|(name, members)| {
-                Pool::new(name, members, gateway, parts.telemetry, &has_failures)
+            .map(|((name, is_http2), members)| Pool {
+                is_http2,
+                ..Pool::new(name, members, gateway, parts.telemetry, &has_failures)
             })
             .collect();
         let conditions = gateway.pools.iter().map(|pool| Conditions {
@@ -234,13 +244,17 @@ impl Pools {
     }
 }
 
-/// Where the servers of an entry come from. Each name is kept once, in `names`.
-fn source(
-    upstream: &config::Upstream,
+/// How all upstreams of a pool are spoken to.
+#[derive(Clone, Copy)]
+struct Ways {
     proxy_header: Option<ProxyHeader>,
-    names: &mut Vec<Arc<Name>>,
-) -> Source {
-    let manner = |host| Manner::of(upstream.is_tls.then_some(host), proxy_header);
+    http2: Http2,
+}
+
+/// Where the servers of an entry come from. Each name is kept once, in `names`.
+fn source(upstream: &config::Upstream, ways: Ways, names: &mut Vec<Arc<Name>>) -> Source {
+    let of_tls = |tls| Manner::of(tls, ways.proxy_header, ways.http2);
+    let manner = |host| of_tls(upstream.is_tls.then_some(host));
     match &upstream.address {
         UpstreamAddress::Ip(address) => Source::Fixed(Server {
             address: Address::Tcp(*address),
@@ -248,7 +262,7 @@ fn source(
         }),
         UpstreamAddress::Unix(path) => Source::Fixed(Server {
             address: Address::Unix(Arc::from(Path::new(path))),
-            manner: Manner::of(None, proxy_header),
+            manner: of_tls(None),
         }),
         UpstreamAddress::Name(host, port) => {
             let known = names
@@ -285,12 +299,18 @@ impl Pool {
                 error: ErrorKind::QueueTimeout,
                 counted_in: Some(Arc::clone(telemetry)),
             },
+            is_http2: false,
             has_failures: Arc::clone(has_failures),
             ejection: Ejection {
                 failures: gateway.ejection.failures,
                 time: gateway.ejection.time,
             },
         }
+    }
+
+    /// Whether its upstreams take nothing but HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.is_http2
     }
 
     /// How many upstreams it has now.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::ProxyHeader;
+use crate::config::{Http2, ProxyHeader};
 use crate::http::target::Host;
 
 /// Where a server is connected to.
@@ -32,13 +32,30 @@ pub struct Server {
 pub struct Manner {
     tls: Option<Host>,
     proxy_header: Option<ProxyHeader>,
+    http2: Http2,
 }
 
 impl Manner {
-    /// With TLS to a server whose certificate is for this host, and with this PROXY header before it.
-    pub fn of(tls: Option<Host>, proxy_header: Option<ProxyHeader>) -> Option<Arc<Self>> {
-        let is_plain = tls.is_none() && proxy_header.is_none();
-        (!is_plain).then(|| Arc::new(Self { tls, proxy_header }))
+    /// With TLS to a server whose certificate is for this host, with this PROXY header before it, and with HTTP/2 behind
+    /// it.
+    pub fn of(
+        tls: Option<Host>,
+        proxy_header: Option<ProxyHeader>,
+        http2: Http2,
+    ) -> Option<Arc<Self>> {
+        // Without TLS nothing is offered.
+        let http2 = match http2 {
+            Http2::Auto if tls.is_none() => Http2::Off,
+            http2 => http2,
+        };
+        let is_plain = tls.is_none() && proxy_header.is_none() && http2 == Http2::Off;
+        (!is_plain).then(|| {
+            Arc::new(Self {
+                tls,
+                proxy_header,
+                http2,
+            })
+        })
     }
 }
 
@@ -51,6 +68,13 @@ impl Server {
     /// The header with which connections to it begin; none for none.
     pub fn proxy_header(&self) -> Option<ProxyHeader> {
         self.manner.as_ref()?.proxy_header
+    }
+
+    /// Whether requests go on to it in HTTP/2.
+    pub fn http2(&self) -> Http2 {
+        self.manner
+            .as_ref()
+            .map_or(Http2::Off, |manner| manner.http2)
     }
 
     /// The value of `Host` for a request that has none.
@@ -91,7 +115,7 @@ impl fmt::Display for Address {
 }
 
 impl fmt::Display for Server {
-    /// The address, or `https://10.0.0.1:8443 as NAME`; behind it `with PROXY v2`, where that is so.
+    /// The address, or `https://10.0.0.1:8443 as NAME`; behind it `with PROXY v2` and `with HTTP/2`, where that is so.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tls() {
             None => self.address.fmt(f)?,
@@ -99,9 +123,14 @@ impl fmt::Display for Server {
             Some(Host::Name(name)) => write!(f, "https://{} as {name}", self.address)?,
         }
         match self.proxy_header() {
-            None => Ok(()),
-            Some(ProxyHeader::V1) => f.write_str(" with PROXY v1"),
-            Some(ProxyHeader::V2) => f.write_str(" with PROXY v2"),
+            None => {}
+            Some(ProxyHeader::V1) => f.write_str(" with PROXY v1")?,
+            Some(ProxyHeader::V2) => f.write_str(" with PROXY v2")?,
+        }
+        match self.http2() {
+            Http2::Off => Ok(()),
+            Http2::Auto => f.write_str(" with HTTP/2"),
+            Http2::Only => f.write_str(" with HTTP/2 alone"),
         }
     }
 }
@@ -116,7 +145,7 @@ mod tests {
         let unix = Address::Unix(Path::new("/run/app.sock").into());
         let with = |address: Address, tls: Option<&str>| {
             let tls = tls.map(|host| Host::parse(host.as_bytes()).unwrap());
-            let manner = Manner::of(tls, None);
+            let manner = Manner::of(tls, None, Http2::Off);
             Server { address, manner }
         };
         for (server, shown, host) in [
@@ -134,10 +163,30 @@ mod tests {
             (with(unix, None), "unix:/run/app.sock", "localhost"),
             (
                 Server {
-                    manner: Manner::of(None, Some(ProxyHeader::V2)),
+                    manner: Manner::of(None, Some(ProxyHeader::V2), Http2::Auto),
                     ..tcp.into()
                 },
                 "10.0.0.1:8443 with PROXY v2",
+                "10.0.0.1:8443",
+            ),
+            (
+                Server {
+                    manner: Manner::of(
+                        Some(Host::parse(b"api").unwrap()),
+                        Some(ProxyHeader::V1),
+                        Http2::Auto,
+                    ),
+                    ..tcp.into()
+                },
+                "https://10.0.0.1:8443 as api with PROXY v1 with HTTP/2",
+                "api:8443",
+            ),
+            (
+                Server {
+                    manner: Manner::of(None, None, Http2::Only),
+                    ..tcp.into()
+                },
+                "10.0.0.1:8443 with HTTP/2 alone",
                 "10.0.0.1:8443",
             ),
         ] {

@@ -36,9 +36,14 @@ pub type UpstreamStream = Either<MaybeTls<TlsStream<TcpStream>>, Box<OtherStream
 /// A connection to a socket of this machine, or TLS to a server inside of TLS to a parent.
 pub type OtherStream = Either<UnixStream, Box<Tls<TlsStream<Box<Tls<TlsStream<TcpStream>>>>>>>;
 
+/// The name of HTTP/2 in ALPN (RFC 9113 §3.2).
+const HTTP2: &[u8] = b"h2";
+
 /// Makes TLS connections to servers, with their certificates verified.
 pub struct OriginTls {
     connector: TlsConnector,
+    /// The same, offering HTTP/2 as well.
+    with_http2: TlsConnector,
     handshake_timeout: Duration,
 }
 
@@ -75,8 +80,11 @@ impl OriginTls {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut with_http2 = config.clone();
+        with_http2.alpn_protocols.insert(0, HTTP2.to_vec());
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
+            with_http2: TlsConnector::from(Arc::new(with_http2)),
             handshake_timeout,
         })
     }
@@ -122,7 +130,31 @@ impl OriginTls {
         stream: S,
         host: &Host,
     ) -> Result<TlsStream<S>, RequestError> {
-        let handshake = self.connector.connect(server_name(host)?, stream);
+        self.begin(&self.connector, stream, host).await
+    }
+
+    /// Begins TLS, offering HTTP/2 beside HTTP/1.1, and says whether the server has chosen it.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with_http2(
+        &self,
+        stream: TcpStream,
+        host: &Host,
+    ) -> Result<(UpstreamStream, bool), RequestError> {
+        let stream = self.begin(&self.with_http2, stream, host).await?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        let stream = Either::Left(MaybeTls::Right(Box::new(Tls(stream))));
+        Ok((stream, is_http2))
+    }
+
+    async fn begin<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connector: &TlsConnector,
+        stream: S,
+        host: &Host,
+    ) -> Result<TlsStream<S>, RequestError> {
+        let handshake = connector.connect(server_name(host)?, stream);
         match timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(handshake::of_io(&error)),

@@ -33,6 +33,7 @@ mod protocol {
     mod tls_certificates;
     mod tls_listeners;
     mod tls_sessions;
+    mod trailers;
     mod wrong_protocol;
 }
 
@@ -45,6 +46,7 @@ mod roles {
     mod gateway;
     mod gateway_authentication;
     mod gone_clients;
+    mod http2_upstreams;
     mod name_servers;
     mod origin_certificates;
     mod origins;
@@ -198,6 +200,7 @@ mod config {
 /// Programs that people use, as clients of Tollgate: curl, git, languages, package managers, ssh, other proxies.
 mod clients {
     mod child_proxies;
+    mod grpc;
     mod http2_websockets;
     mod languages;
     mod package_managers;

@@ -14,6 +14,7 @@ pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod hello;
 pub(crate) mod http2;
+pub(crate) mod http2_origin;
 pub(crate) mod issuer;
 pub(crate) mod load;
 pub(crate) mod message;

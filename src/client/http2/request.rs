@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use h2::ext::Protocol;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TE};
 use http::request::Parts;
 use http::{Method, Uri};
 
@@ -112,10 +112,9 @@ pub fn to_http1(
     put(&[b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]);
     for (name, value) in &request.headers {
         check_ends(value.as_bytes())?;
-        // Of these, `h2` lets only `TE: trailers` pass. Trailers are not passed on, so that no
-        // server is told to send some.
+        // Of these, `h2` lets only `TE: trailers` pass, which HTTP/1.1 has too.
         let barred = HopField::of(name).is_some_and(HopField::is_barred_from_http2);
-        if barred || [HOST, COOKIE].contains(name) {
+        if barred && *name != TE || [HOST, COOKIE].contains(name) {
             continue;
         }
         put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);

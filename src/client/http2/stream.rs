@@ -12,7 +12,7 @@ use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Method;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -43,6 +43,8 @@ pub struct Http2Stream {
     answer: ResponseReader,
     /// How much of [`MAX_UNASKED`] is left.
     unasked: usize,
+    /// What ends the answer; none: nothing more than its content.
+    trailers: Option<Box<HeaderMap>>,
     /// What the connection has of the answer.
     waiting: Waiting,
     /// Where that goes when the stream is over.
@@ -96,6 +98,7 @@ impl Http2Stream {
             send: None,
             answer: ResponseReader::new(&request.method),
             unasked: MAX_UNASKED,
+            trailers: None,
             waiting: Waiting::default(),
             unread,
             when_reset,
@@ -196,8 +199,16 @@ impl Http2Stream {
         Poll::Ready(Ok(read))
     }
 
+    /// The answer ends with these fields, once its last chunk is written.
+    pub(in super::super) fn end_with(&mut self, trailers: HeaderMap) {
+        self.trailers = Some(Box::new(trailers));
+    }
+
     fn send_end(&mut self) -> io::Result<()> {
         let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        if let Some(trailers) = self.trailers.take() {
+            return send.send_trailers(*trailers).map_err(broken);
+        }
         let end = self.waiting.piece(Bytes::new());
         send.send_data(end, true).map_err(broken)
     }

@@ -6,8 +6,8 @@ use super::super::keys::form::{Given, Raw};
 use super::super::keys::keys;
 use super::super::listeners::Listener;
 use super::super::reader::{Item, Section};
-use super::PROXY_HEADER;
-use super::upstreams::{self, ProxyHeader, Upstream};
+use super::upstreams::{self, Http2, ProxyHeader, Upstream};
+use super::{HTTP2, PROXY_HEADER};
 use crate::access::policy::Domains;
 use crate::http::path::Prefix;
 
@@ -23,6 +23,8 @@ pub struct NamedPool {
     pub upstreams: Vec<Upstream>,
     /// None for that of the gateway.
     pub proxy_protocol: Option<Option<ProxyHeader>>,
+    /// None for that of the gateway.
+    pub http2: Option<Http2>,
 }
 
 keys! {
@@ -40,6 +42,8 @@ keys! {
         upstreams: Option<Item<'d>> = Required, Raw => Shape::upstream().some();
         /// The version of the PROXY protocol, for this pool.
         proxy_protocol: Option<Option<ProxyHeader>> = Means("that of the gateway"), Given(PROXY_HEADER);
+        /// Whether requests go on in HTTP/2, for this pool.
+        http2: Option<Http2> = Means("that of the gateway"), Given(HTTP2);
     }
 }
 
@@ -94,6 +98,7 @@ fn read_one<'d>(item: &Item<'d>, listeners: &[Listener]) -> Option<(NamedPool, I
         path: path.map_or(Some(None), |path| path.map(Some))?,
         upstreams,
         proxy_protocol: keys.proxy_protocol,
+        http2: keys.http2,
     };
     Some((pool, keys.name?))
 }

@@ -21,6 +21,18 @@ pub enum ProxyHeader {
     V2,
 }
 
+/// Whether requests go on to an upstream in HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Http2 {
+    /// In HTTP/1.1.
+    #[default]
+    Off,
+    /// Where the upstream offers it in the TLS handshake.
+    Auto,
+    /// Always: without TLS by prior knowledge.
+    Only,
+}
+
 /// One server of a pool, or the name of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {

@@ -27,7 +27,7 @@ tollgate:
 ";
 
 /// Where `reload` has no part.
-const RESTART: [(&str, &str); 93] = [
+const RESTART: [(&str, &str); 95] = [
     ("daemon", "true"),
     ("error_log", "error.log"),
     ("pid_file", "p"),
@@ -85,6 +85,8 @@ const RESTART: [(&str, &str); 93] = [
     ("tollgate.gateway.health_check.status", "200"),
     ("tollgate.gateway.user_field", "X-User"),
     ("tollgate.gateway.proxy_protocol", "v2"),
+    ("tollgate.gateway.http2", "only"),
+    ("tollgate.origin_http2", "auto"),
     ("tollgate.gateway.forwarded.forwarded", "replace"),
     ("tollgate.gateway.forwarded.x_forwarded_for", "remove"),
     ("tollgate.gateway.forwarded.trusted", "[192.0.2.7]"),

@@ -118,6 +118,7 @@ pub(super) enum FieldKind {
     ProxyAuthorization,
     ProxyConnection,
     Via,
+    Te,
     /// Tells of the client, see [`is_forwarding_field`].
     Forwarding,
     Other,
@@ -126,6 +127,7 @@ pub(super) enum FieldKind {
 impl FieldKind {
     pub(super) fn of(name: &str) -> Self {
         let (known, kind) = match name.len() {
+            2 => ("te", Self::Te),
             3 => ("via", Self::Via),
             4 => ("host", Self::Host),
             6 => ("expect", Self::Expect),
@@ -192,6 +194,7 @@ pub(super) struct MessageFields<'a> {
     /// How many lines of `Authorization` there are; an origin may take several.
     pub(super) authorization_lines: usize,
     pub(super) via: bool,
+    pub(super) wants_trailers: bool,
     pub(super) has_forwarding: bool,
     pub(super) authenticates_connection: bool,
     content_length_text: &'a [u8],
@@ -210,6 +213,7 @@ impl<'a> MessageFields<'a> {
             match FieldKind::of(header.name) {
                 FieldKind::Other => {}
                 FieldKind::Via => fields.via = true,
+                FieldKind::Te => fields.wants_trailers |= asks_for_trailers(header.value),
                 FieldKind::Forwarding => fields.has_forwarding = true,
                 FieldKind::Authorization => {
                     fields.authorization_lines += 1;
@@ -314,6 +318,12 @@ impl<'a> MessageFields<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a line of `TE` has the member `trailers` (RFC 9110 §10.1.4), which has no weight.
+fn asks_for_trailers(te: &[u8]) -> bool {
+    te.split(|&byte| byte == b',')
+        .any(|member| trim_ows(member).eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Whether a line of `Upgrade` names the protocol `websocket`, without a version (RFC 6455 §4.2.1).

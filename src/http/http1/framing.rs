@@ -133,6 +133,11 @@ impl BodyScanner {
         self.state == State::Done
     }
 
+    /// Whether the next byte begins a chunk, which may be the last one.
+    pub fn is_before_chunk(&self) -> bool {
+        self.state == State::Size { digits: 0, size: 0 }
+    }
+
     /// How many of the next bytes are content in any case: those up to the end of the
     /// body, or of the chunk.
     pub fn data_ahead(&self) -> u64 {

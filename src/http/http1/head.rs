@@ -47,6 +47,8 @@ pub struct RequestHead {
     /// a body, with `websocket` in `Upgrade` and the connection option that makes `Upgrade`
     /// count (RFC 9110 §7.8).
     pub is_websocket_handshake: bool,
+    /// Whether the client takes trailer fields in the answer (`TE: trailers`, RFC 9110 §10.1.4).
+    pub wants_trailers: bool,
     /// Whether there is a `Via`: only then this request can have been here before.
     pub has_via: bool,
     /// Whether `Authorization` authenticates the connection and not the request
@@ -115,6 +117,7 @@ impl RequestHead {
             keep_alive: false,
             expect_continue: false,
             is_websocket_handshake: false,
+            wants_trailers: false,
             has_via: false,
             authenticates_connection: false,
             wire_head: head.as_bytes().into(),
@@ -178,6 +181,7 @@ impl RequestHead {
                 && fields.expect_continue
                 && !matches!(framing, Framing::None | Framing::Length(0)),
             is_websocket_handshake,
+            wants_trailers: fields.wants_trailers,
             has_via: fields.via,
             authenticates_connection: fields.authenticates_connection,
             credentials,
@@ -266,6 +270,7 @@ impl RequestHead {
                 FieldKind::TransferEncoding
                 | FieldKind::Connection
                 | FieldKind::Via
+                | FieldKind::Te
                 | FieldKind::Other => false,
             };
             if dropped {

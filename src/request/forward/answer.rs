@@ -82,6 +82,7 @@ impl Forward {
         let accept = accept.map(HeaderValue::as_bytes);
         let reply = self.app.refuse(exchange, error, accept);
         forwarded.connection.date.forget();
+        forwarded.connection.trailers.forget();
         let status = reply.status();
         if exchange.outcome.denial.is_some() {
             self.keep_denial(session, exchange, status);

@@ -140,7 +140,7 @@ fn in_words(error: &Error) -> String {
 
 fn kind(error: &Error, source: &ErrorSource) -> ErrorKind {
     use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed,
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, H2Error,
         HandshakeError, InternalError, InvalidCert, ReadError, ReadTimedout, TLSHandshakeFailure,
         TLSHandshakeTimedout, TLSWantX509Lookup, WriteError, WriteTimedout,
     };
@@ -176,6 +176,10 @@ fn kind(error: &Error, source: &ErrorSource) -> ErrorKind {
             ReadTimedout => ErrorKind::ResponseTimeout,
             WriteTimedout => ErrorKind::WriteTimeout,
             ReadError | WriteError | ConnectionClosed => ErrorKind::ConnectionTerminated,
+            // The stream was reset, or its connection ended.
+            H2Error if cause::<h2::Error>(error).is_some_and(h2::Error::is_remote) => {
+                ErrorKind::ConnectionTerminated
+            }
             _ => ErrorKind::ProtocolError,
         },
     }

@@ -17,9 +17,10 @@ use tokio_util::either::Either;
 
 use super::context::Forwarded;
 use super::failure;
+use super::http2;
 use super::through::{self, ByTunnel, ToParent};
 use super::verification::Verification;
-use crate::config::ParentScheme;
+use crate::config::{Http2, ParentScheme};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::Framing;
 use crate::http::target::Scheme;
@@ -60,16 +61,23 @@ pub(super) fn at(
         Some(Route::Pool(_)) => {
             let mut peer = of_upstream(app, &permit.server, request.source.ends())?;
             peer.options.connection_timeout = Some(timeouts.connect);
+            http2::allow(&mut peer, permit.server.http2(), request, timeouts.send)?;
             verify(app, &mut peer, &mut forwarded.verification);
             (peer, GATEWAY_GROUP)
         }
         Some(Route::Direct(candidates)) => {
             let mut peer = of_target(app, request, candidates)?;
+            let http2 = of_origin(app, &peer);
+            http2::allow(&mut peer, http2, request, timeouts.send)?;
             verify(app, &mut peer, &mut forwarded.verification);
             (peer, FORWARD_GROUP)
         }
         Some(Route::Parent(route)) => {
             let mut peer = of_parent(app, request, route)?;
+            if !route.is_absolute_form(request.scheme) {
+                let http2 = of_origin(app, &peer);
+                http2::allow(&mut peer, http2, request, timeouts.send)?;
+            }
             verify(app, &mut peer, &mut forwarded.verification);
             more_time = route.parent.settings().timeout + timeouts.tls_handshake;
             (peer, FORWARD_GROUP)
@@ -192,6 +200,14 @@ fn of_parent(
         })
     });
     Ok(peer)
+}
+
+/// Whether an origin is spoken to in HTTP/2.
+fn of_origin(app: &App, peer: &HttpPeer) -> Http2 {
+    match app.origin_http2 && peer.is_tls() {
+        true => Http2::Auto,
+        false => Http2::Off,
+    }
 }
 
 /// Has the certificate of a server with TLS verified. One that `ca_file` names is evaluated once it is connected,
@@ -354,7 +370,7 @@ mod tests {
         );
         // A header names the client: each of its connections has its own.
         let named = Server {
-            manner: Manner::of(None, Some(ProxyHeader::V1)),
+            manner: Manner::of(None, Some(ProxyHeader::V1), Http2::Off),
             ..std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into()
         };
         let named = Limit::new(named, capacity).try_take(0, client).unwrap();

@@ -4,7 +4,7 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::Forwarded;
-use super::{failure, verification};
+use super::{failure, http2, verification};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::request::app::App;
 use crate::request::route::{Route, parent};
@@ -71,7 +71,8 @@ fn at_parent(forwarded: &mut Forwarded, mut error: Box<Error>) -> Box<Error> {
 
 /// After an exchange that broke off. The request is sent again where nothing of an answer was seen, the method allows
 /// it (RFC 9110 §9.2.2) and the body is still here: over a new connection where a pooled one may have been closed
-/// meanwhile, else at the next upstream of the pool.
+/// meanwhile, else at the next upstream of the pool. A server of HTTP/2 may say that it has not begun to serve it; then
+/// any method allows it.
 pub(super) fn after_exchange(
     app: &App,
     session: &Session,
@@ -87,13 +88,14 @@ pub(super) fn after_exchange(
         error.root_etype(),
         ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
     ) && *error.esource() == ErrorSource::Upstream;
+    let is_unprocessed = http2::is_unprocessed(&error);
     let is_repeatable = session.response_written().is_none()
-        && session.req_header().method.is_idempotent()
+        && (is_unprocessed || session.req_header().method.is_idempotent())
         && !session.as_downstream().retry_buffer_truncated();
     if is_lost && !is_reused && pool(app, forwarded).is_some() {
         try_next(app, forwarded, &mut error);
     } else {
-        error.set_retry(is_lost && is_reused);
+        error.set_retry(is_unprocessed || (is_lost && is_reused));
     }
     error.set_retry(error.retry() && is_repeatable);
     error

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::Parts;
-use crate::config::{ParentScheme, ParentUrl};
+use crate::config::{Http2, ParentScheme, ParentUrl};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::target::Host;
 use crate::telemetry::{ParentState, Telemetry};
@@ -47,7 +47,7 @@ impl Member {
         let tls = (url.scheme == ParentScheme::Https).then(|| authority.host.clone());
         let server = Server {
             address: Address::Tcp(SocketAddr::new(ip, authority.port)),
-            manner: Manner::of(tls, None),
+            manner: Manner::of(tls, None, Http2::Off),
         };
         let shown: Arc<str> = url.to_string().into();
         parts.telemetry.parent_state(&parent, &shown, true);

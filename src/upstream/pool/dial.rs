@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::either::Either;
 
+use crate::config::Http2;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::tunnel::MaybeTls;
 use crate::upstream::dial::{Sources, connect_any, connect_unix};
@@ -73,6 +74,35 @@ impl Connector {
             Some(host) => Box::pin(self.tls.connect(stream, host)).await,
             None => Ok(UpstreamStream::Left(MaybeTls::Left(stream))),
         }
+    }
+}
+
+impl Connector {
+    /// Connects as requests do, and says whether the server takes HTTP/2 on this connection: for a health check.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), or the server does not take HTTP/2 where it has to.
+    pub(super) async fn connect_to_check(
+        &self,
+        server: &Server,
+        limit: Duration,
+    ) -> Result<(UpstreamStream, bool), RequestError> {
+        let is_http2 = match (server.http2(), server.tls()) {
+            (Http2::Off, _) => false,
+            (_, None) => true,
+            (http2, Some(host)) => {
+                let Either::Left(stream) = self.open(server, None, limit).await? else {
+                    return Err(ErrorKind::Internal.because("TLS at a socket"));
+                };
+                let connected = self.tls.connect_with_http2(stream, host).await?;
+                return match connected {
+                    (_, false) if http2 == Http2::Only => Err(ErrorKind::TlsProtocol
+                        .because("HTTP/2 is not offered in the TLS handshake")),
+                    connected => Ok(connected),
+                };
+            }
+        };
+        Ok((self.connect(server, None, limit).await?, is_http2))
     }
 }
 

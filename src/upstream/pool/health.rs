@@ -37,14 +37,16 @@ impl HealthCheck for Check {
             return PingoraError::e_explain(ErrorType::InternalError, "not an upstream");
         };
         let server = upstream.server();
-        let trouble = match self
-            .connector
-            .connect(server, None, self.rule.timeout)
-            .await
-        {
-            Ok(stream) => match &self.probe {
+        let connected = self.connector.connect_to_check(server, self.rule.timeout);
+        let trouble = match connected.await {
+            Ok((stream, is_http2)) => match &self.probe {
                 Some(probe) => {
-                    let asked = probe.ask(stream, server);
+                    let asked = async {
+                        match is_http2 {
+                            true => probe.ask_in_http2(stream, server).await,
+                            false => probe.ask(stream, server).await,
+                        }
+                    };
                     let asked = tokio::time::timeout(self.rule.timeout, asked).await;
                     asked.unwrap_or_else(|_late| {
                         Err(format!("GET {}: no answer in time", probe.path))

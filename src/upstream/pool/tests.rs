@@ -130,6 +130,7 @@ async fn an_answer_in_another_pool_counts() {
         path: crate::http::path::Prefix::parse("/api"),
         upstreams: upstreams.clone(),
         proxy_protocol: None,
+        http2: None,
     };
     let pools = pools(&config::Gateway {
         upstreams,

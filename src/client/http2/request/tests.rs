@@ -49,7 +49,7 @@ fn the_whole_head() {
     ];
     assert_eq!(
         converted(&parts("GET", "http://a.test/p?q", &fields), false),
-        "GET http://a.test/p?q HTTP/1.1\r\nHost: a.test\r\naccept: */*\r\nx: a\r\nx: b\r\n\r\n"
+        "GET http://a.test/p?q HTTP/1.1\r\nHost: a.test\r\naccept: */*\r\nx: a\r\nx: b\r\nte: trailers\r\n\r\n"
     );
 }
 
