@@ -82,6 +82,11 @@ pub(super) fn ended(step: &Step) -> Option<Conclusion> {
             Some(ErrorKind::Denied.name()),
             message.as_deref(),
         ),
+        Verdict::Cuts => (
+            ExplainedDecision::Deny,
+            Some(ErrorKind::Denied.name()),
+            None,
+        ),
         Verdict::Answers { .. } => (ExplainedDecision::Answer, None, None),
         Verdict::Fails { status, reason } => (
             ExplainedDecision::Fail,

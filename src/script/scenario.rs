@@ -38,7 +38,10 @@ impl Decided {
     pub fn admitted(policy: &Policy, scenario: &Scenario) -> Self {
         match policy.upgraded(&scenario.request()) {
             Some(target) => Decided::Upgraded(target),
-            None => Decided::Admitted,
+            None => match &scenario.hello {
+                Some(hello) if policy.reads_hello(scenario) => Decided::Greeted(hello.clone()),
+                _ => Decided::Admitted,
+            },
         }
     }
 }

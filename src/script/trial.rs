@@ -11,6 +11,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::engine::Returned;
 use super::samples::has_phase;
 use super::{OnError, Script};
+use crate::hello::Hello;
 use crate::hook::{Detached, Facts, Phases, Role, Wish};
 use crate::http::target::Authority;
 
@@ -29,6 +30,8 @@ pub enum Decided {
     Denied,
     /// It admits.
     Admitted,
+    /// It admits a tunnel, and this ClientHello in it, which is read.
+    Greeted(Hello),
     /// It admits, and has a request over http sent over https to this target.
     Upgraded(Authority),
 }
@@ -66,6 +69,8 @@ pub enum Verdict {
         /// The message; none for the general sentence.
         message: Option<Box<str>>,
     },
+    /// Its tunnel is cut.
+    Cuts,
     /// It is answered.
     Answers {
         /// The status.
@@ -104,7 +109,8 @@ impl Verdict {
     /// The status that the client gets.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Verdict::GoesOn | Verdict::Skipped { .. } => None,
+            // The client has its 200.
+            Verdict::GoesOn | Verdict::Skipped { .. } | Verdict::Cuts => None,
             Verdict::Denies { status, .. }
             | Verdict::Answers { status, .. }
             | Verdict::Fails { status, .. } => Some(*status),
@@ -113,12 +119,13 @@ impl Verdict {
 }
 
 /// The phases before the response, in order.
-const BEFORE: [Phases; 5] = [
+const BEFORE: [Phases; 6] = [
     Phases::REQUEST,
     Phases::AUTHORIZE,
     Phases::ROUTE,
     Phases::UPSTREAM_REQUEST,
     Phases::TUNNEL_OPEN,
+    Phases::TUNNEL_HELLO,
 ];
 
 impl Trial {
@@ -140,11 +147,11 @@ impl Trial {
         let response = status.map(|_| Phases::RESPONSE);
         for phase in BEFORE.into_iter().chain(response) {
             // A WebSocket is not tried: its request is one to forward until the upstream answers.
-            let is_tunnel = phase == Phases::TUNNEL_OPEN;
+            let is_tunnel = phase == Phases::TUNNEL_OPEN || phase == Phases::TUNNEL_HELLO;
             if phase != Phases::REQUEST {
                 match decided {
                     Decided::Denied => break,
-                    Decided::Admitted => {}
+                    Decided::Admitted | Decided::Greeted(_) => {}
                     // What the policy decides about another target is not tried.
                     Decided::Upgraded(target) if trial.target().is_none() => {
                         trial.detached.upgrade(target.clone());
@@ -154,6 +161,12 @@ impl Trial {
             }
             if !has_phase(role, phase) || (is_tunnel && role != Role::Tunnel) {
                 continue;
+            }
+            if phase == Phases::TUNNEL_HELLO {
+                let Decided::Greeted(hello) = decided else {
+                    continue;
+                };
+                trial.detached.greet(Arc::new(hello.clone()));
             }
             if phase == Phases::AUTHORIZE {
                 trial.detached.authenticate(user, groups);
@@ -198,7 +211,7 @@ impl Trial {
                 };
                 (verdict, after)
             }
-            Ok(Returned::Cut) => (Verdict::GoesOn, after),
+            Ok(Returned::Cut) => (Verdict::Cuts, after),
             Err(failure) if is_skipped => {
                 let reason = failure.to_string().into();
                 (Verdict::Skipped { reason }, None)
@@ -264,6 +277,7 @@ impl fmt::Display for Verdict {
                     None => Ok(()),
                 }
             }
+            Verdict::Cuts => f.write_str("cuts the tunnel"),
             Verdict::Answers { status, body } => {
                 write!(f, "answers with {status} and a body of {body} bytes")
             }

@@ -204,6 +204,7 @@ impl Policy {
                 .map(|upgrade| ExplainedUpgrade::new(scenario.target(), &upgrade)),
             tunnel: evaluated
                 .terms
+                .filter(|terms| terms.judges())
                 .map(|terms| ExplainedTerms::new(&terms, scenario)),
             via: evaluated.via.as_ref().map(ToString::to_string),
             is_resolved_by_parent: evaluated.is_resolved_by_parent,

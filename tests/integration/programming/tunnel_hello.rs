@@ -3,6 +3,7 @@
 use tollgate::hook::{Hook, Outcome, Phases, Traffic, Tunnel, TunnelFlow};
 
 use crate::support::client::Wire;
+use crate::support::command::tollgate;
 use crate::support::embedded::Embedded;
 use crate::support::hello::{ACCESS_DENIED, Server, closed, hello};
 use crate::support::proxy::{Proxy, Setup};
@@ -118,6 +119,50 @@ fn a_script_cuts_by_the_hello() {
         );
         assert_eq!(record["tags"]["later"], name, "{record}");
         assert_eq!(server.got().is_empty(), error.is_some());
+    }
+    // `explain` calls it for the hello that it is given, where it would be read.
+    for (tunnel, name, expected) in [
+        (
+            "{ peek: true }",
+            "a.localhost",
+            "script named, tunnel_hello: goes on",
+        ),
+        (
+            "{ peek: true }",
+            "b.localhost",
+            "script named, tunnel_hello: cuts the tunnel",
+        ),
+        ("{}", "b.localhost", ""),
+        ("{ sni: match }", "b.localhost", ""),
+    ] {
+        let setup = Setup::new().file("t.rhai", SCRIPT).config(&format!(
+            "tunnel: {tunnel}\nscripts: [{{ name: named, file: t.rhai }}]"
+        ));
+        let path = setup.write();
+        let explain = |more: &[&str]| {
+            let start = ["explain", "-c", path.to_str().unwrap(), "--user", "alice"];
+            let target = ["--target", "a.localhost:443", "--resolve", "127.0.0.1"];
+            tollgate(start.iter().chain(&target).chain(more))
+        };
+        let outcome = explain(&["--sni", name]);
+        let text = &outcome.stdout;
+        assert_eq!(
+            text.contains("script named, tunnel_hello:"),
+            !expected.is_empty(),
+            "{text}"
+        );
+        assert!(
+            text.contains(expected),
+            "{tunnel} {name}: {}",
+            outcome.output()
+        );
+        if expected.ends_with("cuts the tunnel") {
+            assert!(text.starts_with("deny, by hook:named\n"), "{text}");
+            assert_eq!(outcome.code(), Some(1));
+            assert!(text.contains("b.localhost 0 false"), "{text}");
+        }
+        // Without one there is nothing to call it with.
+        assert!(!explain(&[]).stdout.contains("script named, tunnel_hello:"));
     }
     // Where it is not read, the script sees nothing of it.
     let (proxy, server) = (start("{}"), Server::new(b""));

@@ -81,7 +81,12 @@ impl Policy {
         evaluated
     }
 
-    /// The terms of a tunnel to this address, where something is asked.
+    /// Whether the ClientHello in the tunnel of a scenario is read.
+    pub fn reads_hello(&self, scenario: &Scenario) -> bool {
+        self.evaluate_as_request(scenario).terms.is_some()
+    }
+
+    /// The terms of a tunnel to this address, where its first bytes are read.
     pub(super) fn terms_at(
         &self,
         decision: &RequestDecision,
@@ -95,7 +100,7 @@ impl Policy {
             Some(ip) => self.deciding_at(decision, ip),
             None => decision.decides,
         };
-        let terms = self.terms_of(rule).filter(|terms| terms.judges());
+        let terms = self.terms_of(rule).filter(|terms| terms.reads());
         terms.cloned()
     }
 }
