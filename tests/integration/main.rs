@@ -69,6 +69,7 @@ mod roles {
 mod parents {
     mod chain;
     mod choice;
+    mod far;
     mod faults;
     mod real;
     mod together;
@@ -99,6 +100,7 @@ mod access {
     mod hash_queue;
     mod injection;
     mod lockout;
+    mod nginx_certificate;
     mod password_files;
     mod policy_errors;
     mod policy_warnings;
@@ -201,6 +203,7 @@ mod config {
 mod clients {
     mod child_proxies;
     mod grpc;
+    mod haproxy;
     mod http2_websockets;
     mod languages;
     mod package_managers;

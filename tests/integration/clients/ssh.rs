@@ -6,11 +6,16 @@ use std::sync::{Mutex, mpsc};
 use crate::support::command::{is_installed, run};
 use crate::support::origin::Origin;
 use crate::support::programs::command;
-use crate::support::proxy::Proxy;
-use crate::support::request::ALICE;
+use crate::support::proxy::{Proxy, Setup};
+use crate::support::request::{ALICE, BOB};
+use crate::support::socks5;
 
 /// Has ssh reach a server that shows its version, takes the client's and hangs up.
 fn assert_reaches(probe: &[&str], proxy_command: impl Fn(&Proxy) -> String) {
+    assert_reaches_by(&Proxy::plain(), probe, proxy_command);
+}
+
+fn assert_reaches_by(proxy: &Proxy, probe: &[&str], proxy_command: impl Fn(&Proxy) -> String) {
     if !is_installed(&["ssh", "-V"]) || !is_installed(probe) {
         return;
     }
@@ -22,10 +27,9 @@ fn assert_reaches(probe: &[&str], proxy_command: impl Fn(&Proxy) -> String) {
         let _gone = heard.lock().unwrap().send(version);
         Ok(())
     });
-    let proxy = Proxy::plain();
     let mut ssh = command("ssh");
     ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o"])
-        .arg(format!("ProxyCommand={}", proxy_command(&proxy)))
+        .arg(format!("ProxyCommand={}", proxy_command(proxy)))
         .args([
             "-o",
             "ConnectTimeout=20",
@@ -60,6 +64,30 @@ fn ncat() {
             proxy.address
         )
     });
+}
+
+/// Through a second proxy behind this one, by each of its protocols.
+#[test]
+fn ncat_through_a_parent() {
+    for (scheme, far) in [("http", Setup::new()), ("socks5", socks5::setup("only"))] {
+        let far = far.config("log: { tunnel_open: true }").start();
+        let near = Setup::new().file("p.secret", BOB.1).config(&format!(
+            "secrets: {{ p: {{ file: p.secret, clear_text: true }} }}
+parents: {{ p: {{ urls: ['{scheme}://{}'], user: bob, password: p }} }}
+via: p",
+            far.address
+        ));
+        let near = near.start();
+        assert_reaches_by(&near, &["ncat", "--version"], |proxy| {
+            let (user, password) = ALICE;
+            format!(
+                "ncat --proxy {} --proxy-type http --proxy-auth {user}:{password} %h %p",
+                proxy.address
+            )
+        });
+        near.record("its way", |record| record["parent"] == "p");
+        far.record("the tunnel there", |record| record["user"] == BOB.0);
+    }
 }
 
 #[test]

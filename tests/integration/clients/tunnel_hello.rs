@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::client::Wire;
 use crate::support::command::{is_installed, run};
 use crate::support::documents::{read, root, yaml_blocks};
 use crate::support::message::ok;
@@ -235,7 +236,7 @@ fn chromium() {
     );
     let profile = tempfile::tempdir().unwrap();
     let port = site.origin.port();
-    let visit = |map: &str| {
+    let visit = |by: std::net::SocketAddr| {
         let mut chromium: Command = command("chromium");
         chromium
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
@@ -244,12 +245,11 @@ fn chromium() {
                 "--proxy-bypass-list=<-loopback>",
             ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg(format!("--proxy-server=http://{}", site.proxy.address))
-            .arg(format!("--host-resolver-rules={map}"))
+            .arg(format!("--proxy-server=http://{by}"))
             .arg(format!("https://a.localhost:{port}/"));
         run(&mut chromium, "")
     };
-    let outcome = visit("MAP unused.localhost 127.0.0.1");
+    let outcome = visit(site.proxy.address);
     let target = format!("a.localhost:{port}");
     let record = site
         .proxy
@@ -262,4 +262,32 @@ fn chromium() {
     );
     assert_eq!(record["sni"], "a.localhost", "{record}");
     assert_eq!(record["ech"], "offered", "{record}");
+    // A proxy before this one that asks for a tunnel to b in the place of a.
+    let next = site.proxy.address;
+    let front = Origin::raw(move |mut wire, _| {
+        let head = wire.read_head()?.unwrap();
+        let target = head.target().replace("a.localhost", "b.localhost");
+        let mut to = Wire::connect(next)?;
+        to.send(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
+        ))?;
+        if to.read_head()?.unwrap().status() != 200 {
+            return Ok(());
+        }
+        wire.send("HTTP/1.1 200 OK\r\n\r\n")?;
+        let (mut up, mut down) = (wire.socket().try_clone()?, to.socket().try_clone()?);
+        let (mut from, mut back) = (up.try_clone()?, down.try_clone()?);
+        std::thread::spawn(move || std::io::copy(&mut from, &mut back));
+        std::io::copy(&mut down, &mut up)?;
+        wire.finish()
+    });
+    let outcome = visit(front.address);
+    let target = format!("b.localhost:{port}");
+    let record = site
+        .proxy
+        .record("the tunnel to another host", |it| it["target"] == target);
+    assert_eq!(record["sni"], "a.localhost", "{record}");
+    assert_eq!(record["error"], "sni_mismatch", "{record}");
+    let page = outcome.output();
+    assert!(page.contains("UNRECOGNIZED_NAME"), "{page}");
 }

@@ -301,6 +301,37 @@ for host in sys.argv[2:]:
     assert_output(&run(&mut python, ""), &named);
 }
 
+/// A reload leaves the file as it is, and names the keys that wait for a restart; a restart serves the other one.
+#[test]
+fn another_file_comes_with_a_restart() {
+    let proxy = Proxy::start(&pac(""));
+    let before = answer(&proxy, "/proxy.pac", "").text();
+    proxy.rewrite("pac: { proxy: 'PROXY other.test:3128', direct: [.near.test], path: /new.pac }");
+    let said = proxy.reload();
+    assert_eq!(said.status(), 200, "{}", said.text());
+    for key in [
+        "tollgate.pac.proxy",
+        "tollgate.pac.direct",
+        "tollgate.pac.path",
+    ] {
+        assert!(said.text().contains(key), "{key}: {}", said.text());
+    }
+    assert_eq!(answer(&proxy, "/proxy.pac", "").text(), before);
+    assert_ne!(answer(&proxy, "/new.pac", "").text(), before);
+    // A file that cannot be used changes nothing either.
+    proxy.rewrite("pac: { proxy: \"PROXY 'x\" }");
+    assert_ne!(proxy.reload().status(), 200);
+    assert_eq!(answer(&proxy, "/proxy.pac", "").text(), before);
+    let restarted = Proxy::start(
+        "pac: { proxy: 'PROXY other.test:3128', direct: [.near.test], path: /new.pac }",
+    );
+    let file = answer(&restarted, "/new.pac", "").text();
+    assert!(
+        file.contains("PROXY other.test:3128") && file.contains("near.test"),
+        "{file}"
+    );
+}
+
 /// Chromium takes the file from the proxy itself: names of the list directly, all others by the proxy, also with TLS.
 #[test]
 fn chromium_goes_where_the_file_says() {
