@@ -151,6 +151,7 @@ mod limits {
     mod fleet_data;
     mod fleet_failures;
     mod http2_limits;
+    mod http2_many_tunnels;
     mod large_download;
     mod local_ports;
     mod quota_command;
