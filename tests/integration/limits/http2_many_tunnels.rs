@@ -85,7 +85,7 @@ fn a_hundred_tunnels_and_one_that_is_not_read() {
         assert!(!sending.is_finished());
         let rest = read_all(&mut unread).await.unwrap();
         assert_eq!(rest.len(), PARTS * all.len());
-        assert!(rest.chunks(all.len()).all(|part| part == **all));
+        assert!(rest.chunks(all.len()).all(|part| *part == **all));
         sending.await.unwrap();
         time
     };

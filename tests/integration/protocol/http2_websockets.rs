@@ -32,6 +32,9 @@ fn echo(mut wire: Wire) -> io::Result<()> {
     wire.finish()
 }
 
+/// What a server answers to a handshake.
+type Answering = Box<dyn Fn(&Head) -> String + Send + Sync>;
+
 /// An answer that refuses.
 async fn refused(client: &mut Client, request: Request<()>) -> Answer {
     let (answer, _send) = client.open(request, false).await;
@@ -194,7 +197,7 @@ fn what_is_no_websocket_is_refused() {
 fn only_a_server_that_begins_the_websocket_has_it_begun() {
     let proxy = Proxy::plain();
     let right = |head: &Head| accept(head);
-    let answers: [(&str, Box<dyn Fn(&Head) -> String + Send + Sync>); 6] = [
+    let answers: [(&str, Answering); 6] = [
         (
             "wrong key",
             Box::new(move |head| switching(&format!("A{}", &right(head)[1..]), "")),
