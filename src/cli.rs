@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod probes;
 mod quota;
+mod service;
 mod top;
 
 pub use commands::main;
