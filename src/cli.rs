@@ -5,6 +5,7 @@ mod commands;
 mod log;
 mod probes;
 mod quota;
+mod service;
 mod top;
 
 pub use commands::main;

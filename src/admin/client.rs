@@ -4,7 +4,6 @@ mod answer;
 mod service;
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -74,17 +73,26 @@ pub enum AskError {
         /// The error of the system, or of TLS.
         error: io::Error,
     },
+    /// It does not know who asks.
+    #[error(
+        "the admin service on {name} does not take this from you (status {status}); name a user with --user, or a certificate with --cert"
+    )]
+    Refused {
+        /// The address of the service, or its URL.
+        name: String,
+        /// The status.
+        status: u16,
+    },
     /// Another program answers there.
     #[error("the server on {0} is not the admin service of Tollgate")]
     Other(String),
 }
 
-/// Requests a reload from the admin service on `address`, and waits for the outcome.
+/// Requests a reload from an admin service, and waits for the outcome.
 ///
 /// # Errors
 /// The service cannot be reached, or its answer is not that of this version.
-pub fn reload(address: SocketAddr) -> Result<ReloadAnswer, AskError> {
-    let service = Service::plain(address);
+pub fn reload(service: &Service) -> Result<ReloadAnswer, AskError> {
     let reply = service.ask(&Ask {
         method: "POST",
         path: "/reload",
@@ -93,6 +101,10 @@ pub fn reload(address: SocketAddr) -> Result<ReloadAnswer, AskError> {
         time: None,
     })?;
     let status = reply.status;
+    if matches!(status, 401 | 403) {
+        let name = service.name().to_owned();
+        return Err(AskError::Refused { name, status });
+    }
     let body = service.read(reply)?;
     read_outcome(status, &body).ok_or_else(|| AskError::Other(service.name().to_owned()))
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use structopt::StructOpt;
 use structopt::clap::{Error, ErrorKind};
 
+use crate::admin::Trust;
+
 /// The first line of the help. The derive macro would use the comment of the
 /// subcommands otherwise.
 const ABOUT: &str = "Authenticated HTTP/HTTPS proxy: forward proxy, CONNECT tunnels and gateway \
@@ -123,6 +125,8 @@ pub enum Command {
         /// The configuration file of that process, with `tollgate.admin`
         #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
         conf: PathBuf,
+        #[structopt(flatten)]
+        login: Login,
     },
     /// Show what users and networks have used of their quotas, or change it, in the running process
     /// or, if none runs, in the store; exits with 1 when there is nothing to change, or it cannot be done
@@ -203,21 +207,8 @@ pub enum Command {
         /// Its admin service, such as https://ops.example.org:9090
         #[structopt(long, value_name = "URL")]
         url: Option<String>,
-        /// A user of the service; prompts for the password, or reads it from standard input
-        #[structopt(long, value_name = "NAME")]
-        user: Option<String>,
-        /// A file whose first line is the password
-        #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "user")]
-        password_file: Option<PathBuf>,
-        /// Certificates of the authorities that are trusted, in place of those of the system
-        #[structopt(long, value_name = "FILE", parse(from_os_str))]
-        ca: Option<PathBuf>,
-        /// A certificate to show to the service
-        #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "key")]
-        cert: Option<PathBuf>,
-        /// Its key
-        #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "cert")]
-        key: Option<PathBuf>,
+        #[structopt(flatten)]
+        login: Login,
         /// Print one snapshot, as tables
         #[structopt(long)]
         once: bool,
@@ -236,6 +227,36 @@ pub enum Command {
         #[structopt(value_name = "USER")]
         user: String,
     },
+}
+
+/// Who asks the admin service, and what is trusted to be it.
+#[derive(Debug, Default, StructOpt)]
+pub struct Login {
+    /// A user of the admin service; prompts for the password, or reads it from standard input
+    #[structopt(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// A file whose first line is the password
+    #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// Certificates of the authorities that are trusted, in place of those of the system
+    #[structopt(long, value_name = "FILE", parse(from_os_str))]
+    pub ca: Option<PathBuf>,
+    /// A certificate to show to the service
+    #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Its key
+    #[structopt(long, value_name = "FILE", parse(from_os_str), requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+impl Login {
+    /// The files for TLS.
+    pub fn trust(&self) -> Trust {
+        Trust {
+            ca: self.ca.clone(),
+            identity: self.cert.clone().zip(self.key.clone()),
+        }
+    }
 }
 
 /// The commands for scripts.

@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 
-use super::arguments::{Cli, Command, ScriptCommand, explain_usage};
+use super::arguments::{Cli, Command, Login, ScriptCommand, explain_usage};
 use super::log::{FilterTexts, LogQuery, log};
 use super::probes;
 use super::quota::{QuotaQuery, quota};
+use super::service;
 use super::top::{self, TopQuery};
 use crate::access::auth::passwd;
 use crate::access::limits::quota::Filter;
-use crate::admin::{self, Changes, ReloadAnswer, Trust};
+use crate::admin::{self, AskError, Changes, ReloadAnswer};
 use crate::config::Config;
 use crate::explain::{self, Query, Ran, ScriptQuery, Seen, Subject};
 use crate::hello::Hello;
@@ -54,7 +55,7 @@ pub fn main() -> ExitCode {
                 &"tollgate: no configuration; name one, as in `tollgate check -c conf/pingora.yaml`",
             ),
         },
-        Some(Command::Reload { conf }) => reload(&conf),
+        Some(Command::Reload { conf, login }) => reload(&conf, &login),
         Some(Command::Quota {
             conf,
             user,
@@ -102,23 +103,14 @@ pub fn main() -> ExitCode {
         Some(Command::Top {
             conf,
             url,
-            user,
-            password_file,
-            ca,
-            cert,
-            key,
+            login,
             once,
             json,
         }) => top::run(&TopQuery {
             // `tollgate -c FILE top` is equivalent.
             conf: conf.or(cli.conf),
             url,
-            user,
-            password_file,
-            trust: Trust {
-                ca,
-                identity: cert.zip(key),
-            },
+            login,
             once,
             json,
         }),
@@ -340,12 +332,12 @@ fn run_script(command: &ScriptCommand, outer: Option<&Path>) -> ExitCode {
     }
 }
 
-fn reload(conf: &Path) -> ExitCode {
+fn reload(conf: &Path, login: &Login) -> ExitCode {
     let config = match Config::load_to_explain(conf) {
         Ok(config) => config,
         Err(error) => return fail(EX_CONFIG, &error),
     };
-    let Some(address) = config.admin_address() else {
+    let Some(admin) = &config.admin else {
         let file = &config.server.pid_file;
         // All configurations of a user have the same default.
         let of_another = match config.has_pid_file {
@@ -371,7 +363,11 @@ fn reload(conf: &Path) -> ExitCode {
         );
         return fail(1, &message);
     }
-    match admin::reload(address) {
+    let service = match service::of_admin(admin, login) {
+        Ok(service) => service,
+        Err(code) => return code,
+    };
+    match admin::reload(&service) {
         Ok(ReloadAnswer::Complete(changes)) => {
             tell(&changes);
             ExitCode::SUCCESS
@@ -391,6 +387,7 @@ fn reload(conf: &Path) -> ExitCode {
                 &format_args!("{problems}{more}\ntollgate: nothing was changed"),
             )
         }
+        Err(error @ AskError::Refused { .. }) => fail(1, &format_args!("tollgate: {error}")),
         Err(error) => fail(
             1,
             &format_args!("tollgate: {error}; check that the process runs with this file"),

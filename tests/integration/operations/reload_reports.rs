@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::admin::{self, ROOT};
 use crate::support::command::tollgate;
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, Setup};
@@ -171,4 +172,36 @@ fn the_command_says_why_nothing_can_be_asked() {
     let outcome = tollgate(["reload".as_ref(), "-c".as_ref(), file.as_os_str()]);
     assert_eq!(outcome.code(), Some(78), "{}", outcome.output());
     assert!(outcome.stderr.contains("kill -HUP"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_service_with_users_is_asked_by_one() {
+    let proxy = admin::with_users()
+        .file("password", ROOT.1)
+        .file("wrong", "wrong")
+        .start();
+    let (conf, password, wrong) = (
+        proxy.path("pingora.yaml"),
+        proxy.path("password"),
+        proxy.path("wrong"),
+    );
+    let conf = conf.to_str().unwrap();
+    let (password, wrong) = (password.to_str().unwrap(), wrong.to_str().unwrap());
+    for (login, code, said) in [
+        (
+            &["--user", "root", "--password-file", password][..],
+            0,
+            "reloaded: 4 users",
+        ),
+        (
+            &["--user", "root", "--password-file", wrong],
+            1,
+            "(status 401); name a user with --user",
+        ),
+        (&[], 1, "(status 401); name a user with --user"),
+    ] {
+        let outcome = tollgate(["reload", "-c", conf].iter().chain(login));
+        assert_eq!(outcome.code(), Some(code), "{}", outcome.output());
+        assert!(outcome.output().contains(said), "{}", outcome.output());
+    }
 }
