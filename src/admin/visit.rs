@@ -117,7 +117,8 @@ impl Visit {
         let door = &self.admin.door;
         let head = session.req_header();
         door.check_host(&head.headers)?;
-        if head.uri.authority().is_some() {
+        // Pingora leaves the authority of an absolute-form out of the URI.
+        if !head.raw_path().starts_with(b"/") {
             return Err(Answer::malformed("the target of a request must be a path"));
         }
         let (method, uri) = (head.method.clone(), head.uri.clone());
