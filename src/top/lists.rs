@@ -83,10 +83,11 @@ const TUNNELS: List = List {
         "target" Long 24 0 ["target"], "target";
         "kind" Text 9 6 ["kind"];
         "rate" Rate 8 1 ["rate_from_client", "rate_from_upstream"], "rate";
-        "sent" Bytes 7 2 ["bytes_from_client"];
-        "received" Bytes 8 2 ["bytes_from_upstream"];
+        "bytes" Bytes 7 2 ["bytes_from_client", "bytes_from_upstream"], "bytes";
         "age" Seconds 7 2 ["age_seconds"], "age";
         "rule" Text 16 3 ["rule"];
+        "sent" Bytes 7 5 ["bytes_from_client"];
+        "received" Bytes 8 5 ["bytes_from_upstream"];
         "class" Text 10 7 ["class"];
         "sni" Text 24 8 ["sni"];
         "via" Text 12 8 ["parent"];
@@ -428,6 +429,7 @@ mod tests {
         assert_eq!(cell(TUNNELS.columns, "user"), "alice");
         assert_eq!(cell(TUNNELS.columns, "rate"), "1.5K/s");
         assert_eq!(cell(TUNNELS.columns, "sent"), "0");
+        assert_eq!(cell(TUNNELS.columns, "bytes"), "0");
         assert_eq!(cell(TUNNELS.columns, "received"), "");
         assert_eq!(cell(TUNNELS.columns, "age"), "0.2s");
         assert_eq!(cell(DENIALS.columns, "time"), "10:20:30");

@@ -228,14 +228,17 @@ fn draw_foot(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     put(buffer, area, 0, &text, style);
 }
 
-/// The keys that matter on this tab.
+/// How many rows there are, and the keys that matter on this tab.
 fn hints(state: &State) -> String {
-    let mut hints = vec!["? help", "q quit", "Tab next", "space pause"];
+    let view = state.view().filter(|view| view.tab.list().is_some());
+    let count = view.map(table::count);
+    let mut hints: Vec<&str> = count.iter().map(String::as_str).collect();
+    hints.extend(["? help", "q quit"]);
     match state.tab {
-        Tab::Overview => {}
-        Tab::Process => hints.push("↑ ↓ scroll"),
+        Tab::Overview => hints.extend(["Tab next", "space pause"]),
+        Tab::Process => hints.extend(["Tab next", "↑ ↓ scroll"]),
         tab => {
-            hints.extend(["/ filter", "s sort", "r reverse"]);
+            hints.extend(["/ filter", "s sort"]);
             if matches!(tab, Tab::Tunnels | Tab::Requests | Tab::Denials) {
                 hints.push("e explain");
             }

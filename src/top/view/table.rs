@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
-use super::{Theme, put, put_at, width_of};
+use super::{Theme, put_at, width_of};
 use crate::top::facts::{Facts, clean, human_count};
 use crate::top::lists::{Column, Kind, Tab};
 use crate::top::state::{Link, State, View};
@@ -97,7 +97,6 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
     if view.len() == 0 {
         put_at(buffer, area, (1, 1), &nothing(state, view), theme.faint());
     }
-    draw_count(view, theme, area, buffer);
 }
 
 fn cell(buffer: &mut Buffer, area: Rect, placed: &Placed, line: u16, text: &str, style: Style) {
@@ -126,26 +125,17 @@ fn nothing(state: &State, view: &View) -> String {
     }
 }
 
-/// How many of how many, over the end of the titles.
-fn draw_count(view: &View, theme: Theme, area: Rect, buffer: &mut Buffer) {
+/// How many rows of how many, and by which filter.
+pub(super) fn count(view: &View) -> String {
     let shown = human_count(view.len() as u64);
-    let filter = view.filter();
-    let mut text = match view.total() {
-        Some(total) if total != view.len() as u64 => format!(" {shown} of {} ", human_count(total)),
-        _ => format!(" {shown} "),
+    let count = match view.total() {
+        Some(total) if total != view.len() as u64 => format!("{shown} of {}", human_count(total)),
+        _ => shown,
     };
-    if !filter.is_empty() {
-        text = format!(" /{} {text}", clean(filter));
+    match view.filter() {
+        "" => count,
+        filter => format!("/{} {count}", clean(filter)),
     }
-    // A filter must not hide the titles.
-    let width = width_of(&text).min(area.width / 3);
-    let corner = Rect {
-        x: area.right() - width,
-        width,
-        height: 1,
-        ..area
-    };
-    put(buffer, corner, 0, &text, theme.bar());
 }
 
 fn row_style(tab: Tab, row: &Facts, theme: Theme) -> Style {

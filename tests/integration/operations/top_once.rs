@@ -72,7 +72,8 @@ fn what_cannot_be_shown() {
     };
     let url = format!("http://{}", proxy.admin_address());
     let absent = format!("http://127.0.0.1:{}", Setup::new().address().port());
-    let other = format!("http://{}", Origin::ok("no JSON").address);
+    let no_service = Origin::ok("no JSON");
+    let other = format!("http://{}", no_service.address);
     for (arguments, code, message) in [
         (&["-c", &conf, "--once"][..], 1, "name a user with --user"),
         (
@@ -234,7 +235,7 @@ fn services_with_tls() {
                 "--url", &url, "--ca", &other, "--cert", &cert, "--key", &key,
             ],
             1,
-            "UnknownIssuer",
+            "invalid peer certificate",
         ),
         (
             &["--url", &url, "--ca", &ca, "--cert", &cert, "--key", &ca],
