@@ -66,8 +66,8 @@ use recent::Recent;
 pub use recent::canonical;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
 pub use rows::{
-    ClassRow, Columns, DenialList, DenialRow, Descriptors, History, OtherUsers, Point, ProcessRow,
-    ReloadRow, RuleCount, SiteList, SiteRow, Thousandths, TopBy, Totals, UserList, UserRow,
+    ClassRow, DenialList, DenialRow, Descriptors, History, Point, ProcessRow, ReloadRow, RuleCount,
+    SiteList, SiteRow, Thousandths, TopBy, Totals, UserList, UserRow,
 };
 pub use sink::{JournalTarget, SyslogForm, SyslogTarget, Transport};
 pub(crate) use stats::declare::members;

@@ -13,8 +13,8 @@ mod views;
 pub use self::in_flight::{InFlight, InFlightRequest, State};
 pub use self::query::{DEFAULT_LIMIT, MAX_LIMIT, Query, TunnelsBy};
 pub use self::rows::{
-    PolicyReport, PoolRow, RequestList, RequestRow, RuleRow, Snapshot, TunnelList, TunnelRow,
-    UpstreamList, UpstreamRow,
+    PolicyReport, RequestList, RequestRow, RuleRow, Snapshot, TunnelList, TunnelRow, UpstreamList,
+    UpstreamRow,
 };
 pub use self::snapshot::{keep_history, snapshot};
 pub use self::views::{

@@ -16,8 +16,7 @@ use std::time::Instant;
 
 pub use self::asked::TunnelRequest;
 pub use self::hello::{Demand, judge};
-pub use self::look::Look;
-pub use self::table::{OpenTunnel, Tunnel, TunnelKind, Tunnels};
+pub use self::table::{OpenTunnel, Tunnel, Tunnels};
 use super::app::App;
 use super::facts::Request;
 use super::outcome::{Exchange, add_time};
