@@ -761,7 +761,7 @@ function notices(data) {
   if (parents.length) found.push(["bad", `Parents get no requests: ${show("text", parents.map((row) => row.url), 0).text}.`]);
   if (status.log_dropped > 0) found.push(["warn", `${grouped(status.log_dropped)} records of the access log were lost.`]);
   for (const it of objects(status.certificates)) {
-    if (it.days_left < 21) found.push([it.days_left < 3 ? "bad" : "warn", `The ${it.kind === "crl" ? "revocation list" : "certificate"} ${show("text", it.name, 0).text} ends in ${it.days_left} days.`]);
+    if (it.days_left < (it.kind === "crl" ? 2 : 21)) found.push([it.days_left < 3 ? "bad" : "warn", `The ${it.kind === "crl" ? "revocation list" : "certificate"} ${show("text", it.name, 0).text} ends in ${it.days_left} days.`]);
   }
   return found;
 }
