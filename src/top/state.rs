@@ -138,6 +138,15 @@ impl State {
         self.status.at("can_change").is_true()
     }
 
+    /// How long the process has run, by the last snapshot. The status is older.
+    pub(super) fn uptime(&self) -> Option<u64> {
+        let then = self.status.at("uptime_seconds").count()?;
+        let seconds = |facts: &Facts| facts.at("now.time").count();
+        let (known, now) = (seconds(&self.status), seconds(&self.snapshot));
+        let since = known.zip(now).map(|(known, now)| now.saturating_sub(known));
+        Some(then.saturating_add(since.unwrap_or_default()))
+    }
+
     /// The rows of a tab, and what is seen of them.
     pub(super) fn view_of(&self, tab: Tab) -> Option<&View> {
         self.views.iter().find(|view| view.tab == tab)

@@ -133,7 +133,7 @@ fn width_of(text: &str) -> u16 {
 fn draw_head(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     buffer.set_style(area, theme.bar());
     let at = |path: &str| state.status.at(path).text().unwrap_or_default();
-    let uptime = state.status.at("uptime_seconds").count().map(human_seconds);
+    let uptime = state.uptime().map(human_seconds);
     let mut left = format!(
         " tollgate {}  {}  {} {}",
         at("version"),

@@ -282,6 +282,18 @@ fn a_pause_keeps_what_is_shown() {
 }
 
 #[test]
+fn the_uptime_goes_on() {
+    let status = json!({"uptime_seconds": 5, "now": {"time": 100}});
+    let mut state = State::new("127.0.0.1:9090", Facts::new(status));
+    assert_eq!(state.uptime(), Some(5));
+    for (time, uptime) in [(160, 65), (90, 5)] {
+        let snapshot = json!({"now": {"time": time}});
+        state.update(Message::Snapshot(Facts::new(snapshot)));
+        assert_eq!(state.uptime(), Some(uptime));
+    }
+}
+
+#[test]
 fn a_lost_connection_is_shown() {
     let mut state = state(false);
     let lost = Link::Lost(

@@ -11,13 +11,13 @@ use crate::top::history::Series;
 use crate::top::lists::{Column, Tab};
 use crate::top::state::State;
 
-/// Rows of a list when there is little space.
-const LEAST_ROWS: u16 = 4;
+/// Lines of the lists below, when there is little space.
+const LEAST_LINES: u16 = 9;
 
 /// Draws it.
 pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
     // Four rows of two panels, each a line of text and at least one of a graph.
-    let panel = ((area.height.saturating_sub(LEAST_ROWS + 1)) / 4).clamp(2, 6);
+    let panel = ((area.height.saturating_sub(LEAST_LINES)) / 4).clamp(2, 6);
     let graphs = (panel * 4).min(area.height);
     let [top, bottom] =
         Layout::vertical([Constraint::Length(graphs), Constraint::Min(0)]).areas(area);
