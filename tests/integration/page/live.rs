@@ -9,7 +9,8 @@ use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{BOB, fetch, request_of};
 
 const RATE: u32 = 500;
-const TUNNELS: usize = 200;
+/// More than a snapshot has.
+const TUNNELS: usize = 220;
 /// Seconds of load: the page is opened, watched and used within them.
 const SECONDS: u32 = 20;
 
@@ -41,14 +42,14 @@ fn tunnels(proxy: &Proxy, echo: &Origin) -> Vec<Wire> {
 }
 
 #[test]
-fn it_follows_500_requests_a_second_and_200_tunnels() {
+fn it_follows_500_requests_a_second_and_220_tunnels() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
     let browser = &mut browser;
     let proxy = busy_proxy();
     let (echo, pages) = (Origin::echo(), Origin::ok("page"));
-    let _wires = tunnels(&proxy, &echo);
+    let wires = tunnels(&proxy, &echo);
     let request = fetch(&format!("http://{}/page", pages.address));
     std::thread::scope(|scope| {
         let turns = 0..(RATE * SECONDS) as usize;
@@ -72,21 +73,39 @@ fn it_follows_500_requests_a_second_and_200_tunnels() {
         };
         let a_second = number(browser, "[data-value='/snapshot/now/requests']");
         assert!(a_second > RATE / 4, "{a_second}");
-        assert_eq!(
-            number(browser, "[data-value='/snapshot/now/open_tunnels']"),
-            200
-        );
-        assert_eq!(number(browser, "#tunnels [data-shown]"), 200);
-        assert_eq!(
-            browser.evaluate("document.querySelectorAll('#tunnels tbody tr').length"),
-            200
-        );
+        let open_tunnels = number(browser, "[data-value='/snapshot/now/open_tunnels']");
+        assert_eq!(open_tunnels as usize, TUNNELS);
+        let shown = browser.evaluate("document.querySelector('#tunnels [data-shown]').textContent");
+        assert_eq!(shown, "200 of 220");
+        find_one_beyond_the_snapshot(browser, &wires);
         browser.wait("document.querySelector('#users tbody th')?.textContent === 'alice'");
         assert_legible(browser, &[1600, 390]);
         assert_quiet(browser, &proxy);
         let answers = load.join().unwrap();
         assert!(answers.iter().all(|answer| answer.status == 200));
     });
+}
+
+/// A search finds a tunnel that the snapshot does not have.
+fn find_one_beyond_the_snapshot(browser: &mut Browser, wires: &[Wire]) {
+    let clients = "[...document.querySelectorAll('#tunnels [data-label=Client]')].map((cell) => cell.textContent)";
+    let clients = browser.evaluate(clients);
+    let clients = clients.as_array().unwrap();
+    assert_eq!(clients.len(), 200);
+    let addresses = wires
+        .iter()
+        .map(|wire| wire.socket().local_addr().unwrap().to_string());
+    let hidden = addresses.filter(|address| !clients.iter().any(|client| client == address));
+    let hidden = hidden.last().unwrap();
+    browser.evaluate(&format!(
+        "(() => {{ const input = document.querySelector('#tunnels [data-search]'); \
+         input.value = '{hidden}'; input.dispatchEvent(new Event('input')) }})()"
+    ));
+    browser.wait(&format!(
+        "[...document.querySelectorAll('#tunnels tr[data-row]')].map((row) => row.textContent) \
+         .every((text, index, all) => all.length === 1 && text.includes('{hidden}'))"
+    ));
+    browser.wait("document.querySelectorAll('#tunnels tr[data-row]').length === 1");
 }
 
 #[test]

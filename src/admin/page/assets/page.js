@@ -262,7 +262,8 @@ export class Table {
   /** Those that are shown, in their order. */
   chosen(data) {
     let rows = this.all(data);
-    if (this.query) {
+    // An answer has what was searched for, perhaps in a member that has no column.
+    if (this.query && !this.answer) {
       const has = (row) => this.columns.some(({ member }) => String(row[member] ?? "").toLowerCase().includes(this.query));
       rows = rows.filter(has);
     }
