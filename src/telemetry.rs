@@ -66,9 +66,12 @@ use recent::Recent;
 pub use recent::canonical;
 pub use record::{Event, GATEWAY_SITE, Record, UpstreamAddress};
 pub use rows::{
-    ClassRow, DenialList, DenialRow, Descriptors, History, Point, ProcessRow, ReloadRow, RuleCount,
-    SiteList, SiteRow, Thousandths, TopBy, Totals, UserList, UserRow,
+    ClassRow, DenialRow, Descriptors, Point, ReloadRow, RuleCount, SiteList, Thousandths, TopBy,
+    Totals, UserList,
 };
+// The description of the API names them.
+#[cfg(test)]
+pub use rows::{DenialList, History, ProcessRow, SiteRow, UserRow};
 pub use sink::{JournalTarget, SyslogForm, SyslogTarget, Transport};
 pub(crate) use stats::declare::members;
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod views;
 
 pub use self::in_flight::{InFlight, InFlightRequest, State};
 pub use self::query::{DEFAULT_LIMIT, MAX_LIMIT, Query, TunnelsBy};
+// The description of the API names them.
+#[cfg(test)]
 pub use self::rows::{
     PolicyReport, RequestList, RequestRow, RuleRow, Snapshot, TunnelList, TunnelRow, UpstreamList,
     UpstreamRow,
