@@ -102,7 +102,9 @@ fn what_is_shown_is_what_the_api_says() {
         ]);
         tmux.press(&["?"]);
         tmux.wait(&["Shift-Tab", "quit"]);
+        // Escape and q at once are Alt-q.
         tmux.press(&["Escape"]);
+        tmux.wait_until("no help", |screen| !screen.contains("Shift-Tab"));
         tmux.press(&["q"]);
         assert_restored(&tmux, proxy.setup.directory.path(), 0);
     }
