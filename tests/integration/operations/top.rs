@@ -148,7 +148,9 @@ fn filter_filters_and_close_closes() {
     assert_eq!(kept.read_bytes(4).unwrap(), b"ping");
     // All of a user.
     tmux.press(&["4"]);
-    tmux.wait(&["alice"]);
+    tmux.wait_until("the user alice", |screen| {
+        screen.contains("last seen") && screen.lines().any(|line| line.starts_with("alice "))
+    });
     tmux.press(&["x"]);
     tmux.wait(&["close all tunnels of alice? y/n"]);
     tmux.press(&["y"]);
