@@ -351,18 +351,6 @@ fn reload(conf: &Path, login: &Login) -> ExitCode {
         );
         return fail(EX_CONFIG, &message);
     };
-    if config
-        .admin
-        .as_ref()
-        .is_some_and(|admin| admin.has_door() || admin.has_tls)
-    {
-        let file = &config.server.pid_file;
-        let message = format_args!(
-            "tollgate: the admin service of this file asks for a user: run `kill -HUP \"$(cat {file})\"` and see the log, or \
-             send POST /reload with curl, as docs/admin.md shows"
-        );
-        return fail(1, &message);
-    }
     let service = match service::of_admin(admin, login) {
         Ok(service) => service,
         Err(code) => return code,

@@ -102,7 +102,9 @@ fn what_is_shown_is_what_the_api_says() {
         ]);
         tmux.press(&["?"]);
         tmux.wait(&["Shift-Tab", "quit"]);
+        // Escape and q at once are Alt-q.
         tmux.press(&["Escape"]);
+        tmux.wait_until("no help", |screen| !screen.contains("Shift-Tab"));
         tmux.press(&["q"]);
         assert_restored(&tmux, proxy.setup.directory.path(), 0);
     }
@@ -146,7 +148,9 @@ fn filter_filters_and_close_closes() {
     assert_eq!(kept.read_bytes(4).unwrap(), b"ping");
     // All of a user.
     tmux.press(&["4"]);
-    tmux.wait(&["alice"]);
+    tmux.wait_until("the user alice", |screen| {
+        screen.contains("last seen") && screen.lines().any(|line| line.starts_with("alice "))
+    });
     tmux.press(&["x"]);
     tmux.wait(&["close all tunnels of alice? y/n"]);
     tmux.press(&["y"]);

@@ -183,7 +183,7 @@ fn what_cannot_be_shown() {
         (80, 24),
         &format!("TERM=dumb {}", as_alice(&proxy)),
     );
-    tmux.wait(&["TERM=dumb", "--once prints one snapshot"]);
+    tmux.wait(&["TERM=dumb", "; --once prints one"]);
     assert_restored(&tmux, directory, 64);
 }
 
