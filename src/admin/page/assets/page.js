@@ -492,7 +492,7 @@ class Chart {
     const options = {
       ...this.size(),
       tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
-      padding: [6, 6, 0, 0],
+      padding: [6, 16, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "tollgate" }, drag: { x: false, y: false }, y: false, points: { size: 5 } },
       scales: {
