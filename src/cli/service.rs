@@ -43,7 +43,7 @@ pub(super) fn find(
 }
 
 fn of_url(text: &str, trust: &Trust) -> Result<Service, ExitCode> {
-    let url = HttpUrl::parse(text).map_err(|_| {
+    let url = HttpUrl::parse(text).map_err(|_why| {
         usage(&format_args!(
             "{text:?} is no URL of an admin service; write one such as http://127.0.0.1:9090 or https://ops.example.org:9090"
         ))

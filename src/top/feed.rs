@@ -276,7 +276,7 @@ impl Thread {
                     self.tell(message);
                 }
             }
-            taken.map_err(|_| FeedError::Form)?;
+            taken.map_err(|_too_large| FeedError::Form)?;
         }
     }
 

@@ -123,6 +123,15 @@ pub(super) fn read_keys(messages: SyncSender<Message>) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends the process without the program.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the terminal takes nothing, which holds up the thread that would return; nothing else is open"
+)]
+fn end(number: i32) {
+    std::process::exit(128 + number);
+}
+
 /// Tells of signals that end the program.
 pub(super) fn watch_signals(messages: SyncSender<Message>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -151,7 +160,7 @@ pub(super) fn watch_signals(messages: SyncSender<Message>) -> io::Result<()> {
         drop(messages.try_send(Message::Ended(number)));
         thread::sleep(PATIENCE);
         restore();
-        std::process::exit(128 + number);
+        end(number);
     };
     thread::Builder::new()
         .name("top signals".to_owned())
