@@ -82,7 +82,7 @@ bench   tinyproxy  tinyproxy            tinyproxy            tinyproxy          
 bench   danted/sockd dante-server       dante-server         dante-server         dante
 '
 # Packages that start a server when they are installed, or at the next boot.
-SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server rsyslog danted dante-server microsocks'
+SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server rsyslog prometheus danted dante-server microsocks'
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*" >&2; }
