@@ -67,7 +67,8 @@ fn the_api_shows_hashes_and_finds_and_closes_by_them() {
     assert_eq!(shown(&denials["denials"]), label);
     let users = get(&proxy, "/api/v1/users");
     assert_eq!(shown(&users["users"]), label);
-    let question = format!("{{\"target\":\"http://denied.test/\",\"user\":\"{label}\"}}");
+    let question =
+        format!(r#"{{"target":"http://denied.test/","user":"{label}","resolve":["192.0.2.1"]}}"#);
     let explained = root(&proxy, "POST", "/api/v1/explain", &question);
     assert_eq!(explained.status(), 200, "{}", explained.text());
     assert!(!explained.text().contains(ALICE.0), "{}", explained.text());
