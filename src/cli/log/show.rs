@@ -205,11 +205,7 @@ fn push_size(out: &mut Vec<u8>, bytes: u64) {
         (below, whole, unit) = (whole % 1024, whole / 1024, next);
     }
     let _ = match whole {
-        0..10 => write!(
-            out,
-            "{:>6}",
-            format_args!("  {whole}.{}{unit}", below * 10 / 1024)
-        ),
+        0..10 => write!(out, "  {whole}.{}{unit}", below * 10 / 1024),
         _ => write!(out, "{whole:>5}{unit}"),
     };
 }
