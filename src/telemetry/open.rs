@@ -128,6 +128,12 @@ impl OpenTunnel {
     /// [`add_bytes`](OpenTunnel::add_bytes) are added; where it has fewer, the
     /// log shows what was added. So each may be left to the other.
     pub fn close(self, record: &Record<'_>) {
+        self.telemetry
+            .with_shown_user(record, |record| self.count_end(record));
+    }
+
+    /// With the name of the user as it is shown.
+    fn count_end(&self, record: &Record<'_>) {
         let mut record = *record;
         let from_client = self.from_client.load(Ordering::Relaxed);
         let from_upstream = self.from_upstream.load(Ordering::Relaxed);
@@ -163,11 +169,8 @@ impl OpenTunnel {
             self.telemetry.users.note_rest(user, &relayed);
         }
         record.event = Event::TunnelClose;
-        let telemetry = &self.telemetry;
-        telemetry.with_shown_user(&record, |record| {
-            telemetry.log.write(record);
-            telemetry.trace(record);
-        });
+        self.telemetry.log.write(&record);
+        self.telemetry.trace(&record);
     }
 }
 

@@ -136,7 +136,7 @@ fn what_another_site_can_send_changes_nothing() {
         "admitted"
     );
     // Without users nothing else changes.
-    let lines = [host, field];
+    let lines = [host.clone(), field];
     assert_eq!(kind(Effect::Changes, api, &lines), "read_only");
     assert_eq!(kind(Effect::Asks, api, &lines), "admitted");
 }

@@ -95,8 +95,8 @@ fn find_one_beyond_the_snapshot(browser: &mut Browser, wires: &[Wire]) {
     let addresses = wires
         .iter()
         .map(|wire| wire.socket().local_addr().unwrap().to_string());
-    let hidden = addresses.filter(|address| !clients.iter().any(|client| client == address));
-    let hidden = hidden.last().unwrap();
+    let mut hidden = addresses.filter(|address| !clients.iter().any(|client| client == address));
+    let hidden = hidden.next_back().unwrap();
     browser.evaluate(&format!(
         "(() => {{ const input = document.querySelector('#tunnels [data-search]'); \
          input.value = '{hidden}'; input.dispatchEvent(new Event('input')) }})()"

@@ -9,7 +9,6 @@ use crate::support::documents::{read, root};
 use crate::support::message::Response;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
-use crate::support::request::fetch;
 
 /// Has the module write what the server has written, from the same data; gives what is not the same.
 const FIRST_PAINT: &str = "(async () => {

@@ -104,7 +104,7 @@ fn request(turn: usize, port: u16) -> String {
             format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{credentials}\r\n")
         }
         1 => format!("GET / HTTP/1.1\r\nHost: app.corp.example\r\n{credentials}\r\n"),
-        2 if turn % 5 == 0 => {
+        2 if turn.is_multiple_of(5) => {
             format!("GET http://{host}:1/ HTTP/1.1\r\nHost: {host}:1\r\n{credentials}\r\n")
         }
         _ => format!(
@@ -132,7 +132,7 @@ fn tunnels(proxy: &Proxy, port: u16) -> Vec<Wire> {
 /// Has some tunnels carry something.
 fn carry(wires: &mut [Wire], round: usize) {
     for (number, wire) in wires.iter_mut().enumerate() {
-        if (number * 7 + round) % 3 == 0 {
+        if (number * 7 + round).is_multiple_of(3) {
             let bytes = vec![b'x'; 900 * (1 + (number * 13 + round * 5) % 37)];
             wire.send(&bytes).unwrap();
             wire.read_bytes(bytes.len()).unwrap();

@@ -92,6 +92,15 @@ fn the_api_shows_hashes_and_finds_and_closes_by_them() {
     for tunnel in &mut tunnels {
         let _ended = tunnel.rest();
     }
+    eventually("the tunnels to end", || {
+        (found("/api/v1/tunnels") == 0).then_some(())
+    });
+    // What counts the end of a tunnel knows no plain name either.
+    for path in ["/api/v1/users", "/stats"] {
+        get(&proxy, path);
+    }
+    let metrics = root(&proxy, "GET", "/metrics", "");
+    assert!(!metrics.text().contains(ALICE.0), "{}", metrics.text());
     release.send(()).unwrap();
     let _answer = waiting.response("GET").unwrap();
 }
