@@ -69,6 +69,7 @@ fn admit(policy: &Arc<Policy>, user: &str, authority: &Authority) -> bool {
         time: SystemTime::UNIX_EPOCH,
         head: None,
         claims: &[],
+        hello: None,
     };
     let address = SocketAddr::from(([93, 184, 216, 34], authority.port));
     let admitted = policy
@@ -120,7 +121,9 @@ fn rule(index: usize) -> Rule {
         action: Action::Deny(Default::default()),
         matchers,
         upgrade: None,
+        tunnel: None,
         asks: false,
+        via: None,
     }
 }
 
