@@ -204,7 +204,7 @@ pub enum Command {
             conflicts_with = "url"
         )]
         conf: Option<PathBuf>,
-        /// Its admin service, such as https://ops.example.org:9090
+        /// Its admin service, such as `https://ops.example.org:9090`
         #[structopt(long, value_name = "URL")]
         url: Option<String>,
         #[structopt(flatten)]
