@@ -89,10 +89,19 @@ impl Users {
 
     /// Counts what `user` has used.
     pub(crate) fn count(&self, user: &str, used: &Weight) {
-        if let Some(usage) = self.map.read().get(user) {
+        let map = self.map.read();
+        if let Some(usage) = map.get(user) {
             return usage.count(used);
         }
-        self.add(user).count(used);
+        let is_full = map.len() >= self.max;
+        drop(map);
+        // A user beyond the bound is counted under a lock that all share: each of its requests comes here.
+        let usage = if is_full {
+            Arc::clone(self.other())
+        } else {
+            self.add(user)
+        };
+        usage.count(used);
         self.note_rest(user, used);
     }
 
@@ -304,6 +313,25 @@ mod tests {
         assert_eq!(map.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(map["a"].requests, 2);
         assert_eq!(other.unwrap().requests, 2);
+    }
+
+    #[test]
+    fn users_beyond_the_bound_exclude_nobody_while_they_are_counted() {
+        let users = Users::with_max(&Registry::new(), 1).unwrap();
+        users.count("a", &Weight::ONE);
+        let (told, counted) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let reading = users.map.read();
+            scope.spawn(|| {
+                users.count("b", &Weight::ONE);
+                told.send(()).unwrap();
+            });
+            let in_time = counted.recv_timeout(std::time::Duration::from_secs(10));
+            // First, so that a thread that waits for it ends.
+            drop(reading);
+            in_time.unwrap();
+        });
+        assert_eq!(users.report().1.unwrap().requests, 1);
     }
 
     #[test]
