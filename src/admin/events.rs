@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +17,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::answer::Answer;
 use super::routes::Call;
+use crate::access::client::Client;
+use crate::access::shares::{Place, SharedPlaces};
 use crate::request::app::App;
 use crate::request::live;
 use crate::telemetry::{DenialRow, members};
@@ -25,7 +26,7 @@ use crate::telemetry::{DenialRow, members};
 /// How often there is a snapshot.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Listeners at once.
+/// Listeners at once; six of them for one client.
 pub(super) const MAX_LISTENERS: usize = 8;
 
 /// Denials that are told one by one in a second.
@@ -37,7 +38,7 @@ const RETRY: u32 = 2000;
 /// What the listeners share.
 pub(super) struct Events {
     app: Arc<App>,
-    listeners: AtomicUsize,
+    places: SharedPlaces,
     /// Whether a task builds snapshots.
     is_building: Mutex<bool>,
     snapshots: watch::Sender<Bytes>,
@@ -49,7 +50,7 @@ pub(super) struct Feed {
     denials: Denials,
     draining: watch::Receiver<bool>,
     has_begun: bool,
-    _listener: Listener,
+    _place: Place,
 }
 
 /// Denials as they happen, and how many of them this second has had.
@@ -66,17 +67,14 @@ members! {
     count: u64, "How many, since the last event of this name.";
 }
 
-/// A listener, until dropped.
-struct Listener(Arc<Events>);
-
 /// Answers with events.
 pub(super) async fn listen(call: Call<'_>) -> Answer {
-    match call.admin.events.listen() {
+    match call.admin.events.listen(call.client) {
         Some(feed) => Answer::events(feed),
         None => Answer::problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "too_many_listeners",
-            format!("{MAX_LISTENERS} listen already"),
+            format!("all {MAX_LISTENERS} places are taken, or this client has its share of them"),
         )
         .retry_after(PERIOD.as_secs()),
     }
@@ -86,20 +84,15 @@ impl Events {
     pub(super) fn new(app: Arc<App>) -> Arc<Self> {
         Arc::new(Self {
             app,
-            listeners: AtomicUsize::new(0),
+            places: SharedPlaces::new(MAX_LISTENERS),
             is_building: Mutex::new(false),
             snapshots: watch::Sender::new(Bytes::new()),
         })
     }
 
     /// One more listener, unless there are too many.
-    fn listen(self: &Arc<Self>) -> Option<Feed> {
-        let more = |count: usize| (count < MAX_LISTENERS).then_some(count + 1);
-        let counted = self
-            .listeners
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        counted.ok()?;
-        let listener = Listener(Arc::clone(self));
+    fn listen(self: &Arc<Self>, client: Client) -> Option<Feed> {
+        let place = self.places.try_take(client)?;
         let mut is_building = self.is_building.lock();
         let snapshots = self.snapshots.subscribe();
         if !*is_building {
@@ -116,7 +109,7 @@ impl Events {
             },
             draining: self.app.lifecycle.watch(),
             has_begun: false,
-            _listener: listener,
+            _place: place,
         })
     }
 
@@ -128,7 +121,7 @@ impl Events {
             ticks.tick().await;
             {
                 let mut is_building = self.is_building.lock();
-                if self.listeners.load(Ordering::Acquire) == 0 {
+                if self.snapshots.receiver_count() == 0 {
                     *is_building = false;
                     // The next listener must not begin with an old one.
                     self.snapshots.send_replace(Bytes::new());
@@ -207,12 +200,6 @@ impl Denials {
             0 => None,
             count => event("denials_skipped", &Skipped { count }),
         }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.listeners.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method};
 use super::answer::Answer;
 use super::door::Operator;
 use super::{Admin, api, events, measures, page, quotas, reload};
+use crate::access::client::Client;
 
 /// What answers a request.
 type Handler = for<'a> fn(Call<'a>) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
@@ -63,6 +64,8 @@ pub(super) enum Effect {
 pub(super) struct Call<'a> {
     pub(super) admin: &'a Admin,
     pub(super) operator: &'a Operator,
+    /// Who takes a share of what clients share.
+    pub(super) client: Client,
     /// The text in the place of the braces, decoded.
     pub(super) parameter: &'a str,
     pub(super) query: Option<&'a str>,

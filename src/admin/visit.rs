@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::door::{Operator, Visitor};
 use super::events::Feed;
 use super::routes::{self, Call, Effect, Found, Guard, Route};
+use crate::access::client::Client;
 
 /// How long a client may take to send a part of a request, in seconds for one that is idle.
 const IDLE_SECONDS: u64 = 60;
@@ -158,6 +159,7 @@ impl Visit {
         let call = Call {
             admin: &self.admin,
             operator: &operator,
+            client: Client::site(self.visitor.address.ip()),
             parameter: &parameter,
             query: uri.query(),
             fields: &session.req_header().headers,
