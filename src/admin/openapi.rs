@@ -171,7 +171,15 @@ fn of(route: &Route) -> About {
             Content::Json(json!({"type": "object"})),
         ),
         (_, "/reload" | "/api/v1/reload") => reload(),
-        (_, "/quotas" | "/api/v1/quotas") => balances("What members have used of their quotas."),
+        (_, "/quotas" | "/api/v1/quotas") => {
+            let mut about = balances("What members have used of their quotas.");
+            about.query.push((
+                "limit",
+                json!({"type": "integer", "minimum": 1, "maximum": 10_000}),
+                "So many of the largest balances, the largest first; else up to 10,000 in order of their names.",
+            ));
+            about
+        }
         (_, "/quotas/reset") => changed("Forgets what balances have used.", false),
         (_, "/quotas/grant") => changed("Lets the members of balances use more.", true),
         (_, "/api/v1/status") => about("The process.", Content::Json(reference("Status"))),
@@ -229,7 +237,7 @@ fn of(route: &Route) -> About {
             Content::Json(reference("Config")),
         ),
         (_, "/api/v1/events") => About {
-            others: vec![(503, "Eight listen already.")],
+            others: vec![(503, "Eight listen already, or six of this client.")],
             ..about(
                 "Server-Sent Events: `snapshot` each second with a `Snapshot`, `denial` with a `Denial`, and \
                  `denials_skipped` with a `Skipped` where there were more than 20 in a second. It ends when the process \

@@ -1,5 +1,6 @@
 //! `/quotas`: what users and networks have used, and changes of it.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -8,7 +9,7 @@ use url::form_urlencoded;
 
 use super::answer::Answer;
 use super::routes::Call;
-use crate::access::limits::quota::Filter;
+use crate::access::limits::quota::{Filter, Row};
 use crate::balances::{Change, StoreError};
 use crate::config::parse_size;
 
@@ -20,15 +21,17 @@ const MAX_ROWS: usize = 10_000;
 struct Query {
     filter: Filter,
     bytes: Option<u64>,
+    limit: Option<usize>,
 }
 
 /// The balances that the query means.
 pub(super) async fn list(call: Call<'_>) -> Answer {
-    let filter = match Query::parse(call.query) {
+    let (filter, limit) = match Query::parse(call.query) {
         Ok(Query {
             filter,
             bytes: None,
-        }) => filter,
+            limit,
+        }) => (filter, limit),
         Ok(_) => return Answer::malformed("bytes is for /quotas/grant"),
         Err(message) => return Answer::malformed(message),
     };
@@ -36,9 +39,7 @@ pub(super) async fn list(call: Call<'_>) -> Answer {
     // It visits every ledger, or asks the server that has them.
     let listed = tokio::task::spawn_blocking(move || {
         let mut rows = balances.rows(&filter)?;
-        let unlisted = rows.len().saturating_sub(MAX_ROWS);
-        rows.sort();
-        rows.truncate(MAX_ROWS);
+        let unlisted = cut(&mut rows, limit);
         Ok(json!({"balances": rows, "unlisted": unlisted}))
     });
     match listed.await {
@@ -48,12 +49,26 @@ pub(super) async fn list(call: Call<'_>) -> Answer {
     }
 }
 
+/// Leaves so many of the largest balances, or with no limit the first ones by their names. How many there were beyond them.
+pub(super) fn cut(rows: &mut Vec<Row>, limit: Option<usize>) -> usize {
+    let most = limit.unwrap_or(MAX_ROWS);
+    let unlisted = rows.len().saturating_sub(most);
+    rows.sort();
+    if limit.is_some() {
+        // Stable: those that are equal stay in the order of their names.
+        rows.sort_by_key(|row| Reverse(row.used));
+    }
+    rows.truncate(most);
+    unlisted
+}
+
 /// Forgets what the balances that the query means have used.
 pub(super) async fn reset(call: Call<'_>) -> Answer {
     match Query::of_change(call.query) {
         Ok(Query {
             filter,
             bytes: None,
+            ..
         }) => change(call, Change::Reset(filter)).await,
         Ok(_) => Answer::malformed("bytes is for /quotas/grant"),
         Err(message) => Answer::malformed(message),
@@ -66,6 +81,7 @@ pub(super) async fn grant(call: Call<'_>) -> Answer {
         Ok(Query {
             filter,
             bytes: Some(bytes),
+            ..
         }) => change(call, Change::Grant(filter, bytes)).await,
         Ok(_) => Answer::malformed("name bytes, such as bytes=10GiB"),
         Err(message) => Answer::malformed(message),
@@ -89,6 +105,9 @@ impl Query {
     /// A query that has to say whose balances it is about.
     fn of_change(query: Option<&str>) -> Result<Query, String> {
         let query = Query::parse(query)?;
+        if query.limit.is_some() {
+            return Err("limit is for GET /quotas".to_owned());
+        }
         if query.filter.is_empty() {
             return Err(
                 "name user, network or class, to say whose balances it is about".to_owned(),
@@ -112,7 +131,11 @@ impl Query {
                     Ok(bytes) if bytes > 0 => parsed.bytes = Some(bytes),
                     _ => return Err("bytes is not a size such as 10GiB".to_owned()),
                 },
-                _ => return Err("the keys are class, user, network and bytes".to_owned()),
+                "limit" => match value.parse() {
+                    Ok(limit) if (1..=MAX_ROWS).contains(&limit) => parsed.limit = Some(limit),
+                    _ => return Err(format!("limit is not a number from 1 to {MAX_ROWS}")),
+                },
+                _ => return Err("the keys are class, user, network, bytes and limit".to_owned()),
             }
         }
         if parsed.filter.user.is_some() && parsed.filter.network.is_some() {
@@ -125,4 +148,48 @@ impl Query {
 fn unreached(error: &StoreError) -> Answer {
     let message = format!("the store does not work: {error}");
     Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(member: &str, used: u64) -> Row {
+        Row {
+            class: "c".to_owned(),
+            member: member.to_owned(),
+            is_user: true,
+            period: "day".to_owned(),
+            used,
+            limit: None,
+            granted: 0,
+            resets_at: String::new(),
+        }
+    }
+
+    fn cut_to(limit: Option<usize>) -> (Vec<String>, usize) {
+        let mut rows = vec![row("b", 5), row("d", 9), row("a", 5), row("c", 1)];
+        let unlisted = cut(&mut rows, limit);
+        (rows.into_iter().map(|row| row.member).collect(), unlisted)
+    }
+
+    #[test]
+    fn a_limit_leaves_the_largest() {
+        let names = |list: [&str; 4]| list.map(str::to_owned).to_vec();
+        assert_eq!(cut_to(None), (names(["a", "b", "c", "d"]), 0));
+        assert_eq!(cut_to(Some(9)), (names(["d", "a", "b", "c"]), 0));
+        assert_eq!(cut_to(Some(2)), (vec!["d".to_owned(), "a".to_owned()], 2));
+    }
+
+    #[test]
+    fn a_limit_is_a_number_and_for_the_list() {
+        let limit = |query| Query::parse(Some(query)).map(|query| query.limit);
+        assert_eq!(limit("limit=10000"), Ok(Some(10_000)));
+        assert_eq!(limit("user=a"), Ok(None));
+        for query in ["limit=0", "limit=10001", "limit=-1", "limit=", "limit=x"] {
+            assert!(limit(query).is_err(), "{query}");
+        }
+        assert!(Query::of_change(Some("user=a&limit=1")).is_err());
+        assert!(Query::of_change(Some("user=a")).is_ok());
+    }
 }

@@ -12,6 +12,7 @@ use super::render;
 use crate::access::limits::quota::Filter;
 use crate::admin::answer::Answer;
 use crate::admin::api::status::{Look, Status};
+use crate::admin::quotas::cut;
 use crate::admin::routes::Call;
 use crate::balances::Balances;
 use crate::request::live::{self, Query};
@@ -52,8 +53,7 @@ fn balances(balances: &Balances) -> Value {
     let Ok(mut rows) = balances.rows(&Filter::default()) else {
         return Value::Null;
     };
-    rows.sort_by_key(|row| std::cmp::Reverse(row.used));
-    rows.truncate(BALANCES);
+    cut(&mut rows, Some(BALANCES));
     json!(rows)
 }
 

@@ -9,6 +9,7 @@ const MAX_TEXT = 160;
 const MAX_TITLE = 2000;
 const MAX_POINTS = 900;
 const MAX_DENIALS = 200;
+const MAX_BALANCES = 50;
 /** How long the row of a closed tunnel stays, in milliseconds. */
 const LINGER = 4000;
 /** Without a snapshot for so long, the connection counts as lost, in milliseconds. */
@@ -666,8 +667,8 @@ async function refine(table) {
 /** What is not in the snapshots. A part that cannot be had stays as it is. */
 async function poll() {
   const parts = { status: "status", denials: `denials?limit=${MAX_DENIALS}` };
-  // There may be thousands of balances, so they are asked for only while they can be seen.
-  if (isVisible($("quotas"))) parts.quotas = "quotas";
+  // To list them visits every ledger, so they are asked for only while they can be seen.
+  if (isVisible($("quotas"))) parts.quotas = `quotas?limit=${MAX_BALANCES}`;
   const asked = Object.entries(parts).map(async ([name, path]) => {
     const answer = await api("GET", `/api/v1/${path}`);
     state.data[name] = answer;
