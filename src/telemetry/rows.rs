@@ -116,7 +116,7 @@ members! {
     last_seen: Option<String>, "When the last request of the user was read, or a later end of a tunnel; in UTC (RFC 3339).";
     #[serde(skip_serializing_if = "Option::is_none")]
     max_overcount: Option<u64>,
-        "By how much `requests` may be too high. There for a user beyond the first 1000, of whom only those who use the most are known, and open tunnels are not.";
+        "By how much `requests` may be too high; left out for the first 1000 users, which are counted exactly. Of further users, the service knows those with the most use, and not their open tunnels.";
 }
 
 members! {

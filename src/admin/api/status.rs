@@ -38,7 +38,7 @@ members! {
     totals: Totals as "totals" of Totals, "Since the start.";
     errors_by_kind: BTreeMap<String, u64>, "Requests and tunnels that failed, by `error` of the access log; denials too.";
     #[serde(skip_serializing_if = "Option::is_none")]
-    operator: Option<String>, "The user who asks; left out where the service does not know its users.";
+    operator: Option<String>, "The operator that sends the request; left out where the service has no users.";
     can_change: bool, "Whether this service changes anything: it knows its users.";
 }
 
