@@ -12,6 +12,7 @@ pub mod live;
 pub mod outcome;
 mod outgoing;
 pub mod own;
+mod progress;
 pub mod reply;
 pub mod request_id;
 pub mod route;

@@ -38,7 +38,6 @@ use self::session::{DRAIN_TIMEOUT, client_gone, final_status, forwards_left, sto
 use super::app::App;
 use super::hooks::settle;
 use super::live::State;
-use super::outcome::Exchange;
 use super::outgoing;
 use super::own;
 use super::route::{Route, wait_turn};
@@ -171,13 +170,11 @@ impl ProxyHttp for Forward {
         verification::evaluate(&self.app, forwarded, peer, digest)
             .map_err(|error| retry::after_refusal(&self.app, forwarded, error))?;
         if !reused && let Some(digest) = digest {
-            forwarded.exchange.outcome.connect = digest
-                .timing_digest
-                .iter()
-                .flatten()
-                .filter_map(|timing| timing.establishment_duration)
-                .reduce(|sum, layer| sum + layer);
-            forwarded.exchange.outcome.ended(Phase::Connect);
+            let layers = digest.timing_digest.iter().flatten();
+            let times = layers.filter_map(|timing| timing.establishment_duration);
+            if let Some(time) = times.reduce(|sum, layer| sum + layer) {
+                forwarded.exchange.spent(Phase::Connect, time);
+            }
         }
         let server = forwarded.permit.as_ref().map(|permit| &permit.server);
         if let Some(Route::Parent(route)) = &forwarded.route {
@@ -259,21 +256,8 @@ impl ProxyHttp for Forward {
         forwarded.connection.response.on_upstream_activity();
         through::refuse_own_answer(forwarded, response).map_err(failure::into_pingora)?;
         http2::on_response(session, forwarded, response)?;
-        if forwarded.exchange.outcome.first_byte.is_none() {
+        if forwarded.exchange.first_byte_came() {
             retry::after_answer(&self.app, forwarded);
-        }
-        let exchange = &mut forwarded.exchange;
-        let Exchange {
-            request,
-            outcome,
-            live,
-            ..
-        } = exchange;
-        if outcome.first_byte.is_none() {
-            outcome.first_byte = Some(request.arrival.started.elapsed());
-            if let Some(live) = live {
-                live.set(State::Answering);
-            }
             // From now on there is no other try, and so no other address.
             forwarded.admitted = None;
         }
@@ -287,6 +271,7 @@ impl ProxyHttp for Forward {
                 return Err(failure::invalid_answer("too many interim answers"));
             }
         }
+        let exchange = &mut forwarded.exchange;
         let fields = ResponseFields::read(response.status, &response.headers);
         framing::settle(response, &fields.framing)?;
         for name in fields.hop_by_hop {
@@ -297,7 +282,7 @@ impl ProxyHttp for Forward {
                 let length = response.headers.get(CONTENT_LENGTH);
                 length.is_none_or(|length| length != "0")
             };
-            if request.has_body() && has_content() {
+            if exchange.request.has_body() && has_content() {
                 forwarded.connection.answer.begin();
             }
             let dates = || response.headers.get_all(DATE).iter().skip(1).cloned();
@@ -306,7 +291,7 @@ impl ProxyHttp for Forward {
         }
         // A proxy must say so, a gateway may (RFC 9110 §7.6.3): its clients take it for
         // the server.
-        if request.role == Some(Role::Forward) {
+        if exchange.request.role == Some(Role::Forward) {
             response.append_header(VIA, self.app.pseudonym.via(response.version))?;
         }
         // The version is that of this hop (RFC 9112 §2.3).

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::admit::{Access, Admitted, EarlyLogin};
 use super::facts::{Arrival, Request};
@@ -19,7 +19,7 @@ use crate::http::credentials::Credentials;
 use crate::http::denial::Denial;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::http::http1::KeptHead;
-use crate::telemetry::traces::{Phase, Trace};
+use crate::telemetry::traces::Trace;
 use crate::telemetry::{Record, UpstreamAddress};
 use crate::upstream::server::Address;
 
@@ -110,23 +110,11 @@ pub struct SeenHello {
     alpn: Box<str>,
 }
 
-/// Adds the time since `begun` to a phase, which a request that is tried again has several times.
-pub fn add_time(phase: &mut Option<Duration>, begun: Instant) {
-    *phase = Some(phase.unwrap_or_default() + begun.elapsed());
-}
-
 impl Outcome {
     /// Notes who the user is.
     pub fn identify(&mut self, identity: &Identity) {
         self.user = Some(identity.user().clone());
         self.facts = identity.facts();
-    }
-
-    /// Notes for the trace, if there is one, that a phase has ended.
-    pub fn ended(&mut self, phase: Phase) {
-        if let Some(trace) = &mut self.trace {
-            trace.ended(phase);
-        }
     }
 
     /// The terms, to add one.

@@ -11,7 +11,7 @@ use super::admit::Admitted;
 use super::app::App;
 use super::hooks::{ended, resolve};
 use super::live::State;
-use super::outcome::{Exchange, add_time};
+use super::outcome::Exchange;
 use crate::access::client::Client;
 use crate::access::limits::Turn as AwaitedTurn;
 use crate::http::error::{ErrorKind, RequestError};
@@ -62,8 +62,7 @@ async fn wait(
         () = tokio::time::sleep_until(turn.comes().into()) => Ok(()),
         () = gone => Err(ErrorKind::ClientGone.into()),
     };
-    add_time(&mut exchange.outcome.queue, begun);
-    exchange.outcome.ended(Phase::Queue);
+    exchange.spent(Phase::Queue, begun.elapsed());
     exchange.is_now(State::Admitting);
     came
 }
@@ -112,16 +111,18 @@ async fn addresses(
     };
     let user = exchange.outcome.user.as_ref();
     let client = || Client::new(user, exchange.request.source.client.ip());
-    let look_up = &mut exchange.outcome.resolve;
+    let mut look_up = None;
     let found = match given {
         Some(addresses) => Dialer::candidates_of(addresses, authority.port, &evaluate),
         None => {
-            let candidates = app.dialer.candidates(authority, client, &evaluate, look_up);
+            let candidates = app
+                .dialer
+                .candidates(authority, client, &evaluate, &mut look_up);
             candidates.await
         }
     };
-    if exchange.outcome.resolve.is_some() {
-        exchange.outcome.ended(Phase::Resolve);
+    if let Some(time) = look_up {
+        exchange.spent(Phase::Resolve, time);
     }
     match found {
         Ok(found) => {
@@ -172,8 +173,7 @@ pub async fn reserve(
     exchange.is_now(State::Queued);
     let begun = Instant::now();
     let permit = queue.wait(presence).await;
-    add_time(&mut exchange.outcome.queue, begun);
-    exchange.outcome.ended(Phase::Queue);
+    exchange.spent(Phase::Queue, begun.elapsed());
     exchange.is_now(State::Connecting);
     permit.map(Some)
 }

@@ -19,7 +19,7 @@ pub use self::hello::{Demand, judge};
 pub use self::table::{OpenTunnel, Tunnel, Tunnels};
 use super::app::App;
 use super::facts::Request;
-use super::outcome::{Exchange, add_time};
+use super::outcome::Exchange;
 use super::route::parent::{ParentRoute, fallback, goes_on};
 use super::route::{Route, reserve, route, wait_turn};
 use crate::client::ClientStream;
@@ -84,8 +84,7 @@ pub async fn open(
         let begun = Instant::now();
         match dial(app, &exchange.request, &route, permit.as_ref()).await {
             Ok(dialed) => {
-                add_time(&mut exchange.outcome.connect, begun);
-                exchange.outcome.ended(Phase::Connect);
+                exchange.spent(Phase::Connect, begun.elapsed());
                 let is_at_target = matches!(route, Route::Direct(_));
                 if let Some(address) = dialed.address {
                     let admitted = is_at_target.then_some(&admitted);

@@ -48,7 +48,6 @@ pub async fn serve(
         Ok(answered) => answered,
         Err(error) => return request.refuse(app, client, error).await,
     };
-    request.exchange.is_now(State::Answering);
     let status = answer.status;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         if let Err(error) = before_tunnel(&mut request.exchange) {
@@ -125,7 +124,7 @@ async fn handshake(
         }
     }
     let answer = answer?;
-    exchange.outcome.first_byte = Some(exchange.request.arrival.started.elapsed());
+    exchange.first_byte_came();
     Ok((opened, answer))
 }
 

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::hook::HookSet;
 use crate::http::credentials::Credentials;
 use crate::request::facts::{Arrival, Request, Source};
+use crate::request::outcome::Exchange;
 use crate::request::request_id::RequestId;
 
 fn forward() -> Forward {

@@ -21,7 +21,7 @@ use crate::access::policy::DecidedBy;
 use crate::http::role::Role;
 use crate::http::target::{Authority, Host};
 use crate::request::facts::Request;
-use crate::request::outcome::{Exchange, Outcome};
+use crate::request::outcome::Outcome;
 use crate::request::request_id::RequestId;
 use crate::telemetry::{ShownUser, Telemetry, Thousandths, canonical, shown};
 
@@ -372,28 +372,10 @@ impl InFlightRequest {
     }
 
     /// Notes who sends the request, and what has decided about it.
-    fn note(&self, outcome: &Outcome) {
+    pub fn note(&self, outcome: &Outcome) {
         let mut facts = self.slot.facts.lock();
         facts.user.clone_from(&outcome.user);
         facts.decided_by.clone_from(&outcome.decided_by);
-    }
-}
-
-impl Exchange {
-    /// Notes how far the request is, for those who look.
-    #[inline]
-    pub fn is_now(&self, state: State) {
-        if let Some(live) = &self.live {
-            live.set(state);
-        }
-    }
-
-    /// Notes who sends the request and what has decided about it, for those who look.
-    #[inline]
-    pub fn show_decision(&self) {
-        if let Some(live) = &self.live {
-            live.note(&self.outcome);
-        }
     }
 }
 

@@ -1,0 +1,49 @@
+//! How far a request is. Each step is noted here once: for the record, for the trace, and for those who look.
+
+use std::time::Duration;
+
+use super::live::State;
+use super::outcome::Exchange;
+use crate::telemetry::traces::Phase;
+
+impl Exchange {
+    /// A step begins.
+    #[inline]
+    pub fn is_now(&self, state: State) {
+        if let Some(live) = &self.live {
+            live.set(state);
+        }
+    }
+
+    /// A phase has ended, and took so long. A request that is tried again has a phase several times, and all of them count.
+    pub fn spent(&mut self, phase: Phase, time: Duration) {
+        let outcome = &mut self.outcome;
+        let sum = match phase {
+            Phase::Resolve => &mut outcome.resolve,
+            Phase::Queue => &mut outcome.queue,
+            Phase::Connect => &mut outcome.connect,
+        };
+        *sum = Some(sum.unwrap_or_default() + time);
+        if let Some(trace) = &mut outcome.trace {
+            trace.ended(phase);
+        }
+    }
+
+    /// Who sends the request is known, or what has decided about it.
+    #[inline]
+    pub fn show_decision(&self) {
+        if let Some(live) = &self.live {
+            live.note(&self.outcome);
+        }
+    }
+
+    /// The first byte of an answer has come. Whether it is the first answer.
+    pub fn first_byte_came(&mut self) -> bool {
+        let is_first = self.outcome.first_byte.is_none();
+        if is_first {
+            self.outcome.first_byte = Some(self.request.arrival.started.elapsed());
+            self.is_now(State::Answering);
+        }
+        is_first
+    }
+}
