@@ -237,7 +237,7 @@ impl Syncer {
         if is_renewal {
             self.next_renewal = time + RENEWAL;
             // None twice: it would seem to be idle the second time.
-            let others = self.kept.iter().filter(|member| !member.is_listed());
+            let others = self.kept.iter().filter(|member| member.enter_list());
             self.members.extend(others.map(Arc::clone));
             self.sweep();
         }
@@ -278,7 +278,9 @@ impl Syncer {
         while items.len() < MAX_ITEMS
             && let Some(member) = self.members.pop_front()
         {
-            member.unlist();
+            if !member.unlist() {
+                continue;
+            }
             member.asks(self.instances, |ask| {
                 items.push(Item::Limit(Arc::clone(&member), ask));
             });

@@ -138,6 +138,8 @@ impl Fleet {
     pub(super) fn ask(&self, member: &Arc<Member>, limit: Limit, turns: u8) -> Pending {
         if let Some(share) = member.share() {
             share.flow(limit).wait(1);
+            // It may be in the other list as well; the first of both tells of it.
+            share.enter_list();
         }
         let mut urgent = self.urgent.lock();
         urgent.members.push(Arc::clone(member));

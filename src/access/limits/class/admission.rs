@@ -251,9 +251,8 @@ impl<'a> Taking<'a> {
     /// Takes one of a rate, which may be due later.
     fn take_rate(&mut self, limit: Limit, pace: &Pace) -> Result<OfRate, Short> {
         let shared = self.shared(limit);
-        if self.is_pending(limit)
-            && let Some((flow, _)) = shared
-            && flow.take_granted()
+        if let Some((flow, _)) = shared
+            && flow.take_granted(self.is_pending(limit))
         {
             return Ok(OfRate::Granted);
         }

@@ -35,7 +35,7 @@ pub(in super::super) struct Share {
     class: Arc<SharedClass>,
     who: Who,
     flows: [Flow; LIMITS.len()],
-    /// Whether it is in the list of those that have changed.
+    /// Whether it is in a list of those of which the store is to be told.
     is_listed: AtomicBool,
     /// Whether the one that asks the store keeps it.
     is_kept: AtomicBool,
@@ -120,7 +120,7 @@ impl Share {
         }
     }
 
-    /// Whether it has to enter the list of those that have changed.
+    /// Whether it has to enter the list of those that have changed. Whoever calls this puts it there afterwards.
     pub(super) fn enter_list(&self) -> bool {
         !self.is_listed.load(Ordering::Relaxed) && !self.is_listed.swap(true, Ordering::AcqRel)
     }
@@ -149,9 +149,11 @@ impl Flow {
             .fetch_add(number.cast_unsigned(), Ordering::AcqRel);
     }
 
-    /// Takes one of those that the store has counted for requests that wait.
-    pub(in super::super) fn take_granted(&self) -> bool {
-        let less = |granted: u32| granted.checked_sub(1);
+    /// Takes one of those that the store has counted for requests that wait: for one of them, or, where one has given up,
+    /// for another request.
+    pub(in super::super) fn take_granted(&self, is_waiting: bool) -> bool {
+        let is_free = |left: &u32| is_waiting || *left >= self.waiting();
+        let less = |granted: u32| granted.checked_sub(1).filter(is_free);
         let taken = self
             .granted
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, less);
@@ -239,17 +241,16 @@ impl Member {
         Some((&share.class.name, &share.who))
     }
 
-    /// Notes that it has left the list of those that have changed: what changes from now on enters it again.
-    pub fn unlist(&self) {
-        if let Some(share) = self.share() {
-            share.is_listed.store(false, Ordering::Release);
-        }
+    /// Whether the store is to be told of it: it is taken from several lists, but told of once. What changes from now on
+    /// enters a list again.
+    pub fn unlist(&self) -> bool {
+        self.share()
+            .is_some_and(|share| share.is_listed.swap(false, Ordering::AcqRel))
     }
 
-    /// Whether it is in the list of those that have changed, or was taken from there and not told of.
-    pub fn is_listed(&self) -> bool {
-        let is_listed = |share: &Share| share.is_listed.load(Ordering::Acquire);
-        self.share().is_some_and(is_listed)
+    /// Whether it is in no list yet, and has to be put into one now.
+    pub fn enter_list(&self) -> bool {
+        self.share().is_some_and(Share::enter_list)
     }
 
     /// Whether something of it is open or leased, so that it has to be told again.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use allocation_counter::measure;
 use proptest::prelude::*;
@@ -94,10 +95,12 @@ impl Instance {
             members.push(member);
         });
         let kept = self.kept.clone();
-        members.extend(kept.filter(|member| !member.is_listed()));
+        members.extend(kept.filter(|member| member.enter_list()));
         let count = self.fleet.instances().unwrap();
         for member in members {
-            member.unlist();
+            if !member.unlist() {
+                continue;
+            }
             let mut asks = Vec::new();
             member.asks(count, |ask| asks.push(ask));
             for ask in asks {
@@ -236,6 +239,45 @@ fn a_request_that_gives_up_is_not_asked_for() {
     assert_eq!(store.places[&0], 1);
 }
 
+fn burst_of(burst: u32) -> ClassLimits {
+    ClassLimits {
+        requests: Some(Pace::new(Rate::parse("1/h").unwrap(), Some(burst))),
+        ..ClassLimits::default()
+    }
+}
+
+/// A member for which a request waits has changed as well, and is asked for once.
+#[test]
+fn one_instance_may_have_all_of_a_burst() {
+    let mut instance = Instance::new(burst_of(30), 3);
+    let mut store = Store::default();
+    let admitted = (0..40)
+        .filter(|_| instance.admit(URL, &mut store, 0))
+        .count();
+    assert_eq!(admitted, 30);
+    assert_eq!(store.taken, 30);
+}
+
+/// What the store has counted for a request that gave up is there for the next one, also when nothing else is left.
+#[test]
+fn what_a_request_that_gave_up_was_granted_is_not_lost() {
+    let mut instance = Instance::new(burst_of(3), 3);
+    let mut store = Store::default();
+    assert!(instance.admit(URL, &mut store, 0));
+    assert!(instance.admit(URL, &mut store, 0));
+    let Err(Refused::Ask(pending)) = instance.try_admit(URL, None) else {
+        panic!("it has to ask");
+    };
+    instance.sync(&mut store, 0);
+    drop(pending);
+    assert_eq!(store.taken, 3);
+    assert!(instance.try_admit(URL, None).is_ok());
+    assert!(matches!(
+        instance.try_admit(URL, None),
+        Err(Refused::Over(_))
+    ));
+}
+
 #[test]
 fn an_instance_alone_has_the_whole_limits() {
     let limits = ClassLimits {
@@ -316,7 +358,7 @@ fn a_full_table_takes_some_megabytes() {
     };
     let fleet = &instance.fleet;
     fleet.take_changed(&mut Vec::new(), |member| {
-        member.unlist();
+        assert!(member.unlist());
         member.asks(2, |ask| member.answered(&ask, told, 2));
     });
     // Some names for each of the 64 parts, for longer than the pause between two searches of a part.
@@ -331,4 +373,48 @@ fn a_full_table_takes_some_megabytes() {
     // program.
     let median = times[times.len() - 32];
     assert!(median < std::time::Duration::from_millis(4), "{median:?}");
+}
+
+/// A million users, of whom the store is told: no admission takes a millisecond of processor time, and so none holds a lock
+/// for as long. Half of it where the program is optimised; without that, fewer users, and more time.
+#[test]
+fn a_million_users_hold_no_lock_for_long() {
+    let (users, most) = match cfg!(debug_assertions) {
+        true => (200_000, Duration::from_millis(40)),
+        false => (1_000_000, Duration::from_micros(500)),
+    };
+    let limits = ClassLimits {
+        requests: Some(Pace::new(Rate::parse("1000/s").unwrap(), Some(1))),
+        ..ClassLimits::default()
+    };
+    let instance = Instance::new(limits, 3);
+    let told = Answer::Rate {
+        ahead: 0,
+        granted: 0,
+    };
+    let scenario = scenario("u", URL);
+    let mut longest = Duration::ZERO;
+    for number in 0..users {
+        let name = format!("user-{number}");
+        let mut request = scenario.request();
+        request.user = &name;
+        let begun = processor_time();
+        drop(instance.classes.admit(&request, false, None));
+        longest = longest.max(processor_time() - begun);
+        if number % 10_000 == 0 {
+            // All are told, and at rest after a millisecond: a full part makes room.
+            instance.fleet.take_changed(&mut Vec::new(), |member| {
+                assert!(member.unlist());
+                member.asks(3, |ask| member.answered(&ask, told, 3));
+            });
+        }
+    }
+    println!("the longest of {users}: {longest:?}");
+    assert!(longest < most, "{longest:?}");
+}
+
+/// That of this thread: other programs do not count.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().unwrap()
 }
