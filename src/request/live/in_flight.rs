@@ -284,15 +284,14 @@ impl Text {
         }
     }
 
-    /// The target as the log has it, without its query.
+    /// The target as the log has it. Its query is kept as well, and left out when it is [`shown`](Self::shown): few
+    /// requests are.
     fn write(&mut self, request: &Request, path: &[u8]) {
         self.length = 0;
         self.is_cut = false;
         let path = match request.role {
             Some(Role::Tunnel) => &[],
-            _ => memchr::memchr(b'?', path)
-                .and_then(|end| path.get(..end))
-                .unwrap_or(path),
+            _ => path,
         };
         if let Some(authority) = &request.authority {
             let default_port = match request.role {
@@ -347,10 +346,15 @@ impl Text {
         self.is_cut |= fits < more.len();
     }
 
+    /// Without its query, which may hold secrets.
     fn shown(&self) -> String {
         let bytes = self.bytes.get(..self.length).unwrap_or_default();
-        let mut text = shown(bytes, MAX_TARGET);
-        if self.is_cut {
+        let query = memchr::memchr(b'?', bytes);
+        let mut text = shown(
+            query.and_then(|at| bytes.get(..at)).unwrap_or(bytes),
+            MAX_TARGET,
+        );
+        if self.is_cut && query.is_none() {
             text.push('\u{2026}');
         }
         text

@@ -110,6 +110,7 @@ fn targets_are_as_in_the_log_and_cut() {
         (Role::Gateway, None, "*", "*"),
         (Role::Gateway, None, "/\u{202e}x", "/\\u202ex"),
         (Role::Gateway, None, &long, &cut),
+        (Role::Gateway, None, &format!("/a?{long}"), "/a"),
     ] {
         let mut text = Text::new();
         text.write(&request(1, role, authority), path.as_bytes());
