@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use self::fleet::Syncer;
 use crate::access::limits::Classes;
 use crate::access::limits::fleet::{Fleet, Pending};
-use crate::access::limits::quota::{Filter, Ledgers, Row, now};
+use crate::access::limits::quota::{Filter, Largest, Ledgers, now};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::telemetry::Telemetry;
 
@@ -296,28 +296,22 @@ impl Balances {
         Ok(())
     }
 
-    /// The balances that a filter means, with users as telemetry shows them. Blocks.
+    /// So many of the largest balances that a filter means, with users as telemetry shows them. Blocks.
     ///
     /// # Errors
     /// The server that has them does not answer.
-    pub fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
+    pub fn largest(&self, filter: &Filter, most: usize) -> Result<Largest, StoreError> {
         let classes = self.shared.classes();
-        if let Some(redis) = self.settings.as_ref().and_then(StoreSettings::redis) {
-            let rows = SharedBalances::open(redis)?.rows(filter, classes.as_deref())?;
-            return Ok(self.shown(rows));
-        }
-        let mut rows = Vec::new();
-        self.ledgers.each(|ledger| {
-            if filter.matches(ledger) {
-                rows.extend(Row::of(ledger, classes.as_deref(), now()));
+        let mut largest = match self.settings.as_ref().and_then(StoreSettings::redis) {
+            Some(redis) => {
+                let rows = SharedBalances::open(redis)?.rows(filter, classes.as_deref())?;
+                Largest::of_rows(rows, most)
             }
-        });
-        Ok(self.shown(rows))
-    }
-
-    fn shown(&self, rows: Vec<Row>) -> Vec<Row> {
-        let shown = rows.into_iter().map(|row| self.telemetry.show_row(row));
-        shown.collect()
+            None => Largest::of(&self.ledgers, filter, classes.as_deref(), now(), most),
+        };
+        let rows = std::mem::take(&mut largest.rows).into_iter();
+        largest.rows = rows.map(|row| self.telemetry.show_row(row)).collect();
+        Ok(largest)
     }
 
     /// Changes balances, and has them written. Blocks.

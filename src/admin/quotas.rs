@@ -1,6 +1,5 @@
 //! `/quotas`: what users and networks have used, and changes of it.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -9,7 +8,7 @@ use url::form_urlencoded;
 
 use super::answer::Answer;
 use super::routes::Call;
-use crate::access::limits::quota::{Filter, Row};
+use crate::access::limits::quota::{Filter, Largest};
 use crate::balances::{Change, StoreError};
 use crate::config::parse_size;
 
@@ -24,22 +23,21 @@ struct Query {
     limit: Option<usize>,
 }
 
-/// The balances that the query means.
+/// The largest of the balances that the query means.
 pub(super) async fn list(call: Call<'_>) -> Answer {
     let (filter, limit) = match Query::parse(call.query) {
         Ok(Query {
             filter,
             bytes: None,
             limit,
-        }) => (filter, limit),
+        }) => (filter, limit.unwrap_or(MAX_ROWS)),
         Ok(_) => return Answer::malformed("bytes is for /quotas/grant"),
         Err(message) => return Answer::malformed(message),
     };
     let balances = Arc::clone(&call.admin.app.balances);
     // It visits every ledger, or asks the server that has them.
     let listed = tokio::task::spawn_blocking(move || {
-        let mut rows = balances.rows(&filter)?;
-        let unlisted = cut(&mut rows, limit);
+        let Largest { rows, unlisted } = balances.largest(&filter, limit)?;
         Ok(json!({"balances": rows, "unlisted": unlisted}))
     });
     match listed.await {
@@ -47,19 +45,6 @@ pub(super) async fn list(call: Call<'_>) -> Answer {
         Ok(Err(error)) => unreached(&error),
         Err(_) => Answer::internal(),
     }
-}
-
-/// Leaves so many of the largest balances, or with no limit the first ones by their names. How many there were beyond them.
-pub(super) fn cut(rows: &mut Vec<Row>, limit: Option<usize>) -> usize {
-    let most = limit.unwrap_or(MAX_ROWS);
-    let unlisted = rows.len().saturating_sub(most);
-    rows.sort();
-    if limit.is_some() {
-        // Stable: those that are equal stay in the order of their names.
-        rows.sort_by_key(|row| Reverse(row.used));
-    }
-    rows.truncate(most);
-    unlisted
 }
 
 /// Forgets what the balances that the query means have used.
@@ -153,33 +138,6 @@ fn unreached(error: &StoreError) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(member: &str, used: u64) -> Row {
-        Row {
-            class: "c".to_owned(),
-            member: member.to_owned(),
-            is_user: true,
-            period: "day".to_owned(),
-            used,
-            limit: None,
-            granted: 0,
-            resets_at: String::new(),
-        }
-    }
-
-    fn cut_to(limit: Option<usize>) -> (Vec<String>, usize) {
-        let mut rows = vec![row("b", 5), row("d", 9), row("a", 5), row("c", 1)];
-        let unlisted = cut(&mut rows, limit);
-        (rows.into_iter().map(|row| row.member).collect(), unlisted)
-    }
-
-    #[test]
-    fn a_limit_leaves_the_largest() {
-        let names = |list: [&str; 4]| list.map(str::to_owned).to_vec();
-        assert_eq!(cut_to(None), (names(["a", "b", "c", "d"]), 0));
-        assert_eq!(cut_to(Some(9)), (names(["d", "a", "b", "c"]), 0));
-        assert_eq!(cut_to(Some(2)), (vec!["d".to_owned(), "a".to_owned()], 2));
-    }
 
     #[test]
     fn a_limit_is_a_number_and_for_the_list() {

@@ -28,7 +28,7 @@ mod tests;
 
 pub use self::ledger::{Balance, Balances, Key, Ledger, Member};
 pub use self::ledgers::{Ledgers, Loaded, Names};
-pub use self::listing::{Filter, Row, Totals};
+pub use self::listing::{Filter, Largest, Row, Totals};
 pub use self::period::{Period, Window, moment_text, now};
 
 /// The limits of the bytes that a member moves. At least one is there.

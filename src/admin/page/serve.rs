@@ -12,7 +12,6 @@ use super::render;
 use crate::access::limits::quota::Filter;
 use crate::admin::answer::Answer;
 use crate::admin::api::status::{Look, Status};
-use crate::admin::quotas::cut;
 use crate::admin::routes::Call;
 use crate::balances::Balances;
 use crate::request::live::{self, Query};
@@ -50,11 +49,8 @@ pub(in crate::admin) async fn page(call: Call<'_>) -> Answer {
 
 /// The largest balances. Where their store cannot be reached there are none: the page is about more than them.
 fn balances(balances: &Balances) -> Value {
-    let Ok(mut rows) = balances.rows(&Filter::default()) else {
-        return Value::Null;
-    };
-    cut(&mut rows, Some(BALANCES));
-    json!(rows)
+    let largest = balances.largest(&Filter::default(), BALANCES);
+    largest.map_or(Value::Null, |largest| json!(largest.rows))
 }
 
 /// `/assets/page.css`.

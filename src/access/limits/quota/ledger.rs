@@ -298,6 +298,11 @@ impl Ledger {
         self.state.lock().balances.clone()
     }
 
+    /// Visits all balances, under the lock of the ledger. The windows of some may have ended.
+    pub fn visit(&self, visit: impl FnMut(&Balance)) {
+        self.state.lock().balances.iter().for_each(visit);
+    }
+
     /// The balances to write down. From now on their bytes count as saved, until [`give_back`](Self::give_back).
     pub fn take(&self) -> Balances {
         let mut state = self.state.lock();

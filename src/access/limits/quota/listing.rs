@@ -1,9 +1,11 @@
 //! Balances as an operator sees them.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::Quota;
@@ -11,6 +13,7 @@ use super::ledger::{Balance, Key, Ledger, Member};
 use super::ledgers::Ledgers;
 use super::period::{Period, moment_text};
 use crate::access::limits::Classes;
+use crate::access::policy::Name;
 
 /// Which ledgers are meant. A part that is left out means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,15 @@ pub struct Totals {
     pub used: BTreeMap<(String, Period), u64>,
     /// The balances with the most bytes, the largest first.
     pub top: Vec<Row>,
+}
+
+/// The balances with the most bytes, the largest first.
+#[derive(Debug, Default)]
+pub struct Largest {
+    /// Those that are listed.
+    pub rows: Vec<Row>,
+    /// How many there are beside them.
+    pub unlisted: usize,
 }
 
 impl Filter {
@@ -117,35 +129,137 @@ impl Row {
 impl Totals {
     /// The totals of this moment, with so many of the largest balances. Visits every ledger.
     pub fn of(ledgers: &Ledgers, classes: Option<&Classes>, now: i64, most: usize) -> Totals {
-        let mut totals = Totals::default();
-        // The least of the largest is on top.
-        let mut largest: BinaryHeap<Reverse<(u64, Row)>> = BinaryHeap::new();
+        // By the address of the name first: most ledgers of a class have the same one, and its text need not be read.
+        let mut used: HashMap<(*const u8, Period), (Name, u64), RandomState> = HashMap::default();
+        let mut selection = Selection::new(most);
         ledgers.each(|ledger| {
-            for balance in ledger.balances() {
+            let class = &ledger.key().class;
+            ledger.visit(|balance| {
                 if !balance.is_over(now) {
-                    let class = ledger.key().class.as_str().to_owned();
-                    let used = totals.used.entry((class, balance.period)).or_default();
-                    *used = used.saturating_add(balance.used);
+                    let key = (class.as_str().as_ptr(), balance.period);
+                    let (_, sum) = used.entry(key).or_insert_with(|| (class.clone(), 0));
+                    *sum = sum.saturating_add(balance.used);
+                    selection.offer(ledger, balance);
                 }
-            }
-            let least = largest.peek().map(|Reverse((used, _))| *used);
-            let is_large = |used| largest.len() < most || least.is_some_and(|least| used > least);
-            if ledger
-                .balances()
-                .iter()
-                .any(|balance| is_large(balance.used))
-            {
-                for row in Row::of(ledger, classes, now) {
-                    largest.push(Reverse((row.used, row)));
-                    if largest.len() > most {
-                        largest.pop();
+            });
+        });
+        let mut totals = Totals {
+            top: selection.into_largest(classes).rows,
+            ..Totals::default()
+        };
+        for ((_, period), (class, used)) in used {
+            let class = class.as_str().to_owned();
+            let sum = totals.used.entry((class, period)).or_default();
+            *sum = sum.saturating_add(used);
+        }
+        totals
+    }
+}
+
+impl Largest {
+    /// So many of the balances that a filter means. Visits every ledger; rows are made of those that are listed.
+    pub fn of(
+        ledgers: &Ledgers,
+        filter: &Filter,
+        classes: Option<&Classes>,
+        now: i64,
+        most: usize,
+    ) -> Largest {
+        let mut selection = Selection::new(most);
+        ledgers.each(|ledger| {
+            if filter.matches(ledger) {
+                ledger.visit(|balance| {
+                    if !balance.is_over(now) {
+                        selection.offer(ledger, balance);
                     }
-                }
+                });
             }
         });
-        let mut top: Vec<_> = largest.into_iter().map(|Reverse(entry)| entry).collect();
-        top.sort_by(|a, b| b.cmp(a));
-        totals.top = top.into_iter().map(|(_, row)| row).collect();
-        totals
+        selection.into_largest(classes)
+    }
+
+    /// So many of these.
+    pub fn of_rows(mut rows: Vec<Row>, most: usize) -> Largest {
+        let unlisted = rows.len().saturating_sub(most);
+        sort(&mut rows);
+        rows.truncate(most);
+        Largest { rows, unlisted }
+    }
+}
+
+/// The largest first, those that are equal by their names.
+fn sort(rows: &mut [Row]) {
+    rows.sort_unstable_by(|a, b| b.used.cmp(&a.used).then_with(|| a.cmp(b)));
+}
+
+/// Keeps the largest of the balances that it is offered.
+struct Selection {
+    most: usize,
+    /// The least of them is on top.
+    largest: BinaryHeap<Reverse<Candidate>>,
+    offered: usize,
+}
+
+/// A balance, in the order of the bytes that were used.
+struct Candidate {
+    ledger: Arc<Ledger>,
+    balance: Balance,
+}
+
+impl Selection {
+    fn new(most: usize) -> Selection {
+        Selection {
+            most,
+            largest: BinaryHeap::new(),
+            offered: 0,
+        }
+    }
+
+    fn offer(&mut self, ledger: &Arc<Ledger>, balance: &Balance) {
+        self.offered += 1;
+        if self.largest.len() >= self.most {
+            let least = self.largest.peek();
+            if least.is_none_or(|Reverse(least)| balance.used <= least.balance.used) {
+                return;
+            }
+            self.largest.pop();
+        }
+        self.largest.push(Reverse(Candidate {
+            ledger: Arc::clone(ledger),
+            balance: *balance,
+        }));
+    }
+
+    fn into_largest(self, classes: Option<&Classes>) -> Largest {
+        let unlisted = self.offered - self.largest.len();
+        let rows = self.largest.into_iter().map(|Reverse(candidate)| {
+            let key = candidate.ledger.key();
+            let class = classes.and_then(|classes| classes.by_name(key.class.as_str()));
+            let quota = class.and_then(|class| class.limits().quota);
+            Row::new(key, &candidate.balance, quota.as_ref())
+        });
+        let mut rows: Vec<Row> = rows.collect();
+        sort(&mut rows);
+        Largest { rows, unlisted }
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.balance.used == other.balance.used
+    }
+}
+
+impl Eq for Candidate {}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.balance.used.cmp(&other.balance.used)
     }
 }

@@ -311,6 +311,40 @@ fn the_largest_balances_are_shown() {
     );
     // Of a day that is over nothing is shown.
     assert!(Totals::of(&ledgers, None, noon + DAY, 5).top.is_empty());
+    // Those of a filter, and how many there are beside them; what is equal is in the order of its names.
+    let largest = |filter: &Filter, now, most| {
+        let Largest { rows, unlisted } = Largest::of(&ledgers, filter, None, now, most);
+        let rows = rows.into_iter().map(|row| (row.used, row.member));
+        (rows.collect::<Vec<_>>(), unlisted)
+    };
+    let all = Filter::default();
+    let (rows, unlisted) = largest(&all, noon, 98);
+    assert_eq!((rows.len(), unlisted), (98, 2));
+    assert_eq!(rows[0], (99, "user-27".to_owned()));
+    assert_eq!(largest(&all, noon, 1000).1, 0);
+    assert_eq!(largest(&all, noon + DAY, 5), (Vec::new(), 0));
+    let one = Filter {
+        user: Some("user-9".to_owned()),
+        ..Filter::default()
+    };
+    assert_eq!(largest(&one, noon, 5), (vec![(33, "user-9".to_owned())], 0));
+    let shared = |most| {
+        let rows = [(5, "b"), (9, "d"), (5, "a"), (1, "c")].map(|(used, member)| Row {
+            class: "c".to_owned(),
+            member: member.to_owned(),
+            period: "day".to_owned(),
+            used,
+            limit: None,
+            granted: 0,
+            resets_at: String::new(),
+            is_user: true,
+        });
+        let Largest { rows, unlisted } = Largest::of_rows(rows.to_vec(), most);
+        let members = rows.into_iter().map(|row| row.member);
+        (members.collect::<String>(), unlisted)
+    };
+    assert_eq!(shared(9), ("dabc".to_owned(), 0));
+    assert_eq!(shared(2), ("da".to_owned(), 2));
 }
 
 #[test]
