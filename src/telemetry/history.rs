@@ -2,7 +2,7 @@
 //!
 //! Nothing here runs where nothing is kept for an admin service, and no request comes here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -15,6 +15,9 @@ use super::text::unix_seconds;
 
 /// Points that are kept: 15 minutes.
 pub(crate) const POINTS: usize = 900;
+
+/// Points from one mark of the errors to the next: the kinds of errors are looked at twice in a minute.
+const MARK: usize = 30;
 
 /// From one point to the next.
 pub const STEP: Duration = Duration::from_secs(1);
@@ -36,6 +39,10 @@ pub(crate) struct Samples(Mutex<Ring>);
 struct Ring {
     points: VecDeque<Point>,
     before: Option<Counts>,
+    /// How often requests had failed, by kind, at the marks of the last 15 minutes. The oldest one comes first.
+    errors: VecDeque<BTreeMap<String, u64>>,
+    /// Points since the last mark.
+    unmarked: usize,
 }
 
 /// What is counted, at one moment.
@@ -129,6 +136,18 @@ impl Ring {
         }
         self.before = Some(now);
     }
+
+    /// Notes how often requests have failed, where it is time for a mark.
+    fn mark(&mut self, errors: impl FnOnce() -> BTreeMap<String, u64>) {
+        self.unmarked += 1;
+        if self.errors.is_empty() || self.unmarked >= MARK {
+            self.unmarked = 0;
+            if self.errors.len() >= POINTS / MARK {
+                self.errors.pop_front();
+            }
+            self.errors.push_back(errors());
+        }
+    }
 }
 
 fn point(time: u64, before: &Counts, now: &Counts, gauges: Gauges, open_connections: u64) -> Point {
@@ -162,10 +181,23 @@ impl Telemetry {
             durations: Durations::of(self.metrics.request_duration.iter()),
         };
         let open = self.open_connections();
-        kept.samples
-            .0
-            .lock()
-            .add(unix_seconds(SystemTime::now()), counts, gauges, open);
+        let mut ring = kept.samples.0.lock();
+        ring.add(unix_seconds(SystemTime::now()), counts, gauges, open);
+        ring.mark(|| self.errors_by_kind());
+    }
+
+    /// How often requests and tunnels failed in the last 15 minutes, by error kind; denials too. Half a minute less at most.
+    pub fn recent_errors_by_kind(&self) -> BTreeMap<String, u64> {
+        let mut errors = self.errors_by_kind();
+        if let Some(kept) = self.kept.get()
+            && let Some(before) = kept.samples.0.lock().errors.front()
+        {
+            for (kind, count) in &mut errors {
+                *count = count.saturating_sub(before.get(kind).copied().unwrap_or(0));
+            }
+        }
+        errors.retain(|_, count| *count > 0);
+        errors
     }
 
     /// The last second, with what is open now.

@@ -37,6 +37,7 @@ members! {
     now: Point as "now" of Point, "The last second.";
     totals: Totals as "totals" of Totals, "Since the start.";
     errors_by_kind: BTreeMap<String, u64>, "Requests and tunnels that failed, by `error` of the access log; denials too.";
+    recent_errors_by_kind: BTreeMap<String, u64>, "Those of them in the last 15 minutes. The oldest half a minute may be missing.";
     #[serde(skip_serializing_if = "Option::is_none")]
     operator: Option<String>, "The operator that sends the request; left out where the service has no users.";
     can_change: bool, "Whether this service changes anything: it knows its users.";
@@ -99,6 +100,7 @@ impl Status {
             now: app.telemetry.now(live::gauges(app)),
             totals: app.telemetry.totals(),
             errors_by_kind: app.telemetry.errors_by_kind(),
+            recent_errors_by_kind: app.telemetry.recent_errors_by_kind(),
             operator: look.operator,
             can_change: look.can_change,
         }

@@ -169,11 +169,11 @@ pub(super) const TOP_DENIALS: Table = Table {
     ..PLAIN
 };
 
-/// Errors by kind.
+/// Errors of the last 15 minutes by kind.
 pub(super) const ERRORS: Table = Table {
     id: "errors",
-    title: "Errors by kind",
-    path: "/status/errors_by_kind",
+    title: "Errors by kind, last 15 minutes",
+    path: "/status/recent_errors_by_kind",
     shape: Shape::Counts,
     key: &["name"],
     columns: &[
@@ -182,7 +182,7 @@ pub(super) const ERRORS: Table = Table {
     ],
     sort: Some("count"),
     limit: 20,
-    empty: "No request has failed.",
+    empty: "No request has failed in the last 15 minutes.",
     ..PLAIN
 };
 

@@ -196,3 +196,43 @@ fn nothing_is_kept_where_no_one_can_look() {
     assert!(telemetry.watch_denials().is_none());
     assert!(telemetry.last_denials(10).denials.is_empty());
 }
+
+/// Errors count for 15 minutes by their kind, and no longer.
+#[test]
+fn errors_are_of_the_last_minutes() {
+    let telemetry = quiet();
+    telemetry.keep();
+    let fail = |kind: &'static str| {
+        telemetry.record(&Record {
+            status: Some(502),
+            error: Some(kind),
+            ..record(Role::Gateway)
+        });
+    };
+    let recent = || {
+        let errors = telemetry.recent_errors_by_kind().into_iter();
+        errors.collect::<Vec<_>>()
+    };
+    let seconds = |count| (0..count).for_each(|_| telemetry.sample(Gauges::default()));
+    seconds(1);
+    fail("dns_error");
+    assert_eq!(recent(), [("dns_error".to_owned(), 1)]);
+    seconds(POINTS / 2);
+    fail("connection_refused");
+    fail("dns_error");
+    let both = [
+        ("connection_refused".to_owned(), 1),
+        ("dns_error".to_owned(), 2),
+    ];
+    assert_eq!(recent(), both);
+    seconds(POINTS / 2 - MARK);
+    assert_eq!(recent(), both);
+    seconds(MARK);
+    let later = both.clone().map(|(kind, _)| (kind, 1));
+    assert_eq!(recent(), later);
+    seconds(POINTS / 2);
+    assert_eq!(recent(), []);
+    assert_eq!(telemetry.errors_by_kind()["dns_error"], 2);
+    let kept = telemetry.kept.get().unwrap();
+    assert_eq!(kept.samples.0.lock().errors.len(), POINTS / MARK);
+}
