@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::support::http2_origin::{Http2Origin, Stream, body_of};
 use crate::support::message::{Response, ok};
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
@@ -123,4 +124,33 @@ fn http_1_0_clients_get_no_interim_answer() {
         auth()
     ));
     assert_eq!((answer.status(), answer.text().as_str()), (200, "end"));
+}
+
+/// Pingora reads over those of a server of HTTP/2: the client gets the answer alone, and the connection stays in step.
+#[test]
+fn those_of_http2_servers_do_not_pass() {
+    let origin = Http2Origin::plain(|mut stream: Stream| async move {
+        body_of(&mut stream.receive).await?;
+        for status in [103, 102, 103] {
+            let hint = http::Response::builder()
+                .status(status)
+                .header("x-number", "1")
+                .body(())
+                .unwrap();
+            stream.respond.send_informational(hint)?;
+        }
+        stream.answer(200, &[], b"end", None).await
+    });
+    let proxy = Proxy::start(&format!(
+        "gateway: {{ upstreams: ['{}'], http2: only }}",
+        origin.address
+    ));
+    let mut wire = proxy.connect();
+    for _ in 0..3 {
+        let gate = format!("GET / HTTP/1.1\r\nHost: gate\r\n{}\r\n", auth());
+        let answer = wire.exchange(gate);
+        assert_eq!((answer.status(), &*answer.text()), (200, "end"));
+        assert_eq!(answer.field("x-number"), None);
+    }
+    assert_eq!(origin.requests().len(), 3);
 }
