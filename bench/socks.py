@@ -75,17 +75,19 @@ class Proxy:
         self.name, self.port = name, free_port()
         self.directory = tempfile.mkdtemp(prefix="socks-bench-")
         self.logs_in = name == "tollgate, login"
-        if name.startswith("tollgate"):
-            command = self.tollgate(arguments)
-        elif name == "dante":
-            command = self.dante()
-        else:
-            command = ["microsocks", "-i", "127.0.0.1", "-p", str(self.port)]
+        command = self.command(arguments)
         log = open(os.path.join(self.directory, "output"), "wb")
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
         if not listens(self.port):
             self.stop()
             sys.exit(f"{name} does not listen")
+
+    def command(self, arguments):
+        if self.name.startswith("tollgate"):
+            return self.tollgate(arguments)
+        if self.name == "dante":
+            return self.dante()
+        return ["microsocks", "-i", "127.0.0.1", "-p", str(self.port)]
 
     def write(self, name, text):
         path = os.path.join(self.directory, name)
@@ -224,12 +226,12 @@ class Client:
         return False
 
 
-def drive(port, messages, clients, until, keep=None):
+def drive(port, messages, clients, until, keep=None, make=Client):
     """Opens tunnels with so many clients at once. Returns how many. With `keep`, so many, which stay open."""
     poll, open_now, count, kept = select.epoll(), {}, 0, []
 
     def begin():
-        client = Client(port, messages)
+        client = make(port, messages)
         open_now[client.socket.fileno()] = client
         poll.register(client.socket, select.EPOLLOUT)
 
