@@ -26,6 +26,8 @@ import tempfile
 import threading
 import time
 
+from forked import Forked
+
 PASSWORD = b"bench"
 PATHS = [
     "/",
@@ -54,44 +56,15 @@ def credentials(user):
     return base64.b64encode(user + b":" + PASSWORD)
 
 
-class Origin:
-    """A process that answers each request with two bytes, and keeps what says nothing."""
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-    ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-    def __init__(self):
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(4096)
-        self.port = listener.getsockname()[1]
-        self.child = os.fork()
-        if self.child == 0:
-            self.serve(listener)
-        listener.close()
-
-    def serve(self, listener):
-        poll, connections = select.epoll(), {}
-        poll.register(listener, select.EPOLLIN)
-        while True:
-            for number, _ in poll.poll():
-                if number == listener.fileno():
-                    connection, _ = listener.accept()
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    connections[connection.fileno()] = connection
-                    poll.register(connection, select.EPOLLIN)
-                    continue
-                try:
-                    got = connections[number].recv(65536)
-                    if got:
-                        connections[number].sendall(self.ANSWER)
-                        continue
-                except OSError:
-                    pass
-                connections.pop(number).close()
-
-    def stop(self):
-        os.kill(self.child, 9)
-        os.waitpid(self.child, 0)
+def answer(connection):
+    """Answers each request with two bytes, and keeps what says nothing."""
+    if not connection.recv(65536):
+        return False
+    connection.sendall(ANSWER)
+    return True
 
 
 class Tollgate:
@@ -377,7 +350,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--chromium", action="store_true")
     arguments = parser.parse_args()
-    origin = Origin()
+    origin = Forked(select.EPOLLIN, answer)
     tollgate, other = Tollgate(arguments), Tollgate(arguments)
     try:
         fill(tollgate, origin, arguments.users)

@@ -21,44 +21,18 @@ import sys
 import time
 
 import socks
+from forked import Forked
 
 USER, PASSWORD = "bench", "bench-password"
 
 
-class Source:
-    """A process that sends without end to each that connects."""
+CONTENT = bytes(1 << 20)
 
-    def __init__(self):
-        listener = socks.socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        self.port = listener.getsockname()[1]
-        self.child = os.fork()
-        if self.child == 0:
-            self.serve(listener)
-        listener.close()
 
-    def serve(self, listener):
-        content, poll, connections = bytes(1 << 20), select.epoll(), {}
-        poll.register(listener, select.EPOLLIN)
-        while True:
-            for number, _ in poll.poll():
-                if number == listener.fileno():
-                    connection, _ = listener.accept()
-                    connection.setblocking(False)
-                    connections[connection.fileno()] = connection
-                    poll.register(connection, select.EPOLLOUT)
-                    continue
-                try:
-                    connections[number].send(content)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    connections.pop(number).close()
-
-    def stop(self):
-        os.kill(self.child, 9)
-        os.waitpid(self.child, 0)
+def send(connection):
+    """Sends without end."""
+    connection.send(CONTENT)
+    return True
 
 
 class Front(socks.Proxy):
@@ -188,7 +162,7 @@ def main():
     parser.add_argument("--streams", type=int, default=8)
     arguments = parser.parse_args()
     names, found = ["tollgate", "squid"], {}
-    origin, source = socks.Origin(keeps=False), Source()
+    origin, source = socks.Origin(keeps=False), Forked(select.EPOLLOUT, send)
     parent = Front("tollgate", arguments)
     try:
         for number in range(arguments.rounds):
