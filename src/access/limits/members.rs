@@ -101,13 +101,16 @@ impl Members {
         if let Some(member) = shard.members.get(&client) {
             return Arc::clone(member);
         }
-        if shard.members.len() >= MAX_IN_SHARD && !shard.make_room(limits, now) {
+        let gone = shard.make_room(limits, now);
+        if shard.members.len() >= MAX_IN_SHARD {
             return Arc::clone(&self.together);
         }
         let share = self.shared.as_ref();
         let share = share.map(|class| Box::new(Share::new(class, who(per))));
         let member = Arc::new(Member::new(limits, now, share));
         shard.members.insert(client, Arc::clone(&member));
+        drop(shard);
+        drop(gone);
         member
     }
 
@@ -127,16 +130,19 @@ impl fmt::Debug for Members {
 }
 
 impl Shard {
-    /// Forgets members of whom there is nothing to know. Whether there is room now.
-    fn make_room(&mut self, limits: &ClassLimits, now: Elapsed) -> bool {
-        if self.next_search.is_some_and(|next| now < next) {
-            return false;
+    /// Takes the members of whom there is nothing to know out of a full part. To be dropped without its lock: to free a
+    /// thousand members takes several times as long as to find them.
+    fn make_room(&mut self, limits: &ClassLimits, now: Elapsed) -> Vec<(Client, Arc<Member>)> {
+        let is_searched = self.next_search.is_some_and(|next| now < next);
+        if self.members.len() < MAX_IN_SHARD || is_searched {
+            return Vec::new();
         }
         self.next_search = Some(now.after(SEARCH_PAUSE));
         // A member is only given out under this lock: of one that is here alone, no request has anything.
-        self.members
-            .retain(|_, member| Arc::strong_count(member) > 1 || !member.is_at_rest(limits, now));
-        self.members.len() < MAX_IN_SHARD
+        let is_gone = |_: &Client, member: &mut Arc<Member>| {
+            Arc::strong_count(member) == 1 && member.is_at_rest(limits, now)
+        };
+        self.members.extract_if(is_gone).collect()
     }
 }
 
@@ -195,3 +201,6 @@ impl Member {
             && bandwidths.all(|(lent, bandwidth)| lent.is_at_rest(bandwidth, now))
     }
 }
+
+#[cfg(test)]
+mod tests;

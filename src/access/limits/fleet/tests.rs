@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use allocation_counter::measure;
 use proptest::prelude::*;
@@ -373,48 +372,4 @@ fn a_full_table_takes_some_megabytes() {
     // program.
     let median = times[times.len() - 32];
     assert!(median < std::time::Duration::from_millis(4), "{median:?}");
-}
-
-/// A million users, of whom the store is told: no admission takes a millisecond of processor time, and so none holds a lock
-/// for as long. Half of it where the program is optimised; without that, fewer users, and more time.
-#[test]
-fn a_million_users_hold_no_lock_for_long() {
-    let (users, most) = match cfg!(debug_assertions) {
-        true => (200_000, Duration::from_millis(40)),
-        false => (1_000_000, Duration::from_micros(500)),
-    };
-    let limits = ClassLimits {
-        requests: Some(Pace::new(Rate::parse("1000/s").unwrap(), Some(1))),
-        ..ClassLimits::default()
-    };
-    let instance = Instance::new(limits, 3);
-    let told = Answer::Rate {
-        ahead: 0,
-        granted: 0,
-    };
-    let scenario = scenario("u", URL);
-    let mut longest = Duration::ZERO;
-    for number in 0..users {
-        let name = format!("user-{number}");
-        let mut request = scenario.request();
-        request.user = &name;
-        let begun = processor_time();
-        drop(instance.classes.admit(&request, false, None));
-        longest = longest.max(processor_time() - begun);
-        if number % 10_000 == 0 {
-            // All are told, and at rest after a millisecond: a full part makes room.
-            instance.fleet.take_changed(&mut Vec::new(), |member| {
-                assert!(member.unlist());
-                member.asks(3, |ask| member.answered(&ask, told, 3));
-            });
-        }
-    }
-    println!("the longest of {users}: {longest:?}");
-    assert!(longest < most, "{longest:?}");
-}
-
-/// That of this thread: other programs do not count.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.try_into().unwrap()
 }
