@@ -18,7 +18,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::throttle::Throttle;
 use crate::text::count;
 
-/// Between two transactions, two reports, and two attempts to open the store.
+/// Between two reports, and two attempts to open the store. What was counted is written down after as long.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two attempts while another process may be about to close the store.
@@ -98,6 +98,12 @@ impl Mailbox {
         let _ = (&self.wake).write(&[0]);
         is_sent
     }
+}
+
+/// From the beginning of a transaction that took so long to the beginning of the next one. What is counted behind the first
+/// one is safe at the end of the next one, which may take longer.
+pub(super) fn pause(took: Duration) -> Duration {
+    INTERVAL.saturating_sub(took * 2).max(took)
 }
 
 impl Keeper {
@@ -202,7 +208,11 @@ impl Keeper {
         self.next = Instant::now() + INTERVAL;
         self.is_deaf = false;
         match &mut self.role {
-            Role::Owner(owner) if owner.store.is_some() => self.save(),
+            Role::Owner(owner) if owner.store.is_some() => {
+                let begun = Instant::now();
+                self.save();
+                self.next = begun + pause(begun.elapsed());
+            }
             Role::Owner(_) => self.open(),
             Role::Reporter(reporter) => {
                 if let Err(error) = reporter.report(&self.ledgers)

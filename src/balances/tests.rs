@@ -284,3 +284,17 @@ fn a_part_of_a_store_does_not_count() {
     assert!(matches!(read, Err(StoreError::Damaged(_))));
     assert_eq!(again.len(), 0);
 }
+
+/// A process that is killed loses a second at most, as long as a transaction takes less than half of it.
+#[test]
+fn what_is_counted_is_written_within_a_second() {
+    for millis in 0..=500 {
+        let took = Duration::from_millis(millis);
+        let pause = keeper::pause(took);
+        assert!(pause >= took, "{took:?}");
+        assert!(pause + took <= Duration::from_secs(1), "{took:?}");
+    }
+    let slow = Duration::from_secs(2);
+    assert_eq!(keeper::pause(slow), slow);
+    assert_eq!(keeper::pause(Duration::ZERO), Duration::from_secs(1));
+}
