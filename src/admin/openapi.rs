@@ -264,10 +264,16 @@ fn of(route: &Route) -> About {
                 "required": ["level"],
                 "additionalProperties": false,
             })),
-            others: vec![(400, "There is no such level.")],
+            others: vec![
+                (400, "There is no such level."),
+                (
+                    409,
+                    "The filter that the process was started with keeps messages of this level out.",
+                ),
+            ],
             ..about(
-                "Sets the lowest level of messages in the error log. The filter that the process was started with \
-                 (`RUST_LOG`, by default `info`) stays in effect: below it there are no messages.",
+                "Sets the lowest level of messages in the error log, as far as the filter goes that the process was \
+                 started with (`RUST_LOG`, by default `info`).",
                 Content::Json(json!({
                     "type": "object",
                     "properties": {"level": {"type": "string"}, "before": {"type": "string"}},

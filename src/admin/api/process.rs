@@ -21,8 +21,8 @@ pub(in crate::admin) async fn drain(call: Call<'_>) -> Answer {
     Answer::json(&json!({"state": "draining"})).with_status(StatusCode::ACCEPTED)
 }
 
-/// Lowers the level of messages in the error log, or raises it again as far as the filter goes that the process was started
-/// with.
+/// Sets the lowest level of messages in the error log. What the filter of the start keeps out cannot be had: it holds back
+/// what libraries say at `debug` and `trace`, which may have credentials in it.
 pub(in crate::admin) async fn log_level(call: Call<'_>) -> Answer {
     let asked: Level = match super::read(&call) {
         Ok(asked) => asked,
@@ -31,8 +31,24 @@ pub(in crate::admin) async fn log_level(call: Call<'_>) -> Answer {
     let Ok(level) = asked.level.parse::<LevelFilter>() else {
         return Answer::malformed("the levels are off, error, warn, info, debug and trace");
     };
+    let lowest = call.admin.lowest_level;
+    if level > lowest {
+        return Answer::problem(
+            StatusCode::CONFLICT,
+            "level_unavailable",
+            format!(
+                "the process was started with messages down to {}; for {}, start it with RUST_LOG=tollgate={}",
+                name(lowest),
+                name(level),
+                name(level)
+            ),
+        );
+    }
     let before = log::max_level();
     log::set_max_level(level);
-    let name = |level: LevelFilter| level.as_str().to_ascii_lowercase();
     Answer::json(&json!({"level": name(level), "before": name(before)}))
+}
+
+fn name(level: LevelFilter) -> String {
+    level.as_str().to_ascii_lowercase()
 }

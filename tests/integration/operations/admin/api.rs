@@ -271,6 +271,21 @@ fn the_level_of_messages_changes() {
         root(&proxy, "POST", "/api/v1/log-level", r#"{"level": "loud"}"#).status(),
         400
     );
+    // What the filter of the start keeps out is not promised.
+    for level in ["debug", "trace"] {
+        let body = format!(r#"{{"level": "{level}"}}"#);
+        let answer = root(&proxy, "POST", "/api/v1/log-level", &body);
+        assert_eq!(
+            (answer.status(), kind(&answer)),
+            (409, "level_unavailable".to_owned())
+        );
+        let text = answer.text();
+        assert!(
+            text.contains(&format!("RUST_LOG=tollgate={level}")),
+            "{text}"
+        );
+        assert_eq!(get(&proxy, "/api/v1/status")["log_level"], "info");
+    }
 }
 
 #[test]
