@@ -41,6 +41,7 @@ pub(crate) mod tmux;
 pub(crate) mod top;
 pub(crate) mod upgrade;
 pub(crate) mod websocket;
+pub(crate) mod zone;
 
 use std::time::{Duration, Instant};
 

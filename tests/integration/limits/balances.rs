@@ -12,6 +12,7 @@ use crate::support::origin::Origin;
 use crate::support::payload;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, connect, request_of};
+use crate::support::zone::steady_zone;
 use crate::support::{DEADLINE, eventually, within};
 
 /// A further process of the same configuration.
@@ -49,7 +50,9 @@ impl Drop for Process {
 
 fn setup(quota: &str) -> Setup {
     Setup::new().config(&format!(
-        "limits: {{ store: {{ file: quota.redb }}, classes: [{{ name: all, quota: {{ {quota} }} }}] }}"
+        "limits: {{ time_zone: {}, store: {{ file: quota.redb }}, \
+         classes: [{{ name: all, quota: {{ {quota} }} }}] }}",
+        steady_zone()
     ))
 }
 

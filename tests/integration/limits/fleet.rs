@@ -16,11 +16,13 @@ use crate::support::proxy::{Proxy, Setup};
 use crate::support::redis::Redis;
 use crate::support::request::{connect, fetch};
 use crate::support::upgrade::Successor;
+use crate::support::zone::steady_zone;
 use crate::support::{DEADLINE, eventually};
 
 fn setup(redis: &Redis, class: &str) -> Setup {
     Setup::new().config(&format!(
-        "limits: {{ store: {{ redis: '{}', timeout: 2s }}, classes: [{{ name: all, {class} }}] }}",
+        "limits: {{ time_zone: {}, store: {{ redis: '{}', timeout: 2s }}, classes: [{{ name: all, {class} }}] }}",
+        steady_zone(),
         redis.url()
     ))
 }

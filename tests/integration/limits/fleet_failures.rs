@@ -13,10 +13,12 @@ use crate::support::proxy::{Proxy, Setup};
 use crate::support::redis::Redis;
 use crate::support::request::{connect, fetch};
 use crate::support::tls::Authority;
+use crate::support::zone::steady_zone;
 
 fn setup(url: &str, more: &str, class: &str) -> Setup {
     Setup::new().config(&format!(
-        "limits: {{ store: {{ redis: '{url}'{more} }}, classes: [{{ name: all, {class} }}] }}"
+        "limits: {{ time_zone: {}, store: {{ redis: '{url}'{more} }}, classes: [{{ name: all, {class} }}] }}",
+        steady_zone()
     ))
 }
 

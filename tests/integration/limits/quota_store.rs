@@ -9,11 +9,14 @@ use crate::support::command::program;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::fetch;
+use crate::support::zone::steady_zone;
 use crate::support::{DEADLINE, eventually};
 
 fn setup(on_failure: &str) -> Setup {
     Setup::new().config(&format!(
-        "limits: {{ store: {{ file: quota.redb, on_failure: {on_failure} }}, classes: [{{ name: all, quota: {{ month: 1GiB }} }}] }}"
+        "limits: {{ time_zone: {}, store: {{ file: quota.redb, on_failure: {on_failure} }}, \
+         classes: [{{ name: all, quota: {{ month: 1GiB }} }}] }}",
+        steady_zone()
     ))
 }
 

@@ -11,11 +11,13 @@ use crate::support::origin::Origin;
 use crate::support::payload;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, BOB, auth, connect, request_of};
+use crate::support::zone::steady_zone;
 
 /// A proxy with these classes and a store.
 fn with(classes: &str) -> Proxy {
     Proxy::start(&format!(
-        "limits: {{ store: {{ file: quota.redb }}, classes: [{classes}] }}"
+        "limits: {{ time_zone: {}, store: {{ file: quota.redb }}, classes: [{classes}] }}",
+        steady_zone()
     ))
 }
 
@@ -120,7 +122,9 @@ fn a_client_is_told_when_its_quota_begins_anew() {
         )
     );
     let resets = body["resets_at"].as_str().unwrap();
-    assert!(resets.ends_with(":00:00Z"), "{resets}");
+    // Zones differ from UTC by half an hour too.
+    let ends = [":00:00Z", ":30:00Z"];
+    assert!(ends.iter().any(|end| resets.ends_with(end)), "{resets}");
     // A tunnel too, and nobody else.
     assert_eq!(
         over(&proxy.exchange(connect(origin.address))),
@@ -160,8 +164,8 @@ fn a_long_period_is_403() {
     });
     assert_eq!(over(&answer), "all.quota_month");
     let wait: u64 = answer.field("retry-after").unwrap().parse().unwrap();
-    // In the last hour of a month it is 429.
-    assert_eq!(answer.status(), if wait > 3600 { 403 } else { 429 });
+    assert!(wait > 3600, "{wait}");
+    assert_eq!(answer.status(), 403);
 }
 
 #[test]
