@@ -51,10 +51,6 @@ fn a_full_part_makes_room_in_less_than_a_millisecond() {
     making_room.sort_unstable();
     let slowest_entering = entering[entering.len() - SHARDS];
     let middle = making_room[SHARDS / 2];
-    println!(
-        "entering {slowest_entering:?}, making room {middle:?}, {:?}",
-        making_room.last()
-    );
     let most = Duration::from_micros(if cfg!(debug_assertions) { 4000 } else { 500 });
     assert!(slowest_entering < most, "{slowest_entering:?}");
     assert!(middle < most, "{middle:?}");
