@@ -96,17 +96,18 @@ impl Instance {
         let kept = self.kept.clone();
         members.extend(kept.filter(|member| member.enter_list()));
         let count = self.fleet.instances().unwrap();
+        let mut asks = Vec::new();
         for member in members {
             if !member.unlist() {
                 continue;
             }
-            let mut asks = Vec::new();
-            member.asks(count, |ask| asks.push(ask));
-            for ask in asks {
-                let answer = store.answer(ask.what, me);
-                member.answered(&ask, answer, count);
-            }
+            member.asks(count, |ask| asks.push((Arc::clone(&member), ask)));
             self.kept = Some(member);
+        }
+        // In one call: all is asked before the first answer.
+        for (member, ask) in asks {
+            let answer = store.answer(ask.what, me);
+            member.answered(&ask, answer, count);
         }
     }
 }
