@@ -176,7 +176,7 @@ fn of(route: &Route) -> About {
             about.query.push((
                 "limit",
                 json!({"type": "integer", "minimum": 1, "maximum": 10_000}),
-                "So many of the largest balances, the largest first; else up to 10,000 in order of their names.",
+                "How many balances the list has at most, the largest first; 10,000 where it is left out.",
             ));
             about
         }

@@ -1,4 +1,4 @@
-//! How far a request is. Each step is noted here once: for the record, for the trace, and for those who look.
+//! The progress of a request. This module notes each step once, for the record, the trace and the live table.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Exchange {
         }
     }
 
-    /// Who sends the request is known, or what has decided about it.
+    /// Copies the user and what has decided about the request into the live table.
     #[inline]
     pub fn show_decision(&self) {
         if let Some(live) = &self.live {

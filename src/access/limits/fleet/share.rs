@@ -120,7 +120,7 @@ impl Share {
         }
     }
 
-    /// Whether it has to enter the list of those that have changed. Whoever calls this puts it there afterwards.
+    /// Marks the member as listed. Returns whether the caller now has to add it to a list.
     pub(super) fn enter_list(&self) -> bool {
         !self.is_listed.load(Ordering::Relaxed) && !self.is_listed.swap(true, Ordering::AcqRel)
     }
@@ -248,7 +248,7 @@ impl Member {
             .is_some_and(|share| share.is_listed.swap(false, Ordering::AcqRel))
     }
 
-    /// Whether it is in no list yet, and has to be put into one now.
+    /// Marks the member as listed. Returns whether the caller now has to add it to a list.
     pub fn enter_list(&self) -> bool {
         self.share().is_some_and(Share::enter_list)
     }
