@@ -102,6 +102,34 @@ fn all_tunnels_of_a_user_are_closed_and_no_others() {
     );
 }
 
+/// The query of a WebSocket may hold a secret.
+#[test]
+fn a_websocket_is_a_tunnel_without_its_query() {
+    let proxy = with_users().start();
+    let origin = Origin::raw(|mut wire, _| {
+        wire.read_head()?;
+        wire.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )?;
+        wire.read_bytes(4).map(drop)
+    });
+    let mut wire = proxy.connect();
+    let answer = wire.exchange(format!(
+        "GET http://{0}/chat?key=canary-query HTTP/1.1\r\nHost: {0}\r\n{1}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        origin.address,
+        auth()
+    ));
+    assert_eq!(answer.status(), 101);
+    let list = eventually("the tunnel", || {
+        let list = get(&proxy, "/api/v1/tunnels");
+        (list["total"] == 1).then_some(list)
+    });
+    let target = list["tunnels"][0]["target"].as_str().unwrap();
+    assert!(target.ends_with("/chat"), "{list}");
+    assert!(!list.to_string().contains("canary"), "{list}");
+    wire.send("ping").unwrap();
+}
+
 #[test]
 fn a_request_is_shown_while_it_is_served() {
     let proxy = with_users().start();
