@@ -60,7 +60,7 @@ fn hammer(proxy: SocketAddr, request: &str, until: Instant) -> u64 {
 
 #[test]
 fn a_rate_is_kept_by_all_together() {
-    let Some(redis) = Redis::start("a rate of a fleet") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::ok("in");
@@ -96,7 +96,7 @@ fn a_rate_is_kept_by_all_together() {
 /// A burst at one instance is the whole burst, although it begins with a part of it.
 #[test]
 fn one_instance_may_have_all_of_a_burst() {
-    let Some(redis) = Redis::start("the burst of a fleet") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::ok("in");
@@ -128,7 +128,7 @@ fn tunnels(proxy: SocketAddr, origin: SocketAddr, count: usize) -> Vec<Wire> {
 
 #[test]
 fn tunnels_at_once_are_never_more_than_the_limit() {
-    let Some(redis) = Redis::start("tunnels of a fleet") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = &Origin::ok("in");
@@ -178,7 +178,7 @@ fn tunnels_at_once_are_never_more_than_the_limit() {
 
 #[test]
 fn requests_at_once_are_shared_too() {
-    let Some(redis) = Redis::start("requests at once of a fleet") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::raw(|mut wire, _| {
@@ -220,7 +220,7 @@ fn megabytes() -> Origin {
 
 #[test]
 fn a_quota_is_used_up_by_all_together() {
-    let Some(redis) = Redis::start("a quota of a fleet") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = megabytes();
@@ -299,7 +299,7 @@ fn a_quota_is_used_up_by_all_together() {
 /// An instance that is killed loses the bytes of a moment; the next process of an upgrade is one more instance.
 #[test]
 fn processes_come_and_go() {
-    let Some(redis) = Redis::start("upgrade of a fleet") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = megabytes();

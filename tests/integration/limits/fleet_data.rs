@@ -33,7 +33,7 @@ fn is_up(proxy: &Proxy) -> bool {
 /// Balances that were used since they were saved are known by the instance, and count once.
 #[test]
 fn a_store_that_loads_old_data_is_awaited() {
-    let Some(mut redis) = Redis::start("a store that loads") else {
+    let Some(mut redis) = Redis::start() else {
         return;
     };
     let origin = Origin::http(|_| ok(payload::bytes(100_000)));
@@ -72,7 +72,7 @@ fn a_store_that_loads_old_data_is_awaited() {
 /// The bytes of a moment are lost, and no others.
 #[test]
 fn the_bytes_of_an_instance_that_is_killed_are_known() {
-    let Some(redis) = Redis::start("an instance that is killed") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::http(|_| ok(payload::bytes(100_000)));
@@ -95,7 +95,7 @@ fn the_bytes_of_an_instance_that_is_killed_are_known() {
 /// All leases are over when a store has not run for as long: those that it is told of first do not get what others hold.
 #[test]
 fn leases_that_ended_while_the_store_stood_still_are_told_again() {
-    let Some(redis) = Redis::start("leases that ended") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::ok("in");

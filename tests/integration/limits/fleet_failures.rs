@@ -50,7 +50,7 @@ const CLASS: &str = "requests: 1/m, burst: 10, tunnels: 3, quota: { month: 1GB }
 /// Stopped, and started again without its data.
 #[test]
 fn a_store_that_goes_away_is_told_and_recovered_from() {
-    let Some(mut redis) = Redis::start("a store that goes away") else {
+    let Some(mut redis) = Redis::start() else {
         return;
     };
     let origin = Origin::http(|_| ok(payload::bytes(100_000)));
@@ -107,7 +107,7 @@ fn hold(proxy: &Proxy, origin: &Origin) -> u16 {
 /// Stopped by a signal: connections are accepted, and nothing is answered.
 #[test]
 fn a_store_that_is_slow_does_not_hold_requests() {
-    let Some(redis) = Redis::start("a store that is slow") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::ok("in");
@@ -129,7 +129,7 @@ fn a_store_that_is_slow_does_not_hold_requests() {
 /// The script is gone too, and what instances know is written back.
 #[test]
 fn a_store_that_is_emptied_is_filled_again() {
-    let Some(redis) = Redis::start("a store that is emptied") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::http(|_| ok(payload::bytes(100_000)));
@@ -171,11 +171,7 @@ fn a_store_that_is_emptied_is_filled_again() {
 #[test]
 fn a_store_denies_and_refuses() {
     let secret = "canary-redis-7";
-    let Some(redis) = Redis::start_with(
-        "a store with a password",
-        &["--requirepass", secret],
-        Some(secret),
-    ) else {
+    let Some(redis) = Redis::start_with(&["--requirepass", secret], Some(secret)) else {
         return;
     };
     let origin = Origin::ok("in");
@@ -249,7 +245,6 @@ fn a_store_is_reached_over_tls_and_a_socket() {
     let port = crate::support::port::Port::reserve();
     let number = port.address.port().to_string();
     let Some(_redis) = Redis::start_with(
-        "a store over TLS",
         &[
             "--tls-port",
             &number,

@@ -210,7 +210,7 @@ fn address(proxies: &[Proxy], at: usize) -> SocketAddr {
 /// Three instances have one rate, whichever of them requests wait at.
 #[test]
 fn instances_of_a_fleet_share_the_turns() {
-    let Some(redis) = Redis::start("turns of a fleet") else {
+    let Some(redis) = Redis::start() else {
         return;
     };
     let origin = Origin::ok("in");

@@ -11,7 +11,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::support::client::Wire;
-use crate::support::command::{Outcome, check, is_root, program, run};
+use crate::support::command::{Outcome, check, is_installed, is_root, program, run};
 use crate::support::daemon::{Daemon, serve, start};
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, Setup, reload};
@@ -420,9 +420,7 @@ fn as_nobody(setup: &Setup, arguments: &[&str]) -> Option<Outcome> {
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    let probe = Command::new("setpriv").arg("--version").output();
-    if probe.is_err() {
-        eprintln!("skipped: setpriv is not installed");
+    if !is_installed(&["setpriv", "--version"]) {
         return None;
     }
     Some(run(
