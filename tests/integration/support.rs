@@ -7,6 +7,7 @@ pub(crate) mod admin;
 pub(crate) mod authorizer;
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod dashboard;

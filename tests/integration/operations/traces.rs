@@ -1,13 +1,11 @@
-//! Traces: spans at a collector, read with the messages that OpenTelemetry publishes for Python; `traceparent` on its way;
-//! and collectors that are down, slow or full.
+//! Traces: spans at a real collector; `traceparent` on its way; and collectors that are down, slow or full.
 
-use std::process::Command;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use crate::support::command::{is_here, run};
+use crate::support::collector::{Collector, Span};
+use crate::support::dns::Dns;
 use crate::support::eventually;
 use crate::support::message::response;
 use crate::support::origin::Origin;
@@ -18,33 +16,7 @@ use crate::support::request::{ALICE, auth, request_of};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// Reads the content of a post, in hexadecimal digits, and prints its spans.
-const READER: &str = "
-import sys, json
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-request = ExportTraceServiceRequest()
-request.ParseFromString(bytes.fromhex(sys.stdin.read()))
-def attributes(of): return {a.key: a.value.string_value or a.value.int_value for a in of}
-print(json.dumps([
-    {'resource': attributes(r.resource.attributes), 'scope': s.scope.name, 'name': span.name, 'kind': span.kind,
-     'trace': span.trace_id.hex(), 'span': span.span_id.hex(), 'parent': span.parent_span_id.hex(),
-     'state': span.trace_state, 'nanos': span.end_time_unix_nano - span.start_time_unix_nano,
-     'status': span.status.code, 'attributes': attributes(span.attributes)}
-    for r in request.resource_spans for s in r.scope_spans for span in s.spans]))
-";
-
-fn has_messages() -> bool {
-    let import = "import opentelemetry.proto.collector.trace.v1.trace_service_pb2";
-    is_here(&["python3", "-c", import], "PyPI: opentelemetry-proto")
-}
-
-fn read(content: &[u8]) -> Vec<Value> {
-    let digits: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
-    let outcome = run(Command::new("python3").args(["-c", READER]), &digits);
-    assert!(outcome.status.success(), "{}", outcome.output());
-    serde_json::from_str(&outcome.stdout).unwrap()
-}
-
+/// A collector whose posts are looked at.
 fn collector() -> Origin {
     Origin::http(|_| response("200 OK", "Content-Type: application/x-protobuf\r\n", ""))
 }
@@ -55,27 +27,114 @@ fn traced(endpoint: impl std::fmt::Display, keys: &str) -> Setup {
     ))
 }
 
-fn spans(collector: &Origin, count: usize) -> Vec<Value> {
-    eventually("the spans", || {
-        let posts = collector.requests();
-        let spans: Vec<Value> = posts.iter().flat_map(|post| read(&post.body)).collect();
-        (spans.len() >= count).then_some(spans)
-    })
+#[test]
+fn a_collector_gets_spans_of_requests_and_tunnels() {
+    let Some(mut collector) = Collector::reserve() else {
+        return;
+    };
+    collector.start();
+    let dns = Dns::table(&[("name.test", &["127.0.0.1"])]);
+    let origin = Origin::ok("hello");
+    let echo = Origin::echo();
+    let proxy = traced(collector.address(), "")
+        .config(&dns.config())
+        .config("limits: { classes: [{ name: all, requests: 20/m, burst: 1, queue: 5s }] }")
+        .start();
+    let target = format!("http://name.test:{}/path", origin.address.port());
+    assert_eq!(proxy.fetch(&format!("{target}?secret=1")).status(), 200);
+    proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/denied"));
+    drop(proxy.tunnel(echo.address));
+    // A denied one takes no turn and is connected nowhere, the one after it waits for its turn.
+    const ALL: [(&str, &[&str]); 3] = [
+        ("GET", &["resolve", "connect", "first byte"]),
+        ("GET", &[]),
+        ("CONNECT", &["queue", "connect"]),
+    ];
+    let count: usize = ALL.iter().map(|(_, children)| 1 + children.len()).sum();
+    let exported = "tollgate_trace_spans_total{result=\"exported\"}";
+    eventually("the posts", || {
+        (proxy.metric(exported) == count as u64).then_some(())
+    });
+    let spans = collector.finish(count);
+    assert_eq!(spans.len(), count, "{spans:#?}");
+    assert!(!format!("{spans:?}").contains("secret=1"));
+    let mut roots: Vec<&Span> = spans
+        .iter()
+        .filter(|span| span.field("Parent ID").is_empty())
+        .collect();
+    // A record is written after its answer, so that the second one may come first.
+    roots.sort_by_key(|root| root.started());
+    for (root, (name, expected)) in roots.iter().zip(ALL) {
+        assert_eq!(root.name(), name);
+        assert_eq!(root.field("Kind"), "SPAN_KIND_SERVER");
+        assert_eq!(root.resource["service.name"], "tollgate");
+        assert!(root.scope.starts_with("tollgate "), "{}", root.scope);
+        assert_eq!(root.attributes["user.name"], ALICE.0);
+        let children: Vec<&Span> = spans
+            .iter()
+            .filter(|span| span.field("Parent ID") == root.field("ID"))
+            .collect();
+        let names: Vec<&str> = children.iter().map(|span| span.name()).collect();
+        assert_eq!(names, expected, "{spans:#?}");
+        for child in children {
+            assert_eq!(child.field("Trace ID"), root.field("Trace ID"));
+            assert!(child.nanoseconds() <= root.nanoseconds(), "{spans:#?}");
+        }
+    }
+    let [get, denied, tunnel] = roots[..] else {
+        panic!("{spans:#?}")
+    };
+    assert!(!get.has("Status code"));
+    assert_eq!(get.attributes["tollgate.target"], target);
+    assert_eq!(get.attributes["http.response.status_code"], "200");
+    assert_eq!(denied.field("Status code"), "STATUS_CODE_ERROR");
+    assert_eq!(denied.attributes["error.type"], "destination_ip_prohibited");
+    assert_eq!(tunnel.attributes["tollgate.role"], "tunnel");
+    let to = echo.address.to_string();
+    assert_eq!(tunnel.attributes["tollgate.target"], to);
+    assert!(tunnel.nanoseconds() > 0);
 }
 
 #[test]
-fn a_collector_gets_spans_of_requests_and_tunnels() {
+fn a_collector_that_comes_later_gets_what_waited() {
+    let Some(mut collector) = Collector::reserve() else {
+        return;
+    };
+    let listener = TcpListener::bind(collector.address()).unwrap();
+    let proxy = traced(collector.address(), "propagate: never").start();
+    proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/early"));
+    // The first attempt finds one that hangs up.
+    drop(listener.accept().unwrap());
+    drop(listener);
+    collector.start();
+    let spans = collector.finish(1);
+    assert_eq!(
+        spans[0].attributes["tollgate.target"],
+        "http://10.0.0.1/early"
+    );
+}
+
+#[test]
+fn the_span_of_the_caller_is_the_parent() {
+    let Some(mut collector) = Collector::reserve() else {
+        return;
+    };
+    collector.start();
+    let proxy = traced(collector.address(), "propagate: all").start();
+    proxy.exchange(with_context("http://10.0.0.1/", "01"));
+    let spans = collector.finish(1);
+    assert_eq!(spans[0].field("Trace ID"), TRACE);
+    assert_eq!(spans[0].field("Parent ID"), CALLER);
+}
+
+#[test]
+fn a_post_has_the_path_and_the_configured_fields() {
     let collector = collector();
-    let origin = Origin::ok("hello");
-    let echo = Origin::echo();
     let proxy = traced(collector.address, "fields: { authorization: COLLECTOR }")
         .file("collector.secret", "Bearer of-the-collector\n")
         .config("secrets: { COLLECTOR: { file: collector.secret } }")
         .start();
-    let url = format!("http://{}/path?secret=1", origin.address);
-    assert_eq!(proxy.fetch(&url).status(), 200);
     proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/denied"));
-    drop(proxy.tunnel(echo.address));
     let post = eventually("the post", || collector.requests().into_iter().next());
     assert_eq!(post.head.method(), "POST");
     assert_eq!(post.head.target(), "/v1/traces");
@@ -85,47 +144,6 @@ fn a_collector_gets_spans_of_requests_and_tunnels() {
         fields.value("authorization"),
         Some("Bearer of-the-collector")
     );
-    if !has_messages() {
-        return;
-    }
-    let spans = spans(&collector, 6);
-    let of = |name: &str, target: &str| -> &Value {
-        let named = |span: &&Value| {
-            let attributes = &span["attributes"];
-            span["name"] == name && attributes["tollgate.target"].as_str() == Some(target)
-        };
-        spans
-            .iter()
-            .find(named)
-            .unwrap_or_else(|| panic!("{name} {target}: {spans:#?}"))
-    };
-    let get = of("GET", &format!("http://{}/path", origin.address));
-    assert_eq!(get["resource"]["service.name"], "tollgate");
-    assert_eq!(get["scope"], "tollgate");
-    assert_eq!(
-        (&get["kind"], &get["parent"], &get["status"]),
-        (&2.into(), &"".into(), &0.into())
-    );
-    assert_eq!(get["attributes"]["http.response.status_code"], 200);
-    assert_eq!(get["attributes"]["user.name"], ALICE.0);
-    let children: Vec<&str> = spans
-        .iter()
-        .filter(|span| span["parent"] == get["span"] && span["trace"] == get["trace"])
-        .map(|span| span["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(children, ["connect", "first byte"], "{spans:#?}");
-    let denied = of("GET", "http://10.0.0.1/denied");
-    assert_eq!(denied["status"], 2);
-    assert_eq!(
-        denied["attributes"]["error.type"],
-        "destination_ip_prohibited"
-    );
-    let tunnel = of("CONNECT", &echo.address.to_string());
-    assert_eq!(tunnel["attributes"]["tollgate.role"], "tunnel");
-    assert!(tunnel["nanos"].as_u64().unwrap() > 0);
-    assert!(!format!("{spans:?}").contains("secret=1"));
-    let exported = proxy.metric("tollgate_trace_spans_total{result=\"exported\"}");
-    assert_eq!(exported, spans.len() as u64);
 }
 
 fn with_context(target: &str, flags: &str) -> String {

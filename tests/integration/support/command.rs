@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -125,15 +125,13 @@ pub(crate) fn python_with(module: &str) -> Option<&'static str> {
     found
 }
 
-/// Whether a program is here that no distribution has: where it is missing its test is skipped by name, and under CI too.
-pub(crate) fn is_here(probe: &[&str], from: &str) -> bool {
-    let (program, arguments) = probe.split_first().unwrap();
-    let outcome = Command::new(program).args(arguments).output();
-    let found = outcome.is_ok_and(|output| output.status.success());
-    if !found {
-        eprintln!("NOT TESTED: `{}` fails; it is in {from}", probe.join(" "));
-    }
-    found
+/// A program that scripts/setup.sh unpacks below Cargo's target directory, or one of this name on the path; `version` is the
+/// argument that asks for its version. As [`is_installed`] where there is none.
+pub(crate) fn unpacked(name: &str, version: &str) -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let path = target.join("test-tools/bin").join(name);
+    let program = if path.exists() { path } else { name.into() };
+    is_installed(&[program.to_str().unwrap(), version]).then_some(program)
 }
 
 /// Runs the program itself with those arguments.
@@ -186,7 +184,7 @@ impl Capture {
     /// The whole output of a process that has ended.
     ///
     /// A daemon that it left behind may hold the pipe for ever, so the wait is short.
-    fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let _ended_or_held = self.ended.recv_timeout(Duration::from_secs(2));
         self.text()
     }
