@@ -102,7 +102,7 @@ impl Mailbox {
 
 /// From the beginning of a transaction that took so long to the beginning of the next one. What is counted behind the first
 /// one is safe at the end of the next one, which may take longer.
-pub(super) fn pause(took: Duration) -> Duration {
+fn pause(took: Duration) -> Duration {
     INTERVAL.saturating_sub(took * 2).max(took)
 }
 
@@ -118,6 +118,19 @@ impl Keeper {
         telemetry: Arc<Telemetry>,
         is_upgrade: bool,
     ) -> io::Result<Mailbox> {
+        let (keeper, mailbox) = Keeper::new(ledgers, shared, settings, telemetry, is_upgrade)?;
+        let thread = thread::Builder::new().name("balances".to_owned());
+        thread.spawn(move || keeper.run())?;
+        Ok(mailbox)
+    }
+
+    fn new(
+        ledgers: Arc<Ledgers>,
+        shared: Arc<Shared>,
+        settings: StoreSettings,
+        telemetry: Arc<Telemetry>,
+        is_upgrade: bool,
+    ) -> io::Result<(Keeper, Mailbox)> {
         let patience = match is_upgrade {
             true => PATIENCE_IN_UPGRADE,
             false => PATIENCE,
@@ -142,9 +155,7 @@ impl Keeper {
             gone: Vec::new(),
             is_deaf: false,
         };
-        let thread = thread::Builder::new().name("balances".to_owned());
-        thread.spawn(move || keeper.run())?;
-        Ok(Mailbox { commands, wake })
+        Ok((keeper, Mailbox { commands, wake }))
     }
 
     fn run(mut self) {
@@ -448,3 +459,6 @@ fn remove_socket(settings: &StoreSettings) {
         log::warn!("quotas: cannot remove {}: {error}", path.display());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::telemetry::{Destination, Settings};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn settings(directory: &tempfile::TempDir) -> StoreSettings {
+pub(super) fn settings(directory: &tempfile::TempDir) -> StoreSettings {
     StoreSettings {
         location: Location::File(directory.path().join("quota.redb")),
         on_failure: OnFailure::Admit,
@@ -30,7 +30,7 @@ fn name(text: &str) -> Name {
     Name::parse_any(text).unwrap()
 }
 
-fn add(ledgers: &Ledgers, user: &str, bytes: u64) {
+pub(super) fn add(ledgers: &Ledgers, user: &str, bytes: u64) {
     let client = std::net::Ipv4Addr::LOCALHOST.into();
     let ledger = ledgers.of_client(&name("c"), Per::User, user, client);
     let _ = ledgers.add(&ledger, &quota(), bytes, now());
@@ -42,7 +42,7 @@ fn used(ledgers: &Ledgers, user: &str) -> u64 {
     ledger.map_or(0, |ledger| ledger.balances().iter().map(|it| it.used).sum())
 }
 
-fn telemetry() -> Arc<Telemetry> {
+pub(super) fn telemetry() -> Arc<Telemetry> {
     let settings = Settings {
         access: Destination::Off,
         ..Settings::default()
@@ -283,18 +283,4 @@ fn a_part_of_a_store_does_not_count() {
     let read = load(store.as_mut(), &again, Loaded::Added, now());
     assert!(matches!(read, Err(StoreError::Damaged(_))));
     assert_eq!(again.len(), 0);
-}
-
-/// A process that is killed loses a second at most, as long as a transaction takes less than half of it.
-#[test]
-fn what_is_counted_is_written_within_a_second() {
-    for millis in 0..=500 {
-        let took = Duration::from_millis(millis);
-        let pause = keeper::pause(took);
-        assert!(pause >= took, "{took:?}");
-        assert!(pause + took <= Duration::from_secs(1), "{took:?}");
-    }
-    let slow = Duration::from_secs(2);
-    assert_eq!(keeper::pause(slow), slow);
-    assert_eq!(keeper::pause(Duration::ZERO), Duration::from_secs(1));
 }
