@@ -19,6 +19,9 @@ pub struct Lifecycle {
     asked: Notify,
     /// Has a receiver for each piece of work that draining waits for.
     in_flight: watch::Sender<()>,
+    ended: watch::Sender<bool>,
+    /// Has a receiver for each task that sends what the work has left.
+    last_tasks: watch::Sender<()>,
 }
 
 impl Lifecycle {
@@ -90,6 +93,28 @@ impl Lifecycle {
         let drained = self.in_flight.closed();
         tokio::time::timeout(limit, drained).await.is_ok()
     }
+
+    /// Marks a task that sends what the work has left, until dropped.
+    pub fn begin_last_task(&self) -> watch::Receiver<()> {
+        self.last_tasks.subscribe()
+    }
+
+    /// Ready when all work has ended, so that such a task is to send what there is, and to end.
+    pub fn work_ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        until_true(self.ended.subscribe())
+    }
+
+    /// Whether all work has ended.
+    pub fn has_work_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    /// Notes that all work has ended, and waits for the last tasks, for `limit` at most. Whether they were in time.
+    pub async fn end_work(&self, limit: Duration) -> bool {
+        self.ended.send_replace(true);
+        let sent = self.last_tasks.closed();
+        tokio::time::timeout(limit, sent).await.is_ok()
+    }
 }
 
 async fn until_true(mut flag: watch::Receiver<bool>) {
@@ -142,6 +167,21 @@ mod tests {
         });
         assert!(in_time);
     }
+
+    #[tokio::test]
+    async fn the_last_tasks_are_waited_for() {
+        let lifecycle = Lifecycle::default();
+        let task = lifecycle.begin_last_task();
+        let ended = lifecycle.work_ended();
+        assert!(!lifecycle.has_work_ended());
+        assert!(!lifecycle.end_work(Duration::from_millis(1)).await);
+        let (in_time, ()) = tokio::join!(lifecycle.end_work(Duration::from_secs(5)), async {
+            ended.await;
+            drop(task);
+        });
+        assert!(in_time && lifecycle.has_work_ended());
+    }
+
     #[test]
     fn an_event_that_has_happened_is_registered_once() {
         let mut subscription = Subscription::new(async {});

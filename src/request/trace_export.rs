@@ -20,8 +20,6 @@ use crate::upstream::fetch::{FetchError, FetchRequest, FetchResponse};
 /// Spans that are sent together, and how long the first of them waits for the others.
 const BATCH: usize = 512;
 const LINGER: Duration = Duration::from_secs(5);
-/// The same while the process drains.
-const LAST_LINGER: Duration = Duration::from_millis(50);
 /// How long a collector may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer.
@@ -44,11 +42,12 @@ enum Answer {
     Refused(String),
 }
 
-/// Sends spans until the process ends. Ends at once where there are no traces.
+/// Sends spans until the process ends, and then those that are left. Ends at once where there are no traces.
 pub async fn look_after(app: Arc<App>) {
     let Some((settings, mut queue)) = app.telemetry.take_traces() else {
         return;
     };
+    let _last = app.lifecycle.begin_last_task();
     let exporter = Exporter {
         app: &app,
         settings: &settings,
@@ -66,15 +65,13 @@ struct Exporter<'a> {
 }
 
 impl Exporter<'_> {
-    /// The next batch: complete, or after a while. None when there is no queue any more.
+    /// The next batch: complete, or after a while, or what is left at the end. None when nothing is left.
     async fn next_batch(&self, queue: &mut Receiver<Spans>) -> Option<Batch> {
-        let mut batch = Batch::new(queue.recv().await?);
-        let linger = async {
-            tokio::select! {
-                () = tokio::time::sleep(LINGER) => {}
-                () = self.app.lifecycle.drain_begun() => tokio::time::sleep(LAST_LINGER).await,
-            }
+        let first = tokio::select! {
+            first = queue.recv() => first?,
+            () = self.app.lifecycle.work_ended() => queue.try_recv().ok()?,
         };
+        let mut batch = Batch::new(first);
         let more = async {
             while batch.count() < BATCH
                 && let Some(spans) = queue.recv().await
@@ -83,8 +80,11 @@ impl Exporter<'_> {
             }
         };
         tokio::select! {
-            () = linger => {}
+            // What is there comes first.
+            biased;
             () = more => {}
+            () = tokio::time::sleep(LINGER) => {}
+            () = self.app.lifecycle.work_ended() => {}
         }
         Some(batch)
     }
@@ -117,16 +117,25 @@ impl Exporter<'_> {
             self.tell(&why);
             let wait = wait.map(|wait| wait.min(LONGEST_WAIT));
             let next = wait.unwrap_or(pause);
-            if begun.elapsed() + next > PATIENCE {
+            let has_ended = self.app.lifecycle.has_work_ended();
+            if has_ended || begun.elapsed() + next > PATIENCE {
                 self.app.telemetry.spans_sent("failed", count);
                 // What it asked for holds for the next batch as well.
                 if let Some(wait) = wait {
-                    tokio::time::sleep(wait).await;
+                    self.sleep(wait).await;
                 }
                 return;
             }
-            tokio::time::sleep(next).await;
+            self.sleep(next).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Until the end at most: a batch is tried once more then.
+    async fn sleep(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.app.lifecycle.work_ended() => {}
         }
     }
 

@@ -177,6 +177,7 @@ impl ShutdownSignalWatch for End {
         }
         lifecycle.abort();
         let _records = lifecycle.drained(super::signals::RECORD_TIME).await;
+        super::signals::end_work(&self.app).await;
         ShutdownSignal::FastShutdown
     }
 }

@@ -23,6 +23,9 @@ use crate::text::count;
 /// The time in which aborted connections write their record.
 pub(super) const RECORD_TIME: Duration = Duration::from_secs(1);
 
+/// The time in which the last spans are sent.
+const SEND_TIME: Duration = Duration::from_secs(1);
+
 /// The interval at which reopening an error log is tried again.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -90,7 +93,15 @@ impl ShutdownSignalWatch for Signals {
             Ok((handlers, hup)) => self.handle(handlers, hup).await,
             Err(error) => log::error!("cannot handle signals, stopping: {error}"),
         }
+        end_work(&self.app).await;
         ShutdownSignal::FastShutdown
+    }
+}
+
+/// Sends what the work has left, in a bounded time.
+pub(super) async fn end_work(app: &App) {
+    if !app.lifecycle.end_work(SEND_TIME).await {
+        log::warn!("traces: the collector did not take the last spans in time; they are lost");
     }
 }
 

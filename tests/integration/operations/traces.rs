@@ -4,14 +4,16 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::collector::{Collector, Span};
 use crate::support::dns::Dns;
-use crate::support::eventually;
 use crate::support::message::response;
 use crate::support::origin::Origin;
 use crate::support::port::Port;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, auth, request_of};
+use crate::support::{DEADLINE, eventually};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -112,6 +114,38 @@ fn a_collector_that_comes_later_gets_what_waited() {
         spans[0].attributes["tollgate.target"],
         "http://10.0.0.1/early"
     );
+}
+
+#[test]
+fn the_last_spans_are_sent_before_the_process_ends() {
+    let Some(mut collector) = Collector::reserve() else {
+        return;
+    };
+    collector.start();
+    let echo = Origin::echo();
+    let mut proxy = traced(collector.address(), "").start();
+    proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/denied"));
+    let _tunnel = proxy.tunnel(echo.address);
+    proxy.signal(Signal::INT);
+    assert!(proxy.wait_exit(DEADLINE).success());
+    let spans = collector.finish(3);
+    let mut names: Vec<&str> = spans.iter().map(Span::name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["CONNECT", "GET", "connect"]);
+}
+
+#[test]
+fn a_deaf_collector_holds_the_end_up_for_a_second() {
+    let deaf = Origin::deaf();
+    let mut proxy = traced(deaf.address, "").start();
+    proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/denied"));
+    let begun = Instant::now();
+    proxy.signal(Signal::INT);
+    assert!(proxy.wait_exit(DEADLINE).success());
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let errors = proxy.errors();
+    assert!(errors.contains("did not take the last spans"), "{errors}");
 }
 
 #[test]
