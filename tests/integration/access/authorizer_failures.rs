@@ -215,7 +215,7 @@ fn a_slow_service_delays_only_those_who_need_it() {
             wire
         })
         .collect();
-    slow.wait_connections(1);
+    slow.wait_connections(6);
     let begun = Instant::now();
     for _ in 0..20 {
         let answer = proxy.exchange(request_of(ALICE, "GET", "/"));
@@ -223,13 +223,13 @@ fn a_slow_service_delays_only_those_who_need_it() {
     }
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
+    // One client has three quarters of the places.
+    assert_eq!(slow.connections(), 6);
     for wire in &mut waiting {
         assert_eq!(wire.response("GET").unwrap().status(), 503);
     }
     let all = begun.elapsed();
     assert!(all < Duration::from_secs(6), "{all:?}");
-    // So many were under way at once, and those whose time was over were not asked about.
-    assert!(slow.peak_connections() <= 8, "{}", slow.peak_connections());
 }
 
 /// A connection that the service has closed in the meantime is replaced.

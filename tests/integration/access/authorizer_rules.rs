@@ -348,17 +348,18 @@ fn a_slow_service_delays_only_what_such_a_rule_decides() {
             wire
         })
         .collect();
-    slow.wait_connections(1);
+    slow.wait_connections(3);
     let begun = Instant::now();
     for _ in 0..20 {
         assert_eq!(proxy.fetch(&url).status(), 200);
     }
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
+    // One client has three quarters of the places.
+    assert_eq!(slow.connections(), 3);
     for wire in &mut waiting {
         assert_eq!(wire.response("PUT").unwrap().status(), 503);
     }
-    assert!(slow.peak_connections() <= 4, "{}", slow.peak_connections());
 }
 
 #[test]
