@@ -57,13 +57,14 @@ impl Collector {
 
     /// Waits for this many spans, ends the collector, and gives all that it got.
     pub(crate) fn finish(mut self, count: usize) -> Vec<Span> {
-        let (mut process, output) = self.running.take().unwrap();
+        let (process, output) = self.running.as_mut().unwrap();
         eventually("the spans", || {
             let seen = output.text().matches("Span #").count();
             (seen >= count).then_some(())
         });
-        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+        kill_process(Pid::from_child(process), Signal::TERM).unwrap();
         eventually("the end of the collector", || process.try_wait().unwrap());
+        let (_, output) = self.running.take().unwrap();
         spans(&output.finish())
     }
 }
