@@ -92,6 +92,19 @@ struct ExplainedWay {
 }
 
 impl ExplainedTarget {
+    /// The user.
+    fn user(&self) -> &str {
+        &self.usual.user
+    }
+
+    /// Puts `shown` in the place of the user's name.
+    fn show_user(&mut self, shown: &str) {
+        let of_ways = self.ways.iter_mut().map(|way| &mut way.explanation);
+        for explanation in of_ways.chain([&mut self.usual]) {
+            explanation.show_user(shown);
+        }
+    }
+
     /// Whether the usual way is admitted, and no script ends it.
     pub fn is_admitted(&self) -> bool {
         self.usual.decision == ExplainedDecision::Admit

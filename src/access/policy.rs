@@ -191,6 +191,11 @@ impl Policy {
         &self.rules
     }
 
+    /// Every user that the group file or a rule names, in no order.
+    pub fn named_users(&self) -> impl Iterator<Item = &str> {
+        self.rules.users()
+    }
+
     /// The groups of a user: those of the group file in its order, and then those of its token.
     pub fn groups_of<'a>(&'a self, user: &str, of_token: &'a [Box<str>]) -> Vec<&'a str> {
         evaluate::groups_of(self.rules.class_of(user), of_token)

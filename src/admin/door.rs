@@ -3,7 +3,7 @@
 //! The checks that keep the pages of other sites out hold for everyone: `Host` against names that lead here (DNS rebinding),
 //! `Origin` and a field of its own against requests that such a page makes a browser send. There are no cookies.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ use crate::client::ClientCertificate;
 use crate::config::Config;
 use crate::http::error::{ErrorKind, RequestError};
 use crate::request::admit::Operators;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, UserNames};
 
 /// A field that no form and no link of another site can make a browser send.
 pub(super) const REQUEST_FIELD: HeaderName = HeaderName::from_static("tollgate-request");
@@ -278,13 +278,13 @@ fn refusal(error: &RequestError) -> Answer {
     }
 }
 
-impl fmt::Display for Operator {
+impl Operator {
     /// As lines of the log name it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(super) fn shown(&self, names: &UserNames) -> Cow<'static, str> {
         match self {
-            Self::Anyone => f.write_str("anyone"),
-            Self::User(user) => write!(f, "{:?}", user.as_str()),
-            Self::Certificate => f.write_str("a certificate"),
+            Self::Anyone => "anyone".into(),
+            Self::User(user) => format!("{:?}", &*names.show(user.as_str())).into(),
+            Self::Certificate => "a certificate".into(),
         }
     }
 }

@@ -154,6 +154,7 @@ impl Visit {
         if route.effect == Effect::Changes {
             let (method, path) = (route.method.name(), route.path);
             let client = self.visitor.address;
+            let operator = operator.shown(self.admin.app.telemetry.user_names());
             log::info!("admin: {method} {path} by {operator} at {client}");
         }
         let call = Call {

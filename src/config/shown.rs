@@ -1,9 +1,13 @@
 //! The configuration as text that may be shown: YAML of what was read, without comments, with what may be a secret masked.
+//!
+//! Who shows it says how names of users are shown.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 
 use super::yaml::{Entry, Node, Value};
+use crate::telemetry::UserNames;
 
 /// What stands for a value that is not shown.
 const MASK: &str = "***";
@@ -18,19 +22,71 @@ const MASKED: [&str; 6] = [
     "expect_headers",
 ];
 
+/// Keys whose values name users: the key above, the key, and how the value is shown.
+const WITH_USERS: [(&str, &str, Treatment); 7] = [
+    ("rules", "users", Treatment::User),
+    ("rules", "when", Treatment::Mention),
+    ("tunnel", "when", Treatment::Mention),
+    ("classes", "users", Treatment::User),
+    ("trusted_networks", "user", Treatment::User),
+    ("policy_tests", "user", Treatment::User),
+    ("policy_tests", "claims", Treatment::Mention),
+];
+
 /// A configuration as it may be shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Shown(Arc<str>);
+pub struct Shown(Arc<[Piece]>);
+
+/// A part of the text.
+#[derive(Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    /// A value that names users.
+    Users {
+        text: String,
+        is_plain: bool,
+        /// Whether it is a name, and nothing else.
+        is_name: bool,
+    },
+}
+
+/// How a value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Treatment {
+    AsWritten,
+    Masked,
+    /// As a name of a user.
+    User,
+    /// As a text that may name users: masked where names are hashed.
+    Mention,
+}
 
 impl Shown {
     /// That of a document.
     pub(super) fn of(document: &Node) -> Self {
-        Self(render(document).into())
+        let mut writer = Writer::default();
+        writer.block(document, 0, Place::TOP);
+        Self(writer.finish().into())
     }
 
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// The text, with names of users as they are shown in other places.
+    #[must_use]
+    pub fn text(&self, names: &UserNames) -> String {
+        let mut out = String::new();
+        for piece in &*self.0 {
+            match (piece, names) {
+                (Piece::Text(text), _) => out.push_str(text),
+                (Piece::Users { text, is_plain, .. }, UserNames::Plain) => {
+                    value(text, *is_plain, &mut out);
+                }
+                (Piece::Users { text, is_name, .. }, UserNames::Hashed(key)) => match is_name {
+                    // In quotes, since a hash can look like a number.
+                    true => quoted(&key.show(text), &mut out),
+                    false => quoted(MASK, &mut out),
+                },
+            }
+        }
+        out
     }
 }
 
@@ -40,108 +96,167 @@ impl fmt::Debug for Shown {
     }
 }
 
-/// The document as YAML.
-fn render(document: &Node) -> String {
-    let mut text = String::new();
-    block(document, 0, false, &mut text);
-    text
+/// Where a value is.
+#[derive(Clone, Copy)]
+struct Place<'d> {
+    /// The key that has it, or the list that it is in.
+    key: &'d str,
+    treatment: Treatment,
 }
 
-/// Writes a value below its key.
-fn block(node: &Node, depth: usize, is_masked: bool, out: &mut String) {
-    match &node.value {
-        Value::Map(entries) => {
-            for entry in entries {
-                indent(depth, out);
-                entry_at(entry, depth, is_masked, out);
-            }
-        }
-        Value::List(nodes) => {
-            for node in nodes {
-                indent(depth, out);
-                out.push_str("- ");
-                item(node, depth, is_masked, out);
-            }
-        }
-        Value::Scalar { .. } | Value::Refused => {
-            indent(depth, out);
-            scalar(node, is_masked, out);
-            out.push('\n');
-        }
+impl<'d> Place<'d> {
+    const TOP: Place<'static> = Place {
+        key: "",
+        treatment: Treatment::AsWritten,
+    };
+
+    /// The place of the value of this key, in the map that is here.
+    fn of(self, key: &'d str) -> Self {
+        let treatment = match self.treatment {
+            Treatment::AsWritten => treatment(self.key, key),
+            inherited => inherited,
+        };
+        Self { key, treatment }
     }
 }
 
-/// Writes a key, on a line that is indented, and its value.
-fn entry_at(entry: &Entry, depth: usize, is_masked: bool, out: &mut String) {
-    let is_masked = is_masked || MASKED.contains(&entry.key.as_str());
-    quoted_unless_plain(&entry.key, out);
-    out.push(':');
-    match &entry.node.value {
-        Value::Map(entries) if !entries.is_empty() => {
-            out.push('\n');
-            block(&entry.node, depth + 1, is_masked, out);
-        }
-        Value::List(nodes) if nodes.iter().any(is_nested) => {
-            out.push('\n');
-            block(&entry.node, depth + 1, is_masked, out);
-        }
-        _ => {
-            out.push(' ');
-            flow(&entry.node, is_masked, out);
-            out.push('\n');
-        }
+/// How the value of a key in the map of another key is shown.
+fn treatment(parent: &str, key: &str) -> Treatment {
+    if MASKED.contains(&key) {
+        return Treatment::Masked;
     }
+    let mut with_users = WITH_USERS.iter();
+    let found = with_users.find(|it| (it.0, it.1) == (parent, key));
+    found.map_or(Treatment::AsWritten, |it| it.2)
 }
 
-/// Writes an entry of a list behind its dash.
-fn item(node: &Node, depth: usize, is_masked: bool, out: &mut String) {
-    match &node.value {
-        Value::Map(entries) if !entries.is_empty() => {
-            for (number, entry) in entries.iter().enumerate() {
-                if number > 0 {
-                    indent(depth + 1, out);
+/// Writes YAML.
+#[derive(Default)]
+struct Writer {
+    done: Vec<Piece>,
+    /// The text behind the last piece.
+    text: String,
+}
+
+impl Writer {
+    fn finish(mut self) -> Vec<Piece> {
+        self.done.push(Piece::Text(self.text));
+        self.done
+    }
+
+    /// Writes a value below its key.
+    fn block(&mut self, node: &Node, depth: usize, place: Place<'_>) {
+        match &node.value {
+            Value::Map(entries) => {
+                for entry in entries {
+                    self.indent(depth);
+                    self.entry(entry, depth, place);
                 }
-                entry_at(entry, depth + 1, is_masked, out);
             }
-        }
-        Value::List(nodes) if nodes.iter().any(is_nested) => {
-            out.push('\n');
-            block(node, depth + 1, is_masked, out);
-        }
-        _ => {
-            flow(node, is_masked, out);
-            out.push('\n');
-        }
-    }
-}
-
-/// Writes what fits on the line: a single value, a list of those, or an empty map.
-fn flow(node: &Node, is_masked: bool, out: &mut String) {
-    match &node.value {
-        Value::List(nodes) => {
-            out.push('[');
-            for (number, node) in nodes.iter().enumerate() {
-                if number > 0 {
-                    out.push_str(", ");
+            Value::List(nodes) => {
+                for node in nodes {
+                    self.indent(depth);
+                    self.text.push_str("- ");
+                    self.item(node, depth, place);
                 }
-                scalar(node, is_masked, out);
             }
-            out.push(']');
+            Value::Scalar { .. } | Value::Refused => {
+                self.indent(depth);
+                self.scalar(node, place.treatment);
+                self.text.push('\n');
+            }
         }
-        Value::Map(_) => out.push_str("{}"),
-        Value::Scalar { .. } | Value::Refused => scalar(node, is_masked, out),
     }
-}
 
-fn scalar(node: &Node, is_masked: bool, out: &mut String) {
-    match &node.value {
-        _ if node.is_null() => out.push_str("null"),
-        _ if is_masked => quoted(MASK, out),
-        Value::Scalar {
-            text, plain: true, ..
-        } => quoted_unless_plain(&without_secrets(text), out),
-        Value::Scalar { text, .. } => quoted(&without_secrets(text), out),
-        Value::List(_) | Value::Map(_) | Value::Refused => quoted(MASK, out),
+    /// Writes a key, on a line that is indented, and its value.
+    fn entry(&mut self, entry: &Entry, depth: usize, place: Place<'_>) {
+        let place = place.of(&entry.key);
+        quoted_unless_plain(&entry.key, &mut self.text);
+        self.text.push(':');
+        match &entry.node.value {
+            Value::Map(entries) if !entries.is_empty() => {
+                self.text.push('\n');
+                self.block(&entry.node, depth + 1, place);
+            }
+            Value::List(nodes) if nodes.iter().any(is_nested) => {
+                self.text.push('\n');
+                self.block(&entry.node, depth + 1, place);
+            }
+            _ => {
+                self.text.push(' ');
+                self.flow(&entry.node, place.treatment);
+                self.text.push('\n');
+            }
+        }
+    }
+
+    /// Writes an entry of a list behind its dash.
+    fn item(&mut self, node: &Node, depth: usize, place: Place<'_>) {
+        match &node.value {
+            Value::Map(entries) if !entries.is_empty() => {
+                for (number, entry) in entries.iter().enumerate() {
+                    if number > 0 {
+                        self.indent(depth + 1);
+                    }
+                    self.entry(entry, depth + 1, place);
+                }
+            }
+            Value::List(nodes) if nodes.iter().any(is_nested) => {
+                self.text.push('\n');
+                self.block(node, depth + 1, place);
+            }
+            _ => {
+                self.flow(node, place.treatment);
+                self.text.push('\n');
+            }
+        }
+    }
+
+    /// Writes what fits on the line: a single value, a list of those, or an empty map.
+    fn flow(&mut self, node: &Node, treatment: Treatment) {
+        match &node.value {
+            Value::List(nodes) => {
+                self.text.push('[');
+                for (number, node) in nodes.iter().enumerate() {
+                    if number > 0 {
+                        self.text.push_str(", ");
+                    }
+                    self.scalar(node, treatment);
+                }
+                self.text.push(']');
+            }
+            Value::Map(_) => self.text.push_str("{}"),
+            Value::Scalar { .. } | Value::Refused => self.scalar(node, treatment),
+        }
+    }
+
+    fn scalar(&mut self, node: &Node, treatment: Treatment) {
+        let out = &mut self.text;
+        if node.is_null() {
+            return out.push_str("null");
+        }
+        let Value::Scalar { text, plain, .. } = &node.value else {
+            return quoted(MASK, out);
+        };
+        match treatment {
+            Treatment::Masked => quoted(MASK, out),
+            Treatment::AsWritten => value(&without_secrets(text), *plain, out),
+            Treatment::User => self.users(text.clone(), *plain, true),
+            Treatment::Mention => self.users(without_secrets(text), *plain, false),
+        }
+    }
+
+    fn users(&mut self, text: String, is_plain: bool, is_name: bool) {
+        self.done.push(Piece::Text(mem::take(&mut self.text)));
+        self.done.push(Piece::Users {
+            text,
+            is_plain,
+            is_name,
+        });
+    }
+
+    fn indent(&mut self, depth: usize) {
+        self.text.extend(std::iter::repeat_n("  ", depth));
     }
 }
 
@@ -163,6 +278,15 @@ fn without_secrets(text: &str) -> String {
     format!("{scheme}://{authority}{path}")
 }
 
+/// Writes a value that is shown.
+fn value(text: &str, is_plain: bool, out: &mut String) {
+    if is_plain {
+        quoted_unless_plain(text, out);
+    } else {
+        quoted(text, out);
+    }
+}
+
 /// Without quotes where the text means itself in every place: words, numbers, names and addresses.
 fn quoted_unless_plain(text: &str, out: &mut String) {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+');
@@ -182,73 +306,9 @@ fn quoted(text: &str, out: &mut String) {
     out.push_str(&serde_json::Value::from(text).to_string());
 }
 
-fn indent(depth: usize, out: &mut String) {
-    out.extend(std::iter::repeat_n("  ", depth));
-}
-
 fn is_nested(node: &Node) -> bool {
     matches!(node.value, Value::Map(_) | Value::List(_))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::problem::Diagnostics;
-    use crate::config::yaml;
-
-    fn shown(text: &str) -> String {
-        let diagnostics = Diagnostics::new(Path::new("f.yaml"));
-        render(&yaml::parse(text, &diagnostics).unwrap())
-    }
-
-    #[test]
-    fn what_is_shown_is_read_as_the_same() {
-        let text = "
-a: 1
-b: '1'   # a comment
-c: [x, 'y: z', 10.0.0.0/8]
-d:
-  - name: one
-    list: [{ a: 1 }, { b: [2] }]
-  - two
-e: {}
-f: []
-g:
-h: |
-  several
-  lines
-'odd key': \"tab\\t\"
-i: [[1, 2], [3]]
-j: true
-k: '@list.txt'
-";
-        let read = |text: &str| serde_yaml::from_str::<serde_yaml::Value>(text).unwrap();
-        let mut expected = read(text);
-        // The line end at the end of a block is not kept.
-        expected["h"] = "several\nlines".into();
-        let once = shown(text);
-        assert_eq!(read(&once), expected, "{once}");
-        assert_eq!(shown(&once), once);
-    }
-
-    #[test]
-    fn secrets_are_masked() {
-        let shown = shown(
-            "
-url: 'https://user:geheim@a.test/path?key=geheim#x'
-urls: ['http://geheim@10.0.0.1:3128']
-password: geheim
-settings: { key: geheim, list: [geheim, { x: geheim }] }
-scripts: [{ source: 'let key = geheim;' }]
-inject: { fields: { X-Key: geheim }, basic: { user: u, password: geheim } }
-request_headers: ['X: geheim']
-path: /srv/file
-",
-        );
-        assert!(!shown.contains("geheim"), "{shown}");
-        assert!(shown.contains("https://***@a.test/path?***"), "{shown}");
-        assert!(shown.contains("path: /srv/file"), "{shown}");
-    }
-}
+mod tests;

@@ -51,7 +51,7 @@ impl Explain for Running {
         // A denial is explained by the name that it is shown with.
         let named = asked.and_then(|asked| {
             let telemetry = &self.app.telemetry;
-            telemetry.user_shown_as(asked, subject.users.names())
+            telemetry.user_shown_as(asked, subject.known_users())
         });
         let query = Query {
             user: named.or(asked),
@@ -70,27 +70,19 @@ impl Explain for Running {
             time: question.time.as_deref(),
             ask: false,
         };
-        let answer = explain(&subject, &query).map_err(|error| members(&format!("{error:#}")))?;
-        let mut value = serde_json::to_value(&answer).map_err(|error| error.to_string())?;
-        if let (Some(_), Some(asked)) = (named, asked) {
-            show_user(&mut value, asked);
+        let mut answer =
+            explain(&subject, &query).map_err(|error| members(&format!("{error:#}")))?;
+        // Who asks about an unknown user has written that name, and no hash.
+        if named.is_some() || asked.is_none() {
+            let shown = self.app.telemetry.show_user(answer.user()).to_string();
+            answer.show_user(&shown);
         }
+        let mut value = serde_json::to_value(&answer).map_err(|error| error.to_string())?;
         if let Some(value) = value.as_object_mut() {
             let notes = answer.notes.iter().map(|note| members(note));
             value.insert("notes".to_owned(), notes.collect());
         }
         Ok(value)
-    }
-}
-
-/// Puts the name that is shown in the place of the user's, on each way.
-fn show_user(explanation: &mut Value, shown: &str) {
-    if let Some(user) = explanation.get_mut("user") {
-        *user = shown.into();
-    }
-    let ways = explanation.get_mut("ways").and_then(Value::as_array_mut);
-    for way in ways.into_iter().flatten() {
-        show_user(way, shown);
     }
 }
 

@@ -97,6 +97,12 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Every user that has a name here, some twice.
+    pub(super) fn known_users(&self) -> impl Iterator<Item = &str> {
+        let users = self.users.names().chain(self.trusted.names());
+        users.chain(self.policy.named_users())
+    }
+
     /// Whether an external authoriser makes users, of any name.
     pub(super) fn asks_who(&self) -> bool {
         self.external

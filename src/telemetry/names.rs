@@ -47,6 +47,11 @@ pub enum ShownUser<'a> {
 pub struct UserHash([u8; 2 * SHOWN]);
 
 impl Telemetry {
+    /// How names are shown.
+    pub fn user_names(&self) -> &UserNames {
+        &self.names
+    }
+
     /// The name of a user as it is shown wherever others than the user see it.
     pub fn show_user<'a>(&self, user: &'a str) -> ShownUser<'a> {
         self.names.show(user)

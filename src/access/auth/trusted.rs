@@ -24,6 +24,11 @@ impl TrustedNetworks {
         self.users.get(&self.networks.matching(client)?)
     }
 
+    /// Every user that clients of some network are, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(User::as_str)
+    }
+
     /// Whether clients of some network are this user.
     pub fn has(&self, user: &str) -> bool {
         self.names.contains(user)

@@ -19,6 +19,7 @@ use crate::http::target::Scheme;
 mod ended;
 mod hello;
 mod result;
+mod shown;
 mod text;
 mod upgrade;
 
@@ -123,6 +124,9 @@ pub struct EvaluatedRule {
     /// The value of the request that the matcher was compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Whether the value begins with the name of the user.
+    #[serde(skip)]
+    names_user: bool,
     /// Why the rule's expression failed, so that the rule denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -376,6 +380,7 @@ impl Policy {
                 action: rule.action.as_str(),
                 outcome,
                 matcher: matcher.map(|matcher| shown_key(rule, matcher)),
+                names_user: value.is_some() && matcher == Some(Matcher::Users),
                 value,
                 error: failure.take(),
                 hidden: match request.role() {

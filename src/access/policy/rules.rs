@@ -218,6 +218,11 @@ impl Rules {
         &self.classes
     }
 
+    /// Every user that is in a group or in a rule, in no order.
+    pub(super) fn users(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(AsRef::as_ref)
+    }
+
     pub(super) fn class_of(&self, user: &str) -> Option<&Class> {
         let class = self.users.get(user).copied().unwrap_or_default();
         self.classes.get(class as usize)

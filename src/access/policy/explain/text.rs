@@ -201,6 +201,7 @@ fn table(head: &str, rules: &[EvaluatedRule]) -> String {
         outcome,
         matcher,
         value,
+        names_user: _,
         error,
         hidden,
     } in rules

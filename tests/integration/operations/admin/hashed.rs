@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::admin::{json, root, with_users};
+use crate::support::admin::{ROOT, json, root, with_users};
 use crate::support::client::Wire;
 use crate::support::eventually;
 use crate::support::origin::Origin;
@@ -12,7 +12,16 @@ use crate::support::request::ALICE;
 fn hashed() -> Proxy {
     with_users()
         .config("log: { users: hashed, users_key: users.key }")
-        .config("policy: { rules: [ { name: no-admin, action: deny, domains: [denied.test] } ] }")
+        .config(
+            "policy: { rules: [ \
+             { name: puts, action: deny, users: [alice], methods: [PUT] }, \
+             { name: other, action: deny, users: [bob], when: 'user.name == \"bob\"' }, \
+             { name: of-ops, action: deny, users: [bob], groups: [ops] }, \
+             { name: no-admin, action: deny, domains: [denied.test] } ] }",
+        )
+        .config("policy_tests: [ { user: alice, target: 'http://denied.test/', expect: deny } ]")
+        .config("auth: { groups: groups, trusted_networks: [ { networks: [127.0.0.9], user: alicia } ] }")
+        .file("groups", "staff: alice\nops: bob\n")
         .file("users.key", "a key of sixteen bytes or more")
         .start()
 }
@@ -69,15 +78,54 @@ fn the_api_shows_hashes_and_finds_and_closes_by_them() {
     assert_eq!(shown(&users["users"]), label);
     let question =
         format!(r#"{{"target":"http://denied.test/","user":"{label}","resolve":["192.0.2.1"]}}"#);
-    let explained = root(&proxy, "POST", "/api/v1/explain", &question);
-    assert_eq!(explained.status(), 200, "{}", explained.text());
-    assert!(!explained.text().contains(ALICE.0), "{}", explained.text());
-    let explained = json(&explained);
+    let explain = |question: &str| {
+        let explained = root(&proxy, "POST", "/api/v1/explain", question);
+        let text = explained.text();
+        assert_eq!(explained.status(), 200, "{text}");
+        assert!(
+            ![ALICE.0, "alicia"].iter().any(|it| text.contains(it)),
+            "{text}"
+        );
+        json(&explained)
+    };
+    let explained = explain(&question);
+    // What a rule compared is the name, too.
+    let rules = &explained["rules"];
+    assert_eq!(rules[1]["value"], *label, "{explained}");
+    assert_eq!(
+        rules[2]["value"],
+        format!("{label}, in staff"),
+        "{explained}"
+    );
+    // The user of a client without credentials, asked for by the hash too.
+    let trusted = explain(r#"{"target":"http://denied.test/","client":"127.0.0.9"}"#);
+    assert_eq!(
+        trusted["user"].as_str().map(str::len),
+        Some(16),
+        "{trusted}"
+    );
+    assert_eq!(trusted["rules"][1]["value"], trusted["user"], "{trusted}");
+    let again = explain(&format!(
+        r#"{{"target":"http://denied.test/","client":"127.0.0.9","user":{}}}"#,
+        trusted["user"]
+    ));
+    assert_eq!(
+        (&again["rules"], &again["notes"]),
+        (&trusted["rules"], &trusted["notes"])
+    );
     assert_eq!(
         (&explained["user"], &explained["notes"]),
         (&label.clone().into(), &Value::Array(Vec::new())),
         "{explained}"
     );
+
+    let config = get(&proxy, "/api/v1/config");
+    let yaml = config["yaml"].as_str().unwrap();
+    for name in ["bob", "alicia"] {
+        assert!(!yaml.contains(name), "{yaml}");
+    }
+    assert!(yaml.contains(&format!("users: [\"{label}\"]")), "{yaml}");
+    assert!(yaml.contains("when: \"***\""), "{yaml}");
 
     let page = root(&proxy, "GET", "/", "");
     assert_eq!(page.status(), 200);
@@ -101,6 +149,21 @@ fn the_api_shows_hashes_and_finds_and_closes_by_them() {
     }
     let metrics = root(&proxy, "GET", "/metrics", "");
     assert!(!metrics.text().contains(ALICE.0), "{}", metrics.text());
+    // The operator is a user, too.
+    let line = eventually("the line of the change", || {
+        let errors = proxy.errors();
+        let mut lines = errors.lines().map(str::to_owned);
+        lines.find(|line| line.contains("DELETE /api/v1/users/{user}/tunnels"))
+    });
+    assert!(!line.contains(ROOT.0), "{line}");
+    for name in [ALICE.0, ROOT.0, "alicia"] {
+        let named = proxy
+            .errors()
+            .lines()
+            .find(|line| line.contains(&format!("{name:?}")))
+            .map(str::to_owned);
+        assert_eq!(named, None);
+    }
     release.send(()).unwrap();
     let _answer = waiting.response("GET").unwrap();
 }
