@@ -5,12 +5,14 @@
 //! [`InFlight`], where an admin service is configured.
 
 mod in_flight;
+mod look;
 mod query;
 mod rows;
 mod snapshot;
 mod views;
 
 pub use self::in_flight::{InFlight, InFlightRequest, State};
+pub use self::look::Look;
 pub use self::query::{DEFAULT_LIMIT, MAX_LIMIT, Query, TunnelsBy};
 // The description of the API names them.
 #[cfg(test)]

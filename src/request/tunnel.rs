@@ -5,7 +5,6 @@
 
 mod asked;
 mod hello;
-mod look;
 mod table;
 
 use std::future::pending;

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::TunnelRequest;
-use super::look::Look;
 use crate::access::auth::User;
 use crate::access::limits::{Account, Flow, Volume};
 use crate::access::policy::{DecidedBy, Name};
@@ -22,6 +21,7 @@ use crate::http::http1::Version;
 use crate::http::role::Role;
 use crate::request::app::App;
 use crate::request::hooks::ended;
+use crate::request::live::Look;
 use crate::request::outcome::Exchange;
 use crate::request::request_id::RequestId;
 use crate::telemetry;
