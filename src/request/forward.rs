@@ -236,8 +236,11 @@ impl ProxyHttp for Forward {
         session: &mut Session,
         _: &mut Option<Bytes>,
         _: bool,
-        _: &mut Context,
+        ctx: &mut Context,
     ) -> Result<()> {
+        ctx.forwarded()?
+            .exchange
+            .has_come(session.body_bytes_read());
         match self.app.limits.request_body {
             Some(limit) if session.body_bytes_read() as u64 > limit => {
                 Err(failure::into_pingora(ErrorKind::BodyTooLarge.into()))
@@ -344,8 +347,11 @@ impl ProxyHttp for Forward {
     ) -> Result<Option<Duration>> {
         let forwarded = ctx.forwarded()?;
         forwarded.connection.response.on_upstream_activity();
-        if !end && let Some(piece) = body {
-            forwarded.connection.pace.on_piece(piece.len());
+        if let Some(piece) = body {
+            forwarded.exchange.is_answered_with(piece.len());
+            if !end {
+                forwarded.connection.pace.on_piece(piece.len());
+            }
         }
         forwarded.connection.answer.on_part(end);
         if end && forwarded.is_error_response {

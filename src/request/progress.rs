@@ -15,6 +15,22 @@ impl Exchange {
         }
     }
 
+    /// So much of the request's content has come.
+    #[inline]
+    pub fn has_come(&self, bytes: usize) {
+        if let Some(live) = &self.live {
+            live.came(bytes as u64);
+        }
+    }
+
+    /// A further piece of the answer's content has come.
+    #[inline]
+    pub fn is_answered_with(&self, bytes: usize) {
+        if let Some(live) = &self.live {
+            live.answered(bytes as u64);
+        }
+    }
+
     /// A phase has ended, and took so long. A request that is tried again has a phase several times, and all of them count.
     pub fn spent(&mut self, phase: Phase, time: Duration) {
         let outcome = &mut self.outcome;

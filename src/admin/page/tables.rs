@@ -116,6 +116,10 @@ pub(super) const REQUESTS: Table = Table {
         side("client", "Client", Text),
         extra("role", "Role", Text),
         main("rule", "Rule", Text),
+        side("bytes_from_client", "Sent", Bytes),
+        side("bytes_from_upstream", "Received", Bytes),
+        extra("rate_from_client", "Sending", Rate),
+        side("rate_from_upstream", "Receiving", Rate),
         main("age_seconds", "Age", Elapsed),
         main("state", "State", State),
     ],
@@ -143,7 +147,6 @@ pub(super) const DENIALS: Table = Table {
         extra("error", "Error", Text),
         extra("message", "Message", Text),
     ],
-    limit: 50,
     empty: "Nothing was denied. A request that the policy, a hook or the authoriser denies is a row here, with its rule.",
     action: Some(Action {
         name: "explain",

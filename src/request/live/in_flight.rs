@@ -8,12 +8,13 @@
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http::Method;
 use parking_lot::Mutex;
 
+use super::look::Look;
 use super::query::Query;
 use super::rows::{RequestList, RequestRow};
 use crate::access::auth::User;
@@ -24,6 +25,7 @@ use crate::request::facts::Request;
 use crate::request::outcome::Outcome;
 use crate::request::request_id::RequestId;
 use crate::telemetry::{ShownUser, Telemetry, Thousandths, canonical, shown};
+use crate::tunnel::Traffic;
 
 /// Parts of the table where threads share their work.
 const SHARED_PARTS: usize = 16;
@@ -69,6 +71,9 @@ struct Slot {
     /// Where it is in its part. Read and written with the part locked.
     place: AtomicUsize,
     state: AtomicU8,
+    /// Content, written by whoever serves the request alone.
+    bytes_from_client: AtomicU64,
+    bytes_from_upstream: AtomicU64,
     facts: Mutex<Facts>,
 }
 
@@ -78,6 +83,7 @@ struct Facts {
     id: RequestId,
     is_open: bool,
     begun: Instant,
+    look: Look,
     client: SocketAddr,
     role: Option<Role>,
     method: Method,
@@ -167,6 +173,7 @@ impl InFlight {
 
     /// The requests that are wanted, the oldest first.
     pub fn list(&self, query: &Query<'_>, telemetry: &Telemetry) -> RequestList {
+        let now = Instant::now();
         let mut slots = Vec::new();
         for part in &self.parts {
             slots.extend(part.lock().open.iter().map(Arc::clone));
@@ -191,7 +198,7 @@ impl InFlight {
         RequestList {
             total,
             requests: rows
-                .filter_map(|(_, id, slot)| slot.row(id, telemetry))
+                .filter_map(|(_, id, slot)| slot.row(id, now, telemetry))
                 .collect(),
         }
     }
@@ -199,13 +206,17 @@ impl InFlight {
 
 impl Slot {
     fn new() -> Self {
+        let now = Instant::now();
         Self {
             place: AtomicUsize::new(0),
             state: AtomicU8::new(State::Admitting as u8),
+            bytes_from_client: AtomicU64::new(0),
+            bytes_from_upstream: AtomicU64::new(0),
             facts: Mutex::new(Facts {
                 id: RequestId::new(0),
                 is_open: false,
-                begun: Instant::now(),
+                begun: now,
+                look: Look::new(now),
                 client: (Ipv4Addr::UNSPECIFIED, 0).into(),
                 role: None,
                 method: Method::GET,
@@ -218,10 +229,13 @@ impl Slot {
 
     fn begin(&self, request: &Request, path: &[u8]) {
         self.state.store(State::Admitting as u8, Ordering::Relaxed);
+        self.bytes_from_client.store(0, Ordering::Relaxed);
+        self.bytes_from_upstream.store(0, Ordering::Relaxed);
         let mut facts = self.facts.lock();
         facts.id = request.id;
         facts.is_open = true;
         facts.begun = request.arrival.started;
+        facts.look = Look::new(facts.begun);
         facts.client = request.source.client;
         facts.role = request.role;
         facts.method.clone_from(&request.method);
@@ -229,13 +243,18 @@ impl Slot {
     }
 
     /// The row of the request of this id; none where the slot has another one meanwhile.
-    fn row(&self, id: RequestId, telemetry: &Telemetry) -> Option<RequestRow> {
+    fn row(&self, id: RequestId, now: Instant, telemetry: &Telemetry) -> Option<RequestRow> {
         let state = State::of(self.state.load(Ordering::Relaxed));
-        let facts = self.facts.lock();
+        let total = Traffic {
+            bytes_from_client: self.bytes_from_client.load(Ordering::Relaxed),
+            bytes_from_upstream: self.bytes_from_upstream.load(Ordering::Relaxed),
+        };
+        let mut facts = self.facts.lock();
         if !facts.is_open || facts.id != id {
             return None;
         }
-        let age = facts.begun.elapsed().as_millis();
+        let rate = facts.look.rate(now, total);
+        let age = now.saturating_duration_since(facts.begun).as_millis();
         Some(RequestRow {
             id: id.to_string(),
             user: facts.user(telemetry).as_deref().map(str::to_owned),
@@ -245,6 +264,10 @@ impl Slot {
             target: facts.target.shown(),
             rule: facts.decided_by.as_ref().map(ToString::to_string),
             age_seconds: Thousandths(u64::try_from(age).unwrap_or(u64::MAX)),
+            bytes_from_client: total.bytes_from_client,
+            bytes_from_upstream: total.bytes_from_upstream,
+            rate_from_client: rate.bytes_from_client,
+            rate_from_upstream: rate.bytes_from_upstream,
             state: state.as_str(),
         })
     }
@@ -373,6 +396,20 @@ impl InFlightRequest {
     #[inline]
     pub fn set(&self, state: State) {
         self.slot.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Notes how many bytes of its content have come.
+    #[inline]
+    pub fn came(&self, in_all: u64) {
+        self.slot.bytes_from_client.store(in_all, Ordering::Relaxed);
+    }
+
+    /// Notes further bytes of the content of its answer.
+    #[inline]
+    pub fn answered(&self, more: u64) {
+        let bytes = &self.slot.bytes_from_upstream;
+        // Nobody else writes it.
+        bytes.store(bytes.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
     /// Notes who sends the request, and what has decided about it.

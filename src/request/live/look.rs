@@ -1,4 +1,4 @@
-//! How fast a tunnel is, from one look at it to the next.
+//! How fast a tunnel or a request is, from one look at it to the next.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::tunnel::Traffic;
 /// and a tunnel reports its bytes once in a second.
 const SHORTEST: Duration = Duration::from_millis(900);
 
-/// The last look at a tunnel.
+/// The last look at a tunnel, or at a request in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     at: Instant,
@@ -18,7 +18,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// A tunnel that was opened `at` this time.
+    /// One that began `at` this time.
     pub fn new(at: Instant) -> Self {
         Self {
             at,
@@ -27,7 +27,7 @@ impl Look {
         }
     }
 
-    /// The rates of a tunnel that has carried `total` by now: since the last look, or since its start.
+    /// The rates of one that has carried `total` by now: since the last look, or since its start.
     pub fn rate(&mut self, now: Instant, total: Traffic) -> Traffic {
         let elapsed = now.saturating_duration_since(self.at);
         if elapsed >= SHORTEST {

@@ -59,6 +59,10 @@ members! {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>, "What admitted it, as `rule` in the access log, once that is known.";
     age_seconds: Thousandths, "Seconds since the first byte of its head.";
+    bytes_from_client: u64, "Bytes of its content that have come.";
+    bytes_from_upstream: u64, "Bytes of the content of its answer that have come.";
+    rate_from_client: u64, "The same as `bytes_from_client` in a second, since the last look at it, or since its start.";
+    rate_from_upstream: u64, "The same of `bytes_from_upstream`.";
     state: &'static str,
         "`admitting` (authentication, policy, look-up of the name), `queued` (its turn of a rate or at the upstream), `connecting`, `waiting` (for the answer to begin), `answering`.";
 }

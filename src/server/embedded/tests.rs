@@ -185,8 +185,9 @@ fn requests_in_flight_are_shown_with_how_far_they_are() {
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = origin.local_addr().unwrap();
     let mut client = served.connect();
-    let request =
-        format!("GET http://{address}/a?token=secret HTTP/1.1\r\nHost: {address}\r\n{AUTH}\r\n");
+    let request = format!(
+        "POST http://{address}/a?token=secret HTTP/1.1\r\nHost: {address}\r\n{AUTH}Content-Length: 9\r\n\r\nabc"
+    );
     client.write_all(request.as_bytes()).unwrap();
     let (mut server, _) = origin.accept().unwrap();
     read_head(&mut server);
@@ -194,23 +195,31 @@ fn requests_in_flight_are_shown_with_how_far_they_are() {
         let mut list = live::requests(app, &all());
         let row = list.requests.pop().filter(|row| row.state == "waiting")?;
         assert_eq!(list.total, 1);
-        Some(row)
+        (row.bytes_from_client == 3).then_some(row)
     });
     assert_eq!(
         (row.user.as_deref(), row.role, &*row.method),
-        (Some("alice"), "forward", "GET")
+        (Some("alice"), "forward", "POST")
     );
     assert_eq!(row.target, format!("http://{address}/a"));
     assert_eq!(row.rule.as_deref(), Some("allow_networks:127.0.0.0/8"));
     assert_eq!(row.client, client.local_addr().unwrap().to_string());
+    assert_eq!(row.bytes_from_upstream, 0);
     assert_eq!(live::gauges(app).requests_in_flight, 1);
+    client.write_all(b"defghi").unwrap();
+    eventually("the content", || {
+        let list = live::requests(app, &all());
+        (list.requests[0].bytes_from_client == 9).then_some(())
+    });
     server
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
         .unwrap();
     assert!(read_head(&mut client).starts_with("HTTP/1.1 200"));
     eventually("the answer", || {
         let list = live::requests(app, &all());
-        (list.requests[0].state == "answering").then_some(())
+        let row = &list.requests[0];
+        let is_begun = row.state == "answering" && row.bytes_from_upstream == 2;
+        is_begun.then_some(())
     });
     server.write_all(b"cde").unwrap();
     client.read_exact(&mut [0; 5]).unwrap();

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -51,9 +52,19 @@ fn a_row_has_the_facts_of_its_request_and_how_far_it_is() {
     let table = Arc::new(InFlight::new(1));
     let mut request = request(7, Role::Forward, Some("example.org:80"));
     request.method = Method::from_bytes(b"PURGE").unwrap();
+    request.arrival.started -= Duration::from_secs(2);
     let live = table.enter(&request, b"/a/b?token=secret").unwrap();
+    live.came(3000);
+    live.answered(5000);
+    live.answered(1000);
     let row = listed(&table).remove(0);
     assert_eq!(row.id, "0000000000000007");
+    assert_eq!(
+        (row.bytes_from_client, row.bytes_from_upstream),
+        (3000, 6000)
+    );
+    assert!((1..=1500).contains(&row.rate_from_client), "{row:?}");
+    assert!((1..=3000).contains(&row.rate_from_upstream), "{row:?}");
     assert_eq!(
         (&*row.client, row.role, &*row.method),
         ("192.0.2.1:5000", "forward", "PURGE")
@@ -84,6 +95,8 @@ fn a_row_has_the_facts_of_its_request_and_how_far_it_is() {
         ("0000000000000008", "/", None)
     );
     assert_eq!(row.state, "admitting");
+    assert_eq!((row.bytes_from_client, row.bytes_from_upstream), (0, 0));
+    assert_eq!((row.rate_from_client, row.rate_from_upstream), (0, 0));
 }
 
 #[test]
