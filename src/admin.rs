@@ -15,6 +15,7 @@ mod measures;
 mod openapi;
 mod page;
 mod places;
+mod problem;
 mod quotas;
 pub mod reload;
 mod routes;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::events::Feed;
+use super::problem::Problem;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -25,7 +26,7 @@ pub(super) enum Body {
     /// All of it.
     Whole(Bytes),
     /// As JSON below `/api/`, else as text.
-    Problem { kind: &'static str, message: String },
+    Problem { kind: Problem, message: String },
     /// Server-Sent Events, as they happen.
     Events(Box<Feed>),
 }
@@ -77,14 +78,10 @@ impl Answer {
         }
     }
 
-    /// A request that is not answered as it wants. `kind` is for programs and stays; `message` is for people.
-    pub(super) fn problem(
-        status: StatusCode,
-        kind: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
+    /// A request that is not answered as it wants. `message` is for people.
+    pub(super) fn problem(kind: Problem, message: impl Into<String>) -> Self {
         Self {
-            status,
+            status: kind.status(),
             fields: vec![(CACHE_CONTROL, HeaderValue::from_static("no-store"))],
             body: Body::Problem {
                 kind,
@@ -95,28 +92,23 @@ impl Answer {
 
     /// The request cannot be read.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Self::problem(StatusCode::BAD_REQUEST, "malformed", message)
+        Self::problem(Problem::Malformed, message)
     }
 
     /// There is nothing of this name.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
-        Self::problem(StatusCode::NOT_FOUND, "not_found", message)
+        Self::problem(Problem::NotFound, message)
     }
 
     /// Another method.
     pub(super) fn method_not_allowed(allowed: &str) -> Self {
         let message = format!("the methods are {allowed}");
-        Self::problem(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            message,
-        )
-        .with_text(ALLOW, allowed)
+        Self::problem(Problem::MethodNotAllowed, message).with_text(ALLOW, allowed)
     }
 
     /// A mistake in this program, or a system that has no more threads.
     pub(super) fn internal() -> Self {
-        Self::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "failed")
+        Self::problem(Problem::Internal, "failed")
     }
 
     /// The same with a user asked for (RFC 7617).
@@ -157,7 +149,7 @@ impl Answer {
         };
         let (content_type, body) = match as_json {
             true => {
-                let body = json!({"error": kind, "message": message});
+                let body = json!({"error": kind.kind(), "message": message});
                 (JSON, format!("{body}\n"))
             }
             false => (TEXT, format!("{message}\n")),

@@ -8,12 +8,12 @@ pub(super) mod status;
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::Answer;
+use super::problem::Problem;
 use super::routes::Call;
 use crate::request::app::App;
 
@@ -32,8 +32,7 @@ fn read<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Answer> {
     });
     if !is_json {
         return Err(Answer::problem(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "not_json",
+            Problem::NotJson,
             "send JSON, with `Content-Type: application/json`",
         ));
     }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::Answer;
+use super::problem::Problem;
 use super::routes::{Effect, Route};
 use crate::access::auth::{CertificateLogin, EntropyError, User};
 use crate::client::ClientCertificate;
@@ -104,8 +105,7 @@ impl Door {
             return Ok(());
         }
         Err(Answer::problem(
-            StatusCode::MISDIRECTED_REQUEST,
-            "host_unknown",
+            Problem::HostUnknown,
             "the Host field must be an address, localhost or a name of admin.allowed_hosts",
         ))
     }
@@ -157,18 +157,15 @@ impl Door {
     async fn verify(&self, visitor: &Visitor, fields: &HeaderMap) -> Result<User, Answer> {
         let Some(operators) = &self.operators else {
             return Err(Answer::problem(
-                StatusCode::FORBIDDEN,
-                "certificate_missing",
+                Problem::CertificateMissing,
                 "this service asks its clients for a certificate",
             ));
         };
         let Some(value) = fields.get(AUTHORIZATION) else {
-            return Err(Answer::problem(
-                StatusCode::UNAUTHORIZED,
-                "credentials_missing",
-                "send Basic authorization",
-            )
-            .with_challenge());
+            return Err(
+                Answer::problem(Problem::CredentialsMissing, "send Basic authorization")
+                    .with_challenge(),
+            );
         };
         let address = visitor.address.ip();
         let verified = operators.verify(value.as_bytes(), address).await;
@@ -188,28 +185,27 @@ impl Door {
         if effect == Effect::Reads {
             return Ok(());
         }
-        let forbidden =
-            |kind, message: &str| Err(Answer::problem(StatusCode::FORBIDDEN, kind, message));
+        let forbidden = |problem, message: &str| Err(Answer::problem(problem, message));
         let is_foreign = |site: &HeaderValue| !matches!(site.as_bytes(), b"same-origin" | b"none");
         let origin = fields.get(ORIGIN);
         if origin.is_some_and(|origin| !self.is_own(origin, fields))
             || fields.get(FETCH_SITE).is_some_and(is_foreign)
         {
             return forbidden(
-                "origin_refused",
+                Problem::OriginRefused,
                 "requests with an Origin field of another site are refused",
             );
         }
         // Programs that knew the paths beside the API before it was there send no such field, and no Origin either.
         if (origin.is_some() || Route::is_api(path)) && !fields.contains_key(REQUEST_FIELD) {
             return forbidden(
-                "request_field_missing",
+                Problem::RequestFieldMissing,
                 "send the field `Tollgate-Request: 1` too, which no page of another site can send",
             );
         }
         if effect == Effect::Changes && !self.knows_users() {
             return forbidden(
-                "read_only",
+                Problem::ReadOnly,
                 "this service changes nothing, since it does not know its users: configure admin.users",
             );
         }
@@ -233,13 +229,7 @@ impl Door {
 fn certified(
     certificate: &ClientCertificate,
 ) -> Result<Option<(Operator, CertificateLogin)>, Answer> {
-    let refused = |message: String| {
-        Err(Answer::problem(
-            StatusCode::FORBIDDEN,
-            "certificate_refused",
-            message,
-        ))
-    };
+    let refused = |message: String| Err(Answer::problem(Problem::CertificateRefused, message));
     match certificate.login(SystemTime::now()) {
         Ok(None) => Ok(Some((Operator::Certificate, CertificateLogin::Alone))),
         Ok(Some(login)) => match login.user {
@@ -251,27 +241,23 @@ fn certified(
 }
 
 fn wrong() -> Answer {
-    Answer::problem(
-        StatusCode::UNAUTHORIZED,
-        ErrorKind::CredentialsWrong.name(),
-        "the credentials are wrong",
-    )
-    .with_challenge()
+    Answer::problem(Problem::CredentialsWrong, "the credentials are wrong").with_challenge()
 }
 
 /// The answer to credentials that were not accepted. No text of the client is in it.
 fn refusal(error: &RequestError) -> Answer {
     let kind = error.kind();
-    let answer = match kind {
+    let problem = match kind {
         ErrorKind::CredentialsWrong => return wrong(),
-        kind if kind.is_challenge() => Answer::problem(
-            StatusCode::UNAUTHORIZED,
-            kind.name(),
-            "the credentials cannot be read: send Basic authorization",
-        )
-        .with_challenge(),
-        kind => Answer::problem(error.status(), kind.name(), kind.text()),
+        kind if kind.is_challenge() => {
+            let message = "the credentials cannot be read: send Basic authorization";
+            return Answer::problem(Problem::CredentialsMalformed, message).with_challenge();
+        }
+        ErrorKind::LockedOut => Problem::LockedOut,
+        ErrorKind::AuthenticationOverloaded => Problem::AuthenticationOverloaded,
+        _ => return Answer::internal(),
     };
+    let answer = Answer::problem(problem, kind.text());
     match error.retry_delay() {
         Some(delay) => answer.retry_after(delay.as_secs().max(1)),
         None => answer,

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -16,6 +15,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::answer::Answer;
+use super::problem::Problem;
 use super::routes::Call;
 use crate::access::client::Client;
 use crate::access::shares::{Place, SharedPlaces};
@@ -72,8 +72,7 @@ pub(super) async fn listen(call: Call<'_>) -> Answer {
     match call.admin.events.listen(call.client) {
         Some(feed) => Answer::events(feed),
         None => Answer::problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too_many_listeners",
+            Problem::TooManyListeners,
             format!("all {MAX_LISTENERS} places are taken, or this client has its share of them"),
         )
         .retry_after(PERIOD.as_secs()),

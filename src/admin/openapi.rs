@@ -1,6 +1,7 @@
 //! docs/api/openapi.yaml from the table of routes: what each route takes and answers is written here, and the forms of answers come
 //! from the `members!` tables. `make reference` writes the file; a test compares it.
 
+mod responses;
 mod schemas;
 
 use std::collections::BTreeMap;
@@ -315,62 +316,7 @@ fn operation(route: &Route) -> Value {
             "description": "Keeps out requests that a page of another site makes a browser send.",
         }));
     }
-    let problem = || match Route::is_api(route.path) {
-        true => json!({"application/json": {"schema": reference("Problem")}}),
-        false => json!({"text/plain": {"schema": {"type": "string"}}}),
-    };
-    let is_reload = route.path.ends_with("/reload");
-    let mut responses = BTreeMap::new();
-    let content = match about.content {
-        Content::Nothing => None,
-        Content::Text => Some(json!({"text/plain": {"schema": {"type": "string"}}})),
-        Content::File(media_type) => Some(json!({media_type: {"schema": {"type": "string"}}})),
-        Content::Json(schema) => Some(json!({"application/json": {"schema": schema}})),
-        Content::Events => Some(json!({"text/event-stream": {"schema": {"type": "string"}}})),
-    };
-    let mut done = json!({"description": "As asked."});
-    if let Some(content) = content {
-        done["content"] = content;
-    }
-    responses.insert(about.status.to_string(), done);
-    for (status, when) in about.others {
-        let content = match is_reload {
-            true => json!({"application/json": {"schema": reference("Reload")}}),
-            false if route.path == "/healthz" => {
-                json!({"text/plain": {"schema": {"type": "string"}}})
-            }
-            false => problem(),
-        };
-        let response = json!({"description": when, "content": content});
-        responses.insert(status.to_string(), response);
-    }
-    let mut general = vec![(
-        421,
-        "The `Host` field has a name that is not this service's.",
-    )];
-    if route.guard != Guard::Open {
-        general.extend([
-            (401, "There are no credentials, or they are wrong."),
-            (429, "Too many logins have failed."),
-        ]);
-    }
-    if route.guard != Guard::Open || route.effect != Effect::Reads {
-        general.push((
-            403,
-            "A certificate is missing or not accepted any more; a page of another site may have made the request; or the \
-             service has no users, and the request is a change.",
-        ));
-    }
-    if about.body.is_some() {
-        general.extend([
-            (413, "The body is longer than 64 KiB."),
-            (415, "The body is not JSON."),
-        ]);
-    }
-    for (status, when) in general {
-        let response = json!({"description": when, "content": problem()});
-        responses.entry(status.to_string()).or_insert(response);
-    }
+    let responses = responses::of(route, &about);
     let mut operation = json!({
         "summary": about.summary,
         "responses": responses,
@@ -427,6 +373,7 @@ mod reference {
     use crate::admin::api::lists::{Closed, LimitReport};
     use crate::admin::api::status::Status;
     use crate::admin::events::Skipped;
+    use crate::admin::problem::Problem;
     use crate::text::reference::{assert_part, table};
 
     #[test]
@@ -446,6 +393,21 @@ mod reference {
         });
         let text = table(["member", "meaning"], rows.concat());
         assert_part("docs/admin.md", "members", &text);
+    }
+
+    #[test]
+    fn the_problems_are_in_the_document() {
+        let problem = |it: &Problem| {
+            let (status, kind) = (it.status().as_u16(), it.kind());
+            [
+                status.to_string(),
+                format!("`{kind}`"),
+                it.when().to_owned(),
+            ]
+        };
+        let rows = Problem::ALL.iter().map(problem).collect();
+        let text = table(["status", "`error`", "when"], rows);
+        assert_part("docs/admin.md", "problems", &text);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use serde_json::json;
 use url::form_urlencoded;
 
 use super::answer::Answer;
+use super::problem::Problem;
 use super::routes::Call;
 use crate::access::limits::quota::{Filter, Largest};
 use crate::balances::{Change, StoreError};
@@ -132,7 +132,7 @@ impl Query {
 
 fn unreached(error: &StoreError) -> Answer {
     let message = format!("the store does not work: {error}");
-    Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message)
+    Answer::problem(Problem::StoreFailed, message)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::answer::{Answer, Body};
 use super::connection::Connection;
 use super::door::{Operator, Visitor};
 use super::events::Feed;
+use super::problem::Problem;
 use super::routes::{self, Call, Effect, Found, Guard, Route};
 use crate::access::client::Client;
 
@@ -196,8 +197,7 @@ async fn read_body(session: &mut ServerSession) -> Result<Bytes, Answer> {
             Ok(Some(part)) if body.len() + part.len() <= MAX_BODY => body.extend_from_slice(&part),
             Ok(Some(_)) => {
                 return Err(Answer::problem(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "too_large",
+                    Problem::TooLarge,
                     format!("the body may have {MAX_BODY} bytes"),
                 ));
             }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use url::form_urlencoded;
 
 use super::in_background;
@@ -172,11 +171,7 @@ pub(in crate::admin) async fn close_tunnel(call: Call<'_>) -> Answer {
     let app: Arc<App> = Arc::clone(&call.admin.app);
     match live::close_tunnel(&app, call.parameter) {
         true => Answer::nothing(),
-        false => Answer::problem(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            "there is no tunnel of this id; it may have ended",
-        ),
+        false => Answer::not_found("there is no tunnel of this id; it may have ended"),
     }
 }
 

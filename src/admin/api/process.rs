@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::admin::answer::Answer;
+use crate::admin::problem::Problem;
 use crate::admin::routes::Call;
 
 /// A level of the messages.
@@ -34,8 +35,7 @@ pub(in crate::admin) async fn log_level(call: Call<'_>) -> Answer {
     let lowest = call.admin.lowest_level;
     if level > lowest {
         return Answer::problem(
-            StatusCode::CONFLICT,
-            "level_unavailable",
+            Problem::LevelUnavailable,
             format!(
                 "the process was started with messages down to {}; for {}, start it with RUST_LOG=tollgate={}",
                 name(lowest),

@@ -66,7 +66,7 @@ fn what_another_site_can_send_changes_nothing() {
         let answer = door.check_effect(effect, path, &fields(lines));
         match answer.err().map(|answer| answer.body) {
             None => "admitted",
-            Some(crate::admin::answer::Body::Problem { kind, .. }) => kind,
+            Some(crate::admin::answer::Body::Problem { kind, .. }) => kind.kind(),
             Some(body) => panic!("{body:?}"),
         }
     };

@@ -6,6 +6,7 @@ use crate::admin::api::config::ConfigReport;
 use crate::admin::api::lists::{Closed, LimitReport};
 use crate::admin::api::status::Status;
 use crate::admin::events::Skipped;
+use crate::admin::problem::Problem;
 use crate::request::live::{PolicyReport, RequestList, Snapshot, TunnelList, UpstreamList};
 use crate::telemetry::{DenialList, DenialRow, History, Schema, SiteList, UserList};
 
@@ -25,6 +26,7 @@ pub(super) fn all() -> Value {
         },
         "required": ["class", "member", "period", "used"],
     });
+    let kinds: Vec<&str> = Problem::ALL.iter().map(|it| it.kind()).collect();
     json!({
         "Status": Status::schema(),
         "History": History::schema(),
@@ -44,7 +46,7 @@ pub(super) fn all() -> Value {
         "Problem": {
             "type": "object",
             "properties": {
-                "error": {"type": "string", "description": "What is wrong, for programs."},
+                "error": {"type": "string", "enum": kinds, "description": "What is wrong, for programs."},
                 "message": {"type": "string", "description": "The same for people."},
             },
             "required": ["error", "message"],
