@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::answer::Answer;
 use super::problem::Problem;
 use super::routes::{Effect, Route};
 use crate::access::auth::{CertificateLogin, EntropyError, User};
 use crate::client::ClientCertificate;
-use crate::config::Config;
+use crate::config::{Admin, Config};
 use crate::http::error::{ErrorKind, RequestError};
 use crate::request::admit::Operators;
 use crate::telemetry::{Telemetry, UserNames};
@@ -26,6 +26,9 @@ pub(super) const REQUEST_FIELD: HeaderName = HeaderName::from_static("tollgate-r
 
 /// What a browser says of where a request comes from.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// And of what it is for.
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Who uses the admin service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(super) struct Door {
     operators: Option<Arc<Operators>>,
     takes_certificates: bool,
     has_tls: bool,
+    /// Whether its address is not loopback.
+    is_exposed: bool,
     hosts: Vec<String>,
     pub(super) has_public_metrics: bool,
     pub(super) has_page: bool,
@@ -71,6 +76,7 @@ impl Door {
             operators: operators.transpose()?,
             takes_certificates: admin.is_some_and(|admin| admin.asks_certificates),
             has_tls: admin.is_some_and(|admin| admin.tls.is_some()),
+            is_exposed: admin.is_some_and(Admin::is_exposed),
             hosts: admin
                 .map(|admin| admin.allowed_hosts.clone())
                 .unwrap_or_default(),
@@ -93,16 +99,16 @@ impl Door {
     /// name resolves to this machine (DNS rebinding) sends that name.
     ///
     /// # Errors
-    /// It is another name.
-    pub(super) fn check_host(&self, fields: &HeaderMap) -> Result<(), Answer> {
+    /// It is another name, or not one `Host` field (RFC 9112 §3.2).
+    pub(super) fn check_host(&self, version: Version, fields: &HeaderMap) -> Result<(), Answer> {
         let mut hosts = fields.get_all(HOST).iter();
-        let is_known = match (hosts.next(), hosts.next()) {
-            (None, _) => true,
-            (Some(host), None) => self.is_known(host),
-            (Some(_), Some(_)) => false,
-        };
-        if is_known {
-            return Ok(());
+        match (hosts.next(), hosts.next()) {
+            (None, _) if version < Version::HTTP_11 => return Ok(()),
+            (Some(host), None) if self.is_known(host) => return Ok(()),
+            (Some(_), None) => {}
+            (None, _) | (Some(_), Some(_)) => {
+                return Err(Answer::malformed("a request has one Host field"));
+            }
         }
         Err(Answer::problem(
             Problem::HostUnknown,
@@ -138,7 +144,13 @@ impl Door {
         fields: &HeaderMap,
     ) -> Result<Operator, Answer> {
         if !self.knows_users() {
-            return Ok(Operator::Anyone);
+            return match self.is_exposed {
+                false => Ok(Operator::Anyone),
+                true => Err(Answer::problem(
+                    Problem::UsersMissing,
+                    "this service has no users, and its address is not loopback: configure admin.users",
+                )),
+            };
         }
         let certified = match &visitor.certificate {
             Some(certificate) if self.takes_certificates => certified(certificate)?,
@@ -182,7 +194,12 @@ impl Door {
         path: &str,
         fields: &HeaderMap,
     ) -> Result<(), Answer> {
-        if effect == Effect::Reads {
+        let is_read = effect == Effect::Reads;
+        // A link of another site may lead to what is read.
+        let is_link = fields
+            .get(FETCH_MODE)
+            .is_some_and(|mode| mode == "navigate");
+        if is_read && (is_link || !Route::is_api(path)) {
             return Ok(());
         }
         let forbidden = |problem, message: &str| Err(Answer::problem(problem, message));
@@ -193,11 +210,11 @@ impl Door {
         {
             return forbidden(
                 Problem::OriginRefused,
-                "requests with an Origin field of another site are refused",
+                "requests of pages of another site are refused",
             );
         }
-        // Programs that knew the paths beside the API before it was there send no such field, and no Origin either.
-        if (origin.is_some() || Route::is_api(path)) && !fields.contains_key(REQUEST_FIELD) {
+        let needs_field = Route::needs_field(effect, path) || !is_read && origin.is_some();
+        if needs_field && !fields.contains_key(REQUEST_FIELD) {
             return forbidden(
                 Problem::RequestFieldMissing,
                 "send the field `Tollgate-Request: 1` too, which no page of another site can send",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::routes::{Effect, Guard, ROUTES, Route, Verb};
+use super::routes::{Guard, ROUTES, Route, Verb};
 
 const DOCUMENT: &str = "docs/api/openapi.yaml";
 
@@ -310,7 +310,7 @@ fn operation(route: &Route) -> Value {
             "name": name, "in": "query", "required": required, "schema": schema, "description": meaning,
         }));
     }
-    if route.effect != Effect::Reads && Route::is_api(route.path) {
+    if Route::needs_field(route.effect, route.path) {
         parameters.push(json!({
             "name": "Tollgate-Request", "in": "header", "required": true, "schema": {"type": "string", "enum": ["1"]},
             "description": "Keeps out requests that a page of another site makes a browser send.",

@@ -51,6 +51,8 @@ problems! {
         "The service takes clients with a certificate alone, and the client showed none.";
     FORBIDDEN CertificateRefused "certificate_refused":
         "The certificate is not accepted any more, or names no user where it has to.";
+    FORBIDDEN UsersMissing "users_missing":
+        "The service has no users, and its address is not loopback: only what is for everyone is served.";
     FORBIDDEN ReadOnly "read_only": "The service has no users, and the request changes something.";
     FORBIDDEN OriginRefused "origin_refused": "A page of another site made the request.";
     FORBIDDEN RequestFieldMissing "request_field_missing":

@@ -54,7 +54,7 @@ pub(super) enum Effect {
     Reads,
     /// Nothing, and it is a POST.
     Asks,
-    /// A change that does not need users: the files of a reload are the operator's, and so are balances.
+    /// A change that does not need users: the files that are read again are the operator's.
     Reloads,
     /// A change that needs users.
     Changes,
@@ -99,8 +99,8 @@ pub(super) const ROUTES: &[Route] = routes! {
     Get "/stats", Users, Reads => measures::stats;
     Post "/reload", Users, Reloads => reload::answer::reload;
     Get "/quotas", Users, Reads => quotas::list;
-    Post "/quotas/reset", Users, Reloads => quotas::reset;
-    Post "/quotas/grant", Users, Reloads => quotas::grant;
+    Post "/quotas/reset", Users, Changes => quotas::reset;
+    Post "/quotas/grant", Users, Changes => quotas::grant;
 
     Get "/api/v1/status", Users, Reads => api::status::status;
     Get "/api/v1/history", Users, Reads => api::status::history;
@@ -153,6 +153,16 @@ impl Verb {
 }
 
 impl Route {
+    /// Whether a request needs the field that no page of another site can send. Programs that knew `/reload` before there
+    /// was a field send none.
+    pub(super) fn needs_field(effect: Effect, path: &str) -> bool {
+        match effect {
+            Effect::Reads => false,
+            Effect::Reloads => Self::is_api(path),
+            Effect::Asks | Effect::Changes => true,
+        }
+    }
+
     /// Whether it is a part of the API, whose errors are JSON.
     pub(super) fn is_api(path: &str) -> bool {
         path.starts_with("/api/")

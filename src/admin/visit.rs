@@ -118,7 +118,7 @@ impl Visit {
     async fn pass(&self, session: &mut ServerSession) -> Result<Answer, Answer> {
         let door = &self.admin.door;
         let head = session.req_header();
-        door.check_host(&head.headers)?;
+        door.check_host(head.version, &head.headers)?;
         // Pingora leaves the authority of an absolute-form out of the URI.
         if !head.raw_path().starts_with(b"/") {
             return Err(Answer::malformed("the target of a request must be a path"));
@@ -152,12 +152,6 @@ impl Visit {
         let Ok(parameter) = parameter else {
             return Err(Answer::malformed("the path is not UTF-8"));
         };
-        if route.effect == Effect::Changes {
-            let (method, path) = (route.method.name(), route.path);
-            let client = self.visitor.address;
-            let operator = operator.shown(self.admin.app.telemetry.user_names());
-            log::info!("admin: {method} {path} by {operator} at {client}");
-        }
         let call = Call {
             admin: &self.admin,
             operator: &operator,
@@ -167,7 +161,15 @@ impl Visit {
             fields: &session.req_header().headers,
             body,
         };
-        Ok((route.handler)(call).await)
+        let answer = (route.handler)(call).await;
+        let may_change = matches!(route.effect, Effect::Reloads | Effect::Changes);
+        if may_change && answer.status.is_success() {
+            let (method, path) = (route.method.name(), route.path);
+            let client = self.visitor.address;
+            let operator = operator.shown(self.admin.app.telemetry.user_names());
+            log::info!("admin: {method} {path} by {operator} at {client}");
+        }
+        Ok(answer)
     }
 
     /// Answers what cannot be read as a request, and closes.

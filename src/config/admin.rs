@@ -49,6 +49,11 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// Whether its address is not loopback.
+    pub fn is_exposed(&self) -> bool {
+        !listeners::is_loopback(self.address)
+    }
+
     /// Whether it knows who uses it.
     pub fn has_door(&self) -> bool {
         self.users_file.is_some() || self.asks_certificates
@@ -58,12 +63,13 @@ impl Admin {
 keys! {
     /// The admin service.
     pub(super) struct AdminKeys<'d> {
-        /// Where it is served. Beyond loopback it should have `users`, or `client_ca` in `tls`.
+        /// Where it is served. Beyond loopback it needs `users`, or `client_ca` in `tls`: without, it serves `/healthz` there, and
+        /// `/metrics` with `public_metrics`, and nothing else.
         address: Option<Item<'d>> = Required, Raw => Shape::address();
         /// The users of the service, a [file](#text-files) like that of `auth.htpasswd`. With it every request needs a password,
-        /// apart from `/healthz`; without it, and without `client_ca`, the service shows everything to everyone and changes
-        /// nothing but by a reload and `/quotas`. Beyond loopback it requires `tls`. A reload reads it again; whether
-        /// there is one changes with a restart.
+        /// apart from `/healthz`; without it, and without `client_ca`, the service shows everything to everyone on this machine, and
+        /// changes nothing but by a reload. Beyond loopback it requires `tls`. A reload reads it again; whether there is one changes with a
+        /// restart.
         users: Option<Item<'d>> = Means("none: no users"), Raw => Shape::path(), on reload;
         /// TLS, with the keys of a listener. With `client_ca` a certificate is a way in, in place of a password; a client without
         /// one needs a password of `users`.
@@ -109,10 +115,11 @@ pub(super) fn read(item: &Item<'_>, around: &Around<'_>, bound: &mut Bindings) -
             "name a certificate and its key with `tls` below `admin`, or write 127.0.0.1 or [::1]",
         );
     }
-    if is_exposed && users.is_none() && !served.asks_certificates {
+    let has_door = users.is_some() || served.asks_certificates;
+    if is_exposed && !has_door && !keys.public_metrics {
         item.warn(
-            "the admin service has no authentication, and its address is not loopback",
-            "name a password file with `users`, write 127.0.0.1 or [::1], or restrict access with a firewall",
+            "the admin service has no users, and its address is not loopback: it serves /healthz alone",
+            "name a password file with `users`, write 127.0.0.1 or [::1], or serve /metrics to everyone with `public_metrics: true`",
         );
     }
     let hosts = keys.allowed_hosts.as_ref().map(hosts);

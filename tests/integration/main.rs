@@ -175,6 +175,7 @@ mod operations {
         mod document;
         mod door;
         mod events;
+        mod guarded;
         mod hashed;
         mod load;
     }

@@ -5,6 +5,7 @@ fn door(hosts: &[&str]) -> Door {
         operators: None,
         takes_certificates: false,
         has_tls: false,
+        is_exposed: false,
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         has_public_metrics: false,
         has_page: true,
@@ -20,7 +21,7 @@ fn fields(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
 fn host_is_known(door: &Door, host: &[u8]) -> bool {
     let mut fields = HeaderMap::new();
     fields.insert(HOST, HeaderValue::from_bytes(host).unwrap());
-    door.check_host(&fields).is_ok()
+    door.check_host(Version::HTTP_11, &fields).is_ok()
 }
 
 #[test]
@@ -52,11 +53,18 @@ fn only_addresses_localhost_and_configured_names_lead_here() {
         assert!(!host_is_known(&door, host.as_bytes()), "{host}");
     }
     assert!(!host_is_known(&door, b"\xff"));
-    assert!(door.check_host(&HeaderMap::new()).is_ok());
+    let status = |version, fields: &HeaderMap| {
+        let answer = door.check_host(version, fields);
+        answer.err().map(|answer| answer.status.as_u16())
+    };
+    // HTTP/1.0 has no field for it (RFC 1945).
+    assert_eq!(status(Version::HTTP_10, &HeaderMap::new()), None);
+    assert_eq!(status(Version::HTTP_11, &HeaderMap::new()), Some(400));
     let mut two = HeaderMap::new();
     two.append(HOST, HeaderValue::from_static("127.0.0.1"));
     two.append(HOST, HeaderValue::from_static("localhost"));
-    assert!(door.check_host(&two).is_err());
+    assert_eq!(status(Version::HTTP_11, &two), Some(400));
+    assert_eq!(status(Version::HTTP_10, &two), Some(400));
 }
 
 #[test]
@@ -131,12 +139,43 @@ fn what_another_site_can_send_changes_nothing() {
     for (path, lines, expected) in cases {
         assert_eq!(kind(Effect::Reloads, path, lines), *expected, "{lines:?}");
     }
-    assert_eq!(
-        kind(Effect::Reads, api, std::slice::from_ref(&host)),
-        "admitted"
-    );
+    let cross = (FETCH_SITE, "cross-site");
+    let link = (FETCH_MODE, "navigate");
+    let reads: &[Case<'_>] = &[
+        (api, std::slice::from_ref(&host), "admitted"),
+        (
+            api,
+            &[host.clone(), (FETCH_SITE, "same-origin")],
+            "admitted",
+        ),
+        (api, &[host.clone(), cross.clone()], "origin_refused"),
+        (
+            api,
+            &[host.clone(), (FETCH_SITE, "same-site")],
+            "origin_refused",
+        ),
+        (
+            api,
+            &[host.clone(), (ORIGIN, "http://evil.example")],
+            "origin_refused",
+        ),
+        (api, &[host.clone(), cross.clone(), link], "admitted"),
+        ("/healthz", &[host.clone(), cross], "admitted"),
+    ];
+    for (path, lines, expected) in reads {
+        assert_eq!(kind(Effect::Reads, path, lines), *expected, "{lines:?}");
+    }
     // Without users nothing else changes.
     let lines = [host.clone(), field];
     assert_eq!(kind(Effect::Changes, api, &lines), "read_only");
+    assert_eq!(kind(Effect::Changes, "/quotas/reset", &lines), "read_only");
+    assert_eq!(
+        kind(
+            Effect::Changes,
+            "/quotas/reset",
+            std::slice::from_ref(&host)
+        ),
+        "request_field_missing"
+    );
     assert_eq!(kind(Effect::Asks, api, &lines), "admitted");
 }

@@ -63,13 +63,13 @@ impl Problem {
             | Problem::CredentialsWrong
             | Problem::CertificateMissing
             | Problem::CertificateRefused
+            | Problem::UsersMissing
             | Problem::LockedOut
             | Problem::AuthenticationOverloaded
             | Problem::Internal => is_guarded,
-            Problem::OriginRefused => route.effect != Effect::Reads,
-            Problem::RequestFieldMissing => route.effect != Effect::Reads,
+            Problem::OriginRefused => route.effect != Effect::Reads || Route::is_api(route.path),
+            Problem::RequestFieldMissing | Problem::TooLarge => route.effect != Effect::Reads,
             Problem::ReadOnly => route.effect == Effect::Changes,
-            Problem::TooLarge => route.effect != Effect::Reads,
             Problem::NotJson => about.body.is_some(),
             // Each is of one route, which says it.
             Problem::NotFound

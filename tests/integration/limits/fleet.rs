@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::admin::{given_users, json, root};
 use crate::support::client::Wire;
 use crate::support::command::tollgate;
 use crate::support::message::ok;
@@ -29,7 +30,7 @@ fn setup(redis: &Redis, class: &str) -> Setup {
 
 /// Three instances that know of each other.
 fn three(redis: &Redis, class: &str) -> [Proxy; 3] {
-    let proxies = [(); 3].map(|()| setup(redis, class).start());
+    let proxies = [(); 3].map(|()| given_users(setup(redis, class)).start());
     wait_instances(redis, 3);
     proxies
 }
@@ -207,8 +208,9 @@ fn stats(proxy: &Proxy, member: &str) -> u64 {
 }
 
 fn used(proxy: &Proxy) -> u64 {
-    let body: Value = serde_json::from_str(&proxy.admin("/quotas").text()).unwrap();
-    body["balances"][0]["used"].as_u64().unwrap_or_default()
+    json(&root(proxy, "GET", "/quotas", ""))["balances"][0]["used"]
+        .as_u64()
+        .unwrap_or_default()
 }
 
 const MB: u64 = 1_000_000;
@@ -274,12 +276,7 @@ fn a_quota_is_used_up_by_all_together() {
             (proxy.exchange(&request).status() == 200).then_some(())
         });
     }
-    let path = "/quotas/reset?user=alice";
-    let mut wire = Wire::connect(proxies[2].admin_address()).unwrap();
-    let answer = wire.exchange(format!(
-        "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        proxies[2].admin_address()
-    ));
+    let answer = root(&proxies[2], "POST", "/quotas/reset?user=alice", "");
     assert_eq!(answer.status(), 200, "{}", answer.text());
     eventually("the reset", || {
         let sums = proxies.each_ref().map(used);

@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::support::admin::{
+    CHANGE, ROOT, ask as ask_admin, given_users, json as json_of, login, root,
+};
 use crate::support::client::{Wire, is_reset};
 use crate::support::command::{check, tollgate};
 use crate::support::eventually;
@@ -15,7 +18,11 @@ use crate::support::zone::steady_zone;
 
 /// A proxy with these classes and a store.
 fn with(classes: &str) -> Proxy {
-    Proxy::start(&format!(
+    setup(classes).start()
+}
+
+fn setup(classes: &str) -> Setup {
+    Setup::new().config(&format!(
         "limits: {{ time_zone: {}, store: {{ file: quota.redb }}, classes: [{classes}] }}",
         steady_zone()
     ))
@@ -23,9 +30,7 @@ fn with(classes: &str) -> Proxy {
 
 /// The balances at the admin service.
 fn balances(proxy: &Proxy) -> Value {
-    let answer = proxy.admin("/quotas");
-    let body: Value = serde_json::from_str(&answer.text()).unwrap();
-    body["balances"].clone()
+    json_of(&root(proxy, "GET", "/quotas", ""))["balances"].clone()
 }
 
 /// What a user has used in a period.
@@ -305,18 +310,28 @@ fn a_reload_keeps_balances() {
     assert_eq!(body["restart_needed"], json!([]), "{body}");
     assert_ne!(ask(), 200);
     // The grant is for the limits that hold now.
-    let admin = |path: &str| {
-        let mut wire = Wire::connect(proxy.admin_address()).unwrap();
-        wire.exchange(format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            proxy.admin_address()
-        ))
+    let config = proxy.path("pingora.yaml").display().to_string();
+    let granted = tollgate(["quota", "-c", &config, "--user", "alice", "--grant", "1MB"]);
+    assert_eq!(granted.code(), Some(0), "{}", granted.output());
+    assert_eq!(ask(), 200);
+}
+
+#[test]
+fn operators_grant_and_reset() {
+    let proxy = given_users(setup("{ name: all, quota: { day: 5KB } }")).start();
+    let origin = sized();
+    let ask = || {
+        let request = request_of(ALICE, "GET", &url(&origin, 10_000));
+        proxy.exchange(request).status()
     };
-    let granted = admin("/quotas/grant?user=alice&bytes=1MB");
+    assert_eq!(ask(), 200);
+    eventually("the end of the quota", || (ask() == 403).then_some(()));
+    let change = |path: &str| root(&proxy, "POST", path, "");
+    let granted = change("/quotas/grant?user=alice&bytes=1MB");
     assert_eq!(granted.status(), 200, "{}", granted.text());
     assert_eq!(granted.text().trim(), r#"{"changed":1,"saved":true}"#);
     assert_eq!(ask(), 200);
-    assert_eq!(admin("/quotas/reset?user=nobody").status(), 404);
+    assert_eq!(change("/quotas/reset?user=nobody").status(), 404);
     for wrong in [
         "/quotas/reset",
         "/quotas/grant?user=alice",
@@ -326,17 +341,28 @@ fn a_reload_keeps_balances() {
         "/quotas/reset?usr=alice",
         "/quotas/reset?user=a&network=127.0.0.1",
     ] {
-        assert_eq!(admin(wrong).status(), 400, "{wrong}");
+        assert_eq!(change(wrong).status(), 400, "{wrong}");
     }
-    assert_eq!(proxy.admin("/quotas/reset?user=alice").status(), 405);
-    assert_eq!(admin("/quotas/reset?user=alice").status(), 200);
+    let path = "/quotas/reset?user=alice";
+    assert_eq!(root(&proxy, "GET", path, "").status(), 405);
+    // Nobody else: without a user, without the field, from a page of another site.
+    let fields = [
+        (CHANGE.to_owned(), 401),
+        (login(ROOT), 403),
+        (
+            format!("{}{CHANGE}Origin: http://evil.test\r\n", login(ROOT)),
+            403,
+        ),
+    ];
+    for (fields, status) in fields {
+        assert_eq!(
+            ask_admin(&proxy, "POST", path, &fields, "").status(),
+            status
+        );
+    }
+    assert_ne!(used(&proxy, "alice", "day"), 0);
+    assert_eq!(change(path).status(), 200);
     assert_eq!(used(&proxy, "alice", "day"), 0);
-    let mut wire = Wire::connect(proxy.admin_address()).unwrap();
-    let page = wire.exchange(format!(
-        "POST /quotas/reset?user=alice HTTP/1.1\r\nHost: {}\r\nOrigin: http://evil.test\r\nContent-Length: 0\r\n\r\n",
-        proxy.admin_address()
-    ));
-    assert_eq!(page.status(), 403);
 }
 
 #[test]

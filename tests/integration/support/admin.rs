@@ -17,7 +17,12 @@ pub(crate) const CHANGE: &str = "Tollgate-Request: 1\r\n";
 
 /// A setup whose admin service has users.
 pub(crate) fn with_users() -> Setup {
-    Setup::new()
+    given_users(Setup::new())
+}
+
+/// The same of another setup.
+pub(crate) fn given_users(setup: Setup) -> Setup {
+    setup
         .file("admins.htpasswd", sha_line(ROOT))
         .config("admin: { users: admins.htpasswd }")
 }
