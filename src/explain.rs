@@ -97,11 +97,11 @@ impl ExplainedTarget {
         &self.usual.user
     }
 
-    /// Puts `shown` in the place of the user's name.
-    fn show_user(&mut self, shown: &str) {
+    /// Puts `shown` in the place of the user's name, and masks what may have other names.
+    fn hide_names(&mut self, shown: &str) {
         let of_ways = self.ways.iter_mut().map(|way| &mut way.explanation);
         for explanation in of_ways.chain([&mut self.usual]) {
-            explanation.show_user(shown);
+            explanation.hide_names(shown);
         }
     }
 

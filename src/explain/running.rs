@@ -13,6 +13,7 @@ use crate::admin::{Explain, Question};
 use crate::config::Config;
 use crate::hello::Hello;
 use crate::request::app::App;
+use crate::telemetry::UserNames;
 
 /// Explains what a process decides by now.
 pub struct Running {
@@ -72,10 +73,13 @@ impl Explain for Running {
         };
         let mut answer =
             explain(&subject, &query).map_err(|error| members(&format!("{error:#}")))?;
-        // Who asks about an unknown user has written that name, and no hash.
-        if named.is_some() || asked.is_none() {
-            let shown = self.app.telemetry.show_user(answer.user()).to_string();
-            answer.show_user(&shown);
+        if let UserNames::Hashed(key) = self.app.telemetry.user_names() {
+            let shown = match (named, asked) {
+                // Who asks about an unknown user has written that name, and no hash.
+                (None, Some(asked)) => asked.to_owned(),
+                (Some(_), _) | (None, None) => key.show(answer.user()),
+            };
+            answer.hide_names(&shown);
         }
         let mut value = serde_json::to_value(&answer).map_err(|error| error.to_string())?;
         if let Some(value) = value.as_object_mut() {

@@ -1,10 +1,13 @@
-//! An explanation for readers who see another name in the place of the user's.
+//! An explanation for readers who do not see names of users.
 
 use super::Explanation;
 
+/// What stands for an expression, which may have names in it.
+const MASK: &str = "***";
+
 impl Explanation {
-    /// Puts `shown` in the place of the user's name: as the user, and where a rule compared it.
-    pub fn show_user(&mut self, shown: &str) {
+    /// Puts `shown` in the place of the user's name: as the user, and where a rule compared it. Masks what may have other names.
+    pub fn hide_names(&mut self, shown: &str) {
         let of_addresses = self.addresses.iter_mut().flat_map(|it| &mut it.rules);
         let rules = self.rules.iter_mut().chain(of_addresses);
         for rule in rules.filter(|rule| rule.names_user) {
@@ -13,5 +16,8 @@ impl Explanation {
             rule.value = rest.map(|rest| format!("{shown}{rest}"));
         }
         shown.clone_into(&mut self.user);
+        if let Some(when) = self.tunnel.as_mut().and_then(|terms| terms.when.as_mut()) {
+            MASK.clone_into(when);
+        }
     }
 }

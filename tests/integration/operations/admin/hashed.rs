@@ -17,7 +17,8 @@ fn hashed() -> Proxy {
              { name: puts, action: deny, users: [alice], methods: [PUT] }, \
              { name: other, action: deny, users: [bob], when: 'user.name == \"bob\"' }, \
              { name: of-ops, action: deny, users: [bob], groups: [ops] }, \
-             { name: no-admin, action: deny, domains: [denied.test] } ] }",
+             { name: no-admin, action: deny, domains: [denied.test] }, \
+             { name: tunnels, action: admit, roles: [tunnel], domains: [tunnel.test], tunnel: { when: 'user.name == \"alice\"' } } ] }",
         )
         .config("policy_tests: [ { user: alice, target: 'http://denied.test/', expect: deny } ]")
         .config("auth: { groups: groups, trusted_networks: [ { networks: [127.0.0.9], user: alicia } ] }")
@@ -97,6 +98,12 @@ fn the_api_shows_hashes_and_finds_and_closes_by_them() {
         format!("{label}, in staff"),
         "{explained}"
     );
+    let tunnel = explain(
+        &question
+            .replace("http://denied.test/", "tunnel.test:443")
+            .replace("192.0.2.1", "127.0.0.1"),
+    );
+    assert_eq!(tunnel["tunnel"]["when"], "***", "{tunnel}");
     // The user of a client without credentials, asked for by the hash too.
     let trusted = explain(r#"{"target":"http://denied.test/","client":"127.0.0.9"}"#);
     assert_eq!(
