@@ -1,6 +1,7 @@
 //! docs/api/openapi.yaml from the table of routes: what each route takes and answers is written here, and the forms of answers come
 //! from the `members!` tables. `make reference` writes the file; a test compares it.
 
+mod explanation;
 mod responses;
 mod schemas;
 

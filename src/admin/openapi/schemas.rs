@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::explanation;
 use crate::admin::api::config::ConfigReport;
 use crate::admin::api::lists::{Closed, LimitReport};
 use crate::admin::api::status::Status;
@@ -101,15 +102,6 @@ pub(super) fn all() -> Value {
             "required": ["target"],
             "additionalProperties": false,
         },
-        "Explanation": {
-            "type": "object",
-            "properties": {
-                "decision": {"type": "string", "description": "`admit`, `deny`, `answer` or `fail`, for the usual way."},
-                "rule": {"type": "string", "description": "What decides, as `rule` in the access log."},
-                "ways": {"type": "array", "items": {"type": "object"}, "description": "Each way in which clients request the target, the usual one first."},
-                "notes": {"type": "array", "items": {"type": "string"}, "description": "Facts beside the decision."},
-            },
-            "required": ["decision", "ways", "notes"],
-        },
+        "Explanation": explanation::schema(),
     })
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::events::Listener;
 use crate::support::admin::{CHANGE, ROOT, ask, json as body_of, login, root, with_users};
 use crate::support::documents::{self, read};
 use crate::support::message::Response;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
+use crate::support::request::fetch;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
 
@@ -55,12 +57,16 @@ impl Described {
         if media_type != "application/json" {
             return;
         }
+        self.assert_valid(what, schema, &body_of(answer));
+    }
+
+    /// Fails unless the value is of this form.
+    fn assert_valid(&self, what: &str, schema: &Value, value: &Value) {
         let mut document = schema.clone();
         document["components"] = self.0["components"].clone();
         let validator = jsonschema::draft202012::new(&document).unwrap();
-        let value = body_of(answer);
         let errors: Vec<String> = validator
-            .iter_errors(&value)
+            .iter_errors(value)
             .map(|it| format!("{}: {it}", it.instance_path()))
             .collect();
         assert!(errors.is_empty(), "{what}: {errors:#?}\n{value:#}");
@@ -97,7 +103,7 @@ fn what_is_described_is_served_as_it_says() {
     for (path, method, operation) in operations {
         let what = format!("{method} {path}");
         if path == "/api/v1/events" {
-            // It does not end: the tests of events read it.
+            // It does not end; see below.
             continue;
         }
         let tunnels = body_of(&root(&proxy, "GET", "/api/v1/tunnels", ""));
@@ -149,6 +155,80 @@ fn what_is_described_is_served_as_it_says() {
             assert_eq!(answer.status(), 400, "{what}");
             described.assert_described(&what, operation, &answer);
         }
+    }
+}
+
+#[test]
+fn events_are_as_described() {
+    let described = Described::read();
+    let (proxy, _echo, _tunnels) = busy();
+    let mut listener = Listener::open(&proxy);
+    let mut wire = proxy.connect();
+    for _ in 0..60 {
+        let answer = wire.exchange(fetch("http://denied.test/"));
+        assert_eq!(answer.status(), 403);
+    }
+    let mut missing = BTreeSet::from(["snapshot", "denial", "denials_skipped"]);
+    while !missing.is_empty() {
+        let (event, data) = listener.next();
+        let name = match &*event {
+            "snapshot" => "Snapshot",
+            "denial" => "Denial",
+            "denials_skipped" => "Skipped",
+            other => panic!("{other} is not described"),
+        };
+        let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+        described.assert_valid(&event, &schema, &data);
+        missing.remove(&*event);
+    }
+}
+
+/// Explanations with all that they can have.
+#[test]
+fn explanations_are_as_described() {
+    let described = Described::read();
+    let proxy = with_users()
+        .config(
+            "policy: { rules: [ \
+             { name: watch, action: observe, domains: [a.test] }, \
+             { name: path, action: deny, paths: [/x], message: 'no' }, \
+             { name: bound, action: admit, domains: [a.test], tunnel: { when: 'tls.sni != \"\"' } }, \
+             { name: net, action: deny, networks: [127.0.0.7] } ] }",
+        )
+        .config("limits: { classes: [ { name: all, requests: 100/s, tunnels: 3 } ] }")
+        .start();
+    let schema = json!({"$ref": "#/components/schemas/Explanation"});
+    for (question, member) in [
+        (
+            r#"{"user": "alice", "target": "http://a.test/x", "resolve": ["127.0.0.1"]}"#,
+            "/message",
+        ),
+        (
+            r#"{"user": "alice", "target": "a.test:443", "resolve": ["127.0.0.1"]}"#,
+            "/tunnel/when",
+        ),
+        (
+            r#"{"user": "alice", "target": "a.test:443", "resolve": ["127.0.0.1"]}"#,
+            "/observed/0",
+        ),
+        (
+            r#"{"user": "alice", "target": "b.test:80", "resolve": ["127.0.0.7"]}"#,
+            "/addresses/0/rules/0",
+        ),
+        (r#"{"user": "nobody", "target": "/"}"#, "/notes/0"),
+        (
+            r#"{"user": "alice", "target": "http://a.test/", "resolve": ["127.0.0.1"]}"#,
+            "/ways/0/class/tunnels",
+        ),
+    ] {
+        let answer = root(&proxy, "POST", "/api/v1/explain", question);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let value = body_of(&answer);
+        assert!(
+            value.pointer(member).is_some(),
+            "{question}: {member}: {value}"
+        );
+        described.assert_valid(question, &schema, &value);
     }
 }
 

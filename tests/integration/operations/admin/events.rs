@@ -19,7 +19,7 @@ const LISTENERS: usize = 6;
 const OTHER: &str = "127.0.0.2";
 
 /// A listener.
-struct Listener(Wire);
+pub(super) struct Listener(Wire);
 
 impl Listener {
     fn new(proxy: &Proxy, narrow: bool) -> Self {
@@ -34,7 +34,7 @@ impl Listener {
         Self(wire)
     }
 
-    fn open(proxy: &Proxy) -> Self {
+    pub(super) fn open(proxy: &Proxy) -> Self {
         Self::new(proxy, false).begun()
     }
 
@@ -55,7 +55,7 @@ impl Listener {
     }
 
     /// The next event: its name and its data.
-    fn next(&mut self) -> (String, Value) {
+    pub(super) fn next(&mut self) -> (String, Value) {
         loop {
             let block = self.0.read_until(b"\n\n").unwrap();
             let block = String::from_utf8(block).unwrap();
