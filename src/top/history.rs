@@ -13,6 +13,7 @@ pub(super) enum Series {
     Errors,
     Tunnels,
     Connections,
+    Median,
     FromClient,
     ToClient,
     Slowest,
@@ -31,7 +32,7 @@ struct Point {
 }
 
 impl Series {
-    pub(super) const ALL: [Series; 8] = [
+    pub(super) const ALL: [Series; 9] = [
         Series::Requests,
         Series::Tunnels,
         Series::Denials,
@@ -39,6 +40,7 @@ impl Series {
         Series::FromClient,
         Series::ToClient,
         Series::Connections,
+        Series::Median,
         Series::Slowest,
     ];
 
@@ -52,6 +54,7 @@ impl Series {
             Series::Connections => "open_connections",
             Series::FromClient => "bytes_from_client",
             Series::ToClient => "bytes_to_client",
+            Series::Median => "p50_ms",
             Series::Slowest => "p99_ms",
         }
     }
@@ -68,7 +71,7 @@ impl Series {
 fn value(series: Series, fact: Fact<'_>) -> Option<u64> {
     match series {
         // Of what is negative or no number it is 0.
-        Series::Slowest => fact.number().map(|number| (number * 1000.0) as u64),
+        Series::Median | Series::Slowest => fact.number().map(|number| (number * 1000.0) as u64),
         _ => fact.count(),
     }
 }

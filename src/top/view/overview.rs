@@ -11,21 +11,30 @@ use crate::top::history::Series;
 use crate::top::lists::{Column, Tab};
 use crate::top::state::State;
 
+/// The graphs, row by row.
+const ROWS: [&[Series]; 4] = [
+    &[Series::Requests, Series::Tunnels],
+    &[Series::Denials, Series::Errors],
+    &[Series::FromClient, Series::ToClient],
+    &[Series::Connections, Series::Median, Series::Slowest],
+];
+
 /// Lines of the lists below, when there is little space.
 const LEAST_LINES: u16 = 9;
 
 /// Draws it.
 pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    // Four rows of two panels, each a line of text and at least one of a graph.
+    // Rows of panels, each a line of text and at least one of a graph.
     let panel = ((area.height.saturating_sub(LEAST_LINES)) / 4).clamp(2, 6);
     let graphs = (panel * 4).min(area.height);
     let [top, bottom] =
         Layout::vertical([Constraint::Length(graphs), Constraint::Min(0)]).areas(area);
     let rows: [Rect; 4] = Layout::vertical([Constraint::Length(panel); 4]).areas(top);
-    for (row, pair) in rows.into_iter().zip(Series::ALL.chunks(2)) {
-        let halves: [Rect; 2] = halves(row);
-        for (area, series) in halves.into_iter().zip(pair) {
-            draw_series(state, theme, *series, area, buffer);
+    for (row, all) in rows.into_iter().zip(ROWS) {
+        let parts = Layout::horizontal(all.iter().map(|_| Constraint::Fill(1)));
+        let parts = parts.spacing(2).split(row);
+        for (area, series) in parts.iter().zip(all) {
+            draw_series(state, theme, *series, *area, buffer);
         }
     }
     draw_lists(state, theme, bottom, buffer);
@@ -41,6 +50,7 @@ fn halves(area: Rect) -> [Rect; 2] {
 fn draw_series(state: &State, theme: Theme, series: Series, area: Rect, buffer: &mut Buffer) {
     let now = state.snapshot.at("now");
     let count = |name: &str| now.at(name).count();
+    let thousandths = |name: &str| now.at(name).number().map(|ms| (ms * 1000.0) as u64);
     let (title, value) = match series {
         Series::Requests => ("requests/s", count("requests")),
         Series::Tunnels => ("open tunnels", count("open_tunnels")),
@@ -49,14 +59,12 @@ fn draw_series(state: &State, theme: Theme, series: Series, area: Rect, buffer: 
         Series::FromClient => ("from clients/s", count("bytes_from_client")),
         Series::ToClient => ("to clients/s", count("bytes_to_client")),
         Series::Connections => ("connections", count("open_connections")),
-        Series::Slowest => (
-            "p99",
-            now.at("p99_ms").number().map(|ms| (ms * 1000.0) as u64),
-        ),
+        Series::Median => ("p50", thousandths("p50_ms")),
+        Series::Slowest => ("p99", thousandths("p99_ms")),
     };
     let shown = |value: u64| match series {
         Series::FromClient | Series::ToClient => short_bytes(value),
-        Series::Slowest => milliseconds(value),
+        Series::Median | Series::Slowest => milliseconds(value),
         _ => human_count(value),
     };
     let peaks = state.history.peaks(series, usize::from(area.width));
@@ -69,12 +77,15 @@ fn draw_series(state: &State, theme: Theme, series: Series, area: Rect, buffer: 
     let left = put(buffer, area, 0, title, theme.title());
     let value = value.map_or_else(|| "-".to_owned(), shown);
     put_at(buffer, area, (left + 1, 0), &value, style);
-    let most_text = most.map_or_else(String::new, |most| {
-        format!("15 min: {} at most", shown(most))
-    });
-    let right = area.width.saturating_sub(width_of(&most_text));
-    if right > left + 2 + width_of(&value) {
-        put_at(buffer, area, (right, 0), &most_text, theme.faint());
+    if let Some(most) = most {
+        let most = shown(most);
+        let taken = left + 2 + width_of(&value);
+        let texts = [format!("15 min: {most} at most"), format!("most {most}")];
+        let fits = |text: &&String| taken + width_of(text) < area.width;
+        if let Some(text) = texts.iter().find(fits) {
+            let right = area.width.saturating_sub(width_of(text));
+            put_at(buffer, area, (right, 0), text, theme.faint());
+        }
     }
     let graph = Rect {
         y: area.y + 1,
