@@ -65,27 +65,17 @@ pub(super) fn lines(status: &Facts, snapshot: &Facts) -> Vec<(String, String)> {
         );
     }
     let totals = status.at("totals");
-    for (name, shown) in [
-        ("requests", "requests"),
-        ("tunnels", "tunnels"),
-        ("denials", "denials"),
-        ("errors", "errors"),
-    ] {
+    let counts = ["requests", "tunnels", "denials", "errors"].map(|name| {
         let count = totals.at(name).count().map(human_count);
-        lines.add(shown, count.unwrap_or_default());
-    }
+        format!("{} {name}", count.unwrap_or_default())
+    });
+    lines.add("since the start", counts.join(", "));
     let bytes = |name: &str| totals.at(name).count().map(short_bytes).unwrap_or_default();
     let sent = (bytes("bytes_from_client"), bytes("bytes_to_client"));
-    lines.add(
-        "bytes",
-        format!("{} from clients, {} to them", sent.0, sent.1),
-    );
-    for (kind, count) in status.at("errors_by_kind").members() {
-        let count = count.count().map(human_count).unwrap_or_default();
-        lines.add("error", format!("{kind}: {count}"));
-    }
+    lines.add("", format!("{} from clients, {} to them", sent.0, sent.1));
+    add_errors(status.at("recent_errors_by_kind"), &mut lines);
     for class in snapshot.at("classes").items() {
-        lines.add("class", class_text(class));
+        add_class(class, &mut lines);
     }
     lines.0.truncate(MAX_LINES);
     lines.0
@@ -118,20 +108,46 @@ fn listener_text(listener: Fact<'_>) -> String {
     text
 }
 
-fn class_text(class: Fact<'_>) -> String {
+/// The errors of the last 15 minutes, the most frequent first.
+fn add_errors(kinds: Fact<'_>, lines: &mut Lines) {
+    let kinds = kinds.members();
+    let kinds = kinds.map(|(kind, count)| (count.count().unwrap_or_default(), kind));
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let mut name = "errors, 15 min";
+    if kinds.is_empty() {
+        lines.add(name, "none".to_owned());
+    }
+    for (count, kind) in kinds {
+        lines.add(name, format!("{kind}: {}", human_count(count)));
+        name = "";
+    }
+}
+
+/// A class in lines that a narrow terminal has room for.
+fn add_class(class: Fact<'_>, lines: &mut Lines) {
     let at = |name: &str| class.at(name).text().unwrap_or_default();
     let count = |name: &str| class.at(name).count().map(human_count).unwrap_or_default();
-    format!(
-        "{} per {}: {} admitted, {} limited, {} wait, {} requests and {} tunnels now; {}",
-        at("name"),
-        at("per"),
+    let bytes = |name: &str| class.at(name).count().map(short_bytes).unwrap_or_default();
+    let text = format!("{} per {}: {}", at("name"), at("per"), at("limits"));
+    lines.add("class", text);
+    let text = format!(
+        "{} admitted, {} of them queued; {} limited; {} wait now",
         count("admitted"),
+        count("queued"),
         count("limited"),
         count("waiting"),
+    );
+    lines.add("", text);
+    let text = format!(
+        "{} requests and {} tunnels now; {} members",
         count("requests"),
         count("tunnels"),
-        at("limits"),
-    )
+        count("members"),
+    );
+    lines.add("", text);
+    let (from, to) = (bytes("bytes_from_client"), bytes("bytes_to_client"));
+    lines.add("", format!("{from} from clients, {to} to them"));
 }
 
 #[cfg(test)]
@@ -146,17 +162,22 @@ mod tests {
             "version": "1.2.3", "pid": 7, "uptime_seconds": 61, "descriptors": {"open": 5, "limit": 1024},
             "reload": {"last_at": "T", "outcome": "partial", "restart_needed": ["threads"]},
             "listeners": [{"address": "127.0.0.1:1", "purpose": "proxy", "tls": true, "socks5": "also"}],
-            "errors_by_kind": {"dns_error": 3}, "can_change": true,
+            "errors_by_kind": {"dns_error": 9, "too_late": 7}, "recent_errors_by_kind": {"a": 1, "dns_error": 3, "b": 1},
+            "can_change": true,
         }));
-        let snapshot =
-            Facts::new(json!({"classes": [{"name": "slow", "per": "user", "limited": 2}]}));
+        let snapshot = Facts::new(
+            json!({"classes": [{"name": "slow", "per": "user", "limits": "5 requests", "admitted": 7, "queued": 1, "limited": 2,
+                "waiting": 0, "requests": 3, "tunnels": 4, "members": 6, "bytes_from_client": 1024, "bytes_to_client": 2048}]}),
+        );
         let lines = lines(&status, &snapshot);
         for (name, text) in [
             ("version", "1.2.3"),
             ("descriptors", "5 of 1024"),
             ("needs a restart", "threads"),
             ("listener", "127.0.0.1:1 proxy, TLS, SOCKS5 also"),
-            ("error", "dns_error: 3"),
+            ("errors, 15 min", "dns_error: 3"),
+            ("", "a: 1"),
+            ("", "b: 1"),
             ("takes changes", "yes"),
         ] {
             assert!(
@@ -164,11 +185,17 @@ mod tests {
                 "{name}: {lines:?}"
             );
         }
-        let class = lines.last().unwrap();
-        assert!(
-            class.1.starts_with("slow per user:  admitted, 2 limited"),
-            "{class:?}"
+        // Those since the start are not those of now.
+        assert!(!lines.iter().any(|(_, text)| text.contains("too_late")));
+        let class: Vec<&str> = lines.iter().rev().take(4).map(|it| &*it.1).collect();
+        assert_eq!(class[3], "slow per user: 5 requests");
+        assert_eq!(
+            class[2],
+            "7 admitted, 1 of them queued; 2 limited; 0 wait now"
         );
-        assert!(!super::lines(&Facts::default(), &Facts::default()).is_empty());
+        assert_eq!(class[1], "3 requests and 4 tunnels now; 6 members");
+        assert_eq!(class[0], "1.0K from clients, 2.0K to them");
+        let nothing = super::lines(&Facts::default(), &Facts::default());
+        assert!(nothing.contains(&("errors, 15 min".to_owned(), "none".to_owned())));
     }
 }
