@@ -44,6 +44,8 @@ pub(super) enum FeedError {
     Refused {
         /// The status.
         status: u16,
+        /// Its name for programs, if it has one.
+        code: Option<String>,
         /// What it says.
         message: String,
     },
@@ -105,16 +107,23 @@ fn answer(service: &Service, ask: &Ask<'_>) -> Result<Vec<u8>, FeedError> {
 
 fn refusal(service: &Service, reply: Reply<crate::admin::Stream>) -> FeedError {
     let status = reply.status;
-    let body = service
-        .read(reply)
-        .ok()
-        .and_then(|body| Facts::parse(&body));
-    let message = body.as_ref().and_then(|body| body.at("message").raw());
+    let body = service.read(reply).ok();
+    refusal_of(status, body.and_then(|body| Facts::parse(&body)).as_ref())
+}
+
+fn refusal_of(status: u16, body: Option<&Facts>) -> FeedError {
+    let code = body.and_then(|body| body.at("error").raw());
+    let code = code.map(str::to_owned);
+    let message = body.and_then(|body| body.at("message").raw());
     // What is in front of the service, or an older one, says something else.
     let message = message
         .unwrap_or("the service refuses the request")
         .to_owned();
-    FeedError::Refused { status, message }
+    FeedError::Refused {
+        status,
+        code,
+        message,
+    }
 }
 
 impl Feed {

@@ -1,9 +1,11 @@
 //! The tabs, and the columns of those that are lists: one table, for the terminal, for `--once`, for sorting and for the requests.
+//! [`tables`] has the columns, [`rows`] what is made of an answer.
+
+mod rows;
+mod tables;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-
-use serde_json::json;
 
 use super::facts::{Fact, Facts, human_count, human_seconds, short_bytes};
 
@@ -18,6 +20,7 @@ pub(super) enum Tab {
     Denials,
     Upstreams,
     Rules,
+    Quotas,
     Process,
 }
 
@@ -58,137 +61,12 @@ pub(super) enum Kind {
     Seconds,
     /// A time, of which the time of the day is shown.
     Time,
+    /// A time that may be of another day: month, day, hour and minute.
+    Moment,
 }
-
-macro_rules! columns {
-    ($($title:literal $kind:ident $width:literal $rank:literal $paths:expr $(, $order:literal)?;)*) => {
-        &[$(Column {
-            title: $title,
-            kind: Kind::$kind,
-            width: $width,
-            rank: $rank,
-            paths: &$paths,
-            order: &[$($order)?],
-        },)*]
-    };
-}
-
-const TUNNELS: List = List {
-    key: "id",
-    ask: Some(("/api/v1/tunnels", true)),
-    sort: (4, true),
-    columns: columns! {
-        "user" Text 12 1 ["user"], "user";
-        "client" Text 21 4 ["client"];
-        "target" Long 24 0 ["target"], "target";
-        "kind" Text 9 6 ["kind"];
-        "rate" Rate 8 1 ["rate_from_client", "rate_from_upstream"], "rate";
-        "bytes" Bytes 7 2 ["bytes_from_client", "bytes_from_upstream"], "bytes";
-        "age" Seconds 7 2 ["age_seconds"], "age";
-        "rule" Text 16 3 ["rule"];
-        "sent" Bytes 7 5 ["bytes_from_client"];
-        "received" Bytes 8 5 ["bytes_from_upstream"];
-        "class" Text 10 7 ["class"];
-        "sni" Text 24 8 ["sni"];
-        "via" Text 12 8 ["parent"];
-        "upstream" Text 21 9 ["upstream"];
-        "state" Text 7 5 ["state"];
-    },
-};
-
-const REQUESTS: List = List {
-    key: "id",
-    ask: Some(("/api/v1/requests", true)),
-    sort: (5, true),
-    columns: columns! {
-        "user" Text 12 1 ["user"];
-        "client" Text 21 4 ["client"];
-        "method" Text 8 2 ["method"];
-        "target" Long 24 0 ["target"];
-        "state" Text 10 1 ["state"];
-        "age" Seconds 7 1 ["age_seconds"];
-        "rule" Text 16 3 ["rule"];
-        "role" Text 8 5 ["role"];
-        "id" Text 26 6 ["id"];
-    },
-};
-
-const USERS: List = List {
-    key: "user",
-    ask: Some(("/api/v1/users", true)),
-    sort: (1, true),
-    columns: columns! {
-        "user" Long 16 0 ["user"];
-        "requests" Count 9 0 ["requests"], "requests";
-        "denials" Count 8 1 ["denials"], "denials";
-        "bytes" Bytes 7 1 ["bytes_from_client", "bytes_to_client"], "bytes";
-        "sent" Bytes 7 3 ["bytes_from_client"];
-        "received" Bytes 8 3 ["bytes_to_client"];
-        "tunnels" Count 7 2 ["open_tunnels"];
-        "last seen" Time 9 2 ["last_seen"];
-    },
-};
-
-const SITES: List = List {
-    key: "site",
-    ask: Some(("/api/v1/sites", false)),
-    sort: (1, true),
-    columns: columns! {
-        "site" Long 24 0 ["site"];
-        "requests" Count 9 0 ["requests"], "requests";
-        "bytes" Bytes 7 1 ["bytes"], "bytes";
-        "denials" Count 8 1 ["denials"], "denials";
-        "at most too many" Count 16 2 ["max_overcount"];
-    },
-};
-
-const DENIALS: List = List {
-    key: "id",
-    ask: Some(("/api/v1/denials", false)),
-    sort: (0, true),
-    columns: columns! {
-        "time" Time 8 1 ["time"];
-        "user" Text 12 1 ["user"];
-        "client" Text 21 4 ["client"];
-        "method" Text 8 2 ["method"];
-        "target" Long 24 0 ["target"];
-        "rule" Text 20 0 ["rule"];
-        "status" Count 6 3 ["status"];
-        "error" Text 28 5 ["error"];
-        "message" Text 40 6 ["message"];
-    },
-};
-
-const UPSTREAMS: List = List {
-    key: "key",
-    ask: None,
-    sort: (0, false),
-    columns: columns! {
-        "pool" Text 16 1 ["pool"];
-        "address" Long 24 0 ["address"];
-        "state" Text 8 0 ["state"];
-        "in flight" Count 9 1 ["requests_in_flight"];
-        "waiting" Count 7 2 ["waiting"];
-        "limit" Count 7 3 ["limit"];
-        "trouble" Text 40 4 ["trouble"];
-    },
-};
-
-const RULES: List = List {
-    key: "key",
-    ask: None,
-    sort: (0, false),
-    columns: columns! {
-        "#" Count 4 1 ["place"];
-        "rule" Long 24 0 ["name"];
-        "action" Text 8 0 ["action"];
-        "hits" Count 10 0 ["hits"];
-        "would deny" Count 10 1 ["observed"];
-    },
-};
 
 impl Tab {
-    pub(super) const ALL: [Tab; 9] = [
+    pub(super) const ALL: [Tab; 10] = [
         Tab::Overview,
         Tab::Tunnels,
         Tab::Requests,
@@ -197,6 +75,7 @@ impl Tab {
         Tab::Denials,
         Tab::Upstreams,
         Tab::Rules,
+        Tab::Quotas,
         Tab::Process,
     ];
 
@@ -210,6 +89,7 @@ impl Tab {
             Tab::Denials => "denials",
             Tab::Upstreams => "upstreams",
             Tab::Rules => "rules",
+            Tab::Quotas => "quotas",
             Tab::Process => "process",
         }
     }
@@ -218,13 +98,14 @@ impl Tab {
     pub(super) fn list(self) -> Option<&'static List> {
         match self {
             Tab::Overview | Tab::Process => None,
-            Tab::Tunnels => Some(&TUNNELS),
-            Tab::Requests => Some(&REQUESTS),
-            Tab::Users => Some(&USERS),
-            Tab::Sites => Some(&SITES),
-            Tab::Denials => Some(&DENIALS),
-            Tab::Upstreams => Some(&UPSTREAMS),
-            Tab::Rules => Some(&RULES),
+            Tab::Tunnels => Some(&tables::TUNNELS),
+            Tab::Requests => Some(&tables::REQUESTS),
+            Tab::Users => Some(&tables::USERS),
+            Tab::Sites => Some(&tables::SITES),
+            Tab::Denials => Some(&tables::DENIALS),
+            Tab::Upstreams => Some(&tables::UPSTREAMS),
+            Tab::Rules => Some(&tables::RULES),
+            Tab::Quotas => Some(&tables::QUOTAS),
         }
     }
 
@@ -243,69 +124,24 @@ impl Tab {
     pub(super) fn rows(self, answer: Facts) -> Vec<Facts> {
         match self {
             Tab::Overview | Tab::Process => Vec::new(),
-            Tab::Upstreams => upstreams(&answer),
-            Tab::Rules => rules(&answer),
+            Tab::Upstreams => rows::upstreams(&answer),
+            Tab::Rules => rows::rules(&answer),
+            Tab::Quotas => rows::quotas(&answer),
             list => answer.into_list(list.name()),
         }
     }
-}
 
-/// Pools and parents as one list, from what is below `upstreams` in a snapshot.
-fn upstreams(answer: &Facts) -> Vec<Facts> {
-    let mut rows = Vec::new();
-    let raw = |fact: Fact<'_>| fact.raw().unwrap_or_default().to_owned();
-    for pool in answer.at("upstreams.pools").items() {
-        for upstream in pool.at("upstreams").items() {
-            let (pool, address) = (raw(pool.at("pool")), raw(upstream.at("address")));
-            rows.push(Facts::new(json!({
-                "key": format!("{pool} {address}"),
-                "pool": pool,
-                "address": address,
-                "state": upstream.at("state").raw(),
-                "requests_in_flight": upstream.at("requests_in_flight").count(),
-                "waiting": upstream.at("waiting").count(),
-                "limit": upstream.at("limit").count(),
-                "trouble": upstream.at("trouble").raw(),
-            })));
+    /// How many rows there are in all, if the answer says.
+    pub(super) fn total(self, answer: Fact<'_>) -> Option<u64> {
+        match self {
+            Tab::Quotas => {
+                let listed = answer.at("balances").items().count() as u64;
+                let unlisted = answer.at("unlisted").count();
+                unlisted.map(|unlisted| unlisted.saturating_add(listed))
+            }
+            _ => answer.at("total").count(),
         }
     }
-    for parent in answer.at("upstreams.parents").items() {
-        let (name, url) = (raw(parent.at("parent")), raw(parent.at("url")));
-        rows.push(Facts::new(json!({
-            "key": format!("parent {name} {url}"),
-            "pool": format!("parent {name}"),
-            "address": url,
-            "state": if parent.at("up").is_true() { "up" } else { "down" },
-            "requests_in_flight": parent.at("in_use").count(),
-        })));
-    }
-    rows
-}
-
-/// The rules in their order, and what else has decided, from what is below `policy` in a snapshot.
-fn rules(answer: &Facts) -> Vec<Facts> {
-    let raw = |fact: Fact<'_>| fact.raw().unwrap_or_default().to_owned();
-    let rules = answer.at("policy.rules").items().enumerate();
-    let rules = rules.map(|(place, rule)| {
-        let name = raw(rule.at("name"));
-        Facts::new(json!({
-            "key": format!("{} {name}", place + 1),
-            "place": place + 1,
-            "name": name,
-            "action": rule.at("action").raw(),
-            "hits": rule.at("hits").count(),
-            "observed": rule.at("observed").count(),
-        }))
-    });
-    let others = answer.at("policy.others").items().map(|other| {
-        let name = raw(other.at("rule"));
-        Facts::new(json!({
-            "key": format!("- {name}"),
-            "name": name,
-            "hits": other.at("count").count(),
-        }))
-    });
-    rules.chain(others).collect()
 }
 
 impl List {
@@ -333,7 +169,10 @@ impl Column {
 
     /// Whether it is on the right of its cell.
     pub(super) fn is_right(&self) -> bool {
-        !matches!(self.kind, Kind::Text | Kind::Long | Kind::Time)
+        !matches!(
+            self.kind,
+            Kind::Text | Kind::Long | Kind::Time | Kind::Moment
+        )
     }
 
     /// The cell of a row; nothing where the row does not have it.
@@ -359,6 +198,7 @@ impl Column {
                 seconds => human_seconds(seconds as u64).into(),
             }),
             Kind::Time => first().text().map(time_of_day),
+            Kind::Moment => first().text().map(moment),
         };
         shown.unwrap_or_default()
     }
@@ -366,7 +206,7 @@ impl Column {
     /// The order of two rows, the smaller first; what has no value is the smallest.
     pub(super) fn order_of(&self, a: &Facts, b: &Facts) -> Ordering {
         match self.kind {
-            Kind::Text | Kind::Long | Kind::Time => {
+            Kind::Text | Kind::Long | Kind::Time | Kind::Moment => {
                 let text = |row: &'_ Facts| {
                     let path = self.paths.first().copied().unwrap_or_default();
                     row.at(path).raw().map(str::to_lowercase)
@@ -389,8 +229,23 @@ pub(super) fn time_of_day(time: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
+/// Month, day, hour and minute in a time of RFC 3339; all of it if it is none.
+fn moment(time: Cow<'_, str>) -> Cow<'_, str> {
+    let parts = time.split_once('T').and_then(|(date, of_day)| {
+        let (_, date) = date.split_once('-')?;
+        Some((date, of_day.get(..5)?))
+    });
+    match parts {
+        Some((date, of_day)) => format!("{date} {of_day}").into(),
+        None => time,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::tables::{DENIALS, QUOTAS, REQUESTS, TUNNELS, USERS};
     use super::*;
 
     #[test]
@@ -421,6 +276,7 @@ mod tests {
         let row = Facts::new(json!({
             "user": "alice", "rate_from_client": 1024, "rate_from_upstream": 512, "bytes_from_client": 0,
             "age_seconds": 0.25, "time": "2026-11-30T10:20:30.123Z",
+            "last_seen": "2026-11-30T10:20:30.123Z", "resets_at": "soon",
         }));
         let cell = |columns: &[Column], title: &str| {
             let column = columns.iter().find(|column| column.title == title).unwrap();
@@ -433,6 +289,58 @@ mod tests {
         assert_eq!(cell(TUNNELS.columns, "received"), "");
         assert_eq!(cell(TUNNELS.columns, "age"), "0.2s");
         assert_eq!(cell(DENIALS.columns, "time"), "10:20:30");
+        assert_eq!(cell(USERS.columns, "last seen"), "11-30 10:20");
+        assert_eq!(cell(QUOTAS.columns, "resets"), "soon");
+    }
+
+    #[test]
+    fn requests_have_the_rates_of_tunnels() {
+        let of = |list: &'static List, title: &str| {
+            let mut columns = list.columns.iter();
+            columns.find(|column| column.title == title).unwrap()
+        };
+        let row = Facts::new(json!({
+            "rate_from_client": 1024, "rate_from_upstream": 1024, "bytes_from_client": 1, "bytes_from_upstream": 2,
+        }));
+        for (title, shown) in [
+            ("rate", "2.0K/s"),
+            ("bytes", "3"),
+            ("sent", "1"),
+            ("received", "2"),
+        ] {
+            let (column, same) = (of(&REQUESTS, title), of(&TUNNELS, title));
+            assert_eq!(column.paths, same.paths, "{title}");
+            assert_eq!(column.cell(&row), shown);
+            // A service that does not measure them.
+            assert_eq!(column.cell(&Facts::default()), "");
+        }
+        assert_eq!(REQUESTS.columns[REQUESTS.sort.0].title, "age");
+        assert_eq!(QUOTAS.columns[QUOTAS.sort.0].title, "used");
+    }
+
+    #[test]
+    fn balances_are_told_apart_and_counted() {
+        let answer = Facts::new(json!({"unlisted": 7, "balances": [
+            {"class": "all", "member": "alice", "period": "day", "used": 2048, "limit": 4096, "granted": 0, "resets_at": "2026-12-02T00:00:00Z"},
+            {"class": "all", "member": "alice", "period": "month", "used": 4096, "limit": null, "granted": 1024},
+        ]}));
+        assert_eq!(Tab::Quotas.total(answer.whole()), Some(9));
+        assert_eq!(Tab::Quotas.total(Facts::default().whole()), None);
+        let rows = Tab::Quotas.rows(answer);
+        let keys: Vec<&str> = rows.iter().map(|row| QUOTAS.key(row)).collect();
+        assert_eq!(keys, ["all day alice", "all month alice"]);
+        let shown = rows.iter().map(|row| {
+            let cells: Vec<_> = QUOTAS.columns.iter().map(|it| it.cell(row)).collect();
+            cells.join("|")
+        });
+        let shown: Vec<String> = shown.collect();
+        assert_eq!(
+            shown,
+            [
+                "alice|all|day|2.0K|4.0K|0|12-02 00:00",
+                "alice|all|month|4.0K||1.0K|"
+            ]
+        );
     }
 
     #[test]

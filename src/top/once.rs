@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::facts::{Fact, Facts};
 use super::feed::{FeedError, get};
@@ -11,7 +11,7 @@ use super::process;
 use crate::admin::Service;
 
 /// What is asked: the member of the JSON, and the path.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 10] = [
     ("status", "/api/v1/status"),
     ("tunnels", "/api/v1/tunnels?limit=1000"),
     ("requests", "/api/v1/requests?limit=1000"),
@@ -21,6 +21,7 @@ const PARTS: [(&str, &str); 9] = [
     ("upstreams", "/api/v1/upstreams"),
     ("limits", "/api/v1/limits"),
     ("policy", "/api/v1/policy"),
+    ("quotas", "/api/v1/quotas?limit=1000"),
 ];
 
 /// The rows of each table.
@@ -35,9 +36,22 @@ const CELL: usize = 60;
 pub(super) fn collect(service: &Service) -> Result<Facts, FeedError> {
     let mut parts = Map::new();
     for (name, path) in PARTS {
-        parts.insert(name.to_owned(), get(service, path)?.into_value());
+        let part = get(service, path).or_else(refused_part)?;
+        parts.insert(name.to_owned(), part.into_value());
     }
     Ok(Facts::new(Value::Object(parts)))
+}
+
+/// The answer of a service that works, but for the store of its balances.
+fn refused_part(error: FeedError) -> Result<Facts, FeedError> {
+    match error {
+        FeedError::Refused {
+            code: Some(code),
+            message,
+            ..
+        } if code == "store_failed" => Ok(Facts::new(json!({"error": code, "message": message}))),
+        error => Err(error),
+    }
 }
 
 /// As one line of JSON.
@@ -72,6 +86,11 @@ pub(super) fn tables(all: &Facts) -> String {
                 false => column.order_of(a, b),
             });
         }
+        if answer.at("error").raw().is_some() {
+            let message = answer.at("message").text().unwrap_or_default();
+            let _ = writeln!(out, "\n{}: {message}", tab.name());
+            continue;
+        }
         table(tab, &rows, answer, list.columns, &mut out);
     }
     out
@@ -79,7 +98,7 @@ pub(super) fn tables(all: &Facts) -> String {
 
 fn table(tab: Tab, rows: &[Facts], answer: Fact<'_>, columns: &[Column], out: &mut String) {
     let (shown, all) = (rows.len().min(ROWS), rows.len() as u64);
-    let total = answer.at("total").count().unwrap_or(all).max(all);
+    let total = tab.total(answer).unwrap_or(all).max(all);
     let count = match total == shown as u64 {
         true => total.to_string(),
         false => format!("{shown} of {total}"),
@@ -154,6 +173,7 @@ mod tests {
             "policy": {"default": "deny", "rules": [{"name": "r", "action": "admit", "hits": 4, "observed": 0}]},
             "upstreams": {"pools": [], "parents": []},
             "limits": {"classes": [{"name": "slow"}]},
+            "quotas": {"balances": [{"class": "all", "member": "alice", "period": "day", "used": 2048, "limit": 4096}], "unlisted": 6},
         }));
         let text = tables(&all);
         for part in [
@@ -163,9 +183,27 @@ mod tests {
             "\nrules: 1\n  #  rule  action  hits  would deny\n  1  r     admit      4           0\n",
             "\nupstreams: 0\n",
             "class             slow",
+            "\nquotas: 1 of 7\n  member  class  period  used  limit\n  alice   all    day     2.0K   4.0K\n",
         ] {
             assert!(text.contains(part), "{part}\n--\n{text}");
         }
+    }
+
+    #[test]
+    fn a_store_that_fails_is_no_failure_of_the_service() {
+        let refused = |code: &str| {
+            let message = "the store does not work: gone\u{1b}[2J".to_owned();
+            refused_part(FeedError::Refused {
+                status: 503,
+                code: Some(code.to_owned()),
+                message,
+            })
+        };
+        assert!(refused("authentication_overloaded").is_err());
+        let part = refused("store_failed").unwrap().into_value();
+        let text = tables(&Facts::new(json!({"quotas": part})));
+        let shown = "\nquotas: the store does not work: gone\\u{1b}[2J\n";
+        assert!(text.contains(shown), "{text}");
     }
 
     proptest! {
@@ -173,7 +211,8 @@ mod tests {
         fn what_is_printed_is_harmless(a in hostile(), b in hostile()) {
             let row = json!({"id": &a, "user": &b, "target": &a, "client": &b, "rule": &a, "site": &b, "time": &a, "last_seen": &b});
             let all = Facts::new(json!({
-                "status": {"version": &a, "listeners": [{"address": &b, "socks5": &a}], "errors_by_kind": {&a: 1}},
+                "status": {"version": &a, "listeners": [{"address": &b, "socks5": &a}], "recent_errors_by_kind": {&a: 1}},
+                "quotas": {"balances": [{"class": &a, "member": &b, "period": &a, "resets_at": &b}]},
                 "tunnels": {"tunnels": [row]}, "requests": {"requests": [row]}, "users": {"users": [row]},
                 "sites": {"sites": [row]}, "denials": {"denials": [row]},
                 "upstreams": {"pools": [{"pool": &a, "upstreams": [{"address": &b, "trouble": &a}]}], "parents": [{"parent": &a, "url": &b}]},

@@ -206,7 +206,7 @@ impl State {
     }
 
     fn take_list(&mut self, tab: Tab, answer: Facts) {
-        let total = answer.at("total").count();
+        let total = tab.total(answer.whole());
         self.replace(tab, tab.rows(answer), total);
     }
 

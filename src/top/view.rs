@@ -172,26 +172,29 @@ fn seconds(pause: Duration) -> String {
 }
 
 fn draw_tabs(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let names = |is_numbered: bool| {
-        let tabs = Tab::ALL.into_iter().enumerate();
-        let names = tabs.map(|(place, tab)| match is_numbered {
-            true => (tab, format!(" {} {} ", place + 1, tab.name())),
-            false => (tab, format!(" {} ", tab.name())),
-        });
-        names.collect::<Vec<_>>()
-    };
-    let mut shown = names(true);
-    let width: u16 = shown.iter().map(|(_, name)| width_of(name)).sum();
-    if width > area.width {
-        shown = names(false);
+    let numbered = Tab::ALL.into_iter().enumerate();
+    // As on a keyboard: 0 is after 9.
+    let numbered = numbered.map(|(place, tab)| format!(" {} {} ", (place + 1) % 10, tab.name()));
+    let mut names: Vec<String> = numbered.collect();
+    // Each has a space before it.
+    let width = |names: &[String]| names.iter().map(|name| width_of(name)).sum::<u16>();
+    if width(&names) > area.width {
+        names = Tab::ALL.map(|tab| format!(" {}", tab.name())).into();
+    }
+    let selected = Tab::ALL.iter().position(|tab| *tab == state.tab);
+    let selected = selected.unwrap_or_default();
+    // Where not all have room, those before the selected one are left out.
+    let mut first = 0;
+    while first < selected && width(names.get(first..=selected).unwrap_or_default()) > area.width {
+        first += 1;
     }
     let mut right = 0;
-    for (tab, name) in shown {
-        let style = match tab == state.tab {
+    for (place, name) in names.iter().enumerate().skip(first) {
+        let style = match place == selected {
             true => theme.title().add_modifier(Modifier::REVERSED),
             false => Style::new(),
         };
-        right += put_at(buffer, area, (right, 0), &name, style);
+        right += put_at(buffer, area, (right, 0), name, style);
     }
 }
 

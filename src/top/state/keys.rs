@@ -11,7 +11,7 @@ use crate::top::process;
 /// The keys, for the help.
 pub(in crate::top) const KEYS: &[(&str, &str)] = &[
     ("Tab, Shift-Tab, ←, →", "the next tab, the one before"),
-    ("1 … 9", "a tab by its place"),
+    ("1 … 9, 0", "a tab by its place"),
     ("↑, ↓, k, j", "the row above, the row below"),
     ("PgUp, PgDn, Home, End, g, G", "further up and down"),
     (
@@ -101,8 +101,9 @@ impl State {
             KeyCode::Char('?') => self.mode = Mode::Help(0),
             KeyCode::Tab | KeyCode::Right | KeyCode::Char('l') => self.tab = self.tab.step(1),
             KeyCode::BackTab | KeyCode::Left | KeyCode::Char('h') => self.tab = self.tab.step(-1),
-            KeyCode::Char(digit @ '1'..='9') => {
-                let place = digit.to_digit(10).and_then(|digit| digit.checked_sub(1));
+            KeyCode::Char(digit @ '0'..='9') => {
+                // As on a keyboard: 0 is after 9.
+                let place = digit.to_digit(10).map(|digit| (digit + 9) % 10);
                 let tab = place.and_then(|place| Tab::ALL.get(place as usize));
                 self.tab = tab.copied().unwrap_or(self.tab);
             }

@@ -80,7 +80,8 @@ fn tabs() {
         (KeyCode::Tab, Tab::Tunnels),
         (KeyCode::Right, Tab::Requests),
         (KeyCode::BackTab, Tab::Tunnels),
-        (KeyCode::Char('9'), Tab::Process),
+        (KeyCode::Char('9'), Tab::Quotas),
+        (KeyCode::Char('0'), Tab::Process),
         (KeyCode::Char('l'), Tab::Overview),
         (KeyCode::Left, Tab::Process),
     ] {
@@ -341,11 +342,13 @@ fn any_message() -> impl Strategy<Value = Step> {
                     "id": &a, "user": &b, "client": &a, "target": &b, "rule": &a, "site": &a, "method": &b, "state": &a, "kind": &b,
                     "time": &a, "last_seen": &b, "requests": number, "bytes": number, "rate_from_client": number,
                     "rate_from_upstream": number, "age_seconds": number, "status": number, "message": &a, "error": &b,
+                    "class": &a, "member": &b, "period": &a, "used": number, "limit": number, "resets_at": &b,
                 })
             })
             .collect();
         let tab = Tab::ALL[tab];
-        Message::List(tab, Facts::new(json!({"total": u64::MAX, tab.name(): rows})))
+        let name = if tab == Tab::Quotas { "balances" } else { tab.name() };
+        Message::List(tab, Facts::new(json!({"total": u64::MAX, "unlisted": u64::MAX, name: rows})))
     });
     let snapshot = (hostile(), hostile(), any::<u64>()).prop_map(|(a, b, number)| {
         Message::Snapshot(Facts::new(json!({

@@ -16,10 +16,12 @@ fn full() -> State {
     }));
     let mut state = State::new("127.0.0.1:9090", status);
     state.update(Message::Link(Link::Live));
-    let users = json!({"users": [{"user": "alice", "requests": 41, "bytes_from_client": 1024, "bytes_to_client": 1024}]});
+    let users = json!({"users": [{"user": "alice", "requests": 41, "bytes_from_client": 1024, "bytes_to_client": 1024,
+        "last_seen": "2026-11-30T10:20:30Z"}]});
     let sites = json!({"sites": [{"site": "example.org:443", "requests": 40, "bytes": 4096}]});
     state.update(Message::Snapshot(Facts::new(json!({
-        "now": {"time": 1000, "requests": 12, "open_tunnels": 3, "denials": 1, "bytes_to_client": 2048, "p99_ms": 12.5},
+        "now": {"time": 1000, "requests": 12, "open_tunnels": 3, "denials": 1, "bytes_to_client": 2048, "p50_ms": 1.25,
+                "p99_ms": 12.5, "open_connections": 4},
         "users": users, "sites": sites,
         "upstreams": {"pools": [{"pool": "default", "upstreams": [{"address": "127.0.0.1:8080", "state": "down", "requests_in_flight": 1,
             "waiting": 2, "limit": 10, "trouble": "connection refused"}]}], "parents": []},
@@ -30,7 +32,7 @@ fn full() -> State {
     let row = json!({
         "id": "r1", "user": "alice", "client": "127.0.0.1:50000", "method": "CONNECT", "target": "example.org:443", "rule": "work",
         "kind": "connect", "age_seconds": 61, "rate_from_client": 2048, "rate_from_upstream": 0, "bytes_from_client": 10,
-        "bytes_from_upstream": 20, "state": "open", "role": "tunnel", "time": "2026-11-30T10:20:30.000Z", "status": 403,
+        "bytes_from_upstream": 2028, "state": "open", "role": "tunnel", "time": "2026-11-30T10:20:30.000Z", "status": 403,
     });
     for (tab, name) in [
         (Tab::Tunnels, "tunnels"),
@@ -40,6 +42,10 @@ fn full() -> State {
         let answer = json!({"total": 5, name: [row]});
         state.update(Message::List(tab, Facts::new(answer)));
     }
+    let balance = json!({"class": "all", "member": "alice", "period": "month", "used": 2048, "limit": 4096, "granted": 0,
+        "resets_at": "2026-12-01T00:00:00Z"});
+    let answer = json!({"balances": [balance], "unlisted": 2});
+    state.update(Message::List(Tab::Quotas, Facts::new(answer)));
     state
 }
 
@@ -64,6 +70,8 @@ fn every_tab_has_its_facts_at_every_size() {
         let expected: &[&str] = match tab {
             Tab::Overview => &[
                 "requests/s 12",
+                "connections 4",
+                "p50 1.2 ms",
                 "p99 12 ms",
                 "open tunnels 3",
                 "to clients/s 2.0K",
@@ -72,12 +80,29 @@ fn every_tab_has_its_facts_at_every_size() {
                 "10:20:30",
             ],
             Tab::Tunnels => &["alice", "example.org:443", "2.0K/s", "1m01s", "1 of 5"],
-            Tab::Requests => &["alice", "CONNECT", "example.org:443", "open"],
-            Tab::Users => &["alice", "41", "2.0K"],
+            Tab::Requests => &[
+                "alice",
+                "CONNECT",
+                "example.org:443",
+                "open",
+                "2.0K/s",
+                "1.9K",
+                "1m01s",
+            ],
+            Tab::Users => &["alice", "41", "2.0K", "11-30 10:20"],
             Tab::Sites => &["example.org:443", "40", "4.0K"],
             Tab::Denials => &["10:20:30", "alice", "example.org:443", "work", "1 of 5"],
             Tab::Upstreams => &["default", "127.0.0.1:8080", "down", "2"],
             Tab::Rules => &["work", "admit", "5"],
+            Tab::Quotas => &[
+                "alice",
+                "all",
+                "month",
+                "2.0K",
+                "4.0K",
+                "12-01 00:00",
+                "1 of 3",
+            ],
             Tab::Process => &[
                 "version          1.2.3",
                 "process          4711",
@@ -100,7 +125,7 @@ fn every_tab_has_its_facts_at_every_size() {
             );
             assert!(lines[0].ends_with("live"), "{text}");
             assert!(
-                lines[1].contains("overview") && lines[1].contains("process"),
+                Tab::ALL.iter().all(|tab| lines[1].contains(tab.name())),
                 "{text}"
             );
             assert!(lines[usize::from(size.1) - 1].contains("? help"), "{text}");
@@ -142,6 +167,11 @@ fn small_terminals() {
                 assert_eq!(lines.len(), usize::from(height));
             }
         }
+    }
+    // The tab that is shown has its name, whatever else has none.
+    for tab in Tab::ALL {
+        state.tab = tab;
+        assert!(screen(&state, (40, 8))[1].contains(tab.name()));
     }
     assert!(screen(&state, (30, 5))[0].starts_with("too small: 40x8"));
 }

@@ -92,7 +92,7 @@ fn what_is_shown_is_what_the_api_says() {
             };
             has(&["1", "no-ads", "deny", "1"]) && has(&["2", "work", "admit", "5"])
         });
-        tmux.press(&["9"]);
+        tmux.press(&["0"]);
         let pid = proxy.id().as_raw_nonzero().to_string();
         tmux.wait(&[
             "version",
@@ -218,7 +218,7 @@ fn sizes_pauses_and_colours() {
     tmux.wait(&["paused"]);
     let _second = proxy.tunnel(echo.address);
     tmux.resize(200, 50);
-    let screen = tmux.wait(&["1 overview", "9 process", "open tunnels 1"]);
+    let screen = tmux.wait(&["1 overview", "0 process", "open tunnels 1"]);
     assert!(screen.lines().count() >= 49, "{screen}");
     tmux.resize(30, 6);
     tmux.wait(&["too small"]);

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::support::command::{program, run, tollgate};
 use crate::support::origin::Origin;
 use crate::support::proxy::Setup;
@@ -23,6 +25,7 @@ fn once_is_what_the_api_says() {
             "denials",
             "limits",
             "policy",
+            "quotas",
             "requests",
             "sites",
             "status",
@@ -54,6 +57,7 @@ fn once_is_what_the_api_says() {
     for part in [
         "\ntunnels: 1\n",
         "\nrules: 2\n",
+        "\nquotas: 0\n",
         "no-ads",
         &echo.address.to_string(),
     ] {
@@ -263,6 +267,32 @@ fn services_with_tls() {
             outcome.output()
         );
     }
+}
+
+#[test]
+fn a_store_of_balances_that_fails_is_told() {
+    let origin = Origin::http(|request| {
+        let is_of_quotas = request.head.target().starts_with("/api/v1/quotas?");
+        let (status, body) = match is_of_quotas {
+            true => (
+                "503 Service Unavailable",
+                r#"{"error":"store_failed","message":"the store does not work: it is gone"}"#,
+            ),
+            false => ("200 OK", r#"{"version":"1.2.3"}"#),
+        };
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    });
+    let url = format!("http://{}", origin.address);
+    let json = tollgate(["top", "--url", &url, "--once", "--json"]);
+    assert_eq!(json.code(), Some(0), "{}", json.output());
+    let all: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(all["quotas"]["error"], "store_failed");
+    assert_eq!(all["status"]["version"], "1.2.3");
+    let tables = tollgate(["top", "--url", &url, "--once"]);
+    assert_eq!(tables.code(), Some(0), "{}", tables.output());
+    let told = "\nquotas: the store does not work: it is gone\n";
+    assert!(tables.stdout.contains(told), "{}", tables.stdout);
 }
 
 #[test]
