@@ -38,6 +38,13 @@ impl Facts {
         Self(fact.0.clone())
     }
 
+    /// Puts a text in the place of a member of an object.
+    pub(super) fn set(&mut self, name: &str, text: &str) {
+        if let Some(members) = self.0.as_object_mut() {
+            members.insert(name.to_owned(), text.into());
+        }
+    }
+
     pub(super) fn into_value(self) -> Value {
         self.0
     }

@@ -1,11 +1,11 @@
 //! The threads that ask the service, and pass on what it says: one listens to events, one asks for the list that is shown, one
-//! does what was commanded. None waits for another, and none holds up the terminal.
+//! does what was commanded, one reloads. None waits for another, and none holds up the terminal.
 
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -14,17 +14,20 @@ use serde_json::Value;
 use super::events::{Event, Parser};
 use super::facts::Facts;
 use super::lists::Tab;
-use super::state::{Closing, Command, Link, Message};
+use super::state::{Change, Closing, Command, Link, Message, STATUS, reloaded};
 use crate::admin::{Ask, AskError, Reply, Service};
 
-/// Between two looks at a list.
-const PERIOD: Duration = Duration::from_secs(1);
+/// From one look at the process to the next, while another list is shown.
+const STATUS_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long the service may be silent. A snapshot comes each second.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// How long a reload may take: it may read lists of millions.
+const RELOAD: Duration = Duration::from_secs(300);
 
 /// How long an explanation may take: it may wait for name servers.
 const EXPLANATION: Duration = Duration::from_secs(60);
@@ -59,6 +62,7 @@ pub(super) struct Feed {
     service: Arc<Service>,
     messages: SyncSender<Message>,
     commands: Sender<Command>,
+    reloads: Sender<Command>,
     wanted: Arc<Wanted>,
 }
 
@@ -133,15 +137,18 @@ impl Feed {
         messages: SyncSender<Message>,
     ) -> std::io::Result<Self> {
         let (commands, received) = channel();
+        let (reloads, asked) = channel();
         let feed = Self {
             service,
             messages,
             commands,
+            reloads,
             wanted: Arc::default(),
         };
         feed.spawn("events", |feed| feed.listen())?;
         feed.spawn("lists", |feed| feed.look())?;
         feed.spawn("commands", move |feed| feed.obey(&received))?;
+        feed.spawn("reloads", move |feed| feed.obey(&asked))?;
         Ok(feed)
     }
 
@@ -173,8 +180,12 @@ impl Feed {
             self.wanted.connect.notify_all();
             return;
         }
-        // The thread lives as long as this.
-        drop(self.commands.send(command));
+        let thread = match command {
+            Command::Change(Change::Reload) => &self.reloads,
+            _ => &self.commands,
+        };
+        // The threads live as long as this.
+        drop(thread.send(command));
     }
 }
 
@@ -246,7 +257,7 @@ impl Thread {
 
     fn read_events(&self, had_snapshot: &mut bool) -> Result<(), FeedError> {
         // Events tell what changes; this is what was before.
-        self.tell(Message::Status(get(&self.service, "/api/v1/status")?));
+        self.tell(Message::Status(get(&self.service, STATUS)?));
         self.tell(Message::History(get(&self.service, "/api/v1/history")?));
         let mut reply = self.service.ask(&Ask {
             method: "GET",
@@ -289,8 +300,9 @@ impl Thread {
         }
     }
 
-    /// Asks for the list that is shown, each second.
+    /// Asks for the list that is shown, each second, and now and then for the process.
     fn look(&self) {
+        let mut status_due = Instant::now() + STATUS_PERIOD;
         loop {
             let wanted = {
                 let mut list = self.wanted.list.lock();
@@ -303,18 +315,26 @@ impl Thread {
                 continue;
             };
             // Where there is no connection, the thread of the events says so.
-            if let Ok(answer) = get(&self.service, &path) {
-                let message = match tab {
-                    Tab::Process => Message::Status(answer),
-                    tab => Message::List(tab, answer),
-                };
-                if !self.tell(message) {
-                    return;
+            let message = match get(&self.service, &path) {
+                Ok(answer) if tab == Tab::Process => Some(Message::Status(answer)),
+                Ok(answer) => Some(Message::List(tab, answer)),
+                Err(error @ FeedError::Refused { .. }) if !error.is_of_credentials() => {
+                    Some(Message::Unlisted(tab, error.to_string()))
+                }
+                Err(_) => None,
+            };
+            if message.is_some_and(|message| !self.tell(message)) {
+                return;
+            }
+            if tab != Tab::Process && status_due <= Instant::now() {
+                status_due = Instant::now() + STATUS_PERIOD;
+                if let Ok(status) = get(&self.service, STATUS) {
+                    self.tell(Message::Status(status));
                 }
             }
             let mut list = self.wanted.list.lock();
             if list.as_ref().is_some_and(|(_, now)| *now == path) {
-                self.wanted.list_changed.wait_for(&mut list, PERIOD);
+                self.wanted.list_changed.wait_for(&mut list, tab.period());
             }
         }
     }
@@ -328,7 +348,20 @@ impl Thread {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let message = match command {
-                Command::Close(closing) => Message::Closed(self.close(&closing)),
+                Command::Change(change) => {
+                    let message = match &change {
+                        Change::Close(closing) => Message::Changed(self.close(closing)),
+                        Change::Reload => Message::Reloaded(self.reload()),
+                        Change::Drain => self.drain(),
+                    };
+                    // What it waits for is another thing now.
+                    if change == Change::Reload
+                        && let Ok(status) = get(&self.service, STATUS)
+                    {
+                        self.tell(Message::Status(status));
+                    }
+                    message
+                }
                 Command::Explain(question) => Message::Explained(self.explain(&question)),
                 Command::History => match get(&self.service, "/api/v1/history") {
                     Ok(history) => Message::History(history),
@@ -362,6 +395,49 @@ impl Thread {
             }
             Err(FeedError::Refused { status: 404, .. }) => closing.outcome(0),
             Err(error) => format!("nothing was closed: {error}"),
+        }
+    }
+
+    /// What became of a reload. Errors of the files are in an answer of their own form.
+    fn reload(&self) -> Vec<String> {
+        let asked = self.service.ask(&Ask {
+            method: "POST",
+            path: "/api/v1/reload",
+            body: None,
+            silence: RELOAD,
+            time: Some(RELOAD),
+        });
+        let answered = asked.and_then(|reply| {
+            let status = reply.status;
+            Ok((status, self.service.read(reply)?))
+        });
+        let (status, body) = match answered {
+            Ok((status, body)) => (status, Facts::parse(&body)),
+            Err(error) => return vec![format!("no answer about the reload: {error}")],
+        };
+        match body {
+            Some(outcome) if !outcome.at("result").is_nothing() => reloaded(&outcome),
+            body => {
+                let error = match status {
+                    200..300 => FeedError::Form,
+                    status => refusal_of(status, body.as_ref()),
+                };
+                vec![format!("not reloaded: {error}")]
+            }
+        }
+    }
+
+    fn drain(&self) -> Message {
+        let ask = Ask {
+            method: "POST",
+            path: "/api/v1/drain",
+            body: None,
+            silence: SILENCE,
+            time: Some(ANSWER),
+        };
+        match answer(&self.service, &ask) {
+            Ok(_) => Message::Drains,
+            Err(error) => Message::Changed(format!("the process does not drain: {error}")),
         }
     }
 

@@ -6,6 +6,7 @@ mod tables;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use super::facts::{Fact, Facts, human_count, human_seconds, short_bytes};
 
@@ -140,6 +141,14 @@ impl Tab {
                 unlisted.map(|unlisted| unlisted.saturating_add(listed))
             }
             _ => answer.at("total").count(),
+        }
+    }
+
+    /// How long from one question about it to the next. Balances may be on a server that many processes ask.
+    pub(super) fn period(self) -> Duration {
+        match self {
+            Tab::Quotas => Duration::from_secs(5),
+            _ => Duration::from_secs(1),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the terminal shows, and how keys and news change it. Pure: it asks nothing and draws nothing.
 
+mod changes;
 mod keys;
 mod view;
 
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(super) use self::changes::{Change, Closing, reloaded};
 pub(super) use self::keys::KEYS;
 pub(super) use self::view::View;
 use super::explanation;
@@ -19,6 +21,9 @@ const MAX_DENIALS: usize = 200;
 
 /// Rows of a list that are asked for.
 const MAX_ROWS: usize = 1000;
+
+/// Where the process is asked about.
+pub(super) const STATUS: &str = "/api/v1/status";
 
 /// The longest filter.
 const MAX_FILTER: usize = 200;
@@ -40,6 +45,8 @@ pub(super) struct State {
     pub(super) note: Option<String>,
     /// Denials that were not told one by one.
     pub(super) skipped: u64,
+    /// Whether the answer to a reload is waited for.
+    is_reloading: bool,
     /// Rows on the screen.
     pub(super) page: usize,
     /// The first line of the tab of the process.
@@ -61,20 +68,13 @@ pub(super) enum Mode {
     Browse,
     /// The filter is written; what it was before.
     Filter(String),
-    /// Whether this is to be closed.
-    Confirm(Closing),
+    /// Whether this is to be done.
+    Confirm(Change),
     /// An explanation: lines, and the first that is shown; none yet: it is waited for.
     Explain(String, Option<Vec<String>>, usize),
+    /// What became of a change: a title, lines, and the first that is shown.
+    Report(String, Vec<String>, usize),
     Help(usize),
-}
-
-/// What is closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Closing {
-    /// A tunnel, by its id, and in words.
-    Tunnel(String, String),
-    /// All tunnels of a user.
-    User(String),
 }
 
 /// What happens.
@@ -91,8 +91,14 @@ pub(super) enum Message {
     Status(Facts),
     History(Facts),
     Link(Link),
-    /// What became of closing something, in words.
-    Closed(String),
+    /// The service refuses the list, and says this.
+    Unlisted(Tab, String),
+    /// What became of a change, in words.
+    Changed(String),
+    /// The process drains. Its service takes no further question.
+    Drains,
+    /// What became of a reload, a line for each part.
+    Reloaded(Vec<String>),
     Explained(Result<Facts, String>),
     /// A signal ends the program, by its number.
     Ended(i32),
@@ -108,7 +114,7 @@ pub(super) enum Command {
     Redraw,
     /// Connect again now.
     Connect,
-    Close(Closing),
+    Change(Change),
     Explain(Value),
     /// The last 15 minutes, after a pause.
     History,
@@ -128,6 +134,7 @@ impl State {
             mode: Mode::Browse,
             note: None,
             skipped: 0,
+            is_reloading: false,
             page: 1,
             process_first: 0,
         }
@@ -171,7 +178,8 @@ impl State {
             // The last denials are on it too.
             Tab::Overview => Some((Tab::Denials, format!("/api/v1/denials?limit={MAX_DENIALS}"))),
             Tab::Denials => Some((Tab::Denials, format!("/api/v1/denials?limit={MAX_DENIALS}"))),
-            Tab::Process => Some((Tab::Process, "/api/v1/status".to_owned())),
+            // What the lists of these are made of is in each snapshot.
+            Tab::Process | Tab::Upstreams | Tab::Rules => Some((Tab::Process, STATUS.to_owned())),
             _ => self.view()?.path(MAX_ROWS).map(|path| (self.tab, path)),
         }
     }
@@ -183,7 +191,12 @@ impl State {
             Message::Ended(_) | Message::Unreadable(_) => return Some(Command::Quit),
             Message::Resized => {}
             Message::Link(link) => self.link = link,
-            Message::Closed(note) => self.note = Some(clean(&note).into_owned()),
+            Message::Changed(note) => self.note = Some(clean(&note).into_owned()),
+            Message::Drains => {
+                self.note = Some("the process drains, and ends".to_owned());
+                self.status.set("state", "draining");
+            }
+            Message::Reloaded(lines) => self.show_reload(&lines),
             Message::Explained(explained) => self.show_explanation(explained),
             // What is on the screen stays.
             _ if self.is_paused => {}
@@ -191,6 +204,7 @@ impl State {
             Message::Denial(denial) => self.add_denial(denial),
             Message::Skipped(count) => self.skipped = self.skipped.saturating_add(count),
             Message::List(tab, answer) => self.take_list(tab, answer),
+            Message::Unlisted(tab, why) => self.take_refusal(tab, &why),
             Message::Status(status) => self.status = status,
             Message::History(history) => self.history = History::of(&history),
         }
@@ -208,6 +222,22 @@ impl State {
     fn take_list(&mut self, tab: Tab, answer: Facts) {
         let total = tab.total(answer.whole());
         self.replace(tab, tab.rows(answer), total);
+    }
+
+    fn take_refusal(&mut self, tab: Tab, why: &str) {
+        if let Some(view) = self.views.iter_mut().find(|view| view.tab == tab) {
+            view.refuse(clean(why).into_owned());
+        }
+    }
+
+    /// Shows one line as a note, and more where they do not cover what else is read.
+    fn show_reload(&mut self, lines: &[String]) {
+        self.is_reloading = false;
+        let lines: Vec<String> = lines.iter().map(|line| clean(line).into_owned()).collect();
+        self.note = lines.first().cloned();
+        if lines.len() > 1 && self.mode == Mode::Browse {
+            self.mode = Mode::Report("reload".to_owned(), lines, 0);
+        }
     }
 
     fn replace(&mut self, tab: Tab, rows: Vec<Facts>, total: Option<u64>) {

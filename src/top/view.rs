@@ -220,13 +220,16 @@ fn draw_foot(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
         return;
     }
     let (text, style) = match (&state.mode, &state.note, &state.link) {
-        (Mode::Confirm(closing), ..) => (format!("{} y/n", closing.question()), theme.warning()),
+        (Mode::Confirm(change), ..) => (format!("{} y/n", change.question()), theme.warning()),
         (_, Some(note), _) => (note.clone(), theme.warning()),
         (_, _, Link::Lost(why, _)) => (super::facts::clean(why).into_owned(), theme.bad()),
-        (Mode::Explain(..) | Mode::Help(_), ..) => {
+        (Mode::Explain(..) | Mode::Report(..) | Mode::Help(_), ..) => {
             ("↑ ↓ scroll, any other key closes".to_owned(), theme.faint())
         }
-        _ => (hints(state), theme.faint()),
+        _ => match state.view().and_then(|view| view.refusal()) {
+            Some(why) => (why.to_owned(), theme.bad()),
+            None => (hints(state), theme.faint()),
+        },
     };
     put(buffer, area, 0, &text, style);
 }
@@ -239,7 +242,7 @@ fn hints(state: &State) -> String {
     hints.extend(["? help", "q quit"]);
     match state.tab {
         Tab::Overview => hints.extend(["Tab next", "space pause"]),
-        Tab::Process => hints.extend(["Tab next", "↑ ↓ scroll"]),
+        Tab::Process => hints.extend(["Tab next", "↑ ↓ scroll", "R reload", "D drain"]),
         tab => {
             hints.extend(["/ filter", "s sort"]);
             if matches!(tab, Tab::Tunnels | Tab::Requests | Tab::Denials) {

@@ -199,6 +199,7 @@ mod operations {
     mod times;
     mod tls_commands;
     mod top;
+    mod top_changes;
     mod top_once;
     mod traces;
     mod upgrade_under_load;

@@ -2,9 +2,8 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::{Closing, Command, Link, MAX_FILTER, Mode, State};
+use super::{Change, Closing, Command, Link, MAX_FILTER, Mode, State};
 use crate::top::explanation;
-use crate::top::facts::{Facts, clean, human_count};
 use crate::top::lists::Tab;
 use crate::top::process;
 
@@ -14,17 +13,13 @@ pub(in crate::top) const KEYS: &[(&str, &str)] = &[
     ("1 … 9, 0", "a tab by its place"),
     ("↑, ↓, k, j", "the row above, the row below"),
     ("PgUp, PgDn, Home, End, g, G", "further up and down"),
-    (
-        "/",
-        "filter: rows that have a text; Enter keeps it, Esc drops it",
-    ),
+    ("/", "filter; Enter keeps it, Esc drops it"),
     ("s, S", "sort by the next column, by the one before"),
-    ("r", "reverse the order; without a connection: connect now"),
-    (
-        "e, Enter",
-        "explain why the request of a row is admitted or denied",
-    ),
-    ("x", "close the tunnel; of a user, all tunnels; asks first"),
+    ("r", "the other order; or connect again now"),
+    ("e, Enter", "why a request is admitted or denied"),
+    ("x", "close a tunnel, or all of a user; asks first"),
+    ("R", "reload configuration and files; asks first"),
+    ("D", "drain and end the process; asks first"),
     ("space", "pause, and go on"),
     ("Ctrl-L", "draw again"),
     ("Ctrl-Z", "suspend"),
@@ -52,20 +47,16 @@ impl State {
                 self.write_filter(key.code, has_control, before);
                 None
             }
-            Mode::Confirm(closing) => match key.code {
-                KeyCode::Char('y' | 'Y') => {
-                    self.note = Some("closing…".to_owned());
-                    Some(Command::Close(closing))
-                }
-                _ => {
-                    self.note = Some("nothing was closed".to_owned());
-                    None
-                }
-            },
+            Mode::Confirm(change) => self.confirm(key.code, change),
             Mode::Explain(title, lines, first) => {
                 let count = lines.as_ref().map_or(0, Vec::len);
                 let first = self.scroll(key.code, first, count);
                 self.mode = first.map_or(Mode::Browse, |first| Mode::Explain(title, lines, first));
+                None
+            }
+            Mode::Report(title, lines, first) => {
+                let first = self.scroll(key.code, first, lines.len());
+                self.mode = first.map_or(Mode::Browse, |first| Mode::Report(title, lines, first));
                 None
             }
             Mode::Help(first) => {
@@ -74,6 +65,17 @@ impl State {
                 None
             }
         }
+    }
+
+    /// Does what was asked about, or leaves it.
+    fn confirm(&mut self, key: KeyCode, change: Change) -> Option<Command> {
+        if !matches!(key, KeyCode::Char('y' | 'Y')) {
+            self.note = Some(change.left().to_owned());
+            return None;
+        }
+        self.note = Some(change.begun().to_owned());
+        self.is_reloading |= change == Change::Reload;
+        Some(Command::Change(change))
     }
 
     /// The first line of a text after a key; none when the key ends it.
@@ -113,6 +115,12 @@ impl State {
             }
             KeyCode::Char('e') | KeyCode::Enter => return self.explain(),
             KeyCode::Char('x') => self.ask_to_close(),
+            KeyCode::Char('R') if self.is_reloading => {
+                self.note = Some("a reload is under way".to_owned());
+            }
+            KeyCode::Char('R') => self.mode = Mode::Confirm(Change::Reload),
+            // Without users the service refuses it, and says why.
+            KeyCode::Char('D') => self.mode = Mode::Confirm(Change::Drain),
             key => self.browse_list(key, page),
         }
         None
@@ -193,7 +201,7 @@ impl State {
     fn ask_to_close(&mut self) {
         let closing = self
             .view()
-            .and_then(|view| closing(view.tab, view.selected()?));
+            .and_then(|view| Closing::of(view.tab, view.selected()?));
         self.note = match closing {
             None => Some("only tunnels are closed: choose one, or a user".to_owned()),
             Some(_) if !self.can_change() => Some(
@@ -201,48 +209,9 @@ impl State {
                     .to_owned(),
             ),
             Some(closing) => {
-                self.mode = Mode::Confirm(closing);
+                self.mode = Mode::Confirm(Change::Close(closing));
                 None
             }
         };
-    }
-}
-
-/// What is closed of a row.
-fn closing(tab: Tab, row: &Facts) -> Option<Closing> {
-    match tab {
-        Tab::Tunnels => {
-            let id = row.at("id").raw()?;
-            let user = row.at("user").text().unwrap_or("(no user)".into());
-            let target = row.at("target").text().unwrap_or_default();
-            Some(Closing::Tunnel(
-                id.to_owned(),
-                format!("{user} to {target}"),
-            ))
-        }
-        Tab::Users => Some(Closing::User(row.at("user").raw()?.to_owned())),
-        _ => None,
-    }
-}
-
-impl Closing {
-    /// The question before it is done.
-    pub(in crate::top) fn question(&self) -> String {
-        match self {
-            Self::Tunnel(_, what) => format!("close the tunnel of {what}?"),
-            Self::User(user) => format!("close all tunnels of {}?", clean(user)),
-        }
-    }
-
-    /// What was done: `closed` tunnels, or none of this id.
-    pub(in crate::top) fn outcome(&self, closed: u64) -> String {
-        match self {
-            Self::Tunnel(_, what) if closed > 0 => format!("closed: the tunnel of {what}"),
-            Self::Tunnel(_, what) => format!("the tunnel of {what} had ended"),
-            Self::User(user) => {
-                let (count, s) = (human_count(closed), if closed == 1 { "" } else { "s" });
-                format!("closed: {count} tunnel{s} of {}", clean(user))
-            }
-        }
     }
 }

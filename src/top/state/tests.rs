@@ -1,5 +1,7 @@
 //! The state: what keys and news do, and that nothing of it panics or grows.
 
+mod changes;
+
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -162,55 +164,36 @@ fn filters() {
 }
 
 #[test]
-fn closing_asks_first() {
-    let mut state = state(true);
-    state.update(key(KeyCode::Char('2')));
-    state.update(tunnels(&[("a", 1), ("b", 3)]));
-    assert_eq!(state.update(key(KeyCode::Char('x'))), None);
-    let closing = Closing::Tunnel("b".to_owned(), "user-b to b.example:443".to_owned());
-    assert_eq!(state.mode, Mode::Confirm(closing.clone()));
+fn balances_that_the_service_does_not_tell() {
+    let mut state = state(false);
+    state.update(key(KeyCode::Char('9')));
+    assert_eq!(
+        state.wanted(),
+        Some((Tab::Quotas, "/api/v1/quotas?limit=1000".to_owned()))
+    );
+    let refused = || Message::Unlisted(Tab::Quotas, "the store does not work\u{1b}[2J".to_owned());
+    state.update(refused());
+    let shown = screen(&mut state, 80, 24);
     assert!(
-        screen(&mut state, 80, 24).contains("close the tunnel of user-b to b.example:443? y/n")
+        shown.contains("the store does not work\\u{1b}[2J"),
+        "{shown}"
     );
-    // Another one is first now, and it is not the one that was asked about.
-    state.update(tunnels(&[("a", 9), ("b", 3)]));
-    assert_eq!(
-        state.update(key(KeyCode::Char('y'))),
-        Some(Command::Close(closing))
+    assert!(shown.contains("nothing is known"), "{shown}");
+    let balances = json!([{"class": "all", "member": "alice", "period": "day", "used": 2048}]);
+    let answer = json!({"balances": balances, "unlisted": 3});
+    state.update(Message::List(Tab::Quotas, Facts::new(answer)));
+    let shown = screen(&mut state, 80, 24);
+    assert!(
+        shown.contains("1 of 4") && shown.contains("2.0K"),
+        "{shown}"
     );
-    state.update(key(KeyCode::Char('x')));
-    assert_eq!(state.update(key(KeyCode::Enter)), None);
-    assert_eq!(state.note.as_deref(), Some("nothing was closed"));
-    state.update(Message::Closed("closed\u{1b}[2J".to_owned()));
-    assert!(is_harmless(state.note.as_deref().unwrap()));
-}
-
-#[test]
-fn closing_needs_a_service_that_changes_something_and_a_tunnel() {
-    let mut unable = state(false);
-    unable.update(key(KeyCode::Char('2')));
-    unable.update(tunnels(&[("a", 1)]));
-    assert_eq!(unable.update(key(KeyCode::Char('x'))), None);
-    assert!(unable.note.as_deref().unwrap().contains("admin.users"));
-    let mut able = state(true);
-    for place in ['1', '2', '3', '4', '5', '6', '7', '8', '9'] {
-        able.update(key(KeyCode::Char(place)));
-        assert_eq!(able.update(key(KeyCode::Char('x'))), None);
-        assert_eq!(able.mode, Mode::Browse, "{place}");
-    }
-    able.update(Message::List(
-        Tab::Users,
-        Facts::new(json!({"users": [{"user": "a/b"}]})),
-    ));
-    able.update(key(KeyCode::Char('4')));
-    able.update(key(KeyCode::Char('x')));
-    assert_eq!(able.mode, Mode::Confirm(Closing::User("a/b".to_owned())));
-    let closing = Closing::User("a".to_owned());
-    assert_eq!(closing.outcome(2), "closed: 2 tunnels of a");
-    assert_eq!(closing.outcome(1), "closed: 1 tunnel of a");
-    assert_eq!(
-        Closing::Tunnel("1".to_owned(), "a to b".to_owned()).outcome(0),
-        "the tunnel of a to b had ended"
+    assert!(!shown.contains("does not work"), "{shown}");
+    // What was known stays.
+    state.update(refused());
+    let shown = screen(&mut state, 80, 24);
+    assert!(
+        shown.contains("2.0K") && shown.contains("does not work"),
+        "{shown}"
     );
 }
 
@@ -318,7 +301,7 @@ fn any_message() -> impl Strategy<Value = Step> {
         8 => prop_oneof![
             Just('q'), Just('?'), Just(' '), Just('/'), Just('s'), Just('S'), Just('r'), Just('x'), Just('y'), Just('e'), Just('j'),
             Just('k'), Just('g'), Just('G'), Just('1'), Just('2'), Just('3'), Just('4'), Just('5'), Just('6'), Just('7'), Just('8'),
-            Just('9'), any::<char>(),
+            Just('9'), Just('0'), Just('R'), Just('D'), any::<char>(),
         ].prop_map(KeyCode::Char),
         4 => prop_oneof![
             Just(KeyCode::Enter), Just(KeyCode::Esc), Just(KeyCode::Tab), Just(KeyCode::BackTab), Just(KeyCode::PageUp),
@@ -363,7 +346,7 @@ fn any_message() -> impl Strategy<Value = Step> {
     let other = (hostile(), hostile(), any::<u64>()).prop_flat_map(|(a, b, number)| {
         let status = json!({
             "version": &a, "state": &b, "operator": &a, "can_change": number % 2 == 0, "uptime_seconds": number,
-            "listeners": [{"address": &a, "socks5": &b}], "errors_by_kind": {&b: number},
+            "listeners": [{"address": &a, "socks5": &b}], "recent_errors_by_kind": {&b: number},
         });
         let pause = (number % 2 == 0).then_some(Duration::from_secs(number));
         prop_oneof![
@@ -371,7 +354,13 @@ fn any_message() -> impl Strategy<Value = Step> {
             Just(Message::Denial(Facts::new(json!({"id": &a, "target": &b, "rule": &a, "time": &b})))),
             Just(Message::Skipped(number)),
             Just(Message::Link(Link::Lost(a.clone(), pause))),
-            Just(Message::Closed(b.clone())),
+            Just(Message::Changed(b.clone())),
+            Just(Message::Drains),
+            Just(Message::Reloaded(vec![a.clone(), b.clone()])),
+            (0..Tab::ALL.len()).prop_map({
+                let why = a.clone();
+                move |tab| Message::Unlisted(Tab::ALL[tab], why.clone())
+            }),
             Just(Message::Explained(Err(a.clone()))),
             Just(Message::Explained(Ok(Facts::new(json!({"decision": &a, &b: {&a: [&b]}}))))),
             Just(Message::History(Facts::new(json!({"points": {"time": [number], "requests": [number]}})))),

@@ -19,6 +19,8 @@ pub(in crate::top) struct View {
     /// The column, and whether the largest come first.
     sort: (usize, bool),
     filter: String,
+    /// Why the service does not tell the rows.
+    refusal: Option<String>,
     /// A place in `seen`.
     selected: usize,
     /// What tells the selected row from others, once one was chosen. The selection stays with it.
@@ -36,6 +38,7 @@ impl View {
             total: None,
             sort: tab.list().map_or((0, false), |list| list.sort),
             filter: String::new(),
+            refusal: None,
             selected: 0,
             key: None,
             first: 0,
@@ -112,7 +115,17 @@ impl View {
     pub(super) fn replace(&mut self, rows: Vec<Facts>, total: Option<u64>) {
         self.rows = rows;
         self.total = total;
+        self.refusal = None;
         self.arrange();
+    }
+
+    /// The service does not tell the rows now. Those that are known stay.
+    pub(super) fn refuse(&mut self, why: String) {
+        self.refusal = Some(why);
+    }
+
+    pub(in crate::top) fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     pub(super) fn set_filter(&mut self, filter: String) {

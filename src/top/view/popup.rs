@@ -16,16 +16,11 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
             let inner = frame(title, area, theme, buffer);
             let waiting = ["asking…".to_owned()];
             let lines = lines.as_deref().unwrap_or(&waiting);
-            let lines = wrap(lines, inner.width);
-            let rows = lines.iter().skip(*first).take(usize::from(inner.height));
-            for (line, text) in (0..).zip(rows) {
-                let style = if *first == 0 && line == 0 {
-                    theme.title()
-                } else {
-                    Style::new()
-                };
-                put(buffer, inner, line, text, style);
-            }
+            draw_lines(lines, *first, theme, inner, buffer);
+        }
+        Mode::Report(title, lines, first) => {
+            let inner = frame(title, area, theme, buffer);
+            draw_lines(lines, *first, theme, inner, buffer);
         }
         Mode::Help(first) => {
             let inner = frame("keys", area, theme, buffer);
@@ -37,6 +32,20 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
                 put_at(buffer, inner, (column, line), meaning, Style::new());
             }
         }
+    }
+}
+
+/// Lines of a text, of which the first says the most.
+fn draw_lines(lines: &[String], first: usize, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let lines = wrap(lines, area.width);
+    let rows = lines.iter().skip(first).take(usize::from(area.height));
+    for (line, text) in (0..).zip(rows) {
+        let style = if first == 0 && line == 0 {
+            theme.title()
+        } else {
+            Style::new()
+        };
+        put(buffer, area, line, text, style);
     }
 }
 

@@ -114,6 +114,9 @@ fn cell(buffer: &mut Buffer, area: Rect, placed: &Placed, line: u16, text: &str,
 
 /// Why there are no rows.
 fn nothing(state: &State, view: &View) -> String {
+    if view.refusal().is_some() {
+        return "nothing is known".to_owned();
+    }
     match (view.filter(), &state.link) {
         ("", Link::Live) => format!("no {}", view.tab.name()),
         ("", _) => "nothing is known yet".to_owned(),

@@ -13,6 +13,7 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (200, 50), (120, 30)];
 fn full() -> State {
     let status = Facts::new(json!({
         "version": "1.2.3", "state": "running", "uptime_seconds": 3700, "operator": "ops", "can_change": true, "pid": 4711,
+        "recent_errors_by_kind": {"dns_error": 3},
     }));
     let mut state = State::new("127.0.0.1:9090", status);
     state.update(Message::Link(Link::Live));
@@ -104,6 +105,9 @@ fn every_tab_has_its_facts_at_every_size() {
                 "1 of 3",
             ],
             Tab::Process => &[
+                "dns_error: 3",
+                "1.2.3",
+                "R reload  D drain",
                 "version          1.2.3",
                 "process          4711",
                 "you are          ops",
@@ -181,7 +185,8 @@ fn help_names_every_key() {
     let mut state = full();
     state.mode = Mode::Help(0);
     let text = screen(&state, (80, 24)).join("\n");
-    for (keys, _) in crate::top::state::KEYS {
+    for (keys, meaning) in crate::top::state::KEYS {
         assert!(text.contains(keys), "{keys}\n{text}");
+        assert!(text.contains(meaning), "{meaning}\n{text}");
     }
 }
