@@ -9,6 +9,7 @@ mod facts;
 mod feed;
 mod history;
 mod lists;
+mod notices;
 mod once;
 mod process;
 mod state;
@@ -130,7 +131,7 @@ fn run(
     loop {
         let now = Instant::now();
         if is_changed && (is_urgent || due <= now) {
-            state.page = view::page(screen.terminal.size()?.height);
+            state.page = view::page(state, screen.terminal.size()?.height);
             screen
                 .terminal
                 .draw(|frame| view::draw(state, theme, frame))?;

@@ -1,6 +1,7 @@
 //! The process and the classes of limits, as lines of a name and a text. Pure.
 
 use super::facts::{Fact, Facts, human_count, human_seconds, short_bytes};
+use super::notices::notices;
 
 /// More lines than a process has.
 const MAX_LINES: usize = 500;
@@ -8,6 +9,9 @@ const MAX_LINES: usize = 500;
 /// What the service says of its process.
 pub(super) fn lines(status: &Facts, snapshot: &Facts) -> Vec<(String, String)> {
     let mut lines = Lines(Vec::new());
+    for notice in notices(status, snapshot) {
+        lines.add("attention", notice.text);
+    }
     let text = |path: &str| status.at(path).text().unwrap_or_default().into_owned();
     lines.add("version", text("version"));
     lines.add("process", text("pid"));

@@ -15,6 +15,7 @@ use super::explanation;
 use super::facts::{Facts, clean};
 use super::history::History;
 use super::lists::Tab;
+use super::notices::{Notice, notices};
 
 /// Denials that are kept.
 const MAX_DENIALS: usize = 200;
@@ -143,6 +144,11 @@ impl State {
     /// Whether the service changes anything.
     pub(super) fn can_change(&self) -> bool {
         self.status.at("can_change").is_true()
+    }
+
+    /// What needs attention.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        notices(&self.status, &self.snapshot)
     }
 
     /// How long the process has run, by the last snapshot. The status is older.

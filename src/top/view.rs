@@ -14,18 +14,28 @@ use ratatui::text::Span;
 
 use super::facts::{human_count, human_seconds};
 use super::lists::Tab;
+use super::notices::Notice;
 use super::process;
 use super::state::{Link, Mode, State};
 
 /// Lines that are not rows: head, tabs, titles of columns, foot.
 const AROUND: u16 = 4;
 
+/// A terminal of fewer lines has none to say what needs attention.
+const LEAST_FOR_NOTICE: u16 = 12;
+
 /// A smaller terminal shows nothing of use.
 const LEAST: (u16, u16) = (40, 8);
 
 /// How many rows a terminal of this height shows.
-pub(super) fn page(height: u16) -> usize {
-    usize::from(height.saturating_sub(AROUND)).max(1)
+pub(super) fn page(state: &State, height: u16) -> usize {
+    let notice = notice_lines(height, &state.notices());
+    usize::from(height.saturating_sub(AROUND + notice)).max(1)
+}
+
+/// Lines for what needs attention.
+fn notice_lines(height: u16, notices: &[Notice]) -> u16 {
+    u16::from(height >= LEAST_FOR_NOTICE && !notices.is_empty())
 }
 
 /// Colours, or none.
@@ -80,9 +90,11 @@ pub(super) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>) {
         );
         return;
     }
-    let [head, tabs, body, foot] = Layout::vertical([
+    let notices = state.notices();
+    let [head, tabs, notice, body, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
+        Constraint::Length(notice_lines(area.height, &notices)),
         Constraint::Min(1),
         Constraint::Length(1),
     ])
@@ -90,6 +102,7 @@ pub(super) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>) {
     let buffer = frame.buffer_mut();
     draw_head(state, theme, head, buffer);
     draw_tabs(state, theme, tabs, buffer);
+    draw_notice(&notices, theme, notice, buffer);
     match state.tab {
         Tab::Overview => overview::draw(state, theme, body, buffer),
         Tab::Process => draw_process(state, theme, body, buffer),
@@ -196,6 +209,25 @@ fn draw_tabs(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
         };
         right += put_at(buffer, area, (right, 0), name, style);
     }
+}
+
+/// The first of what needs attention, and how many more there are.
+fn draw_notice(notices: &[Notice], theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let Some((first, more)) = notices.split_first() else {
+        return;
+    };
+    let style = match first.is_bad {
+        true => theme.bad(),
+        false => theme.warning(),
+    };
+    let more = match more.len() {
+        0 => String::new(),
+        count => format!(" {count} more: process"),
+    };
+    let [left, right] =
+        Layout::horizontal([Constraint::Min(0), Constraint::Length(width_of(&more))]).areas(area);
+    put(buffer, left, 0, &format!("! {}", first.text), style);
+    put(buffer, right, 0, &more, style);
 }
 
 fn draw_process(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {

@@ -68,7 +68,7 @@ fn write(state: &mut State, text: &str) {
 }
 
 fn screen(state: &mut State, width: u16, height: u16) -> String {
-    state.page = page(height);
+    state.page = page(state, height);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let theme = Theme { has_colour: true };
     terminal.draw(|frame| draw(state, theme, frame)).unwrap();
@@ -278,6 +278,33 @@ fn the_uptime_goes_on() {
 }
 
 #[test]
+fn what_needs_attention_is_above_all_else() {
+    let mut state = state(false);
+    state.update(key(KeyCode::Char('2')));
+    state.update(tunnels(&[("a", 1)]));
+    screen(&mut state, 80, 24);
+    assert_eq!(state.page, 20);
+    let status = json!({"log_dropped": 3, "reload": {"outcome": "failure"}});
+    state.update(Message::Status(Facts::new(status)));
+    let shown = screen(&mut state, 80, 24);
+    assert!(shown.contains("! the last reload failed"), "{shown}");
+    assert!(shown.contains("1 more: process"), "{shown}");
+    assert!(shown.contains("a.example:443"), "{shown}");
+    assert_eq!(state.page, 19);
+    // There is no line for it.
+    assert!(!screen(&mut state, 80, 11).contains("! the last"));
+    state.update(key(KeyCode::Char('0')));
+    let shown = screen(&mut state, 80, 24);
+    assert!(
+        shown.contains("attention        records of the access log were lost: 3"),
+        "{shown}"
+    );
+    // Where snapshots have the rows, the process is still asked about.
+    state.update(key(KeyCode::Char('8')));
+    assert_eq!(state.wanted(), Some((Tab::Process, STATUS.to_owned())));
+}
+
+#[test]
 fn a_lost_connection_is_shown() {
     let mut state = state(false);
     let lost = Link::Lost(
@@ -389,7 +416,7 @@ proptest! {
                 Step::Size(to_width, to_height) => (width, height) = (to_width.max(1), to_height.max(1)),
                 Step::Say(message) => drop(state.update(message)),
             }
-            state.page = page(height);
+            state.page = page(&state, height);
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
             terminal.draw(|frame| draw(&state, Theme { has_colour: width % 2 == 0 }, frame)).unwrap();
             for cell in terminal.backend().buffer().content() {

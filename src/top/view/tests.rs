@@ -105,6 +105,7 @@ fn every_tab_has_its_facts_at_every_size() {
                 "1 of 3",
             ],
             Tab::Process => &[
+                "attention        upstreams get no requests: 127.0.0.1:8080",
                 "dns_error: 3",
                 "1.2.3",
                 "R reload  D drain",
@@ -128,6 +129,8 @@ fn every_tab_has_its_facts_at_every_size() {
                 "{text}"
             );
             assert!(lines[0].ends_with("live"), "{text}");
+            let notice = "! upstreams get no requests: 127.0.0.1:8080";
+            assert_eq!(lines[2], notice, "{text}");
             assert!(
                 Tab::ALL.iter().all(|tab| lines[1].contains(tab.name())),
                 "{text}"

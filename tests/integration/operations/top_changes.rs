@@ -126,6 +126,8 @@ fn a_reload_tells_what_became_of_it() {
     tmux.press(&["Escape"]);
     tmux.press(&["0"]);
     tmux.wait(&[
+        "! the last reload failed",
+        "attention",
         "last reload",
         "failure",
     ]);
@@ -150,7 +152,7 @@ fn a_drain_asks_first_and_ends_the_process() {
     tmux.press(&["D"]);
     tmux.press(&["y"]);
     tmux.wait(&["the process drains, and ends"]);
-    tmux.wait(&["draining"]);
+    tmux.wait(&["draining", "! Tollgate drains"]);
     tunnel.send("pong").unwrap();
     assert_eq!(tunnel.read_bytes(4).unwrap(), b"pong");
     drop(tunnel);
