@@ -337,7 +337,7 @@ fn answers_are_kept_and_failures_follow_the_configuration() {
 #[test]
 fn a_slow_service_delays_only_what_such_a_rule_decides() {
     let slow = Origin::deaf();
-    let proxy = proxy(&slow, ", timeout: 3s, concurrency: 4", UPLOADS);
+    let proxy = proxy(&slow, ", timeout: 5s, concurrency: 4", UPLOADS);
     let origin = Origin::ok("in");
     let url = format!("http://{}/", origin.address);
     let mut waiting: Vec<_> = (0..20)

@@ -15,6 +15,8 @@ use super::port::Port;
 pub(crate) struct Collector {
     program: PathBuf,
     port: Port,
+    /// It always listens for gRPC too.
+    grpc: Port,
     running: Option<(Child, Capture)>,
 }
 
@@ -24,6 +26,7 @@ impl Collector {
         Some(Self {
             program: unpacked("rotel-agent", "--version")?,
             port: Port::reserve(),
+            grpc: Port::reserve(),
             running: None,
         })
     }
@@ -33,26 +36,28 @@ impl Collector {
     }
 
     pub(crate) fn start(&mut self) {
-        // It always listens for gRPC too.
-        let grpc = Port::reserve();
+        // The settings of the collector can come from the environment: it gets what a program needs to be found and loaded.
+        let kept = ["PATH", "LD_LIBRARY_PATH"];
+        let kept = kept.map(|name| Some((name, std::env::var_os(name)?)));
         let mut process = Command::new(&self.program)
             .env_clear()
+            .envs(kept.into_iter().flatten())
             .args(["--log-format", "json", "start", "--exporter", "blackhole"])
             .args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"])
             .args(["--otlp-http-endpoint", &self.port.address.to_string()])
-            .args(["--otlp-grpc-endpoint", &grpc.address.to_string()])
+            .args(["--otlp-grpc-endpoint", &self.grpc.address.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let output = Capture::of(process.stdout.take());
+        let (process, output) = self.running.insert((process, output));
         eventually("the collector to accept", || {
             let ended = process.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", output.text());
             TcpStream::connect(self.port.address).ok()
         });
-        self.running = Some((process, output));
     }
 
     /// Waits for this many spans, ends the collector, and gives all that it got.

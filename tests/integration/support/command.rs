@@ -128,9 +128,11 @@ pub(crate) fn python_with(module: &str) -> Option<&'static str> {
 /// A program that scripts/setup.sh unpacks below Cargo's target directory, or one of this name on the path; `version` is the
 /// argument that asks for its version. As [`is_installed`] where there is none.
 pub(crate) fn unpacked(name: &str, version: &str) -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let path = target.join("test-tools/bin").join(name);
-    let program = if path.exists() { path } else { name.into() };
+    // With a target of its own, Cargo has a folder more.
+    let above = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors().skip(1);
+    let mut paths = above.take(2).map(|it| it.join("test-tools/bin").join(name));
+    let found = paths.find(|path| path.exists());
+    let program = found.unwrap_or_else(|| name.into());
     is_installed(&[program.to_str().unwrap(), version]).then_some(program)
 }
 
