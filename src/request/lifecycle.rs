@@ -19,6 +19,7 @@ pub struct Lifecycle {
     asked: Notify,
     /// Has a receiver for each piece of work that draining waits for.
     in_flight: watch::Sender<()>,
+    /// Whether all work has ended.
     ended: watch::Sender<bool>,
     /// Has a receiver for each task that sends what the work has left.
     last_tasks: watch::Sender<()>,

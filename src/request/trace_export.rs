@@ -20,6 +20,8 @@ use crate::upstream::fetch::{FetchError, FetchRequest, FetchResponse};
 /// Spans that are sent together, and how long the first of them waits for the others.
 const BATCH: usize = 512;
 const LINGER: Duration = Duration::from_secs(5);
+/// The same while the process drains, which may be killed before it has ended.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// How long a collector may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer.
@@ -42,19 +44,27 @@ enum Answer {
     Refused(String),
 }
 
-/// Sends spans until the process ends, and then those that are left. Ends at once where there are no traces.
+/// Sends spans until all work has ended, and then those that are left. Returns at once where there are no traces.
 pub async fn look_after(app: Arc<App>) {
     let Some((settings, mut queue)) = app.telemetry.take_traces() else {
         return;
     };
     let _last = app.lifecycle.begin_last_task();
+    let mut lost = 0;
     let exporter = Exporter {
         app: &app,
         settings: &settings,
         told: Throttle::new(),
     };
     while let Some(spans) = exporter.next_batch(&mut queue).await {
-        exporter.deliver(spans).await;
+        let not_taken = exporter.deliver(spans).await;
+        if app.lifecycle.has_work_ended() {
+            lost += not_taken;
+        }
+    }
+    if lost > 0 {
+        let endpoint = &settings.endpoint;
+        log::warn!("traces: {endpoint}: the last {lost} spans were not taken and are lost");
     }
 }
 
@@ -79,18 +89,23 @@ impl Exporter<'_> {
                 batch.add(spans);
             }
         };
+        let draining = async {
+            self.app.lifecycle.drain_begun().await;
+            tokio::time::sleep(DRAIN_LINGER).await;
+        };
         tokio::select! {
             // What is there comes first.
             biased;
             () = more => {}
             () = tokio::time::sleep(LINGER) => {}
+            () = draining => {}
             () = self.app.lifecycle.work_ended() => {}
         }
         Some(batch)
     }
 
-    /// Sends a batch, again where that may help, and counts what became of it.
-    async fn deliver(&self, batch: Batch) {
+    /// Sends a batch, again where that may help, and counts what became of it. How many spans were not taken.
+    async fn deliver(&self, batch: Batch) -> u64 {
         let count = batch.count() as u64;
         let content = batch.encode();
         let begun = Instant::now();
@@ -106,11 +121,12 @@ impl Exporter<'_> {
                             "the collector did not take {rejected} spans: {why}"
                         ));
                     }
-                    return;
+                    return rejected;
                 }
                 Answer::Refused(why) => {
                     self.app.telemetry.spans_sent("rejected", count);
-                    return self.tell(&why);
+                    self.tell(&why);
+                    return count;
                 }
                 Answer::Later { why, wait } => (why, wait),
             };
@@ -124,7 +140,7 @@ impl Exporter<'_> {
                 if let Some(wait) = wait {
                     self.sleep(wait).await;
                 }
-                return;
+                return count;
             }
             self.sleep(next).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -146,7 +162,8 @@ impl Exporter<'_> {
             content: Some(("application/x-protobuf", content)),
             accept: "application/x-protobuf",
             fields: self.settings.fields.clone(),
-            is_repeatable: false,
+            // What fails is sent again in any case.
+            is_repeatable: true,
             max_body: MAX_ANSWER,
             cuts_body: true,
             timeout: TIMEOUT,

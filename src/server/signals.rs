@@ -101,7 +101,7 @@ impl ShutdownSignalWatch for Signals {
 /// Sends what the work has left, in a bounded time.
 pub(super) async fn end_work(app: &App) {
     if !app.lifecycle.end_work(SEND_TIME).await {
-        log::warn!("traces: the collector did not take the last spans in time; they are lost");
+        log::warn!("traces: the collector did not answer in time; the last spans may be lost");
     }
 }
 

@@ -305,3 +305,32 @@ fn a_snapshot_has_everything_and_is_what_its_schema_says() {
         1
     );
 }
+
+#[test]
+fn the_last_spans_are_sent_before_it_has_stopped() {
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = collector.local_addr().unwrap();
+    let posts = thread::spawn(move || {
+        let (mut stream, _) = collector.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let head = read_head(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        head
+    });
+    let served = Served::start(&format!(
+        "  telemetry: {{ otlp: {{ endpoint: \"http://{endpoint}\", sample: 100% }} }}\n"
+    ));
+    let mut client = served.connect();
+    client
+        .write_all(b"GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n")
+        .unwrap();
+    assert!(read_head(&mut client).starts_with("HTTP/1.1 407"));
+    let app = Arc::clone(&served.running.app);
+    served.running.stop().unwrap();
+    assert!(posts.join().unwrap().starts_with("POST /v1/traces "));
+    let metrics = app.telemetry.render_metrics();
+    let exported = "tollgate_trace_spans_total{result=\"exported\"} 1\n";
+    assert!(metrics.contains(exported), "{metrics}");
+}

@@ -1,11 +1,13 @@
 //! Traces: spans at a real collector; `traceparent` on its way; and collectors that are down, slow or full.
 
 use std::net::TcpListener;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::support::client::Wire;
 use crate::support::collector::{Collector, Span};
 use crate::support::dns::Dns;
 use crate::support::message::response;
@@ -13,6 +15,7 @@ use crate::support::origin::Origin;
 use crate::support::port::Port;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::request::{ALICE, auth, request_of};
+use crate::support::upgrade::Successor;
 use crate::support::{DEADLINE, eventually};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -40,7 +43,7 @@ fn a_collector_gets_spans_of_requests_and_tunnels() {
     let echo = Origin::echo();
     let proxy = traced(collector.address(), "")
         .config(&dns.config())
-        .config("limits: { classes: [{ name: all, requests: 20/m, burst: 1, queue: 5s }] }")
+        .config("limits: { classes: [{ name: all, requests: 12/m, burst: 1, queue: 8s }] }")
         .start();
     let target = format!("http://name.test:{}/path", origin.address.port());
     assert_eq!(proxy.fetch(&format!("{target}?secret=1")).status(), 200);
@@ -106,7 +109,8 @@ fn a_collector_that_comes_later_gets_what_waited() {
     let proxy = traced(collector.address(), "propagate: never").start();
     proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/early"));
     // The first attempt finds one that hangs up.
-    drop(listener.accept().unwrap());
+    listener.set_nonblocking(true).unwrap();
+    drop(eventually("the first attempt", || listener.accept().ok()));
     drop(listener);
     collector.start();
     let spans = collector.finish(1);
@@ -116,22 +120,125 @@ fn a_collector_that_comes_later_gets_what_waited() {
     );
 }
 
-#[test]
-fn the_last_spans_are_sent_before_the_process_ends() {
-    let Some(mut collector) = Collector::reserve() else {
-        return;
-    };
-    collector.start();
+/// Waits until the error log of a process that has ended has this text.
+fn told(proxy: &Proxy, text: &str) {
+    eventually(text, || proxy.errors().contains(text).then_some(()));
+}
+
+/// Sends spans of two requests to a process with traces, and ends it so.
+fn end(collector: &Collector, end: impl FnOnce(&mut Proxy)) {
     let echo = Origin::echo();
-    let mut proxy = traced(collector.address(), "").start();
+    let mut proxy = traced(collector.address(), "")
+        .config("timeouts: { drain: 100ms }")
+        .start();
     proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/denied"));
     let _tunnel = proxy.tunnel(echo.address);
-    proxy.signal(Signal::INT);
-    assert!(proxy.wait_exit(DEADLINE).success());
+    end(&mut proxy);
+}
+
+fn assert_all(collector: Collector) {
     let spans = collector.finish(3);
     let mut names: Vec<&str> = spans.iter().map(Span::name).collect();
     names.sort_unstable();
     assert_eq!(names, ["CONNECT", "GET", "connect"]);
+}
+
+#[test]
+fn the_last_spans_are_sent_before_the_process_ends() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let Some(mut collector) = Collector::reserve() else {
+            return;
+        };
+        collector.start();
+        end(&collector, |proxy| {
+            proxy.signal(signal);
+            assert!(proxy.wait_exit(DEADLINE).success());
+        });
+        assert_all(collector);
+    }
+}
+
+#[test]
+fn the_last_spans_are_sent_when_another_process_takes_over() {
+    let Some(mut collector) = Collector::reserve() else {
+        return;
+    };
+    collector.start();
+    end(&collector, |proxy| {
+        let _successor = Successor::start(proxy);
+        proxy.signal(Signal::QUIT);
+        assert!(proxy.wait_exit(DEADLINE).success());
+    });
+    assert_all(collector);
+}
+
+/// A process that is killed while it drains has sent most of them.
+#[test]
+fn spans_wait_for_a_second_while_the_process_drains() {
+    let collector = collector();
+    let echo = Origin::echo();
+    let proxy = traced(collector.address, "")
+        .config("timeouts: { drain: 1h }")
+        .start();
+    let _tunnel = proxy.tunnel(echo.address);
+    proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/denied"));
+    let begun = Instant::now();
+    proxy.signal(Signal::TERM);
+    eventually("the post", || collector.requests().into_iter().next());
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn losses_at_the_end_are_told() {
+    let closed = Port::reserve();
+    let busy = Origin::http(|_| response("503 Service Unavailable", "Retry-After: 60\r\n", ""));
+    for endpoint in [closed.address, busy.address] {
+        let mut proxy = traced(endpoint, "propagate: never").start();
+        for _ in 0..3 {
+            proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/denied"));
+        }
+        let begun = Instant::now();
+        proxy.signal(Signal::INT);
+        assert!(proxy.wait_exit(DEADLINE).success());
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        told(&proxy, "the last 3 spans were not taken and are lost");
+    }
+}
+
+/// The connection of the first post is kept, and the collector closes it before the last one.
+#[test]
+fn the_last_spans_are_sent_on_another_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (first, kept) = channel();
+    let posts = std::thread::spawn(move || {
+        let accept = || eventually("a connection", || listener.accept().ok()).0;
+        let mut kept = Wire::new(accept()).unwrap();
+        let _first = kept.request().unwrap().unwrap();
+        kept.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        first.send(()).unwrap();
+        // The second one is read, and gets no answer.
+        let _second = kept.request().unwrap().unwrap();
+        drop(kept);
+        let mut other = Wire::new(accept()).unwrap();
+        let again = other.request().unwrap().unwrap();
+        other
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        again.head.target().to_owned()
+    });
+    let mut proxy = traced(address, "propagate: never").start();
+    proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/first"));
+    kept.recv_timeout(DEADLINE).unwrap();
+    proxy.exchange(request_of(ALICE, "GET", "http://10.0.0.1/second"));
+    proxy.signal(Signal::INT);
+    assert!(proxy.wait_exit(DEADLINE).success());
+    assert_eq!(posts.join().unwrap(), "/v1/traces");
+    assert!(!proxy.errors().contains("lost"), "{}", proxy.errors());
 }
 
 #[test]
@@ -144,8 +251,10 @@ fn a_deaf_collector_holds_the_end_up_for_a_second() {
     assert!(proxy.wait_exit(DEADLINE).success());
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
-    let errors = proxy.errors();
-    assert!(errors.contains("did not take the last spans"), "{errors}");
+    told(
+        &proxy,
+        "the collector did not answer in time; the last spans may be lost",
+    );
 }
 
 #[test]
