@@ -425,3 +425,9 @@ fn a_member_that_is_known_is_admitted_without_an_allocation() {
     });
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
+
+/// The processor time of this thread: other programs do not count.
+pub(super) fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().unwrap()
+}

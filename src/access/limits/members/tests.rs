@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::access::limits::fleet::Fleet;
+use crate::access::limits::tests::processor_time;
 use crate::access::limits::{Pace, Rate};
 use crate::access::policy::Name;
 
@@ -54,12 +55,6 @@ fn a_full_part_makes_room_in_less_than_a_millisecond() {
     let most = Duration::from_micros(if cfg!(debug_assertions) { 4000 } else { 500 });
     assert!(slowest_entering < most, "{slowest_entering:?}");
     assert!(middle < most, "{middle:?}");
-}
-
-/// That of this thread.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.try_into().unwrap()
 }
 
 /// A part that is searched in vain is left alone for a moment.
