@@ -202,7 +202,7 @@ fn requests_at_once_are_shared_too() {
 }
 
 fn stats(proxy: &Proxy, member: &str) -> u64 {
-    let stats: Value = serde_json::from_str(&proxy.admin("/stats").text()).unwrap();
+    let stats = json(&root(proxy, "GET", "/stats", ""));
     let class = &stats["classes"]["all"];
     class[member].as_u64().unwrap_or_else(|| panic!("{stats}"))
 }
