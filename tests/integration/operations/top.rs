@@ -102,9 +102,7 @@ fn what_is_shown_is_what_the_api_says() {
         ]);
         tmux.press(&["?"]);
         tmux.wait(&["Shift-Tab", "quit"]);
-        // Escape and q at once are Alt-q.
-        tmux.press(&["Escape"]);
-        tmux.wait_until("no help", |screen| !screen.contains("Shift-Tab"));
+        tmux.escape("Shift-Tab");
         tmux.press(&["q"]);
         assert_restored(&tmux, proxy.setup.directory.path(), 0);
     }
@@ -177,8 +175,7 @@ fn a_denial_is_explained_in_place() {
         "rules that were evaluated",
         "decides",
     ]);
-    tmux.press(&["Escape"]);
-    tmux.wait_until("the list", |screen| !screen.contains("decides"));
+    tmux.escape("decides");
 }
 
 #[test]

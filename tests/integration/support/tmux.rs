@@ -67,6 +67,15 @@ impl Tmux {
         assert!(pressed.status.success(), "{pressed:?}");
     }
 
+    /// Presses Escape, and waits until the text that it closes is gone. Escape and the next key at once would be one
+    /// key, with Alt.
+    pub(crate) fn escape(&self, closed: &str) {
+        self.press(&["Escape"]);
+        self.wait_until(&format!("the screen without {closed:?}"), |screen| {
+            !screen.contains(closed)
+        });
+    }
+
     /// Gives the window another size.
     pub(crate) fn resize(&self, width: u16, height: u16) {
         let (width, height) = (width.to_string(), height.to_string());
