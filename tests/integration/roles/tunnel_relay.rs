@@ -1,15 +1,16 @@
 //! Tunnels that are open: bytes, ends, resets and what is left behind.
 
 use std::io::{Read, Write};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::support::DEADLINE;
-use crate::support::client::is_reset;
+use crate::support::client::{Wire, is_reset};
 use crate::support::origin::Origin;
 use crate::support::payload;
 use crate::support::port::Port;
 use crate::support::proxy::Proxy;
 use crate::support::request::connect;
+use crate::support::{DEADLINE, allow_many_connections};
 
 #[test]
 fn half_close_by_the_client_delivers_what_is_in_flight() {
@@ -237,4 +238,27 @@ fn churn_leaves_no_descriptors_and_no_memory() {
     });
     let grown = proxy.resident().saturating_sub(memory);
     assert!(grown < 16 * 1024, "{grown} KiB more after 800 tunnels");
+}
+
+/// With its line in the table of open tunnels.
+#[test]
+fn an_idle_tunnel_takes_little() {
+    /// 6.5 KiB.
+    const MOST: u64 = 6_656;
+    const TUNNELS: u64 = 1_000;
+    allow_many_connections();
+    let proxy = Proxy::plain();
+    let held = Mutex::new(Vec::new());
+    let origin = Origin::raw(move |wire, _| {
+        held.lock().unwrap().push(wire);
+        Ok(())
+    });
+    let open = |count| -> Vec<Wire> { (0..count).map(|_| proxy.tunnel(origin.address)).collect() };
+    // What there is once for all tunnels is there.
+    let first = open(200);
+    let before = proxy.resident();
+    let second = open(TUNNELS);
+    let each = proxy.resident().saturating_sub(before) * 1024 / TUNNELS;
+    assert!(each <= MOST, "{each} bytes for each idle tunnel");
+    drop((first, second));
 }
