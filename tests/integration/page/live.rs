@@ -11,8 +11,6 @@ use crate::support::request::{BOB, fetch, request_of};
 const RATE: u32 = 500;
 /// More than a snapshot has.
 const TUNNELS: usize = 220;
-/// Seconds of load: the page is opened, watched and used within them.
-const SECONDS: u32 = 20;
 
 /// Keeps when the clock of the page changes.
 const WATCH: &str = "window.changes = []; new MutationObserver(() => window.changes.push(performance.now()))
@@ -49,63 +47,94 @@ fn it_follows_500_requests_a_second_and_220_tunnels() {
     let browser = &mut browser;
     let proxy = busy_proxy();
     let (echo, pages) = (Origin::echo(), Origin::ok("page"));
-    let wires = tunnels(&proxy, &echo);
+    let mut wires = tunnels(&proxy, &echo);
     let request = fetch(&format!("http://{}/page", pages.address));
-    std::thread::scope(|scope| {
-        let turns = 0..(RATE * SECONDS) as usize;
-        let load = scope.spawn(|| load::run(proxy.address, RATE, turns, |_| request.clone()));
-        open(browser, &proxy, 1600);
-        browser.evaluate(WATCH);
-        browser.wait("window.changes.length >= 6");
-        let between = browser.evaluate("window.changes[5] - window.changes[0]");
-        // Five seconds, give or take what a busy machine adds.
-        let between = between.as_f64().unwrap();
-        assert!((3900.0..9000.0).contains(&between), "{between}");
-        let number = |browser: &mut Browser, selector: &str| {
-            let text = browser.evaluate(&format!(
-                "document.querySelector(\"{selector}\").textContent"
-            ));
-            text.as_str()
-                .unwrap()
-                .replace(',', "")
-                .parse::<u32>()
-                .unwrap()
-        };
-        let a_second = number(browser, "[data-value='/snapshot/now/requests']");
-        assert!(a_second > RATE / 4, "{a_second}");
-        let open_tunnels = number(browser, "[data-value='/snapshot/now/open_tunnels']");
-        assert_eq!(open_tunnels as usize, TUNNELS);
-        let shown = browser.evaluate("document.querySelector('#tunnels [data-shown]').textContent");
-        assert_eq!(shown, "200 of 220");
-        find_one_beyond_the_snapshot(browser, &wires);
-        browser.wait("document.querySelector('#users tbody th')?.textContent === 'alice'");
-        assert_legible(browser, &[1600, 390]);
-        assert_quiet(browser, &proxy);
-        let answers = load.join().unwrap();
-        assert!(answers.iter().all(|answer| answer.status == 200));
-    });
+    let answers = load::run_beside(
+        proxy.address,
+        RATE,
+        |_| request.clone(),
+        || {
+            open(browser, &proxy, 1600);
+            assert_follows(browser);
+            close_one_beyond_the_snapshot(browser, &mut wires);
+            explain_a_denial(browser, &proxy);
+            browser.wait("document.querySelector('#users tbody th')?.textContent === 'alice'");
+            assert_legible(browser, &[1600, 390]);
+            assert_quiet(browser, &proxy);
+        },
+    );
+    assert!(answers.iter().all(|answer| answer.status == 200));
 }
 
-/// A search finds a tunnel that the snapshot does not have.
-fn find_one_beyond_the_snapshot(browser: &mut Browser, wires: &[Wire]) {
+fn assert_follows(browser: &mut Browser) {
+    browser.evaluate(WATCH);
+    browser.wait("window.changes.length >= 6");
+    let between = browser.evaluate("window.changes[5] - window.changes[0]");
+    // Five seconds, give or take what a busy machine adds.
+    let between = between.as_f64().unwrap();
+    assert!((3900.0..9000.0).contains(&between), "{between}");
+    let mut number = |selector: &str| {
+        let text = browser.evaluate(&format!(
+            "document.querySelector(\"{selector}\").textContent"
+        ));
+        text.as_str()
+            .unwrap()
+            .replace(',', "")
+            .parse::<u32>()
+            .unwrap()
+    };
+    let a_second = number("[data-value='/snapshot/now/requests']");
+    assert!(a_second > RATE / 4, "{a_second}");
+    let open_tunnels = number("[data-value='/snapshot/now/open_tunnels']");
+    assert_eq!(open_tunnels as usize, TUNNELS);
+    browser.wait("document.querySelector('#tunnels [data-shown]').textContent === '200 of 220'");
+}
+
+/// A search finds a tunnel that the snapshot does not have, and its button closes it.
+fn close_one_beyond_the_snapshot(browser: &mut Browser, wires: &mut [Wire]) {
     let clients = "[...document.querySelectorAll('#tunnels [data-label=Client]')].map((cell) => cell.textContent)";
     let clients = browser.evaluate(clients);
     let clients = clients.as_array().unwrap();
     assert_eq!(clients.len(), 200);
-    let addresses = wires
-        .iter()
-        .map(|wire| wire.socket().local_addr().unwrap().to_string());
-    let mut hidden = addresses.filter(|address| !clients.iter().any(|client| client == address));
-    let hidden = hidden.next_back().unwrap();
-    browser.evaluate(&format!(
-        "(() => {{ const input = document.querySelector('#tunnels [data-search]'); \
-         input.value = '{hidden}'; input.dispatchEvent(new Event('input')) }})()"
-    ));
+    let address = |wire: &Wire| wire.socket().local_addr().unwrap().to_string();
+    let is_hidden = |wire: &&mut Wire| !clients.iter().any(|client| *client == address(wire));
+    let hidden = wires.iter_mut().rev().find(is_hidden).unwrap();
+    search(browser, &address(hidden));
     browser.wait(&format!(
         "[...document.querySelectorAll('#tunnels tr[data-row]')].map((row) => row.textContent) \
-         .every((text, index, all) => all.length === 1 && text.includes('{hidden}'))"
+         .every((text, index, all) => all.length === 1 && text.includes('{}'))",
+        address(hidden)
     ));
     browser.wait("document.querySelectorAll('#tunnels tr[data-row]').length === 1");
+    browser.evaluate("document.querySelector('#tunnels tr[data-row] button').click()");
+    browser.wait("document.getElementById('confirm').open");
+    browser.evaluate("document.getElementById('confirm-yes').click()");
+    hidden.assert_closed();
+    browser.wait("document.getElementById('said').textContent.endsWith('is closed.')");
+    browser.wait("document.querySelectorAll('#tunnels tr[data-row]').length === 0");
+    search(browser, "");
+    browser.wait("document.querySelector('#tunnels [data-shown]').textContent === '200 of 219'");
+    // The others go on.
+    let open = wires.iter_mut().next().unwrap();
+    open.send("ping").unwrap();
+    assert_eq!(open.read_bytes(4).unwrap(), b"ping");
+}
+
+fn search(browser: &mut Browser, text: &str) {
+    browser.evaluate(&format!(
+        "(() => {{ const input = document.querySelector('#tunnels [data-search]'); \
+         input.value = '{text}'; input.dispatchEvent(new Event('input')) }})()"
+    ));
+}
+
+fn explain_a_denial(browser: &mut Browser, proxy: &Proxy) {
+    let answer = proxy.exchange(fetch("http://a.denied.test/"));
+    assert_eq!(answer.status(), 403);
+    browser.wait("document.querySelectorAll('#denials tr[data-row]').length === 1");
+    browser.evaluate("document.querySelector('#denials [data-do=explain]').click()");
+    browser.wait(
+        "document.querySelector('#denials .detail')?.textContent.startsWith('deny by no-private-pages')",
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::client::Wire;
@@ -61,6 +61,39 @@ pub(crate) fn run(
     let mut answers = answers.into_inner().unwrap();
     answers.sort_by_key(|answer| answer.turn);
     answers
+}
+
+/// Does something while requests come, `rate` in a second, as [`run`] sends them. The answers to them.
+pub(crate) fn run_beside(
+    address: SocketAddr,
+    rate: u32,
+    request: impl Fn(usize) -> String + Sync,
+    act: impl FnOnce(),
+) -> Vec<Answered> {
+    /// Ends the load when the act has ended, or failed.
+    struct Ended<'a>(&'a AtomicBool);
+
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut answers = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let turns = answers.len()..answers.len() + rate as usize;
+                answers.append(&mut run(address, rate, turns, &request));
+            }
+            answers
+        });
+        let ended = Ended(&is_over);
+        act();
+        drop(ended);
+        load.join().unwrap()
+    })
 }
 
 /// The rate is the load itself: no event ends this wait.

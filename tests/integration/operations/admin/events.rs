@@ -13,7 +13,7 @@ use crate::support::request::fetch;
 use crate::support::{eventually, within};
 
 /// Of one client; two places are left for others.
-const LISTENERS: usize = 6;
+pub(super) const LISTENERS: usize = 6;
 
 /// The address of another client.
 const OTHER: &str = "127.0.0.2";
@@ -22,7 +22,8 @@ const OTHER: &str = "127.0.0.2";
 pub(super) struct Listener(Wire);
 
 impl Listener {
-    fn new(proxy: &Proxy, narrow: bool) -> Self {
+    /// A listener, which is slow where its system takes little at once.
+    pub(super) fn new(proxy: &Proxy, narrow: bool) -> Self {
         let address = proxy.admin_address();
         let connect = match narrow {
             true => Wire::connect_narrow,
