@@ -229,7 +229,8 @@ pub enum Command {
     },
 }
 
-/// Who asks the admin service, and what is trusted to be it.
+// Who asks the admin service, and what is trusted to be it. The derive macro would make a doc comment here, and at other
+// parts of a command, the help of that command.
 #[derive(Debug, Default, StructOpt)]
 pub struct Login {
     /// A user of the admin service; prompts for the password, or reads it from standard input
@@ -259,7 +260,7 @@ impl Login {
     }
 }
 
-/// The commands for scripts.
+// The commands for scripts. Without a doc comment, as `Login`.
 #[derive(Debug, StructOpt)]
 pub enum ScriptCommand {
     /// Call the functions of a script for a request, without a policy; exits with 0 when the

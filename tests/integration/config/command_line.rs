@@ -357,6 +357,30 @@ fn help_and_version_are_no_mistakes() {
 }
 
 #[test]
+fn the_help_of_each_command_says_what_it_does() {
+    let all = tollgate(["--help"]).stdout;
+    for (command, about) in [
+        ("check", "Check the configuration and every file"),
+        ("explain", "Explain the decision of the policy"),
+        ("log", "Show the JSON access log"),
+        ("passwd", "Set a user's password"),
+        ("quota", "Show what users and networks have used"),
+        ("reload", "Reload users, groups and policy"),
+        ("script", "Try a script of an operator"),
+        ("top", "Show what the running process does"),
+    ] {
+        let is_listed = |line: &str| {
+            let text = line.trim_start().strip_prefix(command);
+            text.is_some_and(|text| text.trim_start().starts_with(about))
+        };
+        assert!(all.lines().any(is_listed), "{command}: {all}");
+        let help = tollgate([command, "--help"]).stdout;
+        let said = help.lines().nth(1).unwrap_or_default();
+        assert!(said.starts_with(about), "{command}: {help}");
+    }
+}
+
+#[test]
 fn demo_credentials_stay_on_loopback() {
     let setup = Setup::new().file("users.htpasswd", sha_line(("username", "password")));
     assert_eq!(check_setup(&setup).code(), Some(0));
