@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::access::limits::quota::{Quota, size};
+use crate::access::limits::quota::Quota;
 use crate::access::limits::{Class, ClassLimits, Classes, Pace, Per};
 use crate::access::policy::Scenario;
+use crate::text::units::show_size;
 
 /// A class and its limits, as they are written in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,7 +96,7 @@ impl From<&ClassLimits> for ExplainedLimits {
                 .quota
                 .iter()
                 .flat_map(Quota::periods)
-                .map(|(period, limit)| (period.as_str(), size(limit)))
+                .map(|(period, limit)| (period.as_str(), show_size(limit)))
                 .collect(),
             on_quota: limits.quota.map(|quota| quota.on_quota().as_str()),
         }

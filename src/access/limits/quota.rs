@@ -18,6 +18,7 @@
 use std::fmt;
 
 use crate::access::policy::Zone;
+use crate::text::units::show_size;
 
 mod ledger;
 mod ledgers;
@@ -109,26 +110,14 @@ impl OnQuota {
 }
 
 impl fmt::Display for Quota {
-    /// `quota 100GiB a day, 2TiB a month (cut)`
+    /// `quota 1GB a day, 2TiB a month (cut)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("quota ")?;
         for (number, (period, limit)) in self.periods().enumerate() {
             let separator = if number > 0 { ", " } else { "" };
-            let (limit, a) = (size(limit), period.article());
+            let (limit, a) = (show_size(limit), period.article());
             write!(f, "{separator}{limit} {a} {}", period.as_str())?;
         }
         write!(f, " ({})", self.on_quota.as_str())
-    }
-}
-
-/// A number of bytes as the configuration has it, such as `100GiB`.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let exact = UNITS
-        .iter()
-        .find(|(_, bits)| bytes > 0 && bytes.trailing_zeros() >= *bits);
-    match exact {
-        Some((unit, bits)) => format!("{}{unit}", bytes >> bits),
-        None => format!("{bytes}B"),
     }
 }
