@@ -193,6 +193,29 @@ fn a_tunnel_is_closed_after_a_question() {
     assert_quiet(browser, &proxy);
 }
 
+/// The end of a question that was left is told late, and is no answer to the next one.
+#[test]
+fn an_answer_is_that_of_its_question() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let browser = &mut browser;
+    let proxy = busy_proxy();
+    let echo = Origin::echo();
+    let mut tunnel = proxy.tunnel(echo.address);
+    open(browser, &proxy, 1600);
+    browser.wait("document.querySelectorAll('#tunnels tbody tr[data-row]').length === 1");
+    browser.evaluate(
+        "(() => { const button = document.querySelector('#tunnels tr[data-row] button'); \
+         button.click(); document.getElementById('confirm').close(); button.click() })()",
+    );
+    browser.wait("document.getElementById('confirm').open");
+    browser.evaluate("document.getElementById('confirm-yes').click()");
+    browser.wait("document.getElementById('said').textContent.endsWith('is closed.')");
+    tunnel.assert_closed();
+    assert_quiet(browser, &proxy);
+}
+
 #[test]
 fn a_denial_is_explained_in_its_place() {
     let Some(mut browser) = Browser::start() else {
