@@ -15,6 +15,7 @@ mod process;
 mod state;
 mod terminal;
 mod view;
+mod wrap;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -131,7 +132,8 @@ fn run(
     loop {
         let now = Instant::now();
         if is_changed && (is_urgent || due <= now) {
-            state.page = view::page(state, screen.terminal.size()?.height);
+            let size = screen.terminal.size()?;
+            view::fit(state, size.width, size.height);
             screen
                 .terminal
                 .draw(|frame| view::draw(state, theme, frame))?;

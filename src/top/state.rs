@@ -50,6 +50,10 @@ pub(super) struct State {
     is_reloading: bool,
     /// Rows on the screen.
     pub(super) page: usize,
+    /// The width and the lines of a text over a tab.
+    pub(super) text: (u16, usize),
+    /// What became of a reload, until it can be shown.
+    report: Option<Vec<String>>,
     /// The first line of the tab of the process.
     pub(super) process_first: usize,
 }
@@ -137,6 +141,8 @@ impl State {
             skipped: 0,
             is_reloading: false,
             page: 1,
+            text: (1, 1),
+            report: None,
             process_first: 0,
         }
     }
@@ -236,12 +242,20 @@ impl State {
         }
     }
 
-    /// Shows one line as a note, and more where they do not cover what else is read.
+    /// Shows the first line as a note, and all where there are more.
     fn show_reload(&mut self, lines: &[String]) {
         self.is_reloading = false;
         let lines: Vec<String> = lines.iter().map(|line| clean(line).into_owned()).collect();
         self.note = lines.first().cloned();
-        if lines.len() > 1 && self.mode == Mode::Browse {
+        self.report = Some(lines).filter(|lines| lines.len() > 1);
+        self.show_report();
+    }
+
+    /// Shows what became of a reload, once nothing else is read or written.
+    fn show_report(&mut self) {
+        if self.mode == Mode::Browse
+            && let Some(lines) = self.report.take()
+        {
             self.mode = Mode::Report("reload".to_owned(), lines, 0);
         }
     }

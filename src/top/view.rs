@@ -10,13 +10,13 @@ use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::Span;
 
 use super::facts::{human_count, human_seconds};
 use super::lists::Tab;
 use super::notices::Notice;
 use super::process;
 use super::state::{Link, Mode, State};
+use super::wrap::width_of;
 
 /// Lines that are not rows: head, tabs, titles of columns, foot.
 const AROUND: u16 = 4;
@@ -27,10 +27,11 @@ const LEAST_FOR_NOTICE: u16 = 12;
 /// A smaller terminal shows nothing of use.
 const LEAST: (u16, u16) = (40, 8);
 
-/// How many rows a terminal of this height shows.
-pub(super) fn page(state: &State, height: u16) -> usize {
+/// Tells the state how much a terminal of this size shows.
+pub(super) fn fit(state: &mut State, width: u16, height: u16) {
     let notice = notice_lines(height, &state.notices());
-    usize::from(height.saturating_sub(AROUND + notice)).max(1)
+    state.page = usize::from(height.saturating_sub(AROUND + notice)).max(1);
+    state.text = popup::size(width, state.page);
 }
 
 /// Lines for what needs attention.
@@ -136,11 +137,6 @@ fn put_at(
         buffer.set_stringn(x + width - 1, y, "…", 1, style);
     }
     end.saturating_sub(x)
-}
-
-/// Cells that a text takes.
-fn width_of(text: &str) -> u16 {
-    u16::try_from(Span::raw(text).width()).unwrap_or(u16::MAX)
 }
 
 fn draw_head(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {

@@ -6,6 +6,7 @@ use super::{Change, Closing, Command, Link, MAX_FILTER, Mode, State};
 use crate::top::explanation;
 use crate::top::lists::Tab;
 use crate::top::process;
+use crate::top::wrap::wrap;
 
 /// The keys, for the help.
 pub(in crate::top) const KEYS: &[(&str, &str)] = &[
@@ -29,6 +30,12 @@ pub(in crate::top) const KEYS: &[(&str, &str)] = &[
 
 impl State {
     pub(super) fn press(&mut self, key: KeyEvent) -> Option<Command> {
+        let command = self.obey(key);
+        self.show_report();
+        command
+    }
+
+    fn obey(&mut self, key: KeyEvent) -> Option<Command> {
         if key.kind == KeyEventKind::Release {
             return None;
         }
@@ -49,18 +56,17 @@ impl State {
             }
             Mode::Confirm(change) => self.confirm(key.code, change),
             Mode::Explain(title, lines, first) => {
-                let count = lines.as_ref().map_or(0, Vec::len);
-                let first = self.scroll(key.code, first, count);
+                let first = self.scroll_text(key.code, first, lines.as_deref().unwrap_or_default());
                 self.mode = first.map_or(Mode::Browse, |first| Mode::Explain(title, lines, first));
                 None
             }
             Mode::Report(title, lines, first) => {
-                let first = self.scroll(key.code, first, lines.len());
+                let first = self.scroll_text(key.code, first, &lines);
                 self.mode = first.map_or(Mode::Browse, |first| Mode::Report(title, lines, first));
                 None
             }
             Mode::Help(first) => {
-                let first = self.scroll(key.code, first, KEYS.len());
+                let first = scroll(key.code, first, KEYS.len(), self.page);
                 self.mode = first.map_or(Mode::Browse, Mode::Help);
                 None
             }
@@ -78,18 +84,12 @@ impl State {
         Some(Command::Change(change))
     }
 
-    /// The first line of a text after a key; none when the key ends it.
-    fn scroll(&self, key: KeyCode, first: usize, count: usize) -> Option<usize> {
-        let moved = match key {
-            KeyCode::Up | KeyCode::Char('k') => first.saturating_sub(1),
-            KeyCode::Down | KeyCode::Char('j') => first.saturating_add(1),
-            KeyCode::PageUp => first.saturating_sub(self.page),
-            KeyCode::PageDown | KeyCode::Char(' ') => first.saturating_add(self.page),
-            KeyCode::Home | KeyCode::Char('g') => 0,
-            KeyCode::End | KeyCode::Char('G') => count,
-            _ => return None,
-        };
-        Some(moved.min(count.saturating_sub(1)))
+    /// The first line of a text after a key, with its lines broken where they are too long; none when the key ends it.
+    fn scroll_text(&self, key: KeyCode, first: usize, lines: &[String]) -> Option<usize> {
+        let (width, height) = self.text;
+        let count = wrap(lines, width).len();
+        // The last lines fill the window.
+        scroll(key, first, (count + 1).saturating_sub(height), height)
     }
 
     fn browse(&mut self, key: KeyCode, has_control: bool) -> Option<Command> {
@@ -129,7 +129,7 @@ impl State {
     fn browse_list(&mut self, key: KeyCode, page: usize) {
         if self.tab == Tab::Process {
             let count = process::lines(&self.status, &self.snapshot).len();
-            let first = self.scroll(key, self.process_first, count);
+            let first = scroll(key, self.process_first, count, self.page);
             self.process_first = first.unwrap_or(self.process_first);
             return;
         }
@@ -214,4 +214,18 @@ impl State {
             }
         };
     }
+}
+
+/// The first of `count` lines after a key; none when the key is no way through a text.
+fn scroll(key: KeyCode, first: usize, count: usize, page: usize) -> Option<usize> {
+    let moved = match key {
+        KeyCode::Up | KeyCode::Char('k') => first.saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') => first.saturating_add(1),
+        KeyCode::PageUp => first.saturating_sub(page),
+        KeyCode::PageDown | KeyCode::Char(' ') => first.saturating_add(page),
+        KeyCode::Home | KeyCode::Char('g') => 0,
+        KeyCode::End | KeyCode::Char('G') => count,
+        _ => return None,
+    };
+    Some(moved.min(count.saturating_sub(1)))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::top::facts::tests::{hostile, is_harmless};
-use crate::top::view::{Theme, draw, page};
+use crate::top::view::{Theme, draw, fit};
 
 fn key(code: KeyCode) -> Message {
     Message::Key(KeyEvent::new(code, KeyModifiers::NONE))
@@ -68,7 +68,7 @@ fn write(state: &mut State, text: &str) {
 }
 
 fn screen(state: &mut State, width: u16, height: u16) -> String {
-    state.page = page(state, height);
+    fit(state, width, height);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let theme = Theme { has_colour: true };
     terminal.draw(|frame| draw(state, theme, frame)).unwrap();
@@ -278,6 +278,41 @@ fn the_uptime_goes_on() {
 }
 
 #[test]
+fn the_end_of_a_report_can_be_read() {
+    let lines: Vec<String> = (0..60)
+        .map(|number| format!("problem {number}: {}", "far too long a text, ".repeat(6)))
+        .collect();
+    for (width, height) in [(80, 24), (200, 50), (40, 12)] {
+        let mut state = state(true);
+        screen(&mut state, width, height);
+        // It is shown once the help is closed.
+        state.update(key(KeyCode::Char('?')));
+        state.update(Message::Reloaded(lines.clone()));
+        assert!(!screen(&mut state, width, height).contains("problem 1: "));
+        state.update(key(KeyCode::Esc));
+        assert!(screen(&mut state, width, height).contains("problem 0: "));
+        let mut seen = String::new();
+        for _ in 0..200 {
+            seen.push_str(&screen(&mut state, width, height));
+            state.update(key(KeyCode::PageDown));
+        }
+        let last = screen(&mut state, width, height);
+        state.update(key(KeyCode::End));
+        assert_eq!(screen(&mut state, width, height), last);
+        assert!(last.contains("problem 59: "), "{last}");
+        for number in 0..60 {
+            assert!(seen.contains(&format!("problem {number}: ")), "{number}");
+        }
+        // One step back shows a line more, at once.
+        state.update(key(KeyCode::Up));
+        assert_ne!(screen(&mut state, width, height), last);
+        // In a larger window there is no empty space below.
+        state.update(key(KeyCode::End));
+        assert!(screen(&mut state, 200, 60).contains("problem 30: "));
+    }
+}
+
+#[test]
 fn what_needs_attention_is_above_all_else() {
     let mut state = state(false);
     state.update(key(KeyCode::Char('2')));
@@ -416,7 +451,7 @@ proptest! {
                 Step::Size(to_width, to_height) => (width, height) = (to_width.max(1), to_height.max(1)),
                 Step::Say(message) => drop(state.update(message)),
             }
-            state.page = page(&state, height);
+            fit(&mut state, width, height);
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
             terminal.draw(|frame| draw(&state, Theme { has_colour: width % 2 == 0 }, frame)).unwrap();
             for cell in terminal.backend().buffer().content() {

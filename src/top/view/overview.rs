@@ -5,11 +5,12 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::widgets::{RenderDirection, Sparkline, Widget as _};
 
-use super::{Theme, put, put_at, width_of};
+use super::{Theme, put, put_at};
 use crate::top::facts::{Facts, human_count, short_bytes};
 use crate::top::history::Series;
 use crate::top::lists::{Column, Tab};
 use crate::top::state::State;
+use crate::top::wrap::width_of;
 
 /// The graphs, row by row.
 const ROWS: [&[Series]; 4] = [

@@ -5,8 +5,21 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::style::Style;
 use ratatui::widgets::{Block, Clear, Widget as _};
 
-use super::{Theme, put, put_at, width_of};
+use super::{Theme, put, put_at};
 use crate::top::state::{KEYS, Mode, State};
+use crate::top::wrap::{width_of, wrap};
+
+/// Cells beside a text: margins and borders.
+const BESIDE: u16 = 6;
+
+/// Lines above and below it.
+const AROUND: usize = 2;
+
+/// The cells and lines of a text, in a window so wide that shows so many rows of a tab, whose titles have a line too.
+pub(super) fn size(width: u16, page: usize) -> (u16, usize) {
+    let lines = (page + 1).saturating_sub(AROUND);
+    (width.saturating_sub(BESIDE), lines.max(1))
+}
 
 /// Draws what is open, if anything.
 pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
@@ -38,6 +51,8 @@ pub(super) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
 /// Lines of a text, of which the first says the most.
 fn draw_lines(lines: &[String], first: usize, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let lines = wrap(lines, area.width);
+    // The window may have become larger.
+    let first = first.min(lines.len().saturating_sub(usize::from(area.height)));
     let rows = lines.iter().skip(first).take(usize::from(area.height));
     for (line, text) in (0..).zip(rows) {
         let style = if first == 0 && line == 0 {
@@ -64,54 +79,4 @@ fn frame(title: &str, area: Rect, theme: Theme, buffer: &mut Buffer) -> Rect {
     };
     put(buffer, top, 0, &format!(" {title} "), theme.title());
     inner
-}
-
-/// Breaks lines that are too long, at spaces where there are any.
-fn wrap(lines: &[String], width: u16) -> Vec<String> {
-    let width = width.max(8);
-    let mut wrapped = Vec::new();
-    for line in lines {
-        let mut now = String::new();
-        for word in line.split_inclusive(' ') {
-            if width_of(&now).saturating_add(width_of(word.trim_end())) > width
-                && !now.trim().is_empty()
-            {
-                wrapped.push(std::mem::replace(&mut now, "    ".to_owned()));
-            }
-            for c in word.chars() {
-                if width_of(&now) >= width && c != ' ' {
-                    wrapped.push(std::mem::replace(&mut now, "    ".to_owned()));
-                }
-                now.push(c);
-            }
-        }
-        wrapped.push(now);
-    }
-    wrapped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_lines_are_broken() {
-        let lines = [
-            "one two three four".to_owned(),
-            String::new(),
-            "x".repeat(20),
-        ];
-        assert_eq!(
-            wrap(&lines, 10),
-            [
-                "one two ",
-                "    three ",
-                "    four",
-                "",
-                "xxxxxxxxxx",
-                "    xxxxxx",
-                "    xxxx"
-            ]
-        );
-    }
 }

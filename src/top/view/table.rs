@@ -4,10 +4,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
-use super::{Theme, put_at, width_of};
+use super::{Theme, put_at};
 use crate::top::facts::{Facts, clean, human_count};
 use crate::top::lists::{Column, Kind, Tab};
 use crate::top::state::{Link, State, View};
+use crate::top::wrap::width_of;
 
 /// A column on the screen: which, from where, how wide.
 pub(super) struct Placed {

@@ -74,13 +74,12 @@ fn a_reload_asks_first_and_is_one_at_a_time() {
     state.update(Message::Reloaded(vec!["reloaded: all".to_owned()]));
     assert_eq!(state.mode, Mode::Browse);
     assert!(screen(&mut state, 80, 24).contains("reloaded: all"));
-    // More than a line is a text of its own, unless another one is read.
+    // More than a line is a text of its own, once no other one is read.
     let lines = vec!["failed".to_owned(), "x.yaml:\u{1b}[2J".to_owned()];
     state.update(key(KeyCode::Char('?')));
-    state.update(Message::Reloaded(lines.clone()));
+    state.update(Message::Reloaded(lines));
     assert_eq!(state.mode, Mode::Help(0));
     state.update(key(KeyCode::Esc));
-    state.update(Message::Reloaded(lines));
     let shown = screen(&mut state, 80, 24);
     assert!(shown.contains("x.yaml:\\u{1b}[2J"), "{shown}");
     state.update(key(KeyCode::Esc));
