@@ -32,6 +32,8 @@ use crate::text::count;
 pub struct Query<'a> {
     /// The user; by default that of a client without credentials.
     pub user: Option<&'a str>,
+    /// What stands for the name of the user in notes, for readers who do not see names.
+    pub shown: Option<&'a str>,
     /// The groups that a token of the user says.
     pub groups: &'a [String],
     /// Claims of that token, each as `name=text`.
@@ -92,16 +94,15 @@ struct ExplainedWay {
 }
 
 impl ExplainedTarget {
-    /// The user.
-    fn user(&self) -> &str {
-        &self.usual.user
-    }
-
-    /// Puts `shown` in the place of the user's name, and masks what may have other names.
+    /// Puts `shown` in the place of the user's name, and masks what may have names.
     fn hide_names(&mut self, shown: &str) {
-        let of_ways = self.ways.iter_mut().map(|way| &mut way.explanation);
-        for explanation in of_ways.chain([&mut self.usual]) {
+        let explanations = self.ways.iter_mut().map(|way| &mut way.explanation);
+        for explanation in explanations.chain([&mut self.usual]) {
             explanation.hide_names(shown);
+        }
+        let steps = self.ways.iter_mut().flat_map(|way| &mut way.scripts);
+        for step in steps.chain(&mut self.scripts) {
+            step.hide_texts(Explanation::MASK);
         }
     }
 
@@ -216,14 +217,14 @@ pub fn explain(subject: &Subject<'_>, query: &Query<'_>) -> anyhow::Result<Expla
         notes.push("--ask: the question has no password, since explain has none".to_owned());
     }
     let asks_before = note.and(asker.as_ref());
+    let label = query.shown.unwrap_or(user);
     if !is_known && subject.has_certificates {
         notes.push(format!(
-            "{user:?} is the user of clients whose certificate names it, at a listener with `certificate_user`"
+            "{label:?} is the user of clients whose certificate names it, at a listener with `certificate_user`"
         ));
     } else if !is_known && !subject.asks_who() {
         notes.push(format!(
-            "{:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
-            user,
+            "{label:?} is not in the htpasswd file {}: a request of this user gets 407, and the policy is not evaluated",
             subject.htpasswd.display()
         ));
     }
@@ -279,7 +280,7 @@ pub fn explain(subject: &Subject<'_>, query: &Query<'_>) -> anyhow::Result<Expla
                 query.seen,
                 &decided,
             )?;
-            note_target(&trial, &mut notes);
+            note_target(&trial, query.shown.is_some(), &mut notes);
             if let Some(via) = trial.via().and_then(Via::named) {
                 way.scenario.via = Some(via);
                 explanation.take_way(policy.explain(&way.scenario));
@@ -337,8 +338,9 @@ fn fields<'a>(given: &'a [String]) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
 }
 
 /// A script may change the target, about which the policy then decides.
-fn note_target(trial: &Trial, notes: &mut Vec<String>) {
+fn note_target(trial: &Trial, is_hidden: bool, notes: &mut Vec<String>) {
     let note = |target| {
+        let target = if is_hidden { Explanation::MASK } else { target };
         format!(
             "a script changes the target to {target}, and the policy decides about that: explain it with --target"
         )

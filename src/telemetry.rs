@@ -55,7 +55,7 @@ pub use history::{Gauges, STEP};
 pub use levels::Levels;
 use levels::{ShownLevels, gauge};
 use metrics::Metrics;
-pub use names::{ShownUser, UserKey, UserNames};
+pub use names::{ShownUser, UserHash, UserKey, UserNames};
 pub use open::{OpenConnection, OpenTunnel, Queued};
 pub use parents::ParentState;
 use parents::ShownParents;

@@ -139,6 +139,7 @@ pub fn main() -> ExitCode {
             let query = Query {
                 hello: hello.as_ref(),
                 user: user.as_deref(),
+                shown: None,
                 groups: &groups,
                 claims: &claims,
                 client,

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Query, Seen, Subject, explain};
+use crate::access::auth::User;
 use crate::admin::{Explain, Question};
 use crate::config::Config;
 use crate::hello::Hello;
 use crate::request::app::App;
-use crate::telemetry::UserNames;
+use crate::telemetry::{UserHash, UserNames};
 
 /// Explains what a process decides by now.
 pub struct Running {
@@ -54,8 +55,16 @@ impl Explain for Running {
             let telemetry = &self.app.telemetry;
             telemetry.user_shown_as(asked, subject.known_users())
         });
+        let trusted = subject.trusted.user(question.client).map(User::as_str);
+        let shown = match (self.app.telemetry.user_names(), named.or(trusted), asked) {
+            (UserNames::Plain, ..) => None,
+            // Who asks about an unknown user has written that name, and no hash.
+            (UserNames::Hashed(_), _, Some(asked)) if named.is_none() => Some(asked.to_owned()),
+            (UserNames::Hashed(key), user, _) => user.map(|user| key.show(user)),
+        };
         let query = Query {
             user: named.or(asked),
+            shown: shown.as_deref(),
             groups: &question.groups,
             claims: &question.claims,
             client: question.client,
@@ -73,17 +82,21 @@ impl Explain for Running {
         };
         let mut answer =
             explain(&subject, &query).map_err(|error| members(&format!("{error:#}")))?;
-        if let UserNames::Hashed(key) = self.app.telemetry.user_names() {
-            let shown = match (named, asked) {
-                // Who asks about an unknown user has written that name, and no hash.
-                (None, Some(asked)) => asked.to_owned(),
-                (Some(_), _) | (None, None) => key.show(answer.user()),
-            };
-            answer.hide_names(&shown);
+        if let Some(shown) = &shown {
+            answer.hide_names(shown);
         }
         let mut value = serde_json::to_value(&answer).map_err(|error| error.to_string())?;
         if let Some(value) = value.as_object_mut() {
             let notes = answer.notes.iter().map(|note| members(note));
+            let is_nobody = |hash: &&str| named.is_none() && UserHash::is_like(hash);
+            let nobody = asked.filter(|_| shown.is_some()).filter(is_nobody);
+            let nobody = nobody.map(|hash| {
+                format!(
+                    "no user of the configuration is shown as {hash}: this answer is about a user whose name is {hash}, \
+                     not about one of a token, a certificate or the authoriser that is shown so"
+                )
+            });
+            let notes = nobody.into_iter().chain(notes);
             value.insert("notes".to_owned(), notes.collect());
         }
         Ok(value)

@@ -92,6 +92,28 @@ pub enum Verdict {
     },
 }
 
+impl Step {
+    /// Puts `mask` in the place of the texts that the script has made, from whatever it was told.
+    pub fn hide_texts(&mut self, mask: &str) {
+        let of_verdict = match &mut self.verdict {
+            Verdict::Denies { message, .. } => message.as_mut(),
+            Verdict::Fails { reason, .. } | Verdict::Skipped { reason } => Some(reason),
+            Verdict::GoesOn | Verdict::Cuts | Verdict::Answers { .. } => None,
+        };
+        let of_effects = self.effects.iter_mut().filter_map(|effect| match effect {
+            Wish::Set(_, text)
+            | Wish::Add(_, text)
+            | Wish::Tag(_, text)
+            | Wish::Count(_, text)
+            | Wish::Target(text) => Some(text),
+            Wish::Remove(_) | Wish::Pool(_) | Wish::Via(_) => None,
+        });
+        for text in of_verdict.into_iter().chain(of_effects) {
+            *text = mask.into();
+        }
+    }
+}
+
 impl Verdict {
     /// Whether the request goes on.
     pub fn goes_on(&self) -> bool {

@@ -57,6 +57,14 @@ impl Telemetry {
         self.names.show(user)
     }
 
+    /// The label of a user that an operator has named, by its name or by that label.
+    pub fn label_of(&self, named: &str) -> String {
+        match &self.names {
+            UserNames::Hashed(key) if !UserHash::is_like(named) => key.show(named),
+            UserNames::Hashed(_) | UserNames::Plain => named.to_owned(),
+        }
+    }
+
     /// The user that is shown so, of these; none where names are plain.
     pub fn user_shown_as<'a>(
         &self,
@@ -161,6 +169,13 @@ impl fmt::Debug for UserKey {
 }
 
 impl UserHash {
+    /// Whether a text has the form of a hash.
+    #[must_use]
+    pub fn is_like(text: &str) -> bool {
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        text.len() == 2 * SHOWN && text.bytes().all(is_digit)
+    }
+
     /// The digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -174,3 +174,56 @@ fn the_api_shows_hashes_and_finds_and_closes_by_them() {
     release.send(()).unwrap();
     let _answer = waiting.response("GET").unwrap();
 }
+
+/// Whoever asks about a hash learns no name by it: not from notes, and not from what scripts make of it.
+#[test]
+fn explanations_turn_no_hash_into_a_name() {
+    let proxy = with_users()
+        .config("log: { users: hashed, users_key: users.key }")
+        .config("policy: { rules: [ { name: r, action: deny, users: [dave], methods: [PUT] } ] }")
+        .config("scripts: [ { name: s, file: s.rhai } ]")
+        .file(
+            "s.rhai",
+            "fn authorize(r) { r.set_header(\"x-user\", r.user); r.tag(\"user\", r.user); \
+             return deny(\"no for \" + r.user); }",
+        )
+        .file("users.key", "a key of sixteen bytes or more")
+        .start();
+    let yaml = get(&proxy, "/api/v1/config")["yaml"].clone();
+    let yaml = yaml.as_str().unwrap();
+    let (_, dave) = yaml.split_once("users: [\"").unwrap();
+    let dave = dave.split_once('"').unwrap().0;
+    assert_eq!(proxy.fetch("http://127.0.0.1:1/").status(), 403);
+    let alice = shown(&get(&proxy, "/api/v1/users")["users"]);
+    let explain = |user: &str| {
+        let question = format!(r#"{{"target":"http://127.0.0.1:1/","user":"{user}"}}"#);
+        let explained = root(&proxy, "POST", "/api/v1/explain", &question);
+        let text = explained.text();
+        assert_eq!(explained.status(), 200, "{text}");
+        for name in ["dave", ALICE.0] {
+            assert!(!text.contains(name), "{text}");
+        }
+        json(&explained)
+    };
+    let of_alice = explain(&alice);
+    assert_eq!(of_alice["user"], *alice);
+    assert_eq!(of_alice["rule"], "hook:s", "{of_alice}");
+    assert_eq!(of_alice["message"], "***", "{of_alice}");
+    let effects = &of_alice["scripts"][0]["effects"];
+    assert_eq!(effects[0]["set_header"], "x-user", "{of_alice}");
+    assert_eq!(effects[0]["value"], "***", "{of_alice}");
+    assert_eq!(of_alice["scripts"][0]["message"], "***", "{of_alice}");
+    let of_dave = explain(dave);
+    let note = of_dave["notes"][0].as_str().unwrap();
+    assert!(note.starts_with(&format!("\"{dave}\" is not in")), "{note}");
+    // A hash of nobody is no name, and that is said.
+    let nobody = "0123456789abcdef";
+    let of_nobody = explain(nobody);
+    let note = of_nobody["notes"][0].as_str().unwrap();
+    assert!(
+        note.contains(&format!(
+            "no user of the configuration is shown as {nobody}"
+        )),
+        "{note}"
+    );
+}
