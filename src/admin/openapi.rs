@@ -70,7 +70,7 @@ fn list(summary: &'static str, name: &str, query: &[&'static str], orders: &[&st
         "q" => (
             "q",
             json!({"type": "string"}),
-            "Rows with this text alone, without regard to case.",
+            "Only rows that have this text in one of their members, without regard to case.",
         ),
         other => panic!("{other}"),
     };

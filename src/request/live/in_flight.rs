@@ -185,7 +185,7 @@ impl InFlight {
             let user = facts.user(telemetry);
             let user = user.as_deref();
             let is_wanted = facts.is_open && query.user.is_none_or(|wanted| user == Some(wanted));
-            if is_wanted && facts.matches(user, &search) {
+            if is_wanted && facts.matches(user, slot.state(), &search) {
                 let (begun, id) = (facts.begun, facts.id);
                 drop(facts);
                 found.push((begun, id, slot));
@@ -242,9 +242,13 @@ impl Slot {
         facts.target.write(request, path);
     }
 
+    fn state(&self) -> State {
+        State::of(self.state.load(Ordering::Relaxed))
+    }
+
     /// The row of the request of this id; none where the slot has another one meanwhile.
     fn row(&self, id: RequestId, now: Instant, telemetry: &Telemetry) -> Option<RequestRow> {
-        let state = State::of(self.state.load(Ordering::Relaxed));
+        let state = self.state();
         let total = Traffic {
             bytes_from_client: self.bytes_from_client.load(Ordering::Relaxed),
             bytes_from_upstream: self.bytes_from_upstream.load(Ordering::Relaxed),
@@ -259,7 +263,7 @@ impl Slot {
             id: id.to_string(),
             user: facts.user(telemetry).as_deref().map(str::to_owned),
             client: canonical(facts.client),
-            role: facts.role.map_or("unknown", Role::as_str),
+            role: facts.role(),
             method: shown(facts.method.as_str().as_bytes(), MAX_METHOD),
             target: facts.target.shown(),
             rule: facts.decided_by.as_ref().map(ToString::to_string),
@@ -280,19 +284,27 @@ impl Facts {
         user.map(|user| telemetry.show_user(user.as_str()))
     }
 
-    fn matches(&self, user: Option<&str>, search: &super::query::Search) -> bool {
+    fn role(&self) -> &'static str {
+        self.role.map_or("unknown", Role::as_str)
+    }
+
+    fn matches(&self, user: Option<&str>, state: State, search: &super::query::Search) -> bool {
         if search.is_for_all() {
             return true;
         }
         let client = canonical(self.client);
         let target = self.target.shown();
-        let rule = self.decided_by.as_ref().map(DecidedBy::name);
+        let rule = self.decided_by.as_ref().map(ToString::to_string);
+        // All texts of a row.
         let texts = [
             Some(self.id.as_str()),
-            Some(&*client),
-            Some(&*target),
             user,
+            Some(&*client),
+            Some(self.role()),
+            Some(self.method.as_str()),
+            Some(&*target),
             rule.as_deref(),
+            Some(state.as_str()),
         ];
         search.matches(texts.into_iter().flatten())
     }

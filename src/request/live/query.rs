@@ -12,7 +12,7 @@ pub const MAX_LIMIT: usize = 1000;
 pub struct Query<'a> {
     /// Those of this user alone.
     pub user: Option<&'a str>,
-    /// Those with this text, in ASCII without regard to case: in the user, the client, the target, the rule or the id.
+    /// Those with this text in any of their texts, without regard to case.
     pub text: Option<&'a str>,
     /// How many, [`MAX_LIMIT`] at most.
     pub limit: usize,
@@ -62,7 +62,7 @@ impl Query<'_> {
     /// The text to search for, prepared.
     pub(super) fn search(&self) -> Search {
         let text = self.text.filter(|text| !text.is_empty());
-        Search(text.map(|text| Finder::new(&text.to_ascii_lowercase()).into_owned()))
+        Search(text.map(|text| Finder::new(&text.to_lowercase()).into_owned()))
     }
 
     /// How many rows.
@@ -71,7 +71,7 @@ impl Query<'_> {
     }
 }
 
-/// A text to search for, without regard to the case of ASCII letters; none matches everything.
+/// A text to search for, without regard to case; none matches everything.
 pub(super) struct Search(Option<Finder<'static>>);
 
 impl Search {
@@ -86,7 +86,7 @@ impl Search {
             return true;
         };
         let mut texts = texts.into_iter();
-        texts.any(|text| finder.find(text.to_ascii_lowercase().as_bytes()).is_some())
+        texts.any(|text| finder.find(text.to_lowercase().as_bytes()).is_some())
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
             (Some(""), vec![], true),
             (Some("ALI"), vec!["bob", "Alice"], true),
             (Some("alice"), vec!["ALIC", "E"], false),
-            (Some("ä"), vec!["Ä"], false),
+            (Some("ä"), vec!["Ä"], true),
             (Some("ä"), vec!["xäx"], true),
         ] {
             assert_eq!(of(text).search().matches(texts), expected, "{text:?}");

@@ -10,7 +10,6 @@ use super::rows::{
     PolicyReport, PoolRow, RequestList, RuleRow, TunnelList, TunnelRow, UpstreamList, UpstreamRow,
 };
 use crate::access::auth::User;
-use crate::access::policy::DecidedBy;
 use crate::request::app::App;
 use crate::request::tunnel::Tunnel;
 use crate::telemetry::{Gauges, ShownUser, Telemetry, canonical, rfc3339, shown, shown_uri};
@@ -146,16 +145,41 @@ fn matches(tunnel: &Tunnel, user: Option<ShownUser<'_>>, search: &Search) -> boo
     }
     let client = canonical(tunnel.client);
     let target = target(tunnel);
-    let rule = tunnel.decided_by.as_ref().map(DecidedBy::name);
+    let rule = tunnel.decided_by.as_ref().map(ToString::to_string);
+    let class = tunnel.class.as_ref().map(ToString::to_string);
+    let upstream = tunnel.upstream.as_ref().map(ToString::to_string);
+    let since = rfc3339(since(tunnel, Instant::now()));
+    // All texts of a row.
     let texts = [
         Some(tunnel.id.as_str()),
-        Some(&*client),
-        Some(&*target),
         user.as_deref(),
+        Some(&*client),
+        Some(tunnel.kind.as_str()),
+        Some(&*target),
         rule.as_deref(),
+        class.as_deref(),
+        tunnel.parent.as_deref(),
+        upstream.as_deref(),
         tunnel.hello.get().and_then(|hello| hello.sni.as_deref()),
+        Some(&*since),
+        Some(state(tunnel)),
     ];
     search.matches(texts.into_iter().flatten())
+}
+
+fn state(tunnel: &Tunnel) -> &'static str {
+    if tunnel.is_closing() {
+        "closing"
+    } else {
+        "open"
+    }
+}
+
+/// When it was opened.
+fn since(tunnel: &Tunnel, now: Instant) -> SystemTime {
+    let age = now.saturating_duration_since(tunnel.since);
+    let since = SystemTime::now().checked_sub(age);
+    since.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The target as the log has it, without the query of a WebSocket.
@@ -214,7 +238,6 @@ impl Measured {
     fn row(&self, now: Instant, telemetry: &Telemetry) -> TunnelRow {
         let tunnel = &self.tunnel;
         let age = now.saturating_duration_since(tunnel.since);
-        let since = SystemTime::now().checked_sub(age);
         let sni = tunnel.hello.get().and_then(|hello| hello.sni.as_deref());
         TunnelRow {
             id: tunnel.id.to_string(),
@@ -227,17 +250,13 @@ impl Measured {
             parent: tunnel.parent.as_deref().map(str::to_owned),
             upstream: tunnel.upstream.as_ref().map(ToString::to_string),
             sni: sni.map(|sni| shown(sni.as_bytes(), MAX_NAME)),
-            since: rfc3339(since.unwrap_or(SystemTime::UNIX_EPOCH)),
+            since: rfc3339(since(tunnel, now)),
             age_seconds: age.as_secs(),
             bytes_from_client: self.total.bytes_from_client,
             bytes_from_upstream: self.total.bytes_from_upstream,
             rate_from_client: self.rate.bytes_from_client,
             rate_from_upstream: self.rate.bytes_from_upstream,
-            state: if tunnel.is_closing() {
-                "closing"
-            } else {
-                "open"
-            },
+            state: state(tunnel),
         }
     }
 }
