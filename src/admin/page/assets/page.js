@@ -801,23 +801,24 @@ const say = (text) => setText($("said"), text);
 
 // ---------------------------------------------------------------------------------------------- actions
 
+/** Answers the question that is open. */
+let answered = () => {};
+
+$("confirm").addEventListener("close", ({ target }) => {
+  // It is told late: another question may be open by now.
+  if (!target.open) answered(target.returnValue === "yes");
+});
+
 /** Asks before something is changed. */
 function confirm(title, text, yes) {
   const dialog = $("confirm");
+  answered(false);
   setText($("confirm-title"), title);
   setText($("confirm-text"), text);
   setText($("confirm-yes"), yes);
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => {
-    const closed = () => {
-      // That of the question before, which is told late.
-      if (dialog.open) return;
-      dialog.removeEventListener("close", closed);
-      resolve(dialog.returnValue === "yes");
-    };
-    dialog.addEventListener("close", closed);
-  });
+  return new Promise((resolve) => (answered = resolve));
 }
 
 async function close(table, key, entry) {
