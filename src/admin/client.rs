@@ -75,13 +75,16 @@ pub enum AskError {
     },
     /// It does not know who asks.
     #[error(
-        "the admin service on {name} does not take this from you (status {status}); name a user with --user, or a certificate with --cert"
+        "the admin service on {0} does not know you; name a user with --user, or a certificate with --cert"
     )]
+    Unknown(String),
+    /// It does not do this.
+    #[error("the admin service on {name} refuses this: {message}")]
     Refused {
         /// The address of the service, or its URL.
         name: String,
-        /// The status.
-        status: u16,
+        /// What it says.
+        message: String,
     },
     /// Another program answers there.
     #[error("the server on {0} is not the admin service of Tollgate")]
@@ -100,13 +103,25 @@ pub fn reload(service: &Service) -> Result<ReloadAnswer, AskError> {
         silence: RELOAD_TIMEOUT,
         time: None,
     })?;
-    let status = reply.status;
-    if matches!(status, 401 | 403) {
-        let name = service.name().to_owned();
-        return Err(AskError::Refused { name, status });
+    let (status, name) = (reply.status, service.name().to_owned());
+    if status == 401 {
+        return Err(AskError::Unknown(name));
     }
     let body = service.read(reply)?;
+    if status == 403 {
+        let message = first_line(&body);
+        return Err(AskError::Refused { name, message });
+    }
     read_outcome(status, &body).ok_or_else(|| AskError::Other(service.name().to_owned()))
+}
+
+/// What a person reads of a text that another program has sent.
+fn first_line(body: &[u8]) -> String {
+    const MAX_MESSAGE: usize = 400;
+    let text = String::from_utf8_lossy(body);
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.chars().filter(|letter| !letter.is_control());
+    line.take(MAX_MESSAGE).collect()
 }
 
 fn read_outcome(status: u16, body: &[u8]) -> Option<ReloadAnswer> {

@@ -376,7 +376,9 @@ fn reload(conf: &Path, login: &Login) -> ExitCode {
                 &format_args!("{problems}{more}\ntollgate: nothing was changed"),
             )
         }
-        Err(error @ AskError::Refused { .. }) => fail(1, &format_args!("tollgate: {error}")),
+        Err(error @ (AskError::Unknown(_) | AskError::Refused { .. })) => {
+            fail(1, &format_args!("tollgate: {error}"))
+        }
         Err(error) => fail(
             1,
             &format_args!("tollgate: {error}; check that the process runs with this file"),
