@@ -29,6 +29,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// And of what it is for.
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Who uses the admin service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,10 +196,9 @@ impl Door {
         fields: &HeaderMap,
     ) -> Result<(), Answer> {
         let is_read = effect == Effect::Reads;
-        // A link of another site may lead to what is read.
-        let is_link = fields
-            .get(FETCH_MODE)
-            .is_some_and(|mode| mode == "navigate");
+        // A link of another site may lead to what is read, and no frame of it.
+        let is = |name, value| fields.get(name).is_some_and(|given| given == value);
+        let is_link = is(FETCH_MODE, "navigate") && is(FETCH_DEST, "document");
         if is_read && (is_link || !Route::is_api(path)) {
             return Ok(());
         }
