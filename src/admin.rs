@@ -25,7 +25,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::LevelFilter;
 use pingora_core::apps::ServerApp as _;
 use pingora_core::server::ShutdownWatch;
 
@@ -61,8 +60,6 @@ pub struct Admin {
     events: Arc<Events>,
     /// Where the process listens.
     listeners: Vec<ListenerRow>,
-    /// The lowest level of messages that the filter of the start lets pass.
-    lowest_level: LevelFilter,
 }
 
 impl Admin {
@@ -86,7 +83,6 @@ impl Admin {
             tls: admin.and_then(|admin| admin.tls.clone()),
             places: Places::new(),
             listeners: api::status::listeners(config),
-            lowest_level: log::max_level(),
             events: Events::new(Arc::clone(&app)),
             app,
             reload,

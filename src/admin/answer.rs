@@ -18,6 +18,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Body,
+    /// What was changed, for the log; none where the path says it.
+    pub(super) change: Option<String>,
 }
 
 /// What an answer says.
@@ -38,6 +40,7 @@ impl Answer {
             status: StatusCode::OK,
             fields: Vec::new(),
             body: Body::Whole(content.into()),
+            change: None,
         };
         answer
             .with(CONTENT_TYPE, HeaderValue::from_static(content_type))
@@ -75,6 +78,7 @@ impl Answer {
             status: StatusCode::NO_CONTENT,
             fields: vec![(CACHE_CONTROL, HeaderValue::from_static("no-store"))],
             body: Body::Whole(Bytes::new()),
+            change: None,
         }
     }
 
@@ -87,6 +91,7 @@ impl Answer {
                 kind,
                 message: message.into(),
             },
+            change: None,
         }
     }
 
@@ -125,6 +130,14 @@ impl Answer {
     /// The same with another status.
     pub(super) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    /// The same with what was changed.
+    pub(super) fn with_change(self, change: String) -> Self {
+        Self {
+            change: Some(change),
+            ..self
+        }
     }
 
     /// The same with this field, in place of one of the same name.

@@ -60,7 +60,7 @@ problems! {
     NOT_FOUND NotFound "not_found": "There is nothing of this name.";
     METHOD_NOT_ALLOWED MethodNotAllowed "method_not_allowed": "The path has other methods: `Allow` has them.";
     CONFLICT LevelUnavailable "level_unavailable":
-        "The filter that the process was started with keeps messages of this level out.";
+        "The filter that the process was started with keeps messages of this level out (`RUST_LOG`).";
     PAYLOAD_TOO_LARGE TooLarge "too_large": "The body is longer than 64 KiB.";
     UNSUPPORTED_MEDIA_TYPE NotJson "not_json": "The body is not JSON.";
     MISDIRECTED_REQUEST HostUnknown "host_unknown": "The `Host` field has a name that is not this service's.";

@@ -11,6 +11,8 @@ use super::routes::Call;
 use crate::access::limits::quota::{Filter, Largest};
 use crate::balances::{Change, StoreError};
 use crate::config::parse_size;
+use crate::telemetry::Telemetry;
+use crate::text::units::show_size;
 
 /// The most balances of one answer; more are counted.
 const MAX_ROWS: usize = 10_000;
@@ -75,15 +77,35 @@ pub(super) async fn grant(call: Call<'_>) -> Answer {
 
 async fn change(call: Call<'_>, change: Change) -> Answer {
     let balances = Arc::clone(&call.admin.app.balances);
+    let about = described(&change, &call.admin.app.telemetry);
     let done = tokio::task::spawn_blocking(move || balances.change(&change));
     match done.await {
         Ok(Ok(done)) if done.changed == 0 => Answer::not_found(
             "there is no such balance; class names the class of a member that has used nothing yet",
         ),
-        Ok(Ok(done)) => Answer::json(&done),
+        Ok(Ok(done)) => Answer::json(&done).with_change(about),
         Ok(Err(error)) => unreached(&error),
         Err(_) => Answer::internal(),
     }
+}
+
+/// A change for the log, with the user as users are shown.
+fn described(change: &Change, telemetry: &Telemetry) -> String {
+    let (filter, bytes) = match change {
+        Change::Reset(filter) => (filter, None),
+        Change::Grant(filter, bytes) => (filter, Some(*bytes)),
+    };
+    let user = filter.user.as_ref();
+    let parts = [
+        bytes.map(show_size),
+        user.map(|user| format!("user {:?}", telemetry.label_of(user))),
+        filter.network.map(|address| format!("network {address}")),
+        filter
+            .class
+            .as_ref()
+            .map(|class| format!("class {class:?}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 impl Query {

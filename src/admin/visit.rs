@@ -1,5 +1,6 @@
 //! One connection of the admin service: reads its requests, has them pass the door, and writes their answers.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use log::{Level, Record};
 use percent_encoding::percent_decode_str;
 use pingora::http::ResponseHeader;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -37,6 +39,9 @@ const PART: usize = 64 << 10;
 
 /// The largest body of a request.
 const MAX_BODY: usize = 64 << 10;
+
+/// Characters of the log about what was changed.
+const MAX_CHANGE: usize = 256;
 
 /// What every answer has. Scripts and styles are those of the service, and none is inline.
 const FIELDS: [(&str, &str); 6] = [
@@ -167,7 +172,12 @@ impl Visit {
             let (method, path) = (route.method.name(), route.path);
             let client = self.visitor.address;
             let operator = operator.shown(self.admin.app.telemetry.user_names());
-            log::info!("admin: {method} {path} by {operator} at {client}");
+            let change = answer.change.as_deref().unwrap_or_default();
+            let colon = if change.is_empty() { "" } else { ": " };
+            let change: String = change.chars().take(MAX_CHANGE).collect();
+            log_always(format_args!(
+                "admin: {method} {path} by {operator} at {client}{colon}{change}"
+            ));
         }
         Ok(answer)
     }
@@ -186,6 +196,13 @@ impl Visit {
             drop(session.write_error_response(head, body).await);
         }
     }
+}
+
+/// Logs a change at the level `info`, whatever level operators have set: none can hide what it does.
+fn log_always(text: fmt::Arguments<'_>) {
+    let mut record = Record::builder();
+    let record = record.level(Level::Info).target(module_path!()).args(text);
+    log::logger().log(&record.build());
 }
 
 /// The body of a request.

@@ -1,10 +1,13 @@
 //! The commands of the program, and the exit code of each outcome.
 
+use std::env;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use env_logger::DEFAULT_FILTER_ENV;
+use log::LevelFilter;
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 
@@ -31,17 +34,23 @@ pub(super) const EX_CONFIG: u8 = 78;
 /// The exit code of a reload after which some changed keys need a restart.
 const EX_PARTIAL: u8 = 2;
 
-/// The log filter unless RUST_LOG is set. Pingora logs each client that disconnects as an
-/// error; the access log has these. It also logs an idle connection that another thread
-/// took, which is harmless. Tollgate logs the state of upstreams itself, since the lines of
-/// Pingora's load balancer are meant for programmers.
-const LOG_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=off,\
+/// The log filter unless RUST_LOG is set. All of Tollgate's own messages pass it; [`LOG_LEVEL`] says which of them are
+/// wanted. Pingora logs each client that disconnects as an error; the access log has these. It also logs an idle
+/// connection that another thread took, which is harmless. Tollgate logs the state of upstreams itself, since the lines
+/// of Pingora's load balancer are meant for programmers.
+const LOG_FILTER: &str = "info,tollgate=trace,pingora=warn,pingora_core=warn,pingora_proxy=off,\
     pingora_load_balancing=error,hickory_proto=error,rustls=error,pingora_core::protocols=off,\
     pingora_core::connectors=off";
+
+/// The lowest level of messages at the start, unless RUST_LOG is set. Operators set another one while the process runs.
+const LOG_LEVEL: LevelFilter = LevelFilter::Info;
 
 /// Parses the command line and runs its command; without one, serves until a signal ends the process.
 pub fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
+    if env::var_os(DEFAULT_FILTER_ENV).is_none() {
+        log::set_max_level(LOG_LEVEL);
+    }
     let cli = match Cli::from_args_safe() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -170,15 +170,16 @@ pub(in crate::admin) async fn policy(call: Call<'_>) -> Answer {
 pub(in crate::admin) async fn close_tunnel(call: Call<'_>) -> Answer {
     let app: Arc<App> = Arc::clone(&call.admin.app);
     match live::close_tunnel(&app, call.parameter) {
-        true => Answer::nothing(),
+        true => Answer::nothing().with_change(format!("tunnel {:?}", call.parameter)),
         false => Answer::not_found("there is no tunnel of this id; it may have ended"),
     }
 }
 
 /// Closes the tunnels of a user.
 pub(in crate::admin) async fn close_tunnels_of(call: Call<'_>) -> Answer {
-    in_background(call, |app, user| Closed {
+    let user = call.admin.app.telemetry.label_of(call.parameter);
+    let answer = in_background(call, |app, user| Closed {
         closed: live::close_tunnels_of(app, user),
-    })
-    .await
+    });
+    answer.await.with_change(format!("user {user:?}"))
 }

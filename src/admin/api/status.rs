@@ -39,7 +39,7 @@ members! {
     errors_by_kind: BTreeMap<String, u64>, "Requests and tunnels that failed, by `error` of the access log; denials too.";
     recent_errors_by_kind: BTreeMap<String, u64>, "Those of them in the last 15 minutes. The oldest half a minute may be missing.";
     #[serde(skip_serializing_if = "Option::is_none")]
-    operator: Option<String>, "The operator that sends the request; left out where the service has no users.";
+    operator: Option<String>, "The operator that sends the request; left out where it has no name: the service has no users, or a certificate names none.";
     can_change: bool, "Whether this service changes anything: it knows its users.";
 }
 

@@ -210,6 +210,12 @@ tollgate:
         self
     }
 
+    /// A variable of the environment.
+    pub(crate) fn variable(mut self, variable: &'static str, text: &str) -> Self {
+        self.environment.push((variable, text.into()));
+        self
+    }
+
     /// Starts the program and waits until it accepts.
     pub(crate) fn start(self) -> Proxy {
         let mut command = Command::new(program());

@@ -7,7 +7,7 @@ use crate::support::admin::{CHANGE, ROOT, ask, json, kind, login, request, root,
 use crate::support::client::Wire;
 use crate::support::origin::Origin;
 use crate::support::proxy::Proxy;
-use crate::support::request::{ALICE, auth};
+use crate::support::request::{ALICE, auth, fetch};
 use crate::support::{DEADLINE, eventually};
 
 fn get(proxy: &Proxy, path: &str) -> Value {
@@ -19,6 +19,17 @@ fn get(proxy: &Proxy, path: &str) -> Value {
         "{path}"
     );
     json(&answer)
+}
+
+/// A row is found by each of its texts.
+fn assert_is_found(proxy: &Proxy, path: &str, row: &Value) {
+    let members = row.as_object().unwrap();
+    let texts = members.values().filter_map(Value::as_str);
+    for text in texts {
+        let text: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        let found = get(proxy, &format!("{path}?q={text}"));
+        assert_eq!(found["total"], 1, "{text}: {row}");
+    }
 }
 
 /// One that denies by a rule.
@@ -58,6 +69,7 @@ fn a_tunnel_is_shown_and_closed() {
             "{query}"
         );
     }
+    assert_is_found(&proxy, "/api/v1/tunnels", row);
     let path = format!("/api/v1/tunnels/{}", row["id"].as_str().unwrap());
     let answer = root(&proxy, "DELETE", &path, "");
     assert_eq!((answer.status(), answer.body.len()), (204, 0));
@@ -150,6 +162,7 @@ fn a_request_is_shown_while_it_is_served() {
     assert_eq!(row["method"], "GET");
     assert!(row["target"].as_str().unwrap().ends_with("/path"), "{row}");
     assert!(!row.to_string().contains("canary"), "{row}");
+    assert_is_found(&proxy, "/api/v1/requests", &row);
     release.send(()).unwrap();
     let _answer = wire.response("GET").unwrap();
     eventually("the table to be empty", || {
@@ -284,9 +297,15 @@ fn the_level_of_messages_changes() {
         serde_json::json!({"level": "error", "before": "info"})
     );
     assert_eq!(get(&proxy, "/api/v1/status")["log_level"], "error");
-    let before = proxy.errors();
     assert_eq!(root(&proxy, "POST", "/api/v1/reload", "").status(), 200);
-    assert_eq!(proxy.errors(), before);
+    // Who has done it is logged at each level, and after what it does.
+    eventually("the line of who has done it", || {
+        let errors = proxy.errors();
+        errors
+            .contains("admin: POST /api/v1/reload by")
+            .then_some(())
+    });
+    assert!(!proxy.errors().contains("admin: reloaded"));
     assert_eq!(
         root(&proxy, "POST", "/api/v1/log-level", r#"{"level": "info"}"#).status(),
         200
@@ -299,7 +318,25 @@ fn the_level_of_messages_changes() {
         root(&proxy, "POST", "/api/v1/log-level", r#"{"level": "loud"}"#).status(),
         400
     );
-    // What the filter of the start keeps out is not promised.
+    // Why a request failed, and nothing of libraries.
+    let debug = r#"{"level": "debug"}"#;
+    assert_eq!(
+        root(&proxy, "POST", "/api/v1/log-level", debug).status(),
+        200
+    );
+    assert_eq!(get(&proxy, "/api/v1/status")["log_level"], "debug");
+    assert_eq!(proxy.exchange(fetch("http://127.0.0.1:1/")).status(), 502);
+    eventually("why it failed", || {
+        proxy.errors().contains("DEBUG tollgate").then_some(())
+    });
+    let errors = proxy.errors();
+    let mut below = errors.lines().filter(|line| line.contains(" DEBUG "));
+    assert!(
+        below.all(|line| line.contains(" DEBUG tollgate")),
+        "{errors}"
+    );
+    // What the filter of the start keeps out cannot be had.
+    let proxy = with_users().variable("RUST_LOG", "info").start();
     for level in ["debug", "trace"] {
         let body = format!(r#"{{"level": "{level}"}}"#);
         let answer = root(&proxy, "POST", "/api/v1/log-level", &body);

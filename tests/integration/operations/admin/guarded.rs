@@ -86,8 +86,13 @@ fn what_another_site_asks_for_is_refused() {
             "{path}"
         );
     }
-    let link = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n";
-    assert_eq!(ask(&proxy, "GET", STATUS, link, "").status(), 200);
+    // A link leads there, and a frame shows nothing of it.
+    for (destination, status) in [("document", 200), ("iframe", 403)] {
+        let fields = format!(
+            "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: {destination}\r\n"
+        );
+        assert_eq!(ask(&proxy, "GET", STATUS, &fields, "").status(), status);
+    }
 }
 
 #[test]
@@ -95,16 +100,24 @@ fn the_log_has_each_change_with_who_made_it() {
     let proxy = with_users()
         .config("limits: { store: { file: quota.redb }, classes: [{ name: all, quota: { day: 1GiB } }] }")
         .start();
-    for (method, path, status) in [
-        ("POST", "/reload", 200),
-        ("POST", "/quotas/grant?class=all&user=alice&bytes=1GiB", 200),
+    for (method, path, body, status) in [
+        ("POST", "/reload", "", 200),
+        (
+            "POST",
+            "/quotas/grant?class=all&user=alice&bytes=1GiB",
+            "",
+            200,
+        ),
         // Nothing is changed.
-        ("POST", "/quotas/reset?user=nobody", 404),
-        ("DELETE", "/api/v1/users/alice/tunnels", 200),
-        ("POST", "/api/v1/reload", 200),
-        ("POST", "/api/v1/drain", 202),
+        ("POST", "/quotas/reset?user=nobody", "", 404),
+        ("DELETE", "/api/v1/users/alice%0a/tunnels", "", 200),
+        // What is done is logged, whatever is logged of all else.
+        ("POST", "/api/v1/log-level", r#"{"level": "off"}"#, 200),
+        ("POST", "/api/v1/reload", "", 200),
+        ("POST", "/api/v1/drain", "", 202),
     ] {
-        assert_eq!(root(&proxy, method, path, "").status(), status, "{path}");
+        let answer = root(&proxy, method, path, body);
+        assert_eq!(answer.status(), status, "{path}: {}", answer.text());
     }
     let lines = eventually("the last line", || {
         let errors = proxy.errors();
@@ -114,7 +127,9 @@ fn the_log_has_each_change_with_who_made_it() {
         let changes: Vec<String> = changes
             .map(|line| {
                 let line = line.split("admin: ").last().unwrap();
-                line.split(" at ").next().unwrap().to_owned()
+                let (done, rest) = line.split_once(" at 127.0.0.1:").unwrap();
+                let about = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
+                format!("{done}{about}")
             })
             .collect();
         (changes.last()? == "POST /api/v1/drain by \"root\"").then_some(changes)
@@ -123,8 +138,9 @@ fn the_log_has_each_change_with_who_made_it() {
         lines,
         [
             "POST /reload by \"root\"",
-            "POST /quotas/grant by \"root\"",
-            "DELETE /api/v1/users/{user}/tunnels by \"root\"",
+            "POST /quotas/grant by \"root\": 1GiB, user \"alice\", class \"all\"",
+            "DELETE /api/v1/users/{user}/tunnels by \"root\": user \"alice\\n\"",
+            "POST /api/v1/log-level by \"root\": off, before info",
             "POST /api/v1/reload by \"root\"",
             "POST /api/v1/drain by \"root\"",
         ]
