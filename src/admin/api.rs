@@ -1,5 +1,6 @@
 //! The API, version 1: what docs/api/openapi.yaml describes.
 
+mod attention;
 pub(super) mod config;
 pub(super) mod explain;
 pub(super) mod lists;

@@ -77,7 +77,8 @@ fn render(data: &Value, may_change: bool) -> String {
     html.markup(BEGIN)
         .markup("<body><a class=\"skip\" href=\"#main\">Skip to the content</a>");
     write_bar(&mut html, data, now);
-    html.markup("<div id=\"notices\" role=\"status\"></div><main id=\"main\" tabindex=\"-1\">");
+    write_notices(&mut html, data);
+    html.markup("<main id=\"main\" tabindex=\"-1\">");
     html.markup("<section id=\"now\" aria-label=\"Now and the last 15 minutes\">");
     for chart in CHARTS {
         chart.write(&mut html, data, now);
@@ -114,6 +115,21 @@ fn write_row(html: &mut Html, tables: &[&Table], data: &Value, now: i64, may_cha
     html.markup("<div class=\"row\">");
     for table in tables {
         table.write(html, data, now, may_change);
+    }
+    html.markup("</div>");
+}
+
+/// What needs attention, as it was when the page was made.
+fn write_notices(html: &mut Html, data: &Value) {
+    html.markup("<div id=\"notices\" role=\"status\">");
+    let notices = data.pointer("/status/attention").and_then(Value::as_array);
+    for notice in notices.into_iter().flatten() {
+        let of = |name: &str| notice.get(name).and_then(Value::as_str).unwrap_or_default();
+        html.markup("<p")
+            .attribute("class", &format!("notice {}", of("severity")));
+        html.markup("><span>")
+            .text(of("text"))
+            .markup("</span></p>");
     }
     html.markup("</div>");
 }

@@ -14,11 +14,11 @@ mod views;
 pub use self::in_flight::{InFlight, InFlightRequest, State};
 pub use self::look::Look;
 pub use self::query::{DEFAULT_LIMIT, MAX_LIMIT, Query, TunnelsBy};
+pub use self::rows::UpstreamList;
 // The description of the API names them.
 #[cfg(test)]
 pub use self::rows::{
-    PolicyReport, RequestList, RequestRow, RuleRow, Snapshot, TunnelList, TunnelRow, UpstreamList,
-    UpstreamRow,
+    PolicyReport, RequestList, RequestRow, RuleRow, Snapshot, TunnelList, TunnelRow, UpstreamRow,
 };
 pub use self::snapshot::{keep_history, snapshot};
 pub use self::views::{

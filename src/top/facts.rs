@@ -118,10 +118,6 @@ impl<'a> Fact<'a> {
         self.0.as_bool() == Some(true)
     }
 
-    pub(super) fn is_false(self) -> bool {
-        self.0.as_bool() == Some(false)
-    }
-
     pub(super) fn items(self) -> impl Iterator<Item = Fact<'a>> {
         self.0.as_array().into_iter().flatten().map(Fact)
     }

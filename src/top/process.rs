@@ -9,7 +9,7 @@ const MAX_LINES: usize = 500;
 /// What the service says of its process.
 pub(super) fn lines(status: &Facts, snapshot: &Facts) -> Vec<(String, String)> {
     let mut lines = Lines(Vec::new());
-    for notice in notices(status, snapshot) {
+    for notice in notices(status) {
         lines.add("attention", notice.text);
     }
     let text = |path: &str| status.at(path).text().unwrap_or_default().into_owned();

@@ -154,7 +154,7 @@ impl State {
 
     /// What needs attention.
     pub(super) fn notices(&self) -> Vec<Notice> {
-        notices(&self.status, &self.snapshot)
+        notices(&self.status)
     }
 
     /// How long the process has run, by the last snapshot. The status is older.

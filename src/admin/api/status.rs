@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::attention::{Notice, notices};
 use super::in_background;
 use crate::admin::answer::Answer;
 use crate::admin::door::Operator;
@@ -21,6 +22,7 @@ members! {
     started_at: String, "When it started, in UTC (RFC 3339).";
     uptime_seconds: u64, "Seconds since then.";
     state: &'static str, "`running`, or `draining` once it was told to end.";
+    attention: Vec<Notice> as "attention" of Notice, "What needs attention now, the worst first.";
     #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<u64>, "Its threads; left out without `/proc`.";
     descriptors: Descriptors as "descriptors" of Descriptors, "Its file descriptors.";
@@ -79,7 +81,7 @@ impl Status {
     /// As it is now. Reads /proc.
     pub(in crate::admin) fn of(app: &App, look: Look) -> Self {
         let process = app.telemetry.process();
-        Self {
+        let mut status = Self {
             version: process.version,
             pid: process.pid,
             started_at: process.started_at,
@@ -103,7 +105,10 @@ impl Status {
             recent_errors_by_kind: app.telemetry.recent_errors_by_kind(),
             operator: look.operator,
             can_change: look.can_change,
-        }
+            attention: Vec::new(),
+        };
+        status.attention = notices(&status, &live::upstreams(app));
+        status
     }
 }
 

@@ -159,7 +159,21 @@ fn what_another_site_can_send_changes_nothing() {
             &[host.clone(), (ORIGIN, "http://evil.example")],
             "origin_refused",
         ),
-        (api, &[host.clone(), cross.clone(), link], "admitted"),
+        (
+            api,
+            &[
+                host.clone(),
+                cross.clone(),
+                link.clone(),
+                (FETCH_DEST, "document"),
+            ],
+            "admitted",
+        ),
+        (
+            api,
+            &[host.clone(), cross.clone(), link, (FETCH_DEST, "iframe")],
+            "origin_refused",
+        ),
         ("/healthz", &[host.clone(), cross], "admitted"),
     ];
     for (path, lines, expected) in reads {

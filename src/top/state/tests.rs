@@ -319,10 +319,12 @@ fn what_needs_attention_is_above_all_else() {
     state.update(tunnels(&[("a", 1)]));
     screen(&mut state, 80, 24);
     assert_eq!(state.page, 20);
-    let status = json!({"log_dropped": 3, "reload": {"outcome": "failure"}});
+    let status = json!({"attention": [
+        {"severity": "bad", "text": "The last reload failed."}, {"severity": "warn", "text": "Records were lost: 3."},
+    ]});
     state.update(Message::Status(Facts::new(status)));
     let shown = screen(&mut state, 80, 24);
-    assert!(shown.contains("! the last reload failed"), "{shown}");
+    assert!(shown.contains("! The last reload failed."), "{shown}");
     assert!(shown.contains("1 more: process"), "{shown}");
     assert!(shown.contains("a.example:443"), "{shown}");
     assert_eq!(state.page, 19);
@@ -331,7 +333,7 @@ fn what_needs_attention_is_above_all_else() {
     state.update(key(KeyCode::Char('0')));
     let shown = screen(&mut state, 80, 24);
     assert!(
-        shown.contains("attention        records of the access log were lost: 3"),
+        shown.contains("attention        Records were lost: 3."),
         "{shown}"
     );
     // Where snapshots have the rows, the process is still asked about.

@@ -12,6 +12,7 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (200, 50), (120, 30)];
 
 fn full() -> State {
     let status = Facts::new(json!({
+        "attention": [{"severity": "bad", "text": "Upstreams get no requests: 127.0.0.1:8080."}],
         "version": "1.2.3", "state": "running", "uptime_seconds": 3700, "operator": "ops", "can_change": true, "pid": 4711,
         "recent_errors_by_kind": {"dns_error": 3},
     }));
@@ -105,7 +106,7 @@ fn every_tab_has_its_facts_at_every_size() {
                 "1 of 3",
             ],
             Tab::Process => &[
-                "attention        upstreams get no requests: 127.0.0.1:8080",
+                "attention        Upstreams get no requests: 127.0.0.1:8080.",
                 "dns_error: 3",
                 "1.2.3",
                 "R reload  D drain",
@@ -129,7 +130,7 @@ fn every_tab_has_its_facts_at_every_size() {
                 "{text}"
             );
             assert!(lines[0].ends_with("live"), "{text}");
-            let notice = "! upstreams get no requests: 127.0.0.1:8080";
+            let notice = "! Upstreams get no requests: 127.0.0.1:8080.";
             assert_eq!(lines[2], notice, "{text}");
             assert!(
                 Tab::ALL.iter().all(|tab| lines[1].contains(tab.name())),

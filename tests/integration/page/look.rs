@@ -6,6 +6,7 @@ use crate::support::browser::Browser;
 use crate::support::client::Wire;
 use crate::support::dashboard::{assert_legible, assert_quiet, open, url, with_operator};
 use crate::support::documents::{read, root};
+use crate::support::eventually;
 use crate::support::message::Response;
 use crate::support::origin::Origin;
 use crate::support::proxy::{Proxy, Setup};
@@ -106,6 +107,11 @@ fn it_is_whole_without_scripts() {
         return;
     };
     let (proxy, _wires, echo) = used_proxy(with_operator(Setup::new()));
+    std::fs::write(proxy.path("pingora.yaml"), "tollgate: {").unwrap();
+    proxy.signal(rustix::process::Signal::HUP);
+    eventually("the reload to fail", || {
+        proxy.errors().contains("nothing was changed").then_some(())
+    });
     browser.disable_scripts(true);
     browser.open(&url(&proxy), 1600, 1000);
     let text = browser.evaluate("document.body.innerText");
@@ -116,6 +122,7 @@ fn it_is_whole_without_scripts() {
         "http://10.9.8.7/a",
         "running",
         "Descriptors",
+        "The last reload failed, and changed nothing.",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }

@@ -746,25 +746,8 @@ function watch() {
 
 /** What an operator should know now: pairs of a tone and a text. */
 function notices(data) {
-  const found = [];
-  if (state.isLost) found.push(["bad", "The connection to Tollgate is lost. What is shown is old; the page tries again."]);
-  const status = data.status ?? {};
-  if (status.state === "draining") found.push(["warn", "Tollgate drains: it accepts no connections, and ends when the open ones have."]);
-  const reload = status.reload ?? {};
-  if (reload.outcome === "failure") found.push(["bad", "The last reload failed, and changed nothing. The error log has the reasons."]);
-  const waiting = Array.isArray(reload.restart_needed) ? reload.restart_needed : [];
-  if (waiting.length) found.push(["warn", `Changed keys wait for a restart: ${show("text", waiting, 0).text}.`]);
-  const { open, limit } = status.descriptors ?? {};
-  if (open > limit * 0.8) found.push(["bad", `${grouped(open)} of ${grouped(limit)} file descriptors are open.`]);
-  const rows = (pools) => objects(pools).flatMap((pool) => objects(pool.upstreams));
-  const down = rows(at(data, "/snapshot/upstreams/pools")).filter((row) => row.state !== "up");
-  if (down.length) found.push(["bad", `Upstreams get no requests: ${show("text", down.map((row) => row.address), 0).text}.`]);
-  const parents = objects(at(data, "/snapshot/upstreams/parents")).filter((row) => row.up === false);
-  if (parents.length) found.push(["bad", `Parents get no requests: ${show("text", parents.map((row) => row.url), 0).text}.`]);
-  if (status.log_dropped > 0) found.push(["warn", `${grouped(status.log_dropped)} records of the access log were lost.`]);
-  for (const it of objects(status.certificates)) {
-    if (it.days_left < (it.kind === "crl" ? 2 : 21)) found.push([it.days_left < 3 ? "bad" : "warn", `The ${it.kind === "crl" ? "revocation list" : "certificate"} ${show("text", it.name, 0).text} ends in ${it.days_left} days.`]);
-  }
+  const found = objects(data.status?.attention).map(({ severity, text }) => [severity, `${text}`]);
+  if (state.isLost) found.unshift(["bad", "The connection to Tollgate is lost. What is shown is old; the page tries again."]);
   return found;
 }
 

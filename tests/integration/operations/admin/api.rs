@@ -23,9 +23,10 @@ fn get(proxy: &Proxy, path: &str) -> Value {
 
 /// A row is found by each of its texts.
 fn assert_is_found(proxy: &Proxy, path: &str, row: &Value) {
-    let members = row.as_object().unwrap();
-    let texts = members.values().filter_map(Value::as_str);
-    for text in texts {
+    for (name, value) in row.as_object().unwrap() {
+        let Some(text) = value.as_str() else { continue };
+        // A millisecond may be another one in the next answer.
+        let text = if name == "since" { &text[..16] } else { text };
         let text: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let found = get(proxy, &format!("{path}?q={text}"));
         assert_eq!(found["total"], 1, "{text}: {row}");
