@@ -177,6 +177,7 @@ mod operations {
         mod events;
         mod guarded;
         mod hashed;
+        mod level;
         mod load;
     }
     mod admin_connections;
