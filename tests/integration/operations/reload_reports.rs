@@ -196,9 +196,9 @@ fn a_service_with_users_is_asked_by_one() {
         (
             &["--user", "root", "--password-file", wrong],
             1,
-            "(status 401); name a user with --user",
+            "does not know you; name a user with --user",
         ),
-        (&[], 1, "(status 401); name a user with --user"),
+        (&[], 1, "does not know you; name a user with --user"),
     ] {
         let outcome = tollgate(["reload", "-c", conf].iter().chain(login));
         assert_eq!(outcome.code(), Some(code), "{}", outcome.output());

@@ -2,6 +2,7 @@
 
 use crate::support::admin::{CHANGE, ask, kind, root, with_users};
 use crate::support::client::Wire;
+use crate::support::command::tollgate;
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, Setup};
 
@@ -46,6 +47,15 @@ fn beyond_loopback_what_is_for_users_needs_users() {
             answer.text()
         );
     }
+    // The command says what the service says: there is no user to name.
+    let conf = proxy.path("pingora.yaml");
+    let reload = tollgate(["reload".as_ref(), "-c".as_ref(), conf.as_os_str()]);
+    assert_eq!(reload.code(), Some(1), "{}", reload.output());
+    assert!(
+        reload.stderr.contains("configure admin.users") && !reload.stderr.contains("--user"),
+        "{}",
+        reload.stderr
+    );
     let metrics = everywhere(", public_metrics: true");
     assert_eq!(ask(&metrics, "GET", "/metrics", "", "").status(), 200);
     assert_eq!(ask(&metrics, "GET", "/stats", "", "").status(), 403);
