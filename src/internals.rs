@@ -33,6 +33,7 @@ pub mod targets {
     pub use crate::http::target::fuzz::authority;
     pub use crate::http::trace_context::fuzz::trace_context;
     pub use crate::socks5::fuzz::socks5;
+    pub use crate::top::fuzz::top;
     pub use crate::upstream::parent::fuzz::parent_answer;
 }
 
@@ -72,6 +73,7 @@ macro_rules! each_target {
             expression,
             socks5,
             trace_context,
+            top,
         }
     };
 }

@@ -7,6 +7,8 @@ mod events;
 mod explanation;
 mod facts;
 mod feed;
+#[cfg(any(test, feature = "internals"))]
+pub mod fuzz;
 mod history;
 mod lists;
 mod notices;

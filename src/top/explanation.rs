@@ -183,7 +183,8 @@ pub(super) fn refused(message: &str) -> Vec<String> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::facts::tests::{hostile, is_harmless};
+    use super::super::facts::tests::hostile;
+    use super::super::fuzz::is_harmless;
     use super::*;
 
     #[test]

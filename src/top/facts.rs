@@ -234,6 +234,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::fuzz::is_harmless;
     use super::*;
 
     /// Texts that peers may have sent: with controls, escapes of terminals, marks that reorder, wide and combining characters.
@@ -251,15 +252,6 @@ pub(super) mod tests {
             any::<char>().prop_map(String::from),
         ];
         proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
-    }
-
-    /// Whether a terminal shows a text, and does nothing else.
-    pub(crate) fn is_harmless(text: &str) -> bool {
-        text.chars().all(|c| {
-            !c.is_control()
-                && !matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                    | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-        })
     }
 
     proptest! {

@@ -456,7 +456,7 @@ impl Thread {
 }
 
 /// What an event says; nothing for one of a later version.
-fn message(event: &Event) -> Option<Message> {
+pub(super) fn message(event: &Event) -> Option<Message> {
     let facts = Facts::parse(&event.data)?;
     match event.name.as_str() {
         "snapshot" => Some(Message::Snapshot(facts)),

@@ -30,7 +30,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::facts::tests::{hostile, is_harmless};
+    use super::super::facts::tests::hostile;
+    use super::super::fuzz::is_harmless;
     use super::*;
 
     #[test]

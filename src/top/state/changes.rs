@@ -139,7 +139,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::top::facts::tests::{hostile, is_harmless};
+    use crate::top::facts::tests::hostile;
+    use crate::top::fuzz::is_harmless;
 
     #[test]
     fn reloads() {

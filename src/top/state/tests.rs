@@ -9,7 +9,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
 
 use super::*;
-use crate::top::facts::tests::{hostile, is_harmless};
+use crate::top::facts::tests::hostile;
+use crate::top::fuzz::is_harmless;
 use crate::top::view::{Theme, draw, fit};
 
 fn key(code: KeyCode) -> Message {
